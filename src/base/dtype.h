@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Element types, and the two roundings from fp32 to bf16. */
+#ifndef ZI_BASE_DTYPE_H
+#define ZI_BASE_DTYPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum zi_dtype { ZI_FP32, ZI_BF16, ZI_INT32 };
+
+static inline size_t zi_dtype_bytes(enum zi_dtype type)
+{
+    return type == ZI_BF16 ? 2 : 4;
+}
+
+static inline const char *zi_dtype_name(enum zi_dtype type)
+{
+    return type == ZI_FP32 ? "fp32" : type == ZI_BF16 ? "bf16" : "int32";
+}
+
+static inline float zi_fp32_from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint32_t zi_fp32_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline float zi_bf16_to_fp32(uint16_t value)
+{
+    return zi_fp32_from_bits((uint32_t)value << 16);
+}
+
+/* Rounds to nearest, ties to even: the rounding of activations and gradients. NaN stays NaN. */
+static inline uint16_t zi_bf16_round_even(float value)
+{
+    uint32_t bits = zi_fp32_bits(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+/* Rounds to nearest, ties away from zero: the rounding of parameters (DESIGN 8). With it, the
+ * signed 16-bit remainder bits - (upper << 16) gives back every bit of the fp32 master. `value` is
+ * finite. */
+static inline uint16_t zi_bf16_round_away(float value)
+{
+    return (uint16_t)((zi_fp32_bits(value) + 0x8000u) >> 16);
+}
+
+#endif

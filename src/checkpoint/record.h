@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The run record run.h5: the used deck, versions, and a table per quantity, one row per step,
+ * appended while the job runs and readable at any moment (HDF5 single writer, multiple readers).
+ * Rank 0 only. */
+#ifndef ZI_CHECKPOINT_RECORD_H
+#define ZI_CHECKPOINT_RECORD_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct record;
+
+struct record_column {
+    const char *name; /* dataset /steps/<name> */
+    const char *unit; /* attribute */
+    int integer;      /* int64 instead of double */
+};
+
+/* Local. Creates the file with one extensible dataset per column in `group`, and attributes deck,
+ * version, started. */
+enum zi_status record_create(const char *path, const char *deck_text, struct record **record);
+enum zi_status record_add_table(struct record *record, const char *group,
+                                const struct record_column *columns, int count, int *table);
+
+/* Local. After all tables are there: readers may open the file from now on. */
+enum zi_status record_start(struct record *record);
+
+/* Local. Appends one row, values in the order of the columns (integers are exact up to 2^63: pass
+ * them in `integers`, same index) and makes it visible to readers. */
+enum zi_status record_append(struct record *record, int table, const double *values,
+                             const int64_t *integers);
+enum zi_status record_close(struct record *record);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Groups of ranks and their collectives: `self` (one rank, no library), `mpi` (buffers the host can
+ * address), and later `nccl` (device buffers). A transport is a vtable behind these calls.
+ *
+ * Buffers are device_ptr and stay untouched until the call's stream has passed it. The mpi
+ * transport runs in the calling thread and returns when it is done; while it waits it sleeps, so
+ * that the core it shares with the arithmetic stays free. Collectives of one group must come in the
+ * same order on every rank and from one thread at a time. Sums are made in rank order, so equal
+ * inputs give equal bits from run to run, and reduce_scatter and all_reduce give the same bits.
+ * Every call may return ZI_ERROR_COMM. */
+#ifndef ZI_COMM_COMM_H
+#define ZI_COMM_COMM_H
+
+#include "base/status.h"
+#include "device/device.h"
+
+struct comm;
+
+/* Collective. Starts the library (MPI with threads) and gives the group of all ranks. When the
+ * process was not started by a launcher it is a group of one. Refuses a Slurm job of several tasks
+ * that sees a world of one (wrong --mpi). */
+enum zi_status comm_start(int *argc, char ***argv, struct comm **world);
+
+/* Collective. Ends the library. */
+void comm_finish(struct comm *world);
+
+/* Local. A group of this rank alone, without any library. */
+enum zi_status comm_self(struct comm **comm);
+void comm_destroy(struct comm *comm);
+
+int comm_rank(const struct comm *comm);
+int comm_size(const struct comm *comm);
+
+/* Local. Ranks of the group on this node, and this rank's place among them. */
+int comm_node_size(const struct comm *comm);
+int comm_node_rank(const struct comm *comm);
+
+/* Local. The MPI communicator as a pointer to MPI_Comm, for parallel HDF5; NULL for self. */
+const void *comm_mpi(const struct comm *comm);
+
+/* Collective. full[i * bytes .. (i+1) * bytes) = rank i's shard; shard may be its own place inside
+ * full. */
+enum zi_status comm_all_gather(struct comm *comm, struct device_stream *stream,
+                               struct device_ptr shard, struct device_ptr full, int64_t bytes);
+
+/* Collective. shard[0..count) = sum over ranks of that rank's full[rank * count ..], fp32 elements;
+ * `wire` is the type that crosses the network (ZI_BF16 halves the traffic; sums stay fp32). full is
+ * left undefined; shard may be its own place inside full. scratch holds at least
+ * comm_reduce_scratch(comm, count) bytes. */
+enum zi_status comm_reduce_scatter(struct comm *comm, struct device_stream *stream,
+                                   struct device_ptr full, struct device_ptr shard, int64_t count,
+                                   enum zi_dtype wire, struct device_ptr scratch);
+
+/* Collective. As reduce_scatter, then every rank has the sum of all size * count elements in full.
+ */
+enum zi_status comm_all_reduce(struct comm *comm, struct device_stream *stream,
+                               struct device_ptr full, int64_t count, enum zi_dtype wire,
+                               struct device_ptr scratch);
+size_t comm_reduce_scratch(const struct comm *comm, int64_t count);
+
+/* Collective. Host values: sums in rank order in place. */
+enum zi_status comm_sum_doubles(struct comm *comm, double *values, int count);
+enum zi_status comm_sum_uint64(struct comm *comm, uint64_t *values, int count);
+
+/* Collective. Host bytes from rank `root` to all. */
+enum zi_status comm_broadcast(struct comm *comm, void *bytes, int64_t count, int root);
+enum zi_status comm_barrier(struct comm *comm);
+
+/* Collective. The most negative status of all ranks, so that all leave by the same door. */
+enum zi_status comm_agree(struct comm *comm, enum zi_status status);
+
+/* Local. Ends the job from one rank, with rank, host and the memory table in the message. */
+void comm_abort(struct comm *comm, enum zi_status status) __attribute__((noreturn));
+
+#endif

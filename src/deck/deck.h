@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A deck: the YAML file that is the only input language of zinf, read into typed settings.
+ *
+ * Reading collects every error of the deck before it gives up; each names file:line:column, what
+ * was expected and the nearest known name. Values may be overridden with section.key=value
+ * (`--set`). Every value remembers where it came from, and deck_echo writes them all so that
+ * reading the echo gives the same echo, byte for byte. */
+#ifndef ZI_DECK_DECK_H
+#define ZI_DECK_DECK_H
+
+#include <stdio.h>
+
+#include "base/status.h"
+#include "deck/settings.h"
+
+struct deck;
+
+/* Local. Reads the file, applies `set_count` overrides "section.key=value", checks every key
+ * against its row. On success *deck belongs to the caller until deck_destroy. ZI_ERROR_USAGE after
+ * logging all errors at once. */
+enum zi_status deck_read(const char *path, const char *const *sets, int set_count,
+                         struct deck **deck);
+
+/* Local. The same from text in memory; `name` stands for the file in messages. */
+enum zi_status deck_parse(const char *text, size_t bytes, const char *name, const char *const *sets,
+                          int set_count, struct deck **deck);
+
+void deck_destroy(struct deck *deck);
+
+/* Local. The settings; owned by the deck, changed only by rooms that resolve `auto` before the run
+ * starts. */
+struct settings *deck_settings(struct deck *deck);
+
+/* Local. Adds an error about section.key to those of the deck, placed at the key's line (or its
+ * default): for rules that join several keys. deck_check then returns ZI_ERROR_USAGE. The message
+ * says what is wrong and which values work. */
+void deck_complain(struct deck *deck, const char *section, const char *key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Local. Logs the complaints made so far and gives ZI_ERROR_USAGE when there is one, else ZI_OK. */
+enum zi_status deck_check(struct deck *deck);
+
+/* Local. The used deck as text: every section and key, each with a comment that says where its
+ * value came from. The caller frees *text with free(). */
+enum zi_status deck_echo(const struct deck *deck, char **text);
+
+/* Local. Help and generated documents, from the rows alone. `what` is NULL, "section" or
+ * "section.key". ZI_ERROR_USAGE with the nearest name when there is no such thing. */
+enum zi_status deck_describe(const char *what, FILE *out);
+void deck_write_reference(FILE *out); /* inputs/reference.yaml */
+void deck_write_markdown(FILE *out);  /* doc/deck.md */
+void deck_write_schema(FILE *out);    /* inputs/zinf.schema.json */
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of deck keys: one row per key, and the only place where a key is described. The parser,
+ * the error messages, `zinf help deck`, doc/deck.md, inputs/reference.yaml and
+ * inputs/zinf.schema.json all come from these rows. */
+#ifndef ZI_DECK_TABLE_H
+#define ZI_DECK_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum deck_type {
+    DECK_INTEGER,  /* int64_t; takes k, M, G and a `steps` or `sequences` unit where the row has one
+                    */
+    DECK_REAL,     /* double */
+    DECK_BYTES,    /* int64_t; takes B, KiB .. TiB, kB .. TB; a bare number is an error */
+    DECK_BOOLEAN,  /* bool; yes, no, true, false */
+    DECK_TRISTATE, /* int64_t; a boolean or auto */
+    DECK_CHOICE,   /* int, or int64_t where auto is allowed; one of the row's words */
+    DECK_TEXT,     /* char * */
+    DECK_PATH      /* char *; relative to the working directory */
+};
+
+struct deck_choice {
+    const char *word;
+    int value;
+};
+
+struct deck_row {
+    const char *section, *key;
+    enum deck_type type;
+    size_t offset;        /* of the field in struct settings */
+    const char *unit;     /* shown and accepted after a number: "steps", "tokens"; NULL for none */
+    const char *fallback; /* the default as a deck would write it; NULL: the key is required */
+    bool may_be_auto;     /* `auto` is accepted and stored as ZI_AUTO */
+    double minimum, maximum;           /* inclusive; ignored for text */
+    const struct deck_choice *choices; /* ends with {NULL, 0} */
+    bool changeable;                   /* may differ when a run is continued */
+    const char *help;                  /* one line, no full stop */
+};
+
+/* Local. All rows, grouped by section in the order of the reference deck; *count is their number.
+ */
+const struct deck_row *deck_rows(int *count);
+
+/* Local. One line about a section, or NULL when there is no such section. */
+const char *deck_section_help(const char *section);
+
+/* Local. The row of section.key, or NULL. */
+const struct deck_row *deck_find(const char *section, const char *key);
+
+#endif

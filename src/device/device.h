@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A device: memory, streams, events and copies. The tensor operations are in device/operations.h.
+ *
+ * Device memory has a type of its own, so that dereferencing it on the host does not compile. A
+ * stream is an in-order queue of work; on the cpu device work runs in the calling thread before the
+ * call returns, with the number of OpenMP threads that the stream was made with, so each lane of a
+ * program has its own thread and its own stream.
+ *
+ * Contract of all operations: the result does not depend on the number of threads of the stream,
+ * except for matmul, and is the same from call to call. */
+#ifndef ZI_DEVICE_DEVICE_H
+#define ZI_DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "deck/settings.h"
+
+struct device_ptr {
+    uintptr_t address; /* 0 = nothing */
+};
+
+static inline struct device_ptr device_at(struct device_ptr base, size_t bytes)
+{
+    return (struct device_ptr){base.address + bytes};
+}
+
+static inline bool device_is_null(struct device_ptr pointer)
+{
+    return pointer.address == 0;
+}
+
+struct device;
+struct device_stream;
+struct device_event;
+struct device_operations;
+
+struct device_properties {
+    char name[96];         /* of the processor, with the instruction set in use */
+    size_t memory_bytes;   /* what the device has in all */
+    bool unified;          /* device memory is host memory: no copies between them */
+    bool host_addressable; /* the host may read and write device memory at its address */
+    bool bf16_native;      /* multiplies bf16 in hardware; otherwise bf16 is widened to fp32 */
+    int threads;           /* per rank */
+};
+
+/* Local. Opens the device that the deck names, for a rank that shares its node with `node_ranks`
+ * ranks (threads: auto divides the cores by it). Close with device_close after all memory, streams
+ * and events are gone. ZI_ERROR_DEVICE when it is not there or an instruction set is asked for that
+ * the processor lacks. */
+enum zi_status device_open(const struct settings_device *settings, int node_ranks,
+                           struct device **device);
+void device_close(struct device *device);
+
+const struct device_properties *device_get_properties(const struct device *device);
+
+/* The operations of this device; a NULL member is one that the device lacks. */
+const struct device_operations *device_get_operations(const struct device *device);
+
+/* Local. Zeroed memory on the device, or host memory that the device copies from and to at full
+ * speed; accounted under `name`. Freed with device_free, which takes the same tier. */
+enum zi_status device_allocate(struct device *device, enum zi_tier tier, size_t bytes,
+                               const char *name, struct device_ptr *memory);
+void device_free(struct device *device, enum zi_tier tier, struct device_ptr memory);
+
+/* Local. Streams and events belong to the caller. `threads` is how many threads work of the stream
+ * may use (cpu). */
+enum zi_status device_stream_create(struct device *device, int threads,
+                                    struct device_stream **stream);
+void device_stream_destroy(struct device_stream *stream);
+enum zi_status device_stream_synchronize(struct device_stream *stream);
+enum zi_status device_event_create(struct device *device, struct device_event **event);
+void device_event_destroy(struct device_event *event);
+enum zi_status device_event_record(struct device_event *event, struct device_stream *stream);
+enum zi_status device_event_wait(struct device_stream *stream, struct device_event *event);
+enum zi_status device_event_synchronize(
+    struct device_event *event); /* the host sleeps until then */
+
+/* Local. Copies bytes between any two places, device or host; they do not overlap. Both stay
+ * untouched until an event recorded after it is done. */
+enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
+                           struct device_ptr from, size_t bytes);
+
+/* Local. Runs register-only multiply-adds of the type on all threads of the stream for about
+ * `seconds` and gives FLOP/s: the peak that shares are stated against. */
+enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype type, double seconds,
+                                   double *flops_per_s);
+
+#endif

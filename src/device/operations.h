@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tensor operations of a device: one table of functions per device, each enqueued on a stream.
+ *
+ * Shapes are row-major. R = rows (tokens of all sequences), C = hidden width, V = vocabulary, B =
+ * sequences, T = tokens per sequence, H = query heads, G = key/value heads, D = width of a head.
+ * `type` is the activation type, fp32 or bf16 (sums inside an operation are fp32 or wider; results
+ * round to nearest even); weights of norms and biases have the activation type too; gradients of
+ * weights are fp32 and are added to (+=) unless said otherwise. Rows or counts of 0 do nothing.
+ * Buffers are at least 64-byte aligned at the start of a tensor, rows need not be. Operations may
+ * be called with input and output the same where marked [in place].
+ *
+ * Errors: ZI_ERROR_DEVICE for a shape or type that the device cannot do; asked once, when a program
+ * is compiled. */
+#ifndef ZI_DEVICE_OPERATIONS_H
+#define ZI_DEVICE_OPERATIONS_H
+
+#include "device/device.h"
+
+/* C[m,n] (+)= op(A)[m,k] op(B)[k,n] (+ bias[n]) (+ residual[m,n]). op transposes where asked: A is
+ * stored [k,m] when transpose_a, B is stored [n,k] when transpose_b. Leading dimensions in
+ * elements. a and b have `type`; c is fp32 or `type`; bias has `type`, residual has c's type and
+ * leading dimension and may be c. */
+struct device_matmul {
+    enum zi_dtype type, type_c;
+    int64_t m, n, k, lda, ldb, ldc;
+    bool transpose_a, transpose_b, accumulate; /* accumulate: add to what c holds */
+    struct device_ptr a, b, c, bias, residual; /* bias and residual may be null */
+};
+
+/* x [R,C], y [R,C], weight [C], bias [C] or null (RMSNorm: no mean, no bias); statistics fp32 [R]
+ * mean and [R] reciprocal deviation (RMSNorm: mean unused and may be null). */
+struct device_norm {
+    enum zi_dtype type;
+    bool rms;
+    int64_t rows, columns;
+    float epsilon;
+    struct device_ptr x, weight, bias, y, mean, rstd;
+    /* backward only: dy [R,C]; dx [R,C] (type) gets the gradient ADDED to what it holds (the
+     * residual's branch); dweight, dbias fp32 [C], added to; scratch of at least scratch_bytes(…)
+     */
+    struct device_ptr dy, dx, dweight, dbias, scratch;
+};
+
+/* Causal attention in blocks, memory linear in T (Dao et al. 2022, online softmax): o = softmax(q
+ * k^T / sqrt(D)) v. q, k, v are slices of rows: element (b,t,h,d) of q is at q[(b*T+t)*ld + h*D +
+ * d], of k and v with h / (H/G) for h; o likewise with ld_o. logsumexp fp32 [B,H,T]. */
+struct device_attention {
+    enum zi_dtype type;
+    int64_t sequences, tokens, heads, key_heads, width, ld, ld_o;
+    struct device_ptr q, k, v, o, logsumexp;
+    /* backward only: do_ as o; dq, dk, dv with leading dimension ld, overwritten; scratch */
+    struct device_ptr d_o, dq, dk, dv, scratch;
+};
+
+/* One fused AdamW step on `count` elements (Loshchilov and Hutter 2019, decoupled decay), g = scale
+ * * gradient: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w - lr (m/c1 / (sqrt(v/c2) + eps) +
+ * decay w), c_i = 1 - b_i^step. master, moment1, moment2 fp32; gradient fp32 or bf16; parameter
+ * bf16 (rounded half away from zero) or null when the master is the parameter. *checksum (a
+ * uint64_t on the device) gets the checksum of the new master added, as in `checksum` below. */
+struct device_adam {
+    int64_t count;
+    enum zi_dtype gradient_type;
+    float learning_rate, beta1, beta2, epsilon, decay, scale, correction1, correction2;
+    uint64_t checksum_seed, checksum_first;
+    struct device_ptr master, moment1, moment2, gradient, parameter, checksum;
+};
+
+/* What a set of gradients adds to the global norm: on the device, zeroed by the caller. */
+struct device_norm_sums {
+    double squares; /* sum of squares of the finite elements, in a fixed order of partial sums */
+    uint64_t nonfinite; /* number of infinities and NaNs */
+};
+
+struct device_operations {
+    enum zi_status (*matmul)(struct device_stream *, const struct device_matmul *);
+    enum zi_status (*fill)(struct device_stream *, struct device_ptr to, size_t bytes, int byte);
+    /* to[i] = from[i], rounded to nearest even where it narrows; in place only for equal types */
+    enum zi_status (*convert)(struct device_stream *, enum zi_dtype to_type, struct device_ptr to,
+                              enum zi_dtype from_type, struct device_ptr from, int64_t count);
+    /* to[i] += from[i]; the sum is fp32 and rounded to to_type */
+    enum zi_status (*add)(struct device_stream *, enum zi_dtype to_type, struct device_ptr to,
+                          enum zi_dtype from_type, struct device_ptr from, int64_t count);
+    /* y[r] = token_table[tokens[r]] + position_table[r % T] (position_table may be null); tokens
+     * int32 [B*T] */
+    enum zi_status (*embed)(struct device_stream *, enum zi_dtype type, struct device_ptr y,
+                            struct device_ptr tokens, struct device_ptr token_table,
+                            struct device_ptr position_table, const int64_t shape[3] /* B, T, C */);
+    /* adds dy [B*T,C] (type) to rows of dtable fp32 [V,C] and, unless null, dposition fp32 [T,C],
+     * in token order */
+    enum zi_status (*embed_backward)(struct device_stream *, enum zi_dtype type,
+                                     struct device_ptr dy, struct device_ptr tokens,
+                                     struct device_ptr dtable, struct device_ptr dposition,
+                                     const int64_t shape[3]);
+    enum zi_status (*norm)(struct device_stream *, const struct device_norm *);
+    enum zi_status (*norm_backward)(struct device_stream *, const struct device_norm *);
+    size_t (*norm_backward_scratch)(int64_t rows, int64_t columns);
+    /* y = gelu(x), tanh form (Hendrycks and Gimpel 2016), count elements; dx = dy gelu'(x) [dx may
+     * be dy or x] */
+    enum zi_status (*gelu)(struct device_stream *, enum zi_dtype, struct device_ptr y,
+                           struct device_ptr x, int64_t count);
+    enum zi_status (*gelu_backward)(struct device_stream *, enum zi_dtype, struct device_ptr dx,
+                                    struct device_ptr dy, struct device_ptr x, int64_t count);
+    /* gate_up [R,2F]: row = gate[F], up[F]; y [R,F] = silu(gate) up (Shazeer 2020). Backward
+     * overwrites d_gate_up [R,2F], which may be gate_up. */
+    enum zi_status (*swiglu)(struct device_stream *, enum zi_dtype, struct device_ptr y,
+                             struct device_ptr gate_up, int64_t rows, int64_t inner);
+    enum zi_status (*swiglu_backward)(struct device_stream *, enum zi_dtype,
+                                      struct device_ptr d_gate_up, struct device_ptr dy,
+                                      struct device_ptr gate_up, int64_t rows, int64_t inner);
+    /* Rotates in place the `heads` heads of width D in rows of leading dimension ld: pairs (i, i +
+     * D/2), angle t base^(-2i/D), t = row % T (Su et al. 2021, the half-split form of Llama). sign
+     * +1 forward, -1 backward. */
+    enum zi_status (*rope)(struct device_stream *, enum zi_dtype, struct device_ptr x,
+                           const int64_t shape[5] /* B, T, heads, D, ld */, double base, int sign);
+    enum zi_status (*attention)(struct device_stream *, const struct device_attention *);
+    enum zi_status (*attention_backward)(struct device_stream *, const struct device_attention *);
+    size_t (*attention_backward_scratch)(const struct device_attention *);
+    /* dbias[n] (+)= column sums of dy [R,N], leading dimension ld */
+    enum zi_status (*bias_backward)(struct device_stream *, enum zi_dtype, struct device_ptr dbias,
+                                    struct device_ptr dy, int64_t rows, int64_t columns, int64_t ld,
+                                    bool accumulate);
+    /* Cross-entropy of fp32 logits [R,V], row stride ld elements, against int32 targets [R]
+     * (negative = not counted): adds the sum of -log p to *loss (double, fixed order). With
+     * gradient_type fp32 or bf16 the logits are replaced, in place, by scale * (softmax - onehot):
+     * row r starts where its logits started (stride ld fp32 elements in bytes for both types).
+     * ZI_INT32 as gradient_type: loss only, logits stay. */
+    enum zi_status (*cross_entropy)(struct device_stream *, struct device_ptr logits,
+                                    struct device_ptr targets, struct device_ptr loss,
+                                    const int64_t shape[3] /* R, V, ld */,
+                                    enum zi_dtype gradient_type, float scale);
+    /* adds to *sums (struct device_norm_sums on the device) */
+    enum zi_status (*gradient_norm)(struct device_stream *, enum zi_dtype,
+                                    struct device_ptr gradient, int64_t count,
+                                    struct device_ptr sums);
+    enum zi_status (*adam)(struct device_stream *, const struct device_adam *);
+    /* *sum (uint64_t) += sum over i of bits(x[i]) * w(seed, first + i) mod 2^64, bits = those of
+     * fp32 x[i], w(s, j) = low 32 bits of ((j + s) * 0x9e3779b1) | 1: independent of how a tensor
+     * is cut into ranges */
+    enum zi_status (*checksum)(struct device_stream *, struct device_ptr x, int64_t count,
+                               uint64_t seed, uint64_t first, struct device_ptr sum);
+};
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AdamW on flat ranges, the learning-rate schedules, clipping by the global norm, and the decision
+ * to skip a step. */
+#ifndef ZI_OPTIMIZER_OPTIMIZER_H
+#define ZI_OPTIMIZER_OPTIMIZER_H
+
+#include "deck/deck.h"
+#include "device/operations.h"
+
+/* Local. Adds what is wrong with the deck's optimizer section to its complaints and resolves `auto`
+ * (decay). */
+void optimizer_check(struct deck *deck);
+
+/* Local. Learning rate of step `step` (first is 0) of `steps`: linear warm-up over warmup steps
+ * ((step+1)/warmup of the peak), then the schedule down to minimum_ratio of the peak at the last
+ * step. wsd holds the peak until steps - decay. */
+double optimizer_learning_rate(const struct settings_optimizer *settings, int64_t step,
+                               int64_t steps);
+
+/* What is known about a step before its update. */
+struct optimizer_step {
+    int64_t number; /* updates made before it: bias corrections use number + 1 */
+    double learning_rate;
+    double norm; /* global gradient norm, NaN when an element is not finite */
+    double
+        scale; /* what gradients are multiplied with: 1, or clip / norm where the norm is larger */
+    bool skip; /* a gradient or the loss is not finite: no state may change */
+};
+
+/* Local. Decides from the global sum of squares, the number of non-finite elements and the loss. */
+void optimizer_decide(const struct settings_optimizer *settings, double squares, uint64_t nonfinite,
+                      double loss, struct optimizer_step *step);
+
+/* One contiguous piece of one tensor: what an update call works on. Buffers as in struct
+ * device_adam. */
+struct optimizer_range {
+    int64_t count;
+    bool decay; /* weight decay applies */
+    uint64_t checksum_seed,
+        checksum_first; /* of the tensor, and element index of the first element */
+    enum zi_dtype gradient_type;
+    struct device_ptr master, moment1, moment2, gradient, parameter, checksum;
+};
+
+/* Local. Enqueues the update of one range; nothing when step->skip (then only the checksum is
+ * added). */
+enum zi_status optimizer_update(const struct settings_optimizer *settings,
+                                const struct device *device, struct device_stream *stream,
+                                const struct optimizer_step *step,
+                                const struct optimizer_range *range);
+
+#endif
