@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a cpu kernel file is written. Files named k_*.c are compiled once per instruction set
+ * (generic, avx2, avx512, avx512bf16) with -DZI_ISA=<name> and the flags of that set; every
+ * external function in them is named with KERNEL(), so that the copies do not clash, and a run
+ * picks one set when the device is opened.
+ *
+ * Each k_<topic>.c defines KERNEL(cpu_<topic>_register), which enters its operations into the table
+ * of the device. */
+#ifndef ZI_DEVICE_CPU_KERNEL_H
+#define ZI_DEVICE_CPU_KERNEL_H
+
+#include "device/operations.h"
+
+#define KERNEL_PASTE_(name, isa) name##_##isa
+#define KERNEL_PASTE(name, isa)  KERNEL_PASTE_(name, isa)
+#define KERNEL(name)             KERNEL_PASTE(name, ZI_ISA)
+
+/* Work of a cpu stream runs in the caller's thread with this many OpenMP threads:
+ * #pragma omp parallel num_threads(stream->threads). */
+struct device_stream {
+    struct device *device;
+    int threads;
+};
+
+static inline float *cpu_fp32(struct device_ptr pointer)
+{
+    return (float *)pointer.address;
+}
+
+static inline uint16_t *cpu_bf16(struct device_ptr pointer)
+{
+    return (uint16_t *)pointer.address;
+}
+
+#define KERNEL_REGISTER(topic)                                                                     \
+    void cpu_##topic##_register_generic(struct device_operations *);                               \
+    void cpu_##topic##_register_avx2(struct device_operations *);                                  \
+    void cpu_##topic##_register_avx512(struct device_operations *);                                \
+    void cpu_##topic##_register_avx512bf16(struct device_operations *)
+
+KERNEL_REGISTER(elementwise); /* convert, add, gelu, gelu_backward, swiglu, swiglu_backward, rope */
+KERNEL_REGISTER(embedding);   /* embed, embed_backward, bias_backward */
+KERNEL_REGISTER(norm);        /* norm, norm_backward, norm_backward_scratch */
+KERNEL_REGISTER(attention);   /* attention, attention_backward, attention_backward_scratch */
+KERNEL_REGISTER(loss);        /* cross_entropy */
+KERNEL_REGISTER(update);      /* gradient_norm, adam, checksum */
+
+#endif
