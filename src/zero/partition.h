@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who keeps what: every unit is padded and cut into one equal shard per rank (bandwidth-centric
+ * partitioning, Rajbhandari et al. 2021, section 6.1), whatever its size. A shard is described by
+ * ranges, each a contiguous piece of one tensor; padding belongs to no range and stays zero. */
+#ifndef ZI_ZERO_PARTITION_H
+#define ZI_ZERO_PARTITION_H
+
+#include "model/model.h"
+#include "optimizer/optimizer.h"
+
+struct partition_range {
+    int tensor;           /* of the model */
+    int64_t tensor_first; /* element index in the tensor */
+    int64_t unit_first;   /* element index in the unit */
+    int64_t count;
+    bool decay;             /* weight decay applies */
+    uint64_t checksum_seed; /* from the tensor's name */
+};
+
+struct partition_unit {
+    int64_t elements, shard, padded; /* padded = shard * ranks; shard is a multiple of 64 */
+    int full_first, full_count;      /* ranges of the whole unit */
+    int own_first, own_count;        /* ranges of this rank's shard */
+};
+
+struct partition {
+    int ranks, rank, unit_count;
+    struct partition_unit *units;
+    struct partition_range *ranges;
+};
+
+/* Local. Cuts all units of the model for rank `rank` of `ranks`. */
+enum zi_status partition_create(const struct model *model,
+                                const struct settings_optimizer *optimizer, int ranks, int rank,
+                                struct partition **partition);
+void partition_destroy(struct partition *partition);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is decided before a program can be compiled: the deck's zero, placement, memory and
+ * activations sections with every `auto` resolved for one machine, and the search for the nearest
+ * deck that fits. */
+#ifndef ZI_ZERO_PLACEMENT_H
+#define ZI_ZERO_PLACEMENT_H
+
+#include "tier/tier.h"
+#include "zero/partition.h"
+
+struct zero_config {
+    int ranks, rank, node_ranks;
+    int stage;
+    enum zero_order order;
+    int prefetch;                       /* visits fetched ahead; 0 = strictly serial */
+    bool unified;                       /* device memory is host memory */
+    enum zi_tier tier[TIER_KIND_COUNT]; /* homes */
+    size_t budget[ZI_TIER_COUNT];
+    bool shared_budget; /* device and host budgets are one memory: their sum is bounded by
+                           budget[device] */
+    int64_t global, micro, tokens, micro_batches; /* sequences, sequences, tokens per sequence, M */
+    enum zi_dtype compute, reduce, gradient;
+    int interval;      /* operations per kept input */
+    int kept_segments; /* so many segments, from the last backwards, keep their inner activations;
+                          -1 = all */
+    bool training;     /* false: parameters only, for generation */
+};
+
+/* Local. Adds what is wrong with the deck's zero, placement, batch and precision sections for
+ * `ranks` ranks to its complaints: more ranks than sequences, nvme or deferred before they can be
+ * honoured, ... */
+void zero_check(struct deck *deck, int ranks);
+
+/* Local. Resolves the deck for a machine; `program.h` compiles the result. `prefetch` and
+ * `kept_segments` are chosen by compiling; the budgets are the deck's or what the node has.
+ * ZI_ERROR_FIT, after logging what is short by how much and the nearest change of the deck that
+ * fits. */
+enum zi_status zero_resolve(const struct settings *settings, const struct model *model,
+                            const struct device_properties *properties, int ranks, int rank,
+                            int node_ranks, struct zero_config *config);
+
+/* Local. Sequences of micro-batch `micro` of a rank: 0 .. config->micro. The global batch is dealt
+ * in order: rank r has sequences [r * global / ranks, (r+1) * global / ranks). *first is the first
+ * one's number in the global batch. */
+int64_t zero_sequences(const struct zero_config *config, int rank, int micro, int64_t *first);
+
+#endif

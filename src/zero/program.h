@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The step program: all operations of a step with their lanes, buffer slots and dependencies, fixed
+ * before the first step. The executor replays it, the checker proves it sound, and it can be
+ * printed and drawn.
+ *
+ * Operations are listed in program order, which is a valid serial order. A lane runs its operations
+ * in that order; an operation also waits for at most one operation of each other lane (the latest
+ * that it conflicts with over a slot), so all dependencies point backwards and no program can
+ * deadlock. A slot is a buffer fixed at compile time; rings of slots make prefetching: an operation
+ * that fills a slot waits until the slot's last reader is done, and runs ahead otherwise. */
+#ifndef ZI_ZERO_PROGRAM_H
+#define ZI_ZERO_PROGRAM_H
+
+#include <stdio.h>
+
+#include "zero/placement.h"
+
+enum program_lane {
+    LANE_COMPUTE,
+    LANE_COMM,
+    LANE_LINK_IN,
+    LANE_LINK_OUT,
+    LANE_DISK_READ,
+    LANE_DISK_WRITE,
+    LANE_HOST,
+    LANE_COUNT
+};
+
+enum program_kind {
+    OP_PUSH,      /* a unit or shard, host to device */
+    OP_GATHER,    /* shards of a unit to the full unit */
+    OP_FORWARD,   /* one model operation, one micro-batch */
+    OP_KEEP,      /* an input of an operation, device to host */
+    OP_RECALL,    /* and back */
+    OP_RECOMPUTE, /* forward again, for what backward needs */
+    OP_BACKWARD,
+    OP_REDUCE,  /* a unit's gradient over ranks */
+    OP_PULL,    /* a gradient or parameter, device to host */
+    OP_ADD,     /* into the kept gradient, with its share of the norm */
+    OP_NORM,    /* global norm, loss, and the decision to skip */
+    OP_ADAM,    /* update of one unit's shard */
+    OP_PUBLISH, /* updated shards to all ranks' full copies (stages 1 and 2) */
+    OP_FINISH,  /* checksum over ranks */
+    OP_LOGITS,  /* generation: logits of the last token */
+    OP_KIND_COUNT
+};
+
+/* Roles of the slots of an operation. */
+enum program_role {
+    ROLE_INPUT,
+    ROLE_OUTPUT,
+    ROLE_SAVED,
+    ROLE_SCRATCH,
+    ROLE_STREAM_GRADIENT,
+    ROLE_TOKENS,
+    ROLE_RESULTS,
+    ROLE_WEIGHT,                                   /* and the next MODEL_MAX_UNITS - 1 */
+    ROLE_GRADIENT = ROLE_WEIGHT + MODEL_MAX_UNITS, /* and the next MODEL_MAX_UNITS - 1 */
+    ROLE_MASTER = ROLE_GRADIENT + MODEL_MAX_UNITS,
+    ROLE_MOMENT1,
+    ROLE_MOMENT2,
+    ROLE_COUNT
+};
+
+enum program_purpose {
+    PURPOSE_PARAMETER,
+    PURPOSE_GRADIENT,
+    PURPOSE_OPTIMIZER,
+    PURPOSE_ACTIVATION, /* kept for backward */
+    PURPOSE_FETCH,      /* gathered units */
+    PURPOSE_REDUCE,     /* gradients on their way */
+    PURPOSE_WORK,       /* streams, scratch, tokens, results */
+    PURPOSE_COUNT
+};
+
+struct program_slot {
+    char name[48];
+    enum zi_tier tier;
+    enum program_purpose purpose;
+    bool lasting; /* holds its bytes from step to step: filled before the program starts */
+    size_t bytes;
+    size_t offset; /* in the tier's pool */
+};
+
+struct program_op {
+    enum program_kind kind;
+    enum program_lane lane;
+    int op;    /* of the model, or -1 */
+    int unit;  /* or -1 */
+    int micro; /* or -1 */
+    int mode;  /* enum model_mode of OP_FORWARD; OP_ADD: 1 = the last contribution, 0 = more follow
+                */
+    unsigned
+        accumulate; /* OP_BACKWARD: bit i = add to gradient i; OP_ADD: bit 0 = add to the sum */
+    int slots[ROLE_COUNT];  /* -1 = none */
+    unsigned reads, writes; /* bit per role */
+    int after[LANE_COUNT];  /* index of the operation of each other lane to wait for, or -1 */
+    size_t bytes;
+    double flops;
+};
+
+enum program_name { PROGRAM_TRAIN, PROGRAM_VALIDATE, PROGRAM_GENERATE, PROGRAM_COUNT };
+
+struct program_list {
+    struct program_op *ops;
+    int count, capacity;
+};
+
+/* Homes of one unit's states: slots, or -1 where a state does not exist on its own. */
+struct program_home {
+    int parameter, master, moment1, moment2, gradient;
+};
+
+struct program {
+    const struct model *model;
+    const struct partition *partition;
+    struct zero_config config;
+    struct program_list lists[PROGRAM_COUNT];
+    struct program_slot *slots;
+    int slot_count, slot_capacity;
+    struct program_home *homes; /* per unit */
+    int tokens_slot, targets_slot, results_slot, logits_slot;
+    size_t pool_bytes[ZI_TIER_COUNT];
+    int segment_count, kept_segments;
+};
+
+/* Local. Compiles all programs of a resolved configuration; model and partition outlive it. Never
+ * fails for size: compare pool_bytes with the budgets (program_fits). ZI_ERROR_DEVICE when memory
+ * for the program itself is short. */
+enum zi_status program_compile(const struct model *model, const struct partition *partition,
+                               const struct zero_config *config, struct program **program);
+void program_destroy(struct program *program);
+
+/* Local. Bytes that the pools of a tier pass its budget by, 0 when it fits. */
+size_t program_excess(const struct program *program, enum zi_tier tier);
+size_t program_bytes(const struct program *program, enum zi_tier tier,
+                     enum program_purpose purpose);
+
+/* Local. Proves what the executor relies on: dependencies point backwards; any two operations that
+ * conflict over a slot are ordered; nothing is read before it is filled; slots of a pool do not
+ * overlap; pools fit. ZI_ERROR_BUG (or FIT) naming the operations. */
+enum zi_status program_check(const struct program *program);
+
+/* Local. A number that is equal on all ranks when their programs are (order of collectives
+ * included). */
+uint64_t program_hash(const struct program *program);
+
+const char *program_kind_name(enum program_kind kind);
+const char *program_lane_name(enum program_lane lane);
+const char *program_purpose_name(enum program_purpose purpose);
+
+/* Local. The memory table, the operations as text, and a picture (SVG) of the lanes in virtual
+ * time, in which an operation lasts as long as its FLOPs and bytes at nominal rates. */
+void program_print_memory(const struct program *program, FILE *out);
+void program_print(const struct program *program, enum program_name name, FILE *out);
+enum zi_status program_draw(const struct program *program, enum program_name name, FILE *out);
+
+#endif
