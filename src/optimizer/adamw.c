@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AdamW (Loshchilov and Hutter 2019) on contiguous ranges of tensors: translates a range and the
+ * decisions about its step into one fused operation of the device.
+ *
+ *     g = scale * gradient
+ *     m = beta1 m + (1 - beta1) g
+ *     v = beta2 v + (1 - beta2) g^2
+ *     w = w - rate (m / c1 / (sqrt(v / c2) + epsilon) + decay w),   c_i = 1 - beta_i^(number + 1)
+ *
+ * The operation works in fp32, so its beta is the deck's rounded to fp32. The bias corrections are
+ * powers of that rounded value, in double: the weights (1 - beta) beta^k of the running mean then
+ * add up to c exactly. With the unrounded 0.999 the second moment would be off by 1e-5 of itself.
+ *
+ * A skipped step changes no state; the checksum of the master is added all the same, because the
+ * record has one in every step. */
+#include "optimizer/optimizer.h"
+
+#include "base/log.h"
+
+#include <math.h>
+
+static double correction(float beta, int64_t updates)
+{
+    return 1.0 - pow((double)beta, (double)updates);
+}
+
+static enum zi_status update_skipped(const struct device_operations *operations,
+                                     struct device_stream *stream,
+                                     const struct optimizer_range *range)
+{
+    if (device_is_null(range->checksum)) return ZI_OK;
+    if (operations->checksum == NULL)
+        return zi_fail(ZI_ERROR_DEVICE, "optimizer",
+                       "this device has no checksum; use device.type: cpu");
+    return operations->checksum(stream, range->master, range->count, range->checksum_seed,
+                                range->checksum_first, range->checksum);
+}
+
+enum zi_status optimizer_update(const struct settings_optimizer *settings,
+                                const struct device *device, struct device_stream *stream,
+                                const struct optimizer_step *step,
+                                const struct optimizer_range *range)
+{
+    const struct device_operations *operations = device_get_operations(device);
+    if (range->count == 0) return ZI_OK;
+    if (step->skip) return update_skipped(operations, stream, range);
+    if (operations->adam == NULL)
+        return zi_fail(ZI_ERROR_DEVICE, "optimizer",
+                       "this device has no AdamW; use device.type: cpu");
+
+    struct device_adam adam = {
+        .count = range->count,
+        .gradient_type = range->gradient_type,
+        .learning_rate = (float)step->learning_rate,
+        .beta1 = (float)settings->beta1,
+        .beta2 = (float)settings->beta2,
+        .epsilon = (float)settings->epsilon,
+        .decay = range->decay ? (float)settings->weight_decay : 0.0f,
+        .scale = (float)step->scale,
+        .checksum_seed = range->checksum_seed,
+        .checksum_first = range->checksum_first,
+        .master = range->master,
+        .moment1 = range->moment1,
+        .moment2 = range->moment2,
+        .gradient = range->gradient,
+        .parameter = range->parameter,
+        .checksum = range->checksum,
+    };
+    adam.correction1 = (float)correction(adam.beta1, step->number + 1);
+    adam.correction2 = (float)correction(adam.beta2, step->number + 1);
+    return operations->adam(stream, &adam);
+}
