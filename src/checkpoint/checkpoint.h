@@ -5,12 +5,14 @@
  *   /parameter/<name>   compute type (bf16 as an HDF5 float type of 16 bits)
  *   /master/<name>      fp32; with fp32 compute a hard link to /parameter/<name>
  *   /moment1/<name>, /moment2/<name>   fp32
- *   attributes of /: format, step, updates, tokens, seed, deck (text), version, family and sizes of
- * the model
+ *   attributes of /: format, step, updates, tokens, seed, deck (text), type, model (family and
+ *   sizes, text), version, revision, written (date)
+ *   attribute checksum of each dataset: the checksum of device/operations.h over its bits (fp32, or
+ *   the 16 of bf16), seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
  *
  * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name; then
- * flush, fsync, agreement of all ranks, rename, fsync of the folder, and the link `latest` moves
- * last: a name without .tmp is whole. */
+ * fsync, agreement of all ranks, rename, fsync of the folder, and the link `latest` moves last: a
+ * name without .tmp is whole. */
 #ifndef ZI_CHECKPOINT_CHECKPOINT_H
 #define ZI_CHECKPOINT_CHECKPOINT_H
 
@@ -43,22 +45,26 @@ struct checkpoint_header {
 
 struct checkpoint;
 
-/* Collective. Starts DIRECTORY/step-NNNNNNNN.h5 under a temporary name with room for all states of
- * the tensors (master is stored only when type is not fp32). ZI_ERROR_IO with file and remedy. */
+/* Collective. Starts DIRECTORY/step-NNNNNNNN.h5 (the folder is made where absent) under a temporary
+ * name with room for all states of the tensors (master is stored only when type is not fp32; with
+ * fp32 write one of parameter and master). Copies what it is given. ZI_ERROR_IO on every rank, with
+ * file and remedy, and nothing left behind, when it cannot be made or the disk has not the room. */
 enum zi_status checkpoint_create(struct comm *comm, const char *directory,
                                  const struct checkpoint_header *header,
                                  const struct checkpoint_tensor *tensors, int tensor_count,
                                  struct checkpoint **checkpoint);
 
-/* Collective: every rank calls it equally often, with count 0 where it has nothing. Writes elements
- * [first, first+count) (row-major) of one state of one tensor from host memory in the state's type.
- */
+/* Local (a count of 0 does nothing). Writes elements [first, first+count) (row-major) of one state
+ * of one tensor from host memory in the state's type. Over all ranks every element is written once.
+ * A failing disk is logged at once and given back on every rank by checkpoint_commit; the call
+ * itself gives ZI_OK then, so that all ranks leave by the same door. */
 enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum checkpoint_state state,
                                 int tensor, int64_t first, int64_t count, const void *values);
 
 /* Collective. Makes it durable, gives it its name, moves `latest`, and removes the oldest beyond
- * `keep` (0 keeps all). After an error of any rank the temporary file is removed and nothing else
- * has changed. */
+ * `keep` (0 keeps all) and temporary files of killed runs. After an error of any rank the temporary
+ * file is removed and nothing else has changed. The checkpoint is then good for checkpoint_close
+ * only. */
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep);
 
 /* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading. ZI_ERROR_USAGE
@@ -66,11 +72,18 @@ enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep);
 enum zi_status checkpoint_open(struct comm *comm, const char *path, struct checkpoint **checkpoint);
 const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *checkpoint);
 
-/* Local. Reads elements of one state of the named tensor of `elements` elements in all.
- * ZI_ERROR_USAGE when it is not there or has another size. */
+/* Local. Reads elements of one state of the named tensor of `elements` elements in all, in the
+ * state's type. ZI_ERROR_USAGE when it is not there or has another size; ZI_ERROR_IO when the disk
+ * fails or, for a read of the whole tensor, the checksum differs. */
 enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum checkpoint_state state,
                                const char *tensor, int64_t elements, int64_t first, int64_t count,
                                void *values);
+
+/* Collective. Reads all of an open checkpoint, a share on each rank, and compares the checksums.
+ * ZI_ERROR_IO naming file and tensor when a byte has changed. */
+enum zi_status checkpoint_verify(struct checkpoint *checkpoint);
+
+/* Local. Ends what create or open gave; one that was not committed loses its temporary file. */
 void checkpoint_close(struct checkpoint *checkpoint);
 
 /* Local. Prints what an HDF5 file of zinf holds (checkpoint, run record or token file): attributes,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The run record run.h5: the used deck, versions, and a table per quantity, one row per step,
- * appended while the job runs and readable at any moment (HDF5 single writer, multiple readers).
- * Rank 0 only. */
+ * appended while the job runs and readable at any moment with any HDF5 reader: flushed after each
+ * row, without locks. Rank 0 only. */
 #ifndef ZI_CHECKPOINT_RECORD_H
 #define ZI_CHECKPOINT_RECORD_H
 
@@ -17,8 +17,8 @@ struct record_column {
     int integer;      /* int64 instead of double */
 };
 
-/* Local. Creates the file with one extensible dataset per column in `group`, and attributes deck,
- * version, started. */
+/* Local. Creates the file, with attributes deck, version, revision, started; a file of that name is
+ * kept as NAME.previous. A table is one extensible dataset per column in `group`. */
 enum zi_status record_create(const char *path, const char *deck_text, struct record **record);
 enum zi_status record_add_table(struct record *record, const char *group,
                                 const struct record_column *columns, int count, int *table);

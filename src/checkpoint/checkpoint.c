@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing a checkpoint.
+ *
+ * The problem: a job may be killed, a disk may fill or the power may fail at any moment, and the
+ * last good checkpoint must survive; and an error of one rank must neither hang the others nor let
+ * them believe in the file.
+ *
+ * The idea: everything goes to NAME.tmp. Each rank writes its ranges at the datasets' offsets and
+ * adds up their checksums; at commit each rank syncs, all agree, the checksums are added over the
+ * ranks and rank 0 stores them with the header, syncs again and renames. `latest` is a link that is
+ * replaced by rename as the very last change, so it always names a whole file.
+ *
+ * Errors of a write are kept in `status` until commit, where the ranks meet anyway: no agreement is
+ * needed for each write, and no rank leaves early.
+ *
+ * Invariants: a file without .tmp is whole and durable; each element was written exactly once
+ * (counted, not assumed). */
+#include "checkpoint/file.h"
+
+#include "base/log.h"
+#include "base/timing.h"
+#include "base/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static enum zi_status no_memory(void)
+{
+    return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the description of a checkpoint");
+}
+
+/* Datasets of all states in the order of the file; dataset of (state, tensor) is found by
+ * dataset_at. */
+static enum zi_status list_datasets(struct checkpoint *checkpoint,
+                                    const struct checkpoint_tensor *tensors)
+{
+    int count = checkpoint->tensor_count;
+    checkpoint->datasets =
+        calloc((size_t)count * CHECKPOINT_STATE_COUNT + 1, sizeof *checkpoint->datasets);
+    if (checkpoint->datasets == NULL) return no_memory();
+    for (int s = 0; s < CHECKPOINT_STATE_COUNT; s++) {
+        if (s == CHECKPOINT_MASTER && checkpoint->header.type == ZI_FP32) continue;
+        enum zi_dtype type = s == CHECKPOINT_PARAMETER ? checkpoint->header.type : ZI_FP32;
+        for (int t = 0; t < count; t++) {
+            ZI_REQUIRE(tensors[t].dimensions == 1 || tensors[t].dimensions == 2);
+            ZI_TRY(checkpoint_dataset_set(&checkpoint->datasets[checkpoint->dataset_count], s,
+                                          tensors[t].name, type, tensors[t].shape,
+                                          tensors[t].dimensions));
+            checkpoint->dataset_count++;
+        }
+    }
+    return ZI_OK;
+}
+
+static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint,
+                                             enum checkpoint_state state, int tensor)
+{
+    int place = state;
+    if (checkpoint->header.type == ZI_FP32 && state >= CHECKPOINT_MASTER) place--;
+    return &checkpoint->datasets[place * checkpoint->tensor_count + tensor];
+}
+
+static enum zi_status describe(struct checkpoint *checkpoint, const char *directory,
+                               const struct checkpoint_header *header,
+                               const struct checkpoint_tensor *tensors)
+{
+    size_t size = strlen(directory) + 40;
+    checkpoint->header = *header;
+    checkpoint->header.deck = strdup(header->deck != NULL ? header->deck : "");
+    checkpoint->header.model_text = strdup(header->model_text != NULL ? header->model_text : "");
+    checkpoint->directory = strdup(directory);
+    checkpoint->path = malloc(size);
+    checkpoint->temporary = malloc(size);
+    if (checkpoint->header.deck == NULL || checkpoint->header.model_text == NULL ||
+        checkpoint->directory == NULL || checkpoint->path == NULL || checkpoint->temporary == NULL)
+        return no_memory();
+    snprintf(checkpoint->path, size, "%s/step-%08lld.h5", directory, (long long)header->step);
+    snprintf(checkpoint->temporary, size, "%s.tmp", checkpoint->path);
+    return list_datasets(checkpoint, tensors);
+}
+
+static enum zi_status open_for_writing(struct checkpoint *checkpoint)
+{
+    checkpoint->descriptor = open(checkpoint->temporary, O_WRONLY | O_CLOEXEC);
+    if (checkpoint->descriptor < 0)
+        return zi_fail(ZI_ERROR_IO, "checkpoint",
+                       "%s: cannot be opened: %s (is it on a file system that all nodes share?)",
+                       checkpoint->temporary, strerror(errno));
+    return ZI_OK;
+}
+
+enum zi_status checkpoint_create(struct comm *comm, const char *directory,
+                                 const struct checkpoint_header *header,
+                                 const struct checkpoint_tensor *tensors, int tensor_count,
+                                 struct checkpoint **checkpoint)
+{
+    h5_quiet();
+    struct checkpoint *made = calloc(1, sizeof *made);
+    enum zi_status status = made == NULL ? no_memory() : ZI_OK;
+    if (made != NULL) {
+        made->comm = comm;
+        made->descriptor = -1;
+        made->tensor_count = tensor_count;
+        status = describe(made, directory, header, tensors);
+    }
+    status = comm_agree(comm, status);
+    if (status == ZI_OK) status = checkpoint_layout(made);
+    if (status == ZI_OK) {
+        status = comm_agree(comm, open_for_writing(made));
+        if (status < 0 && comm_rank(comm) == 0) unlink(made->temporary);
+    }
+    if (status < 0) {
+        if (made != NULL && made->descriptor >= 0) close(made->descriptor);
+        checkpoint_free(made);
+        return status;
+    }
+    *checkpoint = made;
+    return ZI_OK;
+}
+
+/* Writes all bytes at an offset, through short writes and signals; 0 or an errno. */
+static int write_all(int descriptor, const char *from, size_t bytes, int64_t offset)
+{
+    const size_t most = (size_t)1 << 30;
+    while (bytes > 0) {
+        ssize_t done = pwrite(descriptor, from, bytes < most ? bytes : most, (off_t)offset);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return errno;
+        if (done == 0) return EIO;
+        from += done;
+        bytes -= (size_t)done;
+        offset += done;
+    }
+    return 0;
+}
+
+enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum checkpoint_state state,
+                                int tensor, int64_t first, int64_t count, const void *values)
+{
+    if (count == 0 || checkpoint->status < 0) return ZI_OK;
+    ZI_REQUIRE(tensor >= 0 && tensor < checkpoint->tensor_count);
+    ZI_REQUIRE(checkpoint->descriptor >= 0);
+    struct checkpoint_dataset *dataset = dataset_at(checkpoint, state, tensor);
+    ZI_REQUIRE(first >= 0 && count > 0 && count <= dataset->elements - first);
+    size_t size = zi_dtype_bytes(dataset->type);
+    int64_t offset = dataset->offset + first * (int64_t)size;
+    int error = write_all(checkpoint->descriptor, values, (size_t)count * size, offset);
+    if (error != 0) {
+        checkpoint->status =
+            zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot write %lld bytes of %s at %lld: %s",
+                    checkpoint->temporary, (long long)count * (long long)size, dataset->name,
+                    (long long)offset, strerror(error));
+        return ZI_OK;
+    }
+    dataset->checksum += checkpoint_checksum(dataset, first, count, values);
+    dataset->written += (uint64_t)count;
+    return ZI_OK;
+}
+
+/* Syncs and closes this rank's descriptor. Some file systems tell of a failed write only here. */
+static enum zi_status finish_writing(struct checkpoint *checkpoint)
+{
+    enum zi_status status = checkpoint->status;
+    int synced = fsync(checkpoint->descriptor), error = errno;
+    if (close(checkpoint->descriptor) != 0 && synced == 0) {
+        synced = -1;
+        error = errno;
+    }
+    checkpoint->descriptor = -1;
+    if (synced != 0 && status == ZI_OK)
+        status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s",
+                         checkpoint->temporary, strerror(error));
+    return status;
+}
+
+/* Collective. Adds checksums and counts over the ranks; every element must have been written once.
+ */
+static enum zi_status sum_checksums(struct checkpoint *checkpoint)
+{
+    int count = checkpoint->dataset_count;
+    uint64_t *sums = calloc(2 * (size_t)count + 1, sizeof *sums);
+    enum zi_status status = comm_agree(checkpoint->comm, sums == NULL ? no_memory() : ZI_OK);
+    for (int d = 0; d < count && status == ZI_OK; d++) {
+        sums[2 * d] = checkpoint->datasets[d].checksum;
+        sums[2 * d + 1] = checkpoint->datasets[d].written;
+    }
+    if (status == ZI_OK) status = comm_sum_uint64(checkpoint->comm, sums, 2 * count);
+    for (int d = 0; d < count && status == ZI_OK; d++) {
+        struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        dataset->checksum = sums[2 * d];
+        if (sums[2 * d + 1] == (uint64_t)dataset->elements) continue;
+        status = ZI_ERROR_BUG;
+        if (comm_rank(checkpoint->comm) == 0)
+            zi_fail(status, "checkpoint", "%s: %s has %lld elements, but %llu were written",
+                    checkpoint->temporary, dataset->name, (long long)dataset->elements,
+                    (unsigned long long)sums[2 * d + 1]);
+    }
+    free(sums);
+    return status;
+}
+
+static herr_t write_header(hid_t file, const struct checkpoint_header *header)
+{
+    char now[64];
+    zi_time_stamp(now, sizeof now);
+    if (h5_text_write(file, "format", CHECKPOINT_FORMAT) < 0 ||
+        h5_integer_write(file, "step", header->step) < 0 ||
+        h5_integer_write(file, "updates", header->updates) < 0 ||
+        h5_integer_write(file, "tokens", header->tokens) < 0 ||
+        h5_integer_write(file, "seed", header->seed) < 0 ||
+        h5_text_write(file, "type", zi_dtype_name(header->type)) < 0 ||
+        h5_text_write(file, "model", header->model_text) < 0 ||
+        h5_text_write(file, "deck", header->deck) < 0 ||
+        h5_text_write(file, "version", zi_version()) < 0 ||
+        h5_text_write(file, "revision", zi_version_revision()) < 0 ||
+        h5_text_write(file, "written", now) < 0)
+        return -1;
+    return 0;
+}
+
+/* Overwrites the checksum that the layout has reserved. */
+static herr_t write_checksum(hid_t file, const struct checkpoint_dataset *dataset)
+{
+    hid_t attribute = H5Aopen_by_name(file, dataset->name, "checksum", H5P_DEFAULT, H5P_DEFAULT);
+    if (attribute < 0) return -1;
+    herr_t result = H5Awrite(attribute, H5T_NATIVE_UINT64, &dataset->checksum);
+    if (H5Aclose(attribute) < 0) result = -1;
+    return result;
+}
+
+/* Rank 0. Stores header and checksums in the temporary file, durably. */
+static enum zi_status store_header(struct checkpoint *checkpoint)
+{
+    const char *path = checkpoint->temporary;
+    hid_t access = h5_access_create();
+    hid_t file = access < 0 ? -1 : H5Fopen(path, H5F_ACC_RDWR, access);
+    if (access >= 0) H5Pclose(access);
+    if (file < 0) return h5_fail(path, "open it again");
+    enum zi_status status = ZI_OK;
+    if (write_header(file, &checkpoint->header) < 0) status = h5_fail(path, "store the header");
+    for (int d = 0; d < checkpoint->dataset_count && status == ZI_OK; d++) {
+        if (write_checksum(file, &checkpoint->datasets[d]) < 0)
+            status = h5_fail(path, "store a checksum");
+    }
+    if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail(path, "close it");
+    if (status < 0) return status;
+    int descriptor = open(path, O_RDWR | O_CLOEXEC);
+    int failed = descriptor < 0 || fsync(descriptor) != 0;
+    if (failed)
+        status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s", path,
+                         strerror(errno));
+    if (descriptor >= 0) close(descriptor);
+    return status;
+}
+
+enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep)
+{
+    struct comm *comm = checkpoint->comm;
+    int root = comm_rank(comm) == 0;
+    ZI_REQUIRE(checkpoint->descriptor >= 0);
+    enum zi_status status = comm_agree(comm, finish_writing(checkpoint));
+    if (status == ZI_OK) status = comm_agree(comm, sum_checksums(checkpoint));
+    if (status == ZI_OK) status = comm_agree(comm, root ? store_header(checkpoint) : ZI_OK);
+    if (status == ZI_OK)
+        status = comm_agree(comm, root ? checkpoint_publish(checkpoint, keep) : ZI_OK);
+    if (status < 0 && root) unlink(checkpoint->temporary);
+    free(checkpoint->temporary);
+    checkpoint->temporary = NULL;
+    return status;
+}
+
+void checkpoint_close(struct checkpoint *checkpoint)
+{
+    if (checkpoint == NULL) return;
+    if (checkpoint->descriptor >= 0) close(checkpoint->descriptor);
+    if (checkpoint->temporary != NULL && comm_rank(checkpoint->comm) == 0)
+        unlink(checkpoint->temporary);
+    checkpoint_free(checkpoint);
+}

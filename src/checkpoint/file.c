@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the writer and the reader of a checkpoint share: datasets, their checksums, file access.
+ *
+ * The checksum of a dataset is the sum over its elements of bits * weight(seed, index), modulo
+ * 2^64, with odd 32-bit weights. A sum does not depend on how the elements are cut into ranges or
+ * over ranks, so each rank adds up what it writes and the file needs no second pass. One changed
+ * element always changes the sum (the difference, below 2^32, times an odd weight below 2^32 is not
+ * 0 modulo 2^64); several changes cancel with a chance of about 2^-32. The seed comes from the
+ * dataset's name, so that exchanged tensors are found as well. */
+#include "checkpoint/file.h"
+
+#include "base/log.h"
+#include "base/random.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "checkpoints are written as the bytes of memory, which must be little-endian"
+#endif
+
+static const char *const state_names[CHECKPOINT_STATE_COUNT] = {
+    [CHECKPOINT_PARAMETER] = "parameter",
+    [CHECKPOINT_MASTER] = "master",
+    [CHECKPOINT_MOMENT1] = "moment1",
+    [CHECKPOINT_MOMENT2] = "moment2",
+};
+
+const char *checkpoint_state_name(enum checkpoint_state state)
+{
+    return state_names[state];
+}
+
+/* The low 32 bits of (first + i + seed) * 0x9e3779b1 need the low 32 bits of the index only. */
+static inline uint64_t weight(uint32_t index)
+{
+    return (index * 0x9e3779b1u) | 1u;
+}
+
+uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,
+                             const void *values)
+{
+    uint32_t start = (uint32_t)((uint64_t)first + dataset->seed);
+    uint64_t sum = 0;
+    if (dataset->type == ZI_BF16) {
+        const uint16_t *bits = values;
+        for (int64_t i = 0; i < count; i++)
+            sum += bits[i] * weight(start + (uint32_t)i);
+    } else {
+        const float *from = values;
+        for (int64_t i = 0; i < count; i++)
+            sum += zi_fp32_bits(from[i]) * weight(start + (uint32_t)i);
+    }
+    return sum;
+}
+
+enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset,
+                                      enum checkpoint_state state, const char *tensor,
+                                      enum zi_dtype type, const int64_t *shape, int dimensions)
+{
+    size_t size = strlen(tensor) + 16;
+    dataset->name = malloc(size);
+    if (dataset->name == NULL)
+        return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the name of a dataset");
+    snprintf(dataset->name, size, "%s/%s", checkpoint_state_name(state), tensor);
+    dataset->state = state;
+    dataset->type = type;
+    dataset->dimensions = dimensions;
+    dataset->elements = 1;
+    for (int d = 0; d < dimensions; d++) {
+        dataset->shape[d] = shape[d];
+        dataset->elements *= shape[d];
+    }
+    dataset->seed = zi_random_stream(dataset->name);
+    return ZI_OK;
+}
+
+void checkpoint_free(struct checkpoint *checkpoint)
+{
+    if (checkpoint == NULL) return;
+    for (int d = 0; d < checkpoint->dataset_count; d++)
+        free(checkpoint->datasets[d].name);
+    free(checkpoint->datasets);
+    free((char *)checkpoint->header.deck);
+    free((char *)checkpoint->header.model_text);
+    free(checkpoint->directory);
+    free(checkpoint->path);
+    free(checkpoint->temporary);
+    free(checkpoint);
+}
+
+hid_t checkpoint_access_create(struct comm *comm)
+{
+    hid_t access = h5_access_create();
+    const void *communicator = comm_mpi(comm);
+    if (access < 0 || communicator == NULL) return access;
+    /* hdf5.h of a parallel build brings the type; the communicator itself is comm's. */
+    if (H5Pset_fapl_mpio(access, *(const MPI_Comm *)communicator, MPI_INFO_NULL) < 0) {
+        H5Pclose(access);
+        return -1;
+    }
+    return access;
+}

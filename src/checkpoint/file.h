@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to the checkpoint room: a checkpoint file as its writer and its reader see it, a list of
+ * datasets whose bytes lie at known offsets. */
+#ifndef ZI_CHECKPOINT_FILE_H
+#define ZI_CHECKPOINT_FILE_H
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/h5.h"
+
+#define CHECKPOINT_FORMAT "zinf-checkpoint-1"
+
+struct checkpoint_dataset {
+    char *name; /* "parameter/blocks.3.attention.query.weight", owned */
+    enum checkpoint_state state;
+    enum zi_dtype type;
+    int dimensions;
+    int64_t shape[2], elements;
+    int64_t offset;    /* of its first byte in the file */
+    uint64_t seed;     /* of its checksum */
+    uint64_t checksum; /* writing: of what this rank has written; reading: as recorded */
+    uint64_t written;  /* elements this rank has written */
+};
+
+struct checkpoint {
+    struct comm *comm;
+    struct checkpoint_header header; /* texts owned */
+    char *directory;                 /* writing only */
+    char *path, *temporary;          /* temporary: writing only, NULL once it has gone */
+    int descriptor;                  /* -1 = closed */
+    int tensor_count, dataset_count;
+    struct checkpoint_dataset *datasets;
+    enum zi_status status; /* first error of this rank's writes */
+};
+
+/* Local. "parameter", "master", "moment1", "moment2". */
+const char *checkpoint_state_name(enum checkpoint_state state);
+
+/* Local. The checksum of elements first .. first+count-1 of a dataset. */
+uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,
+                             const void *values);
+
+/* Local. Names a dataset and sets its sizes and seed. */
+enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset,
+                                      enum checkpoint_state state, const char *tensor,
+                                      enum zi_dtype type, const int64_t *shape, int dimensions);
+
+/* Local. Frees everything; the file is the caller's business. */
+void checkpoint_free(struct checkpoint *checkpoint);
+
+/* Local. File access for all ranks of a group: parallel HDF5, or one process for a group without
+ * MPI. Negative on failure. */
+hid_t checkpoint_access_create(struct comm *comm);
+
+/* Collective. Creates the temporary file with all datasets, claims its space, and stores their
+ * offsets. On error the temporary file is gone on return. */
+enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
+
+/* Local (rank 0). Renames the finished file, moves `latest`, removes what is beyond `keep`. */
+enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep);
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The layout of a checkpoint file: HDF5 makes it, and its numbers are written past HDF5 afterwards.
+ *
+ * The problem: HDF5 1.10 has no asynchronous calls, and ranges of a two-dimensional dataset that
+ * start and end inside rows are awkward selections. But a contiguous dataset is one extent of the
+ * file, and H5Dget_offset says where.
+ *
+ * The idea: all ranks create the file together with every dataset contiguous, allocated early and
+ * never filled, large ones aligned to pages; they note the offsets, flush and close. From then on
+ * the file is a readable HDF5 file whose numbers are not there yet, and each rank writes its ranges
+ * with plain writes.
+ *
+ * A full disk is found here: rank 0 claims the whole size before HDF5 writes anything (a collective
+ * HDF5 call that fails on one rank may leave the others waiting) and again when HDF5 has made the
+ * file, whose creation gives the first claim back.
+ *
+ * Invariants: all ranks hold the same offsets on success; on error no temporary file is left. */
+#include "checkpoint/file.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum { ALIGNMENT = 4096, METADATA_PER_DATASET = 2048, METADATA_BYTES = 256 * 1024 };
+
+static enum zi_status fail_full(const char *path, int64_t bytes, const char *cause)
+{
+    char need[32], free_text[32] = "an unknown amount";
+    struct statvfs system;
+    if (statvfs(path, &system) == 0)
+        zi_memory_text((size_t)system.f_bavail * system.f_frsize, free_text, sizeof free_text);
+    return zi_fail(ZI_ERROR_IO, "checkpoint",
+                   "%s: cannot claim %s for the checkpoint: %s (%s free there); free some space, "
+                   "lower checkpoint.keep, or choose another run.directory",
+                   path, zi_memory_text((size_t)bytes, need, sizeof need), cause, free_text);
+}
+
+/* Claims bytes of an open file. A file system that cannot claim is asked what it has free. */
+static enum zi_status claim(int descriptor, const char *path, int64_t bytes)
+{
+    int result;
+    do {
+        result = fallocate(descriptor, 0, 0, bytes);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0) return ZI_OK;
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_full(path, bytes, strerror(errno));
+    struct statvfs system;
+    if (fstatvfs(descriptor, &system) != 0) return fail_full(path, bytes, strerror(errno));
+    if ((double)system.f_bavail * (double)system.f_frsize < (double)bytes)
+        return fail_full(path, bytes, "too little is free");
+    return ZI_OK;
+}
+
+/* Rank 0: makes the folder and shows that the file can be made in its full size. */
+static enum zi_status claim_before(const struct checkpoint *checkpoint)
+{
+    const char *path = checkpoint->temporary;
+    int64_t bytes = METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck);
+    for (int d = 0; d < checkpoint->dataset_count; d++) {
+        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        bytes += dataset->elements * (int64_t)zi_dtype_bytes(dataset->type) + METADATA_PER_DATASET;
+        if (dataset->elements * (int64_t)zi_dtype_bytes(dataset->type) >= ALIGNMENT)
+            bytes += ALIGNMENT;
+    }
+    if (mkdir(checkpoint->directory, 0777) != 0 && errno != EEXIST)
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s",
+                       checkpoint->directory, strerror(errno));
+    int descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (descriptor < 0)
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be created: %s", path,
+                       strerror(errno));
+    enum zi_status status = claim(descriptor, path, bytes);
+    close(descriptor);
+    return status;
+}
+
+/* Rank 0: claims the space of the file that HDF5 has made, and checks that no dataset is beyond it.
+ */
+static enum zi_status claim_after(const struct checkpoint *checkpoint)
+{
+    const char *path = checkpoint->temporary;
+    int descriptor = open(path, O_RDWR | O_CLOEXEC);
+    struct stat is;
+    if (descriptor < 0 || fstat(descriptor, &is) != 0) {
+        if (descriptor >= 0) close(descriptor);
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be opened: %s", path,
+                       strerror(errno));
+    }
+    int64_t size = (int64_t)is.st_size;
+    for (int d = 0; d < checkpoint->dataset_count; d++) {
+        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        int64_t end = dataset->offset + dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
+        if (end > size) size = end;
+    }
+    enum zi_status status = claim(descriptor, path, size);
+    close(descriptor);
+    return status;
+}
+
+/* The creation properties of all datasets, or a negative number. */
+static hid_t dataset_properties_create(void)
+{
+    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    if (properties < 0) return -1;
+    if (H5Pset_layout(properties, H5D_CONTIGUOUS) < 0 ||
+        H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY) < 0 ||
+        H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER) < 0) {
+        H5Pclose(properties);
+        return -1;
+    }
+    return properties;
+}
+
+/* Creates one dataset with room for its checksum and notes its offset. */
+static herr_t dataset_create(hid_t file, hid_t properties, struct checkpoint_dataset *dataset)
+{
+    hsize_t shape[2] = {(hsize_t)dataset->shape[0], (hsize_t)dataset->shape[1]};
+    hid_t space = H5Screate_simple(dataset->dimensions, shape, NULL);
+    hid_t type = h5_type_create(dataset->type);
+    hid_t made = -1;
+    herr_t result = -1;
+    if (space >= 0 && type >= 0)
+        made = H5Dcreate2(file, dataset->name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+    if (made >= 0) {
+        haddr_t offset = H5Dget_offset(made);
+        dataset->offset = (int64_t)offset;
+        if (offset != HADDR_UNDEF) result = h5_integer_write(made, "checksum", 0);
+        if (H5Dclose(made) < 0) result = -1;
+    }
+    if (type >= 0) H5Tclose(type);
+    if (space >= 0) H5Sclose(space);
+    return result;
+}
+
+/* With fp32 the parameter is the master: /master holds second names of the same datasets. */
+static herr_t link_masters(hid_t file, const struct checkpoint *checkpoint)
+{
+    if (checkpoint->header.type != ZI_FP32) return 0;
+    for (int d = 0; d < checkpoint->dataset_count; d++) {
+        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        if (dataset->state != CHECKPOINT_PARAMETER) continue;
+        char name[512];
+        int length = snprintf(name, sizeof name, "master%s", dataset->name + strlen("parameter"));
+        if (length < 0 || (size_t)length >= sizeof name) return -1;
+        if (H5Lcreate_hard(file, dataset->name, file, name, H5P_DEFAULT, H5P_DEFAULT) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
+{
+    const char *path = checkpoint->temporary;
+    for (int s = 0; s < CHECKPOINT_STATE_COUNT; s++) {
+        hid_t group =
+            H5Gcreate2(file, checkpoint_state_name(s), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        if (group < 0) return h5_fail(path, "create a group");
+        H5Gclose(group);
+    }
+    hid_t properties = dataset_properties_create();
+    if (properties < 0) return h5_fail(path, "describe its datasets");
+    enum zi_status status = ZI_OK;
+    for (int d = 0; d < checkpoint->dataset_count && status == ZI_OK; d++) {
+        if (dataset_create(file, properties, &checkpoint->datasets[d]) < 0)
+            status = h5_fail(path, "create a dataset");
+    }
+    H5Pclose(properties);
+    if (status == ZI_OK && link_masters(file, checkpoint) < 0)
+        status = h5_fail(path, "name the masters");
+    if (status == ZI_OK && H5Fflush(file, H5F_SCOPE_GLOBAL) < 0)
+        status = h5_fail(path, "flush its layout");
+    return status;
+}
+
+/* Collective. Creates, fills and closes the file through (parallel) HDF5. */
+static enum zi_status create_file(struct checkpoint *checkpoint)
+{
+    hid_t access = checkpoint_access_create(checkpoint->comm);
+    hid_t file = -1;
+    enum zi_status status = ZI_OK;
+    if (access < 0 || H5Pset_alignment(access, ALIGNMENT, ALIGNMENT) < 0)
+        status = h5_fail(checkpoint->temporary, "choose parallel access");
+    status = comm_agree(checkpoint->comm, status);
+    if (status == ZI_OK) {
+        file = H5Fcreate(checkpoint->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+        status =
+            file < 0 ? h5_fail(checkpoint->temporary, "create it") : fill_file(checkpoint, file);
+    }
+    if (file >= 0 && H5Fclose(file) < 0 && status == ZI_OK)
+        status = h5_fail(checkpoint->temporary, "close it");
+    if (access >= 0) H5Pclose(access);
+    return status;
+}
+
+enum zi_status checkpoint_layout(struct checkpoint *checkpoint)
+{
+    struct comm *comm = checkpoint->comm;
+    int root = comm_rank(comm) == 0;
+    enum zi_status status = comm_agree(comm, root ? claim_before(checkpoint) : ZI_OK);
+    if (status == ZI_OK) status = comm_agree(comm, create_file(checkpoint));
+    if (status == ZI_OK) status = comm_agree(comm, root ? claim_after(checkpoint) : ZI_OK);
+    if (status < 0 && root) unlink(checkpoint->temporary);
+    return status;
+}

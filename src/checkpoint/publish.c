@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The moment a checkpoint becomes one: rename, `latest`, and the removal of old ones. Rank 0 only.
+ *
+ * Order of changes, each durable before the next: (1) a new link latest.tmp, which is all that may
+ * still need space; (2) rename of the file to its name; (3) fsync of the folder, without which a
+ * power cut can lose the rename; (4) rename of latest.tmp to latest; (5) fsync again; (6) removal
+ * of old files. A kill between any two of them leaves `latest` on a whole checkpoint.
+ *
+ * What is removed: beyond `keep` files the ones of lowest step, never the one just written; and
+ * temporary files that killed runs have left. That a file cannot be removed is a warning: the
+ * checkpoint is good. */
+#include "checkpoint/file.h"
+
+#include "base/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 4096 };
+
+static enum zi_status fail_path(const char *path, const char *what)
+{
+    return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot %s: %s", path, what, strerror(errno));
+}
+
+static enum zi_status sync_folder(const char *directory)
+{
+    int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int failed = descriptor < 0 || fsync(descriptor) != 0;
+    enum zi_status status = failed ? fail_path(directory, "make the folder durable") : ZI_OK;
+    if (descriptor >= 0) close(descriptor);
+    return status;
+}
+
+static enum zi_status join(const char *directory, const char *name, char path[PATH_SIZE])
+{
+    int length = snprintf(path, PATH_SIZE, "%s/%s", directory, name);
+    if (length < 0 || length >= PATH_SIZE)
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: the path is too long", directory);
+    return ZI_OK;
+}
+
+/* The step of a name step-NNNNNNNN.h5 followed by `ending`, or -1. */
+static int64_t step_of(const char *name, const char *ending)
+{
+    if (strncmp(name, "step-", 5) != 0) return -1;
+    size_t digits = strspn(name + 5, "0123456789");
+    if (digits == 0 || digits > 18) return -1;
+    const char *rest = name + 5 + digits;
+    if (strncmp(rest, ".h5", 3) != 0 || strcmp(rest + 3, ending) != 0) return -1;
+    return (int64_t)strtoll(name + 5, NULL, 10);
+}
+
+static void remove_file(const char *directory, const char *name)
+{
+    char path[PATH_SIZE];
+    if (join(directory, name, path) == ZI_OK && unlink(path) != 0 && errno != ENOENT)
+        zi_log(ZI_LOG_WARN, "checkpoint", "%s: cannot be removed: %s", path, strerror(errno));
+}
+
+static int select_checkpoint(const struct dirent *entry)
+{
+    return step_of(entry->d_name, "") >= 0;
+}
+
+static int select_temporary(const struct dirent *entry)
+{
+    return step_of(entry->d_name, ".tmp") >= 0;
+}
+
+static int compare_steps(const struct dirent **a, const struct dirent **b)
+{
+    int64_t step_a = step_of((*a)->d_name, ""), step_b = step_of((*b)->d_name, "");
+    return (step_a > step_b) - (step_a < step_b);
+}
+
+static void remove_old(const char *directory, const char *newest, int64_t keep)
+{
+    struct dirent **entries;
+    int count = scandir(directory, &entries, select_checkpoint, compare_steps);
+    int64_t beyond = keep > 0 ? count - keep : 0;
+    for (int i = 0; i < count; i++) {
+        if (beyond > 0 && strcmp(entries[i]->d_name, newest) != 0) {
+            remove_file(directory, entries[i]->d_name);
+            beyond--;
+        }
+        free(entries[i]);
+    }
+    if (count >= 0) free(entries);
+
+    count = scandir(directory, &entries, select_temporary, NULL);
+    for (int i = 0; i < count; i++) {
+        remove_file(directory, entries[i]->d_name);
+        free(entries[i]);
+    }
+    if (count >= 0) free(entries);
+}
+
+enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep)
+{
+    const char *directory = checkpoint->directory, *path = checkpoint->path;
+    const char *name = path + strlen(directory) + 1;
+    char link[PATH_SIZE], latest[PATH_SIZE];
+    ZI_TRY(join(directory, "latest.tmp", link));
+    ZI_TRY(join(directory, "latest", latest));
+    if (unlink(link) != 0 && errno != ENOENT) return fail_path(link, "replace the link");
+    if (symlink(name, link) != 0) return fail_path(link, "make the link");
+    if (rename(checkpoint->temporary, path) != 0) {
+        enum zi_status status = fail_path(checkpoint->temporary, "give the file its name");
+        unlink(link);
+        return status;
+    }
+    ZI_TRY(sync_folder(directory));
+    if (rename(link, latest) != 0) return fail_path(latest, "move the link");
+    ZI_TRY(sync_folder(directory));
+    remove_old(directory, name, keep);
+    return ZI_OK;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The run record: a growing HDF5 file that is readable at any moment.
+ *
+ * The problem: people and scripts want to look at a job while it runs, and after it was killed. A
+ * file of HDF5's newest format carries a mark while a writer has it open: ordinary readers are
+ * refused then, and still are after the writer was killed, until a tool clears the mark.
+ *
+ * The idea: use the oldest format, which has no such mark, take no file lock, and flush after every
+ * row. A reader then opens the file as any other (h5py.File(path, "r"), h5dump), and a writer that
+ * is killed leaves all rows up to the last flush.
+ *
+ * Each column is a dataset of its own, [rows], in chunks of 512 rows, so that the index of chunks
+ * changes once in 512 rows and all other appends overwrite numbers in place. Columns of a table
+ * grow one after the other: a reader may see the last row in some of them only, and takes the
+ * shortest.
+ *
+ * Invariants: the file is consistent after every record_append; a file of the same name that was
+ * there before is kept as NAME.previous. */
+#include "checkpoint/record.h"
+
+#include "base/log.h"
+#include "base/timing.h"
+#include "base/version.h"
+#include "checkpoint/h5.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK_ROWS = 512, MOST_TABLES = 16 };
+
+struct record_table {
+    int count;
+    hid_t *datasets;
+    int *integer;
+    hsize_t rows;
+};
+
+struct record {
+    char *path;
+    hid_t file;
+    int table_count;
+    struct record_table tables[MOST_TABLES];
+};
+
+static void record_free(struct record *record)
+{
+    for (int t = 0; t < record->table_count; t++) {
+        free(record->tables[t].datasets);
+        free(record->tables[t].integer);
+    }
+    free(record->path);
+    free(record);
+}
+
+static enum zi_status keep_previous(const char *path)
+{
+    size_t size = strlen(path) + sizeof ".previous";
+    char *previous = malloc(size);
+    if (previous == NULL) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a file name");
+    snprintf(previous, size, "%s.previous", path);
+    enum zi_status status = ZI_OK;
+    if (rename(path, previous) != 0 && errno != ENOENT)
+        status = zi_fail(ZI_ERROR_IO, "record", "%s: cannot be renamed to %s: %s", path, previous,
+                         strerror(errno));
+    free(previous);
+    return status;
+}
+
+static enum zi_status write_attributes(struct record *record, const char *deck_text)
+{
+    char started[64];
+    zi_time_stamp(started, sizeof started);
+    if (h5_text_write(record->file, "format", "zinf-record-1") < 0 ||
+        h5_text_write(record->file, "deck", deck_text) < 0 ||
+        h5_text_write(record->file, "version", zi_version()) < 0 ||
+        h5_text_write(record->file, "revision", zi_version_revision()) < 0 ||
+        h5_text_write(record->file, "started", started) < 0)
+        return h5_fail(record->path, "write the attributes");
+    return ZI_OK;
+}
+
+enum zi_status record_create(const char *path, const char *deck_text, struct record **record)
+{
+    h5_quiet();
+    ZI_TRY(keep_previous(path));
+    struct record *made = calloc(1, sizeof *made);
+    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a description");
+    made->path = strdup(path);
+    hid_t access = h5_access_create();
+    made->file = -1;
+    if (made->path != NULL && access >= 0)
+        made->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    enum zi_status status = made->file < 0 ? h5_fail(path, "create the run record") : ZI_OK;
+    if (access >= 0) H5Pclose(access);
+    if (status == ZI_OK) status = write_attributes(made, deck_text);
+    if (status < 0) {
+        if (made->file >= 0) H5Fclose(made->file);
+        record_free(made);
+        return status;
+    }
+    *record = made;
+    return ZI_OK;
+}
+
+/* One empty extensible dataset with its unit, or a negative number. */
+static hid_t column_create(hid_t group, const struct record_column *column)
+{
+    hsize_t rows = 0, most = H5S_UNLIMITED, chunk = CHUNK_ROWS;
+    hid_t space = H5Screate_simple(1, &rows, &most);
+    hid_t layout = H5Pcreate(H5P_DATASET_CREATE);
+    hid_t dataset = -1;
+    if (space >= 0 && layout >= 0 && H5Pset_chunk(layout, 1, &chunk) >= 0)
+        dataset = H5Dcreate2(group, column->name, column->integer ? H5T_STD_I64LE : H5T_IEEE_F64LE,
+                             space, H5P_DEFAULT, layout, H5P_DEFAULT);
+    if (space >= 0) H5Sclose(space);
+    if (layout >= 0) H5Pclose(layout);
+    if (dataset >= 0 && h5_text_write(dataset, "unit", column->unit) < 0) {
+        H5Dclose(dataset);
+        return -1;
+    }
+    return dataset;
+}
+
+static enum zi_status table_fill(struct record *record, hid_t group, struct record_table *table,
+                                 const struct record_column *columns, int count)
+{
+    table->datasets = calloc((size_t)count, sizeof *table->datasets);
+    table->integer = calloc((size_t)count, sizeof *table->integer);
+    if (table->datasets == NULL || table->integer == NULL)
+        return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a table of %d columns", count);
+    for (int c = 0; c < count; c++) {
+        table->datasets[c] = column_create(group, &columns[c]);
+        if (table->datasets[c] < 0) return h5_fail(record->path, "create a column");
+        table->integer[c] = columns[c].integer;
+        table->count = c + 1;
+    }
+    return ZI_OK;
+}
+
+enum zi_status record_add_table(struct record *record, const char *group,
+                                const struct record_column *columns, int count, int *table)
+{
+    ZI_REQUIRE(record->table_count < MOST_TABLES && count > 0);
+    htri_t exists = H5Lexists(record->file, group, H5P_DEFAULT);
+    hid_t parent = exists > 0
+                       ? H5Gopen2(record->file, group, H5P_DEFAULT)
+                       : H5Gcreate2(record->file, group, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    if (parent < 0) return h5_fail(record->path, "create a group");
+    int number = record->table_count++;
+    enum zi_status status = table_fill(record, parent, &record->tables[number], columns, count);
+    H5Gclose(parent);
+    if (status == ZI_OK) *table = number;
+    return status;
+}
+
+static enum zi_status record_flush(struct record *record)
+{
+    if (H5Fflush(record->file, H5F_SCOPE_LOCAL) < 0)
+        return h5_fail(record->path, "write a row (is the disk full?)");
+    return ZI_OK;
+}
+
+enum zi_status record_start(struct record *record)
+{
+    return record_flush(record);
+}
+
+/* Writes one value at the end of a column of `rows` rows. */
+static herr_t column_append(hid_t dataset, hsize_t rows, hid_t type, const void *value)
+{
+    hsize_t extent = rows + 1, one = 1;
+    if (H5Dset_extent(dataset, &extent) < 0) return -1;
+    hid_t file_space = H5Dget_space(dataset), memory_space = H5Screate_simple(1, &one, NULL);
+    herr_t result = -1;
+    if (file_space >= 0 && memory_space >= 0 &&
+        H5Sselect_hyperslab(file_space, H5S_SELECT_SET, &rows, NULL, &one, NULL) >= 0)
+        result = H5Dwrite(dataset, type, memory_space, file_space, H5P_DEFAULT, value);
+    if (file_space >= 0) H5Sclose(file_space);
+    if (memory_space >= 0) H5Sclose(memory_space);
+    return result;
+}
+
+enum zi_status record_append(struct record *record, int table, const double *values,
+                             const int64_t *integers)
+{
+    ZI_REQUIRE(table >= 0 && table < record->table_count);
+    struct record_table *to = &record->tables[table];
+    for (int c = 0; c < to->count; c++) {
+        herr_t result =
+            to->integer[c]
+                ? column_append(to->datasets[c], to->rows, H5T_NATIVE_INT64, &integers[c])
+                : column_append(to->datasets[c], to->rows, H5T_NATIVE_DOUBLE, &values[c]);
+        if (result < 0) return h5_fail(record->path, "append a row (is the disk full?)");
+    }
+    to->rows++;
+    return record_flush(record);
+}
+
+enum zi_status record_close(struct record *record)
+{
+    if (record == NULL) return ZI_OK;
+    herr_t result = 0;
+    for (int t = 0; t < record->table_count; t++) {
+        for (int c = 0; c < record->tables[t].count; c++) {
+            if (H5Dclose(record->tables[t].datasets[c]) < 0) result = -1;
+        }
+    }
+    if (H5Fclose(record->file) < 0) result = -1;
+    enum zi_status status = result < 0 ? h5_fail(record->path, "close the run record") : ZI_OK;
+    record_free(record);
+    return status;
+}
