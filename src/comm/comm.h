@@ -44,9 +44,10 @@ enum zi_status comm_all_gather(struct comm *comm, struct device_stream *stream,
                                struct device_ptr shard, struct device_ptr full, int64_t bytes);
 
 /* Collective. shard[0..count) = sum over ranks of that rank's full[rank * count ..], fp32 elements;
- * `wire` is the type that crosses the network (ZI_BF16 halves the traffic; sums stay fp32). full is
- * left undefined; shard may be its own place inside full. scratch holds at least
- * comm_reduce_scratch(comm, count) bytes. */
+ * `wire` is the type that crosses the network (ZI_BF16 halves the traffic; sums stay fp32, and
+ * every contribution is rounded, a rank's own too; in a group of one nothing is). full is left
+ * undefined; shard may be its own place inside full. scratch holds at least
+ * comm_reduce_scratch(ranks, count) bytes. */
 enum zi_status comm_reduce_scatter(struct comm *comm, struct device_stream *stream,
                                    struct device_ptr full, struct device_ptr shard, int64_t count,
                                    enum zi_dtype wire, struct device_ptr scratch);
@@ -56,7 +57,9 @@ enum zi_status comm_reduce_scatter(struct comm *comm, struct device_stream *stre
 enum zi_status comm_all_reduce(struct comm *comm, struct device_stream *stream,
                                struct device_ptr full, int64_t count, enum zi_dtype wire,
                                struct device_ptr scratch);
-size_t comm_reduce_scratch(const struct comm *comm, int64_t count);
+
+/* Local. Bytes of scratch for shards of count elements, whatever the wire; 0 for one rank. */
+size_t comm_reduce_scratch(int ranks, int64_t count);
 
 /* Collective. Host values: sums in rank order in place. */
 enum zi_status comm_sum_doubles(struct comm *comm, double *values, int count);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the room keeps of MPI. Private to the room, as is every use of mpi.h in zinf. */
+#ifndef ZI_COMM_LIBRARY_H
+#define ZI_COMM_LIBRARY_H
+
+#include "base/status.h"
+#include "comm/transport.h"
+
+#include <mpi.h>
+
+struct mpi_library {
+    MPI_Comm comm;     /* a duplicate of MPI_COMM_WORLD whose errors are returned */
+    int request_limit; /* of each of the two sets: a send and a receive per other rank */
+    MPI_Request *requests[2];
+    MPI_Status *statuses;
+};
+
+static inline struct mpi_library *library_of(const struct comm *comm)
+{
+    return comm->library;
+}
+
+/* Local. Logs the text of an MPI error code; gives ZI_ERROR_COMM. */
+enum zi_status mpi_failed(int code, const char *call);
+
+/* Returns from the calling function with ZI_ERROR_COMM when the MPI function does not succeed. */
+#define MPI_TRY(function, ...)                                                                     \
+    do {                                                                                           \
+        int mpi_code_ = function(__VA_ARGS__);                                                     \
+        if (mpi_code_ != MPI_SUCCESS) return mpi_failed(mpi_code_, #function);                     \
+    } while (0)
+
+#endif

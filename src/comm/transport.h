@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a transport gives the calls of comm/comm.h. Private to the room. */
+#ifndef ZI_COMM_TRANSPORT_H
+#define ZI_COMM_TRANSPORT_H
+
+#include "comm/comm.h"
+
+/* One reduce_scatter, with the arguments of comm_reduce_scatter. */
+struct comm_reduction {
+    struct device_ptr full, shard, scratch;
+    int64_t count; /* elements of a shard */
+    enum zi_dtype wire;
+};
+
+/* The functions are only called with arguments that comm.c has checked. `gather_values` collects a
+ * few host bytes of every rank in rank order (all holds size * bytes). `abort` does not return. */
+struct comm_transport {
+    enum zi_status (*all_gather)(struct comm *, struct device_stream *, struct device_ptr shard,
+                                 struct device_ptr full, int64_t bytes);
+    enum zi_status (*reduce_scatter)(struct comm *, struct device_stream *,
+                                     const struct comm_reduction *);
+    enum zi_status (*gather_values)(struct comm *, const void *mine, void *all, int bytes);
+    enum zi_status (*broadcast)(struct comm *, void *bytes, int64_t count, int root);
+    enum zi_status (*barrier)(struct comm *);
+    enum zi_status (*minimum)(struct comm *, int *value);
+    void (*abort)(struct comm *, int exit_code);
+};
+
+struct comm {
+    const struct comm_transport *transport;
+    int rank, size;
+    int node_rank, node_size;
+    void *library; /* struct mpi_library; NULL: no MPI behind this group */
+};
+
+extern const struct comm_transport comm_self_transport;
+extern const struct comm_transport comm_mpi_transport;
+
+/* Local. A group with the given transport, rank 0 of 1; the caller fills in the rest and frees it
+ * with free(). ZI_ERROR_DEVICE when memory is short. */
+enum zi_status comm_new(const struct comm_transport *transport, struct comm **comm);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a token format is: a way to find, in a file, one flat array of integers. All formats that
+ * zinf reads come down to that, so reading and checking are written once, in tokens.c. Private to
+ * the room. */
+#ifndef ZI_DATA_FORMAT_H
+#define ZI_DATA_FORMAT_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/status.h"
+
+enum token_element {
+    TOKEN_UINT8,
+    TOKEN_INT8,
+    TOKEN_UINT16,
+    TOKEN_INT16,
+    TOKEN_UINT32,
+    TOKEN_INT32,
+    TOKEN_INT64
+};
+
+/* Local. Bytes of one element. */
+int token_element_bytes(enum token_element element);
+
+/* Where the tokens are: `count` elements from byte `offset` of the file `path`. `largest` is the
+ * largest token where the file records it, otherwise -1. */
+struct token_layout {
+    char path[4096];
+    enum token_element element;
+    int64_t offset, count, largest;
+};
+
+/* Local. Each finds the tokens of a file of its format and checks all that the file says about
+ * itself against its size. ZI_ERROR_USAGE naming the file and the remedy; ZI_ERROR_IO. */
+enum zi_status token_find_hdf5(const char *path, struct token_layout *layout);
+enum zi_status token_find_llmc(const char *path, struct token_layout *layout);
+enum zi_status token_find_nanogpt(const char *path, struct token_layout *layout);
+enum zi_status token_find_megatron(const char *path, struct token_layout *layout);
+
+/* Local. Whether the first bytes are those of the format; no error is logged. */
+int token_is_hdf5(const void *head, int64_t bytes);
+int token_is_llmc(const void *head, int64_t bytes);
+/* Local. Whether `path` is the .idx, the .bin or the common prefix of an indexed dataset. */
+int token_is_megatron(const char *path);
+
+/* Local. Opens a regular file for reading and gives its size. ZI_ERROR_USAGE when it is missing, is
+ * no regular file or may not be read. */
+enum zi_status token_file_open(const char *path, int *file, int64_t *bytes);
+
+/* Local. Reads exactly `bytes`; ZI_ERROR_IO otherwise, also when the file ends early. */
+enum zi_status token_file_read(int file, const char *path, int64_t offset, int64_t bytes,
+                               void *memory);
+
+/* Local. One string after another into text[0..size); ZI_ERROR_USAGE when they do not fit. */
+enum zi_status token_path_join(char *text, size_t size, const char *first, const char *second);
+
+/* An HDF5 token file in the making. Tokens are appended in order; `finish` records the largest,
+ * closes, syncs and renames to the final name; `discard` removes what was written. Both free it. */
+struct token_output;
+struct token_output_meta {
+    int64_t vocabulary; /* chooses the element: uint8 to 256, uint16 to 65536, otherwise uint32 */
+    const char *tokenizer, *source;
+};
+enum zi_status token_output_create(const char *path, int64_t count,
+                                   const struct token_output_meta *meta,
+                                   struct token_output **output);
+enum zi_status token_output_append_bytes(struct token_output *output, const uint8_t *tokens,
+                                         int64_t count);
+enum zi_status token_output_finish(struct token_output *output);
+void token_output_discard(struct token_output *output);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Megatron-LM indexed datasets: PREFIX.bin holds the tokens of all sequences, PREFIX.idx says where
+ * each one is. The index, little-endian and packed:
+ *
+ *     9 bytes   "MMIDIDX\0\0"
+ *     uint64    version, 1
+ *     uint8     type of the tokens (1 uint8, 2 int8, 3 int16, 4 int32, 5 int64, 8 uint16)
+ *     uint64    S, number of sequences
+ *     uint64    D, length of the document list (documents + 1)
+ *     int32[S]  tokens of each sequence
+ *     int64[S]  byte where each sequence starts in PREFIX.bin
+ *     int64[D]  sequence where each document starts; the last is S
+ *     int8[S]   modes, in some multimodal datasets
+ *
+ * zinf reads the documents as one stream, so it needs of the index only that the sequences follow
+ * each other without gaps; that is checked in full here, once, and the index is not kept. */
+#include "data/format.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char MAGIC[9] = "MMIDIDX\0"; /* and the literal's own zero */
+
+#define HEADER_BYTES (9 + 8 + 1 + 8 + 8)
+
+struct index {
+    const char *path;
+    const unsigned char *bytes;
+    int64_t size;
+    int64_t sequences, documents; /* documents: the length of the list, D */
+    enum token_element element;
+};
+
+static int64_t int64_at(const unsigned char *bytes)
+{
+    int64_t value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+static int32_t int32_at(const unsigned char *bytes)
+{
+    int32_t value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+/* The path without its ending .idx or .bin. */
+static enum zi_status prefix_of(const char *path, char *prefix, size_t size)
+{
+    ZI_TRY(token_path_join(prefix, size, path, ""));
+    size_t length = strlen(prefix);
+    if (length > 4 &&
+        (strcmp(prefix + length - 4, ".idx") == 0 || strcmp(prefix + length - 4, ".bin") == 0))
+        prefix[length - 4] = '\0';
+    return ZI_OK;
+}
+
+int token_is_megatron(const char *path)
+{
+    char prefix[4096], index[4096], head[sizeof MAGIC];
+    size_t length = strlen(path);
+    if (length + 5 > sizeof prefix || prefix_of(path, prefix, sizeof prefix) < 0) return 0;
+    memcpy(index, prefix, strlen(prefix) + 1);
+    strcat(index, ".idx");
+    FILE *file = fopen(index, "rb");
+    if (file == NULL) return 0;
+    size_t got = fread(head, 1, sizeof head, file);
+    fclose(file);
+    if (got != sizeof head || memcmp(head, MAGIC, sizeof head) != 0) return 0;
+    /* A file of the prefix's own name, without an ending, is not part of the dataset. */
+    struct stat information;
+    return strcmp(path, prefix) != 0 || stat(path, &information) != 0 ||
+           !S_ISREG(information.st_mode);
+}
+
+static enum zi_status element_of(const struct index *index, int code, enum token_element *element)
+{
+    static const int elements[] = {-1,          TOKEN_UINT8, TOKEN_INT8, TOKEN_INT16, TOKEN_INT32,
+                                   TOKEN_INT64, -1,          -1,         TOKEN_UINT16};
+    if (code < 0 || code >= (int)(sizeof elements / sizeof elements[0]) || elements[code] < 0)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s: element type %d is no integer type of Megatron-LM (1 to 5, 8); is the "
+                       "file damaged?",
+                       index->path, code);
+    *element = (enum token_element)elements[code];
+    return ZI_OK;
+}
+
+static enum zi_status check_header(struct index *index)
+{
+    if (index->size < HEADER_BYTES || memcmp(index->bytes, MAGIC, sizeof MAGIC) != 0)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s is no index of a Megatron-LM dataset (it does not begin with MMIDIDX): "
+                       "set data.format to auto or to what the file is",
+                       index->path);
+    int64_t version = int64_at(index->bytes + 9);
+    if (version != 1)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s is of version %" PRId64 ", and only version 1 can be read", index->path,
+                       version);
+    ZI_TRY(element_of(index, index->bytes[17], &index->element));
+    index->sequences = int64_at(index->bytes + 18);
+    index->documents = int64_at(index->bytes + 26);
+    int64_t most = index->size / 8;
+    if (index->sequences < 0 || index->documents < 0 || index->sequences > most ||
+        index->documents > most ||
+        HEADER_BYTES + 12 * index->sequences + 8 * index->documents > index->size)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s is truncated: %" PRId64 " bytes are too few for %" PRId64
+                       " sequences and %" PRId64 " documents; copy or make it again",
+                       index->path, index->size, index->sequences, index->documents);
+    return ZI_OK;
+}
+
+/* Adds up the sequences and checks that each starts where the one before it ends. */
+static enum zi_status check_sequences(const struct index *index, int64_t *tokens)
+{
+    const unsigned char *lengths = index->bytes + HEADER_BYTES;
+    const unsigned char *pointers = lengths + 4 * index->sequences;
+    int64_t element_bytes = token_element_bytes(index->element), total = 0;
+    for (int64_t i = 0; i < index->sequences; i++) {
+        int32_t length = int32_at(lengths + 4 * i);
+        int64_t pointer = int64_at(pointers + 8 * i);
+        if (length < 0)
+            return zi_fail(ZI_ERROR_USAGE, "data",
+                           "%s: sequence %" PRId64 " has length %" PRId32 "; the index is damaged",
+                           index->path, i, length);
+        if (pointer != total * element_bytes)
+            return zi_fail(ZI_ERROR_USAGE, "data",
+                           "%s: sequence %" PRId64 " starts at byte %" PRId64
+                           " of the .bin file, but the one before it ends at %" PRId64
+                           "; zinf reads datasets without gaps: write it again with Megatron-LM's "
+                           "preprocess_data.py",
+                           index->path, i, pointer, total * element_bytes);
+        total += length;
+    }
+    *tokens = total;
+    return ZI_OK;
+}
+
+static enum zi_status check_documents(const struct index *index)
+{
+    const unsigned char *starts = index->bytes + HEADER_BYTES + 12 * index->sequences;
+    int64_t before = 0;
+    for (int64_t i = 0; i < index->documents; i++) {
+        int64_t start = int64_at(starts + 8 * i);
+        int is_last = i + 1 == index->documents;
+        if (start < before || start > index->sequences || (i == 0 && start != 0) ||
+            (is_last && start != index->sequences))
+            return zi_fail(ZI_ERROR_USAGE, "data",
+                           "%s: document %" PRId64 " starts at sequence %" PRId64 " of %" PRId64
+                           ", after one that starts at %" PRId64 "; the index is damaged",
+                           index->path, i, start, index->sequences, before);
+        before = start;
+    }
+    return ZI_OK;
+}
+
+static enum zi_status check_index(struct index *index, struct token_layout *layout)
+{
+    ZI_TRY(check_header(index));
+    ZI_TRY(check_sequences(index, &layout->count));
+    ZI_TRY(check_documents(index));
+    layout->element = index->element;
+    layout->offset = 0;
+    return ZI_OK;
+}
+
+static enum zi_status read_index(const char *path, struct token_layout *layout)
+{
+    int file;
+    struct index index = {.path = path};
+    ZI_TRY(token_file_open(path, &file, &index.size));
+    void *memory = MAP_FAILED;
+    enum zi_status status = ZI_OK;
+    if (index.size > 0) {
+        memory = mmap(NULL, (size_t)index.size, PROT_READ, MAP_PRIVATE, file, 0);
+        if (memory == MAP_FAILED)
+            status = zi_fail(ZI_ERROR_IO, "data", "cannot map %s: %s", path, strerror(errno));
+        else
+            index.bytes = memory;
+    }
+    close(file);
+    if (status >= 0) status = check_index(&index, layout);
+    if (memory != MAP_FAILED) munmap(memory, (size_t)index.size);
+    return status;
+}
+
+enum zi_status token_find_megatron(const char *path, struct token_layout *layout)
+{
+    char prefix[sizeof layout->path], index_path[sizeof layout->path];
+    ZI_TRY(prefix_of(path, prefix, sizeof prefix));
+    ZI_TRY(token_path_join(index_path, sizeof index_path, prefix, ".idx"));
+    ZI_TRY(token_path_join(layout->path, sizeof layout->path, prefix, ".bin"));
+    ZI_TRY(read_index(index_path, layout));
+    if (layout->count == 0)
+        return zi_fail(ZI_ERROR_USAGE, "data", "%s lists no tokens", index_path);
+    int file;
+    int64_t bytes;
+    ZI_TRY(token_file_open(layout->path, &file, &bytes));
+    close(file);
+    int64_t expected = layout->count * token_element_bytes(layout->element);
+    if (bytes != expected)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s is %s: its index lists %" PRId64 " tokens, which is %" PRId64
+                       " bytes, but it has %" PRId64 "; copy or make both files again",
+                       layout->path, bytes < expected ? "truncated" : "too long", layout->count,
+                       expected, bytes);
+    return ZI_OK;
+}
