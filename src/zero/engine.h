@@ -73,7 +73,7 @@ enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *con
 enum zi_status engine_load(struct engine *engine, engine_visit *visit, void *context);
 
 /* Local. Timings of this rank: *count entries, owned by the engine. */
-const struct engine_timing *engine_timings(const struct engine *engine, int *count);
+const struct engine_timing *engine_timings(struct engine *engine, int *count);
 void engine_timings_clear(struct engine *engine);
 
 /* Local. The engine's compute stream, for measuring the device's peak before training. */

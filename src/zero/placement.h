@@ -31,13 +31,20 @@ struct zero_config {
  * honoured, ... */
 void zero_check(struct deck *deck, int ranks);
 
-/* Local. Resolves the deck for a machine; `program.h` compiles the result. `prefetch` and
- * `kept_segments` are chosen by compiling; the budgets are the deck's or what the node has.
- * ZI_ERROR_FIT, after logging what is short by how much and the nearest change of the deck that
- * fits. */
+/* Local. Resolves the deck for a machine (config->training is set by the caller); `program.h`
+ * compiles the result. `prefetch` and `kept_segments` are chosen by compiling; the budgets are the
+ * deck's or what the node has. ZI_ERROR_FIT, after logging what is short by how much and the
+ * nearest change of the deck that fits. */
 enum zi_status zero_resolve(const struct settings *settings, const struct model *model,
                             const struct device_properties *properties, int ranks, int rank,
                             int node_ranks, struct zero_config *config);
+
+/* Collective. The same for all ranks of a group: rank 0 decides, since ranks that read different
+ * amounts of free memory must not compile different programs. */
+struct comm;
+enum zi_status zero_resolve_all(const struct settings *settings, const struct model *model,
+                                const struct device_properties *properties, struct comm *comm,
+                                struct zero_config *config);
 
 /* Local. Sequences of micro-batch `micro` of a rank: 0 .. config->micro. The global batch is dealt
  * in order: rank r has sequences [r * global / ranks, (r+1) * global / ranks). *first is the first

@@ -95,6 +95,7 @@ struct program_op {
     int slots[ROLE_COUNT];  /* -1 = none */
     unsigned reads, writes; /* bit per role */
     int after[LANE_COUNT];  /* index of the operation of each other lane to wait for, or -1 */
+    size_t input_offset, output_offset; /* bytes into the slots, for slices of a full unit */
     size_t bytes;
     double flops;
 };
@@ -118,8 +119,9 @@ struct program {
     struct program_list lists[PROGRAM_COUNT];
     struct program_slot *slots;
     int slot_count, slot_capacity;
-    struct program_home *homes; /* per unit */
-    int tokens_slot, targets_slot, results_slot, logits_slot;
+    struct program_home *homes;                 /* per unit */
+    int tokens_slot, targets_slot, logits_slot; /* int32 ids of all micro-batches; fp32 [V] */
+    int loss_slot, norm_slot, checksum_slot;    /* sums of a step, zeroed before it starts */
     size_t pool_bytes[ZI_TIER_COUNT];
     int segment_count, kept_segments;
 };

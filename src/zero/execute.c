@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What each kind of operation does, with the addresses of its slots filled in. Everything that was
+ * to be decided was decided at compile time; the only choices left are how many sequences a
+ * micro-batch really has, and whether the step is skipped. */
+#include "base/log.h"
+#include "zero/lanes.h"
+
+struct device_ptr engine_slot(const struct engine *engine, int slot)
+{
+    if (slot < 0) return (struct device_ptr){0};
+    const struct program_slot *s = &engine->program->slots[slot];
+    return device_at(tier_pool_base(engine->pools[s->tier]), s->offset);
+}
+
+static struct device_ptr place(const struct engine *engine, const struct program_op *op, int role)
+{
+    return engine_slot(engine, op->slots[role]);
+}
+
+static bool sharded(const struct engine *engine, int stage)
+{
+    const struct zero_config *c = &engine->program->config;
+    return c->ranks > 1 && c->stage >= stage;
+}
+
+static void fill_pass(struct engine *engine, const struct program_op *op,
+                      struct device_stream *stream, struct model_pass *pass)
+{
+    const struct zero_config *c = &engine->program->config;
+    const struct model_op *model_op = &engine->program->model->ops[op->op];
+    int64_t first, micro = op->micro;
+    bool generates = engine->name == PROGRAM_GENERATE;
+    *pass = (struct model_pass){.device = engine->device, .stream = stream};
+    pass->sequences = generates ? 1 : zero_sequences(c, c->rank, op->micro, &first);
+    pass->tokens = engine->tokens;
+    for (int i = 0; i < model_op->unit_count; i++) {
+        pass->weights[i] = place(engine, op, ROLE_WEIGHT + i);
+        pass->gradients[i] = place(engine, op, ROLE_GRADIENT + i);
+        pass->accumulate[i] = op->accumulate >> i & 1u;
+    }
+    pass->input = place(engine, op, ROLE_INPUT);
+    pass->output = place(engine, op, ROLE_OUTPUT);
+    pass->gradient = place(engine, op, ROLE_STREAM_GRADIENT);
+    pass->saved = place(engine, op, ROLE_SAVED);
+    pass->scratch = place(engine, op, ROLE_SCRATCH);
+    if (op->slots[ROLE_TOKENS] >= 0) {
+        struct device_ptr ids = device_at(place(engine, op, ROLE_TOKENS),
+                                          (size_t)(micro * c->micro * engine->tokens) * 4);
+        if (model_op->kind == MODEL_HEAD)
+            pass->targets = ids;
+        else
+            pass->token_ids = ids;
+    }
+    pass->loss = place(engine, op, ROLE_RESULTS);
+    pass->loss_scale = (float)(1.0 / ((double)c->global * (double)engine->tokens));
+}
+
+static enum zi_status run_model(struct engine *engine, const struct program_op *op,
+                                struct device_stream *stream)
+{
+    const struct model *model = engine->program->model;
+    struct model_pass pass;
+    fill_pass(engine, op, stream, &pass);
+    switch (op->kind) {
+    case OP_FORWARD:
+    case OP_RECOMPUTE:
+        return model_forward(model, op->op, (enum model_mode)op->mode, &pass);
+    case OP_LOGITS:
+        pass.output = (struct device_ptr){0};
+        return model_logits(model, &pass, place(engine, op, ROLE_OUTPUT));
+    default:
+        return model_backward(model, op->op, &pass);
+    }
+}
+
+static enum zi_status run_copy(struct engine *engine, const struct program_op *op,
+                               struct device_stream *stream)
+{
+    return device_copy(stream, device_at(place(engine, op, ROLE_OUTPUT), op->output_offset),
+                       device_at(place(engine, op, ROLE_INPUT), op->input_offset), op->bytes);
+}
+
+static enum zi_status run_gather(struct engine *engine, const struct program_op *op,
+                                 struct device_stream *stream)
+{
+    const struct zero_config *c = &engine->program->config;
+    int64_t bytes =
+        engine->program->partition->units[op->unit].shard * (int64_t)zi_dtype_bytes(c->compute);
+    struct device_ptr full = place(engine, op, ROLE_OUTPUT);
+    if (op->kind == OP_GATHER) {
+        return comm_all_gather(engine->comm, stream, place(engine, op, ROLE_INPUT), full, bytes);
+    }
+    if (engine->step.skip) return ZI_OK;
+    struct device_ptr own = device_at(full, (size_t)(c->rank * bytes));
+    return comm_all_gather(engine->comm, stream, own, full, bytes);
+}
+
+static enum zi_status run_reduce(struct engine *engine, const struct program_op *op,
+                                 struct device_stream *stream)
+{
+    const struct zero_config *c = &engine->program->config;
+    int64_t shard = engine->program->partition->units[op->unit].shard;
+    struct device_ptr full = place(engine, op, ROLE_INPUT);
+    struct device_ptr scratch = place(engine, op, ROLE_SCRATCH);
+    if (op->slots[ROLE_OUTPUT] < 0) {
+        return comm_all_reduce(engine->comm, stream, full, shard, c->reduce, scratch);
+    }
+    return comm_reduce_scatter(engine->comm, stream, full, place(engine, op, ROLE_OUTPUT), shard,
+                               c->reduce, scratch);
+}
+
+static enum zi_status run_add(struct engine *engine, const struct program_op *op,
+                              struct device_stream *stream)
+{
+    const struct zero_config *c = &engine->program->config;
+    const struct partition_unit *part = &engine->program->partition->units[op->unit];
+    const struct device_operations *ops = engine->operations;
+    int64_t count = sharded(engine, 2) ? part->shard : part->padded;
+    struct device_ptr from = place(engine, op, ROLE_INPUT);
+    int sum = op->slots[ROLE_OUTPUT];
+    if (sum >= 0 && sum != op->slots[ROLE_INPUT]) {
+        struct device_ptr to = engine_slot(engine, sum);
+        if (op->accumulate)
+            ZI_TRY(ops->add(stream, ZI_FP32, to, ZI_FP32, from, count));
+        else
+            ZI_TRY(device_copy(stream, to, from, (size_t)count * sizeof(float)));
+    }
+    if (!op->mode) return ZI_OK;
+    if (sum >= 0) from = engine_slot(engine, sum);
+    struct device_ptr home = place(engine, op, ROLE_GRADIENT);
+    if (home.address != from.address)
+        ZI_TRY(ops->convert(stream, c->gradient, home, ZI_FP32, from, count));
+    size_t own = sharded(engine, 2) ? 0 : (size_t)(c->rank * part->shard);
+    return ops->gradient_norm(stream, c->gradient,
+                              device_at(home, own * zi_dtype_bytes(c->gradient)), part->shard,
+                              place(engine, op, ROLE_RESULTS));
+}
+
+static enum zi_status run_norm(struct engine *engine)
+{
+    const struct program *p = engine->program;
+    const struct device_norm_sums *sums =
+        (const struct device_norm_sums *)engine_slot(engine, p->norm_slot).address;
+    double values[3] = {*(const double *)engine_slot(engine, p->loss_slot).address, sums->squares,
+                        (double)sums->nonfinite};
+    if (p->config.ranks > 1) ZI_TRY(comm_sum_doubles(engine->comm, values, 3));
+    engine->loss = values[0] / ((double)p->config.global * (double)engine->tokens);
+    if (engine->name != PROGRAM_TRAIN) return ZI_OK;
+    optimizer_decide(&engine->settings->optimizer, values[1], (uint64_t)values[2], engine->loss,
+                     &engine->step);
+    return ZI_OK;
+}
+
+static enum zi_status run_adam(struct engine *engine, const struct program_op *op,
+                               struct device_stream *stream)
+{
+    const struct zero_config *c = &engine->program->config;
+    const struct partition *partition = engine->program->partition;
+    const struct partition_unit *part = &partition->units[op->unit];
+    bool own = sharded(engine, 1);
+    const struct partition_range *ranges =
+        &partition->ranges[own ? part->own_first : part->full_first];
+    int count = own ? part->own_count : part->full_count;
+    size_t type = zi_dtype_bytes(c->gradient);
+    struct device_ptr gradient = device_at(place(engine, op, ROLE_GRADIENT), op->input_offset);
+    struct device_ptr parameter = device_at(place(engine, op, ROLE_OUTPUT), op->output_offset);
+    struct device_ptr master = place(engine, op, ROLE_MASTER);
+    if (op->slots[ROLE_MASTER] == engine->program->homes[op->unit].parameter)
+        master = device_at(master, op->output_offset);
+    for (int i = 0; i < count; i++) {
+        size_t at = (size_t)(ranges[i].unit_first - (own ? c->rank * part->shard : 0));
+        struct optimizer_range range = {
+            .count = ranges[i].count,
+            .decay = ranges[i].decay,
+            .checksum_seed = ranges[i].checksum_seed,
+            .checksum_first = (uint64_t)ranges[i].tensor_first,
+            .gradient_type = c->gradient,
+            .master = device_at(master, at * 4),
+            .moment1 = device_at(place(engine, op, ROLE_MOMENT1), at * 4),
+            .moment2 = device_at(place(engine, op, ROLE_MOMENT2), at * 4),
+            .gradient = device_at(gradient, at * type),
+            .checksum = place(engine, op, ROLE_INPUT),
+        };
+        if (op->slots[ROLE_OUTPUT] >= 0) range.parameter = device_at(parameter, at * 2);
+        ZI_TRY(optimizer_update(&engine->settings->optimizer, engine->device, stream, &engine->step,
+                                &range));
+    }
+    return ZI_OK;
+}
+
+static enum zi_status run_finish(struct engine *engine)
+{
+    engine->checksum =
+        *(const uint64_t *)engine_slot(engine, engine->program->checksum_slot).address;
+    if (!sharded(engine, 1)) return ZI_OK;
+    return comm_sum_uint64(engine->comm, &engine->checksum, 1);
+}
+
+enum zi_status execute_clear_sums(struct engine *engine)
+{
+    const struct program *p = engine->program;
+    const int slots[] = {p->loss_slot, p->norm_slot, p->checksum_slot};
+    struct device_stream *stream = engine->lanes[LANE_COMPUTE].stream;
+    for (int i = 0; i < 3; i++) {
+        ZI_TRY(engine->operations->fill(stream, engine_slot(engine, slots[i]), 64, 0));
+    }
+    return device_stream_synchronize(stream);
+}
+
+enum zi_status execute_op(struct engine *engine, const struct program_op *op,
+                          struct device_stream *stream)
+{
+    switch (op->kind) {
+    case OP_FORWARD:
+    case OP_RECOMPUTE:
+    case OP_BACKWARD:
+    case OP_LOGITS:
+        return run_model(engine, op, stream);
+    case OP_PUSH:
+    case OP_PULL:
+    case OP_KEEP:
+    case OP_RECALL:
+        return run_copy(engine, op, stream);
+    case OP_GATHER:
+    case OP_PUBLISH:
+        return run_gather(engine, op, stream);
+    case OP_REDUCE:
+        return run_reduce(engine, op, stream);
+    case OP_ADD:
+        return run_add(engine, op, stream);
+    case OP_NORM:
+        return run_norm(engine);
+    case OP_ADAM:
+        return run_adam(engine, op, stream);
+    case OP_FINISH:
+        return run_finish(engine);
+    case OP_KIND_COUNT:
+        break;
+    }
+    return zi_fail(ZI_ERROR_BUG, "zero", "operation of unknown kind %d", (int)op->kind);
+}
