@@ -21,6 +21,14 @@
 #define CHUNK_LEAST  ((int64_t)4 << 10)
 #define SCRATCH_MOST ((int64_t)16 << 20) /* elements; kept to while CHUNK_LEAST allows it */
 
+/* Makes a function several times, for wider vectors too; the loader picks. None of them multiplies,
+ * so no instruction set can fuse what another rounds: all give the same bits. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE_VECTORS __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE_VECTORS
+#endif
+
 int64_t comm_reduce_chunk(int ranks, int64_t count)
 {
     int64_t chunk = SCRATCH_MOST / (2 * (int64_t)(ranks - 1));
@@ -37,7 +45,8 @@ size_t comm_reduce_scratch(int ranks, int64_t count)
     return (size_t)(halves * (ranks - 1) * chunk) * sizeof(float);
 }
 
-static void round_block(const float *restrict from, uint16_t *restrict to, int64_t count)
+WIDE_VECTORS static void round_block(const float *restrict from, uint16_t *restrict to,
+                                     int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++)
@@ -57,35 +66,39 @@ void comm_round_in_place(void *values, int64_t count)
     }
 }
 
-static void set_own_rounded(float *restrict sum, const float *restrict own, int64_t count)
+WIDE_VECTORS static void set_own_rounded(float *restrict sum, const float *restrict own,
+                                         int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++)
         sum[i] = zi_bf16_to_fp32(zi_bf16_round_even(own[i]));
 }
 
-static void add_own_rounded(float *restrict sum, const float *restrict own, int64_t count)
+WIDE_VECTORS static void add_own_rounded(float *restrict sum, const float *restrict own,
+                                         int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++)
         sum[i] += zi_bf16_to_fp32(zi_bf16_round_even(own[i]));
 }
 
-static void add_fp32(float *restrict sum, const float *restrict values, int64_t count)
+WIDE_VECTORS static void add_fp32(float *restrict sum, const float *restrict values, int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++)
         sum[i] += values[i];
 }
 
-static void set_bf16(float *restrict sum, const uint16_t *restrict values, int64_t count)
+WIDE_VECTORS static void set_bf16(float *restrict sum, const uint16_t *restrict values,
+                                  int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++)
         sum[i] = zi_bf16_to_fp32(values[i]);
 }
 
-static void add_bf16(float *restrict sum, const uint16_t *restrict values, int64_t count)
+WIDE_VECTORS static void add_bf16(float *restrict sum, const uint16_t *restrict values,
+                                  int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++)

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The mpi transport under several ranks. Built once per number of ranks, which the program's name
+ * states (_np3); started with another number it fails, so it cannot pass without having
+ * communicated. Every rank computes what it should receive from a formula, so no check relies on
+ * communication being right. All comparisons are of bits: sums of integers are exact in fp32, and
+ * sums that do round are compared with the same sum made here in rank order. */
+#include "comm/comm.h"
+
+#include "base/dtype.h"
+#include "regression/unit/test.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static struct comm *world;
+static int my_rank, ranks;
+
+static struct device_ptr pointer_to(void *memory)
+{
+    return (struct device_ptr){(uintptr_t)memory};
+}
+
+static void *allocate(size_t bytes)
+{
+    void *memory = malloc(bytes > 0 ? bytes : 1);
+    if (memory == NULL) exit(1);
+    return memory;
+}
+
+static uint32_t mix(uint32_t rank, uint64_t i)
+{
+    uint32_t x = (uint32_t)(i * 2654435761u) ^ (uint32_t)(i >> 32) ^ rank * 0x9e3779b9u;
+    x ^= x >> 15;
+    x *= 0x85ebca6bu;
+    return x ^ x >> 13;
+}
+
+enum values { INTEGERS, ROUNDING };
+
+/* Element i of the contribution of a rank. ROUNDING values differ in size by 2^20, so the order of
+ * a sum shows in its bits; the lowest bits of many do not fit bf16. */
+static float contribution(enum values kind, int rank, int64_t i)
+{
+    uint32_t x = mix((uint32_t)rank + 1, (uint64_t)i);
+    if (kind == INTEGERS) return (float)((int)(x % 17) - 8);
+    float scale = x & 64 ? 1048576.0f : 1.0f;
+    return ((float)(x >> 8) / 16777216.0f - 0.5f) * scale;
+}
+
+static float expected_sum(enum values kind, enum zi_dtype wire, int64_t i)
+{
+    float sum = 0;
+    for (int rank = 0; rank < ranks; rank++) {
+        float value = contribution(kind, rank, i);
+        if (wire == ZI_BF16) value = zi_bf16_to_fp32(zi_bf16_round_even(value));
+        sum = rank == 0 ? value : sum + value;
+    }
+    return sum;
+}
+
+static unsigned char gather_byte(int rank, int64_t i)
+{
+    return (unsigned char)mix((uint32_t)rank, (uint64_t)i);
+}
+
+static void test_all_gather(int64_t bytes, bool is_in_place)
+{
+    unsigned char *full = allocate((size_t)(bytes * ranks + 64));
+    unsigned char *shard = is_in_place ? full + bytes * my_rank : allocate((size_t)bytes);
+    memset(full, 0xa5, (size_t)(bytes * ranks + 64));
+    for (int64_t i = 0; i < bytes; i++)
+        shard[i] = gather_byte(my_rank, i);
+    CHECK(comm_all_gather(world, NULL, pointer_to(shard), pointer_to(full), bytes) == ZI_OK);
+    int64_t wrong = 0;
+    for (int rank = 0; rank < ranks; rank++)
+        for (int64_t i = 0; i < bytes; i++)
+            wrong += full[rank * bytes + i] != gather_byte(rank, i);
+    for (int64_t i = 0; i < 64; i++)
+        wrong += full[bytes * ranks + i] != 0xa5;
+    CHECK_INT(wrong, 0);
+    if (!is_in_place) free(shard);
+    free(full);
+}
+
+struct reduce_case {
+    int64_t count;
+    enum values kind;
+    enum zi_dtype wire;
+    bool is_in_place;
+};
+
+static float *make_full(const struct reduce_case *c)
+{
+    float *full = allocate((size_t)(c->count * ranks + 16) * sizeof *full);
+    for (int64_t i = 0; i < c->count * ranks; i++)
+        full[i] = contribution(c->kind, my_rank, i);
+    for (int i = 0; i < 16; i++)
+        full[c->count * ranks + i] = 12345.0f;
+    return full;
+}
+
+/* Scratch of exactly the promised size, with a guard after it. */
+static unsigned char *make_scratch(int64_t count, size_t *bytes)
+{
+    *bytes = comm_reduce_scratch(ranks, count);
+    unsigned char *scratch = allocate(*bytes + 64);
+    memset(scratch, 0x5a, *bytes + 64);
+    return scratch;
+}
+
+static int64_t guard_errors(const unsigned char *scratch, size_t bytes, const float *full,
+                            int64_t elements)
+{
+    int64_t wrong = 0;
+    for (int i = 0; i < 64; i++)
+        wrong += scratch[bytes + (size_t)i] != 0x5a;
+    for (int i = 0; i < 16; i++)
+        wrong += full[elements + i] != 12345.0f;
+    return wrong;
+}
+
+static int64_t sum_errors(const struct reduce_case *c, const float *sums, int64_t first,
+                          int64_t count)
+{
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < count; i++) {
+        float expected = expected_sum(c->kind, c->wire, first + i);
+        wrong += zi_fp32_bits(sums[i]) != zi_fp32_bits(expected);
+    }
+    return wrong;
+}
+
+static void test_reduce_scatter(const struct reduce_case *c)
+{
+    size_t scratch_bytes;
+    unsigned char *scratch = make_scratch(c->count, &scratch_bytes);
+    float *full = make_full(c);
+    float *shard =
+        c->is_in_place ? full + c->count * my_rank : allocate((size_t)c->count * sizeof *shard);
+    CHECK(comm_reduce_scatter(world, NULL, pointer_to(full), pointer_to(shard), c->count, c->wire,
+                              pointer_to(scratch)) == ZI_OK);
+    CHECK_INT(sum_errors(c, shard, c->count * my_rank, c->count), 0);
+    CHECK_INT(guard_errors(scratch, scratch_bytes, full, c->count * ranks), 0);
+    if (!c->is_in_place) free(shard);
+    free(full);
+    free(scratch);
+}
+
+/* That all_reduce has the bits of reduce_scatter follows: both are compared with the same sums. */
+static void test_all_reduce(const struct reduce_case *c)
+{
+    size_t scratch_bytes;
+    unsigned char *scratch = make_scratch(c->count, &scratch_bytes);
+    float *full = make_full(c);
+    CHECK(comm_all_reduce(world, NULL, pointer_to(full), c->count, c->wire, pointer_to(scratch)) ==
+          ZI_OK);
+    CHECK_INT(sum_errors(c, full, 0, c->count * ranks), 0);
+    CHECK_INT(guard_errors(scratch, scratch_bytes, full, c->count * ranks), 0);
+    free(full);
+    free(scratch);
+}
+
+static void test_reductions(void)
+{
+    /* 786433 elements are three chunks of 262144 and one of a single element. */
+    static const int64_t counts[] = {0, 1, 5, 1001, 2049, 262144, 786433};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        if (ranks > 3 && counts[i] > 300000) continue; /* short tests on few cores */
+        for (int variant = 0; variant < 8; variant++) {
+            struct reduce_case c = {counts[i], variant & 1 ? ROUNDING : INTEGERS,
+                                    variant & 2 ? ZI_BF16 : ZI_FP32, (variant & 4) != 0};
+            test_reduce_scatter(&c);
+            if (!c.is_in_place) test_all_reduce(&c);
+        }
+    }
+}
+
+/* The ROUNDING values must be able to show a wrong order, or the checks above show little. */
+static void test_order_matters(void)
+{
+    int64_t differing = 0;
+    for (int64_t i = 0; i < 1000; i++) {
+        float backwards = contribution(ROUNDING, ranks - 1, i);
+        for (int rank = ranks - 2; rank >= 0; rank--)
+            backwards += contribution(ROUNDING, rank, i);
+        differing += zi_fp32_bits(backwards) != zi_fp32_bits(expected_sum(ROUNDING, ZI_FP32, i));
+    }
+    if (ranks > 2) CHECK(differing > 100);
+}
+
+static void test_scratch_is_bounded(void)
+{
+    CHECK_INT((int64_t)comm_reduce_scratch(1, 1000), 0);
+    CHECK_INT((int64_t)comm_reduce_scratch(3, 1000), 8000);
+    for (int n = 2; n <= 512; n *= 2)
+        CHECK(comm_reduce_scratch(n, INT64_C(1) << 40) <= (size_t)64 << 20);
+}
+
+static void test_sums_of_values(void)
+{
+    double doubles[3], expected[3];
+    uint64_t integers[2] = {UINT64_MAX - (uint64_t)my_rank, (uint64_t)1 << (my_rank % 60)};
+    uint64_t integer_sums[2] = {0, 0};
+    for (int i = 0; i < 3; i++) {
+        doubles[i] = 0.1 * (my_rank + 1) * (i == 1 ? 1e16 : 1.0);
+        for (int rank = 0; rank < ranks; rank++) {
+            double value = 0.1 * (rank + 1) * (i == 1 ? 1e16 : 1.0);
+            expected[i] = rank == 0 ? value : expected[i] + value;
+        }
+    }
+    for (int rank = 0; rank < ranks; rank++) {
+        integer_sums[0] += UINT64_MAX - (uint64_t)rank;
+        integer_sums[1] += (uint64_t)1 << (rank % 60);
+    }
+    CHECK(comm_sum_doubles(world, doubles, 3) == ZI_OK);
+    CHECK(comm_sum_uint64(world, integers, 2) == ZI_OK);
+    CHECK(memcmp(doubles, expected, sizeof doubles) == 0);
+    CHECK(memcmp(integers, integer_sums, sizeof integers) == 0);
+}
+
+static void test_broadcast(int64_t bytes, int root)
+{
+    unsigned char *memory = allocate((size_t)bytes);
+    for (int64_t i = 0; i < bytes; i++)
+        memory[i] = my_rank == root ? gather_byte(root, i) : 0;
+    CHECK(comm_broadcast(world, memory, bytes, root) == ZI_OK);
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < bytes; i++)
+        wrong += memory[i] != gather_byte(root, i);
+    CHECK_INT(wrong, 0);
+    free(memory);
+}
+
+static void test_agree(void)
+{
+    CHECK_INT(comm_agree(world, ZI_OK), ZI_OK);
+    CHECK_INT(comm_agree(world, ZI_IN_PROGRESS), ZI_OK);
+    for (int failing = 0; failing < ranks; failing++)
+        CHECK_INT(comm_agree(world, my_rank == failing ? ZI_ERROR_IO : ZI_OK), ZI_ERROR_IO);
+    enum zi_status mine = my_rank == 0 ? ZI_ERROR_USAGE : my_rank == 1 ? ZI_ERROR_BUG : ZI_OK;
+    CHECK_INT(comm_agree(world, mine), ZI_ERROR_BUG);
+}
+
+static double cpu_s(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Rank 0 comes half a second late; the others must not have spent that time polling. A waiter that
+ * polls spends all of it (0.5 s, less where cores are shared: under 7 ranks on 2 cores each of six
+ * gets a third, 0.17 s, so the limit is 0.1 s); one that sleeps spends about 0.01 s. */
+static void test_waits_sleep(void (*operation)(void))
+{
+    CHECK(comm_barrier(world) == ZI_OK);
+    double before = cpu_s();
+    struct timespec half = {0, 500000000};
+    if (my_rank == 0) nanosleep(&half, NULL);
+    operation();
+    CHECK(cpu_s() - before < 0.1);
+}
+
+static void meet(void)
+{
+    CHECK(comm_barrier(world) == ZI_OK);
+}
+
+static void gather_much(void)
+{
+    test_all_gather(100000, true);
+}
+
+static void reduce_much(void)
+{
+    struct reduce_case c = {10000, INTEGERS, ZI_FP32, true};
+    test_reduce_scatter(&c);
+}
+
+static int ranks_in_name(const char *program)
+{
+    const char *place = strstr(program, "_np");
+    for (const char *next = place; next != NULL; next = strstr(next + 1, "_np"))
+        place = next;
+    return place == NULL ? 0 : atoi(place + 3);
+}
+
+int main(int argc, char **argv)
+{
+    int expected = ranks_in_name(argv[0]);
+    if (comm_start(&argc, &argv, &world) < 0) return 1;
+    my_rank = comm_rank(world);
+    ranks = comm_size(world);
+    CHECK_INT(ranks, expected);
+    CHECK(my_rank >= 0 && my_rank < ranks);
+    CHECK(comm_node_rank(world) >= 0 && comm_node_rank(world) < comm_node_size(world));
+    CHECK(comm_node_size(world) <= ranks);
+    CHECK(comm_mpi(world) != NULL);
+    static const int64_t sizes[] = {0, 1, 3, 1001, 65537};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        test_all_gather(sizes[i], false);
+        test_all_gather(sizes[i], true);
+        for (int root = 0; root < ranks; root++)
+            test_broadcast(sizes[i], root);
+    }
+    int64_t beyond_a_piece = ((int64_t)16 << 20) + 13; /* of messages, 16 MiB each */
+    if (ranks <= 3) test_all_gather(beyond_a_piece, ranks == 3);
+    if (ranks == 2) test_broadcast(beyond_a_piece, 1);
+    test_order_matters();
+    test_reductions();
+    test_scratch_is_bounded();
+    test_sums_of_values();
+    test_agree();
+    test_waits_sleep(meet);
+    test_waits_sleep(gather_much);
+    test_waits_sleep(reduce_much);
+    comm_finish(world);
+    return test_finish("comm_mpi_test");
+}
