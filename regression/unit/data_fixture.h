@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tests of room data share: a folder of their own, files written byte by byte, and the
+ * text of the messages that a call wrote to stderr. */
+#ifndef ZI_REGRESSION_DATA_FIXTURE_H
+#define ZI_REGRESSION_DATA_FIXTURE_H
+
+#include "regression/unit/test.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char fixture_folder[512];
+static char fixture_messages[65536];
+
+/* A path inside the folder. Valid until the eighth next call. */
+static inline const char *fixture_path(const char *name)
+{
+    static char paths[8][1024];
+    static int next;
+    next = (next + 1) % 8;
+    snprintf(paths[next], sizeof paths[next], "%s/%s", fixture_folder, name);
+    return paths[next];
+}
+
+/* Makes the folder, and sends stderr to a file in it. */
+static inline void fixture_begin(const char *name)
+{
+    const char *place = getenv("TMPDIR");
+    snprintf(fixture_folder, sizeof fixture_folder, "%s/%s.XXXXXX",
+             place != NULL && place[0] != '\0' ? place : "/tmp", name);
+    if (mkdtemp(fixture_folder) == NULL ||
+        freopen(fixture_path("messages"), "w+", stderr) == NULL) {
+        printf("cannot make a folder for the test: %s\n", fixture_folder);
+        exit(1);
+    }
+}
+
+static inline int fixture_remove_one(const char *path, const struct stat *information, int type,
+                                     struct FTW *walk)
+{
+    (void)information;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+static inline void fixture_end(void)
+{
+    (void)nftw(fixture_folder, fixture_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static inline void fixture_forget_messages(void)
+{
+    fflush(stderr);
+    if (ftruncate(2, 0) != 0) exit(1);
+    rewind(stderr);
+}
+
+/* Whether the messages since fixture_forget_messages contain a text. */
+static inline int fixture_said(const char *text)
+{
+    fflush(stderr);
+    ssize_t length = pread(2, fixture_messages, sizeof fixture_messages - 1, 0);
+    fixture_messages[length > 0 ? length : 0] = '\0';
+    int found = strstr(fixture_messages, text) != NULL;
+    if (!found) printf("not said: \"%s\", but: %s\n", text, fixture_messages);
+    return found;
+}
+
+static inline void fixture_write(const char *name, const void *bytes, size_t count)
+{
+    FILE *file = fopen(fixture_path(name), "wb");
+    if (file == NULL || (count > 0 && fwrite(bytes, 1, count, file) != count) ||
+        fclose(file) != 0) {
+        printf("cannot write %s\n", fixture_path(name));
+        exit(1);
+    }
+}
+
+static inline void fixture_cut(const char *name, long bytes)
+{
+    if (truncate(fixture_path(name), bytes) != 0) {
+        printf("cannot cut %s\n", fixture_path(name));
+        exit(1);
+    }
+}
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sampler's promises, as properties over several sizes of file, window and batch. Token i of
+ * the file is the number i itself, so what was read says where it came from. */
+#include "data/sampler.h"
+
+#include "regression/unit/data_fixture.h"
+
+enum { VOCABULARY = 65536 };
+
+static struct tokens *open_counting(int64_t count)
+{
+    struct tokens *tokens = NULL;
+    uint16_t *ids = malloc((size_t)count * sizeof *ids);
+    if (ids == NULL) exit(1);
+    for (int64_t i = 0; i < count; i++)
+        ids[i] = (uint16_t)i;
+    fixture_write("counting.bin", ids, (size_t)count * sizeof *ids);
+    free(ids);
+    CHECK_INT(tokens_open(fixture_path("counting.bin"), DATA_NANOGPT, VOCABULARY, &tokens), ZI_OK);
+    if (tokens == NULL) exit(1);
+    return tokens;
+}
+
+struct shape {
+    int64_t tokens, global, length, windows;
+};
+
+/* A file of W * T + 1 tokens has W windows, one token less has one window less. */
+static const struct shape shapes[] = {
+    {2, 1, 1, 1},      {101, 3, 10, 10}, {100, 4, 10, 9},   {110, 7, 10, 10},
+    {1000, 5, 37, 27}, {513, 8, 1, 512}, {4097, 6, 64, 64}, {60001, 32, 16, 3750},
+};
+
+/* Reads sequences of a step and gives the window of each; -1 when a sequence is no window. */
+static void read_windows(struct sampler *sampler, const struct shape *shape, int64_t step,
+                         int64_t first, int64_t count, int64_t *windows)
+{
+    int64_t length = shape->length;
+    int32_t *inputs = malloc((size_t)(count * length) * sizeof *inputs);
+    int32_t *targets = malloc((size_t)(count * length) * sizeof *targets);
+    if (inputs == NULL || targets == NULL) exit(1);
+    CHECK_INT(sampler_read(sampler, step, first, count, inputs, targets), ZI_OK);
+    for (int64_t j = 0; j < count; j++) {
+        int64_t start = inputs[j * length];
+        int is_window = start % length == 0;
+        for (int64_t t = 0; t < length; t++)
+            is_window = is_window && inputs[j * length + t] == start + t &&
+                        targets[j * length + t] == start + t + 1;
+        windows[j] = is_window ? start / length : -1;
+    }
+    free(inputs);
+    free(targets);
+}
+
+/* Each epoch sees every window exactly once, also when epochs end inside a step, and epochs of more
+ * than a few windows come in different orders. */
+static void test_epochs(struct sampler *sampler, const struct shape *shape, int is_shuffled)
+{
+    enum { EPOCHS = 4 };
+    int64_t windows = shape->windows, total = EPOCHS * windows;
+    int64_t steps = (total + shape->global - 1) / shape->global;
+    int64_t *order = malloc((size_t)(steps * shape->global) * sizeof *order);
+    int *seen = malloc((size_t)windows * sizeof *seen);
+    if (order == NULL || seen == NULL) exit(1);
+    for (int64_t step = 0; step < steps; step++)
+        read_windows(sampler, shape, step, 0, shape->global, order + step * shape->global);
+    int64_t same_as_before = 0, in_file_order = 0, not_once = 0;
+    for (int64_t epoch = 0; epoch < EPOCHS; epoch++) {
+        const int64_t *now = order + epoch * windows;
+        memset(seen, 0, (size_t)windows * sizeof *seen);
+        for (int64_t i = 0; i < windows; i++) {
+            if (now[i] >= 0 && now[i] < windows) seen[now[i]]++;
+            in_file_order += now[i] == i;
+            if (epoch > 0) same_as_before += now[i] == (now - windows)[i];
+        }
+        for (int64_t i = 0; i < windows; i++)
+            not_once += seen[i] != 1;
+    }
+    CHECK_INT(not_once, 0);
+    /* Two random orders agree in one place on average, whatever their length. */
+    if (is_shuffled && windows >= 50) {
+        CHECK(same_as_before <= 24);
+        CHECK(in_file_order <= 32);
+    }
+    if (!is_shuffled) CHECK_INT(in_file_order, total);
+    free(order);
+    free(seen);
+}
+
+/* What a rank reads does not depend on how the step is split, nor on what was read before. */
+static void test_splits(struct sampler *sampler, const struct shape *shape)
+{
+    int64_t whole[64], parts[64];
+    for (int64_t step = 5; step >= 0; step -= 5) {
+        read_windows(sampler, shape, step, 0, shape->global, whole);
+        for (int64_t ranks = 1; ranks <= shape->global; ranks++) {
+            for (int64_t rank = ranks - 1; rank >= 0; rank--) {
+                int64_t first = shape->global * rank / ranks;
+                int64_t next = shape->global * (rank + 1) / ranks;
+                read_windows(sampler, shape, step, first, next - first, parts + first);
+            }
+            CHECK(memcmp(whole, parts, (size_t)shape->global * sizeof *whole) == 0);
+        }
+    }
+    CHECK_INT(sampler_read(sampler, 0, shape->global, 0, NULL, NULL), ZI_OK);
+}
+
+static void test_shapes(void)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        const struct shape *shape = &shapes[i];
+        struct tokens *tokens = open_counting(shape->tokens);
+        for (int shuffle = 0; shuffle < 2; shuffle++) {
+            struct sampler *sampler = NULL;
+            CHECK_INT(sampler_create(tokens, 1337, shape->global, shape->length, shuffle, &sampler),
+                      ZI_OK);
+            CHECK_INT(sampler_windows(sampler), shape->windows);
+            test_epochs(sampler, shape, shuffle);
+            test_splits(sampler, shape);
+            sampler_destroy(sampler);
+        }
+        tokens_close(tokens);
+    }
+}
+
+/* Another seed gives another order, the same seed the same one in a sampler made anew. */
+static void test_seeds(void)
+{
+    const struct shape *shape = &shapes[6];
+    struct tokens *tokens = open_counting(shape->tokens);
+    int64_t windows[3][6];
+    static const uint64_t seeds[3] = {1, 2, 1};
+    for (int i = 0; i < 3; i++) {
+        struct sampler *sampler = NULL;
+        CHECK_INT(sampler_create(tokens, seeds[i], shape->global, shape->length, 1, &sampler),
+                  ZI_OK);
+        if (i == 0) read_windows(sampler, shape, 3, 0, shape->global, windows[i]);
+        read_windows(sampler, shape, 9, 0, shape->global, windows[i]);
+        sampler_destroy(sampler);
+    }
+    CHECK(memcmp(windows[0], windows[1], sizeof windows[0]) != 0);
+    CHECK(memcmp(windows[0], windows[2], sizeof windows[0]) == 0);
+    tokens_close(tokens);
+}
+
+static void test_too_short(void)
+{
+    struct tokens *tokens = open_counting(10);
+    struct sampler *sampler = NULL;
+    fixture_forget_messages();
+    CHECK_INT(sampler_create(tokens, 1, 1, 10, 1, &sampler), ZI_ERROR_USAGE);
+    CHECK(sampler == NULL);
+    CHECK(fixture_said("counting.bin"));
+    CHECK(fixture_said("10 tokens"));
+    CHECK(fixture_said("batch.tokens"));
+    CHECK_INT(sampler_create(tokens, 1, 1, 9, 1, &sampler), ZI_OK);
+    CHECK_INT(sampler_windows(sampler), 1);
+    sampler_destroy(sampler);
+    sampler_destroy(NULL);
+    tokens_close(tokens);
+}
+
+/* A token out of vocabulary is an error of the reading that meets it, with its place in the file.
+ */
+static void test_bad_token(void)
+{
+    uint16_t ids[101];
+    int32_t inputs[10], targets[10];
+    for (int i = 0; i < 101; i++)
+        ids[i] = (uint16_t)i;
+    ids[57] = 500;
+    fixture_write("bad.bin", ids, sizeof ids);
+    struct tokens *tokens = NULL;
+    struct sampler *sampler = NULL;
+    CHECK_INT(tokens_open(fixture_path("bad.bin"), ZI_AUTO, 256, &tokens), ZI_OK);
+    CHECK_INT(sampler_create(tokens, 1, 1, 10, 0, &sampler), ZI_OK);
+    fixture_forget_messages();
+    CHECK_INT(sampler_read(sampler, 4, 0, 1, inputs, targets), ZI_OK);
+    CHECK_INT(sampler_read(sampler, 5, 0, 1, inputs, targets), ZI_ERROR_USAGE);
+    CHECK(fixture_said("token 500 at position 57 "));
+    CHECK_INT(sampler_read(sampler, 6, 0, 1, inputs, targets), ZI_OK);
+    sampler_destroy(sampler);
+    tokens_close(tokens);
+}
+
+int main(void)
+{
+    fixture_begin("data_sampler");
+    test_shapes();
+    test_seeds();
+    test_too_short();
+    test_bad_token();
+    fixture_end();
+    return test_finish("data_sampler_test");
+}

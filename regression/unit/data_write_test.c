@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing token files from bytes: the order of files, the cut between training and validation, what
+ * is recorded in the file (read back here with HDF5's own calls), that nothing half-written stays
+ * behind, and every input that must be refused. */
+#include "data/tokens.h"
+
+#include "regression/unit/data_fixture.h"
+
+#include <hdf5.h>
+
+static enum zi_status write_from(const char *const *inputs, int count, const char *suffix,
+                                 const char *output)
+{
+    struct tokens_writer writer = {inputs, count, suffix, output, NULL, 0};
+    return tokens_write(&writer);
+}
+
+static int exists(const char *name)
+{
+    return access(fixture_path(name), F_OK) == 0;
+}
+
+static void check_file(const char *name, const char *text, int64_t count)
+{
+    struct tokens *tokens = NULL;
+    CHECK_INT(tokens_open(fixture_path(name), ZI_AUTO, 256, &tokens), ZI_OK);
+    if (tokens == NULL) return;
+    CHECK_INT(tokens_count(tokens), count);
+    int32_t *ids = malloc((size_t)count * sizeof *ids);
+    if (ids == NULL) exit(1);
+    CHECK_INT(tokens_read(tokens, 0, tokens_count(tokens) < count ? 0 : count, ids), ZI_OK);
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < count; i++)
+        wrong += ids[i] != (unsigned char)text[i];
+    CHECK_INT(wrong, 0);
+    free(ids);
+    tokens_close(tokens);
+}
+
+static void check_integer(hid_t dataset, const char *name, int64_t expected)
+{
+    int64_t value = -1;
+    hid_t attribute = H5Aopen(dataset, name, H5P_DEFAULT);
+    CHECK(attribute >= 0 && H5Aread(attribute, H5T_NATIVE_INT64, &value) >= 0);
+    CHECK_INT(value, expected);
+    H5Aclose(attribute);
+}
+
+static void check_string(hid_t dataset, const char *name, const char *expected)
+{
+    char value[4096] = "";
+    hid_t attribute = H5Aopen(dataset, name, H5P_DEFAULT);
+    hid_t type = H5Aget_type(attribute);
+    CHECK(H5Tget_size(type) < sizeof value && H5Aread(attribute, type, value) >= 0);
+    CHECK(strcmp(value, expected) == 0);
+    H5Tclose(type);
+    H5Aclose(attribute);
+}
+
+/* A tree whose order tells walks apart: a file between two folders, capitals before small letters,
+ * a folder in a folder, another suffix, a link to a file, and a link back up that must not be
+ * followed. */
+static void make_tree(void)
+{
+    static const char *const folders[] = {"tree", "tree/a", "tree/a/z", "tree/c", "tree/empty"};
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+        if (mkdir(fixture_path(folders[i]), 0700) != 0) exit(1);
+    fixture_write("tree/a/z/1.txt", "two ", 4);
+    fixture_write("tree/a/b.txt", "one ", 4);
+    fixture_write("tree/b.txt", "three ", 6);
+    fixture_write("tree/c/0.md", "(mark)", 6);
+    fixture_write("tree/c/1.txt", "four\n", 5);
+    fixture_write("tree/Z.txt", "zero ", 5);
+    fixture_write("tree/d.txt", "", 0);
+    if (symlink("b.txt", fixture_path("tree/e.txt")) != 0) exit(1);
+    if (symlink("..", fixture_path("tree/a/up.txt")) != 0) exit(1);
+}
+
+static void test_order(void)
+{
+    make_tree();
+    fixture_write("last", "end", 3);
+    char tree[512], last[512], output[512];
+    snprintf(tree, sizeof tree, "%s", fixture_path("tree"));
+    snprintf(last, sizeof last, "%s", fixture_path("last"));
+    snprintf(output, sizeof output, "%s", fixture_path("tree.h5"));
+    const char *const inputs[] = {tree, last};
+    CHECK_INT(write_from(inputs, 2, ".txt", output), ZI_OK);
+    static const char some[] = "zero one two three four\nthree end";
+    check_file("tree.h5", some, (int64_t)strlen(some));
+    CHECK_INT(write_from(inputs, 1, NULL, output), ZI_OK);
+    static const char all[] = "zero one two three (mark)four\nthree ";
+    check_file("tree.h5", all, (int64_t)strlen(all));
+    const char *const turned[] = {last, tree};
+    CHECK_INT(write_from(turned, 2, ".txt", output), ZI_OK);
+    static const char first[] = "endzero one two three four\nthree ";
+    check_file("tree.h5", first, (int64_t)strlen(first));
+    CHECK(!exists("tree.h5.partial"));
+}
+
+/* All byte values, and more than the 1 MiB that is copied at once. */
+static char *make_long(size_t bytes)
+{
+    char *text = malloc(bytes);
+    if (text == NULL) exit(1);
+    for (size_t i = 0; i < bytes; i++)
+        text[i] = (char)(i * 2654435761u >> 13);
+    return text;
+}
+
+static void test_record(void)
+{
+    const size_t bytes = 2500003;
+    char *text = make_long(bytes), input[512], output[512];
+    fixture_write("long", text, bytes);
+    snprintf(input, sizeof input, "%s", fixture_path("long"));
+    snprintf(output, sizeof output, "%s", fixture_path("long.h5"));
+    const char *const inputs[] = {input};
+    CHECK_INT(write_from(inputs, 1, NULL, output), ZI_OK);
+    check_file("long.h5", text, (int64_t)bytes);
+    hid_t file = H5Fopen(output, H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t dataset = H5Dopen2(file, "/tokens", H5P_DEFAULT);
+    hid_t type = H5Dget_type(dataset);
+    CHECK(H5Tequal(type, H5T_STD_U8LE) > 0);
+    check_integer(dataset, "format_version", 1);
+    check_integer(dataset, "vocabulary", 256);
+    check_integer(dataset, "largest_token", 255);
+    check_string(dataset, "tokenizer", "bytes");
+    check_string(dataset, "source", input);
+    H5Tclose(type);
+    H5Dclose(dataset);
+    H5Fclose(file);
+    struct tokens *tokens = NULL;
+    fixture_forget_messages();
+    CHECK_INT(tokens_open(output, ZI_AUTO, 255, &tokens), ZI_ERROR_USAGE);
+    CHECK(fixture_said("at least 256"));
+    free(text);
+}
+
+static void test_cut(void)
+{
+    const size_t bytes = 2100001;
+    static const double shares[] = {0.1, 0.5, 0.999999, 1e-6};
+    char *text = make_long(bytes), input[512], train[512], validation[512];
+    fixture_write("long", text, bytes);
+    snprintf(input, sizeof input, "%s", fixture_path("long"));
+    snprintf(train, sizeof train, "%s", fixture_path("train.h5"));
+    snprintf(validation, sizeof validation, "%s", fixture_path("validation.h5"));
+    const char *const inputs[] = {input};
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        struct tokens_writer writer = {inputs, 1, NULL, train, validation, shares[i]};
+        CHECK_INT(tokens_write(&writer), ZI_OK);
+        int64_t last = (int64_t)(shares[i] * (double)bytes + 0.5);
+        check_file("train.h5", text, (int64_t)bytes - last);
+        check_file("validation.h5", text + bytes - last, last);
+    }
+    free(text);
+}
+
+static void check_refused(const struct tokens_writer *writer, enum zi_status status,
+                          const char *text)
+{
+    fixture_forget_messages();
+    CHECK_INT(tokens_write(writer), status);
+    CHECK(fixture_said(text));
+    CHECK(!exists("refused.h5"));
+    CHECK(!exists("refused.h5.partial"));
+    CHECK(!exists("validation.h5.partial"));
+}
+
+static void test_refused(void)
+{
+    char tree[512], empty[512], nowhere[512], refused[512], validation[512], unwritable[512];
+    snprintf(tree, sizeof tree, "%s", fixture_path("tree"));
+    snprintf(empty, sizeof empty, "%s", fixture_path("tree/empty"));
+    snprintf(nowhere, sizeof nowhere, "%s", fixture_path("nowhere"));
+    snprintf(refused, sizeof refused, "%s", fixture_path("refused.h5"));
+    snprintf(validation, sizeof validation, "%s", fixture_path("validation.h5"));
+    snprintf(unwritable, sizeof unwritable, "%s", fixture_path("no_such_folder/refused.h5"));
+    const char *const inputs[] = {tree, nowhere, "/dev/null", empty};
+    struct tokens_writer writer = {inputs, 2, NULL, refused, NULL, 0};
+    check_refused(&writer, ZI_ERROR_USAGE, "nowhere");
+    writer.inputs = inputs + 2;
+    writer.input_count = 1;
+    check_refused(&writer, ZI_ERROR_USAGE, "/dev/null");
+    writer.inputs = inputs + 3;
+    check_refused(&writer, ZI_ERROR_USAGE, "no input files");
+    writer.inputs = inputs;
+    writer.suffix = ".rst";
+    check_refused(&writer, ZI_ERROR_USAGE, ".rst");
+    writer.suffix = "d.txt";
+    check_refused(&writer, ZI_ERROR_USAGE, "empty");
+    writer.suffix = ".txt";
+    writer.path = unwritable;
+    check_refused(&writer, ZI_ERROR_IO, "no_such_folder");
+    writer.path = refused;
+    writer.validation_path = validation;
+    static const double shares[] = {0, 1, -0.5, 1e-9};
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        writer.validation_share = shares[i];
+        check_refused(&writer, ZI_ERROR_USAGE, "share");
+    }
+    writer.validation_share = 0.5;
+    writer.validation_path = refused;
+    check_refused(&writer, ZI_ERROR_USAGE, "both");
+    writer.validation_path = fixture_path("no_such_folder/validation.h5");
+    check_refused(&writer, ZI_ERROR_IO, "no_such_folder");
+}
+
+/* The file that is there before must survive an attempt that fails. */
+static void test_output_among_inputs(void)
+{
+    char tree[512], output[512];
+    snprintf(tree, sizeof tree, "%s", fixture_path("tree"));
+    snprintf(output, sizeof output, "%s", fixture_path("tree/tokens.h5"));
+    const char *const inputs[] = {tree};
+    CHECK_INT(write_from(inputs, 1, ".txt", output), ZI_OK);
+    fixture_forget_messages();
+    CHECK_INT(write_from(inputs, 1, NULL, output), ZI_ERROR_USAGE);
+    CHECK(fixture_said("is an input and the output"));
+    static const char text[] = "zero one two three four\nthree ";
+    check_file("tree/tokens.h5", text, (int64_t)strlen(text));
+}
+
+int main(void)
+{
+    fixture_begin("data_write");
+    test_order();
+    test_record();
+    test_cut();
+    test_refused();
+    test_output_among_inputs();
+    fixture_end();
+    return test_finish("data_write_test");
+}
