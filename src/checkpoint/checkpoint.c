@@ -222,13 +222,15 @@ static herr_t write_header(hid_t file, const struct checkpoint_header *header)
     return 0;
 }
 
-/* Overwrites the checksum that the layout has reserved. */
+/* Overwrites the checksum that the layout has reserved. (H5Aopen_by_name of HDF5 1.10 gives an
+ * attribute that cannot be written, so the dataset is opened.) */
 static herr_t write_checksum(hid_t file, const struct checkpoint_dataset *dataset)
 {
-    hid_t attribute = H5Aopen_by_name(file, dataset->name, "checksum", H5P_DEFAULT, H5P_DEFAULT);
-    if (attribute < 0) return -1;
-    herr_t result = H5Awrite(attribute, H5T_NATIVE_UINT64, &dataset->checksum);
-    if (H5Aclose(attribute) < 0) result = -1;
+    hid_t object = H5Dopen2(file, dataset->name, H5P_DEFAULT);
+    hid_t attribute = object < 0 ? -1 : H5Aopen(object, "checksum", H5P_DEFAULT);
+    herr_t result = attribute < 0 ? -1 : H5Awrite(attribute, H5T_NATIVE_UINT64, &dataset->checksum);
+    if (attribute >= 0 && H5Aclose(attribute) < 0) result = -1;
+    if (object >= 0 && H5Dclose(object) < 0) result = -1;
     return result;
 }
 

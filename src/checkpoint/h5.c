@@ -2,10 +2,10 @@
 /* Small helpers around HDF5: messages, types and attributes.
  *
  * HDF5 prints a stack of a dozen lines for every failure and its return values say only that
- * something failed. Here its printing is turned off, and the innermost message of the stack, which
- * has the cause ("No space left on device"), is put into one line of the log with the file's name.
- *
- * The innermost message must be fetched before the next successful call clears the stack. */
+ * something failed. Here its printing is replaced by a function that notes the innermost message of
+ * the stack, which has the cause ("No space left on device"); h5_fail puts it into one line of the
+ * log with the file's name. It is noted at the failing call itself, because the next call, of a
+ * clean-up for instance, clears HDF5's stack. */
 #include "checkpoint/h5.h"
 
 #include "base/log.h"
@@ -14,23 +14,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-void h5_quiet(void)
-{
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
+/* Innermost message of the latest failure. HDF5 is used by one thread. */
+static char last_failure[256];
 
 static herr_t take_description(unsigned place, const H5E_error2_t *entry, void *context)
 {
-    if (place == 0) snprintf(context, 256, "%s", entry->desc != NULL ? entry->desc : "");
+    (void)context;
+    if (place == 0)
+        snprintf(last_failure, sizeof last_failure, "%s", entry->desc != NULL ? entry->desc : "");
     return 0;
+}
+
+static herr_t note_failure(hid_t stack, void *context)
+{
+    H5Ewalk2(stack, H5E_WALK_UPWARD, take_description, context);
+    return 0;
+}
+
+void h5_quiet(void)
+{
+    last_failure[0] = '\0';
+    H5Eset_auto2(H5E_DEFAULT, note_failure, NULL);
 }
 
 enum zi_status h5_fail(const char *path, const char *what)
 {
-    char text[256] = "";
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_description, text);
-    return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot %s: %s", path, what,
-                   text[0] != '\0' ? text : "HDF5 gives no reason");
+    enum zi_status status =
+        zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot %s: %s", path, what,
+                last_failure[0] != '\0' ? last_failure : "HDF5 gives no reason");
+    last_failure[0] = '\0';
+    return status;
 }
 
 hid_t h5_type_create(enum zi_dtype type)
@@ -121,7 +134,12 @@ herr_t h5_text_read(hid_t object, const char *name, char **text)
 
 herr_t h5_integer_write(hid_t object, const char *name, int64_t value)
 {
-    return scalar_write(object, name, H5T_NATIVE_INT64, &value);
+    return scalar_write(object, name, H5T_STD_I64LE, &value);
+}
+
+herr_t h5_bits_write(hid_t object, const char *name, uint64_t value)
+{
+    return scalar_write(object, name, H5T_STD_U64LE, &value);
 }
 
 herr_t h5_integer_read(hid_t object, const char *name, int64_t *value)

@@ -12,10 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Local. Stops HDF5 from printing its error stack: messages are ours. */
+/* Local. Stops HDF5 from printing its error stack, and keeps its innermost message for h5_fail. */
 void h5_quiet(void);
 
-/* Local. Logs "PATH: what: innermost message of HDF5" and gives ZI_ERROR_IO. */
+/* Local. Logs "PATH: cannot WHAT: innermost message of HDF5" and gives ZI_ERROR_IO. */
 enum zi_status h5_fail(const char *path, const char *what);
 
 /* Local. A new HDF5 type for an element type; the caller closes it. bf16 is a float type of 16 bits
@@ -35,6 +35,7 @@ hid_t h5_access_create(void);
 herr_t h5_text_write(hid_t object, const char *name, const char *text);
 herr_t h5_text_read(hid_t object, const char *name, char **text);
 herr_t h5_integer_write(hid_t object, const char *name, int64_t value);
+herr_t h5_bits_write(hid_t object, const char *name, uint64_t value);
 herr_t h5_integer_read(hid_t object, const char *name, int64_t *value);
 
 #endif

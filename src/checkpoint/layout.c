@@ -130,7 +130,7 @@ static herr_t dataset_create(hid_t file, hid_t properties, struct checkpoint_dat
     if (made >= 0) {
         haddr_t offset = H5Dget_offset(made);
         dataset->offset = (int64_t)offset;
-        if (offset != HADDR_UNDEF) result = h5_integer_write(made, "checksum", 0);
+        if (offset != HADDR_UNDEF) result = h5_bits_write(made, "checksum", 0);
         if (H5Dclose(made) < 0) result = -1;
     }
     if (type >= 0) H5Tclose(type);

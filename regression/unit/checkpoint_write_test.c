@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checkpoints written by all ranks with shards cut anywhere, read back by all ranks in other cuts
+ * and by one rank alone. Built once per number of ranks, which the program's name states. Failures
+ * are made by a limit on file size on one rank (the write fails there and nowhere else), by parts
+ * that nobody writes, and by changed bytes; after each of them the older checkpoint and `latest`
+ * must be as they were. Messages of errors on stderr are expected.
+ *
+ * With the argument --leave FOLDER it writes one checkpoint there and stops, for the checks in
+ * regression/checks. */
+#include "checkpoint_fixture.h"
+
+#include "checkpoint/file.h"
+#include "regression/unit/test.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct comm *world, *self;
+static int rank, ranks;
+static char folder[4096];
+
+static const char *path_in(const char *name)
+{
+    static char path[4200];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static int exists(const char *name)
+{
+    struct stat is;
+    return lstat(path_in(name), &is) == 0;
+}
+
+static int latest_is(const char *name)
+{
+    char target[256] = "";
+    ssize_t size = readlink(path_in("latest"), target, sizeof target - 1);
+    return size > 0 && strcmp(target, name) == 0;
+}
+
+static enum zi_status write_checkpoint(int version, enum zi_dtype type, int64_t keep)
+{
+    struct checkpoint *checkpoint = NULL;
+    struct checkpoint_header header = header_of(version, type);
+    enum zi_status status =
+        checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint);
+    if (status < 0) return status;
+    write_states(checkpoint, version, type, ranks, rank);
+    status = checkpoint_commit(checkpoint, keep);
+    checkpoint_close(checkpoint);
+    return status;
+}
+
+/* Opens `latest` on the group's ranks and compares every element, twice over in different cuts. */
+static void check_latest(struct comm *comm, int version, enum zi_dtype type)
+{
+    struct checkpoint *checkpoint = NULL;
+    CHECK(checkpoint_open(comm, folder, &checkpoint) == ZI_OK);
+    if (checkpoint == NULL) return;
+    const struct checkpoint_header *header = checkpoint_get_header(checkpoint);
+    struct checkpoint_header expected = header_of(version, type);
+    CHECK(header->step == expected.step && header->updates == expected.updates);
+    CHECK(header->tokens == expected.tokens && header->seed == expected.seed);
+    CHECK(header->type == type);
+    CHECK(strcmp(header->deck, expected.deck) == 0);
+    CHECK(strcmp(header->model_text, expected.model_text) == 0);
+    CHECK(count_wrong_everywhere(checkpoint, version) == 0);
+    for (int t = 0; t < TENSOR_COUNT; t++) {
+        int64_t elements = tensor_elements(t), first = (elements + 5) * (rank + 1) / (ranks + 3);
+        if (first > elements) first = elements;
+        CHECK(count_wrong(checkpoint, version, t % 4, t, first, elements - first) == 0);
+    }
+    CHECK(checkpoint_verify(checkpoint) == ZI_OK);
+    checkpoint_close(checkpoint);
+}
+
+static void check_latest_everywhere(int version, enum zi_dtype type)
+{
+    check_latest(world, version, type);
+    if (rank == ranks - 1) check_latest(self, version, type);
+    comm_barrier(world);
+}
+
+static void test_write_and_read(void)
+{
+    CHECK(write_checkpoint(1, ZI_BF16, 0) == ZI_OK);
+    CHECK(exists("step-00000100.h5") && !exists("step-00000100.h5.tmp"));
+    CHECK(latest_is("step-00000100.h5"));
+    check_latest_everywhere(1, ZI_BF16);
+    CHECK(write_checkpoint(2, ZI_FP32, 0) == ZI_OK);
+    CHECK(latest_is("step-00000200.h5") && exists("step-00000100.h5"));
+    check_latest_everywhere(2, ZI_FP32);
+    /* the same step once more replaces the file */
+    CHECK(write_checkpoint(2, ZI_BF16, 0) == ZI_OK);
+    check_latest_everywhere(2, ZI_BF16);
+}
+
+/* What `zinf inspect` says of the checkpoint. */
+static void test_inspect(void)
+{
+    if (rank != 0) return;
+    char text[8192] = "";
+    FILE *out = fmemopen(text, sizeof text - 1, "w");
+    CHECK(checkpoint_inspect(path_in("step-00000200.h5"), out) == ZI_OK);
+    fclose(out);
+    CHECK(strstr(text, "step-00000200.h5: checkpoint") != NULL);
+    CHECK(strstr(text, "/parameter/blocks.0.mlp.up.weight") != NULL);
+    CHECK(strstr(text, "bf16") != NULL && strstr(text, "301 x 1003") != NULL);
+    CHECK(strstr(text, "tokens       1099511627776") != NULL);
+    CHECK(strstr(text, "non-finite") == NULL);
+    CHECK(checkpoint_inspect(path_in("absent.h5"), stdout) == ZI_ERROR_USAGE);
+    CHECK(checkpoint_inspect(folder, stdout) == ZI_ERROR_USAGE);
+}
+
+static void test_keep(void)
+{
+    if (rank == 0) close(open(path_in("step-00000050.h5.tmp"), O_CREAT | O_WRONLY, 0666));
+    if (rank == 0) close(open(path_in("step-by-step.h5"), O_CREAT | O_WRONLY, 0666));
+    comm_barrier(world);
+    CHECK(write_checkpoint(3, ZI_BF16, 2) == ZI_OK);
+    CHECK(!exists("step-00000100.h5") && exists("step-00000200.h5") && exists("step-00000300.h5"));
+    CHECK(!exists("step-00000050.h5.tmp")); /* left by a killed run */
+    CHECK(exists("step-by-step.h5"));       /* not ours */
+    CHECK(!exists("latest.tmp"));
+    check_latest_everywhere(3, ZI_BF16);
+    /* going back to an earlier step: the one just written stays, whatever its number */
+    CHECK(write_checkpoint(1, ZI_BF16, 1) == ZI_OK);
+    CHECK(exists("step-00000100.h5") && !exists("step-00000200.h5") && !exists("step-00000300.h5"));
+    check_latest_everywhere(1, ZI_BF16);
+}
+
+/* What must hold after every failure below: checkpoint 1 is the latest, and no trace of step 400.
+ */
+static void check_unchanged(void)
+{
+    comm_barrier(world);
+    CHECK(!exists("step-00000400.h5") && !exists("step-00000400.h5.tmp"));
+    CHECK(latest_is("step-00000100.h5") && !exists("latest.tmp"));
+    check_latest_everywhere(1, ZI_BF16);
+}
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+/* The rank `bad` cannot write beyond 1 MiB: all ranks must hear of it. */
+static void test_failing_write(int bad)
+{
+    struct checkpoint *checkpoint = NULL;
+    struct checkpoint_header header = header_of(4, ZI_BF16);
+    CHECK(checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint) == ZI_OK);
+    if (checkpoint == NULL) return;
+    CHECK(exists("step-00000400.h5.tmp"));
+    if (rank == bad) limit_files(1 << 20);
+    write_states(checkpoint, 4, ZI_BF16, ranks, rank);
+    CHECK(checkpoint_commit(checkpoint, 1) == ZI_ERROR_IO);
+    limit_files(RLIM_INFINITY);
+    checkpoint_close(checkpoint);
+    check_unchanged();
+}
+
+/* Rank 0 cannot claim the space. */
+static void test_failing_create(void)
+{
+    if (rank == 0) limit_files(1 << 20);
+    CHECK(write_checkpoint(4, ZI_BF16, 1) == ZI_ERROR_IO);
+    limit_files(RLIM_INFINITY);
+    check_unchanged();
+    struct checkpoint *checkpoint = NULL;
+    struct checkpoint_header header = header_of(4, ZI_BF16);
+    CHECK(checkpoint_create(world, path_in("step-by-step.h5"), &header, tensors, TENSOR_COUNT,
+                            &checkpoint) == ZI_ERROR_IO);
+    check_unchanged();
+}
+
+static void test_incomplete(void)
+{
+    struct checkpoint *checkpoint = NULL;
+    struct checkpoint_header header = header_of(4, ZI_BF16);
+    CHECK(checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint) == ZI_OK);
+    if (checkpoint == NULL) return;
+    /* the last share of every tensor is nobody's */
+    write_states(checkpoint, 4, ZI_BF16, ranks + 1, rank);
+    CHECK(checkpoint_commit(checkpoint, 1) == ZI_ERROR_BUG);
+    checkpoint_close(checkpoint);
+    check_unchanged();
+
+    CHECK(checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint) == ZI_OK);
+    comm_barrier(world);
+    checkpoint_close(checkpoint); /* never committed */
+    check_unchanged();
+}
+
+static void flip_byte(const char *path, int64_t offset)
+{
+    unsigned char byte = 0;
+    int descriptor = open(path, O_RDWR);
+    CHECK(pread(descriptor, &byte, 1, (off_t)offset) == 1);
+    byte ^= 0x10;
+    CHECK(pwrite(descriptor, &byte, 1, (off_t)offset) == 1);
+    close(descriptor);
+}
+
+/* Each dataset in turn gets one changed byte, which must be found by a whole read of it and by
+ * verify, and nowhere else. */
+static void test_damage(void)
+{
+    struct checkpoint *checkpoint = NULL;
+    CHECK(checkpoint_open(world, folder, &checkpoint) == ZI_OK);
+    if (checkpoint == NULL) return;
+    for (int d = 0; d < checkpoint->dataset_count; d++) {
+        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        int64_t elements = dataset->elements;
+        int64_t size = (int64_t)zi_dtype_bytes(dataset->type);
+        int64_t place = dataset->offset + elements * size - 1;
+        if (rank == 0) flip_byte(checkpoint->path, place);
+        comm_barrier(world);
+        CHECK(checkpoint_verify(checkpoint) == ZI_ERROR_IO);
+        void *values = test_allocate((size_t)(elements * size));
+        const char *tensor = strchr(dataset->name, '/') + 1;
+        CHECK(checkpoint_read(checkpoint, dataset->state, tensor, elements, 0, elements, values) ==
+              ZI_ERROR_IO);
+        free(values);
+        comm_barrier(world);
+        if (rank == 0) flip_byte(checkpoint->path, place);
+        comm_barrier(world);
+    }
+    CHECK(checkpoint_verify(checkpoint) == ZI_OK);
+    checkpoint_close(checkpoint);
+}
+
+static void test_refusals(void)
+{
+    struct checkpoint *checkpoint = NULL;
+    float value[4];
+    CHECK(checkpoint_open(world, folder, &checkpoint) == ZI_OK);
+    if (checkpoint == NULL) return;
+    CHECK(checkpoint_read(checkpoint, CHECKPOINT_MASTER, "no.such.weight", 1, 0, 1, value) ==
+          ZI_ERROR_USAGE);
+    CHECK(checkpoint_read(checkpoint, CHECKPOINT_MASTER, "norm.weight", 2, 0, 1, value) ==
+          ZI_ERROR_USAGE);
+    CHECK(checkpoint_read(checkpoint, CHECKPOINT_MASTER, "norm.weight", 1, 1, 0, value) == ZI_OK);
+    checkpoint_close(checkpoint);
+
+    CHECK(checkpoint_open(world, path_in("step-by-step.h5"), &checkpoint) == ZI_ERROR_USAGE);
+    CHECK(checkpoint_open(world, path_in("absent.h5"), &checkpoint) == ZI_ERROR_USAGE);
+    CHECK(checkpoint_open(world, "/", &checkpoint) == ZI_ERROR_USAGE);
+    /* cut off at the end */
+    comm_barrier(world);
+    if (rank == 0) CHECK(truncate(path_in("step-00000100.h5"), 300000) == 0);
+    comm_barrier(world);
+    CHECK(checkpoint_open(world, folder, &checkpoint) == ZI_ERROR_IO);
+}
+
+static int ranks_in_name(const char *program)
+{
+    const char *place = strrchr(program, '/');
+    place = strstr(place != NULL ? place : program, "_np");
+    return place == NULL ? 1 : atoi(place + 3);
+}
+
+static int leave(const char *where)
+{
+    snprintf(folder, sizeof folder, "%s", where);
+    enum zi_status status = write_checkpoint(1, ZI_BF16, 1);
+    comm_destroy(self);
+    comm_finish(world);
+    return zi_status_exit_code(status);
+}
+
+int main(int argc, char **argv)
+{
+    if (comm_start(&argc, &argv, &world) < 0 || comm_self(&self) < 0) return 1;
+    rank = comm_rank(world);
+    ranks = comm_size(world);
+    signal(SIGXFSZ, SIG_IGN);
+    if (argc == 3 && strcmp(argv[1], "--leave") == 0) return leave(argv[2]);
+    CHECK(ranks == ranks_in_name(argv[0]));
+    if (rank == 0) folder_make(folder, sizeof folder);
+    comm_broadcast(world, folder, sizeof folder, 0);
+    test_write_and_read();
+    test_inspect();
+    test_keep();
+    test_failing_write(0);
+    if (ranks > 1) test_failing_write(ranks - 1);
+    test_failing_create();
+    test_incomplete();
+    test_damage();
+    test_refusals();
+    comm_barrier(world);
+    if (rank == 0) folder_remove(folder);
+    comm_destroy(self);
+    comm_finish(world);
+    return test_finish("checkpoint_write_test");
+}
