@@ -7,6 +7,7 @@
 
 #include "regression/unit/test.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -53,6 +54,26 @@ static int check_latest(void)
     return version;
 }
 
+/* Every file without .tmp is whole, not only the latest. */
+static void check_all_named(void)
+{
+    DIR *directory = opendir(folder);
+    CHECK(directory != NULL);
+    if (directory == NULL) return;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        size_t length = strlen(entry->d_name);
+        if (length < 3 || strcmp(entry->d_name + length - 3, ".h5") != 0) continue;
+        char path[4600];
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        struct checkpoint *checkpoint = NULL;
+        CHECK(checkpoint_open(self, path, &checkpoint) == ZI_OK);
+        if (checkpoint == NULL) continue;
+        CHECK(checkpoint_verify(checkpoint) == ZI_OK);
+        checkpoint_close(checkpoint);
+    }
+    closedir(directory);
+}
+
 static void wait_for(pid_t child)
 {
     int state = 0;
@@ -77,6 +98,7 @@ int main(void)
         if (child == 0) write_and_die(2, stop);
         wait_for(child);
         CHECK(check_latest() == 1);
+        check_all_named();
     }
     int version = 1, moved = 0;
     for (int round = 0; round < 25; round++) {
@@ -88,6 +110,7 @@ int main(void)
         kill(child, SIGKILL);
         wait_for(child);
         int found = check_latest();
+        check_all_named();
         CHECK(found >= version);
         moved += found > version;
         version = found;
