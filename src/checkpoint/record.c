@@ -12,7 +12,9 @@
  * Each column is a dataset of its own, [rows], in chunks of 512 rows, so that the index of chunks
  * changes once in 512 rows and all other appends overwrite numbers in place. Columns of a table
  * grow one after the other: a reader may see the last row in some of them only, and takes the
- * shortest.
+ * shortest. A reader sees the file as it was when it opened it; one that keeps it open while more
+ * than a chunk of rows is added is told by HDF5 that an address lies beyond the end, and opens it
+ * again.
  *
  * Invariants: the file is consistent after every record_append; a file of the same name that was
  * there before is kept as NAME.previous. */
