@@ -8,6 +8,9 @@
 
 #include <hdf5.h>
 
+#include <signal.h>
+#include <sys/resource.h>
+
 static enum zi_status write_from(const char *const *inputs, int count, const char *suffix,
                                  const char *output)
 {
@@ -207,6 +210,30 @@ static void test_refused(void)
     check_refused(&writer, ZI_ERROR_IO, "no_such_folder");
 }
 
+/* A limit on the size of files stands for a full disk. Early allocation finds it before much is
+ * written, and nothing stays behind. */
+static void test_full_disk(void)
+{
+    const size_t bytes = 3000000;
+    char *text = make_long(bytes), input[512], output[512];
+    fixture_write("long", text, bytes);
+    free(text);
+    snprintf(input, sizeof input, "%s", fixture_path("long"));
+    snprintf(output, sizeof output, "%s", fixture_path("refused.h5"));
+    const char *const inputs[] = {input};
+    struct tokens_writer writer = {inputs, 1, NULL, output, NULL, 0};
+    struct rlimit before, low;
+    CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    low = before;
+    low.rlim_cur = 1 << 20;
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &low) == 0);
+    check_refused(&writer, ZI_ERROR_IO, "refused.h5.partial");
+    CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
+    CHECK_INT(tokens_write(&writer), ZI_OK);
+    CHECK(exists("refused.h5"));
+}
+
 /* The file that is there before must survive an attempt that fails. */
 static void test_output_among_inputs(void)
 {
@@ -230,6 +257,7 @@ int main(void)
     test_cut();
     test_refused();
     test_output_among_inputs();
+    test_full_disk();
     fixture_end();
     return test_finish("data_write_test");
 }

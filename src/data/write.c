@@ -280,8 +280,8 @@ static enum zi_status write_outputs(const struct input_list *list, struct cut *c
         cut->output[i] = NULL; /* finish frees it in any case */
         if (output != NULL) ZI_TRY(token_output_finish(output));
     }
-    zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens from %zu files", writer->path,
-           list->bytes - validation, list->count);
+    zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens from %zu file%s", writer->path,
+           list->bytes - validation, list->count, list->count == 1 ? "" : "s");
     if (validation > 0)
         zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens, the last of them",
                writer->validation_path, validation);
