@@ -35,6 +35,8 @@ struct deck_row {
     bool may_be_auto;     /* `auto` is accepted and stored as ZI_AUTO */
     double minimum, maximum;           /* inclusive; ignored for text */
     const struct deck_choice *choices; /* ends with {NULL, 0} */
+    bool may_be_never;                 /* 0 means never, and is written so */
+    const char *example;               /* a value to show where there is no default */
     bool changeable;                   /* may differ when a run is continued */
     const char *help;                  /* one line, no full stop */
 };

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A deck, from file to settings.
+ *
+ * The order is: defaults of all rows; then the values of the file; then overrides; then a look for
+ * required keys that nobody gave. Each value that fails leaves the default in place and an error in
+ * the list, and reading goes on, so that one run finds every mistake. With any error no settings
+ * are handed out.
+ *
+ * Rules that join keys run later, in deck_check, together with the complaints of other rooms: the
+ * user then sees them all at once too. Top-level keys that begin with x- are skipped: they are
+ * places for anchors, and no key of zinf will ever begin so. */
+#include "deck/deck.h"
+
+#include "base/log.h"
+#include "deck/private.h"
+#include "deck/value.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILE_MAX = (1 << 20) + 1 };
+
+int deck_row_index(const struct deck_row *row)
+{
+    int count;
+    return (int)(row - deck_rows(&count));
+}
+
+int deck_section_names(const char *names[DECK_NAMES_MAX])
+{
+    int rows, count = 0;
+    const struct deck_row *row = deck_rows(&rows);
+    for (int i = 0; i < rows && count < DECK_NAMES_MAX; i++)
+        if (!count || strcmp(names[count - 1], row[i].section) != 0)
+            names[count++] = row[i].section;
+    return count;
+}
+
+int deck_key_names(const char *section, const char *names[DECK_NAMES_MAX])
+{
+    int rows, count = 0;
+    const struct deck_row *row = deck_rows(&rows);
+    for (int i = 0; i < rows && count < DECK_NAMES_MAX; i++)
+        if (strcmp(section, row[i].section) == 0) names[count++] = row[i].key;
+    return count;
+}
+
+/* --- settings ----------------------------------------------------------------------------------
+ */
+
+static bool row_is_text(const struct deck_row *row)
+{
+    return row->type == DECK_TEXT || row->type == DECK_PATH;
+}
+
+bool deck_settings_fill(struct settings *settings)
+{
+    int rows;
+    const struct deck_row *row = deck_rows(&rows);
+    char problem[DECK_MESSAGE];
+    memset(settings, 0, sizeof *settings);
+    for (int i = 0; i < rows; i++) {
+        char **place = (char **)(void *)((char *)settings + row[i].offset);
+        if (row_is_text(&row[i]) && !(*place = strdup(row[i].fallback ? row[i].fallback : "")))
+            return false;
+        /* A default that its own row refuses is a mistake in keys.c. */
+        if (!row_is_text(&row[i]) && row[i].fallback)
+            ZI_REQUIRE(deck_value_read(&row[i], row[i].fallback, true, settings, problem));
+    }
+    return true;
+}
+
+void deck_settings_free(struct settings *settings)
+{
+    int rows;
+    const struct deck_row *row = deck_rows(&rows);
+    for (int i = 0; i < rows; i++)
+        if (row_is_text(&row[i])) free(*(char **)(void *)((char *)settings + row[i].offset));
+}
+
+static enum zi_status deck_new(const char *name, struct deck **result)
+{
+    int rows;
+    deck_rows(&rows);
+    struct deck *deck = calloc(1, sizeof *deck);
+    if (!deck) return zi_fail(ZI_ERROR_DEVICE, "deck", "no memory for %s", name);
+    deck->name = strdup(name);
+    deck->origins = calloc((size_t)rows, sizeof *deck->origins);
+    bool filled = deck_settings_fill(&deck->settings);
+    filled = deck_settings_fill(&deck->defaults) && filled;
+    if (!deck->name || !deck->origins || !filled) {
+        deck_destroy(deck);
+        return zi_fail(ZI_ERROR_DEVICE, "deck", "no memory for %s", name);
+    }
+    deck->errors.name = deck->name;
+    *result = deck;
+    return ZI_OK;
+}
+
+void deck_destroy(struct deck *deck)
+{
+    int rows;
+    if (!deck) return;
+    deck_rows(&rows);
+    for (int i = 0; deck->origins && i < rows; i++)
+        free(deck->origins[i].value);
+    deck_settings_free(&deck->settings);
+    deck_settings_free(&deck->defaults);
+    deck_errors_free(&deck->errors);
+    free(deck->origins);
+    free(deck->name);
+    free(deck);
+}
+
+struct settings *deck_settings(struct deck *deck)
+{
+    return &deck->settings;
+}
+
+/* --- names that are not known ------------------------------------------------------------------
+ */
+
+/* Adds "unknown section" with the nearest name, or with the section of the key so called. */
+static void section_unknown(struct deck *deck, int line, int column, const char *name)
+{
+    const char *names[DECK_NAMES_MAX];
+    char shown[64], list[512] = "";
+    int rows, count = deck_section_names(names);
+    const struct deck_row *row = deck_rows(&rows);
+    const char *nearest = deck_nearest(name, names, count);
+    for (int i = 0; i < rows && !nearest; i++) {
+        if (strcmp(row[i].key, name) != 0) continue;
+        deck_errors_add(&deck->errors, line, column,
+                        "%s: unknown section; the key %s belongs to section %s",
+                        deck_value_quote(name, shown), row[i].key, row[i].section);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
+    deck_errors_add(&deck->errors, line, column, "%s: unknown section; %s%s",
+                    deck_value_quote(name, shown), nearest ? "nearest is " : "sections are ",
+                    nearest ? nearest : list);
+}
+
+static void key_unknown(struct deck *deck, int line, int column, const char *section,
+                        const char *key)
+{
+    const char *names[DECK_NAMES_MAX];
+    char shown[64], list[512] = "";
+    int rows, count = deck_key_names(section, names);
+    const struct deck_row *row = deck_rows(&rows);
+    const char *nearest = deck_nearest(key, names, count);
+    if (nearest) {
+        deck_errors_add(&deck->errors, line, column, "%s.%s: unknown key; nearest is %s", section,
+                        deck_value_quote(key, shown), nearest);
+        return;
+    }
+    for (int i = 0; i < rows; i++) {
+        if (strcmp(row[i].key, key) != 0) continue;
+        deck_errors_add(&deck->errors, line, column,
+                        "%s.%s: unknown key; the key of that name is %s.%s", section,
+                        deck_value_quote(key, shown), row[i].section, row[i].key);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
+    deck_errors_add(&deck->errors, line, column, "%s.%s: unknown key; keys of %s are %s", section,
+                    deck_value_quote(key, shown), section, list);
+}
+
+/* --- the file ----------------------------------------------------------------------------------
+ */
+
+static const char *kind_name(const struct deck_node *node)
+{
+    return node->kind == NODE_MAPPING    ? "a mapping"
+           : node->kind == NODE_SEQUENCE ? "a list"
+                                         : "a single value";
+}
+
+static bool node_is_null(const struct deck_node *node)
+{
+    return node->kind == NODE_SCALAR && node->plain &&
+           (!*node->text || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
+}
+
+static void value_apply(struct deck *deck, const struct deck_row *row, const struct deck_node *node)
+{
+    char problem[DECK_MESSAGE];
+    struct deck_origin *origin = &deck->origins[deck_row_index(row)];
+    *origin = (struct deck_origin){
+        .source = SOURCE_DECK, .line = node->line, .column = node->column, .told_line = node->line};
+    if (node->kind != NODE_SCALAR) {
+        memset(problem, 0, sizeof problem);
+        FILE *out = fmemopen(problem, sizeof problem - 1, "w");
+        if (out) {
+            deck_value_expected(row, out);
+            fclose(out);
+        }
+        deck_errors_add(&deck->errors, node->line, node->column, "%s.%s: found %s, expected %s",
+                        row->section, row->key, kind_name(node), problem);
+    } else if (node->length != strlen(node->text)) {
+        deck_errors_add(&deck->errors, node->line, node->column,
+                        "%s.%s: found text with a zero character, which no value may have",
+                        row->section, row->key);
+    } else if (!deck_value_read(row, node->text, !node->plain, &deck->settings, problem)) {
+        deck_errors_add(&deck->errors, node->line, node->column, "%s.%s: %s", row->section,
+                        row->key, problem);
+    }
+    origin->was_auto = deck_value_is_auto(row, &deck->settings);
+}
+
+static void section_apply(struct deck *deck, const char *section, const struct deck_node *node)
+{
+    if (node_is_null(node)) return; /* a section whose keys are all commented out */
+    if (node->kind != NODE_MAPPING) {
+        deck_errors_add(&deck->errors, node->line, node->column,
+                        "%s: found %s, expected keys with values; `zinf help deck %s` lists them",
+                        section, kind_name(node), section);
+        return;
+    }
+    for (int i = 0; i < node->count; i++) {
+        const struct deck_node *key = node->pairs[i].key;
+        const struct deck_row *row = deck_find(section, key->text);
+        if (row)
+            value_apply(deck, row, node->pairs[i].value);
+        else
+            key_unknown(deck, key->line, key->column, section, key->text);
+    }
+}
+
+static void tree_apply(struct deck *deck, const struct deck_tree *tree)
+{
+    const struct deck_node *root = tree->root;
+    if (!root || node_is_null(root) || (root->kind == NODE_MAPPING && !root->count)) {
+        deck_errors_add(&deck->errors, DECK_PLACE_WHOLE, 0,
+                        "the deck is empty; inputs/reference.yaml shows a whole one");
+        return;
+    }
+    if (root->kind != NODE_MAPPING) {
+        deck_errors_add(&deck->errors, root->line, root->column,
+                        "found %s, expected sections with keys, as in run: {steps: 500}; "
+                        "inputs/reference.yaml shows a whole deck",
+                        kind_name(root));
+        return;
+    }
+    for (int i = 0; i < root->count; i++) {
+        const struct deck_node *key = root->pairs[i].key;
+        if (strncmp(key->text, "x-", 2) == 0) continue;
+        if (deck_section_help(key->text))
+            section_apply(deck, key->text, root->pairs[i].value);
+        else
+            section_unknown(deck, key->line, key->column, key->text);
+    }
+}
+
+/* Required keys that neither the deck nor an override gave. */
+static void missing_find(struct deck *deck, const struct deck_tree *tree)
+{
+    int rows;
+    const struct deck_row *row = deck_rows(&rows);
+    const struct deck_node *root = tree->root;
+    bool usable = root && root->kind == NODE_MAPPING && root->count > 0;
+    for (int i = 0; usable && i < rows; i++) {
+        int line = DECK_PLACE_WHOLE, column = 0;
+        if (row[i].fallback || deck->origins[i].source != SOURCE_NONE) continue;
+        for (int k = 0; k < root->count; k++) {
+            const struct deck_node *key = root->pairs[k].key;
+            if (strcmp(key->text, row[i].section) != 0) continue;
+            line = key->line;
+            column = key->column;
+        }
+        deck_errors_add(&deck->errors, line, column,
+                        "%s.%s: missing, and has no default: %s; for example %s: %s",
+                        row[i].section, row[i].key, row[i].help, row[i].key, row[i].example);
+    }
+}
+
+/* --- overrides ---------------------------------------------------------------------------------
+ */
+
+static void set_apply(struct deck *deck, const char *set)
+{
+    char problem[DECK_MESSAGE], shown[64];
+    char *copy = strdup(set), *dot = copy ? strchr(copy, '.') : NULL;
+    char *equals = copy ? strchr(copy, '=') : NULL;
+    if (!copy) {
+        deck->errors.failed = true;
+        zi_log(ZI_LOG_ERROR, "deck", "no memory for --set %s", set);
+    } else if (!equals || !dot || dot > equals) {
+        deck_errors_add(&deck->errors, DECK_PLACE_SET, 0,
+                        "%s: expected section.key=value, as in run.steps=500",
+                        deck_value_quote(set, shown));
+    } else {
+        *dot = *equals = 0;
+        const struct deck_row *row = deck_find(copy, dot + 1);
+        struct deck_origin *origin = row ? &deck->origins[deck_row_index(row)] : NULL;
+        if (!deck_section_help(copy))
+            section_unknown(deck, DECK_PLACE_SET, 0, copy);
+        else if (!row)
+            key_unknown(deck, DECK_PLACE_SET, 0, copy, dot + 1);
+        else {
+            if (!deck_text_is_utf8(equals + 1))
+                deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: the value is not UTF-8",
+                                row->section, row->key);
+            else if (!deck_value_read(row, equals + 1, true, &deck->settings, problem))
+                deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: %s", row->section,
+                                row->key, problem);
+            free(origin->value);
+            *origin = (struct deck_origin){.source = SOURCE_SET,
+                                           .was_auto = deck_value_is_auto(row, &deck->settings),
+                                           .value = strdup(equals + 1)};
+        }
+    }
+    free(copy);
+}
+
+enum zi_status deck_parse(const char *text, size_t bytes, const char *name, const char *const *sets,
+                          int set_count, struct deck **result)
+{
+    struct deck *deck = NULL;
+    struct deck_tree tree;
+    int rows;
+    const struct deck_row *row = deck_rows(&rows);
+    *result = NULL;
+    ZI_TRY(deck_new(name, &deck));
+    enum zi_status status = deck_tree_parse(text, bytes, &deck->errors, &tree);
+    bool have_tree = status == ZI_OK;
+    if (have_tree) {
+        tree_apply(deck, &tree);
+        deck_origins_restore(deck, text, bytes);
+    }
+    for (int i = 0; i < set_count; i++)
+        set_apply(deck, sets[i]);
+    if (have_tree) missing_find(deck, &tree);
+    for (int i = 0; i < rows; i++) {
+        if (deck->origins[i].source != SOURCE_NONE) continue;
+        deck->origins[i].source = SOURCE_DEFAULT;
+        deck->origins[i].was_auto = deck_value_is_auto(&row[i], &deck->settings);
+    }
+    deck_tree_free(&tree);
+    enum zi_status reported = deck_errors_report(&deck->errors);
+    if (status == ZI_OK) status = reported;
+    if (status < 0)
+        deck_destroy(deck);
+    else
+        *result = deck;
+    return status;
+}
+
+enum zi_status deck_read(const char *path, const char *const *sets, int set_count,
+                         struct deck **deck)
+{
+    *deck = NULL;
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return zi_fail(ZI_ERROR_USAGE, "deck", "%s: cannot be opened: %s", path, strerror(errno));
+    char *text = malloc(FILE_MAX);
+    if (!text) {
+        fclose(file);
+        return zi_fail(ZI_ERROR_DEVICE, "deck", "no memory to read %s", path);
+    }
+    errno = 0;
+    size_t bytes = fread(text, 1, FILE_MAX, file);
+    enum zi_status status = ZI_OK;
+    if (ferror(file))
+        status = zi_fail(ZI_ERROR_USAGE, "deck", "%s: cannot be read: %s", path, strerror(errno));
+    fclose(file);
+    if (status == ZI_OK) status = deck_parse(text, bytes, path, sets, set_count, deck);
+    free(text);
+    return status;
+}
+
+/* --- complaints --------------------------------------------------------------------------------
+ */
+
+void deck_complain(struct deck *deck, const char *section, const char *key, const char *format, ...)
+{
+    const struct deck_row *row = deck_find(section, key);
+    ZI_REQUIRE(row != NULL);
+    const struct deck_origin *origin = &deck->origins[deck_row_index(row)];
+    va_list arguments;
+    char *text = NULL;
+    va_start(arguments, format);
+    int length = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    if (length < 0) {
+        deck->errors.failed = true;
+        zi_log(ZI_LOG_ERROR, "deck", "%s.%s is wrong, and no memory is left to say why", section,
+               key);
+        return;
+    }
+    int line = origin->line                   ? origin->line
+               : origin->source == SOURCE_SET ? DECK_PLACE_SET
+                                              : DECK_PLACE_WHOLE;
+    deck_errors_add(&deck->errors, line, origin->column, "%s.%s%s: %s", section, key,
+                    line == DECK_PLACE_WHOLE ? " (default)" : "", text);
+    free(text);
+}
+
+enum zi_status deck_check(struct deck *deck)
+{
+    if (!deck->rules_checked) deck_check_rules(deck);
+    deck->rules_checked = true;
+    return deck_errors_report(&deck->errors);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The used deck.
+ *
+ * An echo is a deck: every section and key, one key a line, with its value and a comment that says
+ * where the value came from. It is written beside the results of a run, so that a year later the
+ * run can be repeated without guessing which defaults held then.
+ *
+ * Reading an echo and echoing it gives the same bytes. Values do by themselves (write.c). The
+ * comments would not: for the reader of an echo, every key comes from a line of it. So an echo
+ * begins with a mark, and whoever reads a deck with that mark takes the origin of each key from the
+ * comment on its line: `default`, `deck line 12` or `--set`, followed by `: auto` where auto has
+ * been resolved to the value beside it. A comment that says `default` beside a value that is not
+ * the default tells of an edit, and the key then comes from its line, as in any deck. */
+#include "deck/deck.h"
+
+#include "base/log.h"
+#include "deck/private.h"
+#include "deck/value.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { COMMENT_COLUMN = 44 };
+
+static void origin_write(const struct deck_origin *origin, bool resolved, FILE *out)
+{
+    if (origin->source == SOURCE_DECK)
+        fprintf(out, "deck line %d", origin->told_line);
+    else
+        fputs(origin->source == SOURCE_SET ? "--set" : "default", out);
+    if (resolved) fputs(": auto", out);
+}
+
+static void key_write(const struct deck *deck, const struct deck_row *row, FILE *out)
+{
+    const struct deck_origin *origin = &deck->origins[deck_row_index(row)];
+    bool resolved = origin->was_auto && !deck_value_is_auto(row, &deck->settings);
+    long start = ftell(out);
+    fprintf(out, "    %s: ", row->key);
+    deck_value_write(row, &deck->settings, out);
+    long width = ftell(out) - start;
+    fprintf(out, "%*s# ", width < COMMENT_COLUMN ? (int)(COMMENT_COLUMN - width) : 1, "");
+    origin_write(origin, resolved, out);
+    fputc('\n', out);
+}
+
+enum zi_status deck_echo(const struct deck *deck, char **text)
+{
+    int rows;
+    size_t bytes;
+    const struct deck_row *row = deck_rows(&rows);
+    *text = NULL;
+    FILE *out = open_memstream(text, &bytes);
+    if (!out) return zi_fail(ZI_ERROR_DEVICE, "deck", "no memory to echo %s", deck->name);
+    fprintf(out, DECK_ECHO_MARK ": every key, its value, and where the value came from\n");
+    for (int i = 0; i < rows; i++) {
+        if (!i || strcmp(row[i].section, row[i - 1].section) != 0)
+            fprintf(out, "%s%s:\n", i ? "\n" : "", row[i].section);
+        key_write(deck, &row[i], out);
+    }
+    bool failed = ferror(out);
+    failed = fclose(out) != 0 || failed;
+    if (failed) {
+        free(*text);
+        *text = NULL;
+        return zi_fail(ZI_ERROR_DEVICE, "deck", "no memory to echo %s", deck->name);
+    }
+    return ZI_OK;
+}
+
+/* The origin that a comment tells, if it is one that origin_write writes. */
+static bool origin_parse(const char *comment, size_t length, struct deck_origin *origin)
+{
+    char text[64];
+    int line, used = 0;
+    if (length >= sizeof text) return false;
+    memcpy(text, comment, length);
+    text[length] = 0;
+    char *colon = strchr(text, ':');
+    if (colon && strcmp(colon, ": auto") != 0) return false;
+    if (colon) *colon = 0;
+    if (strcmp(text, "default") == 0)
+        origin->source = SOURCE_DEFAULT;
+    else if (strcmp(text, "--set") == 0)
+        origin->source = SOURCE_SET;
+    else if (sscanf(text, "deck line %9d%n", &line, &used) == 1 && !text[used] && line > 0) {
+        origin->source = SOURCE_DECK;
+        origin->told_line = line;
+    } else {
+        return false;
+    }
+    origin->was_auto = colon != NULL;
+    return true;
+}
+
+/* The text after the last # of a line, without spaces around it. */
+static const char *line_comment(const char *line, size_t bytes, size_t *length)
+{
+    size_t end = 0, start;
+    while (end < bytes && line[end] != '\n')
+        end++;
+    while (end && (line[end - 1] == ' ' || line[end - 1] == '\r'))
+        end--;
+    for (start = end; start && line[start - 1] != '#';)
+        start--;
+    if (!start) return NULL;
+    while (start < end && line[start] == ' ')
+        start++;
+    *length = end - start;
+    return line + start;
+}
+
+void deck_origins_restore(struct deck *deck, const char *text, size_t bytes)
+{
+    int rows, line = 1;
+    const struct deck_row *row = deck_rows(&rows);
+    const char *end = text + bytes;
+    if (bytes < strlen(DECK_ECHO_MARK) || memcmp(text, DECK_ECHO_MARK, strlen(DECK_ECHO_MARK)) != 0)
+        return;
+    for (const char *at = text; at < end; line++) {
+        const char *next = memchr(at, '\n', (size_t)(end - at));
+        size_t length, left = (size_t)(end - at);
+        const char *comment = line_comment(at, left, &length);
+        for (int i = 0; comment && i < rows; i++) {
+            struct deck_origin *origin = &deck->origins[i], told = *origin;
+            if (origin->source != SOURCE_DECK || origin->line != line) continue;
+            if (!origin_parse(comment, length, &told)) continue;
+            bool same = deck_value_same(&row[i], &deck->settings, &deck->defaults);
+            if (told.source == SOURCE_DEFAULT && !told.was_auto && !same) continue;
+            told.was_auto = told.was_auto || origin->was_auto;
+            *origin = told;
+        }
+        if (!next) break;
+        at = next + 1;
+    }
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to deck: the errors of one deck, collected so that all are reported at once. */
+#ifndef ZI_DECK_ERRORS_H
+#define ZI_DECK_ERRORS_H
+
+#include <stdbool.h>
+#include <stdarg.h>
+
+#include "base/status.h"
+
+/* Places that are no line of the deck; the others count from 1. */
+enum { DECK_PLACE_WHOLE = 0, DECK_PLACE_SET = -1 };
+
+struct deck_error {
+    int line, column, number; /* number: in the order of finding */
+    char *text;
+};
+
+struct deck_errors {
+    const char *name; /* of the deck; not owned */
+    struct deck_error *list;
+    int count, room;
+    bool failed; /* some error was reported or lost for want of memory */
+};
+
+/* Local. Adds one error; `line` is a line number or one of the places above. */
+void deck_errors_add(struct deck_errors *errors, int line, int column, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void deck_errors_add_list(struct deck_errors *errors, int line, int column, const char *format,
+                          va_list arguments);
+
+/* Local. Logs the errors added since the last report in the order of the deck, then a summary;
+ * ZI_ERROR_USAGE when there ever was one, else ZI_OK. */
+enum zi_status deck_errors_report(struct deck_errors *errors);
+
+void deck_errors_free(struct deck_errors *errors);
+
+#endif

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The keys of a deck.
+ *
+ * One row per field of struct settings, in the order of the reference deck. A row says everything
+ * there is to say about a key: how it is read, checked, echoed, explained to people and to editors.
+ * To add a key, add a field to struct settings and a row here, then write the generated documents
+ * anew.
+ *
+ * A key is `changeable` when a run may be continued from a checkpoint with another value of it:
+ * what the arithmetic of the run is, is fixed; how and where it is done, is not. Rules that join
+ * several keys are no rows: those of settings alone are in rules.c, the others in the rooms that
+ * know the reason. */
+#include "deck/table.h"
+
+#include "deck/settings.h"
+
+#include <string.h>
+
+#define KEY(s, k) .section = #s, .key = #k, .offset = offsetof(struct settings, s.k)
+#define END                                                                                        \
+    {                                                                                              \
+        NULL, 0                                                                                    \
+    }
+
+#define COUNT   1e15 /* most steps */
+#define LARGEST 1e18 /* most bytes */
+
+static const struct deck_choice families[] = {{"gpt2", MODEL_GPT2}, {"llama", MODEL_LLAMA}, END};
+static const struct deck_choice formats[] = {{"hdf5", DATA_HDF5},
+                                             {"llmc", DATA_LLMC},
+                                             {"nanogpt", DATA_NANOGPT},
+                                             {"megatron", DATA_MEGATRON},
+                                             END};
+static const struct deck_choice optimizers[] = {{"adamw", 0}, END};
+static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
+                                               {"linear", SCHEDULE_LINEAR},
+                                               {"cosine", SCHEDULE_COSINE},
+                                               {"wsd", SCHEDULE_WSD},
+                                               END};
+static const struct deck_choice dtypes[] = {{"fp32", ZI_FP32}, {"bf16", ZI_BF16}, END};
+static const struct deck_choice stages[] = {{"0", 0}, {"1", 1}, {"2", 2}, {"3", 3}, END};
+static const struct deck_choice orders[] = {
+    {"layer-major", ORDER_LAYER_MAJOR}, {"micro-major", ORDER_MICRO_MAJOR}, END};
+static const struct deck_choice updates[] = {
+    {"immediate", UPDATE_IMMEDIATE}, {"deferred", UPDATE_DEFERRED}, END};
+static const struct deck_choice tiers[] = {
+    {"device", ZI_TIER_DEVICE}, {"host", ZI_TIER_HOST}, {"nvme", ZI_TIER_NVME}, END};
+static const struct deck_choice recomputes[] = {
+    {"always", RECOMPUTE_ALWAYS}, {"never", RECOMPUTE_NEVER}, END};
+static const struct deck_choice devices[] = {{"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, END};
+static const struct deck_choice isas[] = {
+    {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, END};
+
+static const struct {
+    const char *section, *help;
+} sections[] = {
+    {"run", "the run as a whole: length, seed, where its outputs go"},
+    {"model", "the architecture of the transformer"},
+    {"data", "token files to train and validate on"},
+    {"batch", "how many sequences make a step, and how they are passed through the model"},
+    {"optimizer", "the update of the weights and its schedule"},
+    {"precision", "types of arithmetic, of gradients on the network and of kept gradients"},
+    {"zero", "how the training state is split over ranks and when it moves"},
+    {"placement", "the tier where each kind of state lives between uses"},
+    {"memory", "memory that one rank may use"},
+    {"activations", "what is kept of the forward pass for the backward pass"},
+    {"device", "what computes"},
+    {"checkpoint", "when the state is saved, and how much of it is kept"},
+};
+
+static const struct deck_row rows[] = {
+    {KEY(run, name), .type = DECK_TEXT, .fallback = "run", .changeable = true,
+     .help = "what the run is called in its outputs"},
+    {KEY(run, directory), .type = DECK_PATH, .fallback = "runs/run", .changeable = true,
+     .help = "where outputs go; made if absent"},
+    {KEY(run, steps), .type = DECK_INTEGER, .unit = "steps", .minimum = 1, .maximum = COUNT,
+     .example = "500 steps", .changeable = true, .help = "optimizer steps of the whole run"},
+    {KEY(run, seed), .type = DECK_INTEGER, .fallback = "1337", .maximum = 0x1p63,
+     .help = "seed of initial weights and of the order of the data"},
+    {KEY(run, report_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "1 step",
+     .minimum = 1, .maximum = COUNT, .changeable = true, .help = "steps between progress lines"},
+    {KEY(run, nonfinite_limit), .type = DECK_INTEGER, .unit = "steps", .fallback = "10 steps",
+     .minimum = 1, .maximum = COUNT, .changeable = true,
+     .help = "so many skipped steps in a row, each for a non-finite gradient, end the run"},
+
+    {KEY(model, family), .type = DECK_CHOICE, .choices = families, .example = "gpt2",
+     .help = "gpt2: learned positions, LayerNorm, GELU, biases; llama: rotary positions, RMSNorm, "
+             "SwiGLU, no biases"},
+    {KEY(model, layers), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e5, .example = "6",
+     .help = "transformer blocks"},
+    {KEY(model, hidden), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e6, .example = "384",
+     .help = "width of the residual stream; a multiple of heads"},
+    {KEY(model, heads), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e5, .example = "6",
+     .help = "query heads of attention"},
+    {KEY(model, key_heads), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .minimum = 1, .maximum = 1e5,
+     .help = "key and value heads (grouped-query attention); a divisor of heads; auto: heads"},
+    {KEY(model, inner), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true, .minimum = 1,
+     .maximum = 1e7,
+     .help = "width inside the MLP; auto: 4 hidden (gpt2), 8/3 hidden rounded up to a multiple of "
+             "64 (llama)"},
+    {KEY(model, context), .type = DECK_INTEGER, .unit = "tokens", .minimum = 1, .maximum = 1e9,
+     .example = "256 tokens", .help = "longest sequence the model can see"},
+    {KEY(model, vocabulary), .type = DECK_INTEGER, .unit = "tokens", .minimum = 1,
+     .maximum = 2147483647, .example = "256 tokens",
+     .help = "number of different tokens: ids are 0 to vocabulary - 1"},
+    {KEY(model, tied), .type = DECK_TRISTATE, .fallback = "auto", .may_be_auto = true,
+     .help = "whether the head shares the token embedding; auto: yes for gpt2, no for llama"},
+    {KEY(model, norm_epsilon), .type = DECK_REAL, .fallback = "1e-5", .maximum = 1,
+     .help = "added to the variance in normalisations"},
+    {KEY(model, rope_base), .type = DECK_REAL, .fallback = "10000", .minimum = 1, .maximum = 1e12,
+     .help = "base of the wavelengths of rotary positions (llama)"},
+    {KEY(model, init_deviation), .type = DECK_REAL, .fallback = "0.02", .maximum = 10,
+     .help = "standard deviation of initial matrices"},
+
+    {KEY(data, train), .type = DECK_PATH, .example = "data/train.h5", .changeable = true,
+     .help = "token file to train on, as zinf tokenize writes it"},
+    {KEY(data, validation), .type = DECK_PATH, .fallback = "", .changeable = true,
+     .help = "token file for the validation loss; \"\" for none"},
+    {KEY(data, format), .type = DECK_CHOICE, .choices = formats, .fallback = "auto",
+     .may_be_auto = true, .changeable = true,
+     .help = "format of the token files; auto: told by first bytes and name"},
+    {KEY(data, validation_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
+     .may_be_never = true, .maximum = COUNT, .changeable = true,
+     .help = "steps between validations"},
+    {KEY(data, validation_batches), .type = DECK_INTEGER, .fallback = "8", .minimum = 1,
+     .maximum = COUNT, .changeable = true,
+     .help = "batches of batch.global sequences in one validation"},
+
+    {KEY(batch, global), .type = DECK_INTEGER, .unit = "sequences", .minimum = 1, .maximum = 1e9,
+     .example = "32 sequences", .help = "sequences of one step, over all ranks"},
+    {KEY(batch, micro), .type = DECK_INTEGER, .unit = "sequences", .fallback = "auto",
+     .may_be_auto = true, .minimum = 1, .maximum = 1e9, .changeable = true,
+     .help = "sequences that one rank passes at once; auto: its share of the step, at most 8"},
+    {KEY(batch, tokens), .type = DECK_INTEGER, .unit = "tokens", .fallback = "auto",
+     .may_be_auto = true, .minimum = 1, .maximum = 1e9,
+     .help = "length of a sequence; auto: model.context"},
+
+    {KEY(optimizer, type), .type = DECK_CHOICE, .choices = optimizers, .fallback = "adamw",
+     .help = "adamw: Adam with decoupled weight decay"},
+    {KEY(optimizer, learning_rate), .type = DECK_REAL, .maximum = 1000, .example = "1.0e-3",
+     .changeable = true, .help = "the largest learning rate of the schedule"},
+    {KEY(optimizer, minimum_ratio), .type = DECK_REAL, .fallback = "0.1", .maximum = 1,
+     .changeable = true, .help = "the schedule ends at minimum_ratio * learning_rate"},
+    {KEY(optimizer, beta1), .type = DECK_REAL, .fallback = "0.9", .maximum = 1, .changeable = true,
+     .help = "decay of the mean of gradients; below 1"},
+    {KEY(optimizer, beta2), .type = DECK_REAL, .fallback = "0.95", .maximum = 1, .changeable = true,
+     .help = "decay of the mean of squared gradients; below 1"},
+    {KEY(optimizer, epsilon), .type = DECK_REAL, .fallback = "1e-8", .maximum = 1,
+     .changeable = true, .help = "added to the root of the mean square; above 0"},
+    {KEY(optimizer, weight_decay), .type = DECK_REAL, .fallback = "0.1", .maximum = 1000,
+     .changeable = true, .help = "decay of matrices, times the learning rate, each step"},
+    {KEY(optimizer, decay_embeddings), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
+     .help = "whether embeddings decay too"},
+    {KEY(optimizer, decay_norms), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
+     .help = "whether scales of normalisations decay too"},
+    {KEY(optimizer, decay_biases), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
+     .help = "whether biases decay too"},
+    {KEY(optimizer, clip), .type = DECK_REAL, .fallback = "1.0", .maximum = 1e30,
+     .changeable = true,
+     .help = "largest norm of the whole gradient, which is scaled down to it; 0: no limit"},
+    {KEY(optimizer, schedule), .type = DECK_CHOICE, .choices = schedules, .fallback = "cosine",
+     .changeable = true,
+     .help = "learning rate after the warm-up; wsd: constant, then a linear fall over the decay"},
+    {KEY(optimizer, warmup), .type = DECK_INTEGER, .unit = "steps", .fallback = "0 steps",
+     .maximum = COUNT, .changeable = true, .help = "steps of linear rise at the start"},
+    {KEY(optimizer, decay), .type = DECK_INTEGER, .unit = "steps", .fallback = "auto",
+     .may_be_auto = true, .maximum = COUNT, .changeable = true,
+     .help = "wsd: steps of the final fall; auto: a fifth of run.steps"},
+
+    {KEY(precision, compute), .type = DECK_CHOICE, .choices = dtypes, .fallback = "fp32",
+     .help = "type of parameters and activations; sums and the optimizer are fp32"},
+    {KEY(precision, reduce), .type = DECK_CHOICE, .choices = dtypes, .fallback = "fp32",
+     .help = "type in which gradients cross the network; they are summed in fp32"},
+    {KEY(precision, gradient), .type = DECK_CHOICE, .choices = dtypes, .fallback = "auto",
+     .may_be_auto = true, .help = "type of the gradient kept until the update; auto: compute"},
+
+    {KEY(zero, stage), .type = DECK_CHOICE, .choices = stages, .fallback = "3", .changeable = true,
+     .help = "what is split over ranks: 0 nothing, 1 optimizer state, 2 and gradients, 3 and "
+             "parameters"},
+    {KEY(zero, order), .type = DECK_CHOICE, .choices = orders, .fallback = "auto",
+     .may_be_auto = true, .changeable = true,
+     .help = "layer-major: all micro-batches of a block before the next block; micro-major: one "
+             "micro-batch through the whole model; auto: layer-major"},
+    {KEY(zero, prefetch), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .maximum = 1000, .changeable = true,
+     .help = "fetches in flight ahead of use; 0: none, strictly serial; auto: what the budget "
+             "holds"},
+    {KEY(zero, update), .type = DECK_CHOICE, .choices = updates, .fallback = "auto",
+     .may_be_auto = true, .changeable = true,
+     .help = "when the optimizer runs: at the end of the step, or deferred to the next fetch; "
+             "auto: immediate without states on nvme"},
+
+    {KEY(placement, parameters), .type = DECK_CHOICE, .choices = tiers, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .help = "tier of the parameters; auto: device"},
+    {KEY(placement, gradients), .type = DECK_CHOICE, .choices = tiers, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .help = "tier of the kept gradients; auto: device"},
+    {KEY(placement, optimizer), .type = DECK_CHOICE, .choices = tiers, .fallback = "auto",
+     .may_be_auto = true, .changeable = true,
+     .help = "tier of fp32 master weights and moments; auto: device"},
+    {KEY(placement, activations), .type = DECK_CHOICE, .choices = tiers, .fallback = "auto",
+     .may_be_auto = true, .changeable = true,
+     .help = "tier of the kept inputs of blocks; auto: device"},
+
+    {KEY(memory, device), .type = DECK_BYTES, .fallback = "auto", .may_be_auto = true, .minimum = 1,
+     .maximum = LARGEST, .changeable = true,
+     .help = "device memory per rank; auto: what the device has, less a margin"},
+    {KEY(memory, host), .type = DECK_BYTES, .fallback = "auto", .may_be_auto = true, .minimum = 1,
+     .maximum = LARGEST, .changeable = true,
+     .help = "host memory per rank; auto: its share of what the node has, less a margin"},
+
+    {KEY(activations, recompute), .type = DECK_CHOICE, .choices = recomputes, .fallback = "auto",
+     .may_be_auto = true, .changeable = true,
+     .help = "whether the backward pass computes inner activations again; auto: those that the "
+             "budget does not hold"},
+    {KEY(activations, interval), .type = DECK_INTEGER, .fallback = "2", .minimum = 1,
+     .maximum = 1e6, .changeable = true,
+     .help = "operations (attention and MLP count one each) per kept input"},
+
+    {KEY(device, type), .type = DECK_CHOICE, .choices = devices, .fallback = "cpu",
+     .changeable = true, .help = "kind of device"},
+    {KEY(device, threads), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .minimum = 1, .maximum = 65536, .changeable = true,
+     .help = "threads per rank; auto: cores of the node divided by its ranks"},
+    {KEY(device, isa), .type = DECK_CHOICE, .choices = isas, .fallback = "auto",
+     .may_be_auto = true, .changeable = true,
+     .help = "best instruction set that cpu kernels may use; auto: the best the processor has"},
+    {KEY(device, separate), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
+     .help = "cpu: treat device memory as apart from host memory, with copies between (tests)"},
+
+    {KEY(checkpoint, every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
+     .may_be_never = true, .maximum = COUNT, .changeable = true,
+     .help = "steps between checkpoints"},
+    {KEY(checkpoint, keep), .type = DECK_INTEGER, .fallback = "2", .maximum = 1e9,
+     .changeable = true, .help = "newest checkpoints that are kept; 0: all"},
+    {KEY(checkpoint, final), .type = DECK_BOOLEAN, .fallback = "yes", .changeable = true,
+     .help = "whether the end of the run writes a checkpoint"},
+};
+
+const struct deck_row *deck_rows(int *count)
+{
+    *count = (int)(sizeof rows / sizeof *rows);
+    return rows;
+}
+
+const char *deck_section_help(const char *section)
+{
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+        if (strcmp(sections[i].section, section) == 0) return sections[i].help;
+    return NULL;
+}
+
+const struct deck_row *deck_find(const char *section, const char *key)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].section, section) == 0 && strcmp(rows[i].key, key) == 0) return &rows[i];
+    return NULL;
+}

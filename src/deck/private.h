@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to deck: a deck in memory. */
+#ifndef ZI_DECK_PRIVATE_H
+#define ZI_DECK_PRIVATE_H
+
+#include <stdbool.h>
+
+#include "deck/deck.h"
+#include "deck/errors.h"
+#include "deck/table.h"
+#include "deck/tree.h"
+
+/* First characters of an echo, by which it is known when it is read again. */
+#define DECK_ECHO_MARK "# zinf used deck"
+
+enum deck_source { SOURCE_NONE, SOURCE_DEFAULT, SOURCE_DECK, SOURCE_SET };
+
+/* Where the value of a row came from. */
+struct deck_origin {
+    enum deck_source source;
+    int line, column; /* in the text that was read; 0 for defaults and overrides */
+    int told_line;    /* in the deck that the echo was made of: what a new echo says */
+    bool was_auto;    /* it was auto, whatever it has been resolved to */
+    char *value;      /* of an override, for messages; else NULL */
+};
+
+struct deck {
+    struct settings settings, defaults; /* of required keys, `defaults` holds zeros and "" */
+    struct deck_origin *origins;        /* one per row */
+    struct deck_errors errors;
+    char *name;
+    bool rules_checked;
+};
+
+/* Local. Index of a row. */
+int deck_row_index(const struct deck_row *row);
+
+/* Local. Replaces the origins of a deck that was read from an echo by those that the comments of
+ * its lines tell. */
+void deck_origins_restore(struct deck *deck, const char *text, size_t bytes);
+
+/* Local. Fills settings with the defaults of all rows; text fields are allocated. False when memory
+ * ran out. */
+bool deck_settings_fill(struct settings *settings);
+void deck_settings_free(struct settings *settings);
+
+/* Local. Adds complaints about rules that join several keys. */
+void deck_check_rules(struct deck *deck);
+
+enum { DECK_NAMES_MAX = 64 };
+
+/* Local. Puts the names of all sections, or of the keys of one, into names; gives their number. */
+int deck_section_names(const char *names[DECK_NAMES_MAX]);
+int deck_key_names(const char *section, const char *names[DECK_NAMES_MAX]);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rules that join several keys and need nothing but the settings.
+ *
+ * Each complaint stands at the key that most likely has to change, names the other key with its
+ * value, and says which values work. Rules whose reason lies in a room (heads that divide hidden,
+ * decay that fits the run) are in that room. Keys that hold auto are left alone: who resolves them
+ * resolves them to something that works. */
+#include "deck/private.h"
+
+#include <inttypes.h>
+
+static void check_batch(struct deck *deck, const struct settings *settings)
+{
+    const struct settings_batch *batch = &settings->batch;
+    int64_t context = settings->model.context;
+    if (batch->tokens != ZI_AUTO && batch->tokens > context)
+        deck_complain(deck, "batch", "tokens",
+                      "%" PRId64 " tokens in a sequence, but model.context is %" PRId64
+                      "; use at most %" PRId64 ", or auto",
+                      batch->tokens, context, context);
+    if (batch->micro != ZI_AUTO && batch->micro > batch->global)
+        deck_complain(deck, "batch", "micro",
+                      "%" PRId64 " sequences at once, but a step has %" PRId64
+                      " (batch.global); use at most %" PRId64 ", or auto",
+                      batch->micro, batch->global, batch->global);
+}
+
+static void check_validation(struct deck *deck, const struct settings_data *data)
+{
+    if (data->validation_every > 0 && !*data->validation)
+        deck_complain(deck, "data", "validation_every",
+                      "validation every %" PRId64 " steps, but data.validation names no file; name "
+                      "one, or use never",
+                      data->validation_every);
+}
+
+static void check_schedule(struct deck *deck, const struct settings *settings)
+{
+    int64_t warmup = settings->optimizer.warmup, steps = settings->run.steps;
+    if (warmup > steps)
+        deck_complain(deck, "optimizer", "warmup",
+                      "%" PRId64 " steps of warm-up in a run of %" PRId64
+                      " (run.steps); use at most %" PRId64,
+                      warmup, steps, steps);
+}
+
+void deck_check_rules(struct deck *deck)
+{
+    const struct settings *settings = deck_settings(deck);
+    check_batch(deck, settings);
+    check_validation(deck, &settings->data);
+    check_schedule(deck, settings);
+}

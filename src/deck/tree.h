@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to deck: a YAML file as a tree of nodes that know their line and column. Aliases share
+ * the node they name, merge keys are resolved, so a reader sees plain mappings. */
+#ifndef ZI_DECK_TREE_H
+#define ZI_DECK_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+#include "deck/errors.h"
+
+enum deck_node_kind { NODE_SCALAR, NODE_MAPPING, NODE_SEQUENCE };
+
+struct deck_pair {
+    struct deck_node *key, *value; /* the key is a scalar */
+};
+
+struct deck_node {
+    enum deck_node_kind kind;
+    int line, column; /* from 1 */
+    char *anchor;     /* or NULL */
+    bool open;        /* its end has not been read yet */
+    /* scalars */
+    char *text;    /* ends with NUL */
+    size_t length; /* without it; differs from strlen(text) where the text holds a NUL */
+    bool plain;    /* written without quotes */
+    /* mappings use pairs, sequences items */
+    struct deck_pair *pairs;
+    struct deck_node **items;
+    int count, room;
+};
+
+struct deck_tree {
+    struct deck_node *root; /* NULL where the text holds no document content */
+    struct deck_node **nodes;
+    int count, room;
+};
+
+/* Local. Reads text into a tree that the caller frees with deck_tree_free, also after an error.
+ * Errors are added to `errors`. ZI_ERROR_USAGE when no tree could be made; ZI_OK when there is one,
+ * even if errors like duplicate keys were found in it. */
+enum zi_status deck_tree_parse(const char *text, size_t bytes, struct deck_errors *errors,
+                               struct deck_tree *tree);
+
+/* Local. Whether text is UTF-8 throughout. */
+bool deck_text_is_utf8(const char *text);
+
+void deck_tree_free(struct deck_tree *tree);
+
+#endif
