@@ -1,0 +1,106 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Bad input: each mistake has its exit code and a message that names the place, what was expected and
+# what helps; on several ranks it is said once and all ranks leave.
+. "${srcdir:-.}/regression/checks/app_common.sh"
+
+make_data
+make_deck
+deck=$folder/deck.yaml
+expect 0 "$zinf" check "$deck"
+says "no errors"
+
+# with KEY=VALUE...: the run of the deck so changed, on one rank and on two.
+run_both() {
+    code=$1
+    text=$2
+    shift 2
+    expect "$code" "$zinf" run "$deck" "$@"
+    complains "$text"
+    expect "$code" "$launcher" -n 2 "$zinf" run "$deck" "$@"
+    complains_once "$text"
+    [ ! -e "$folder/run/steps.csv" ] || fail "a run that cannot start left outputs: $*"
+}
+
+# The deck itself. `check` and `run` agree, and all errors come at once.
+bad_deck() {
+    printf '%s' "$1" >"$folder/bad.yaml"
+    expect 2 "$zinf" check "$folder/bad.yaml"
+    complains "$2"
+    expect 2 "$zinf" run "$folder/bad.yaml"
+    complains "$2"
+}
+sed 's/micro: 1/mikro: 1/' "$deck" >"$folder/key.yaml"
+bad_deck "$(cat "$folder/key.yaml")" "micro"
+complains "bad.yaml:5:"
+sed 's/layers: 2/layers: two/; s/heads: 2/heads: [2]/' "$deck" >"$folder/type.yaml"
+bad_deck "$(cat "$folder/type.yaml")" "layers"
+complains "heads"
+sed 's/6, report_every: 2 steps/6, report_every: 2 GiB/' "$deck" >"$folder/unit.yaml"
+bad_deck "$(cat "$folder/unit.yaml")" "report_every"
+bad_deck "" "bad.yaml"
+bad_deck "# only a comment
+" "bad.yaml"
+head -c 300 "$zinf" >"$folder/binary.yaml"
+expect 2 "$zinf" run "$folder/binary.yaml"
+expect 2 "$launcher" -n 2 "$zinf" run "$folder/binary.yaml"
+[ -s "$folder/err" ] || fail "a binary deck: no message"
+cp "$folder/train.h5" "$folder/data.yaml"
+expect 2 "$zinf" check "$folder/data.yaml"
+complains "HDF5"
+run_both 2 "hidden" --set model.heads=3
+run_both 2 "nearest" --set optimizer.learning_rat=1
+expect 2 "$launcher" -n 3 "$zinf" run "$deck" --set batch.global=2
+complains_once "3 ranks"
+expect 2 "$zinf" check "$deck" --ranks 5
+complains "5 ranks"
+expect 0 "$zinf" check "$deck" --ranks 4
+
+# Data.
+run_both 2 "absent.h5" --set data.train="$folder/absent.h5"
+run_both 2 "absent.h5" --set data.validation="$folder/absent.h5"
+run_both 2 "vocabulary" --set model.vocabulary=100
+printf 'too short' >"$folder/short"
+expect 0 "$zinf" tokenize "$folder/short" --output "$folder/short.h5"
+run_both 2 "short.h5" --set data.train="$folder/short.h5"
+
+# A token out of vocabulary that only reading finds: position 500 of a bare uint16 file.
+awk 'BEGIN { for (i = 0; i < 1000; i++) printf "%c%c", 65, (i == 500 ? 1 : 0) }' >"$folder/bare.bin"
+if [ "$(wc -c <"$folder/bare.bin")" -eq 2000 ]; then
+    for command in "$zinf" "$launcher -n 2 $zinf"; do
+        expect 2 $command run "$deck" --set data.train="$folder/bare.bin" --set data.validation= \
+            --set run.steps=20 --set run.directory="$folder/bare" --overwrite
+        complains "321"
+    done
+fi
+
+# The run directory: below a file, and (for other users than root) a folder without the right.
+run_both 5 "$folder/text" --set run.directory="$folder/text/run"
+mkdir "$folder/closed"
+chmod 500 "$folder/closed"
+if ! touch "$folder/closed/probe" 2>/dev/null; then
+    run_both 5 "Permission denied" --set run.directory="$folder/closed"
+else
+    rm "$folder/closed/probe"
+fi
+
+# Memory: exit 3, what is short, and a change of the deck that then works.
+expect 3 "$zinf" run "$deck" --set "memory.device=300 KiB"
+complains "does not fit"
+complains "nearest change that fits"
+expect 3 "$launcher" -n 2 "$zinf" run "$deck" --set "memory.device=150 KiB"
+complains_once "memory.device is"
+[ ! -e "$folder/run/steps.csv" ] || fail "a run that does not fit left outputs"
+
+# Numbers that explode: steps are skipped, said, counted, and after the limit the run ends.
+for command in "$zinf" "$launcher -n 2 $zinf"; do
+    expect 7 $command run "$deck" --set optimizer.learning_rate=1000 \
+        --set optimizer.weight_decay=1000 --set optimizer.warmup=0 --set run.steps=100 \
+        --set run.nonfinite_limit=3 --set optimizer.decay_embeddings=yes --overwrite
+    says "(3 in a row)"
+    complains_once "optimizer.learning_rate"
+    [ "$(awk -F, '$8 == 1' "$folder/run/steps.csv" | wc -l)" -eq 3 ] || fail "skipped steps of steps.csv"
+    [ "$(awk -F, '$8 == 1 { print $9 }' "$folder/run/steps.csv" | sort -u | wc -l)" -eq 1 ] ||
+        fail "a skipped step changed a parameter"
+done
+done_with app_bad_input

@@ -1,0 +1,105 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# A run from deck to text: its outputs, that it repeats itself bit for bit, that its used deck gives
+# the same run, checkpoints, signals, and the commands that read what it wrote.
+. "${srcdir:-.}/regression/checks/app_common.sh"
+
+make_data
+make_deck
+deck=$folder/deck.yaml
+run=$folder/run
+
+expect 0 "$zinf" run "$deck"
+says "step 6/6"
+says "of peak"
+says "ETA"
+says "  v "
+says "peak resident memory"
+cp "$folder/out" "$folder/first.out"
+for file in used.yaml steps.csv timings.csv memory.csv run.h5 checkpoints/step-00000006.h5; do
+    [ -s "$run/$file" ] || fail "no $file"
+done
+[ "$(head -n 1 "$run/steps.csv")" = "step,tokens,loss,gradient_norm,learning_rate,seconds,tokens_per_s,skipped,checksum,validation_loss" ] ||
+    fail "heading of steps.csv"
+[ "$(head -n 1 "$run/timings.csv")" = "step,lane,kind,count,seconds,wait_seconds,bytes" ] ||
+    fail "heading of timings.csv"
+[ "$(head -n 1 "$run/memory.csv")" = "tier,name,bytes,peak_bytes" ] || fail "heading of memory.csv"
+awk -F, 'NR > 1 && ($1 != NR - 1 || $2 != $1 * 128 || NF != 10 || length($9) != 16 ||
+                    ($1 % 3 == 0) != ($10 != "")) { exit 1 } END { exit NR != 7 }' \
+    "$run/steps.csv" || fail "rows of steps.csv: $(cat "$run/steps.csv")"
+awk -F, 'NR > 1 { if ($2 == "compute" && $3 == "forward" && $4 > 0) found++ } END { exit found < 3 }' \
+    "$run/timings.csv" || fail "rows of timings.csv"
+grep -q '^host,resident,' "$run/memory.csv" || fail "memory.csv has no resident size"
+awk -F, 'NR == 2 { first = $3 } NR == 7 { exit !($3 < first) }' "$run/steps.csv" ||
+    fail "the loss does not fall"
+
+# An earlier run is not touched without being told, and then wholly replaced.
+bits() { cut -d, -f 1-5,8-10 "$1/steps.csv"; }
+bits "$run" >"$folder/bits"
+expect 2 "$zinf" run "$deck"
+complains "--overwrite"
+bits "$run" | cmp -s - "$folder/bits" || fail "a refused run changed steps.csv"
+echo keep >"$run/own.txt"
+expect 0 "$zinf" run "$deck" --overwrite --set checkpoint.final=no --set run.steps=6
+bits "$run" | cmp -s - "$folder/bits" || fail "a second run has other numbers"
+[ -e "$run/own.txt" ] || fail "--overwrite removed a file that is no output"
+[ ! -e "$run/checkpoints/step-00000006.h5" ] || fail "a checkpoint of the earlier run stayed"
+
+# The used deck is the run, and reproduces itself.
+cp "$run/used.yaml" "$folder/used.yaml"
+expect 0 "$zinf" run "$folder/used.yaml" --overwrite
+bits "$run" | cmp -s - "$folder/bits" || fail "the used deck gives other numbers"
+same "$run/used.yaml" "$folder/used.yaml"
+
+# Two ranks: the same sums in another order.
+expect 0 "$launcher" -n 2 "$zinf" run "$deck" --set run.directory="$folder/two"
+[ "$(grep -c '^step ' "$folder/out")" -eq "$(grep -c '^step ' "$folder/first.out")" ] ||
+    fail "lines of two ranks"
+paste -d, "$run/steps.csv" "$folder/two/steps.csv" |
+    awk -F, 'NR > 1 { d = $3 - $13; if (d < 0) d = -d; if (d > 1e-4) exit 1 }' ||
+    fail "two ranks have another loss"
+
+# Checkpoints at intervals; the newest ones are kept.
+expect 0 "$zinf" run "$deck" --set run.directory="$folder/kept" --set checkpoint.every=2 \
+    --set checkpoint.keep=2
+[ "$(cd "$folder/kept/checkpoints" && ls -d step-*.h5 | tr '\n' ' ')" = "step-00000004.h5 step-00000006.h5 " ] ||
+    fail "checkpoints kept: $(ls "$folder/kept/checkpoints")"
+same "$folder/kept/checkpoints/step-00000006.h5" "$folder/kept/checkpoints/latest"
+
+# Commands on outputs.
+for file in "$run/checkpoints/step-00000006.h5" "$run/run.h5" "$folder/train.h5"; do
+    expect 0 "$zinf" inspect "$file"
+    [ -s "$folder/out" ] || fail "inspect $file says nothing"
+done
+expect 2 "$zinf" inspect "$folder/text"
+for path in "$run" "$run/checkpoints" "$run/checkpoints/step-00000006.h5"; do
+    expect 0 "$zinf" generate "$path" --prompt "the " --tokens 60 --seed 3 --threads 1
+    cp "$folder/out" "$folder/text.$(basename "$path")"
+    same "$folder/out" "$folder/text.run"
+done
+[ "$(wc -c <"$folder/text.run")" -eq 65 ] || fail "length of the generated text"
+head -c 4 "$folder/text.run" | grep -q '^the ' || fail "the prompt is not shown"
+expect 0 "$zinf" generate "$run" --prompt "the " --tokens 60 --seed 4 --threads 1
+! cmp -s "$folder/out" "$folder/text.run" || fail "another seed gives the same text"
+expect 0 "$zinf" generate "$run" --prompt "the " --tokens 20 --temperature 0 --seed 3
+cp "$folder/out" "$folder/greedy"
+expect 0 "$zinf" generate "$run" --prompt "the " --tokens 20 --top-k 1 --seed 9
+same "$folder/out" "$folder/greedy"
+expect 0 "$zinf" generate "$run" --ids 116,104,101,32 --tokens 20 --temperature 0
+[ "$(tr ',' '\n' <"$folder/out" | wc -l)" -eq 24 ] || fail "number of ids"
+expect 2 "$zinf" generate "$run" --ids 1,256
+complains "256"
+expect 2 "$zinf" generate "$run" --ids 1,,2
+expect 0 "$zinf" generate "$run" --prompt x --tokens 0
+
+# A larger vocabulary has no text.
+expect 0 "$zinf" run "$deck" --set model.vocabulary=300 --set run.steps=1 \
+    --set run.directory="$folder/large"
+expect 2 "$zinf" generate "$folder/large" --prompt x
+complains "--ids"
+expect 0 "$zinf" generate "$folder/large" --ids 299,0 --tokens 3
+
+# bf16 from training to text.
+expect 0 "$zinf" run "$deck" --set precision.compute=bf16 --set run.directory="$folder/bf16"
+expect 0 "$zinf" generate "$folder/bf16" --prompt "the " --tokens 10
+done_with app_run

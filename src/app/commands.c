@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of commands, and the help that comes from it.
+ *
+ * A command is a row: its words, its options, what it does, its function. The parser, the overview,
+ * `zinf help COMMAND` and `zinf COMMAND --help` read the row, so they cannot disagree.
+ *
+ * A collective command runs on all ranks of a job. The words are the same on all of them, so a
+ * mistake in them is rank 0's to report: it looks first, the ranks agree, and the others look only
+ * when it found nothing. */
+#include "app/commands.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/version.h"
+
+#define SET_OPTION                                                                                 \
+    {                                                                                              \
+        "--set", "SECTION.KEY=VALUE", "override a value of the deck; may be given again"           \
+    }
+
+static const struct command commands[] = {
+    {"run",
+     "DECK",
+     1,
+     1,
+     "train what a deck describes",
+     "Started by an MPI launcher it runs on all ranks: mpiexec -n 4 zinf run deck.yaml.\n"
+     "Outputs go to run.directory: used.yaml, steps.csv, timings.csv, memory.csv, run.h5 and\n"
+     "checkpoints/. SIGTERM and SIGUSR1 end the run after the present step with a checkpoint\n"
+     "(exit code 4).\n",
+     true,
+     run_command,
+     {SET_OPTION,
+      {"--overwrite", NULL, "remove the outputs of an earlier run in the run directory first"}}},
+    {"check",
+     "DECK",
+     1,
+     1,
+     "read a deck and report every error in it",
+     "Looks at the deck alone, not at data files or memory.\n",
+     false,
+     check_command,
+     {SET_OPTION, {"--ranks", "N", "check for a run on N ranks (default 1)"}}},
+    {"program",
+     "DECK",
+     1,
+     1,
+     "print the memory table and the step program of a deck",
+     "Nothing is run and no data is read. One operation a line: lane, kind, what it works on, "
+     "what\n"
+     "it waits for, its buffers. The picture shows the lanes in virtual time.\n",
+     false,
+     program_command,
+     {SET_OPTION,
+      {"--ranks", "N", "compile for N ranks (default 1)"},
+      {"--rank", "R", "show the program of rank R (default 0)"},
+      {"--ranks-per-node", "K", "ranks that share a node's memory and cores (default: all)"},
+      {"--name", "PROGRAM", "train, validate or generate (default train)"},
+      {"--picture", "FILE", "also draw the lanes into an SVG file"}}},
+    {"tokenize",
+     "INPUT...",
+     1,
+     -1,
+     "make token files from texts, one token a byte",
+     "An INPUT is a file or a folder, whose files are taken in the order of their names.\n",
+     false,
+     tokenize_command,
+     {{"--output", "FILE", "token file to write (required)"},
+      {"--validation", "FILE", "write the last part of the tokens to this file instead"},
+      {"--share", "X", "the part that goes to the validation file (default 0.1)"},
+      {"--suffix", "TEXT", "from folders take only files whose names end in TEXT"}}},
+    {"generate",
+     "CHECKPOINT",
+     1,
+     1,
+     "continue a text with a trained model",
+     "CHECKPOINT is a checkpoint file, a folder of checkpoints (the latest is taken), or a run\n"
+     "directory. The prompt and its continuation are written as they come. Models with more than\n"
+     "256 tokens take and give token ids (--ids). The same seed gives the same text.\n",
+     false,
+     generate_command,
+     {{"--prompt", "TEXT", "text to continue"},
+      {"--ids", "LIST", "token ids to continue, as 1,2,3; the continuation is written as ids"},
+      {"--tokens", "N", "tokens to add (default 200)"},
+      {"--temperature", "X", "0 takes the likeliest token; 1 the model's odds (default 0.8)"},
+      {"--top-k", "K", "choose among the K likeliest tokens only (default 0: all)"},
+      {"--seed", "S", "of the choices (default 1)"},
+      {"--threads", "N", "threads to use (default: all cores)"}}},
+    {"inspect",
+     "FILE",
+     1,
+     1,
+     "print what a checkpoint, run record or token file holds",
+     "FILE is an HDF5 file that zinf wrote; h5dump and h5py open it as well.\n",
+     false,
+     inspect_command,
+     {{NULL, NULL, NULL}}},
+    {"bench",
+     "device",
+     1,
+     1,
+     "measure the operations of a device",
+     "Prints each operation with its rate beside the device's measured ceiling.\n",
+     false,
+     bench_command,
+     {{"--set", "device.KEY=VALUE", "choose the device as a deck does; may be given again"}}},
+    {"help",
+     "[COMMAND | deck [SECTION[.KEY]]]",
+     0,
+     2,
+     "explain a command or the keys of a deck",
+     "`zinf help deck` lists the sections of a deck, `zinf help deck batch.micro` explains a key.\n"
+     "The options write the generated documents.\n",
+     false,
+     help_command,
+     {{"--markdown", NULL, "deck: all keys as a Markdown document"},
+      {"--reference", NULL, "deck: a reference deck with every key and its default"},
+      {"--schema", NULL, "deck: a JSON schema, for editors"}}},
+};
+enum { COMMAND_COUNT = (int)(sizeof commands / sizeof *commands) };
+
+const struct command *commands_all(int *count)
+{
+    *count = COMMAND_COUNT;
+    return commands;
+}
+
+const struct command *commands_find(const char *name)
+{
+    const char *names[COMMAND_COUNT];
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+        names[i] = commands[i].name;
+    }
+    const char *nearest = options_nearest(name, names, COMMAND_COUNT);
+    zi_log(ZI_LOG_ERROR, "app", "zinf has no command %s%s%s%s; `zinf help` lists them", name,
+           nearest ? " (nearest: " : "", nearest ? nearest : "", nearest ? ")" : "");
+    return NULL;
+}
+
+void commands_overview(FILE *out)
+{
+    fprintf(out,
+            "zinf %s: trains transformers whose training state is larger than the memory that\n"
+            "trains them.\n\nusage: zinf COMMAND [ARGUMENT]... [OPTION]...\n\n",
+            zi_version());
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out,
+            "\n`zinf help COMMAND` explains a command, `zinf help deck` the keys of a deck,\n"
+            "`zinf --version` says which zinf this is.\n\n"
+            "exit codes: 0 done, 2 deck or usage, 3 does not fit, 4 stopped early with a\n"
+            "good checkpoint, 5 input/output, 6 device or communication, 7 numerics, 70 bug\n");
+}
+
+static int option_count(const struct command *command)
+{
+    int count = 0;
+    while (count < OPTIONS_MAX && command->options[count].name)
+        count++;
+    return count;
+}
+
+void commands_describe(const struct command *command, FILE *out)
+{
+    int count = option_count(command);
+    fprintf(out, "usage: zinf %s %s%s\n\n", command->name, command->words,
+            count ? " [OPTION]..." : "");
+    fprintf(out, "%c%s.\n\n%s", command->summary[0] - 'a' + 'A', command->summary + 1,
+            command->details);
+    if (count) fprintf(out, "\noptions:\n");
+    for (int i = 0; i < count; i++) {
+        const struct option_row *row = &command->options[i];
+        char left[64];
+        snprintf(left, sizeof left, "%s%s%s", row->name, row->value ? " " : "",
+                 row->value ? row->value : "");
+        fprintf(out, "  %-26s %s\n", left, row->help);
+    }
+}
+
+static enum zi_status parse(const struct command *command, int argc, char **argv,
+                            struct options *options)
+{
+    ZI_TRY(options_parse(command->name, command->options, option_count(command), argc - 2, argv + 2,
+                         options));
+    int words = options->word_count;
+    if (words >= command->minimum && (command->maximum < 0 || words <= command->maximum))
+        return ZI_OK;
+    const char *surplus = words > command->minimum ? options->words[words - 1] : NULL;
+    enum zi_status status =
+        surplus ? zi_fail(ZI_ERROR_USAGE, "app", "%s is one word too many; usage: zinf %s %s",
+                          surplus, command->name, command->words)
+                : zi_fail(ZI_ERROR_USAGE, "app", "something is missing; usage: zinf %s %s",
+                          command->name, command->words);
+    options_cleanup(options);
+    return status;
+}
+
+static enum zi_status run_collective(const struct command *command, struct comm *world, int argc,
+                                     char **argv)
+{
+    struct options options;
+    enum zi_status status = ZI_OK;
+    bool first = comm_rank(world) == 0, parsed = false;
+    if (first) status = parse(command, argc, argv, &options), parsed = status >= 0;
+    status = comm_agree(world, status);
+    if (status >= 0 && !first) status = parse(command, argc, argv, &options), parsed = status >= 0;
+    if (status >= 0) status = command->run(world, &options);
+    if (parsed) options_cleanup(&options);
+    return status;
+}
+
+enum zi_status commands_run(const struct command *command, int *argc, char ***argv)
+{
+    enum zi_status status;
+    if (command->collective) {
+        struct comm *world;
+        ZI_TRY(comm_start(argc, argv, &world));
+        status = run_collective(command, world, *argc, *argv);
+        comm_finish(world);
+        return status;
+    }
+    struct options options;
+    ZI_TRY(parse(command, *argc, *argv, &options));
+    status = command->run(NULL, &options);
+    options_cleanup(&options);
+    return status;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `zinf generate`: a trained model continues a text.
+ *
+ * The checkpoint says what the model is, in a line of YAML; a deck with that line and harmless
+ * values for everything else is compiled to a program of parameters only, for one rank and one
+ * sequence, and the states are read by the tensors' names. Each new token takes one pass over the
+ * last `context` tokens, so a text may grow past the context.
+ *
+ * A byte-level model (vocabulary of at most 256) takes a prompt as text and writes its bytes as
+ * they come, even those that are no valid UTF-8 yet. Other models have no tokenizer here, and take
+ * and give ids.
+ *
+ * Choices are a function of the seed and of the place in the text (inverse of the cumulated odds
+ * at a random number by counter), so a seed gives the same text on every run. */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "app/commands.h"
+#include "app/setup.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "checkpoint/checkpoint.h"
+#include "zero/engine.h"
+
+enum { BYTE_VOCABULARY = 256 };
+
+struct candidate {
+    float logit;
+    int32_t id;
+};
+
+struct generation {
+    struct comm *comm; /* this process alone */
+    struct checkpoint *checkpoint;
+    struct setup setup;
+    struct engine *engine;
+    int64_t vocabulary, context;
+    int64_t tokens, top_k, seed, threads; /* threads 0: auto */
+    double temperature;
+    const char *prompt, *id_list; /* one of them NULL */
+    int32_t *ids;                 /* prompt and what was added */
+    int64_t count;
+    float *logits;
+    struct candidate *candidates;
+};
+
+static enum zi_status read_request(const struct options *options, struct generation *g)
+{
+    g->tokens = 200;
+    g->temperature = 0.8;
+    g->seed = 1;
+    ZI_TRY(options_integer(options, "--tokens", 0, INT32_MAX, &g->tokens));
+    ZI_TRY(options_real(options, "--temperature", 0, 100, &g->temperature));
+    ZI_TRY(options_integer(options, "--top-k", 0, INT32_MAX, &g->top_k));
+    ZI_TRY(options_integer(options, "--seed", 0, INT64_MAX, &g->seed));
+    ZI_TRY(options_integer(options, "--threads", 1, 4096, &g->threads));
+    g->prompt = options_text(options, "--prompt", NULL);
+    g->id_list = options_text(options, "--ids", NULL);
+    if (!g->prompt == !g->id_list)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "say what to continue: --prompt TEXT or --ids LIST, and one of them only");
+    if ((g->prompt && !g->prompt[0]) || (g->id_list && !g->id_list[0]))
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "the prompt is empty; a model continues at least one token");
+    return ZI_OK;
+}
+
+/* Opens a checkpoint file, the latest of a folder, or that of a run directory. */
+static enum zi_status open_checkpoint(struct generation *g, const char *path)
+{
+    char inner[PATH_MAX];
+    struct stat info;
+    int length = snprintf(inner, sizeof inner, "%s/checkpoints", path);
+    bool is_run = length > 0 && length < (int)sizeof inner && stat(inner, &info) == 0 &&
+                  S_ISDIR(info.st_mode);
+    return checkpoint_open(g->comm, is_run ? inner : path, &g->checkpoint);
+}
+
+static enum zi_status build_model(struct generation *g)
+{
+    const struct checkpoint_header *header = checkpoint_get_header(g->checkpoint);
+    char threads[48];
+    const char *sets[] = {"batch.global=1", "batch.micro=1", "zero.stage=3", threads};
+    if (g->threads)
+        snprintf(threads, sizeof threads, "device.threads=%" PRId64, g->threads);
+    else
+        snprintf(threads, sizeof threads, "device.threads=auto");
+    ZI_TRY(setup_parse_part(&g->setup, header->model_text, "model of the checkpoint", "model", sets,
+                            4));
+    struct settings *s = g->setup.settings;
+    model_check(g->setup.deck);
+    ZI_TRY(deck_check(g->setup.deck));
+    if (s->precision.compute != (int)header->type)
+        return zi_fail(ZI_ERROR_IO, "app", "the checkpoint says %s of parameters that are %s",
+                       zi_dtype_name((enum zi_dtype)s->precision.compute),
+                       zi_dtype_name(header->type));
+    ZI_TRY(setup_open(&g->setup, 1));
+    g->setup.config.training = false;
+    ZI_TRY(zero_resolve(s, g->setup.model, device_get_properties(g->setup.device), 1, 0, 1,
+                        &g->setup.config));
+    ZI_TRY(setup_compile(&g->setup));
+    g->vocabulary = s->model.vocabulary;
+    g->context = g->setup.config.tokens;
+    return engine_create(g->setup.program, g->setup.device, g->comm, s, &g->engine);
+}
+
+static enum zi_status load_range(void *context, enum tier_kind kind, int tensor, int64_t first,
+                                 int64_t count, void *values)
+{
+    struct generation *g = context;
+    const struct model_tensor *t = &g->setup.model->tensors[tensor];
+    if (kind != TIER_PARAMETER) return ZI_OK;
+    return checkpoint_read(g->checkpoint, CHECKPOINT_PARAMETER, t->name, t->elements, first, count,
+                           values);
+}
+
+static enum zi_status add_id(struct generation *g, int64_t id, const char *what)
+{
+    if (id < 0 || id >= g->vocabulary)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "%s %" PRId64 " is not in the model's vocabulary "
+                       "(0 to %" PRId64 ")",
+                       what, id, g->vocabulary - 1);
+    g->ids[g->count++] = (int32_t)id;
+    return ZI_OK;
+}
+
+static enum zi_status read_ids(struct generation *g)
+{
+    const char *at = g->id_list;
+    for (;;) {
+        char *end;
+        errno = 0;
+        long long id = strtoll(at, &end, 10);
+        if (end == at || errno || (*end && *end != ','))
+            return zi_fail(ZI_ERROR_USAGE, "app",
+                           "--ids %s: expected numbers with commas, as 1,2,3", g->id_list);
+        ZI_TRY(add_id(g, id, "token"));
+        if (!*end) return ZI_OK;
+        at = end + 1;
+    }
+}
+
+static enum zi_status read_prompt(struct generation *g)
+{
+    const char *text = g->prompt ? g->prompt : g->id_list;
+    size_t room = strlen(text) + (size_t)g->tokens + 1;
+    if (g->prompt && g->vocabulary > BYTE_VOCABULARY)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "the model has %" PRId64 " tokens, and zinf reads text as bytes only; give "
+                       "token ids of its own tokenizer: --ids 1,2,3",
+                       g->vocabulary);
+    g->ids = calloc(room, sizeof *g->ids);
+    g->logits = calloc((size_t)g->vocabulary, sizeof *g->logits);
+    g->candidates = calloc((size_t)g->vocabulary, sizeof *g->candidates);
+    if (!g->ids || !g->logits || !g->candidates)
+        return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for %zu tokens", room);
+    if (!g->prompt) return read_ids(g);
+    for (const char *c = text; *c; c++)
+        ZI_TRY(add_id(g, (unsigned char)*c, "byte"));
+    return ZI_OK;
+}
+
+/* Largest logit first; equal ones in the order of their ids. */
+static int by_logit(const void *left, const void *right)
+{
+    const struct candidate *a = left, *b = right;
+    if (a->logit != b->logit) return a->logit < b->logit ? 1 : -1;
+    return (a->id > b->id) - (a->id < b->id);
+}
+
+static int32_t choose(struct generation *g)
+{
+    int64_t count = g->vocabulary;
+    for (int64_t i = 0; i < count; i++)
+        g->candidates[i] = (struct candidate){g->logits[i], (int32_t)i};
+    qsort(g->candidates, (size_t)count, sizeof *g->candidates, by_logit);
+    if (g->temperature == 0) return g->candidates[0].id;
+    if (g->top_k > 0 && g->top_k < count) count = g->top_k;
+    double sum = 0, largest = g->candidates[0].logit;
+    for (int64_t i = 0; i < count; i++)
+        sum += exp((g->candidates[i].logit - largest) / g->temperature);
+    double left = sum * zi_random_uniform((uint64_t)g->seed, zi_random_stream("generate"),
+                                          (uint64_t)g->count);
+    for (int64_t i = 0; i < count; i++) {
+        left -= exp((g->candidates[i].logit - largest) / g->temperature);
+        if (left < 0) return g->candidates[i].id;
+    }
+    return g->candidates[count - 1].id;
+}
+
+static void write_id(const struct generation *g, int64_t at)
+{
+    if (g->prompt)
+        putchar((int)g->ids[at]);
+    else
+        printf("%s%" PRId32, at ? "," : "", g->ids[at]);
+}
+
+static enum zi_status generate(struct generation *g)
+{
+    for (int64_t i = 0; i < g->count; i++)
+        write_id(g, i);
+    fflush(stdout);
+    for (int64_t added = 0; added < g->tokens && !ferror(stdout); added++) {
+        int64_t window = g->count < g->context ? g->count : g->context;
+        ZI_TRY(engine_logits(g->engine, g->ids + g->count - window, window, g->logits));
+        for (int64_t i = 0; i < g->vocabulary; i++) {
+            if (!isfinite(g->logits[i]))
+                return zi_fail(ZI_ERROR_NUMERICS, "app",
+                               "the model's output is not finite: this checkpoint is of a training "
+                               "that went wrong");
+        }
+        g->ids[g->count] = choose(g);
+        write_id(g, g->count++);
+        fflush(stdout);
+    }
+    putchar('\n');
+    return ZI_OK;
+}
+
+static enum zi_status prepare(struct generation *g, const struct options *options)
+{
+    ZI_TRY(read_request(options, g));
+    ZI_TRY(comm_self(&g->comm));
+    ZI_TRY(open_checkpoint(g, options->words[0]));
+    ZI_TRY(build_model(g));
+    ZI_TRY(read_prompt(g));
+    return engine_load(g->engine, load_range, g);
+}
+
+enum zi_status generate_command(struct comm *world, const struct options *options)
+{
+    (void)world;
+    struct generation g = {0};
+    enum zi_status status = prepare(&g, options);
+    if (status >= 0) status = generate(&g);
+    engine_destroy(g.engine);
+    setup_cleanup(&g.setup);
+    if (g.checkpoint) checkpoint_close(g.checkpoint);
+    if (g.comm) comm_destroy(g.comm);
+    free(g.ids);
+    free(g.logits);
+    free(g.candidates);
+    return status;
+}

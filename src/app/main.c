@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* zinf: trains transformers whose training state is larger than the memory that trains them.
+ *
+ * The program is its commands (commands.c); this file finds the one that is asked for and turns its
+ * status into the exit code of the process, which is all that a job script sees. Output that could
+ * not be written (a full disk behind a redirection) makes a successful command a failed one. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "app/commands.h"
+#include "base/log.h"
+#include "base/version.h"
+
+static enum zi_status dispatch(int *argc, char ***argv)
+{
+    const char *word = *argc > 1 ? (*argv)[1] : NULL;
+    if (!word) {
+        commands_overview(stderr);
+        return ZI_ERROR_USAGE;
+    }
+    if (strcmp(word, "--version") == 0) {
+        printf("zinf %s (%s, %s)\n", zi_version(), zi_version_revision(), zi_version_compiler());
+        return ZI_OK;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        commands_overview(stdout);
+        return ZI_OK;
+    }
+    const struct command *command = commands_find(word);
+    if (!command) return ZI_ERROR_USAGE;
+    for (int i = 2; i < *argc && strcmp((*argv)[i], "--") != 0; i++) {
+        if (strcmp((*argv)[i], "--help") != 0 && strcmp((*argv)[i], "-h") != 0) continue;
+        commands_describe(command, stdout);
+        return ZI_OK;
+    }
+    return commands_run(command, argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    enum zi_status status = dispatch(&argc, &argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        int cause = errno;
+        if (status >= 0)
+            status =
+                zi_fail(ZI_ERROR_IO, "app", "cannot write to standard output: %s", strerror(cause));
+    }
+    return zi_status_exit_code(status);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `zinf program`: what a run would do, without doing it.
+ *
+ * The deck is compiled as `zinf run` compiles it, for any number of ranks, in this one process: no
+ * MPI job, no data, and none of the memory that the program would use. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/commands.h"
+#include "app/setup.h"
+#include "base/log.h"
+
+enum { RANKS_MAX = 1 << 20 };
+
+static const char *const program_names[PROGRAM_COUNT] = {"train", "validate", "generate"};
+
+struct request {
+    enum program_name name;
+    int64_t ranks, rank, node_ranks;
+    const char *picture; /* NULL: none */
+};
+
+static enum zi_status read_request(const struct options *options, struct request *request)
+{
+    const char *name = options_text(options, "--name", "train");
+    *request = (struct request){.name = PROGRAM_COUNT, .ranks = 1};
+    for (int i = 0; i < PROGRAM_COUNT; i++)
+        if (strcmp(name, program_names[i]) == 0) request->name = (enum program_name)i;
+    if (request->name == PROGRAM_COUNT) {
+        const char *nearest = options_nearest(name, program_names, PROGRAM_COUNT);
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "--name %s: expected train, validate or generate%s%s%s", name,
+                       nearest ? " (nearest: " : "", nearest ? nearest : "", nearest ? ")" : "");
+    }
+    ZI_TRY(options_integer(options, "--ranks", 1, RANKS_MAX, &request->ranks));
+    ZI_TRY(options_integer(options, "--rank", 0, request->ranks - 1, &request->rank));
+    request->node_ranks = request->ranks;
+    ZI_TRY(options_integer(options, "--ranks-per-node", 1, request->ranks, &request->node_ranks));
+    request->picture = options_text(options, "--picture", NULL);
+    return ZI_OK;
+}
+
+static enum zi_status draw(const struct program *program, const struct request *request)
+{
+    FILE *out = fopen(request->picture, "w");
+    if (!out)
+        return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", request->picture,
+                       strerror(errno));
+    enum zi_status status = program_draw(program, request->name, out);
+    if (fclose(out) != 0 && status >= 0)
+        status =
+            zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", request->picture, strerror(errno));
+    if (status < 0) remove(request->picture);
+    return status;
+}
+
+static enum zi_status compile_and_show(struct setup *setup, const struct request *request)
+{
+    int node_ranks = (int)request->node_ranks;
+    setup->config.training = request->name != PROGRAM_GENERATE;
+    ZI_TRY(setup_open(setup, node_ranks));
+    ZI_TRY(zero_resolve(setup->settings, setup->model, device_get_properties(setup->device),
+                        (int)request->ranks, (int)request->rank, node_ranks, &setup->config));
+    ZI_TRY(setup_compile(setup));
+    program_print_memory(setup->program, stdout);
+    printf("\n");
+    program_print(setup->program, request->name, stdout);
+    return request->picture ? draw(setup->program, request) : ZI_OK;
+}
+
+enum zi_status program_command(struct comm *world, const struct options *options)
+{
+    (void)world;
+    struct setup setup = {0};
+    struct request request;
+    int set_count;
+    int64_t bytes;
+    char *text;
+    const char *deck = options->words[0];
+    const char *const *sets = options_all(options, "--set", &set_count);
+    ZI_TRY(read_request(options, &request));
+    ZI_TRY(setup_read_file(deck, &text, &bytes));
+    enum zi_status status =
+        setup_parse(&setup, text, bytes, deck, sets, set_count, (int)request.ranks);
+    if (status >= 0) status = compile_and_show(&setup, &request);
+    setup_cleanup(&setup);
+    free(text);
+    return status;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The lines that tell people how a run goes.
+ *
+ * A line has the loss, norm and learning rate of its step, and the speed of all steps since the
+ * last line, so that a short line interval does not jitter and a long one hides nothing. The share
+ * of peak is model FLOPs (6 N + 12 L C T a token, without recomputation) over the peak that was
+ * measured at the start of this run on these ranks. The exposed wait is the time that the compute
+ * lane stood still for another lane; a lane with more than 1% is named. The time left counts
+ * validations and checkpoints too, by the clock of the whole run so far. */
+#include "app/progress.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/timing.h"
+
+enum { OPERATIONS_SHOWN = 12 };
+
+void progress_start(struct progress *progress, int64_t steps, int64_t report_every)
+{
+    memset(progress, 0, sizeof *progress);
+    progress->steps = steps;
+    progress->report_every = report_every;
+    progress->loss = NAN;
+    progress->best_validation = NAN;
+    progress->start_s = zi_time_s();
+}
+
+static void take_in(struct progress *p, const struct report_row *row,
+                    const struct engine_result *result)
+{
+    double tokens = row->tokens_per_s * row->seconds;
+    p->line_steps++;
+    p->line_s += row->seconds;
+    p->line_tokens += tokens;
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        p->line_wait_s[lane] += result->wait_s[lane];
+    p->total_s += row->seconds;
+    p->total_steps = row->step;
+    p->total_tokens = row->tokens;
+    p->skipped += row->skipped;
+    p->in_a_row = row->skipped ? p->in_a_row + 1 : 0;
+    p->loss = row->loss;
+    if (!isnan(row->validation_loss) && !(row->validation_loss >= p->best_validation)) {
+        p->best_validation = row->validation_loss;
+        p->best_step = row->step;
+    }
+}
+
+static void print_wait(const struct progress *p, FILE *out)
+{
+    double sum = 0;
+    const char *separator = " (";
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        sum += p->line_wait_s[lane];
+    fprintf(out, "  wait %.1f%%", 100 * sum / p->line_s);
+    for (int lane = 0; lane < LANE_COUNT; lane++) {
+        double share = p->line_wait_s[lane] / p->line_s;
+        if (share <= 0.01) continue;
+        fprintf(out, "%s%s %.1f%%", separator, program_lane_name((enum program_lane)lane),
+                100 * share);
+        separator = ", ";
+    }
+    if (separator[0] == ',') fputc(')', out);
+}
+
+static void print_time_left(const struct progress *p, FILE *out)
+{
+    double each = (zi_time_s() - p->start_s) / (double)p->total_steps;
+    int64_t left = (int64_t)(each * (double)(p->steps - p->total_steps) + 0.5);
+    fprintf(out, "  ETA %" PRId64 ":%02d:%02d", left / 3600, (int)(left / 60 % 60),
+            (int)(left % 60));
+}
+
+static int digits(int64_t number)
+{
+    int count = 1;
+    while (number /= 10)
+        count++;
+    return count;
+}
+
+void progress_step(struct progress *progress, const struct report_row *row,
+                   const struct engine_result *result, FILE *out)
+{
+    bool validated = !isnan(row->validation_loss);
+    take_in(progress, row, result);
+    if (row->step % progress->report_every != 0 && row->step != 1 && row->step != progress->steps &&
+        !row->skipped && !validated)
+        return;
+    double speed = progress->line_tokens / progress->line_s;
+    fprintf(out, "step %*" PRId64 "/%" PRId64 "  loss %.4f  norm %.4g  lr %.3g",
+            digits(progress->steps), row->step, progress->steps, row->loss, row->gradient_norm,
+            row->learning_rate);
+    fprintf(out, "  %.4g s/step  %.0f tokens/s", progress->line_s / (double)progress->line_steps,
+            speed);
+    if (progress->peak > 0)
+        fprintf(out, "  %.1f%% of peak", 100 * speed * progress->flops_per_token / progress->peak);
+    print_wait(progress, out);
+    print_time_left(progress, out);
+    if (validated) fprintf(out, "  v %.4f", row->validation_loss);
+    if (row->skipped)
+        fprintf(out, "  s: step skipped, %s not finite (%" PRId64 " in a row)",
+                isfinite(row->loss) ? "a gradient is" : "the loss is", progress->in_a_row);
+    fputc('\n', out);
+    fflush(out);
+    progress->line_steps = 0;
+    progress->line_s = progress->line_tokens = 0;
+    memset(progress->line_wait_s, 0, sizeof progress->line_wait_s);
+}
+
+static int by_seconds(const void *left, const void *right)
+{
+    double a = ((const struct engine_timing *)left)->seconds;
+    double b = ((const struct engine_timing *)right)->seconds;
+    return (a < b) - (a > b);
+}
+
+static void print_operations(const struct progress *p, struct engine *engine, FILE *out)
+{
+    int count;
+    struct engine_timing sorted[LANE_COUNT * OP_KIND_COUNT];
+    const struct engine_timing *timings = engine_timings(engine, &count);
+    memcpy(sorted, timings, (size_t)count * sizeof *sorted);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_seconds);
+    if (count > OPERATIONS_SHOWN) count = OPERATIONS_SHOWN;
+    fprintf(out, "%-10s %-10s %10s %10s %8s %12s\n", "operation", "lane", "count", "seconds",
+            "% steps", "rate");
+    for (int i = 0; i < count; i++) {
+        const struct engine_timing *t = &sorted[i];
+        fprintf(out, "%-10s %-10s %10" PRId64 " %10.3f %8.1f", program_kind_name(t->kind),
+                program_lane_name(t->lane), t->count, t->seconds,
+                p->total_s > 0 ? 100 * t->seconds / p->total_s : 0);
+        if (t->seconds > 0 && t->flops > 0)
+            fprintf(out, " %7.1f GF/s", t->flops / t->seconds * 1e-9);
+        else if (t->seconds > 0 && t->bytes > 0)
+            fprintf(out, " %7.1f GB/s", t->bytes / t->seconds * 1e-9);
+        fputc('\n', out);
+    }
+}
+
+void progress_summary(const struct progress *progress, struct engine *engine, FILE *out)
+{
+    const struct progress *p = progress;
+    fprintf(out,
+            "\n%" PRId64 " step%s, %" PRId64 " tokens in %.1f s (%.1f s of it in steps); "
+            "final loss %.4f",
+            p->total_steps, p->total_steps == 1 ? "" : "s", p->total_tokens,
+            zi_time_s() - p->start_s, p->total_s, p->loss);
+    if (!isnan(p->best_validation))
+        fprintf(out, "; best validation %.4f at step %" PRId64, p->best_validation, p->best_step);
+    if (p->total_s > 0) {
+        double speed = (double)p->total_tokens / p->total_s;
+        fprintf(out, "; %.0f tokens/s on average", speed);
+        if (p->peak > 0)
+            fprintf(out, ", %.1f%% of peak", 100 * speed * p->flops_per_token / p->peak);
+    }
+    if (p->skipped) fprintf(out, "; %" PRId64 " skipped", p->skipped);
+    fprintf(out, "\n\n");
+    print_operations(p, engine, out);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to app: what people read of a run, on stdout of rank 0. */
+#ifndef ZI_APP_PROGRESS_H
+#define ZI_APP_PROGRESS_H
+
+#include "app/report.h"
+
+/* Sums of the steps since the last line, and of the whole run. */
+struct progress {
+    int64_t steps, report_every; /* of the run; between lines */
+    double flops_per_token;
+    double peak; /* FLOP/s of all ranks together, 0 when not measured */
+    double start_s;
+    int64_t line_steps;
+    double line_s, line_tokens, line_wait_s[LANE_COUNT];
+    double total_s; /* of steps alone, without validations and checkpoints */
+    int64_t total_steps, total_tokens, skipped, in_a_row;
+    double loss, best_validation; /* last loss; NaN before the first */
+    int64_t best_step;
+};
+
+/* Local. Everything zero, the clock started. */
+void progress_start(struct progress *progress, int64_t steps, int64_t report_every);
+
+/* Local. Takes a step in, and prints a line when it is due: each report_every steps, at the first
+ * and last step, and whenever something is to be said (a skipped step, a validation). */
+void progress_step(struct progress *progress, const struct report_row *row,
+                   const struct engine_result *result, FILE *out);
+
+/* Local. Steps, tokens, loss, and where the time went by operation (of this rank). */
+void progress_summary(const struct progress *progress, struct engine *engine, FILE *out);
+
+#endif

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files of a run that machines read: steps.csv, timings.csv, memory.csv, and run.h5 with the
+ * same tables.
+ *
+ * A table is described once, by its columns; the heading of the CSV file and the datasets of run.h5
+ * both come from that. Numbers are written with 9 digits, enough to give back any fp32. Every row
+ * is flushed, because a job may be killed at any moment and what it has reported must be there. A
+ * failure to write is an error of the run: a training whose record has holes is not what was asked
+ * for.
+ *
+ * The engine's timings are sums since it was made. The file has differences: what each kind of
+ * operation did since the last row, on rank 0. */
+#include "app/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "checkpoint/record.h"
+
+static const struct record_column step_columns[] = {
+    {"step", "", 1},
+    {"tokens", "", 1},
+    {"loss", "nats per token", 0},
+    {"gradient_norm", "", 0},
+    {"learning_rate", "", 0},
+    {"seconds", "s", 0},
+    {"tokens_per_s", "1/s", 0},
+    {"skipped", "0 or 1", 1},
+    {"checksum", "64 bits", 1},
+    {"validation_loss", "nats per token, NaN: none", 0},
+};
+enum { STEP_COLUMNS = (int)(sizeof step_columns / sizeof *step_columns), STEP_CHECKSUM = 8 };
+
+static const char lane_codes[] = "0 compute, 1 comm, 2 link_in, 3 link_out, 4 disk_read, "
+                                 "5 disk_write, 6 host";
+static const struct record_column timing_columns[] = {
+    {"step", "", 1},     {"lane", lane_codes, 1},  {"kind", "see kinds", 1}, {"count", "", 1},
+    {"seconds", "s", 0}, {"wait_seconds", "s", 0}, {"bytes", "B", 0},
+};
+enum { TIMING_COLUMNS = (int)(sizeof timing_columns / sizeof *timing_columns), COLUMNS_MAX = 16 };
+
+struct report {
+    char *directory;
+    FILE *steps, *timings;
+    struct record *record;
+    int step_table, timing_table;
+    struct engine_timing last[LANE_COUNT][OP_KIND_COUNT];
+};
+
+static enum zi_status cannot_write(const char *directory, const char *name)
+{
+    return zi_fail(ZI_ERROR_IO, "app", "cannot write %s/%s: %s", directory, name, strerror(errno));
+}
+
+/* Opens a file of the directory anew. */
+static enum zi_status open_file(const char *directory, const char *name, FILE **file)
+{
+    size_t size = strlen(directory) + strlen(name) + 2;
+    char *path = malloc(size);
+    if (!path) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a path");
+    snprintf(path, size, "%s/%s", directory, name);
+    *file = fopen(path, "w");
+    free(path);
+    return *file ? ZI_OK : cannot_write(directory, name);
+}
+
+static enum zi_status write_heading(FILE *file, const struct record_column *columns, int count)
+{
+    for (int i = 0; i < count; i++)
+        fprintf(file, "%s%s", i ? "," : "", columns[i].name);
+    fputc('\n', file);
+    return fflush(file) == 0 ? ZI_OK : ZI_ERROR_IO;
+}
+
+/* The kinds of operations by number, as the unit of the column that has the numbers. */
+static const char *kind_codes(char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (int kind = 0; kind < OP_KIND_COUNT && used < size; kind++)
+        used += (size_t)snprintf(text + used, size - used, "%s%d %s", kind ? ", " : "", kind,
+                                 program_kind_name((enum program_kind)kind));
+    return text;
+}
+
+static enum zi_status open_record(struct report *report, const char *deck_text)
+{
+    char kinds[512];
+    struct record_column columns[TIMING_COLUMNS];
+    size_t size = strlen(report->directory) + sizeof "/run.h5";
+    char *path = malloc(size);
+    if (!path) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a path");
+    snprintf(path, size, "%s/run.h5", report->directory);
+    enum zi_status status = record_create(path, deck_text, &report->record);
+    free(path);
+    ZI_TRY(status);
+    memcpy(columns, timing_columns, sizeof columns);
+    columns[2].unit = kind_codes(kinds, sizeof kinds);
+    ZI_TRY(
+        record_add_table(report->record, "steps", step_columns, STEP_COLUMNS, &report->step_table));
+    ZI_TRY(record_add_table(report->record, "timings", columns, TIMING_COLUMNS,
+                            &report->timing_table));
+    return record_start(report->record);
+}
+
+static enum zi_status open_all(struct report *report, const char *deck_text)
+{
+    ZI_TRY(open_file(report->directory, "steps.csv", &report->steps));
+    ZI_TRY(open_file(report->directory, "timings.csv", &report->timings));
+    if (write_heading(report->steps, step_columns, STEP_COLUMNS) < 0)
+        return cannot_write(report->directory, "steps.csv");
+    if (write_heading(report->timings, timing_columns, TIMING_COLUMNS) < 0)
+        return cannot_write(report->directory, "timings.csv");
+    return open_record(report, deck_text);
+}
+
+enum zi_status report_open(const char *directory, const char *deck_text, struct report **report)
+{
+    struct report *made = calloc(1, sizeof *made);
+    if (made) made->directory = strdup(directory);
+    if (!made || !made->directory) {
+        free(made);
+        return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the record of the run");
+    }
+    enum zi_status status = open_all(made, deck_text);
+    if (status < 0) {
+        report_close(made);
+        return status;
+    }
+    *report = made;
+    return ZI_OK;
+}
+
+/* A row of CSV, without its end. */
+static void write_fields(FILE *file, const struct record_column *columns, int count,
+                         const double *values, const int64_t *integers)
+{
+    for (int i = 0; i < count; i++) {
+        if (i) fputc(',', file);
+        if (columns == step_columns && i == STEP_CHECKSUM)
+            fprintf(file, "%016" PRIx64, (uint64_t)integers[i]);
+        else if (columns[i].integer)
+            fprintf(file, "%" PRId64, integers[i]);
+        else
+            fprintf(file, "%.9g", values[i]);
+    }
+}
+
+enum zi_status report_step(struct report *report, const struct report_row *row)
+{
+    const double values[STEP_COLUMNS] = {
+        [2] = row->loss,    [3] = row->gradient_norm, [4] = row->learning_rate,
+        [5] = row->seconds, [6] = row->tokens_per_s,  [9] = row->validation_loss,
+    };
+    const int64_t integers[STEP_COLUMNS] = {
+        [0] = row->step,
+        [1] = row->tokens,
+        [7] = row->skipped,
+        [STEP_CHECKSUM] = (int64_t)row->checksum,
+    };
+    bool validated = !isnan(row->validation_loss);
+    write_fields(report->steps, step_columns, validated ? STEP_COLUMNS : STEP_COLUMNS - 1, values,
+                 integers);
+    fputs(validated ? "\n" : ",\n", report->steps);
+    if (fflush(report->steps) != 0) return cannot_write(report->directory, "steps.csv");
+    return record_append(report->record, report->step_table, values, integers);
+}
+
+static enum zi_status write_timing(struct report *report, int64_t step,
+                                   const struct engine_timing *now)
+{
+    struct engine_timing *last = &report->last[now->lane][now->kind];
+    const double values[TIMING_COLUMNS] = {
+        [4] = now->seconds - last->seconds,
+        [5] = now->wait_s - last->wait_s,
+        [6] = now->bytes - last->bytes,
+    };
+    const int64_t integers[TIMING_COLUMNS] = {step, now->lane, now->kind, now->count - last->count};
+    if (now->count == last->count) return ZI_OK;
+    *last = *now;
+    fprintf(report->timings, "%" PRId64 ",%s,%s,", step, program_lane_name(now->lane),
+            program_kind_name(now->kind));
+    write_fields(report->timings, timing_columns + 3, TIMING_COLUMNS - 3, values + 3, integers + 3);
+    fputc('\n', report->timings);
+    return record_append(report->record, report->timing_table, values, integers);
+}
+
+enum zi_status report_timings(struct report *report, int64_t step, struct engine *engine)
+{
+    int count;
+    const struct engine_timing *timings = engine_timings(engine, &count);
+    for (int i = 0; i < count; i++)
+        ZI_TRY(write_timing(report, step, &timings[i]));
+    return fflush(report->timings) == 0 ? ZI_OK : cannot_write(report->directory, "timings.csv");
+}
+
+static void write_memory(void *context, const char *name, enum zi_tier tier, size_t bytes,
+                         size_t peak_bytes)
+{
+    fprintf(context, "%s,%s,%zu,%zu\n", zi_tier_name(tier), name, bytes, peak_bytes);
+}
+
+enum zi_status report_memory(const char *directory)
+{
+    FILE *file;
+    ZI_TRY(open_file(directory, "memory.csv", &file));
+    fprintf(file, "tier,name,bytes,peak_bytes\n");
+    zi_memory_visit(write_memory, file);
+    write_memory(file, "resident", ZI_TIER_HOST, zi_memory_resident(), zi_memory_resident_peak());
+    bool failed = ferror(file) != 0;
+    if (fclose(file) != 0 || failed) return cannot_write(directory, "memory.csv");
+    return ZI_OK;
+}
+
+enum zi_status report_text(const char *directory, const char *name, const char *text)
+{
+    FILE *file;
+    ZI_TRY(open_file(directory, name, &file));
+    bool failed = fputs(text, file) < 0;
+    if (fclose(file) != 0 || failed) return cannot_write(directory, name);
+    return ZI_OK;
+}
+
+enum zi_status report_close(struct report *report)
+{
+    enum zi_status status = ZI_OK;
+    if (!report) return ZI_OK;
+    if (report->steps && fclose(report->steps) != 0)
+        status = cannot_write(report->directory, "steps.csv");
+    if (report->timings && fclose(report->timings) != 0)
+        status = cannot_write(report->directory, "timings.csv");
+    if (report->record) {
+        enum zi_status closed = record_close(report->record);
+        if (status >= 0) status = closed;
+    }
+    free(report->directory);
+    free(report);
+    return status;
+}

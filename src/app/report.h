@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to app: what machines read of a run. Rank 0 only. */
+#ifndef ZI_APP_REPORT_H
+#define ZI_APP_REPORT_H
+
+#include "zero/engine.h"
+
+struct report;
+
+/* One step as it goes into steps.csv and run.h5. */
+struct report_row {
+    int64_t step;   /* steps done, this one included */
+    int64_t tokens; /* trained on so far */
+    double loss, gradient_norm, learning_rate, seconds, tokens_per_s;
+    bool skipped;
+    uint64_t checksum;      /* of all parameters after the step */
+    double validation_loss; /* NaN: no validation at this step */
+};
+
+/* Local. Makes steps.csv, timings.csv and run.h5 in `directory`, where none may be. ZI_ERROR_IO. */
+enum zi_status report_open(const char *directory, const char *deck_text, struct report **report);
+
+/* Local. Appends a step, visible to readers when the call returns. ZI_ERROR_IO. */
+enum zi_status report_step(struct report *report, const struct report_row *row);
+
+/* Local. Appends what the engine did since the last call, one row per kind and lane. ZI_ERROR_IO.
+ */
+enum zi_status report_timings(struct report *report, int64_t step, struct engine *engine);
+
+/* Local. Writes memory.csv: every named buffer that is alive, and the resident size. ZI_ERROR_IO.
+ */
+enum zi_status report_memory(const char *directory);
+
+/* Local. Ends the files; NULL does nothing. ZI_ERROR_IO. */
+enum zi_status report_close(struct report *report);
+
+/* Local. Writes `text` to the file `name` of `directory`. ZI_ERROR_IO. */
+enum zi_status report_text(const char *directory, const char *name, const char *text);
+
+/* Local. Makes `directory` and those above it, and makes sure that files can be made in it.
+ * ZI_ERROR_IO with path and cause. ZI_ERROR_USAGE when it has outputs of an earlier run, unless
+ * `overwrite`. */
+enum zi_status report_prepare(const char *directory, bool overwrite);
+
+/* Local. Removes the outputs of an earlier run, and nothing else, from `directory`. ZI_ERROR_IO. */
+enum zi_status report_clear(const char *directory);
+
+#endif

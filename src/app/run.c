@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `zinf run`: from a deck to a trained model.
+ *
+ * The stages are in an order in which mistakes are found early and cheaply: deck, data files, run
+ * directory, device, program (does it fit?), and only then memory and the first output. Each stage
+ * ends in an agreement of all ranks. Where all ranks would find the same mistake, rank 0 looks
+ * first and the others only when it found nothing, so that it is said once.
+ *
+ * Rank 0 reads the deck and sends its bytes to the others: one read of a shared file system, and
+ * all ranks certainly see the same text. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/commands.h"
+#include "app/run.h"
+#include "base/log.h"
+#include "base/timing.h"
+#include "base/version.h"
+
+#define PEAK_SECONDS 0.15
+
+static bool is_first(const struct run *run)
+{
+    return comm_rank(run->comm) == 0;
+}
+
+/* Collective. A stage that may fail on all ranks alike. */
+static enum zi_status first_alone(struct run *run, enum zi_status (*stage)(struct run *run))
+{
+    enum zi_status status = is_first(run) ? stage(run) : ZI_OK;
+    ZI_TRY(comm_agree(run->comm, status));
+    if (!is_first(run)) status = stage(run);
+    return comm_agree(run->comm, status);
+}
+
+enum zi_status run_guard(struct run *run, enum zi_status status)
+{
+    if (status < 0 && comm_size(run->comm) > 1) comm_abort(run->comm, status);
+    return status;
+}
+
+static enum zi_status share_deck(struct run *run)
+{
+    enum zi_status status = ZI_OK;
+    if (is_first(run))
+        status = setup_read_file(run->options->words[0], &run->deck_text, &run->deck_bytes);
+    ZI_TRY(comm_agree(run->comm, status));
+    ZI_TRY(comm_broadcast(run->comm, &run->deck_bytes, (int64_t)sizeof run->deck_bytes, 0));
+    if (!is_first(run)) {
+        run->deck_text = calloc((size_t)run->deck_bytes + 1, 1);
+        if (!run->deck_text) status = zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the deck");
+    }
+    ZI_TRY(comm_agree(run->comm, status));
+    return comm_broadcast(run->comm, run->deck_text, run->deck_bytes, 0);
+}
+
+static enum zi_status stage_deck(struct run *run)
+{
+    int set_count;
+    const char *const *sets = options_all(run->options, "--set", &set_count);
+    ZI_TRY(setup_parse(&run->setup, run->deck_text, run->deck_bytes, run->options->words[0], sets,
+                       set_count, comm_size(run->comm)));
+    return deck_echo(run->setup.deck, &run->used_text);
+}
+
+static enum zi_status open_tokens(struct run *run, const char *path, int shuffle,
+                                  struct tokens **tokens, struct sampler **sampler)
+{
+    const struct settings *s = run->setup.settings;
+    int64_t length = s->batch.tokens == ZI_AUTO ? s->model.context : s->batch.tokens;
+    ZI_TRY(tokens_open(path, s->data.format, s->model.vocabulary, tokens));
+    return sampler_create(*tokens, (uint64_t)s->run.seed, s->batch.global, length, shuffle,
+                          sampler);
+}
+
+static enum zi_status stage_data(struct run *run)
+{
+    const struct settings_data *data = &run->setup.settings->data;
+    ZI_TRY(open_tokens(run, data->train, 1, &run->train_tokens, &run->train));
+    if (!data->validation[0]) return ZI_OK;
+    return open_tokens(run, data->validation, 0, &run->validation_tokens, &run->validation);
+}
+
+static enum zi_status stage_directory(struct run *run)
+{
+    if (!is_first(run)) return ZI_OK;
+    return report_prepare(run->setup.settings->run.directory,
+                          options_given(run->options, "--overwrite"));
+}
+
+static enum zi_status stage_device(struct run *run)
+{
+    return setup_open(&run->setup, comm_node_size(run->comm));
+}
+
+/* Collective. Says what runs, where. */
+static enum zi_status print_banner(struct run *run)
+{
+    const struct device_properties *properties = device_get_properties(run->setup.device);
+    const struct settings *s = run->setup.settings;
+    const struct model *model = run->setup.model;
+    uint64_t nodes = comm_node_rank(run->comm) == 0;
+    char stamp[32], memory[32];
+    ZI_TRY(comm_sum_uint64(run->comm, &nodes, 1));
+    if (!is_first(run)) return ZI_OK;
+    printf("zinf %s (%s), %s\n", zi_version(), zi_version_revision(), zi_version_compiler());
+    printf("%s: deck %s, %s\n", s->run.name, run->options->words[0],
+           zi_time_stamp(stamp, sizeof stamp));
+    printf("%d rank%s on %" PRIu64 " node%s, %d thread%s each, %s, %s free\n", comm_size(run->comm),
+           comm_size(run->comm) == 1 ? "" : "s", nodes, nodes == 1 ? "" : "s", properties->threads,
+           properties->threads == 1 ? "" : "s", properties->name,
+           zi_memory_text(zi_memory_node_available(), memory, sizeof memory));
+    printf("model: %" PRId64 " parameters in %d tensors, %s\n\n", model->parameters,
+           model->tensor_count, zi_dtype_name(model->type));
+    return ZI_OK;
+}
+
+static enum zi_status stage_program(struct run *run)
+{
+    struct setup *setup = &run->setup;
+    setup->config.training = true;
+    ZI_TRY(zero_resolve_all(setup->settings, setup->model, device_get_properties(setup->device),
+                            run->comm, &setup->config));
+    ZI_TRY(comm_agree(run->comm, setup_compile(setup)));
+    if (!is_first(run)) return ZI_OK;
+    program_print_memory(setup->program, stdout);
+    printf("\n");
+    fflush(stdout);
+    return ZI_OK;
+}
+
+/* Collective. The peak of all ranks together, measured on all at once, as they will run. */
+static enum zi_status measure_peak(struct run *run, double *flops_per_s)
+{
+    *flops_per_s = 0;
+    ZI_TRY(comm_barrier(run->comm));
+    ZI_TRY(comm_agree(run->comm,
+                      device_measure_peak(engine_stream(run->engine), run->setup.model->type,
+                                          PEAK_SECONDS, flops_per_s)));
+    return comm_sum_doubles(run->comm, flops_per_s, 1);
+}
+
+static enum zi_status stage_engine(struct run *run)
+{
+    struct setup *setup = &run->setup;
+    ZI_TRY(run_guard(run, engine_create(setup->program, setup->device, run->comm, setup->settings,
+                                        &run->engine)));
+    return comm_agree(run->comm, engine_initialize(run->engine));
+}
+
+/* Rank 0. The first outputs; those of an earlier run go now, when nothing else can go wrong. */
+static enum zi_status open_outputs(struct run *run)
+{
+    const char *directory = run->setup.settings->run.directory;
+    if (!is_first(run)) return ZI_OK;
+    ZI_TRY(report_clear(directory));
+    ZI_TRY(report_text(directory, "used.yaml", run->used_text));
+    return report_open(directory, run->used_text, &run->report);
+}
+
+static enum zi_status prepare(struct run *run)
+{
+    ZI_TRY(share_deck(run));
+    ZI_TRY(first_alone(run, stage_deck));
+    ZI_TRY(first_alone(run, stage_data));
+    ZI_TRY(first_alone(run, stage_directory));
+    ZI_TRY(first_alone(run, stage_device));
+    ZI_TRY(print_banner(run));
+    ZI_TRY(stage_program(run));
+    ZI_TRY(stage_engine(run));
+    const struct settings *s = run->setup.settings;
+    double peak;
+    ZI_TRY(measure_peak(run, &peak));
+    ZI_TRY(comm_agree(run->comm, open_outputs(run)));
+    progress_start(&run->progress, s->run.steps, s->run.report_every);
+    run->progress.peak = peak;
+    run->progress.flops_per_token =
+        model_flops_per_token(run->setup.model, run->setup.config.tokens);
+    if (is_first(run)) {
+        printf("peak %.1f GF/s %s measured; %.4g GF a token\n\n", peak * 1e-9,
+               zi_dtype_name(run->setup.model->type), run->progress.flops_per_token * 1e-9);
+        fflush(stdout);
+    }
+    return ZI_OK;
+}
+
+/* Collective. Peak resident memory of every rank, beside what the deck allows one. */
+static enum zi_status print_memory(struct run *run)
+{
+    int ranks = comm_size(run->comm);
+    const struct zero_config *c = &run->setup.config;
+    char own[32], most[32], budget[32];
+    uint64_t *peaks = calloc((size_t)ranks, sizeof *peaks), largest = 0;
+    enum zi_status status =
+        peaks ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a number per rank");
+    status = comm_agree(run->comm, status);
+    if (status >= 0) {
+        peaks[comm_rank(run->comm)] = zi_memory_resident_peak();
+        status = comm_sum_uint64(run->comm, peaks, ranks);
+    }
+    if (status >= 0 && is_first(run)) {
+        for (int r = 0; r < ranks; r++)
+            if (peaks[r] > largest) largest = peaks[r];
+        size_t allowed = c->budget[ZI_TIER_DEVICE];
+        if (!c->shared_budget) allowed += c->budget[ZI_TIER_HOST];
+        printf("\npeak resident memory: %s on rank 0, %s at most; budget of a rank %s\n",
+               zi_memory_text(peaks[0], own, sizeof own),
+               zi_memory_text(largest, most, sizeof most),
+               zi_memory_text(allowed, budget, sizeof budget));
+    }
+    free(peaks);
+    return status;
+}
+
+/* Collective. What is due at the end of a loop that all ranks left alike with `left`. */
+static enum zi_status finish(struct run *run, enum zi_status left)
+{
+    const struct settings *s = run->setup.settings;
+    bool wanted = left == ZI_STOPPED || (left >= 0 && s->checkpoint.final);
+    if (wanted && run->saved != run->done) ZI_TRY(save_checkpoint(run));
+    enum zi_status status = ZI_OK;
+    if (is_first(run)) {
+        status = report_memory(s->run.directory);
+        progress_summary(&run->progress, run->engine, stdout);
+    }
+    ZI_TRY(comm_agree(run->comm, status));
+    ZI_TRY(print_memory(run));
+    if (!is_first(run)) return left;
+    if (run->saved >= 0)
+        printf("checkpoint of step %" PRId64 " in %s/checkpoints\n", run->saved, s->run.directory);
+    if (left == ZI_STOPPED)
+        printf("stopped by a signal after step %" PRId64 " of %" PRId64 "\n", run->done,
+               s->run.steps);
+    return left;
+}
+
+static enum zi_status cleanup(struct run *run)
+{
+    enum zi_status status = report_close(run->report);
+    engine_destroy(run->engine);
+    if (run->train) sampler_destroy(run->train);
+    if (run->validation) sampler_destroy(run->validation);
+    if (run->train_tokens) tokens_close(run->train_tokens);
+    if (run->validation_tokens) tokens_close(run->validation_tokens);
+    free(run->deck_text);
+    free(run->used_text);
+    setup_cleanup(&run->setup);
+    return status;
+}
+
+enum zi_status run_command(struct comm *world, const struct options *options)
+{
+    struct run run = {.comm = world, .options = options, .saved = -1};
+    enum zi_status status = prepare(&run);
+    if (status >= 0) {
+        status = train_loop(&run);
+        if (status >= 0 || status == ZI_STOPPED || status == ZI_ERROR_NUMERICS)
+            status = finish(&run, status);
+    }
+    enum zi_status closed = cleanup(&run);
+    if (status >= 0) status = closed;
+    fflush(stdout);
+    return comm_agree(world, status);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to app: a training job in progress, shared by run.c (getting ready), train.c (the loop)
+ * and save.c (checkpoints). */
+#ifndef ZI_APP_RUN_H
+#define ZI_APP_RUN_H
+
+#include "app/options.h"
+#include "app/progress.h"
+#include "app/setup.h"
+#include "comm/comm.h"
+#include "data/sampler.h"
+
+struct run {
+    struct comm *comm; /* all ranks; not owned */
+    const struct options *options;
+    struct setup setup;
+    char *deck_text; /* as read by rank 0, the same on all ranks */
+    int64_t deck_bytes;
+    char *used_text; /* the used deck */
+    struct tokens *train_tokens, *validation_tokens;
+    struct sampler *train, *validation; /* validation: NULL for none */
+    struct engine *engine;
+    struct report *report;    /* rank 0, else NULL */
+    struct progress progress; /* rank 0 */
+    int64_t done;             /* steps */
+    int64_t saved;            /* step of the last checkpoint, -1 before the first */
+};
+
+/* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when
+ * a signal ended it between two steps; ZI_ERROR_NUMERICS. */
+enum zi_status train_loop(struct run *run);
+
+/* Collective. Writes the checkpoint of step run->done into <run.directory>/checkpoints. */
+enum zi_status save_checkpoint(struct run *run);
+
+/* Ends the job when a call failed on this rank alone, perhaps: the others may be waiting inside the
+ * same call. One rank gives the status back. */
+enum zi_status run_guard(struct run *run, enum zi_status status);
+
+#endif

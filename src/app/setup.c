@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a deck to a checked step program.
+ *
+ * `run`, `program`, `check` and `generate` go parts of one way: text, settings, complaints, device,
+ * model, configuration, partition, program. It is written once, here, so that `check` accepts what
+ * `run` accepts and `program` prints what `run` executes. Between opening and compiling each
+ * command resolves the configuration itself, because a job asks rank 0 and the others ask nobody.
+ *
+ * A checkpoint carries its model as a line of YAML, made from the rows of the deck's table: a new
+ * key of the model section is in it without a change here. A deck also has keys that a run needs
+ * and a generation does not (steps, data files); setup_parse_part fills those in. */
+#include "app/setup.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "deck/table.h"
+
+enum { SETS_MAX = 64, SET_BYTES = 128 };
+
+static enum zi_status read_whole(FILE *file, const char *path, char **text, int64_t *bytes)
+{
+    size_t capacity = 1 << 16, used = 0;
+    char *memory = malloc(capacity + 1);
+    while (memory) {
+        used += fread(memory + used, 1, capacity - used, file);
+        if (used < capacity) break;
+        char *larger = realloc(memory, 2 * capacity + 1);
+        if (!larger) free(memory);
+        memory = larger;
+        capacity *= 2;
+    }
+    if (!memory) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory to read %s", path);
+    if (ferror(file)) {
+        free(memory);
+        return zi_fail(ZI_ERROR_IO, "app", "cannot read %s: %s", path, strerror(errno));
+    }
+    memory[used] = 0;
+    *text = memory;
+    *bytes = (int64_t)used;
+    return ZI_OK;
+}
+
+enum zi_status setup_read_file(const char *path, char **text, int64_t *bytes)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return zi_fail(ZI_ERROR_USAGE, "app", "%s is a folder; name a file in it", path);
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return zi_fail(errno == ENOENT || errno == ENOTDIR ? ZI_ERROR_USAGE : ZI_ERROR_IO, "app",
+                       "cannot open %s: %s", path, strerror(errno));
+    enum zi_status status = read_whole(file, path, text, bytes);
+    fclose(file);
+    return status;
+}
+
+enum zi_status setup_parse(struct setup *setup, const char *text, int64_t bytes, const char *name,
+                           const char *const *sets, int set_count, int ranks)
+{
+    ZI_TRY(deck_parse(text, (size_t)bytes, name, sets, set_count, &setup->deck));
+    setup->settings = deck_settings(setup->deck);
+    model_check(setup->deck);
+    optimizer_check(setup->deck);
+    zero_check(setup->deck, ranks);
+    return deck_check(setup->deck);
+}
+
+/* A harmless value for a key that must have one. */
+static void write_placeholder(const struct deck_row *row, char *text, size_t size)
+{
+    int64_t least = row->minimum > 1 ? (int64_t)row->minimum : 1;
+    const char *word = "none";
+    if (row->type == DECK_CHOICE) word = row->choices[0].word;
+    if (row->type == DECK_BOOLEAN || row->type == DECK_TRISTATE) word = "no";
+    if (row->type == DECK_INTEGER)
+        snprintf(text, size, "%s.%s=%" PRId64, row->section, row->key, least);
+    else if (row->type == DECK_REAL)
+        snprintf(text, size, "%s.%s=%g", row->section, row->key,
+                 row->maximum < 1 ? row->maximum : (double)least);
+    else if (row->type == DECK_BYTES)
+        snprintf(text, size, "%s.%s=1 GiB", row->section, row->key);
+    else
+        snprintf(text, size, "%s.%s=%s", row->section, row->key, word);
+}
+
+enum zi_status setup_parse_part(struct setup *setup, const char *text, const char *name,
+                                const char *given, const char *const *sets, int set_count)
+{
+    static char placeholders[SETS_MAX][SET_BYTES]; /* commands are not run in several threads */
+    const char *all[SETS_MAX];
+    int count = 0, row_count;
+    const struct deck_row *rows = deck_rows(&row_count);
+    for (int i = 0; i < row_count; i++) {
+        if (rows[i].fallback || (given && strcmp(rows[i].section, given) == 0)) continue;
+        ZI_REQUIRE(count < SETS_MAX);
+        write_placeholder(&rows[i], placeholders[count], SET_BYTES);
+        all[count] = placeholders[count];
+        count++;
+    }
+    if (count + set_count > SETS_MAX)
+        return zi_fail(ZI_ERROR_USAGE, "app", "%d overrides are too many; %d work", set_count,
+                       SETS_MAX - count);
+    for (int i = 0; i < set_count; i++)
+        all[count++] = sets[i];
+    ZI_TRY(deck_parse(text, strlen(text), name, all, count, &setup->deck));
+    setup->settings = deck_settings(setup->deck);
+    return ZI_OK;
+}
+
+enum zi_status setup_open(struct setup *setup, int node_ranks)
+{
+    const struct settings *s = setup->settings;
+    ZI_TRY(device_open(&s->device, node_ranks, &setup->device));
+    return model_create(&s->model, (enum zi_dtype)s->precision.compute, &setup->model);
+}
+
+enum zi_status setup_compile(struct setup *setup)
+{
+    const struct zero_config *config = &setup->config;
+    ZI_TRY(partition_create(setup->model, &setup->settings->optimizer, config->ranks, config->rank,
+                            &setup->partition));
+    ZI_TRY(program_compile(setup->model, setup->partition, config, &setup->program));
+    return program_check(setup->program);
+}
+
+void setup_cleanup(struct setup *setup)
+{
+    if (setup->program) program_destroy(setup->program);
+    if (setup->partition) partition_destroy(setup->partition);
+    if (setup->model) model_destroy(setup->model);
+    if (setup->device) device_close(setup->device);
+    if (setup->deck) deck_destroy(setup->deck);
+    memset(setup, 0, sizeof *setup);
+}
+
+static int64_t row_integer(const struct deck_row *row, const void *field)
+{
+    bool narrow = row->type == DECK_CHOICE && !row->may_be_auto;
+    return narrow ? *(const int *)field : *(const int64_t *)field;
+}
+
+static void write_value(const struct deck_row *row, const struct settings *settings, FILE *out)
+{
+    const void *field = (const char *)settings + row->offset;
+    if (row->type == DECK_REAL) {
+        fprintf(out, "%.17g", *(const double *)field);
+    } else if (row->type == DECK_BOOLEAN) {
+        fputs(*(const bool *)field ? "yes" : "no", out);
+    } else if (row->type == DECK_TEXT || row->type == DECK_PATH) {
+        fprintf(out, "'%s'", *(char *const *)field);
+    } else if (row->may_be_auto && row_integer(row, field) == ZI_AUTO) {
+        fputs("auto", out);
+    } else if (row->type == DECK_TRISTATE) {
+        fputs(row_integer(row, field) ? "yes" : "no", out);
+    } else if (row->type == DECK_CHOICE) {
+        for (const struct deck_choice *c = row->choices; c->word; c++)
+            if (c->value == row_integer(row, field)) fputs(c->word, out);
+    } else {
+        fprintf(out, "%" PRId64 "%s", row_integer(row, field), row->type == DECK_BYTES ? " B" : "");
+    }
+}
+
+static void write_section(const struct settings *settings, const char *section, FILE *out)
+{
+    int count;
+    const struct deck_row *rows = deck_rows(&count);
+    const char *comma = "";
+    fprintf(out, "%s: {", section);
+    for (int i = 0; i < count; i++) {
+        if (strcmp(rows[i].section, section) != 0) continue;
+        fprintf(out, "%s%s: ", comma, rows[i].key);
+        write_value(&rows[i], settings, out);
+        comma = ", ";
+    }
+    fputc('}', out);
+}
+
+enum zi_status setup_model_text(const struct settings *settings, char **text)
+{
+    size_t bytes;
+    *text = NULL;
+    FILE *out = open_memstream(text, &bytes);
+    if (!out) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory to describe the model");
+    fputc('{', out);
+    write_section(settings, "model", out);
+    fputs(", ", out);
+    write_section(settings, "precision", out);
+    fputc('}', out);
+    if (fclose(out) == 0 && *text) return ZI_OK;
+    free(*text);
+    *text = NULL;
+    return zi_fail(ZI_ERROR_DEVICE, "app", "no memory to describe the model");
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to app: the way from a deck to a checked step program, shared by the commands that go it.
+ */
+#ifndef ZI_APP_SETUP_H
+#define ZI_APP_SETUP_H
+
+#include "deck/deck.h"
+#include "zero/program.h"
+
+/* Members are made from the top to the bottom, and ended from the bottom to the top. */
+struct setup {
+    struct deck *deck;
+    struct settings *settings; /* the deck's */
+    struct device *device;
+    struct model *model;
+    struct zero_config config;
+    struct partition *partition;
+    struct program *program;
+};
+
+/* Local. A whole file in memory with a 0 behind it, which the caller frees with free().
+ * ZI_ERROR_USAGE when it is missing or no file, ZI_ERROR_IO when it cannot be read. */
+enum zi_status setup_read_file(const char *path, char **text, int64_t *bytes);
+
+/* Local. Parses and checks a deck for `ranks` ranks: every complaint of every room at once. */
+enum zi_status setup_parse(struct setup *setup, const char *text, int64_t bytes, const char *name,
+                           const char *const *sets, int set_count, int ranks);
+
+/* Local. Parses a deck that lacks keys a run needs: they get harmless values, except those of the
+ * `given` section (NULL: none) which the text has. Nothing is checked beyond single keys. */
+enum zi_status setup_parse_part(struct setup *setup, const char *text, const char *name,
+                                const char *given, const char *const *sets, int set_count);
+
+/* Local. Opens the device and makes the model's tables. */
+enum zi_status setup_open(struct setup *setup, int node_ranks);
+
+/* Local. Cuts the model, compiles the programs of setup->config and proves them sound. */
+enum zi_status setup_compile(struct setup *setup);
+
+/* Local. Ends whatever has been made; twice does nothing. */
+void setup_cleanup(struct setup *setup);
+
+/* Local. Sections model and precision as one line of YAML, which setup_parse_part reads; the caller
+ * frees *text with free(). */
+enum zi_status setup_model_text(const struct settings *settings, char **text);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The training loop.
+ *
+ * All ranks go through it together and must leave it together, so everything that one rank alone
+ * may find (a token out of vocabulary in its part of a batch, a full disk under rank 0's record, a
+ * signal) is put into one agreement at the start of each step: the worst status of all ranks
+ * decides for all. Inside a step ranks wait for each other in collectives; an error there cannot be
+ * agreed upon and ends the job.
+ *
+ * SIGTERM and SIGUSR1 (what a batch system sends before it kills) only set a flag. The step at hand
+ * is finished, and the run ends with a checkpoint as if it had been the last. */
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+#include "app/run.h"
+#include "base/log.h"
+#include "base/timing.h"
+
+static volatile sig_atomic_t stop_signal;
+
+static void note_signal(int number)
+{
+    stop_signal = number;
+}
+
+static enum zi_status catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGTERM, &action, NULL) == 0 && sigaction(SIGUSR1, &action, NULL) == 0)
+        return ZI_OK;
+    return zi_fail(ZI_ERROR_BUG, "app", "cannot catch signals");
+}
+
+/* Local. Puts this rank's sequences of a step where the engine reads them. */
+static enum zi_status read_batch(struct run *run, struct sampler *sampler, int64_t step)
+{
+    const struct zero_config *c = &run->setup.config;
+    int32_t *inputs = engine_inputs(run->engine), *targets = engine_targets(run->engine);
+    for (int micro = 0; micro < c->micro_batches; micro++) {
+        int64_t first, count = zero_sequences(c, c->rank, micro, &first);
+        if (count == 0) break;
+        ZI_TRY(sampler_read(sampler, step, first, count, inputs, targets));
+        inputs += count * c->tokens;
+        targets += count * c->tokens;
+    }
+    return ZI_OK;
+}
+
+/* Collective. Mean loss over the first batches of the validation file, always the same ones. */
+static enum zi_status validate(struct run *run, double *loss)
+{
+    const struct settings *s = run->setup.settings;
+    struct engine_result result;
+    int64_t batches = sampler_windows(run->validation) / s->batch.global;
+    if (batches > s->data.validation_batches) batches = s->data.validation_batches;
+    if (batches < 1) batches = 1;
+    double sum = 0;
+    for (int64_t b = 0; b < batches; b++) {
+        ZI_TRY(comm_agree(run->comm, read_batch(run, run->validation, b)));
+        ZI_TRY(run_guard(run, engine_validate(run->engine, &result)));
+        sum += result.loss;
+    }
+    *loss = sum / (double)batches;
+    return ZI_OK;
+}
+
+static bool is_due(int64_t every, int64_t done, int64_t steps)
+{
+    return every > 0 && (done % every == 0 || done == steps);
+}
+
+/* Rank 0. Files first, then the line, so that what was said is also there. */
+static enum zi_status report_all(struct run *run, const struct report_row *row,
+                                 const struct engine_result *result)
+{
+    const struct settings_run *s = &run->setup.settings->run;
+    ZI_TRY(report_step(run->report, row));
+    if (row->step % s->report_every == 0 || row->step == s->steps)
+        ZI_TRY(report_timings(run->report, row->step, run->engine));
+    progress_step(&run->progress, row, result, stdout);
+    return ZI_OK;
+}
+
+/* Collective. The step numbered run->done; *reported is the status of rank 0's report. */
+static enum zi_status train_step(struct run *run, enum zi_status *reported,
+                                 struct engine_result *result)
+{
+    const struct settings *s = run->setup.settings;
+    const struct zero_config *c = &run->setup.config;
+    double start = zi_time_s();
+    enum zi_status status = *reported;
+    if (status >= 0) status = read_batch(run, run->train, run->done);
+    if (status >= 0 && stop_signal) status = ZI_STOPPED;
+    ZI_TRY(comm_agree(run->comm, status));
+    ZI_TRY(run_guard(run, engine_train(run->engine, run->done, result)));
+    double seconds = zi_time_s() - start, tokens = (double)(c->global * c->tokens);
+    run->done++;
+    struct report_row row = {
+        .step = run->done,
+        .tokens = run->done * c->global * c->tokens,
+        .loss = result->loss,
+        .gradient_norm = result->norm,
+        .learning_rate = result->learning_rate,
+        .seconds = seconds,
+        .tokens_per_s = tokens / seconds,
+        .skipped = result->skipped,
+        .checksum = result->checksum,
+        .validation_loss = NAN,
+    };
+    if (run->validation && is_due(s->data.validation_every, run->done, s->run.steps))
+        ZI_TRY(validate(run, &row.validation_loss));
+    if (run->report) *reported = report_all(run, &row, result);
+    return ZI_OK;
+}
+
+/* All ranks see the same results, so they decide alike. */
+static enum zi_status give_up(const struct run *run, int64_t in_a_row)
+{
+    if (comm_rank(run->comm) == 0)
+        zi_log(ZI_LOG_ERROR, "app",
+               "%" PRId64 " steps in a row were not finite and were skipped (run.nonfinite_limit); "
+               "try a lower optimizer.learning_rate, a longer optimizer.warmup, a smaller "
+               "optimizer.clip, or precision.compute: fp32",
+               in_a_row);
+    return ZI_ERROR_NUMERICS;
+}
+
+enum zi_status train_loop(struct run *run)
+{
+    const struct settings *s = run->setup.settings;
+    enum zi_status reported = ZI_OK;
+    struct engine_result result;
+    int64_t in_a_row = 0;
+    ZI_TRY(comm_agree(run->comm, catch_signals()));
+    while (run->done < s->run.steps) {
+        ZI_TRY(train_step(run, &reported, &result));
+        in_a_row = result.skipped ? in_a_row + 1 : 0;
+        if (in_a_row >= s->run.nonfinite_limit) return give_up(run, in_a_row);
+        if (s->checkpoint.every > 0 && run->done % s->checkpoint.every == 0)
+            ZI_TRY(save_checkpoint(run));
+    }
+    return comm_agree(run->comm, reported);
+}
