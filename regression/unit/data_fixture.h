@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the tests of room data share: a folder of their own, files written byte by byte, and the
- * text of the messages that a call wrote to stderr. */
+ * text of the messages that a call wrote to stderr: fixture_listen sends stderr to a file, and the
+ * first fixture_said after it sends it back, with what failed checks wrote meanwhile. */
 #ifndef ZI_REGRESSION_DATA_FIXTURE_H
 #define ZI_REGRESSION_DATA_FIXTURE_H
 
@@ -17,6 +18,8 @@
 
 static char fixture_folder[512];
 static char fixture_messages[65536];
+static int fixture_file, fixture_stderr, fixture_listening;
+static long fixture_failures; /* when listening began */
 
 /* A path inside the folder. Valid until the eighth next call. */
 static inline const char *fixture_path(const char *name)
@@ -28,17 +31,18 @@ static inline const char *fixture_path(const char *name)
     return paths[next];
 }
 
-/* Makes the folder, and sends stderr to a file in it. */
 static inline void fixture_begin(const char *name)
 {
     const char *place = getenv("TMPDIR");
     snprintf(fixture_folder, sizeof fixture_folder, "%s/%s.XXXXXX",
              place != NULL && place[0] != '\0' ? place : "/tmp", name);
-    if (mkdtemp(fixture_folder) == NULL ||
-        freopen(fixture_path("messages"), "w+", stderr) == NULL) {
+    if (mkdtemp(fixture_folder) == NULL) {
         printf("cannot make a folder for the test: %s\n", fixture_folder);
         exit(1);
     }
+    fixture_stderr = dup(2);
+    fixture_file = open(fixture_path("messages"), O_RDWR | O_CREAT | O_APPEND, 0600);
+    if (fixture_stderr < 0 || fixture_file < 0) exit(1);
 }
 
 static inline int fixture_remove_one(const char *path, const struct stat *information, int type,
@@ -55,21 +59,30 @@ static inline void fixture_end(void)
     (void)nftw(fixture_folder, fixture_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static inline void fixture_forget_messages(void)
+static inline void fixture_listen(void)
 {
     fflush(stderr);
-    if (ftruncate(2, 0) != 0) exit(1);
-    rewind(stderr);
+    if (ftruncate(fixture_file, 0) != 0 || dup2(fixture_file, 2) < 0) exit(1);
+    fixture_listening = 1;
+    fixture_failures = test_failures();
 }
 
-/* Whether the messages since fixture_forget_messages contain a text. */
-static inline int fixture_said(const char *text)
+static inline void fixture_stop_listening(void)
 {
     fflush(stderr);
-    ssize_t length = pread(2, fixture_messages, sizeof fixture_messages - 1, 0);
+    if (dup2(fixture_stderr, 2) < 0) exit(1);
+    ssize_t length = pread(fixture_file, fixture_messages, sizeof fixture_messages - 1, 0);
     fixture_messages[length > 0 ? length : 0] = '\0';
+    if (test_failures() > fixture_failures) fprintf(stderr, "%s", fixture_messages);
+    fixture_listening = 0;
+}
+
+/* Whether the messages since fixture_listen contain a text. */
+static inline int fixture_said(const char *text)
+{
+    if (fixture_listening) fixture_stop_listening();
     int found = strstr(fixture_messages, text) != NULL;
-    if (!found) printf("not said: \"%s\", but: %s\n", text, fixture_messages);
+    if (!found) fprintf(stderr, "not said: \"%s\", but: %s\n", text, fixture_messages);
     return found;
 }
 

@@ -46,7 +46,7 @@ static void check_tokens(const char *name, int64_t format, int64_t count, int32_
 static void check_refused(const char *name, int64_t format, const char *text)
 {
     struct tokens *tokens = NULL;
-    fixture_forget_messages();
+    fixture_listen();
     CHECK_INT(tokens_open(fixture_path(name), format, 50257, &tokens), ZI_ERROR_USAGE);
     CHECK(tokens == NULL);
     CHECK(fixture_said(name));
@@ -141,7 +141,7 @@ static void test_out_of_vocabulary(void)
         unsigned char *bytes = make_bytes(0, N, 2, 100);
         put(bytes + 2 * positions[i], 100, 2);
         fixture_write("vocabulary.bin", bytes, 2 * N);
-        fixture_forget_messages();
+        fixture_listen();
         CHECK_INT(tokens_open(fixture_path("vocabulary.bin"), ZI_AUTO, 100, &tokens), ZI_OK);
         CHECK_INT(tokens_read(tokens, 0, N, ids), ZI_ERROR_USAGE);
         snprintf(text, sizeof text, "token 100 at position %lld ", (long long)positions[i]);
@@ -166,7 +166,7 @@ static void test_cut_while_open(void)
     fixture_write("cut.bin", bytes, 200);
     CHECK_INT(tokens_open(fixture_path("cut.bin"), ZI_AUTO, 100, &tokens), ZI_OK);
     fixture_cut("cut.bin", 100);
-    fixture_forget_messages();
+    fixture_listen();
     CHECK_INT(tokens_read(tokens, 0, 50, ids), ZI_OK);
     CHECK_INT(tokens_read(tokens, 0, 100, ids), ZI_ERROR_IO);
     CHECK(fixture_said("cut.bin"));

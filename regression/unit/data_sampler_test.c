@@ -147,7 +147,7 @@ static void test_too_short(void)
 {
     struct tokens *tokens = open_counting(10);
     struct sampler *sampler = NULL;
-    fixture_forget_messages();
+    fixture_listen();
     CHECK_INT(sampler_create(tokens, 1, 1, 10, 1, &sampler), ZI_ERROR_USAGE);
     CHECK(sampler == NULL);
     CHECK(fixture_said("counting.bin"));
@@ -174,7 +174,7 @@ static void test_bad_token(void)
     struct sampler *sampler = NULL;
     CHECK_INT(tokens_open(fixture_path("bad.bin"), ZI_AUTO, 256, &tokens), ZI_OK);
     CHECK_INT(sampler_create(tokens, 1, 1, 10, 0, &sampler), ZI_OK);
-    fixture_forget_messages();
+    fixture_listen();
     CHECK_INT(sampler_read(sampler, 4, 0, 1, inputs, targets), ZI_OK);
     CHECK_INT(sampler_read(sampler, 5, 0, 1, inputs, targets), ZI_ERROR_USAGE);
     CHECK(fixture_said("token 500 at position 57 "));

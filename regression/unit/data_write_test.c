@@ -134,7 +134,7 @@ static void test_record(void)
     H5Dclose(dataset);
     H5Fclose(file);
     struct tokens *tokens = NULL;
-    fixture_forget_messages();
+    fixture_listen();
     CHECK_INT(tokens_open(output, ZI_AUTO, 255, &tokens), ZI_ERROR_USAGE);
     CHECK(fixture_said("at least 256"));
     free(text);
@@ -163,7 +163,7 @@ static void test_cut(void)
 static void check_refused(const struct tokens_writer *writer, enum zi_status status,
                           const char *text)
 {
-    fixture_forget_messages();
+    fixture_listen();
     CHECK_INT(tokens_write(writer), status);
     CHECK(fixture_said(text));
     CHECK(!exists("refused.h5"));
@@ -242,7 +242,7 @@ static void test_output_among_inputs(void)
     snprintf(output, sizeof output, "%s", fixture_path("tree/tokens.h5"));
     const char *const inputs[] = {tree};
     CHECK_INT(write_from(inputs, 1, ".txt", output), ZI_OK);
-    fixture_forget_messages();
+    fixture_listen();
     CHECK_INT(write_from(inputs, 1, NULL, output), ZI_ERROR_USAGE);
     CHECK(fixture_said("is an input and the output"));
     static const char text[] = "zero one two three four\nthree ";
