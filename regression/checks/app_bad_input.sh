@@ -69,6 +69,7 @@ awk 'BEGIN { for (i = 0; i < 1000; i++) printf "%c%c", 65, (i == 500 ? 1 : 0) }'
 if [ "$(wc -c <"$folder/bare.bin")" -eq 2000 ]; then
     for command in "$zinf" "$launcher -n 2 $zinf"; do
         expect 2 $command run "$deck" --set data.train="$folder/bare.bin" --set data.validation= \
+            --set data.validation_every=never \
             --set run.steps=20 --set run.directory="$folder/bare" --overwrite
         complains "321"
     done

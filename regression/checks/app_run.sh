@@ -67,6 +67,7 @@ expect 0 "$zinf" run "$deck" --set run.directory="$folder/kept" --set checkpoint
 same "$folder/kept/checkpoints/step-00000006.h5" "$folder/kept/checkpoints/latest"
 
 # Commands on outputs.
+run=$folder/kept
 for file in "$run/checkpoints/step-00000006.h5" "$run/run.h5" "$folder/train.h5"; do
     expect 0 "$zinf" inspect "$file"
     [ -s "$folder/out" ] || fail "inspect $file says nothing"
@@ -75,12 +76,12 @@ expect 2 "$zinf" inspect "$folder/text"
 for path in "$run" "$run/checkpoints" "$run/checkpoints/step-00000006.h5"; do
     expect 0 "$zinf" generate "$path" --prompt "the " --tokens 60 --seed 3 --threads 1
     cp "$folder/out" "$folder/text.$(basename "$path")"
-    same "$folder/out" "$folder/text.run"
+    same "$folder/out" "$folder/text.kept"
 done
-[ "$(wc -c <"$folder/text.run")" -eq 65 ] || fail "length of the generated text"
-head -c 4 "$folder/text.run" | grep -q '^the ' || fail "the prompt is not shown"
+[ "$(wc -c <"$folder/text.kept")" -eq 65 ] || fail "length of the generated text"
+head -c 4 "$folder/text.kept" | grep -q '^the ' || fail "the prompt is not shown"
 expect 0 "$zinf" generate "$run" --prompt "the " --tokens 60 --seed 4 --threads 1
-! cmp -s "$folder/out" "$folder/text.run" || fail "another seed gives the same text"
+! cmp -s "$folder/out" "$folder/text.kept" || fail "another seed gives the same text"
 expect 0 "$zinf" generate "$run" --prompt "the " --tokens 20 --temperature 0 --seed 3
 cp "$folder/out" "$folder/greedy"
 expect 0 "$zinf" generate "$run" --prompt "the " --tokens 20 --top-k 1 --seed 9
@@ -93,7 +94,7 @@ expect 2 "$zinf" generate "$run" --ids 1,,2
 expect 0 "$zinf" generate "$run" --prompt x --tokens 0
 
 # A larger vocabulary has no text.
-expect 0 "$zinf" run "$deck" --set model.vocabulary=300 --set run.steps=1 \
+expect 0 "$zinf" run "$deck" --set model.vocabulary=300 --set run.steps=2 \
     --set run.directory="$folder/large"
 expect 2 "$zinf" generate "$folder/large" --prompt x
 complains "--ids"

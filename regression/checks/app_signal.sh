@@ -16,7 +16,7 @@ one() {
     timeout 120 "$launcher" -n "$1" sh -c \
         'echo $$ >"$0/${PMI_RANK:-0}" && exec "$@"' "$pids" \
         "$zinf" run "$folder/deck.yaml" --set run.steps=1000000 --set checkpoint.final=no \
-        --set data.validation= >"$folder/out" 2>"$folder/err" </dev/null &
+        --set data.validation= --set data.validation_every=never >"$folder/out" 2>"$folder/err" </dev/null &
     job=$!
     tries=0
     while [ "$(cat "$folder/run/steps.csv" 2>/dev/null | wc -l)" -lt 4 ]; do

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "deck/deck.h"
 
 #define SET_OPTION                                                                                 \
     {                                                                                              \
@@ -133,7 +134,7 @@ const struct command *commands_find(const char *name)
         if (strcmp(commands[i].name, name) == 0) return &commands[i];
         names[i] = commands[i].name;
     }
-    const char *nearest = options_nearest(name, names, COMMAND_COUNT);
+    const char *nearest = deck_nearest(name, names, COMMAND_COUNT);
     zi_log(ZI_LOG_ERROR, "app", "zinf has no command %s%s%s%s; `zinf help` lists them", name,
            nearest ? " (nearest: " : "", nearest ? nearest : "", nearest ? ")" : "");
     return NULL;

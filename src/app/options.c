@@ -17,40 +17,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "deck/deck.h"
 
-enum { WORD_MAX = 64 };
-
-/* Levenshtein's distance (1966) between two words, at most WORD_MAX letters of each. */
-static int word_distance(const char *a, const char *b)
-{
-    int row[WORD_MAX + 1];
-    int length = (int)strnlen(b, WORD_MAX);
-    for (int j = 0; j <= length; j++)
-        row[j] = j;
-    for (int i = 0; i < WORD_MAX && a[i]; i++) {
-        int diagonal = row[0];
-        row[0] = i + 1;
-        for (int j = 0; j < length; j++) {
-            int change = diagonal + (a[i] != b[j]);
-            int shorter = row[j] < row[j + 1] ? row[j] : row[j + 1];
-            diagonal = row[j + 1];
-            row[j + 1] = change < shorter + 1 ? change : shorter + 1;
-        }
-    }
-    return row[length];
-}
-
-const char *options_nearest(const char *word, const char *const *names, int count)
-{
-    const char *nearest = NULL;
-    int best = 0;
-    for (int i = 0; i < count; i++) {
-        int distance = word_distance(word, names[i]);
-        if (distance > 1 + (int)strlen(names[i]) / 3) continue;
-        if (!nearest || distance < best) nearest = names[i], best = distance;
-    }
-    return nearest;
-}
+enum { WORD_MAX = 64 }; /* of an option, in messages */
 
 static int find_row(const struct options *options, const char *name, size_t length)
 {
@@ -72,7 +41,7 @@ static enum zi_status unknown_option(const char *command, const struct options *
     name[length] = 0;
     for (int i = 0; i < options->row_count; i++)
         names[i] = options->rows[i].name;
-    const char *nearest = options_nearest(name, names, options->row_count);
+    const char *nearest = deck_nearest(name, names, options->row_count);
     return zi_fail(ZI_ERROR_USAGE, "app",
                    "zinf %s has no option %s%s%s%s; `zinf %s --help` lists what it takes", command,
                    name, nearest ? " (nearest: " : "", nearest ? nearest : "", nearest ? ")" : "",

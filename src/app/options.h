@@ -49,8 +49,4 @@ enum zi_status options_integer(const struct options *options, const char *name, 
 enum zi_status options_real(const struct options *options, const char *name, double minimum,
                             double maximum, double *value);
 
-/* Local. The name of `names[0..count)` that is nearest to `word` in letters to change, or NULL when
- * none is near. */
-const char *options_nearest(const char *word, const char *const *names, int count);
-
 #endif

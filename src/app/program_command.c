@@ -28,7 +28,7 @@ static enum zi_status read_request(const struct options *options, struct request
     for (int i = 0; i < PROGRAM_COUNT; i++)
         if (strcmp(name, program_names[i]) == 0) request->name = (enum program_name)i;
     if (request->name == PROGRAM_COUNT) {
-        const char *nearest = options_nearest(name, program_names, PROGRAM_COUNT);
+        const char *nearest = deck_nearest(name, program_names, PROGRAM_COUNT);
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "--name %s: expected train, validate or generate%s%s%s", name,
                        nearest ? " (nearest: " : "", nearest ? nearest : "", nearest ? ")" : "");

@@ -55,7 +55,7 @@ static void print_wait(const struct progress *p, FILE *out)
     const char *separator = " (";
     for (int lane = 0; lane < LANE_COUNT; lane++)
         sum += p->line_wait_s[lane];
-    fprintf(out, "  wait %.1f%%", 100 * sum / p->line_s);
+    fprintf(out, "  wait %4.1f%%", 100 * sum / p->line_s);
     for (int lane = 0; lane < LANE_COUNT; lane++) {
         double share = p->line_wait_s[lane] / p->line_s;
         if (share <= 0.01) continue;
@@ -91,13 +91,13 @@ void progress_step(struct progress *progress, const struct report_row *row,
         !row->skipped && !validated)
         return;
     double speed = progress->line_tokens / progress->line_s;
-    fprintf(out, "step %*" PRId64 "/%" PRId64 "  loss %.4f  norm %.4g  lr %.3g",
+    fprintf(out, "step %*" PRId64 "/%" PRId64 "  loss %.4f  norm %7.4g  lr %.2e",
             digits(progress->steps), row->step, progress->steps, row->loss, row->gradient_norm,
             row->learning_rate);
-    fprintf(out, "  %.4g s/step  %.0f tokens/s", progress->line_s / (double)progress->line_steps,
+    fprintf(out, "  %.4f s/step  %7.0f tokens/s", progress->line_s / (double)progress->line_steps,
             speed);
     if (progress->peak > 0)
-        fprintf(out, "  %.1f%% of peak", 100 * speed * progress->flops_per_token / progress->peak);
+        fprintf(out, "  %4.1f%% of peak", 100 * speed * progress->flops_per_token / progress->peak);
     print_wait(progress, out);
     print_time_left(progress, out);
     if (validated) fprintf(out, "  v %.4f", row->validation_loss);

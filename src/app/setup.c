@@ -144,11 +144,22 @@ static int64_t row_integer(const struct deck_row *row, const void *field)
     return narrow ? *(const int *)field : *(const int64_t *)field;
 }
 
+/* A number with as few digits as give it back. */
+static void write_real(double value, FILE *out)
+{
+    char text[40];
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
+    fputs(text, out);
+}
+
 static void write_value(const struct deck_row *row, const struct settings *settings, FILE *out)
 {
     const void *field = (const char *)settings + row->offset;
     if (row->type == DECK_REAL) {
-        fprintf(out, "%.17g", *(const double *)field);
+        write_real(*(const double *)field, out);
     } else if (row->type == DECK_BOOLEAN) {
         fputs(*(const bool *)field ? "yes" : "no", out);
     } else if (row->type == DECK_TEXT || row->type == DECK_PATH) {

@@ -1,23 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `zinf tokenize`: texts to token files. The work is done by the data room; here the command line
- * becomes a request, and what was made is said: how many tokens went where, read back from the
- * files themselves. */
-#include <inttypes.h>
-
+/* `zinf tokenize`: texts to token files. The data room does the work and says what it has written;
+ * here the command line becomes a request, and what contradicts itself in it is refused before a
+ * file is touched. */
 #include "app/commands.h"
 #include "base/log.h"
 #include "data/tokens.h"
-
-enum { BYTE_VOCABULARY = 256 };
-
-static enum zi_status say(const char *path)
-{
-    struct tokens *tokens;
-    ZI_TRY(tokens_open(path, DATA_HDF5, BYTE_VOCABULARY, &tokens));
-    printf("%s: %" PRId64 " tokens, vocabulary %d\n", path, tokens_count(tokens), BYTE_VOCABULARY);
-    tokens_close(tokens);
-    return ZI_OK;
-}
 
 enum zi_status tokenize_command(struct comm *world, const struct options *options)
 {
@@ -38,7 +25,5 @@ enum zi_status tokenize_command(struct comm *world, const struct options *option
     if (writer.validation_path && !(writer.validation_share > 0 && writer.validation_share < 1))
         return zi_fail(ZI_ERROR_USAGE, "app", "--share %g leaves one of the files empty",
                        writer.validation_share);
-    ZI_TRY(tokens_write(&writer));
-    ZI_TRY(say(writer.path));
-    return writer.validation_path ? say(writer.validation_path) : ZI_OK;
+    return tokens_write(&writer);
 }

@@ -44,6 +44,9 @@ enum zi_status deck_check(struct deck *deck);
  * value came from. The caller frees *text with free(). */
 enum zi_status deck_echo(const struct deck *deck, char **text);
 
+/* Local. The name among `names` that is nearest to `word`, or NULL when none is near. */
+const char *deck_nearest(const char *word, const char *const *names, int count);
+
 /* Local. Help and generated documents, from the rows alone. `what` is NULL, "section" or
  * "section.key". ZI_ERROR_USAGE with the nearest name when there is no such thing. */
 enum zi_status deck_describe(const char *what, FILE *out);
