@@ -98,7 +98,7 @@ enum zi_status comm_sum_doubles(struct comm *comm, double *values, int count)
 {
     ZI_REQUIRE(count >= 0 && count <= 1 << 20);
     if (count == 0 || comm->size == 1) return ZI_OK;
-    void *memory;
+    void *memory = NULL;
     ZI_TRY(gather_values(comm, values, count, &memory));
     const double *all = memory;
     memcpy(values, all, (size_t)count * sizeof *values);
@@ -113,7 +113,7 @@ enum zi_status comm_sum_uint64(struct comm *comm, uint64_t *values, int count)
 {
     ZI_REQUIRE(count >= 0 && count <= 1 << 20);
     if (count == 0 || comm->size == 1) return ZI_OK;
-    void *memory;
+    void *memory = NULL;
     ZI_TRY(gather_values(comm, values, count, &memory));
     const uint64_t *all = memory;
     memcpy(values, all, (size_t)count * sizeof *values);
