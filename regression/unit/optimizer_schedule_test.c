@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Learning-rate schedules at their corner points, and the decision to clip or skip. Rates are
+/* Learning-rate schedules at their corner points, the decision to clip or skip, and what is refused
+ * in a deck. Rates are
  * compared with values worked out by hand; 1e-15 of the peak allows for the last bit of a product
  * and of cos. */
 #include "optimizer/optimizer.h"
 
+#include "regression/unit/deck_fixture.h"
 #include "regression/unit/test.h"
 
 #include <math.h>
@@ -131,8 +133,47 @@ static void test_decide(void)
     CHECK(step.number == 7 && step.learning_rate == 0.5);
 }
 
+/* Reads the small deck of 20 steps with overrides and gives the resolved decay, or -1 when the
+ * optimizer complains. */
+static int64_t decay_of(const char *const *sets)
+{
+    struct deck *deck = NULL;
+    CHECK(deck_try(DECK_SMALL, sets, &deck) == ZI_OK);
+    if (deck == NULL) return -2;
+    optimizer_check(deck);
+    capture_begin(&deck_messages, stderr);
+    int64_t decay = deck_check(deck) == ZI_OK ? deck_settings(deck)->optimizer.decay : -1;
+    capture_end(&deck_messages);
+    deck_destroy(deck);
+    return decay;
+}
+
+#define SETS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void test_check(void)
+{
+    CHECK_INT(decay_of(NULL), 4); /* a fifth of 20 */
+    CHECK_INT(decay_of(SETS("run.steps=21")), 5);
+    CHECK_INT(decay_of(SETS("run.steps=1")), 0);
+    CHECK_INT(decay_of(SETS("optimizer.warmup=18")), 2);
+    CHECK_INT(decay_of(SETS("optimizer.warmup=20")), 0);
+    CHECK_INT(decay_of(SETS("optimizer.schedule=wsd", "optimizer.warmup=10", "optimizer.decay=10")),
+              10);
+    CHECK_INT(decay_of(SETS("optimizer.schedule=wsd", "optimizer.warmup=10", "optimizer.decay=11")),
+              -1);
+    CHECK(deck_said("at most 10"));
+    /* other schedules have no decay that could be too long */
+    CHECK_INT(decay_of(SETS("optimizer.warmup=10", "optimizer.decay=11")), 11);
+    CHECK_INT(decay_of(SETS("optimizer.beta1=1")), -1);
+    CHECK(deck_said("beta1"));
+    CHECK_INT(decay_of(SETS("optimizer.beta2=1")), -1);
+    CHECK_INT(decay_of(SETS("optimizer.epsilon=0")), -1);
+    CHECK(deck_said("epsilon"));
+}
+
 int main(void)
 {
+    test_check();
     test_warmup();
     test_falls();
     test_wsd();

@@ -10,8 +10,7 @@
  *   - the fall starts from the last step at the peak and reaches minimum_ratio exactly at step
  *     steps - 1, whatever the schedule;
  *   - where there is no room for a fall (one step; warm-up as long as the run) the rate stays at
- *     what warm-up gives; a run shorter than its warm-up is allowed, so that a long deck can be
- *     tried for a few steps;
+ *     what warm-up gives;
  *   - a step at or after `steps` has the rate of the last step.
  *
  * cosine: Loshchilov and Hutter 2017, one half period. wsd: warm-up, stable, decay (Hu et al.
