@@ -106,7 +106,7 @@ static void test_deck(const char *deck, const char *const *precision, struct com
     struct zero_fixture_run first = run_with(deck, &exact[0], precision, world);
     for (int v = 1; v < EXACT_COUNT; v++) {
         struct zero_fixture_run other = run_with(deck, &exact[v], precision, world);
-        int before = test_failures();
+        long before = test_failures();
         check_equal(&other, &first);
         if (test_failures() > before) fprintf(stderr, "  in variant %d\n", v);
     }
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
         test_deck(zero_fixture_llama, precisions[p], world, self);
     }
     comm_destroy(self);
-    int status = test_report("zero_exact");
+    int status = test_finish("zero_exact");
     comm_finish(world);
     return status;
 }

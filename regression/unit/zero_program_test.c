@@ -121,5 +121,5 @@ int main(void)
     CHECK(zero_fixture_open(&f, zero_fixture_gpt2, plain, 2, 0) == ZI_OK);
     test_each_dependency_matters(&f);
     zero_fixture_close(&f);
-    return test_report("zero_program");
+    return test_finish("zero_program");
 }

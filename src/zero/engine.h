@@ -66,7 +66,7 @@ void engine_set_updates(struct engine *engine, int64_t updates);
 /* Local. This rank's states, for checkpoints: calls `visit` for each range of each unit that this
  * rank is the one to write (or, loading, all that it holds) with the host address of its values.
  * kind is TIER_PARAMETER (compute type; fp32 when it is the master), TIER_MASTER, TIER_MOMENT1 or
- * TIER_MOMENT2 (fp32). After loading call engine_loaded. */
+ * TIER_MOMENT2 (fp32). */
 typedef enum zi_status engine_visit(void *context, enum tier_kind kind, int tensor, int64_t first,
                                     int64_t count, void *values);
 enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context);

@@ -38,7 +38,8 @@ static inline uint16_t *cpu_bf16(struct device_ptr pointer)
     void cpu_##topic##_register_avx512(struct device_operations *);                                \
     void cpu_##topic##_register_avx512bf16(struct device_operations *)
 
-KERNEL_REGISTER(elementwise); /* convert, add, gelu, gelu_backward, swiglu, swiglu_backward, rope */
+KERNEL_REGISTER(convert);     /* convert, add */
+KERNEL_REGISTER(elementwise); /* gelu, gelu_backward, swiglu, swiglu_backward, rope */
 KERNEL_REGISTER(embedding);   /* embed, embed_backward, bias_backward */
 KERNEL_REGISTER(norm);        /* norm, norm_backward, norm_backward_scratch */
 KERNEL_REGISTER(attention);   /* attention, attention_backward, attention_backward_scratch */

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The cpu device: memory of the host, and streams that run their work at once.
+ *
+ * An operation on a cpu stream runs in the calling thread, with the stream's number of OpenMP
+ * threads, and is done when the call returns. So events are always complete, and the overlap of
+ * lanes comes from the threads that feed them. `separate` makes the device say that its memory is
+ * not the host's, though the host can still address it: programs then copy, as they will for a
+ * device with memory of its own, and tests hold those programs to the same bits. */
+#include "device/cpu/cpu.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/timing.h"
+#include "device/open.h"
+
+static int cores_of_process(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
+
+static void processor_name(char *name, size_t size)
+{
+    char line[512];
+    snprintf(name, size, "cpu");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (!file) return;
+    while (fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
+        colon[strcspn(colon, "\n")] = '\0';
+        snprintf(name, size, "%s", colon + 2);
+        break;
+    }
+    fclose(file);
+}
+
+static enum zi_status choose_isa(const struct settings_device *settings, enum cpu_isa *isa)
+{
+    enum cpu_isa best = cpu_isa_best();
+    if (settings->isa == ZI_AUTO) {
+        *isa = best;
+        return ZI_OK;
+    }
+    enum cpu_isa wanted = settings->isa == ISA_AVX512 ? CPU_AVX512
+                          : settings->isa == ISA_AVX2 ? CPU_AVX2
+                                                      : CPU_GENERIC;
+    if (wanted > best) {
+        return zi_fail(ZI_ERROR_DEVICE, "device",
+                       "device.isa: this processor and build have %s at best, not %s; use auto",
+                       cpu_isa_name(best), cpu_isa_name(wanted));
+    }
+    if (wanted == CPU_AVX512 && best == CPU_AVX512BF16) wanted = best;
+    *isa = wanted;
+    return ZI_OK;
+}
+
+static enum zi_status cpu_fill(struct device_stream *stream, struct device_ptr to, size_t bytes,
+                               int byte)
+{
+    (void)stream;
+    memset((void *)to.address, byte, bytes);
+    return ZI_OK;
+}
+
+enum zi_status cpu_device_open(const struct settings_device *settings, int node_ranks,
+                               struct device **device)
+{
+    enum cpu_isa isa = CPU_GENERIC;
+    ZI_TRY(choose_isa(settings, &isa));
+    struct device *d = calloc(1, sizeof *d);
+    if (!d) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for the cpu device");
+    d->isa = isa;
+    struct device_properties *p = &d->properties;
+    char name[64];
+    processor_name(name, sizeof name);
+    snprintf(p->name, sizeof p->name, "%s, %s", name, cpu_isa_name(isa));
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    p->memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
+    p->unified = !settings->separate;
+    p->host_addressable = true;
+    p->bf16_native = isa == CPU_AVX512BF16;
+    int threads = cores_of_process() / (node_ranks > 0 ? node_ranks : 1);
+    if (settings->threads != ZI_AUTO) threads = (int)settings->threads;
+    p->threads = threads > 0 ? threads : 1;
+    cpu_isa_register(isa, &d->operations);
+    d->operations.fill = cpu_fill;
+    d->operations.matmul = cpu_matmul;
+    enum zi_status status = cpu_matmul_create(d);
+    if (status < 0) {
+        free(d);
+        return status;
+    }
+    *device = d;
+    return ZI_OK;
+}
+
+void device_close(struct device *device)
+{
+    if (!device) return;
+    cpu_matmul_destroy(device);
+    free(device);
+}
+
+const struct device_properties *device_get_properties(const struct device *device)
+{
+    return &device->properties;
+}
+
+const struct device_operations *device_get_operations(const struct device *device)
+{
+    return &device->operations;
+}
+
+enum zi_status device_allocate(struct device *device, enum zi_tier tier, size_t bytes,
+                               const char *name, struct device_ptr *memory)
+{
+    void *place;
+    (void)device;
+    ZI_TRY(zi_memory_allocate(bytes, tier, name, &place));
+    memory->address = (uintptr_t)place;
+    return ZI_OK;
+}
+
+void device_free(struct device *device, enum zi_tier tier, struct device_ptr memory)
+{
+    (void)device;
+    (void)tier;
+    zi_memory_free((void *)memory.address);
+}
+
+enum zi_status device_stream_create(struct device *device, int threads,
+                                    struct device_stream **stream)
+{
+    struct device_stream *s = calloc(1, sizeof *s);
+    if (!s) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for a stream");
+    s->device = device;
+    s->threads = threads > 0 ? threads : 1;
+    *stream = s;
+    return ZI_OK;
+}
+
+void device_stream_destroy(struct device_stream *stream)
+{
+    free(stream);
+}
+
+enum zi_status device_stream_synchronize(struct device_stream *stream)
+{
+    (void)stream;
+    return ZI_OK;
+}
+
+enum zi_status device_event_create(struct device *device, struct device_event **event)
+{
+    (void)device;
+    *event = calloc(1, sizeof **event);
+    return *event ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "device", "no memory for an event");
+}
+
+void device_event_destroy(struct device_event *event)
+{
+    free(event);
+}
+
+enum zi_status device_event_record(struct device_event *event, struct device_stream *stream)
+{
+    (void)event;
+    (void)stream;
+    return ZI_OK;
+}
+
+enum zi_status device_event_wait(struct device_stream *stream, struct device_event *event)
+{
+    (void)event;
+    (void)stream;
+    return ZI_OK;
+}
+
+enum zi_status device_event_synchronize(struct device_event *event)
+{
+    (void)event;
+    return ZI_OK;
+}
+
+enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
+                           struct device_ptr from, size_t bytes)
+{
+    enum { PIECE = 1 << 20 };
+    int64_t pieces = (int64_t)((bytes + PIECE - 1) / PIECE);
+#pragma omp parallel for num_threads(stream->threads) if (pieces > 1 && stream->threads > 1)
+    for (int64_t i = 0; i < pieces; i++) {
+        size_t first = (size_t)i * PIECE;
+        size_t some = bytes - first < PIECE ? bytes - first : PIECE;
+        memcpy((char *)to.address + first, (const char *)from.address + first, some);
+    }
+    return ZI_OK;
+}
+
+enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype type, double seconds,
+                                   double *flops_per_s)
+{
+    enum cpu_isa isa = stream->device->isa;
+    double total = 0;
+#pragma omp parallel num_threads(stream->threads) reduction(+ : total)
+    {
+        int64_t rounds = 100000;
+        double start = zi_time_s(), done = 0, spent = 0, best = 0;
+        /* The fastest of several stretches: one that was interrupted says nothing of the peak. */
+        while (spent < seconds) {
+            double from = zi_time_s();
+            done = cpu_isa_burn(isa, type, rounds);
+            double took = zi_time_s() - from;
+            if (took > 0 && done / took > best) best = done / took;
+            spent = zi_time_s() - start;
+        }
+        total += best;
+    }
+    if (total <= 0) return zi_fail(ZI_ERROR_DEVICE, "device", "the peak could not be measured");
+    *flops_per_s = total;
+    return ZI_OK;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to device/cpu: the device itself, and what its files share. */
+#ifndef ZI_DEVICE_CPU_CPU_H
+#define ZI_DEVICE_CPU_CPU_H
+
+#include "device/cpu/kernel.h"
+
+/* Instruction sets that kernels are compiled for, from plain to best. */
+enum cpu_isa { CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16, CPU_ISA_COUNT };
+
+struct matmul_cache;
+
+struct device {
+    struct device_properties properties;
+    struct device_operations operations;
+    enum cpu_isa isa;
+    struct matmul_cache *matmuls;
+};
+
+struct device_event {
+    int unused; /* work of a cpu stream is done when its call returns, so events hold nothing */
+};
+
+/* isa.c */
+/* Local. The best instruction set that this processor and this build both have. */
+enum cpu_isa cpu_isa_best(void);
+const char *cpu_isa_name(enum cpu_isa isa);
+/* Local. Enters the kernels of one instruction set into the table. */
+void cpu_isa_register(enum cpu_isa isa, struct device_operations *operations);
+/* Local. Register-only multiply-adds: `rounds` rounds in the calling thread; gives the FLOPs done.
+ */
+double cpu_isa_burn(enum cpu_isa isa, enum zi_dtype type, int64_t rounds);
+
+/* matmul.c */
+enum zi_status cpu_matmul_create(struct device *device);
+void cpu_matmul_destroy(struct device *device);
+enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matmul *desc);
+
+#endif

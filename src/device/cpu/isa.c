@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which instruction set the kernels use. Kernel files are compiled once per set; here the sets that
+ * were compiled meet the one that the processor has, when the device is opened. */
+#include "device/cpu/cpu.h"
+
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "base/log.h"
+
+#define REGISTER_ALL(isa)                                                                          \
+    do {                                                                                           \
+        cpu_convert_register_##isa(operations);                                                    \
+        cpu_elementwise_register_##isa(operations);                                                \
+        cpu_embedding_register_##isa(operations);                                                  \
+        cpu_norm_register_##isa(operations);                                                       \
+        cpu_attention_register_##isa(operations);                                                  \
+        cpu_loss_register_##isa(operations);                                                       \
+        cpu_update_register_##isa(operations);                                                     \
+    } while (0)
+
+double cpu_burn_generic(enum zi_dtype, int64_t);
+double cpu_burn_avx2(enum zi_dtype, int64_t);
+double cpu_burn_avx512(enum zi_dtype, int64_t);
+double cpu_burn_avx512bf16(enum zi_dtype, int64_t);
+
+enum cpu_isa cpu_isa_best(void)
+{
+    enum cpu_isa best = CPU_GENERIC;
+#ifdef HAVE_ISA_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = CPU_AVX2;
+#endif
+#ifdef HAVE_ISA_AVX512
+    bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vl");
+    if (v4) best = CPU_AVX512;
+#ifdef HAVE_ISA_AVX512BF16
+    if (v4 && __builtin_cpu_supports("avx512bf16")) best = CPU_AVX512BF16;
+#endif
+#endif
+    return best;
+}
+
+const char *cpu_isa_name(enum cpu_isa isa)
+{
+    static const char *const names[CPU_ISA_COUNT] = {"generic", "avx2", "avx512",
+                                                     "avx512 with bf16"};
+    return names[isa];
+}
+
+void cpu_isa_register(enum cpu_isa isa, struct device_operations *operations)
+{
+    switch (isa) {
+#ifdef HAVE_ISA_AVX512BF16
+    case CPU_AVX512BF16:
+        REGISTER_ALL(avx512bf16);
+        return;
+#endif
+#ifdef HAVE_ISA_AVX512
+    case CPU_AVX512:
+        REGISTER_ALL(avx512);
+        return;
+#endif
+#ifdef HAVE_ISA_AVX2
+    case CPU_AVX2:
+        REGISTER_ALL(avx2);
+        return;
+#endif
+    default:
+        REGISTER_ALL(generic);
+    }
+}
+
+double cpu_isa_burn(enum cpu_isa isa, enum zi_dtype type, int64_t rounds)
+{
+    switch (isa) {
+#ifdef HAVE_ISA_AVX512BF16
+    case CPU_AVX512BF16:
+        return cpu_burn_avx512bf16(type, rounds);
+#endif
+#ifdef HAVE_ISA_AVX512
+    case CPU_AVX512:
+        return cpu_burn_avx512(type, rounds);
+#endif
+#ifdef HAVE_ISA_AVX2
+    case CPU_AVX2:
+        return cpu_burn_avx2(type, rounds);
+#endif
+    default:
+        return cpu_burn_generic(type, rounds);
+    }
+}
