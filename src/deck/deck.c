@@ -101,11 +101,7 @@ static enum zi_status deck_new(const char *name, struct deck **result)
 
 void deck_destroy(struct deck *deck)
 {
-    int rows;
     if (!deck) return;
-    deck_rows(&rows);
-    for (int i = 0; deck->origins && i < rows; i++)
-        free(deck->origins[i].value);
     deck_settings_free(&deck->settings);
     deck_settings_free(&deck->defaults);
     deck_errors_free(&deck->errors);
@@ -134,13 +130,13 @@ static void section_unknown(struct deck *deck, int line, int column, const char 
         if (strcmp(row[i].key, name) != 0) continue;
         deck_errors_add(&deck->errors, line, column,
                         "%s: unknown section; the key %s belongs to section %s",
-                        deck_value_quote(name, shown), row[i].key, row[i].section);
+                        deck_value_clip(name, shown), row[i].key, row[i].section);
         return;
     }
     for (int i = 0; i < count; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
     deck_errors_add(&deck->errors, line, column, "%s: unknown section; %s%s",
-                    deck_value_quote(name, shown), nearest ? "nearest is " : "sections are ",
+                    deck_value_clip(name, shown), nearest ? "nearest is " : "sections are ",
                     nearest ? nearest : list);
 }
 
@@ -154,20 +150,20 @@ static void key_unknown(struct deck *deck, int line, int column, const char *sec
     const char *nearest = deck_nearest(key, names, count);
     if (nearest) {
         deck_errors_add(&deck->errors, line, column, "%s.%s: unknown key; nearest is %s", section,
-                        deck_value_quote(key, shown), nearest);
+                        deck_value_clip(key, shown), nearest);
         return;
     }
     for (int i = 0; i < rows; i++) {
         if (strcmp(row[i].key, key) != 0) continue;
         deck_errors_add(&deck->errors, line, column,
                         "%s.%s: unknown key; the key of that name is %s.%s", section,
-                        deck_value_quote(key, shown), row[i].section, row[i].key);
+                        deck_value_clip(key, shown), row[i].section, row[i].key);
         return;
     }
     for (int i = 0; i < count; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
     deck_errors_add(&deck->errors, line, column, "%s.%s: unknown key; keys of %s are %s", section,
-                    deck_value_quote(key, shown), section, list);
+                    deck_value_clip(key, shown), section, list);
 }
 
 /* --- the file ----------------------------------------------------------------------------------
@@ -265,13 +261,18 @@ static void missing_find(struct deck *deck, const struct deck_tree *tree)
     bool usable = root && root->kind == NODE_MAPPING && root->count > 0;
     for (int i = 0; usable && i < rows; i++) {
         int line = DECK_PLACE_WHOLE, column = 0;
+        bool broken = false;
         if (row[i].fallback || deck->origins[i].source != SOURCE_NONE) continue;
         for (int k = 0; k < root->count; k++) {
             const struct deck_node *key = root->pairs[k].key;
             if (strcmp(key->text, row[i].section) != 0) continue;
             line = key->line;
             column = key->column;
+            /* A section that is no mapping has its error already. */
+            broken =
+                root->pairs[k].value->kind != NODE_MAPPING && !node_is_null(root->pairs[k].value);
         }
+        if (broken) continue;
         deck_errors_add(&deck->errors, line, column,
                         "%s.%s: missing, and has no default: %s; for example %s: %s",
                         row[i].section, row[i].key, row[i].help, row[i].key, row[i].example);
@@ -308,10 +309,8 @@ static void set_apply(struct deck *deck, const char *set)
             else if (!deck_value_read(row, equals + 1, true, &deck->settings, problem))
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: %s", row->section,
                                 row->key, problem);
-            free(origin->value);
             *origin = (struct deck_origin){.source = SOURCE_SET,
-                                           .was_auto = deck_value_is_auto(row, &deck->settings),
-                                           .value = strdup(equals + 1)};
+                                           .was_auto = deck_value_is_auto(row, &deck->settings)};
         }
     }
     free(copy);

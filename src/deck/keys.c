@@ -116,7 +116,7 @@ static const struct deck_row rows[] = {
     {KEY(data, train), .type = DECK_PATH, .example = "data/train.h5", .changeable = true,
      .help = "token file to train on, as zinf tokenize writes it"},
     {KEY(data, validation), .type = DECK_PATH, .fallback = "", .changeable = true,
-     .help = "token file for the validation loss; \"\" for none"},
+     .help = "token file for the validation loss; empty: none"},
     {KEY(data, format), .type = DECK_CHOICE, .choices = formats, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
      .help = "format of the token files; auto: told by first bytes and name"},

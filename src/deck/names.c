@@ -53,7 +53,7 @@ const char *deck_nearest(const char *word, const char *const *names, int count)
         int limit = other < 6 ? 1 + (other > 3) : other / 3;
         int far = distance(word, names[i], length, other);
         if (length >= 3 && strncmp(word, names[i], (size_t)length) == 0) far = least(far, 1);
-        if (far <= limit && far < best) {
+        if (far <= limit && far < best && far < other) {
             best = far;
             nearest = names[i];
         }

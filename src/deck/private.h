@@ -21,7 +21,6 @@ struct deck_origin {
     int line, column; /* in the text that was read; 0 for defaults and overrides */
     int told_line;    /* in the deck that the echo was made of: what a new echo says */
     bool was_auto;    /* it was auto, whatever it has been resolved to */
-    char *value;      /* of an override, for messages; else NULL */
 };
 
 struct deck {

@@ -15,6 +15,7 @@
 #include "deck/tree.h"
 
 #include "base/log.h"
+#include "deck/value.h"
 
 #include <yaml.h>
 
@@ -24,9 +25,10 @@
 
 enum { DEPTH_MAX = 16, NODES_MAX = 10000, KEYS_MAX = 200, TEXT_MAX = 1 << 20, CLIP = 40 };
 
-/* A mapping waits for a key when `key` is NULL. */
+/* A mapping waits for a key when `key` is NULL; `name` is the key it stands at itself. */
 struct level {
     struct deck_node *node, *key;
+    const char *name;
 };
 
 struct builder {
@@ -175,11 +177,14 @@ static enum zi_status node_grow(struct builder *builder, struct deck_node *node)
 static enum zi_status pair_add(struct builder *builder, struct deck_node *mapping,
                                struct deck_node *key, struct deck_node *value)
 {
+    char section[64], shown[64];
     struct deck_node *first = pair_key(mapping, key);
     if (first) {
+        const char *name = builder->stack[builder->depth - 1].name;
         deck_errors_add(builder->errors, key->line, key->column,
-                        "%.*s%s: duplicate key; the first is in line %d%s", CLIP, key->text,
-                        strlen(key->text) > CLIP ? "..." : "", first->line,
+                        "%s%s%s: duplicate key; the first is in line %d%s",
+                        name ? deck_value_clip(name, section) : "", name ? "." : "",
+                        deck_value_clip(key->text, shown), first->line,
                         strcmp(key->text, "<<") == 0 ? "; merge several with <<: [*a, *b]" : "");
         return ZI_OK;
     }
@@ -311,9 +316,10 @@ static enum zi_status event_open(struct builder *builder, const yaml_event_t *ev
                         "nested more than %d deep; a deck has sections and keys", (int)DEPTH_MAX);
         return ZI_ERROR_USAGE;
     }
+    struct deck_node *key = builder->depth ? builder->stack[builder->depth - 1].key : NULL;
     ZI_TRY(node_place(builder, node));
     node->open = true;
-    builder->stack[builder->depth++] = (struct level){node, NULL};
+    builder->stack[builder->depth++] = (struct level){node, NULL, key ? key->text : NULL};
     return ZI_OK;
 }
 

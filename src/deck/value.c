@@ -78,6 +78,7 @@ static struct number number_parse(const char *text)
 {
     struct number number = {.error = NULL};
     char digits[64];
+    text += strspn(text, " ");
     size_t length = text[0] == '+' || text[0] == '-';
     length += strspn(text + length, "0123456789_.");
     bool has_digit = strcspn(text, "0123456789") < length;
@@ -118,22 +119,21 @@ static int64_t factor_find(const struct multiplier *list, const char *word)
     return 0;
 }
 
-/* Multiplies, exactly or, where the number had a fraction, to the nearest whole; false when there
- * is none within int64_t. A count must come out whole, a size is rounded to bytes. */
-static bool number_scale(struct number *number, int64_t factor, bool round)
+/* Multiplies: exactly, or, where the number had a fraction, to the nearest whole for a size and
+ * only to an exact whole for a count. What is wrong, or NULL. */
+static const char *number_scale(struct number *number, int64_t factor, bool round)
 {
     if (number->is_whole) {
-        if (__builtin_mul_overflow(number->whole, factor, &number->whole)) return false;
+        if (__builtin_mul_overflow(number->whole, factor, &number->whole)) return "too large";
     } else {
         double product = number->real * (double)factor;
-        if (fabs(product) >= 0x1p63) return false;
-        if (!round && product != floor(product)) return false;
-        if (!round && fabs(product) >= 0x1p53) return false;
+        if (fabs(product) >= 0x1p53) return "too large";
+        if (!round && product != floor(product)) return "no whole number";
         number->whole = (int64_t)rint(product);
         number->is_whole = true;
     }
     number->real = (double)number->whole;
-    return true;
+    return NULL;
 }
 
 const char *deck_unit_singular(const char *unit, char text[32])
@@ -159,17 +159,18 @@ static bool unit_matches(const struct deck_row *row, const char *word)
 /* What is wrong with a number as the value of a row, or NULL. Takes multiplier and unit. */
 static const char *number_fit(const struct deck_row *row, struct number *number)
 {
+    const char *wrong;
     int word = 0;
     if (number->error) return number->error;
     if (row->type == DECK_BYTES) {
         int64_t factor = number->word_count == 1 ? factor_find(sizes, number->words[0]) : 0;
         if (!number->word_count) return "no unit";
         if (!factor) return "an unknown unit";
-        if (!number_scale(number, factor, true)) return "too large";
+        if ((wrong = number_scale(number, factor, true))) return wrong;
     } else if (row->type == DECK_INTEGER) {
         int64_t factor = number->word_count ? factor_find(counts, number->words[0]) : 0;
         if (factor) word++;
-        if (!number_scale(number, factor ? factor : 1, false)) return "no whole number in range";
+        if ((wrong = number_scale(number, factor ? factor : 1, false))) return wrong;
     }
     if (row->type != DECK_BYTES) {
         if (word < number->word_count && unit_matches(row, number->words[word])) word++;
@@ -255,10 +256,19 @@ static const char *value_store(const struct deck_row *row, const char *text,
     return "";
 }
 
+/* The known word nearest to the text, or to its unit. */
 static const char *choice_nearest(const struct deck_row *row, const char *text)
 {
     const char *words[32];
     int count = 0;
+    if (row->type == DECK_BYTES) {
+        struct number number = number_parse(text);
+        for (; sizes[count].word; count++)
+            words[count] = sizes[count].word;
+        if (!number.error && number.word_count == 1 && !factor_find(sizes, number.words[0]))
+            return deck_nearest(number.words[0], words, count);
+        count = 0;
+    }
     for (int i = 0; row->choices && row->choices[i].word && count < 30; i++)
         words[count++] = row->choices[i].word;
     if (row->may_be_auto) words[count++] = "auto";

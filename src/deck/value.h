@@ -36,6 +36,9 @@ void deck_value_expected(const struct deck_row *row, FILE *out);
 /* Local. `text` in quotes, without control characters, cut to about 40 bytes; gives `shown`. */
 const char *deck_value_quote(const char *text, char shown[64]);
 
+/* Local. The same without quotes. */
+const char *deck_value_clip(const char *text, char shown[64]);
+
 /* Local. A whole or real number of a row's range as people write it: 1000000 is 1e6. */
 void deck_number_write(double number, FILE *out);
 

@@ -229,15 +229,22 @@ void deck_value_expected(const struct deck_row *row, FILE *out)
     if (row->may_be_auto) fputs(", or auto", out);
 }
 
-const char *deck_value_quote(const char *text, char shown[64])
+const char *deck_value_clip(const char *text, char shown[64])
 {
     size_t length = strnlen(text, QUOTE_BYTES + 1);
     bool cut = length > QUOTE_BYTES;
     if (cut) length = QUOTE_BYTES;
     while (cut && length && ((unsigned char)text[length] & 0xc0) == 0x80)
         length--; /* not in the middle of a character */
-    snprintf(shown, 64, "'%.*s%s'", (int)length, text, cut ? "..." : "");
+    snprintf(shown, 64, "%.*s%s", (int)length, text, cut ? "..." : "");
     for (char *c = shown; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    return shown;
+}
+
+const char *deck_value_quote(const char *text, char shown[64])
+{
+    char clipped[64];
+    snprintf(shown, 64, "'%.61s'", deck_value_clip(text, clipped));
     return shown;
 }
