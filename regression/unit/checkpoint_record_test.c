@@ -137,6 +137,41 @@ static void test_inspect(const char *path)
     if (test_failures() > 0) fprintf(stderr, "%s", text);
 }
 
+/* A token file, and HDF5 files and others that zinf has not made. */
+static void test_inspect_others(const char *folder)
+{
+    char path[4200], text[8192] = "";
+    snprintf(path, sizeof path, "%s/tokens.h5", folder);
+    hsize_t count = 5;
+    const uint16_t ids[5] = {1, 2, 3, 4, 255};
+    const int vocabulary = 256;
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t space = H5Screate_simple(1, &count, NULL), scalar = H5Screate(H5S_SCALAR);
+    hid_t tokens =
+        H5Dcreate2(file, "tokens", H5T_STD_U16LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    H5Dwrite(tokens, H5T_NATIVE_UINT16, H5S_ALL, H5S_ALL, H5P_DEFAULT, ids);
+    hid_t attribute =
+        H5Acreate2(file, "vocabulary", H5T_STD_I32LE, scalar, H5P_DEFAULT, H5P_DEFAULT);
+    H5Awrite(attribute, H5T_NATIVE_INT, &vocabulary);
+    H5Aclose(attribute);
+    H5Dclose(tokens);
+    H5Sclose(space);
+    H5Sclose(scalar);
+    H5Fclose(file);
+    FILE *out = fmemopen(text, sizeof text - 1, "w");
+    CHECK(checkpoint_inspect(path, out) == ZI_OK);
+    fclose(out);
+    CHECK(strstr(text, "token file") != NULL && strstr(text, "uint16") != NULL);
+    CHECK(strstr(text, "vocabulary   256") != NULL);
+
+    H5Fclose(H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+    CHECK(checkpoint_inspect(path, stdout) == ZI_ERROR_USAGE);
+    FILE *other = fopen(path, "w");
+    fputs("not HDF5", other);
+    fclose(other);
+    CHECK(checkpoint_inspect(path, stdout) == ZI_ERROR_USAGE);
+}
+
 static int hold(const char *path)
 {
     int tables[2];
@@ -163,6 +198,7 @@ int main(int argc, char **argv)
     test_reader_beside_writer(path, 1300); /* beyond two chunks */
     CHECK(read_rows(previous, "/steps/loss", 1) == 1);
     test_inspect(path);
+    test_inspect_others(folder);
     test_killed_anywhere(path);
 
     struct record *record = start(path, tables);

@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint.h"
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "checkpoint/h5.h"
 
 #include <errno.h>

@@ -18,6 +18,7 @@
 #include "checkpoint/file.h"
 
 #include "base/log.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -14,6 +14,7 @@
 #include "tier/pool.h"
 
 #include "base/log.h"
+#include "base/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
