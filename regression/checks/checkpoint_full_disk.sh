@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# A full disk, on 1 and on 2 ranks: the checkpoint is refused with exit code 5 and a message that says
-# what is short; no temporary file stays, nothing else changes, and no rank hangs. The disk is a small
-# tmpfs in a mount namespace of its own; skipped (77) where that is not permitted. Runs in the build
-# folder.
+# A full disk, on 1 and on 2 ranks: the checkpoint is refused with exit code 5 and a message that
+# says what is short; no temporary file stays, nothing else changes, and no rank hangs. The disk is
+# a small tmpfs in a mount namespace of its own; skipped (77) where that is not permitted. Runs in
+# the build folder.
 set -eu
 
 if [ "${1:-}" != inside ]; then
