@@ -108,7 +108,7 @@ static void test_large(void)
 static void test_refusal(void)
 {
     static const size_t sizes[] = {(size_t)1 << 50, SIZE_MAX, SIZE_MAX / 2};
-    size_t resident = zi_memory_resident(), available = zi_memory_node_available();
+    size_t resident = zi_memory_resident();
     for (int s = 0; s < 3; s++) {
         void *memory = &memory;
         capture_begin(&capture, stderr);
@@ -116,14 +116,9 @@ static void test_refusal(void)
         const char *text = capture_end(&capture);
         CHECK_INT(status, ZI_ERROR_DEVICE);
         CHECK(memory == NULL);
-        CHECK(strstr(text, "no memory for the moon") && strstr(text, "available on this node"));
+        /* By zinf, not by the kernel, which grants more than it has to a smaller request. */
+        CHECK(strstr(text, "no memory for the moon") && strstr(text, "(more than the node has)"));
     }
-    /* Just above what is there: Linux would grant it and kill the process later. */
-    void *memory;
-    capture_begin(&capture, stderr);
-    CHECK_INT(zi_memory_allocate(available + available / 4, ZI_TIER_HOST, "more", &memory),
-              ZI_ERROR_DEVICE);
-    capture_end(&capture);
     CHECK_INT(zi_memory_used(ZI_TIER_HOST), 0);
     CHECK(zi_memory_resident() < resident + (1 << 20));
 }

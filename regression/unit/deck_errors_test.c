@@ -20,6 +20,7 @@ static void test_lines(void)
         {"zero: {stge: 3}", "d.yaml:8:8: zero.stge: unknown key; nearest is stage"},
         {"zero: {predetch: 3}", "zero.predetch: unknown key; nearest is prefetch"},
         {"zero: {pre: 3}", "zero.pre: unknown key; nearest is prefetch"},
+        {"device: {ias: avx2}", "device.ias: unknown key; nearest is isa"},
         {"zero: {Stage: 3}", "zero.Stage: unknown key; nearest is stage"},
         {"checkpoint: {eveyr: 3}", "checkpoint.eveyr: unknown key; nearest is every"},
         {"zero: {layers: 3}", "d.yaml:8:8: zero.layers: unknown key; the key of that name is "
