@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to k_attention.c and k_attention_backward.c: packed tiles and their products.
+ *
+ * All products are C[M,N] (+)= A[M,K] B[K,N] with the N direction in vector lanes: a word of A is
+ * broadcast to all lanes and multiplied with vectors of B. A tile of TILE_ROWS x TILE_VECTORS
+ * vectors of C stays in registers over all of K. Sizes are padded by packing (M to TILE_ROWS, N to
+ * lanes), so there are no other tiles.
+ *
+ * A word is 32 bits: one fp32 number, or, with FORM_PAIRS, two bf16 numbers that are neighbours in
+ * the K direction, multiplied by dpbf16ps at twice the rate of fp32. bf16 on processors without
+ * that instruction is widened when it is packed. Buffers of words are declared float and only
+ * moved. */
+#ifndef ZI_DEVICE_CPU_ATTENTION_H
+#define ZI_DEVICE_CPU_ATTENTION_H
+
+#include "device/cpu/kernel.h"
+#include "device/cpu/vector.h"
+
+enum attention_form { FORM_FP32, FORM_WIDENED, FORM_PAIRS };
+
+#ifdef __AVX512BF16__
+#define FORM_OF_BF16 FORM_PAIRS
+#else
+#define FORM_OF_BF16 FORM_WIDENED
+#endif
+
+enum {
+#ifdef VEC_AVX512
+    TILE_ROWS = 8,
+    TILE_VECTORS = 2,
+#else
+    TILE_ROWS = 4,
+    TILE_VECTORS = 2,
+#endif
+    KEYS = 64,    /* keys of a block */
+    QUERIES = 32, /* queries of a span */
+    WIDTH_MAX = 256
+};
+
+/* Local. In k_attention_backward.c. */
+enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
+                                              const struct device_attention *desc);
+size_t KERNEL(cpu_attention_backward_scratch)(const struct device_attention *desc);
+/* In k_attention.c. ZI_ERROR_DEVICE for a type or shape that these kernels cannot do. */
+enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc);
+
+static inline int64_t round_up(int64_t n, int64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/* Words of n numbers that are neighbours in the K direction. */
+VEC_INLINE int64_t form_words(enum attention_form form, int64_t n)
+{
+    return form == FORM_PAIRS ? (n + 1) / 2 : n;
+}
+
+VEC_INLINE enum zi_dtype form_type(enum attention_form form)
+{
+    return form == FORM_FP32 ? ZI_FP32 : ZI_BF16;
+}
+
+VEC_INLINE vec word_multiply(enum attention_form form, vec a, vec b, vec c)
+{
+#ifdef __AVX512BF16__
+    if (form == FORM_PAIRS)
+        return (vec)_mm512_dpbf16_ps((__m512)c, (__m512bh)(__m512)a, (__m512bh)(__m512)b);
+#endif
+    (void)form;
+    return vec_fma(a, b, c);
+}
+
+/* One product: element (m, k) of A is word a[m * a_row + k * a_step], and one of the two strides is
+ * 1; rows of B and C have the strides b_row and c_row. */
+struct product {
+    const float *a, *b;
+    float *c;
+    int64_t a_stride, b_row, c_row;
+    int64_t m, n, depth; /* depth in words; m a multiple of TILE_ROWS, n of VEC_LANES */
+};
+
+/* How a product is done; constants at each call. */
+struct product_kind {
+    enum attention_form form;
+    bool a_by_rows; /* A is stored [m][k]; otherwise [k][m] */
+    bool add;       /* to what C holds */
+};
+
+VEC_INLINE void product_tile(struct product_kind kind, const struct product *p, int64_t m,
+                             int64_t n, const int vectors)
+{
+    vec sums[TILE_ROWS][TILE_VECTORS];
+    const int64_t a_row = kind.a_by_rows ? p->a_stride : 1;
+    const int64_t a_step = kind.a_by_rows ? 1 : p->a_stride;
+    const float *a = p->a + m * a_row, *b = p->b + n;
+    float *c = p->c + m * p->c_row + n;
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int v = 0; v < vectors; v++)
+            sums[i][v] = kind.add ? vec_load(c + i * p->c_row + v * VEC_LANES) : vec_set(0.0f);
+    for (int64_t k = 0; k < p->depth; k++) {
+        vec lanes[TILE_VECTORS];
+        for (int v = 0; v < vectors; v++)
+            lanes[v] = vec_load(b + k * p->b_row + v * VEC_LANES);
+        for (int i = 0; i < TILE_ROWS; i++) {
+            vec word = vec_set(a[i * a_row + k * a_step]);
+            for (int v = 0; v < vectors; v++)
+                sums[i][v] = word_multiply(kind.form, word, lanes[v], sums[i][v]);
+        }
+    }
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int v = 0; v < vectors; v++)
+            vec_store(c + i * p->c_row + v * VEC_LANES, sums[i][v]);
+}
+
+VEC_INLINE void product(struct product_kind kind, const struct product *p)
+{
+    int64_t n = 0;
+    for (; n + TILE_VECTORS * VEC_LANES <= p->n; n += TILE_VECTORS * VEC_LANES)
+        for (int64_t m = 0; m < p->m; m += TILE_ROWS)
+            product_tile(kind, p, m, n, TILE_VECTORS);
+    for (; n < p->n; n += VEC_LANES)
+        for (int64_t m = 0; m < p->m; m += TILE_ROWS)
+            product_tile(kind, p, m, n, 1);
+}
+
+/* A matrix of activations: rows of `width` numbers, `ld` apart, the first at element `first`; the
+ * rows from `rows` on are not there and count as zeros. */
+struct pack_source {
+    const void *base;
+    int64_t first, ld, rows, width;
+};
+
+/* Words [w, w + VEC_LANES) of a row whose words run along it; 0 past its end. */
+VEC_INLINE vec pack_row_words(enum attention_form form, const struct pack_source *from, int64_t row,
+                              int64_t w)
+{
+    int64_t at = from->first + row * from->ld;
+    if (row >= from->rows) return vec_set(0.0f);
+    if (form == FORM_PAIRS) {
+        int64_t n = from->width - 2 * w;
+        float words[VEC_LANES] = {0};
+        const uint16_t *p = (const uint16_t *)from->base + at + 2 * w;
+        if (n >= 2 * VEC_LANES) {
+            vec whole;
+            memcpy(&whole, p, sizeof whole);
+            return whole;
+        }
+        if (n > 0) memcpy(words, p, (size_t)n * sizeof *p);
+        return vec_load(words);
+    }
+    if (w >= from->width) return vec_set(0.0f);
+    return vec_load_as_part(form_type(form), from->base, at + w, from->width - w);
+}
+
+/* to[row][w], rows `to_row` words apart (a multiple of VEC_LANES): words along the width. */
+VEC_INLINE void pack_rows(enum attention_form form, const struct pack_source *from, int64_t rows,
+                          float *to, int64_t to_row)
+{
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t w = 0; w < to_row; w += VEC_LANES)
+            vec_store(to + row * to_row + w, pack_row_words(form, from, row, w));
+}
+
+/* to[w][row] for QUERIES rows: words along the width, transposed. */
+VEC_INLINE void pack_columns(enum attention_form form, const struct pack_source *from, float *to)
+{
+    for (int64_t row = 0; row < QUERIES; row += VEC_LANES) {
+        for (int64_t w = 0; w < form_words(form, from->width); w += VEC_LANES) {
+            vec square[VEC_LANES];
+            for (int i = 0; i < VEC_LANES; i++)
+                square[i] = pack_row_words(form, from, row + i, w);
+            vec_transpose(square);
+            for (int i = 0; i < VEC_LANES; i++)
+                vec_store(to + (w + i) * QUERIES + row, square[i]);
+        }
+    }
+}
+
+/* to[word of rows][column], rows `to_row` words apart: words along the rows, so that with
+ * FORM_PAIRS a word holds the same column of two rows. */
+VEC_INLINE void pack_across(enum attention_form form, const struct pack_source *from, int64_t rows,
+                            float *to, int64_t to_row)
+{
+#ifdef __AVX512BF16__
+    if (form == FORM_PAIRS) {
+        for (int64_t row = 0; row < rows; row += 2) {
+            for (int64_t c = 0; c < to_row; c += VEC_LANES) {
+                vec_bits low = (vec_bits)pack_row_words(FORM_WIDENED, from, row, c);
+                vec_bits high = (vec_bits)pack_row_words(FORM_WIDENED, from, row + 1, c);
+                vec_store(to + row / 2 * to_row + c, (vec)(low >> 16 | high));
+            }
+        }
+        return;
+    }
+#endif
+    pack_rows(form, from, rows, to, to_row);
+}
+
+#endif

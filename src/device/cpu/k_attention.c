@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Causal attention, forward, in blocks (Dao et al. 2022): the scores exist only as a tile of KEYS x
+ * QUERIES, and of the softmax only the logsumexp of each query is kept for backward.
+ *
+ * Layout: queries lie in vector lanes. With k a row of K and v a row of V,
+ *     S[key][lane] = sum_d k[d] Q^T[d][lane],     O^T[d][lane] += sum_key v[d] P[key][lane],
+ * so both products broadcast words of K and V as they are stored, the maximum and the sum of the
+ * softmax run down the rows of a tile without crossing lanes, and only Q is transposed on entry and
+ * O on exit, once per span of queries.
+ *
+ * A task is SPANS spans of one (sequence, head): keys and values are packed once per task and block
+ * (to whole tiles, bf16 widened or paired), and blocks above the diagonal are skipped. Scores stay
+ * unscaled; the exponent is S f - max f with f = log2(e) / sqrt(D). Key 0 is visible to all, so
+ * after the first block every maximum is finite. Queries past the end are zero rows, never stored.
+ *
+ * Tasks write disjoint results and each is done by one thread in one order, so the result does not
+ * depend on the number of threads. A task's buffers, 0.4 MiB at the largest width, are on the
+ * stack. */
+#include "device/cpu/attention.h"
+
+#include "base/log.h"
+
+enum { SPANS = 4 }; /* of queries in a task */
+
+#define LOG2_E 1.44269504f
+#define LN_2   0.693147181f
+
+/* Buffers of a task; used from the start of each, with strides of the actual width. */
+struct forward_space {
+    float q[SPANS][WIDTH_MAX * QUERIES]; /* [word of width][lane] */
+    float o[SPANS][WIDTH_MAX * QUERIES]; /* [width][lane] */
+    float k[KEYS * WIDTH_MAX];           /* [key][word of width] */
+    float v[KEYS * WIDTH_MAX];           /* [word of keys][width] */
+    float s[KEYS * QUERIES];             /* [key][lane], then P as [word of keys][lane] */
+    float largest[SPANS][QUERIES];
+    float sum[SPANS][QUERIES];
+} __attribute__((aligned(64)));
+
+struct forward_task {
+    const struct device_attention *desc;
+    int64_t sequence, head, first_query;
+    float factor; /* log2(e) / sqrt(width) */
+};
+
+enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc)
+{
+    if (desc->type != ZI_FP32 && desc->type != ZI_BF16)
+        return zi_fail(ZI_ERROR_DEVICE, "device",
+                       "attention: type %s is not known; use fp32 or bf16",
+                       zi_dtype_name(desc->type));
+    if (desc->width < 1 || desc->width > WIDTH_MAX)
+        return zi_fail(
+            ZI_ERROR_DEVICE, "device",
+            "attention: heads of width %lld are not possible, at most %d; use more heads",
+            (long long)desc->width, WIDTH_MAX);
+    if (desc->key_heads < 1 || desc->heads % desc->key_heads)
+        return zi_fail(ZI_ERROR_DEVICE, "device",
+                       "attention: %lld key heads do not divide %lld heads",
+                       (long long)desc->key_heads, (long long)desc->heads);
+    return ZI_OK;
+}
+
+/* Rows of `base` from a token of a sequence on, for one head. */
+static struct pack_source rows_from(const struct forward_task *task, struct device_ptr base,
+                                    int64_t token, int64_t head)
+{
+    const struct device_attention *d = task->desc;
+    return (struct pack_source){.base = (const void *)base.address,
+                                .first =
+                                    (task->sequence * d->tokens + token) * d->ld + head * d->width,
+                                .ld = d->ld,
+                                .rows = d->tokens - token,
+                                .width = d->width};
+}
+
+/* Sets to -infinity the scores of lane vector `lane` that lie above the diagonal, among the keys of
+ * a tile, and gives the maximum of the rest and of `largest`. `diagonal` is the first query less
+ * the first key. */
+VEC_INLINE vec tile_mask_and_max(float *s, int64_t keys, int64_t lane, int64_t diagonal,
+                                 vec largest)
+{
+    int64_t whole = diagonal + lane + 1; /* keys that all lanes see */
+    whole = whole < 0 ? 0 : whole > keys ? keys : whole;
+    vec other = largest;
+    int64_t key = 0;
+    for (; key + 2 <= whole; key += 2) {
+        largest = vec_max(vec_load(s + key * QUERIES + lane), largest);
+        other = vec_max(vec_load(s + (key + 1) * QUERIES + lane), other);
+    }
+    for (; key < keys; key++) {
+        float *row = s + key * QUERIES + lane;
+        vec masked = vec_first(key - diagonal - lane, vec_set(-INFINITY), vec_load(row));
+        vec_store(row, masked);
+        largest = vec_max(masked, largest);
+    }
+    return vec_max(other, largest);
+}
+
+/* Replaces scores of a lane vector by P = 2^(s f - shift), as words, and gives their sums. */
+VEC_INLINE vec tile_exponentials(enum attention_form form, float *s, int64_t keys, float factor,
+                                 vec shift)
+{
+    vec even = vec_set(0.0f), odd = vec_set(0.0f), f = vec_set(factor);
+    for (int64_t key = 0; key < keys; key += 2) {
+        vec a = vec_exp2(vec_fma(vec_load(s + key * QUERIES), f, -shift));
+        vec b = vec_exp2(vec_fma(vec_load(s + (key + 1) * QUERIES), f, -shift));
+        even += a;
+        odd += b;
+        if (form == FORM_PAIRS) {
+            vec_bits low = vec_round_bf16(a) >> 16, high = vec_round_bf16(b) & 0xffff0000u;
+            vec_store(s + key / 2 * QUERIES, (vec)(low | high));
+        } else {
+            vec_store(s + key * QUERIES, a);
+            vec_store(s + (key + 1) * QUERIES, b);
+        }
+    }
+    return even + odd;
+}
+
+/* One tile of the softmax: scores become P, and what earlier tiles left in largest, sum and o is
+ * brought to the new maximum. `first` is set for the first tile of a span. */
+VEC_INLINE void span_softmax(enum attention_form form, struct forward_space *space, int span,
+                             int64_t keys, int64_t diagonal, const struct forward_task *task)
+{
+    bool first = task->first_query + span * QUERIES == diagonal;
+    float *o = space->o[span];
+    for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
+        vec before = first ? vec_set(-INFINITY) : vec_load(space->largest[span] + lane);
+        vec largest = tile_mask_and_max(space->s, keys, lane, diagonal, before);
+        vec f = vec_set(task->factor);
+        vec sum = tile_exponentials(form, space->s + lane, keys, task->factor, largest * f);
+        if (!first) {
+            vec rescale = vec_exp2((before - largest) * f);
+            sum = vec_fma(rescale, vec_load(space->sum[span] + lane), sum);
+            if (memcmp(&before, &largest, sizeof before) != 0)
+                for (int64_t d = 0; d < task->desc->width; d++)
+                    vec_store(o + d * QUERIES + lane, vec_load(o + d * QUERIES + lane) * rescale);
+        }
+        vec_store(space->sum[span] + lane, sum);
+        vec_store(space->largest[span] + lane, largest);
+    }
+}
+
+/* Takes a packed block of keys, the first being `key`, into one span of queries. */
+VEC_INLINE void span_block(enum attention_form form, struct forward_space *space, int span,
+                           int64_t key, const struct forward_task *task)
+{
+    int64_t width = task->desc->width, diagonal = task->first_query + span * QUERIES - key;
+    int64_t keys = diagonal + QUERIES < KEYS ? diagonal + QUERIES : KEYS;
+    if (keys <= 0) return;
+    int64_t words = form_words(form, width), wide = round_up(width, VEC_LANES);
+    const struct product scores = {.a = space->k,
+                                   .a_stride = round_up(words, VEC_LANES),
+                                   .b = space->q[span],
+                                   .b_row = QUERIES,
+                                   .c = space->s,
+                                   .c_row = QUERIES,
+                                   .m = round_up(keys, TILE_ROWS),
+                                   .n = QUERIES,
+                                   .depth = words};
+    product((struct product_kind){form, true, false}, &scores);
+    span_softmax(form, space, span, scores.m, diagonal, task);
+    const struct product values = {.a = space->v,
+                                   .a_stride = wide,
+                                   .b = space->s,
+                                   .b_row = QUERIES,
+                                   .c = space->o[span],
+                                   .c_row = QUERIES,
+                                   .m = round_up(width, TILE_ROWS),
+                                   .n = QUERIES,
+                                   .depth = form_words(form, scores.m)};
+    if (key == 0)
+        product((struct product_kind){form, false, false}, &values);
+    else
+        product((struct product_kind){form, false, true}, &values);
+}
+
+/* Divides by the sum, transposes back, and stores a span of queries and their logsumexp. */
+VEC_INLINE void span_store(enum zi_dtype type, struct forward_space *space, int span,
+                           const struct forward_task *task)
+{
+    const struct device_attention *d = task->desc;
+    int64_t query = task->first_query + span * QUERIES, rows = d->tokens - query;
+    float *logsumexp =
+        cpu_fp32(d->logsumexp) + (task->sequence * d->heads + task->head) * d->tokens + query;
+    for (int64_t row = 0; row < QUERIES && row < rows; row++)
+        logsumexp[row] =
+            (space->largest[span][row] * task->factor + log2f(space->sum[span][row])) * LN_2;
+    for (int64_t row = 0; row < QUERIES; row += VEC_LANES) {
+        vec inverse = 1.0f / vec_load(space->sum[span] + row);
+        for (int64_t c = 0; c < d->width; c += VEC_LANES) {
+            vec square[VEC_LANES];
+            for (int64_t i = 0; i < VEC_LANES; i++)
+                square[i] = c + i < d->width
+                                ? vec_load(space->o[span] + (c + i) * QUERIES + row) * inverse
+                                : vec_set(0.0f);
+            vec_transpose(square);
+            int64_t at =
+                (task->sequence * d->tokens + query + row) * d->ld_o + task->head * d->width + c;
+            for (int64_t i = 0; i < VEC_LANES && row + i < rows; i++)
+                vec_store_as_part(type, (void *)d->o.address, at + i * d->ld_o, square[i],
+                                  d->width - c);
+        }
+    }
+}
+
+VEC_INLINE void forward_task_run(enum attention_form form, const struct forward_task *task)
+{
+    struct forward_space space;
+    const struct device_attention *d = task->desc;
+    int64_t key_head = task->head / (d->heads / d->key_heads);
+    int64_t end = task->first_query + SPANS * QUERIES;
+    if (end > round_up(d->tokens, QUERIES)) end = round_up(d->tokens, QUERIES);
+    int spans = (int)((end - task->first_query) / QUERIES);
+    for (int span = 0; span < spans; span++) {
+        struct pack_source q =
+            rows_from(task, d->q, task->first_query + span * QUERIES, task->head);
+        pack_columns(form, &q, space.q[span]);
+    }
+    int64_t k_row = round_up(form_words(form, d->width), VEC_LANES);
+    for (int64_t key = 0; key < end && key < d->tokens; key += KEYS) {
+        struct pack_source k = rows_from(task, d->k, key, key_head);
+        struct pack_source v = rows_from(task, d->v, key, key_head);
+        pack_rows(form, &k, KEYS, space.k, k_row);
+        pack_across(form, &v, KEYS, space.v, round_up(d->width, VEC_LANES));
+        for (int span = 0; span < spans; span++)
+            span_block(form, &space, span, key, task);
+    }
+    for (int span = 0; span < spans; span++)
+        span_store(form_type(form), &space, span, task);
+}
+
+static void forward_fp32(const struct forward_task *task)
+{
+    forward_task_run(FORM_FP32, task);
+}
+
+static void forward_bf16(const struct forward_task *task)
+{
+    forward_task_run(FORM_OF_BF16, task);
+}
+
+static enum zi_status attention(struct device_stream *stream, const struct device_attention *desc)
+{
+    ZI_TRY(KERNEL(cpu_attention_check)(desc));
+    if (desc->tokens <= 0) return ZI_OK;
+    int64_t tasks_per_head = (desc->tokens + SPANS * QUERIES - 1) / (SPANS * QUERIES);
+    int64_t tasks = desc->sequences * desc->heads * tasks_per_head;
+    float factor = LOG2_E / sqrtf((float)desc->width);
+#pragma omp parallel for num_threads(stream->threads) schedule(dynamic, 1)
+    for (int64_t i = 0; i < tasks; i++) {
+        int64_t pair = i / tasks_per_head, chunk = tasks_per_head - 1 - i % tasks_per_head;
+        const struct forward_task task = {.desc = desc,
+                                          .sequence = pair / desc->heads,
+                                          .head = pair % desc->heads,
+                                          .first_query = chunk * SPANS * QUERIES,
+                                          .factor = factor};
+        if (desc->type == ZI_BF16)
+            forward_bf16(&task);
+        else
+            forward_fp32(&task);
+    }
+    return ZI_OK;
+}
+
+void KERNEL(cpu_attention_register)(struct device_operations *operations)
+{
+    operations->attention = attention;
+    operations->attention_backward = KERNEL(cpu_attention_backward);
+    operations->attention_backward_scratch = KERNEL(cpu_attention_backward_scratch);
+}

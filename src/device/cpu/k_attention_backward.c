@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Causal attention, backward, in blocks: the scores are recomputed tile by tile from q, k and the
+ * logsumexp that forward kept. With P = exp(S / sqrt(D) - logsumexp), delta = rowsum(dO o O):
+ *     dV = P^T dO,  dP = dO V^T,  dS = P o (dP - delta),  dK = dS^T Q / sqrt(D),  dQ = dS K /
+ * sqrt(D).
+ *
+ * As in forward, queries lie in lanes of S and dP (and dS, P are tiles [key][query]); the three
+ * products that sum over queries or keys have the width of the head in lanes. A task is one
+ * (sequence, key head). Its outer loop runs over blocks of keys, whose dK and dV stay in the
+ * task's buffers while all queries that see the block pass by, for each query head of the group in
+ * order; dQ is summed in fp32 in the scratch buffer, [query head][token][width], and stored last.
+ * One thread does a task from beginning to end, so sums have one order whatever the number of
+ * threads; the price is that no more than sequences x key heads threads can help.
+ *
+ * Queries past the end have q, dO, delta and logsumexp zero, so that they add zeros; keys past the
+ * end are above the diagonal of every query that is there. */
+#include "device/cpu/attention.h"
+
+#include "base/log.h"
+
+#define LOG2_E 1.44269504f
+
+/* Buffers of a task; used from the start of each, with strides of the actual width. */
+struct backward_space {
+    float k_rows[KEYS * WIDTH_MAX];        /* [key][word of width] */
+    float k_across[KEYS * WIDTH_MAX];      /* [word of keys][width] */
+    float v_rows[KEYS * WIDTH_MAX];        /* [key][word of width] */
+    float dk[KEYS * WIDTH_MAX];            /* [key][width], fp32 */
+    float dv[KEYS * WIDTH_MAX];            /* [key][width], fp32 */
+    float q_columns[WIDTH_MAX * QUERIES];  /* [word of width][query] */
+    float do_columns[WIDTH_MAX * QUERIES]; /* [word of width][query] */
+    float q_across[QUERIES * WIDTH_MAX];   /* [word of queries][width] */
+    float do_across[QUERIES * WIDTH_MAX];  /* [word of queries][width] */
+    float s[KEYS * QUERIES];               /* [key][query], then P as [key][word of queries] */
+    float dp[KEYS * QUERIES];              /* [key][query], then dS as [key][word of queries] */
+    float ds_across[KEYS * QUERIES];       /* [word of keys][query]; FORM_PAIRS only */
+} __attribute__((aligned(64)));
+
+struct backward_task {
+    const struct device_attention *desc;
+    int64_t sequence, key_head, group; /* query heads of the key head */
+    int64_t padded;                    /* tokens, rounded up to whole spans */
+    int64_t words, row_words, wide;    /* of a row: words, padded words, padded width */
+    float factor;                      /* log2(e) / sqrt(width) */
+    float *dq;                         /* [group][padded][wide] */
+    float *delta, *shift;              /* [group][padded]: rowsum(dO o O), logsumexp log2(e) */
+};
+
+static int64_t padded_tokens(const struct device_attention *desc)
+{
+    return round_up(desc->tokens, QUERIES);
+}
+
+/* Floats of the scratch buffer that one task uses, a multiple of 16. */
+static int64_t task_floats(const struct device_attention *desc)
+{
+    int64_t wide = round_up(desc->width, VEC_LANES);
+    return round_up(desc->heads / desc->key_heads * padded_tokens(desc) * (wide + 2), 16);
+}
+
+size_t KERNEL(cpu_attention_backward_scratch)(const struct device_attention *desc)
+{
+    return (size_t)(desc->sequences * desc->key_heads * task_floats(desc)) * sizeof(float);
+}
+
+static struct pack_source rows_from(const struct backward_task *task, struct device_ptr base,
+                                    int64_t ld, int64_t token, int64_t head)
+{
+    const struct device_attention *d = task->desc;
+    return (struct pack_source){.base = (const void *)base.address,
+                                .first =
+                                    (task->sequence * d->tokens + token) * ld + head * d->width,
+                                .ld = ld,
+                                .rows = d->tokens - token,
+                                .width = d->width};
+}
+
+static int64_t query_head(const struct backward_task *task, int64_t member)
+{
+    return task->key_head * task->group + member;
+}
+
+/* delta and shift of the task's query heads, and dq set to zero. */
+VEC_INLINE void task_begin(enum zi_dtype type, const struct backward_task *task)
+{
+    const struct device_attention *d = task->desc;
+    memset(task->dq, 0, (size_t)task_floats(d) * sizeof(float));
+    for (int64_t member = 0; member < task->group; member++) {
+        int64_t head = query_head(task, member);
+        const float *logsumexp =
+            cpu_fp32(d->logsumexp) + (task->sequence * d->heads + head) * d->tokens;
+        for (int64_t t = 0; t < d->tokens; t++) {
+            int64_t at = (task->sequence * d->tokens + t) * d->ld_o + head * d->width;
+            vec sum = vec_set(0.0f);
+            for (int64_t c = 0; c < d->width; c += VEC_LANES) {
+                int64_t n = d->width - c;
+                sum = vec_fma(vec_load_as_part(type, (const void *)d->o.address, at + c, n),
+                              vec_load_as_part(type, (const void *)d->d_o.address, at + c, n), sum);
+            }
+            task->delta[member * task->padded + t] = vec_sum(sum);
+            task->shift[member * task->padded + t] = logsumexp[t] * LOG2_E;
+        }
+    }
+}
+
+/* P and dS of two keys and a lane vector of queries, from their scores and dP; the first `hidden0`
+ * lanes of key 0 and `hidden1` of key 1 lie above the diagonal. */
+struct pair_terms {
+    vec p[2], ds[2];
+};
+
+VEC_INLINE struct pair_terms pair_compute(const float *s, const float *dp, vec f, vec shift,
+                                          vec delta, int64_t hidden)
+{
+    struct pair_terms terms;
+    for (int i = 0; i < 2; i++) {
+        vec score = vec_load(s + i * QUERIES);
+        if (hidden + i > 0) score = vec_first(hidden + i, vec_set(-INFINITY), score);
+        terms.p[i] = vec_exp2(vec_fma(score, f, -shift));
+        terms.ds[i] = terms.p[i] * (vec_load(dp + i * QUERIES) - delta);
+    }
+    return terms;
+}
+
+#ifdef __AVX512BF16__
+/* Rounds the terms of two keys to bf16: P and dS with the queries of a key next to each other, dS
+ * also with the two keys of a query next to each other. (The instruction flushes results below
+ * 2^-126 to zero.) */
+VEC_INLINE void pair_store_rounded(struct backward_space *space, int64_t key, int64_t lane,
+                                   const struct pair_terms *terms)
+{
+    __m256i ds[2];
+    for (int i = 0; i < 2; i++) {
+        int64_t at = (key + i) * QUERIES + lane;
+        __m256i p = (__m256i)_mm512_cvtneps_pbh((__m512)terms->p[i]);
+        ds[i] = (__m256i)_mm512_cvtneps_pbh((__m512)terms->ds[i]);
+        _mm256_storeu_si256((void *)((uint16_t *)space->s + at), p);
+        _mm256_storeu_si256((void *)((uint16_t *)space->dp + at), ds[i]);
+    }
+    __m512i low = _mm512_cvtepu16_epi32(ds[0]);
+    __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(ds[1]), 16);
+    vec_store(space->ds_across + key / 2 * QUERIES + lane, (vec)_mm512_or_si512(low, high));
+}
+#endif
+
+/* Scores become P, and dP becomes dS. `diagonal` is the first query less the first key. */
+VEC_INLINE void tile_terms(enum attention_form form, struct backward_space *space, int64_t keys,
+                           int64_t diagonal, float factor, const float *shift_delta[2])
+{
+    vec f = vec_set(factor);
+    for (int64_t key = 0; key < keys; key += 2) {
+        for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
+            int64_t at = key * QUERIES + lane;
+            struct pair_terms terms =
+                pair_compute(space->s + at, space->dp + at, f, vec_load(shift_delta[0] + lane),
+                             vec_load(shift_delta[1] + lane), key - diagonal - lane);
+#ifdef __AVX512BF16__
+            if (form == FORM_PAIRS) {
+                pair_store_rounded(space, key, lane, &terms);
+                continue;
+            }
+#endif
+            for (int i = 0; i < 2; i++) {
+                vec_store(space->s + at + i * QUERIES, terms.p[i]);
+                vec_store(space->dp + at + i * QUERIES, terms.ds[i]);
+            }
+        }
+    }
+    (void)form;
+}
+
+/* Adds what `keys` keys of the packed block and one packed span of queries give to dV, dK and dQ.
+ */
+VEC_INLINE void tile_gradients(enum attention_form form, struct backward_space *space, int64_t keys,
+                               const struct backward_task *task, float *dq)
+{
+    const struct product_kind by_rows = {form, true, true}, by_columns = {form, false, true};
+    int64_t queries = form_words(form, QUERIES);
+    const struct product values = {.a = space->s,
+                                   .a_stride = queries,
+                                   .b = space->do_across,
+                                   .b_row = task->wide,
+                                   .c = space->dv,
+                                   .c_row = task->wide,
+                                   .m = keys,
+                                   .n = task->wide,
+                                   .depth = queries};
+    struct product scores = values;
+    scores.a = space->dp;
+    scores.b = space->q_across;
+    scores.c = space->dk;
+    const struct product query = {.a = form == FORM_PAIRS ? space->ds_across : space->dp,
+                                  .a_stride = QUERIES,
+                                  .b = form == FORM_PAIRS ? space->k_across : space->k_rows,
+                                  .b_row = task->wide,
+                                  .c = dq,
+                                  .c_row = task->wide,
+                                  .m = QUERIES,
+                                  .n = task->wide,
+                                  .depth = form_words(form, keys)};
+    product(by_rows, &values);
+    product(by_rows, &scores);
+    product(by_columns, &query);
+}
+
+/* One block of keys against one span of queries of one query head. */
+VEC_INLINE void span_backward(enum attention_form form, struct backward_space *space, int64_t key,
+                              int64_t query, int64_t member, const struct backward_task *task)
+{
+    const struct device_attention *d = task->desc;
+    int64_t head = query_head(task, member), diagonal = query - key;
+    int64_t keys = diagonal + QUERIES < KEYS ? diagonal + QUERIES : KEYS;
+    struct pack_source q = rows_from(task, d->q, d->ld, query, head);
+    struct pack_source d_o = rows_from(task, d->d_o, d->ld_o, query, head);
+    pack_columns(form, &q, space->q_columns);
+    pack_columns(form, &d_o, space->do_columns);
+    pack_across(form, &q, QUERIES, space->q_across, task->wide);
+    pack_across(form, &d_o, QUERIES, space->do_across, task->wide);
+    keys = round_up(keys, TILE_ROWS);
+    const struct product scores = {.a = space->k_rows,
+                                   .a_stride = task->row_words,
+                                   .b = space->q_columns,
+                                   .b_row = QUERIES,
+                                   .c = space->s,
+                                   .c_row = QUERIES,
+                                   .m = keys,
+                                   .n = QUERIES,
+                                   .depth = task->words};
+    struct product values = scores;
+    values.a = space->v_rows;
+    values.b = space->do_columns;
+    values.c = space->dp;
+    product((struct product_kind){form, true, false}, &scores);
+    product((struct product_kind){form, true, false}, &values);
+    int64_t at = member * task->padded + query;
+    const float *shift_delta[2] = {task->shift + at, task->delta + at};
+    tile_terms(form, space, keys, diagonal, task->factor, shift_delta);
+    tile_gradients(form, space, keys, task, task->dq + at * task->wide);
+}
+
+/* Stores `rows` rows of fp32 sums, `wide` apart, times `scale`, as rows of a gradient. */
+VEC_INLINE void rows_store(enum zi_dtype type, const struct pack_source *to, const float *from,
+                           int64_t wide, int64_t rows, float scale)
+{
+    for (int64_t row = 0; row < rows && row < to->rows; row++)
+        for (int64_t c = 0; c < to->width; c += VEC_LANES)
+            vec_store_as_part(type, (void *)(uintptr_t)to->base, to->first + row * to->ld + c,
+                              vec_load(from + row * wide + c) * scale, to->width - c);
+}
+
+VEC_INLINE void backward_task_run(enum attention_form form, const struct backward_task *task)
+{
+    struct backward_space space;
+    const struct device_attention *d = task->desc;
+    const enum zi_dtype type = form_type(form);
+    const float scale = 1.0f / sqrtf((float)d->width);
+    task_begin(type, task);
+    for (int64_t key = 0; key < d->tokens; key += KEYS) {
+        struct pack_source k = rows_from(task, d->k, d->ld, key, task->key_head);
+        struct pack_source v = rows_from(task, d->v, d->ld, key, task->key_head);
+        pack_rows(form, &k, KEYS, space.k_rows, task->row_words);
+        pack_rows(form, &v, KEYS, space.v_rows, task->row_words);
+        if (form == FORM_PAIRS) pack_across(form, &k, KEYS, space.k_across, task->wide);
+        memset(space.dk, 0, (size_t)(KEYS * task->wide) * sizeof(float));
+        memset(space.dv, 0, (size_t)(KEYS * task->wide) * sizeof(float));
+        for (int64_t member = 0; member < task->group; member++)
+            for (int64_t query = key / QUERIES * QUERIES; query < d->tokens; query += QUERIES)
+                span_backward(form, &space, key, query, member, task);
+        struct pack_source dk = rows_from(task, d->dk, d->ld, key, task->key_head);
+        struct pack_source dv = rows_from(task, d->dv, d->ld, key, task->key_head);
+        rows_store(type, &dk, space.dk, task->wide, KEYS, scale);
+        rows_store(type, &dv, space.dv, task->wide, KEYS, 1.0f);
+    }
+    for (int64_t member = 0; member < task->group; member++) {
+        struct pack_source dq = rows_from(task, d->dq, d->ld, 0, query_head(task, member));
+        rows_store(type, &dq, task->dq + member * task->padded * task->wide, task->wide, d->tokens,
+                   scale);
+    }
+}
+
+static void backward_fp32(const struct backward_task *task)
+{
+    backward_task_run(FORM_FP32, task);
+}
+
+static void backward_bf16(const struct backward_task *task)
+{
+    backward_task_run(FORM_OF_BF16, task);
+}
+
+enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
+                                              const struct device_attention *desc)
+{
+    ZI_TRY(KERNEL(cpu_attention_check)(desc));
+    if (desc->tokens <= 0) return ZI_OK;
+    const enum attention_form form = desc->type == ZI_BF16 ? FORM_OF_BF16 : FORM_FP32;
+    int64_t tasks = desc->sequences * desc->key_heads, group = desc->heads / desc->key_heads;
+    int64_t padded = padded_tokens(desc), wide = round_up(desc->width, VEC_LANES);
+    int64_t words = form_words(form, desc->width);
+    float *scratch = cpu_fp32(desc->scratch);
+#pragma omp parallel for num_threads(stream->threads) schedule(dynamic, 1)
+    for (int64_t i = 0; i < tasks; i++) {
+        struct backward_task task = {.desc = desc,
+                                     .sequence = i / desc->key_heads,
+                                     .key_head = i % desc->key_heads,
+                                     .group = group,
+                                     .padded = padded,
+                                     .words = words,
+                                     .row_words = round_up(words, VEC_LANES),
+                                     .wide = wide,
+                                     .factor = LOG2_E / sqrtf((float)desc->width),
+                                     .dq = scratch + i * task_floats(desc)};
+        task.delta = task.dq + group * padded * wide;
+        task.shift = task.delta + group * padded;
+        if (form == FORM_FP32)
+            backward_fp32(&task);
+        else
+            backward_bf16(&task);
+    }
+    return ZI_OK;
+}

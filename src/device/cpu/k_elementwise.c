@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GELU, SwiGLU and rotary position embedding: each element is read once and written once, so the
+ * ceiling is memory, and the arithmetic has to fit beside the loads.
+ *
+ * GELU in its tanh form is x (1 + tanh(u)) / 2 = x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715
+ * x^3): one exponential and one division, and no cancellation for negative x. SiLU is the same with
+ * u = x / 2. Constants carry the factor log2(e), because the exponential at hand is 2^x. Relative
+ * error of the logistic: 3e-7 near 0, growing with |u| as the rounding of its argument does (1e-7
+ * |u|), where the value itself is tiny or 1.
+ *
+ * Rope needs the sine and cosine of t theta_i for T tokens and D/2 frequencies. They are products
+ * of two complex numbers, angle (t - t % SPAN) theta_i times angle (t % SPAN) theta_i, each from
+ * the library in double: T/SPAN + SPAN calls per frequency in place of T, and errors near 1e-16
+ * before the rounding to fp32. Every (sequence, head) of a token uses the one set. */
+#include "device/cpu/kernel.h"
+
+#include "base/log.h"
+#include "device/cpu/vector.h"
+
+enum {
+    RUN = 4096,      /* elements that a thread takes at a time */
+    ROPE_SPAN = 32,  /* tokens that share a base angle */
+    ROPE_PAIRS = 256 /* most pairs of a head */
+};
+
+/* 2 u log2(e) = x (GELU_A + GELU_B x^2) */
+#define GELU_A 2.30220820f
+#define GELU_B 0.102943240f
+/* d(2 u)/dx = GELU_C + GELU_D x^2 */
+#define GELU_C 1.59576912f
+#define GELU_D 0.214064488f
+#define LOG2_E 1.44269504f
+
+static enum zi_status type_check(const char *operation, enum zi_dtype type)
+{
+    if (type == ZI_FP32 || type == ZI_BF16) return ZI_OK;
+    return zi_fail(ZI_ERROR_DEVICE, "device", "%s: type %s is not known; use fp32 or bf16",
+                   operation, zi_dtype_name(type));
+}
+
+VEC_INLINE vec gelu_lanes(vec x)
+{
+    return x * vec_logistic2(x * vec_fma(x * x, vec_set(GELU_B), vec_set(GELU_A)));
+}
+
+/* s + x s (1 - s) d(2u)/dx, with s the logistic of 2u. Where s (1 - s) is 0, x^2 may overflow: then
+ * the second term is left out. */
+VEC_INLINE vec gelu_slope_lanes(vec x)
+{
+    vec square = x * x;
+    vec s = vec_logistic2(x * vec_fma(square, vec_set(GELU_B), vec_set(GELU_A)));
+    vec bounded = vec_min(vec_set(1e4f), square);
+    vec slope = x * vec_fma(bounded, vec_set(GELU_D), vec_set(GELU_C));
+    return vec_fma(s * (1.0f - s), slope, s);
+}
+
+VEC_INLINE void gelu_run(enum zi_dtype type, void *y, const void *x, int64_t first, int64_t end)
+{
+    int64_t i = first;
+    for (; i + VEC_LANES <= end; i += VEC_LANES)
+        vec_store_as(type, y, i, gelu_lanes(vec_load_as(type, x, i)));
+    if (i < end)
+        vec_store_as_part(type, y, i, gelu_lanes(vec_load_as_part(type, x, i, end - i)), end - i);
+}
+
+VEC_INLINE void gelu_backward_run(enum zi_dtype type, void *dx, const void *dy, const void *x,
+                                  int64_t first, int64_t end)
+{
+    int64_t i = first;
+    for (; i + VEC_LANES <= end; i += VEC_LANES)
+        vec_store_as(type, dx, i,
+                     vec_load_as(type, dy, i) * gelu_slope_lanes(vec_load_as(type, x, i)));
+    if (i < end) {
+        vec slope = gelu_slope_lanes(vec_load_as_part(type, x, i, end - i));
+        vec_store_as_part(type, dx, i, vec_load_as_part(type, dy, i, end - i) * slope, end - i);
+    }
+}
+
+static int64_t run_end(int64_t first, int64_t count)
+{
+    return first + RUN < count ? first + RUN : count;
+}
+
+static enum zi_status gelu(struct device_stream *stream, enum zi_dtype type, struct device_ptr y,
+                           struct device_ptr x, int64_t count)
+{
+    ZI_TRY(type_check("gelu", type));
+    void *to = (void *)y.address;
+    const void *from = (const void *)x.address;
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t first = 0; first < count; first += RUN) {
+        if (type == ZI_BF16)
+            gelu_run(ZI_BF16, to, from, first, run_end(first, count));
+        else
+            gelu_run(ZI_FP32, to, from, first, run_end(first, count));
+    }
+    return ZI_OK;
+}
+
+static enum zi_status gelu_backward(struct device_stream *stream, enum zi_dtype type,
+                                    struct device_ptr dx, struct device_ptr dy, struct device_ptr x,
+                                    int64_t count)
+{
+    ZI_TRY(type_check("gelu_backward", type));
+    void *to = (void *)dx.address;
+    const void *gradient = (const void *)dy.address, *from = (const void *)x.address;
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t first = 0; first < count; first += RUN) {
+        if (type == ZI_BF16)
+            gelu_backward_run(ZI_BF16, to, gradient, from, first, run_end(first, count));
+        else
+            gelu_backward_run(ZI_FP32, to, gradient, from, first, run_end(first, count));
+    }
+    return ZI_OK;
+}
+
+VEC_INLINE void swiglu_row(enum zi_dtype type, void *y, const void *gate_up, int64_t row,
+                           int64_t inner)
+{
+    for (int64_t c = 0; c < inner; c += VEC_LANES) {
+        vec gate = vec_load_as_part(type, gate_up, 2 * row * inner + c, inner - c);
+        vec up = vec_load_as_part(type, gate_up, (2 * row + 1) * inner + c, inner - c);
+        vec s = vec_logistic2(gate * vec_set(LOG2_E));
+        vec_store_as_part(type, y, row * inner + c, gate * s * up, inner - c);
+    }
+}
+
+/* d_gate_up may be gate_up: both halves of a lane are read before either is written. */
+VEC_INLINE void swiglu_backward_row(enum zi_dtype type, void *d_gate_up, const void *dy,
+                                    const void *gate_up, int64_t row, int64_t inner)
+{
+    for (int64_t c = 0; c < inner; c += VEC_LANES) {
+        int64_t at = 2 * row * inner + c, n = inner - c;
+        vec gate = vec_load_as_part(type, gate_up, at, n);
+        vec up = vec_load_as_part(type, gate_up, at + inner, n);
+        vec dout = vec_load_as_part(type, dy, row * inner + c, n);
+        vec s = vec_logistic2(gate * vec_set(LOG2_E));
+        vec slope = vec_fma(gate * s, 1.0f - s, s);
+        vec_store_as_part(type, d_gate_up, at, dout * up * slope, n);
+        vec_store_as_part(type, d_gate_up, at + inner, dout * gate * s, n);
+    }
+}
+
+static enum zi_status swiglu(struct device_stream *stream, enum zi_dtype type, struct device_ptr y,
+                             struct device_ptr gate_up, int64_t rows, int64_t inner)
+{
+    ZI_TRY(type_check("swiglu", type));
+    void *to = (void *)y.address;
+    const void *from = (const void *)gate_up.address;
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+        if (type == ZI_BF16)
+            swiglu_row(ZI_BF16, to, from, row, inner);
+        else
+            swiglu_row(ZI_FP32, to, from, row, inner);
+    }
+    return ZI_OK;
+}
+
+static enum zi_status swiglu_backward(struct device_stream *stream, enum zi_dtype type,
+                                      struct device_ptr d_gate_up, struct device_ptr dy,
+                                      struct device_ptr gate_up, int64_t rows, int64_t inner)
+{
+    ZI_TRY(type_check("swiglu_backward", type));
+    void *to = (void *)d_gate_up.address;
+    const void *gradient = (const void *)dy.address, *from = (const void *)gate_up.address;
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+        if (type == ZI_BF16)
+            swiglu_backward_row(ZI_BF16, to, gradient, from, row, inner);
+        else
+            swiglu_backward_row(ZI_FP32, to, gradient, from, row, inner);
+    }
+    return ZI_OK;
+}
+
+struct rope_view {
+    void *x;
+    int64_t sequences, tokens, heads, pairs, ld;
+    double sign;
+    double theta[ROPE_PAIRS];
+    double step[ROPE_SPAN][ROPE_PAIRS][2]; /* cosine and sine of (t % SPAN) theta */
+};
+
+VEC_INLINE void rope_rotate(enum zi_dtype type, const struct rope_view *view, int64_t token,
+                            const float *cosine, const float *sine)
+{
+    int64_t pairs = view->pairs;
+    for (int64_t b = 0; b < view->sequences; b++) {
+        for (int64_t h = 0; h < view->heads; h++) {
+            int64_t at = (b * view->tokens + token) * view->ld + h * 2 * pairs;
+            for (int64_t i = 0; i < pairs; i += VEC_LANES) {
+                int64_t n = pairs - i;
+                vec c = vec_load(cosine + i), s = vec_load(sine + i);
+                vec first = vec_load_as_part(type, view->x, at + i, n);
+                vec second = vec_load_as_part(type, view->x, at + pairs + i, n);
+                vec_store_as_part(type, view->x, at + i, vec_fma(first, c, -(second * s)), n);
+                vec_store_as_part(type, view->x, at + pairs + i, vec_fma(second, c, first * s), n);
+            }
+        }
+    }
+}
+
+/* Rotates the tokens [first, first + ROPE_SPAN) of all sequences. */
+static void rope_span(enum zi_dtype type, const struct rope_view *view, int64_t first)
+{
+    double base[ROPE_PAIRS][2];
+    float cosine[ROPE_PAIRS + VEC_LANES] = {0}, sine[ROPE_PAIRS + VEC_LANES] = {0};
+    for (int64_t i = 0; i < view->pairs; i++) {
+        base[i][0] = cos((double)first * view->theta[i]);
+        base[i][1] = view->sign * sin((double)first * view->theta[i]);
+    }
+    for (int64_t t = 0; t < ROPE_SPAN && first + t < view->tokens; t++) {
+        for (int64_t i = 0; i < view->pairs; i++) {
+            const double *step = view->step[t][i];
+            cosine[i] = (float)(base[i][0] * step[0] - base[i][1] * step[1]);
+            sine[i] = (float)(base[i][1] * step[0] + base[i][0] * step[1]);
+        }
+        if (type == ZI_BF16)
+            rope_rotate(ZI_BF16, view, first + t, cosine, sine);
+        else
+            rope_rotate(ZI_FP32, view, first + t, cosine, sine);
+    }
+}
+
+static enum zi_status rope(struct device_stream *stream, enum zi_dtype type, struct device_ptr x,
+                           const int64_t shape[5], double base, int sign)
+{
+    ZI_TRY(type_check("rope", type));
+    int64_t width = shape[3];
+    if (width % 2 || width > 2 * ROPE_PAIRS)
+        return zi_fail(ZI_ERROR_DEVICE, "device",
+                       "rope: a head of width %lld cannot be rotated; the width must be even and "
+                       "at most %d",
+                       (long long)width, 2 * ROPE_PAIRS);
+    struct rope_view view = {.x = (void *)x.address,
+                             .sequences = shape[0],
+                             .tokens = shape[1],
+                             .heads = shape[2],
+                             .pairs = width / 2,
+                             .ld = shape[4],
+                             .sign = sign};
+    for (int64_t i = 0; i < view.pairs; i++)
+        view.theta[i] = pow(base, -2.0 * (double)i / (double)width);
+    for (int64_t t = 0; t < ROPE_SPAN && t < view.tokens; t++) {
+        for (int64_t i = 0; i < view.pairs; i++) {
+            view.step[t][i][0] = cos((double)t * view.theta[i]);
+            view.step[t][i][1] = sign * sin((double)t * view.theta[i]);
+        }
+    }
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t first = 0; first < view.tokens; first += ROPE_SPAN)
+        rope_span(type, &view, first);
+    return ZI_OK;
+}
+
+void KERNEL(cpu_elementwise_register)(struct device_operations *operations)
+{
+    operations->gelu = gelu;
+    operations->gelu_backward = gelu_backward;
+    operations->swiglu = swiglu;
+    operations->swiglu_backward = swiglu_backward;
+    operations->rope = rope;
+}

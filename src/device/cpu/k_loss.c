@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cross-entropy of logits against targets, and its gradient in the place of the logits.
+ *
+ * A row is read twice: once for its maximum m and the sum of exp(x - m), kept up to date as larger
+ * values turn up (Milakov and Gimelshein 2018), once more to replace x by scale (exp(x - m) / sum -
+ * onehot). The second reading finds a row of usual length in the level-2 cache.
+ *
+ * A gradient in bf16 takes the first half of its row's bytes. Lanes are written in ascending order,
+ * and each vector is read before it is written, so element i (bytes 2i) never lands on a logit that
+ * is still to be read (bytes 4j, j > i).
+ *
+ * Losses of rows go to a buffer of LOSS_ROWS doubles, which is added to the total in the order of
+ * rows: the result does not depend on which thread did which row. */
+#include "device/cpu/kernel.h"
+
+#include "base/log.h"
+#include "device/cpu/vector.h"
+
+enum {
+    LOSS_ROWS = 1024, /* rows between two additions to the total */
+    LOSS_STRIDE = 8   /* vectors between two looks at the maximum */
+};
+
+/* Running maximum and sum of exp(x - maximum) of each lane. */
+struct softmax_lanes {
+    vec largest, sum;
+};
+
+/* Takes in `count` whole vectors, at most LOSS_STRIDE. */
+VEC_INLINE void softmax_take(struct softmax_lanes *state, const float *x, int count)
+{
+    vec largest = state->largest;
+    for (int i = 0; i < count; i++)
+        largest = vec_max(vec_load(x + i * VEC_LANES), largest);
+    vec sum = state->sum * vec_exp(state->largest - largest);
+    for (int i = 0; i < count; i++)
+        sum += vec_exp(vec_load(x + i * VEC_LANES) - largest);
+    state->largest = largest;
+    state->sum = sum;
+}
+
+/* The maximum of a row, and the sum of exp(x - maximum). */
+static void row_softmax(const float *x, int64_t columns, float *largest, float *sum)
+{
+    /* -FLT_MAX, not -infinity: a lane that holds nothing must not turn into infinity - infinity */
+    struct softmax_lanes state = {vec_set(-3.4028235e38f), vec_set(0.0f)};
+    int64_t c = 0;
+    for (; c + LOSS_STRIDE * VEC_LANES <= columns; c += LOSS_STRIDE * VEC_LANES)
+        softmax_take(&state, x + c, LOSS_STRIDE);
+    for (; c + VEC_LANES <= columns; c += VEC_LANES)
+        softmax_take(&state, x + c, 1);
+    if (c < columns) {
+        float rest[VEC_LANES];
+        vec lanes = vec_load_part(x + c, columns - c);
+        vec_store(rest, vec_first(columns - c, lanes, vec_set(-INFINITY)));
+        softmax_take(&state, rest, 1);
+    }
+    *largest = vec_largest(state.largest);
+    *sum = vec_sum(state.sum * vec_exp(state.largest - *largest));
+}
+
+VEC_INLINE void row_gradient(enum zi_dtype type, float *x, int64_t columns, float shift,
+                             float factor)
+{
+    vec s = vec_set(shift), f = vec_set(factor);
+    int64_t c = 0;
+    for (; c + VEC_LANES <= columns; c += VEC_LANES)
+        vec_store_as(type, x, c, vec_exp(vec_load(x + c) - s) * f);
+    if (c < columns) {
+        vec rest = vec_exp(vec_load_part(x + c, columns - c) - s) * f;
+        vec_store_as_part(type, x, c, rest, columns - c);
+    }
+}
+
+/* Replaces the logits of a counted row by its gradient. */
+static void row_replace(enum zi_dtype type, float *x, int64_t columns, int32_t target,
+                        const float softmax[3] /* maximum, sum, scale */)
+{
+    float probability = expf(x[target] - softmax[0]) / softmax[1];
+    float at_target = softmax[2] * (probability - 1.0f);
+    float factor = softmax[2] / softmax[1];
+    if (type == ZI_BF16) {
+        uint16_t rounded = zi_bf16_round_even(at_target);
+        row_gradient(ZI_BF16, x, columns, softmax[0], factor);
+        memcpy((uint16_t *)x + target, &rounded, sizeof rounded);
+    } else {
+        row_gradient(ZI_FP32, x, columns, softmax[0], factor);
+        x[target] = at_target;
+    }
+}
+
+/* The loss of a row; its logits become the gradient where one is wanted. */
+static double row_loss(float *x, int64_t columns, int32_t target, enum zi_dtype gradient_type,
+                       float scale)
+{
+    if (target < 0) {
+        if (gradient_type != ZI_INT32)
+            memset(x, 0, (size_t)columns * zi_dtype_bytes(gradient_type));
+        return 0.0;
+    }
+    float softmax[3] = {0.0f, 0.0f, scale};
+    row_softmax(x, columns, &softmax[0], &softmax[1]);
+    double loss = log((double)softmax[1]) + ((double)softmax[0] - (double)x[target]);
+    if (gradient_type != ZI_INT32) row_replace(gradient_type, x, columns, target, softmax);
+    return loss;
+}
+
+static enum zi_status targets_check(const int32_t *targets, int64_t rows, int64_t columns)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        if (targets[row] >= columns)
+            return zi_fail(ZI_ERROR_DEVICE, "device",
+                           "cross_entropy: target %d of row %lld is outside the vocabulary of "
+                           "%lld; check the token file against model.vocabulary",
+                           targets[row], (long long)row, (long long)columns);
+    }
+    return ZI_OK;
+}
+
+static enum zi_status cross_entropy(struct device_stream *stream, struct device_ptr logits,
+                                    struct device_ptr targets, struct device_ptr loss,
+                                    const int64_t shape[3], enum zi_dtype gradient_type,
+                                    float scale)
+{
+    int64_t rows = shape[0], columns = shape[1], ld = shape[2];
+    float *x = cpu_fp32(logits);
+    const int32_t *target = (const int32_t *)targets.address;
+    double *total = (double *)loss.address;
+    ZI_TRY(targets_check(target, rows, columns));
+    for (int64_t first = 0; first < rows; first += LOSS_ROWS) {
+        double losses[LOSS_ROWS];
+        int64_t count = rows - first < LOSS_ROWS ? rows - first : LOSS_ROWS;
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+        for (int64_t i = 0; i < count; i++)
+            losses[i] =
+                row_loss(x + (first + i) * ld, columns, target[first + i], gradient_type, scale);
+        for (int64_t i = 0; i < count; i++)
+            *total += losses[i];
+    }
+    return ZI_OK;
+}
+
+void KERNEL(cpu_loss_register)(struct device_operations *operations)
+{
+    operations->cross_entropy = cross_entropy;
+}
