@@ -73,7 +73,7 @@ static enum zi_status zero_fixture_open(struct zero_fixture *f, const char *deck
     zero_check(f->deck, ranks);
     ZI_TRY(deck_check(f->deck));
     ZI_TRY(device_open(&s->device, 1, &f->device));
-    ZI_TRY(model_create(&s->model, (enum zi_dtype)s->precision.compute, &f->model));
+    ZI_TRY(model_create(&s->model, (enum zi_dtype)s->precision.compute, f->device, &f->model));
     f->config.training = true;
     ZI_TRY(zero_resolve(s, f->model, device_get_properties(f->device), ranks, rank, 1, &f->config));
     ZI_TRY(partition_create(f->model, &s->optimizer, ranks, rank, &f->partition));

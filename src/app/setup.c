@@ -116,7 +116,8 @@ enum zi_status setup_open(struct setup *setup, int node_ranks)
 {
     const struct settings *s = setup->settings;
     ZI_TRY(device_open(&s->device, node_ranks, &setup->device));
-    return model_create(&s->model, (enum zi_dtype)s->precision.compute, &setup->model);
+    return model_create(&s->model, (enum zi_dtype)s->precision.compute, setup->device,
+                        &setup->model);
 }
 
 enum zi_status setup_compile(struct setup *setup)

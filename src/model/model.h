@@ -14,7 +14,7 @@
 #define ZI_MODEL_MODEL_H
 
 #include "deck/deck.h"
-#include "device/device.h"
+#include "device/operations.h"
 
 #define MODEL_MAX_UNITS 3
 
@@ -49,8 +49,9 @@ struct model_op {
 };
 
 struct model {
-    struct settings_model settings; /* auto resolved */
-    enum zi_dtype type;             /* of weights and activations */
+    struct settings_model settings;             /* auto resolved */
+    enum zi_dtype type;                         /* of weights and activations */
+    const struct device_operations *operations; /* of the device that it was made for */
     int tensor_count, unit_count, op_count;
     struct model_tensor *tensors;
     struct model_unit *units;
@@ -62,9 +63,10 @@ struct model {
  * divide hidden, ...) and resolves its `auto` values in place. */
 void model_check(struct deck *deck);
 
-/* Local. Builds the tables for checked settings. */
+/* Local. Builds the tables for checked settings. `device` outlives the model: its operations tell
+ * how much scratch they need, and run what model_forward and model_backward enqueue. */
 enum zi_status model_create(const struct settings_model *settings, enum zi_dtype type,
-                            struct model **model);
+                            const struct device *device, struct model **model);
 void model_destroy(struct model *model);
 
 /* Local. Initial values of elements [first, first+count) of a tensor, fp32, from (seed, tensor

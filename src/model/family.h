@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to model: a family of architectures as rows of tensors and a few switches. A new family
+ * of the same layer kinds is one file of rows; a new layer kind is one layer_*.c. */
+#ifndef ZI_MODEL_FAMILY_H
+#define ZI_MODEL_FAMILY_H
+
+#include "model/model.h"
+
+/* Sizes of tensors in terms of the deck. QUERY = heads * width, KEY = key_heads * width. */
+enum family_size {
+    SIZE_NONE,
+    SIZE_HIDDEN,
+    SIZE_QUERY,
+    SIZE_KEY,
+    SIZE_INNER,
+    SIZE_VOCABULARY,
+    SIZE_CONTEXT
+};
+
+struct family_row {
+    const char *name; /* within the unit; NULL ends the rows */
+    enum family_size rows, columns;
+    enum model_tensor_kind kind;
+    enum model_init init;
+    bool scaled; /* deviation divided by sqrt(2 layers): projections that end a branch of the
+                    residual stream */
+    bool joined; /* directly behind the tensor before it, so that one product serves both */
+};
+
+struct family {
+    const char *name;
+    bool rms;    /* RMSNorm, otherwise LayerNorm */
+    bool rotary; /* rotary positions, otherwise a table */
+    bool gated;  /* SwiGLU, otherwise GELU */
+    bool tied;   /* when the deck says auto */
+    const struct family_row *token, *position, *attention, *mlp, *norm,
+        *head; /* position may be NULL */
+};
+
+extern const struct family family_gpt2, family_llama;
+const struct family *family_of(const struct settings_model *settings);
+
+/* Width inside the MLP when the deck says auto. */
+int64_t family_inner(const struct settings_model *settings);
+
+#endif
