@@ -173,9 +173,6 @@ static void test_text(void)
     CHECK(strcmp(zi_tier_name(ZI_TIER_NVME), "nvme") == 0);
 }
 
-/* --- control groups ----------------------------------------------------------------------------
- */
-
 static char root[] = "/tmp/zinf-memory-XXXXXX";
 
 /* Writes a file below the root, making its directories. */

@@ -9,107 +9,107 @@
 #include <sys/stat.h>
 
 /* One line added to the small deck (it becomes line 8), and what must be said about it. */
+static const char *const line_cases[][2] = {
+    /* unknown names */
+    {"modle: {a: 1}", "d.yaml:8:1: modle: unknown section; nearest is model"},
+    {"hidden: 4", "d.yaml:8:1: hidden: unknown section; the key hidden belongs to section "
+                  "model"},
+    {"qqqq: 4", "d.yaml:8:1: qqqq: unknown section; sections are run, model, data, batch, "},
+    {"zero: {stge: 3}", "d.yaml:8:8: zero.stge: unknown key; nearest is stage"},
+    {"zero: {predetch: 3}", "zero.predetch: unknown key; nearest is prefetch"},
+    {"zero: {pre: 3}", "zero.pre: unknown key; nearest is prefetch"},
+    {"device: {ias: avx2}", "device.ias: unknown key; nearest is isa"},
+    {"zero: {Stage: 3}", "zero.Stage: unknown key; nearest is stage"},
+    {"checkpoint: {eveyr: 3}", "checkpoint.eveyr: unknown key; nearest is every"},
+    {"zero: {layers: 3}", "d.yaml:8:8: zero.layers: unknown key; the key of that name is "
+                          "model.layers"},
+    {"zero: {qqqqqq: 3}", "zero.qqqqqq: unknown key; keys of zero are stage, order, prefetch, "
+                          "update"},
+    /* wrong types */
+    {"zero: {stage: 4}", "d.yaml:8:15: zero.stage: found '4', expected 0, 1, 2 or 3\n"},
+    {"zero: {order: major}", "zero.order: found 'major', expected layer-major, micro-major, or "
+                             "auto"},
+    {"zero: {order: layer_major}", "nearest is layer-major"},
+    {"zero: {prefetch: -1}", "zero.prefetch: found '-1' (too small), expected a whole number "
+                             "from 0 to 1000, or auto"},
+    {"zero: {prefetch: atuo}", "zero.prefetch: found 'atuo' (no number), expected a whole "
+                               "number from 0 to 1000, or auto; nearest is auto"},
+    {"zero: {prefetch: 1001}", "(too large)"},
+    {"zero: {prefetch: 1.5}", "(no whole number)"},
+    {"zero: {prefetch: 99999999999999999999}", "(too large)"},
+    {"zero: {prefetch: 0x10}", "(no unit works here)"},
+    {"zero: {prefetch: [1]}", "d.yaml:8:18: zero.prefetch: found a list, expected a whole "},
+    {"zero: {prefetch: {a: 1}}", "zero.prefetch: found a mapping, expected a whole number"},
+    {"zero: {prefetch: }", "zero.prefetch: found no value, expected"},
+    {"zero: {prefetch: ~}", "zero.prefetch: found '~' (nothing), expected"},
+    {"zero: {prefetch: never}", "zero.prefetch: found 'never'"},
+    {"checkpoint: {every: auto}", "checkpoint.every: found 'auto' (no number), expected a whole "
+                                  "number of steps of at least 0, or never"},
+    {"checkpoint: {every: -5}", "(too small)"},
+    {"checkpoint: {final: 1}", "checkpoint.final: found '1', expected yes or no"},
+    {"checkpoint: {keep: 2e15}", "the largest is 1e9"},
+    {"model.layers: 3", "model.layers: unknown section"},
+    {"zero: 3", "d.yaml:8:7: zero: found a single value, expected keys with values"},
+    {"zero: [stage, 3]", "d.yaml:8:7: zero: found a list, expected keys with values"},
+    /* units */
+    {"memory: {host: 64}", "d.yaml:8:16: memory.host: found '64' (no unit), expected a size of "
+                           "at least 1 B with a unit (B, KiB, MiB, GiB, TiB, kB, MB, GB, TB), "
+                           "as in 64 GiB, or auto"},
+    {"memory: {host: 64 gib}", "(an unknown unit)"},
+    {"memory: {host: 64 gib}", "nearest is GiB"},
+    {"memory: {host: 64 G}", "(an unknown unit)"},
+    {"memory: {host: 64 steps}", "(an unknown unit)"},
+    {"memory: {host: 64 GiB GiB}", "(an unknown unit)"},
+    {"memory: {host: GiB}", "(no number)"},
+    {"memory: {host: 0 B}", "(too small)"},
+    {"memory: {host: -1 GiB}", "(too small)"},
+    {"memory: {host: 9e30 TiB}", "(too large)"},
+    {"memory: {host: 99999999 TiB}", "(too large)"},
+    {"checkpoint: {every: 20 minutes}", "checkpoint.every: found '20 minutes' (an unknown "
+                                        "unit), expected a whole number of steps of at least "
+                                        "0, or never, alone or with k, M, G, Ki, Mi, Gi or "
+                                        "steps"},
+    {"checkpoint: {every: 20 tokens}", "(an unknown unit)"},
+    {"checkpoint: {every: 4 K}", "(an unknown unit)"},
+    {"checkpoint: {every: 4 steps k}", "(an unknown unit)"},
+    {"checkpoint: {keep: 4 steps}", "(no unit works here)"},
+    {"x-a: &a 1.2.3\ncheckpoint: {keep: *a}", "d.yaml:8:6: checkpoint.keep: found '1.2.3' (no "
+                                              "number)"},
+    /* merges, anchors, tags, documents */
+    {"zero: {<<: 3}", "d.yaml:8:8: <<: merges mappings"},
+    {"zero: {<<: [3]}", "<<: merges mappings"},
+    {"zero: {<<: *none}", "d.yaml:8:12: *none names no anchor &none before it"},
+    {"zero: &z {<<: *z}", "d.yaml:8:15: *z names a value that it is a part of"},
+    {"zero: {<<: {stge: 1}}", "d.yaml:8:13: zero.stge: unknown key; nearest is stage"},
+    {"x-a: &a {stage: 1}\nzero: {<<: *a, <<: *a}", "d.yaml:9:16: zero.<<: duplicate key"},
+    {"zero: {stage: !!int 3}", "decks have no tags"},
+    {"zero: !mine {stage: 3}", "d.yaml:8:7: decks have no tags like !mine"},
+    {"---\nrun: {steps: 3}", "d.yaml:8:1: a second document starts here"},
+    /* duplicates */
+    {"zero: {stage: 1, stage: 2}", "d.yaml:8:18: zero.stage: duplicate key; the first is in "
+                                   "line 8"},
+    {"run: {steps: 30}", "d.yaml:8:1: run: duplicate key; the first is in line 2"},
+    /* keys that are no words */
+    {"? [a, b]\n: c", "d.yaml:8:3: a key must be a word, found a list"},
+    {"zero: {\"stage\\0\": 3}", "a key must be a word, found text with a zero character"},
+    {"x-a: \"\\0\"\nzero: {order: \"auto\\0\"}", "zero.order: found text with a zero "
+                                                 "character"},
+    /* not YAML */
+    {"zero: {stage: 3", "not YAML: "},
+    {"zero:\n\tstage: 3", "indent with spaces, not tabs"},
+    {"zero: 'a", "not YAML: "},
+    {"  zero: {stage: 1}", "d.yaml:8:"},
+};
+
 static void test_lines(void)
 {
-    static const char *const cases[][2] = {
-        /* unknown names */
-        {"modle: {a: 1}", "d.yaml:8:1: modle: unknown section; nearest is model"},
-        {"hidden: 4", "d.yaml:8:1: hidden: unknown section; the key hidden belongs to section "
-                      "model"},
-        {"qqqq: 4", "d.yaml:8:1: qqqq: unknown section; sections are run, model, data, batch, "},
-        {"zero: {stge: 3}", "d.yaml:8:8: zero.stge: unknown key; nearest is stage"},
-        {"zero: {predetch: 3}", "zero.predetch: unknown key; nearest is prefetch"},
-        {"zero: {pre: 3}", "zero.pre: unknown key; nearest is prefetch"},
-        {"device: {ias: avx2}", "device.ias: unknown key; nearest is isa"},
-        {"zero: {Stage: 3}", "zero.Stage: unknown key; nearest is stage"},
-        {"checkpoint: {eveyr: 3}", "checkpoint.eveyr: unknown key; nearest is every"},
-        {"zero: {layers: 3}", "d.yaml:8:8: zero.layers: unknown key; the key of that name is "
-                              "model.layers"},
-        {"zero: {qqqqqq: 3}", "zero.qqqqqq: unknown key; keys of zero are stage, order, prefetch, "
-                              "update"},
-        /* wrong types */
-        {"zero: {stage: 4}", "d.yaml:8:15: zero.stage: found '4', expected 0, 1, 2 or 3\n"},
-        {"zero: {order: major}", "zero.order: found 'major', expected layer-major, micro-major, or "
-                                 "auto"},
-        {"zero: {order: layer_major}", "nearest is layer-major"},
-        {"zero: {prefetch: -1}", "zero.prefetch: found '-1' (too small), expected a whole number "
-                                 "from 0 to 1000, or auto"},
-        {"zero: {prefetch: atuo}", "zero.prefetch: found 'atuo' (no number), expected a whole "
-                                   "number from 0 to 1000, or auto; nearest is auto"},
-        {"zero: {prefetch: 1001}", "(too large)"},
-        {"zero: {prefetch: 1.5}", "(no whole number)"},
-        {"zero: {prefetch: 99999999999999999999}", "(too large)"},
-        {"zero: {prefetch: 0x10}", "(no unit works here)"},
-        {"zero: {prefetch: [1]}", "d.yaml:8:18: zero.prefetch: found a list, expected a whole "},
-        {"zero: {prefetch: {a: 1}}", "zero.prefetch: found a mapping, expected a whole number"},
-        {"zero: {prefetch: }", "zero.prefetch: found no value, expected"},
-        {"zero: {prefetch: ~}", "zero.prefetch: found '~' (nothing), expected"},
-        {"zero: {prefetch: never}", "zero.prefetch: found 'never'"},
-        {"checkpoint: {every: auto}",
-         "checkpoint.every: found 'auto' (no number), expected a whole "
-         "number of steps of at least 0, or never"},
-        {"checkpoint: {every: -5}", "(too small)"},
-        {"checkpoint: {final: 1}", "checkpoint.final: found '1', expected yes or no"},
-        {"checkpoint: {keep: 2e15}", "the largest is 1e9"},
-        {"model.layers: 3", "model.layers: unknown section"},
-        {"zero: 3", "d.yaml:8:7: zero: found a single value, expected keys with values"},
-        {"zero: [stage, 3]", "d.yaml:8:7: zero: found a list, expected keys with values"},
-        /* units */
-        {"memory: {host: 64}", "d.yaml:8:16: memory.host: found '64' (no unit), expected a size of "
-                               "at least 1 B with a unit (B, KiB, MiB, GiB, TiB, kB, MB, GB, TB), "
-                               "as in 64 GiB, or auto"},
-        {"memory: {host: 64 gib}", "(an unknown unit)"},
-        {"memory: {host: 64 gib}", "nearest is GiB"},
-        {"memory: {host: 64 G}", "(an unknown unit)"},
-        {"memory: {host: 64 steps}", "(an unknown unit)"},
-        {"memory: {host: 64 GiB GiB}", "(an unknown unit)"},
-        {"memory: {host: GiB}", "(no number)"},
-        {"memory: {host: 0 B}", "(too small)"},
-        {"memory: {host: -1 GiB}", "(too small)"},
-        {"memory: {host: 9e30 TiB}", "(too large)"},
-        {"memory: {host: 99999999 TiB}", "(too large)"},
-        {"checkpoint: {every: 20 minutes}", "checkpoint.every: found '20 minutes' (an unknown "
-                                            "unit), expected a whole number of steps of at least "
-                                            "0, or never, alone or with k, M, G, Ki, Mi, Gi or "
-                                            "steps"},
-        {"checkpoint: {every: 20 tokens}", "(an unknown unit)"},
-        {"checkpoint: {every: 4 K}", "(an unknown unit)"},
-        {"checkpoint: {every: 4 steps k}", "(an unknown unit)"},
-        {"checkpoint: {keep: 4 steps}", "(no unit works here)"},
-        {"x-a: &a 1.2.3\ncheckpoint: {keep: *a}", "d.yaml:8:6: checkpoint.keep: found '1.2.3' (no "
-                                                  "number)"},
-        /* merges, anchors, tags, documents */
-        {"zero: {<<: 3}", "d.yaml:8:8: <<: merges mappings"},
-        {"zero: {<<: [3]}", "<<: merges mappings"},
-        {"zero: {<<: *none}", "d.yaml:8:12: *none names no anchor &none before it"},
-        {"zero: &z {<<: *z}", "d.yaml:8:15: *z names a value that it is a part of"},
-        {"zero: {<<: {stge: 1}}", "d.yaml:8:13: zero.stge: unknown key; nearest is stage"},
-        {"x-a: &a {stage: 1}\nzero: {<<: *a, <<: *a}", "d.yaml:9:16: zero.<<: duplicate key"},
-        {"zero: {stage: !!int 3}", "decks have no tags"},
-        {"zero: !mine {stage: 3}", "d.yaml:8:7: decks have no tags like !mine"},
-        {"---\nrun: {steps: 3}", "d.yaml:8:1: a second document starts here"},
-        /* duplicates */
-        {"zero: {stage: 1, stage: 2}", "d.yaml:8:18: zero.stage: duplicate key; the first is in "
-                                       "line 8"},
-        {"run: {steps: 30}", "d.yaml:8:1: run: duplicate key; the first is in line 2"},
-        /* keys that are no words */
-        {"? [a, b]\n: c", "d.yaml:8:3: a key must be a word, found a list"},
-        {"zero: {\"stage\\0\": 3}", "a key must be a word, found text with a zero character"},
-        {"x-a: \"\\0\"\nzero: {order: \"auto\\0\"}", "zero.order: found text with a zero "
-                                                     "character"},
-        /* not YAML */
-        {"zero: {stage: 3", "not YAML: "},
-        {"zero:\n\tstage: 3", "indent with spaces, not tabs"},
-        {"zero: 'a", "not YAML: "},
-        {"  zero: {stage: 1}", "d.yaml:8:"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof line_cases / sizeof *line_cases; i++) {
         char text[1024];
         struct deck *deck;
-        snprintf(text, sizeof text, "%s%s\n", DECK_SMALL, cases[i][0]);
+        snprintf(text, sizeof text, "%s%s\n", DECK_SMALL, line_cases[i][0]);
         CHECK_INT(deck_try(text, NULL, &deck), ZI_ERROR_USAGE);
         CHECK(deck == NULL);
-        CHECK(deck_said(cases[i][1]));
+        CHECK(deck_said(line_cases[i][1]));
         /* One error and the summary: nothing follows from it. */
         CHECK_INT(deck_message_lines(), 2);
         CHECK(deck_said("d.yaml: 1 error; "));
@@ -252,9 +252,6 @@ static void test_complaints(void)
     CHECK(capture_end(&deck_messages)[0] == 0);
     deck_destroy(deck);
 }
-
-/* --- absurd decks ------------------------------------------------------------------------------
- */
 
 static char big[3 << 20];
 

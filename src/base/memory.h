@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Named memory. Large buffers are allocated through here, so that every byte has a name and a tier
- * and one table says where memory went. Buffers are page-aligned, on huge pages where they are 2
- * MiB or more, touched once when they are allocated, and staggered: successive large buffers start
- * at different offsets within a page set, because equally aligned power-of-two streams halve the
- * speed of the optimizer (reference: cpu-bench, section 2). */
+ * and one table says where memory went. Buffers of 2 MiB or more are on huge pages, touched once
+ * when they are allocated, and staggered: successive ones start at different multiples of 256
+ * bytes, because equally aligned power-of-two streams halve the speed of the optimizer. */
 #ifndef ZI_BASE_MEMORY_H
 #define ZI_BASE_MEMORY_H
 

@@ -47,9 +47,6 @@ int deck_key_names(const char *section, const char *names[DECK_NAMES_MAX])
     return count;
 }
 
-/* --- settings ----------------------------------------------------------------------------------
- */
-
 static bool row_is_text(const struct deck_row *row)
 {
     return row->type == DECK_TEXT || row->type == DECK_PATH;
@@ -115,9 +112,6 @@ struct settings *deck_settings(struct deck *deck)
     return &deck->settings;
 }
 
-/* --- names that are not known ------------------------------------------------------------------
- */
-
 /* Adds "unknown section" with the nearest name, or with the section of the key so called. */
 static void section_unknown(struct deck *deck, int line, int column, const char *name)
 {
@@ -165,9 +159,6 @@ static void key_unknown(struct deck *deck, int line, int column, const char *sec
     deck_errors_add(&deck->errors, line, column, "%s.%s: unknown key; keys of %s are %s", section,
                     deck_value_clip(key, shown), section, list);
 }
-
-/* --- the file ----------------------------------------------------------------------------------
- */
 
 static const char *kind_name(const struct deck_node *node)
 {
@@ -279,9 +270,6 @@ static void missing_find(struct deck *deck, const struct deck_tree *tree)
     }
 }
 
-/* --- overrides ---------------------------------------------------------------------------------
- */
-
 static void set_apply(struct deck *deck, const char *set)
 {
     char problem[DECK_MESSAGE], shown[64];
@@ -371,9 +359,6 @@ enum zi_status deck_read(const char *path, const char *const *sets, int set_coun
     free(text);
     return status;
 }
-
-/* --- complaints --------------------------------------------------------------------------------
- */
 
 void deck_complain(struct deck *deck, const char *section, const char *key, const char *format, ...)
 {

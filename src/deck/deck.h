@@ -47,6 +47,10 @@ enum zi_status deck_echo(const struct deck *deck, char **text);
 /* Local. The name among `names` that is nearest to `word`, or NULL when none is near. */
 const char *deck_nearest(const char *word, const char *const *names, int count);
 
+/* Local. The name among `names` that is nearest to `word`, for messages about unknown words; NULL
+ * when none is near. */
+const char *deck_nearest(const char *word, const char *const *names, int count);
+
 /* Local. Help and generated documents, from the rows alone. `what` is NULL, "section" or
  * "section.key". ZI_ERROR_USAGE with the nearest name when there is no such thing. */
 enum zi_status deck_describe(const char *what, FILE *out);

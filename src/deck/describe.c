@@ -17,9 +17,6 @@
 
 enum { WIDTH = 96 };
 
-/* --- pieces ------------------------------------------------------------------------------------
- */
-
 /* Settings with defaults, and examples where there is none; ends the process without memory. */
 static void settings_example(struct settings *settings)
 {
@@ -74,9 +71,6 @@ static void section_rows(const char *section, void (*visit)(const struct deck_ro
     for (int i = 0; i < rows; i++)
         if (strcmp(row[i].section, section) == 0) visit(&row[i], out);
 }
-
-/* --- zinf help deck ----------------------------------------------------------------------------
- */
 
 static void describe_default(const struct deck_row *row, FILE *out)
 {
@@ -154,9 +148,6 @@ enum zi_status deck_describe(const char *what, FILE *out)
     return ZI_OK;
 }
 
-/* --- inputs/reference.yaml ---------------------------------------------------------------------
- */
-
 static void reference_key(const struct deck_row *row, FILE *out)
 {
     struct settings settings;
@@ -187,9 +178,6 @@ void deck_write_reference(FILE *out)
         section_rows(names[i], reference_key, out);
     }
 }
-
-/* --- doc/deck.md -------------------------------------------------------------------------------
- */
 
 static void markdown_key(const struct deck_row *row, FILE *out)
 {

@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+
+struct settings;
 
 enum deck_type {
     DECK_INTEGER,  /* int64_t; takes k, M, G and a `steps` or `sequences` unit where the row has one
@@ -50,5 +53,9 @@ const char *deck_section_help(const char *section);
 
 /* Local. The row of section.key, or NULL. */
 const struct deck_row *deck_find(const char *section, const char *key);
+
+/* Local. Writes the value of a row as a deck would have it, so that reading it gives the same bits.
+ */
+void deck_value_write(const struct deck_row *row, const struct settings *settings, FILE *out);
 
 #endif

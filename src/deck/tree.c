@@ -45,9 +45,6 @@ static enum zi_status no_memory(const struct builder *builder)
     return zi_fail(ZI_ERROR_DEVICE, "deck", "no memory to read %s", builder->errors->name);
 }
 
-/* --- text that is not YAML ---------------------------------------------------------------------
- */
-
 /* Bytes of the UTF-8 character at `at`, 0 when there is none. */
 static size_t utf8_length(const unsigned char *at, size_t left)
 {
@@ -106,9 +103,6 @@ static bool text_check(const char *text, size_t bytes, struct deck_errors *error
     }
     return true;
 }
-
-/* --- nodes -------------------------------------------------------------------------------------
- */
 
 /* A new node of the tree, which owns it, at the place of an event. */
 static enum zi_status node_new(struct builder *builder, enum deck_node_kind kind,
@@ -217,9 +211,6 @@ static enum zi_status node_place(struct builder *builder, struct deck_node *node
     return ZI_OK;
 }
 
-/* --- merge keys --------------------------------------------------------------------------------
- */
-
 /* Adds to `mapping` the pairs of `source` whose keys it lacks. */
 static enum zi_status merge_one(struct builder *builder, struct deck_node *mapping,
                                 const struct deck_node *source, const struct deck_node *place)
@@ -257,9 +248,6 @@ static enum zi_status merge_resolve(struct builder *builder, struct deck_node *m
         ZI_TRY(merge_one(builder, mapping, value->items[i], key));
     return ZI_OK;
 }
-
-/* --- events ------------------------------------------------------------------------------------
- */
 
 static enum zi_status event_alias(struct builder *builder, const yaml_event_t *event)
 {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/status.h"
+#include "deck/deck.h"
 #include "deck/settings.h"
 #include "deck/table.h"
 
@@ -19,9 +20,6 @@ enum { DECK_MESSAGE = 512 };
  * Running out of memory is such a problem too. */
 bool deck_value_read(const struct deck_row *row, const char *text, bool quoted,
                      struct settings *settings, char *problem);
-
-/* Local. Writes the field as a deck would have it, so that reading it gives the same bits. */
-void deck_value_write(const struct deck_row *row, const struct settings *settings, FILE *out);
 
 /* Local. Whether two settings hold the same value of a row. */
 bool deck_value_same(const struct deck_row *row, const struct settings *left,
@@ -44,8 +42,5 @@ void deck_number_write(double number, FILE *out);
 
 /* Local. The unit of a row for one: "step" of "steps". Gives `text`. */
 const char *deck_unit_singular(const char *unit, char text[32]);
-
-/* Local. The name among `names` that is nearest to `word`, or NULL when none is near. */
-const char *deck_nearest(const char *word, const char *const *names, int count);
 
 #endif
