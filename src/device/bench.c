@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The benchmark of a device: every operation against its ceiling, at the sizes of a real step.
+ *
+ * A case is timed for a fixed while, repeatedly; the median of the repetitions is printed, since
+ * machines are shared and single times say little. Buffers are much larger than the caches between
+ * uses, as they are in a step, because the cases share one block of memory in turn. */
+#include "device/bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/timing.h"
+#include "device/operations.h"
+
+#define BUFFER_COUNT 4
+#define BUFFER_BYTES ((size_t)50304 * 1024 * 4)
+#define CASE_SECONDS 0.4
+#define SAMPLES_MOST 200
+
+enum { B = 4, T = 256, R = B * T, C = 768, H = 12, D = 64, F = 3072, V = 50257, LD = 50272 };
+
+struct bench {
+    struct device *device;
+    const struct device_operations *ops;
+    struct device_stream *stream;
+    struct device_ptr x[BUFFER_COUNT], small;
+    enum zi_dtype type;
+    double peak, triad; /* FLOP/s, byte/s */
+    FILE *out;
+    enum zi_status status;
+};
+
+struct bench_case {
+    const char *name;
+    double flops, bytes; /* one of them is 0 */
+    enum zi_status (*run)(struct bench *, const struct bench_case *);
+    struct device_matmul matmul;
+    int which;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median_seconds(struct bench *bench, const struct bench_case *c)
+{
+    double samples[SAMPLES_MOST], start = zi_time_s();
+    int count = 0;
+    for (int warm = 0; warm < 2 && bench->status >= 0; warm++) {
+        bench->status = c->run(bench, c);
+    }
+    start = zi_time_s();
+    while (bench->status >= 0 && count < SAMPLES_MOST &&
+           (count < 3 || zi_time_s() - start < CASE_SECONDS)) {
+        double from = zi_time_s();
+        bench->status = c->run(bench, c);
+        if (bench->status >= 0) bench->status = device_stream_synchronize(bench->stream);
+        samples[count++] = zi_time_s() - from;
+    }
+    if (count == 0) return 1;
+    qsort(samples, (size_t)count, sizeof *samples, by_value);
+    return samples[count / 2];
+}
+
+static void print_case(struct bench *bench, const struct bench_case *c)
+{
+    if (bench->status < 0) return;
+    double seconds = median_seconds(bench, c);
+    if (bench->status < 0) return;
+    if (c->flops > 0) {
+        fprintf(bench->out, "  %-44s %10.3f ms %9.1f GFLOP/s  %5.1f %% of peak\n", c->name,
+                seconds * 1e3, c->flops / seconds / 1e9, 100 * c->flops / seconds / bench->peak);
+    } else {
+        fprintf(bench->out, "  %-44s %10.3f ms %9.1f GB/s     %5.1f %% of triad\n", c->name,
+                seconds * 1e3, c->bytes / seconds / 1e9, 100 * c->bytes / seconds / bench->triad);
+    }
+}
+
+static enum zi_status run_matmul(struct bench *bench, const struct bench_case *c)
+{
+    return bench->ops->matmul(bench->stream, &c->matmul);
+}
+
+static void bench_product(struct bench *bench, const int64_t shape[2] /* N, K */, int form)
+{
+    static const char *const forms[] = {"forward", "input gradient", "weight gradient"};
+    char name[64];
+    int64_t n = shape[0], k = shape[1];
+    bool head = n == V;
+    int64_t ld = head ? LD * (bench->type == ZI_BF16 && form > 0 ? 2 : 1) : n;
+    struct bench_case c = {.name = name, .run = run_matmul, .flops = 2.0 * R * (double)(n * k)};
+    struct device_matmul *d = &c.matmul;
+    d->type = d->type_c = bench->type;
+    d->a = bench->x[0];
+    d->b = bench->x[1];
+    d->c = bench->x[2];
+    if (form == 0) {
+        *d = (struct device_matmul){bench->type, head ? ZI_FP32 : bench->type,
+                                    R,           n,
+                                    k,           k,
+                                    k,           ld,
+                                    false,       true,
+                                    false,       d->a,
+                                    d->b,        d->c,
+                                    {0},         {0}};
+    } else if (form == 1) {
+        *d = (struct device_matmul){bench->type, bench->type, R,     k,    n,    ld,   k,   k,
+                                    false,       false,       false, d->a, d->b, d->c, {0}, {0}};
+    } else {
+        *d = (struct device_matmul){bench->type, ZI_FP32, n,    k,    R,    ld,   k,   k,
+                                    true,        false,   true, d->a, d->b, d->c, {0}, {0}};
+    }
+    snprintf(name, sizeof name, "matmul %d x %ld x %ld %s", R, (long)n, (long)k, forms[form]);
+    print_case(bench, &c);
+}
+
+static struct device_norm norm_of(const struct bench *b)
+{
+    return (struct device_norm){
+        .type = b->type,
+        .rows = R,
+        .columns = C,
+        .epsilon = 1e-5f,
+        .x = b->x[0],
+        .weight = b->small,
+        .bias = device_at(b->small, 8192),
+        .y = b->x[1],
+        .mean = device_at(b->small, 16384),
+        .rstd = device_at(b->small, 32768),
+        .dy = b->x[1],
+        .dx = b->x[2],
+        .dweight = device_at(b->small, 49152),
+        .dbias = device_at(b->small, 65536),
+        .scratch = b->x[3],
+    };
+}
+
+static enum zi_status run_norm(struct bench *b, const struct bench_case *c)
+{
+    struct device_norm norm = norm_of(b);
+    return c->which ? b->ops->norm_backward(b->stream, &norm) : b->ops->norm(b->stream, &norm);
+}
+
+static enum zi_status run_gelu(struct bench *b, const struct bench_case *c)
+{
+    if (c->which)
+        return b->ops->gelu_backward(b->stream, b->type, b->x[1], b->x[1], b->x[0], R * F);
+    return b->ops->gelu(b->stream, b->type, b->x[1], b->x[0], R * F);
+}
+
+static enum zi_status run_swiglu(struct bench *b, const struct bench_case *c)
+{
+    if (c->which)
+        return b->ops->swiglu_backward(b->stream, b->type, b->x[0], b->x[1], b->x[0], R, F);
+    return b->ops->swiglu(b->stream, b->type, b->x[1], b->x[0], R, F);
+}
+
+static enum zi_status run_attention(struct bench *b, const struct bench_case *c)
+{
+    size_t type = zi_dtype_bytes(b->type);
+    int64_t tokens = c->which & 2 ? 1024 : T;
+    struct device_attention a = {
+        .type = b->type,
+        .sequences = R / tokens,
+        .tokens = tokens,
+        .heads = H,
+        .key_heads = H,
+        .width = D,
+        .ld = 3 * C,
+        .ld_o = C,
+        .q = b->x[0],
+        .k = device_at(b->x[0], C * type),
+        .v = device_at(b->x[0], 2 * C * type),
+        .o = b->x[1],
+        .logsumexp = device_at(b->x[1], (size_t)R * C * 4),
+        .d_o = b->x[1],
+        .dq = b->x[2],
+        .dk = device_at(b->x[2], C * type),
+        .dv = device_at(b->x[2], 2 * C * type),
+        .scratch = b->x[3],
+    };
+    if (c->which & 1) return b->ops->attention_backward(b->stream, &a);
+    return b->ops->attention(b->stream, &a);
+}
+
+static enum zi_status run_cross_entropy(struct bench *b, const struct bench_case *c)
+{
+    (void)c;
+    return b->ops->cross_entropy(b->stream, b->x[0], b->small, device_at(b->small, 128 << 10),
+                                 (int64_t[]){R, V, LD}, b->type, 1e-3f);
+}
+
+static enum zi_status run_adam(struct bench *b, const struct bench_case *c)
+{
+    (void)c;
+    struct device_adam a = {.count = 32 << 20,
+                            .gradient_type = b->type,
+                            .learning_rate = 1e-4f,
+                            .beta1 = 0.9f,
+                            .beta2 = 0.95f,
+                            .epsilon = 1e-8f,
+                            .scale = 1,
+                            .correction1 = 0.1f,
+                            .correction2 = 0.05f};
+    a.master = b->x[0];
+    a.moment1 = device_at(b->x[1], 4352);
+    a.moment2 = device_at(b->x[2], 8704);
+    a.gradient = device_at(b->x[3], 13056);
+    if (b->type == ZI_BF16) a.parameter = device_at(b->x[3], BUFFER_BYTES / 2 + 17408);
+    a.checksum = device_at(b->small, 128 << 10);
+    return b->ops->adam(b->stream, &a);
+}
+
+static enum zi_status run_gradient_norm(struct bench *b, const struct bench_case *c)
+{
+    (void)c;
+    return b->ops->gradient_norm(b->stream, b->type, b->x[0], 32 << 20,
+                                 device_at(b->small, 128 << 10));
+}
+
+static enum zi_status run_convert(struct bench *b, const struct bench_case *c)
+{
+    (void)c;
+    return b->ops->convert(b->stream, ZI_BF16, b->x[1], ZI_FP32, b->x[0], 32 << 20);
+}
+
+static enum zi_status run_bias(struct bench *b, const struct bench_case *c)
+{
+    (void)c;
+    return b->ops->bias_backward(b->stream, b->type, b->small, b->x[0], R, F, F, true);
+}
+
+static enum zi_status run_copy(struct bench *b, const struct bench_case *c)
+{
+    (void)c;
+    return device_copy(b->stream, b->x[1], b->x[0], (size_t)128 << 20);
+}
+
+/* a = b + s c over fp32, plain stores: the STREAM triad, counted as three streams. */
+static enum zi_status run_triad(struct bench *bench, const struct bench_case *c)
+{
+    (void)c;
+    float *restrict a = (float *)bench->x[0].address;
+    const float *restrict x = (const float *)(bench->x[1].address + 4352);
+    const float *restrict y = (const float *)(bench->x[2].address + 8704);
+    int threads = bench->triad > 1.5 ? (int)bench->triad : 1;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < 32 << 20; i++) {
+        a[i] = x[i] + 3.0f * y[i];
+    }
+    return ZI_OK;
+}
+
+static void bench_memory_bound(struct bench *b)
+{
+    double e = (double)zi_dtype_bytes(b->type), rc = (double)R * C * e, rf = (double)R * F * e;
+    double many = 32 << 20;
+    const struct bench_case cases[] = {
+        {"layernorm", 0, 2 * rc, run_norm, {0}, 0},
+        {"layernorm backward", 0, 4 * rc, run_norm, {0}, 1},
+        {"gelu", 0, 2 * rf, run_gelu, {0}, 0},
+        {"gelu backward", 0, 3 * rf, run_gelu, {0}, 1},
+        {"swiglu", 0, 3 * rf, run_swiglu, {0}, 0},
+        {"swiglu backward", 0, 5 * rf, run_swiglu, {0}, 1},
+        {"bias backward", 0, rf, run_bias, {0}, 0},
+        {"cross-entropy with gradient", 0, (double)R * V * (8 + e), run_cross_entropy, {0}, 0},
+        {"fp32 to bf16", 0, many * 6, run_convert, {0}, 0},
+        {"gradient norm", 0, many * e, run_gradient_norm, {0}, 0},
+        {"adamw", 0, many * (24 + (b->type == ZI_BF16 ? 4 : 4)), run_adam, {0}, 0},
+        {"copy", 0, 256 << 20, run_copy, {0}, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        print_case(b, &cases[i]);
+    }
+}
+
+static void bench_type(struct bench *b)
+{
+    static const int64_t shapes[][2] = {{C, C}, {3 * C, C}, {F, C}, {C, F}, {V, C}};
+    double scores = 2.0 * B * H * D * T * (T + 1), long_scores = 2.0 * H * D * 1024 * 1025;
+    const struct bench_case attention[] = {
+        {"attention 4 x 12 heads x 256 (causal half)", scores, 0, run_attention, {0}, 0},
+        {"attention backward 4 x 12 x 256", 2.5 * scores, 0, run_attention, {0}, 1},
+        {"attention 12 heads x 1024", long_scores, 0, run_attention, {0}, 2},
+        {"attention backward 12 x 1024", 2.5 * long_scores, 0, run_attention, {0}, 3},
+    };
+    for (int form = 0; form < 3; form++) {
+        for (int s = 0; s < 5; s++) {
+            bench_product(b, shapes[s], form);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        print_case(b, &attention[i]);
+    }
+    bench_memory_bound(b);
+}
+
+static void fill_buffers(struct bench *b)
+{
+    for (int i = 0; i < BUFFER_COUNT; i++) {
+        float *values = (float *)b->x[i].address;
+        for (size_t j = 0; j < BUFFER_BYTES / 4; j++) {
+            values[j] = (float)((j * 2654435761u >> 20) & 1023) / 1024.0f - 0.5f;
+        }
+    }
+}
+
+static void bench_threads(struct bench *b, int threads)
+{
+    struct bench_case triad = {"triad", 0, 3.0 * 4 * (32 << 20), run_triad, {0}, 0};
+    b->status = device_stream_create(b->device, threads, &b->stream);
+    if (b->status < 0) return;
+    for (int type = 0; type < 2 && b->status >= 0; type++) {
+        b->type = type == 0 ? ZI_FP32 : ZI_BF16;
+        b->triad = threads;
+        b->triad = triad.bytes / median_seconds(b, &triad);
+        b->status = device_measure_peak(b->stream, b->type, 0.3, &b->peak);
+        if (b->status < 0) break;
+        fprintf(b->out, "%s, %d thread%s: peak %.1f GFLOP/s, triad %.1f GB/s\n",
+                zi_dtype_name(b->type), threads, threads > 1 ? "s" : "", b->peak / 1e9,
+                b->triad / 1e9);
+        fill_buffers(b);
+        bench_type(b);
+    }
+    device_stream_destroy(b->stream);
+}
+
+enum zi_status device_bench(struct device *device, FILE *out)
+{
+    struct bench b = {.device = device, .ops = device_get_operations(device), .out = out};
+    const struct device_properties *p = device_get_properties(device);
+    if (!p->host_addressable)
+        return zi_fail(ZI_ERROR_DEVICE, "device", "the host cannot fill memory of %s", p->name);
+    for (int i = 0; i < BUFFER_COUNT && b.status >= 0; i++) {
+        b.status = device_allocate(device, ZI_TIER_DEVICE, BUFFER_BYTES, "bench", &b.x[i]);
+    }
+    if (b.status >= 0)
+        b.status = device_allocate(device, ZI_TIER_DEVICE, 1 << 20, "bench", &b.small);
+    fprintf(out, "%s\n", p->name);
+    if (b.status >= 0) bench_threads(&b, p->threads);
+    if (b.status >= 0 && p->threads > 1) bench_threads(&b, 1);
+    for (int i = 0; i < BUFFER_COUNT; i++) {
+        device_free(device, ZI_TIER_DEVICE, b.x[i]);
+    }
+    device_free(device, ZI_TIER_DEVICE, b.small);
+    return b.status;
+}
