@@ -44,9 +44,6 @@ enum zi_status deck_check(struct deck *deck);
  * value came from. The caller frees *text with free(). */
 enum zi_status deck_echo(const struct deck *deck, char **text);
 
-/* Local. The name among `names` that is nearest to `word`, or NULL when none is near. */
-const char *deck_nearest(const char *word, const char *const *names, int count);
-
 /* Local. The name among `names` that is nearest to `word`, for messages about unknown words; NULL
  * when none is near. */
 const char *deck_nearest(const char *word, const char *const *names, int count);
