@@ -121,18 +121,19 @@ static int by_seconds(const void *left, const void *right)
 static void print_operations(const struct progress *p, struct engine *engine, FILE *out)
 {
     int count;
+    double busy = p->total_s + p->validation_s;
     struct engine_timing sorted[LANE_COUNT * OP_KIND_COUNT];
     const struct engine_timing *timings = engine_timings(engine, &count);
     memcpy(sorted, timings, (size_t)count * sizeof *sorted);
     qsort(sorted, (size_t)count, sizeof *sorted, by_seconds);
     if (count > OPERATIONS_SHOWN) count = OPERATIONS_SHOWN;
     fprintf(out, "%-10s %-10s %10s %10s %8s %12s\n", "operation", "lane", "count", "seconds",
-            "% steps", "rate");
+            "% time", "rate");
     for (int i = 0; i < count; i++) {
         const struct engine_timing *t = &sorted[i];
         fprintf(out, "%-10s %-10s %10" PRId64 " %10.3f %8.1f", program_kind_name(t->kind),
                 program_lane_name(t->lane), t->count, t->seconds,
-                p->total_s > 0 ? 100 * t->seconds / p->total_s : 0);
+                busy > 0 ? 100 * t->seconds / busy : 0);
         if (t->seconds > 0 && t->flops > 0)
             fprintf(out, " %7.1f GF/s", t->flops / t->seconds * 1e-9);
         else if (t->seconds > 0 && t->bytes > 0)
@@ -145,10 +146,11 @@ void progress_summary(const struct progress *progress, struct engine *engine, FI
 {
     const struct progress *p = progress;
     fprintf(out,
-            "\n%" PRId64 " step%s, %" PRId64 " tokens in %.1f s (%.1f s of it in steps); "
+            "\n%" PRId64 " step%s, %" PRId64
+            " tokens in %.1f s (%.1f s in steps, %.1f s in validation); "
             "final loss %.4f",
             p->total_steps, p->total_steps == 1 ? "" : "s", p->total_tokens,
-            zi_time_s() - p->start_s, p->total_s, p->loss);
+            zi_time_s() - p->start_s, p->total_s, p->validation_s, p->loss);
     if (!isnan(p->best_validation))
         fprintf(out, "; best validation %.4f at step %" PRId64, p->best_validation, p->best_step);
     if (p->total_s > 0) {

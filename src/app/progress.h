@@ -13,7 +13,8 @@ struct progress {
     double start_s;
     int64_t line_steps;
     double line_s, line_tokens, line_wait_s[LANE_COUNT];
-    double total_s; /* of steps alone, without validations and checkpoints */
+    double total_s;      /* of steps alone, without validations and checkpoints */
+    double validation_s; /* added to by whoever validates */
     int64_t total_steps, total_tokens, skipped, in_a_row;
     double loss, best_validation; /* last loss; NaN before the first */
     int64_t best_step;

@@ -139,44 +139,6 @@ void setup_cleanup(struct setup *setup)
     memset(setup, 0, sizeof *setup);
 }
 
-static int64_t row_integer(const struct deck_row *row, const void *field)
-{
-    bool narrow = row->type == DECK_CHOICE && !row->may_be_auto;
-    return narrow ? *(const int *)field : *(const int64_t *)field;
-}
-
-/* A number with as few digits as give it back. */
-static void write_real(double value, FILE *out)
-{
-    char text[40];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
-    }
-    fputs(text, out);
-}
-
-static void write_value(const struct deck_row *row, const struct settings *settings, FILE *out)
-{
-    const void *field = (const char *)settings + row->offset;
-    if (row->type == DECK_REAL) {
-        write_real(*(const double *)field, out);
-    } else if (row->type == DECK_BOOLEAN) {
-        fputs(*(const bool *)field ? "yes" : "no", out);
-    } else if (row->type == DECK_TEXT || row->type == DECK_PATH) {
-        fprintf(out, "'%s'", *(char *const *)field);
-    } else if (row->may_be_auto && row_integer(row, field) == ZI_AUTO) {
-        fputs("auto", out);
-    } else if (row->type == DECK_TRISTATE) {
-        fputs(row_integer(row, field) ? "yes" : "no", out);
-    } else if (row->type == DECK_CHOICE) {
-        for (const struct deck_choice *c = row->choices; c->word; c++)
-            if (c->value == row_integer(row, field)) fputs(c->word, out);
-    } else {
-        fprintf(out, "%" PRId64 "%s", row_integer(row, field), row->type == DECK_BYTES ? " B" : "");
-    }
-}
-
 static void write_section(const struct settings *settings, const char *section, FILE *out)
 {
     int count;
@@ -186,7 +148,7 @@ static void write_section(const struct settings *settings, const char *section, 
     for (int i = 0; i < count; i++) {
         if (strcmp(rows[i].section, section) != 0) continue;
         fprintf(out, "%s%s: ", comma, rows[i].key);
-        write_value(&rows[i], settings, out);
+        deck_value_write(&rows[i], settings, out);
         comma = ", ";
     }
     fputc('}', out);

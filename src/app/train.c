@@ -57,13 +57,14 @@ static enum zi_status validate(struct run *run, double *loss)
     int64_t batches = sampler_windows(run->validation) / s->batch.global;
     if (batches > s->data.validation_batches) batches = s->data.validation_batches;
     if (batches < 1) batches = 1;
-    double sum = 0;
+    double sum = 0, start = zi_time_s();
     for (int64_t b = 0; b < batches; b++) {
         ZI_TRY(comm_agree(run->comm, read_batch(run, run->validation, b)));
         ZI_TRY(run_guard(run, engine_validate(run->engine, &result)));
         sum += result.loss;
     }
     *loss = sum / (double)batches;
+    run->progress.validation_s += zi_time_s() - start;
     return ZI_OK;
 }
 
