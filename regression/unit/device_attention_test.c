@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attention in blocks against its definition in double: every score, softmax and gradient written
+ * out. The gradients of the definition are themselves held to central differences of its forward.
+ *
+ * Tolerances. fp32: scores are sums of D products of size 1, values and gradients weighted means of
+ * numbers of size 1 to 4 times P, each sum with relative errors of a few 1e-7: 1e-5 absolute, more
+ * for gradients, which add up over T queries. bf16: q, k, v, dO are exact, and what is stored is
+ * rounded to 2^-8 relative. With the bf16 instruction, P and dS are rounded as well (2^-9 each, of
+ * either sign, so that a sum of n terms with squares q errs by about 2^-9 sqrt(q)), and delta is
+ * made from the rounded o: 2^-8 of values of size 1 covers a sum with margin. */
+#include "regression/unit/kernel_fixture.h"
+
+struct attention_case {
+    int64_t sequences, tokens, heads, key_heads, width, extra; /* extra: unused columns of a row */
+};
+
+/* Offsets of q, k, v in a row, and of o. */
+static int64_t row_length(const struct attention_case *c)
+{
+    return (c->heads + 2 * c->key_heads) * c->width + c->extra;
+}
+
+static int64_t out_length(const struct attention_case *c)
+{
+    return c->heads * c->width + c->extra;
+}
+
+/* Where element (row, head, 0) of q, k or v (0, 1, 2) is. */
+static int64_t input_at(const struct attention_case *c, int64_t row, int which, int64_t head)
+{
+    int64_t first = which == 0 ? 0 : which == 1 ? c->heads : c->heads + c->key_heads;
+    return row * row_length(c) + (first + head) * c->width;
+}
+
+static double dot(const double *a, const double *b, int64_t n)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* Probabilities of one query over keys 0..t; gives the logsumexp. */
+static double softmax_define(const struct attention_case *c, const double *x, int64_t row,
+                             int64_t t, int64_t head, double *p)
+{
+    int64_t key_head = head / (c->heads / c->key_heads);
+    double largest = -INFINITY, sum = 0.0;
+    for (int64_t j = 0; j <= t; j++) {
+        const double *key = x + input_at(c, row - t + j, 1, key_head);
+        p[j] = dot(x + input_at(c, row, 0, head), key, c->width) / sqrt((double)c->width);
+        largest = p[j] > largest ? p[j] : largest;
+    }
+    for (int64_t j = 0; j <= t; j++)
+        sum += exp(p[j] - largest);
+    for (int64_t j = 0; j <= t; j++)
+        p[j] = exp(p[j] - largest) / sum;
+    return log(sum) + largest;
+}
+
+static void forward_define(const struct attention_case *c, const double *x, double *o,
+                           double *logsumexp)
+{
+    double *p = doubles_create(c->tokens);
+    for (int64_t row = 0; row < c->sequences * c->tokens; row++) {
+        int64_t b = row / c->tokens, t = row % c->tokens;
+        for (int64_t h = 0; h < c->heads; h++) {
+            double *out = o + row * out_length(c) + h * c->width;
+            logsumexp[(b * c->heads + h) * c->tokens + t] = softmax_define(c, x, row, t, h, p);
+            for (int64_t d = 0; d < c->width; d++) {
+                out[d] = 0.0;
+                for (int64_t j = 0; j <= t; j++)
+                    out[d] +=
+                        p[j] * x[input_at(c, row - t + j, 2, h / (c->heads / c->key_heads)) + d];
+            }
+        }
+    }
+    free(p);
+}
+
+/* dx [rows][row_length]: gradients of sum(dO o O), in the places of q, k and v. */
+static void backward_define(const struct attention_case *c, const double *x, const double *d_o,
+                            double *dx)
+{
+    double *p = doubles_create(c->tokens), *dp = doubles_create(c->tokens);
+    double scale = 1.0 / sqrt((double)c->width);
+    for (int64_t row = 0; row < c->sequences * c->tokens; row++) {
+        int64_t t = row % c->tokens;
+        for (int64_t h = 0; h < c->heads; h++) {
+            const double *g = d_o + row * out_length(c) + h * c->width;
+            int64_t kh = h / (c->heads / c->key_heads), q = input_at(c, row, 0, h);
+            double delta = 0.0;
+            softmax_define(c, x, row, t, h, p);
+            for (int64_t j = 0; j <= t; j++) {
+                dp[j] = dot(g, x + input_at(c, row - t + j, 2, kh), c->width);
+                delta += p[j] * dp[j];
+            }
+            for (int64_t j = 0; j <= t; j++) {
+                int64_t k = input_at(c, row - t + j, 1, kh), v = input_at(c, row - t + j, 2, kh);
+                double ds = p[j] * (dp[j] - delta) * scale;
+                for (int64_t d = 0; d < c->width; d++) {
+                    dx[q + d] += ds * x[k + d];
+                    dx[k + d] += ds * x[q + d];
+                    dx[v + d] += p[j] * g[d];
+                }
+            }
+        }
+    }
+    free(p);
+    free(dp);
+}
+
+/* sum(dO o O) of the definition */
+static double objective(const struct attention_case *c, const double *x, const double *d_o)
+{
+    int64_t count = c->sequences * c->tokens * out_length(c);
+    double *o = doubles_create(count);
+    double *logsumexp = doubles_create(c->sequences * c->tokens * c->heads);
+    forward_define(c, x, o, logsumexp);
+    double sum = dot(o, d_o, count);
+    free(o);
+    free(logsumexp);
+    return sum;
+}
+
+static struct device_attention describe(struct kernels *k, const struct attention_case *c,
+                                        const struct buffer *x, const struct buffer *o,
+                                        const struct buffer *logsumexp)
+{
+    return (struct device_attention){.type = k->type,
+                                     .sequences = c->sequences,
+                                     .tokens = c->tokens,
+                                     .heads = c->heads,
+                                     .key_heads = c->key_heads,
+                                     .width = c->width,
+                                     .ld = row_length(c),
+                                     .ld_o = out_length(c),
+                                     .q = buffer_at(x, input_at(c, 0, 0, 0)),
+                                     .k = buffer_at(x, input_at(c, 0, 1, 0)),
+                                     .v = buffer_at(x, input_at(c, 0, 2, 0)),
+                                     .o = buffer_at(o, 0),
+                                     .logsumexp = buffer_at(logsumexp, 0)};
+}
+
+/* Columns that belong to no head hold 7 before and after. */
+static void padding_fill(const struct attention_case *c, struct buffer *b, int64_t length)
+{
+    for (int64_t row = 0; row < c->sequences * c->tokens; row++)
+        for (int64_t i = length - c->extra; i < length; i++)
+            buffer_set(b, row * length + i, 7.0);
+}
+
+static void padding_expect(const struct attention_case *c, double *values, int64_t length)
+{
+    for (int64_t row = 0; row < c->sequences * c->tokens; row++)
+        for (int64_t i = length - c->extra; i < length; i++)
+            values[row * length + i] = 7.0;
+}
+
+static void attention_case_run(struct kernels *k, const struct attention_case *c)
+{
+    int64_t rows = c->sequences * c->tokens, count = rows * row_length(c);
+    int64_t out_count = rows * out_length(c);
+    struct buffer x = buffer_random(k->type, count, "qkv", 1.0f);
+    struct buffer d_o = buffer_random(k->type, out_count, "d_o", 1.0f);
+    struct buffer o = buffer_create(k->type, out_count), dx = buffer_create(k->type, count);
+    struct buffer logsumexp = buffer_create(ZI_FP32, rows * c->heads);
+    struct device_attention desc = describe(k, c, &x, &o, &logsumexp);
+    struct buffer scratch = buffer_random(
+        ZI_FP32, (int64_t)(k->operations.attention_backward_scratch(&desc) / 4), "scratch", 1.0f);
+    double *xs = doubles_of(&x), *gs = doubles_of(&d_o), *os = doubles_create(out_count);
+    double *dxs = doubles_create(count), *sums = doubles_create(rows * c->heads);
+    forward_define(c, xs, os, sums);
+    backward_define(c, xs, gs, dxs);
+    padding_fill(c, &o, out_length(c));
+    padding_fill(c, &dx, row_length(c));
+    padding_expect(c, os, out_length(c));
+    padding_expect(c, dxs, row_length(c));
+    desc.d_o = buffer_at(&d_o, 0);
+    desc.dq = buffer_at(&dx, input_at(c, 0, 0, 0));
+    desc.dk = buffer_at(&dx, input_at(c, 0, 1, 0));
+    desc.dv = buffer_at(&dx, input_at(c, 0, 2, 0));
+    desc.scratch = buffer_at(&scratch, 0);
+
+    bool rounded = k->type == ZI_BF16;
+    CHECK_INT(k->operations.attention(&k->stream, &desc), ZI_OK);
+    kernels_compare(k, "attention o", &o, os, kernels_rounding(k->type), rounded ? 4e-3 : 3e-6);
+    kernels_compare(k, "attention logsumexp", &logsumexp, sums, 1e-6, 2e-6);
+    CHECK_INT(k->operations.attention_backward(&k->stream, &desc), ZI_OK);
+    kernels_compare(k, "attention dq, dk, dv", &dx, dxs, kernels_rounding(k->type),
+                    rounded ? 2e-2 : 1e-5);
+    double *doubles[] = {xs, gs, os, dxs, sums};
+    for (int i = 0; i < 5; i++)
+        free(doubles[i]);
+    struct buffer *buffers[] = {&x, &d_o, &o, &dx, &logsumexp, &scratch};
+    for (int i = 0; i < 6; i++)
+        buffer_destroy(buffers[i]);
+}
+
+/* Sizes around the blocks of the kernels (32 queries, 64 keys, 128 queries a task). */
+static void test_attention(struct kernels *k)
+{
+    const struct attention_case cases[] = {
+        {1, 1, 1, 1, 1, 0},    {2, 1, 2, 1, 5, 3},    {1, 5, 1, 1, 5, 0},    {2, 37, 3, 3, 5, 1},
+        {1, 33, 4, 2, 8, 0},   {1, 64, 1, 1, 16, 0},  {1, 65, 2, 1, 17, 2},  {1, 131, 6, 2, 37, 0},
+        {1, 200, 1, 1, 64, 0}, {1, 300, 2, 1, 20, 0}, {1, 70, 1, 1, 256, 0}, {0, 8, 2, 2, 8, 0},
+        {1, 96, 3, 1, 80, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        attention_case_run(k, &cases[i]);
+}
+
+/* The gradients of the definition are differences of its forward: h = 1e-4, errors under 1e-7. */
+static void test_definition(void)
+{
+    const double h = 1e-4;
+    const struct attention_case c = {2, 6, 4, 2, 5, 0};
+    int64_t count = c.sequences * c.tokens * row_length(&c);
+    struct buffer x = buffer_random(ZI_FP32, count, "qkv", 1.0f);
+    struct buffer d_o = buffer_random(ZI_FP32, c.sequences * c.tokens * out_length(&c), "d", 1.0f);
+    double *xs = doubles_of(&x), *gs = doubles_of(&d_o), *dx = doubles_create(count);
+    backward_define(&c, xs, gs, dx);
+    for (int64_t i = 0; i < count; i++) {
+        double value = xs[i], plus, minus;
+        xs[i] = value + h, plus = objective(&c, xs, gs);
+        xs[i] = value - h, minus = objective(&c, xs, gs);
+        xs[i] = value;
+        CHECK_NEAR(dx[i], (plus - minus) / (2.0 * h), 1e-7);
+    }
+    free(xs);
+    free(gs);
+    free(dx);
+    buffer_destroy(&x);
+    buffer_destroy(&d_o);
+}
+
+/* Large scores: the softmax is a choice of one key, and nothing overflows. A NaN in v reaches the
+ * queries from its token on, and no earlier one. */
+static void test_extremes(struct kernels *k)
+{
+    const struct attention_case c = {1, 100, 1, 1, 16, 0};
+    struct buffer x = buffer_random(k->type, 100 * row_length(&c), "qkv", 1.0f);
+    struct buffer o = buffer_create(k->type, 100 * out_length(&c));
+    struct buffer logsumexp = buffer_create(ZI_FP32, 100);
+    for (int64_t row = 0; row < 100; row++)
+        for (int64_t d = 0; d < 16; d++) {
+            buffer_set(&x, input_at(&c, row, 0, 0) + d, 100.0);
+            buffer_set(&x, input_at(&c, row, 1, 0) + d, (double)row);
+        }
+    struct device_attention desc = describe(k, &c, &x, &o, &logsumexp);
+    CHECK_INT(k->operations.attention(&k->stream, &desc), ZI_OK);
+    for (int64_t row = 0; row < 100; row++)
+        for (int64_t d = 0; d < 16; d++)
+            CHECK_NEAR(buffer_get(&o, row * 16 + d), buffer_get(&x, input_at(&c, row, 2, 0) + d),
+                       0.0);
+    for (int64_t i = 0; i < 100 * row_length(&c); i++)
+        buffer_set(&x, i, 0.5);
+    buffer_set(&x, input_at(&c, 40, 2, 0) + 3, NAN);
+    CHECK_INT(k->operations.attention(&k->stream, &desc), ZI_OK);
+    for (int64_t row = 0; row < 100; row++) {
+        /* weights of up to 100 equal keys, rounded to bf16 (2^-9) or summed in fp32 */
+        CHECK_NEAR(buffer_get(&o, row * 16), 0.5, 2e-3);
+        /* the rest of a span of 32 queries may see the NaN early, as 0 times NaN */
+        if (row < 32) CHECK_NEAR(buffer_get(&o, row * 16 + 3), 0.5, 2e-3);
+        if (row >= 40) CHECK(isnan(buffer_get(&o, row * 16 + 3)));
+    }
+    buffer_destroy(&x);
+    buffer_destroy(&o);
+    buffer_destroy(&logsumexp);
+}
+
+static void test_refusals(void)
+{
+    struct device_operations operations;
+    struct device_stream stream = {.threads = 1};
+    cpu_isa_register(CPU_GENERIC, &operations);
+    struct device_attention desc = {.type = ZI_FP32, .heads = 1, .key_heads = 1, .width = 257};
+    CHECK_INT(operations.attention(&stream, &desc), ZI_ERROR_DEVICE);
+    desc.width = 8;
+    desc.heads = 3;
+    desc.key_heads = 2;
+    CHECK_INT(operations.attention_backward(&stream, &desc), ZI_ERROR_DEVICE);
+}
+
+int main(void)
+{
+    test_definition();
+    kernels_run(test_attention);
+    kernels_run(test_extremes);
+    test_refusals();
+    return test_finish("device_attention_test");
+}

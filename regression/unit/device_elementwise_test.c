@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GELU, SwiGLU and rope against their definitions in double; backward against central differences
+ * of the forward definition (h = 1e-4: errors under 1e-7), or, rope being linear, against the dot
+ * product of its definition. */
+#include "regression/unit/kernel_fixture.h"
+
+static const double step = 1e-4;
+
+static double gelu_define(double x)
+{
+    return 0.5 * x * (1.0 + tanh(sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+static double gelu_difference(double x)
+{
+    return (gelu_define(x + step) - gelu_define(x - step)) / (2.0 * step);
+}
+
+static double swiglu_define(double gate, double up)
+{
+    return gate / (1.0 + exp(-gate)) * up;
+}
+
+/* Every size from nothing to more than two vectors, and one of several runs of a thread. */
+static const int64_t counts[] = {0, 1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 37, 9001};
+
+static void gelu_case(struct kernels *k, int64_t count)
+{
+    struct buffer x = buffer_random(k->type, count, "x", 3.0f), y = buffer_create(k->type, count);
+    struct buffer dy = buffer_random(k->type, count, "dy", 1.0f), dx = buffer_copy(&dy);
+    struct buffer in_place = buffer_copy(&x);
+    double *forward = doubles_create(count), *backward = doubles_create(count);
+    for (int64_t i = 0; i < count; i++) {
+        forward[i] = gelu_define(buffer_get(&x, i));
+        backward[i] = buffer_get(&dy, i) * gelu_difference(buffer_get(&x, i));
+    }
+    CHECK_INT(k->operations.gelu(&k->stream, k->type, buffer_at(&y, 0), buffer_at(&x, 0), count),
+              ZI_OK);
+    /* the argument of the exponential, up to 20 where the value counts, has 2 roundings: 2e-6
+     * relative; what is smaller than 1e-7 the definition itself loses to 1 + tanh */
+    kernels_compare(k, "gelu", &y, forward, kernels_rounding(k->type) + 2e-6, 1e-7);
+    CHECK_INT(k->operations.gelu_backward(&k->stream, k->type, buffer_at(&dx, 0), buffer_at(&dx, 0),
+                                          buffer_at(&x, 0), count),
+              ZI_OK);
+    kernels_compare(k, "gelu_backward, dx is dy", &dx, backward, kernels_rounding(k->type) + 2e-6,
+                    2e-6);
+    CHECK_INT(k->operations.gelu_backward(&k->stream, k->type, buffer_at(&in_place, 0),
+                                          buffer_at(&dy, 0), buffer_at(&in_place, 0), count),
+              ZI_OK);
+    CHECK(memcmp(in_place.bytes, dx.bytes, (size_t)count * zi_dtype_bytes(k->type)) == 0);
+    free(forward);
+    free(backward);
+    struct buffer *buffers[] = {&x, &y, &dy, &dx, &in_place};
+    for (int i = 0; i < 5; i++)
+        buffer_destroy(buffers[i]);
+}
+
+static void swiglu_case(struct kernels *k, int64_t rows, int64_t inner)
+{
+    int64_t count = rows * inner;
+    struct buffer x = buffer_random(k->type, 2 * count, "gate_up", 3.0f);
+    struct buffer dy = buffer_random(k->type, count, "dy", 1.0f), y = buffer_create(k->type, count);
+    struct buffer dx = buffer_create(k->type, 2 * count);
+    double *forward = doubles_create(count), *backward = doubles_create(2 * count);
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t c = 0; c < inner; c++) {
+            int64_t at = 2 * r * inner + c, i = r * inner + c;
+            double gate = buffer_get(&x, at), up = buffer_get(&x, at + inner);
+            double g = buffer_get(&dy, i) / (2.0 * step);
+            forward[i] = swiglu_define(gate, up);
+            backward[at] = g * (swiglu_define(gate + step, up) - swiglu_define(gate - step, up));
+            backward[at + inner] =
+                g * (swiglu_define(gate, up + step) - swiglu_define(gate, up - step));
+        }
+    }
+    CHECK_INT(
+        k->operations.swiglu(&k->stream, k->type, buffer_at(&y, 0), buffer_at(&x, 0), rows, inner),
+        ZI_OK);
+    /* as for gelu; products of three numbers of size up to 10 */
+    kernels_compare(k, "swiglu", &y, forward, kernels_rounding(k->type) + 2e-6, 1e-7);
+    CHECK_INT(k->operations.swiglu_backward(&k->stream, k->type, buffer_at(&dx, 0),
+                                            buffer_at(&dy, 0), buffer_at(&x, 0), rows, inner),
+              ZI_OK);
+    kernels_compare(k, "swiglu_backward", &dx, backward, kernels_rounding(k->type) + 2e-6, 5e-6);
+    CHECK_INT(k->operations.swiglu_backward(&k->stream, k->type, buffer_at(&x, 0),
+                                            buffer_at(&dy, 0), buffer_at(&x, 0), rows, inner),
+              ZI_OK);
+    CHECK(memcmp(x.bytes, dx.bytes, (size_t)(2 * count) * zi_dtype_bytes(k->type)) == 0);
+    free(forward);
+    free(backward);
+    struct buffer *buffers[] = {&x, &dy, &y, &dx};
+    for (int i = 0; i < 4; i++)
+        buffer_destroy(buffers[i]);
+}
+
+/* Rows of 2 heads of width D, then one number that must stay; ld = 2 D + 1. */
+static void rope_define(double *x, const int64_t shape[5], double base)
+{
+    int64_t half = shape[3] / 2;
+    for (int64_t r = 0; r < shape[0] * shape[1]; r++) {
+        for (int64_t h = 0; h < shape[2]; h++) {
+            double *head = x + r * shape[4] + h * shape[3];
+            for (int64_t i = 0; i < half; i++) {
+                double angle =
+                    (double)(r % shape[1]) * pow(base, -2.0 * (double)i / (double)shape[3]);
+                double a = head[i], b = head[i + half];
+                head[i] = a * cos(angle) - b * sin(angle);
+                head[i + half] = a * sin(angle) + b * cos(angle);
+            }
+        }
+    }
+}
+
+static void rope_case(struct kernels *k, int64_t sequences, int64_t tokens, int64_t width)
+{
+    const int64_t shape[5] = {sequences, tokens, 2, width, 2 * width + 1};
+    int64_t count = sequences * tokens * shape[4];
+    struct buffer x = buffer_random(k->type, count, "x", 1.0f), back = buffer_copy(&x);
+    double *expected = doubles_of(&x);
+    rope_define(expected, shape, 10000.0);
+    CHECK_INT(k->operations.rope(&k->stream, k->type, buffer_at(&x, 0), shape, 10000.0, 1), ZI_OK);
+    /* angles are exact to 1e-13, sine and cosine rounded once, products of size up to 5 */
+    kernels_compare(k, "rope", &x, expected, kernels_rounding(k->type), 1e-6);
+    free(expected);
+
+    /* backward is the transpose: x . rope(y) = rope'(x) . y for any x and y; in fp32 */
+    struct buffer y = buffer_random(ZI_FP32, count, "y", 1.0f);
+    double *ys = doubles_of(&y), *gradient = doubles_of(&back), left = 0.0, right = 0.0;
+    CHECK_INT(k->operations.rope(&k->stream, k->type, buffer_at(&back, 0), shape, 10000.0, -1),
+              ZI_OK);
+    for (int64_t i = 0; i < count; i++)
+        right += buffer_get(&back, i) * ys[i];
+    rope_define(ys, shape, 10000.0);
+    for (int64_t i = 0; i < count; i++)
+        left += gradient[i] * ys[i];
+    /* each of `count` products is off by one rounding, of either sign: 4 standard deviations */
+    CHECK_NEAR(right, left, 4.0 * sqrt((double)count) * kernels_rounding(k->type));
+    free(ys);
+    free(gradient);
+    struct buffer *buffers[] = {&x, &back, &y};
+    for (int i = 0; i < 3; i++)
+        buffer_destroy(buffers[i]);
+}
+
+/* NaN stays NaN, or a step would not be found to be non-finite; huge values stay finite. */
+static void extremes_case(struct kernels *k)
+{
+    const double values[] = {NAN, 1e30, -1e30, 30.0, -30.0, 0.0, -0.0, 1e-30};
+    struct buffer x = buffer_create(k->type, 8), y = buffer_create(k->type, 8);
+    struct buffer dx = buffer_create(k->type, 8), one = buffer_create(k->type, 8);
+    for (int64_t i = 0; i < 8; i++) {
+        buffer_set(&x, i, values[i]);
+        buffer_set(&one, i, 1.0);
+    }
+    CHECK_INT(k->operations.gelu(&k->stream, k->type, buffer_at(&y, 0), buffer_at(&x, 0), 8),
+              ZI_OK);
+    CHECK_INT(k->operations.gelu_backward(&k->stream, k->type, buffer_at(&dx, 0),
+                                          buffer_at(&one, 0), buffer_at(&x, 0), 8),
+              ZI_OK);
+    CHECK(isnan(buffer_get(&y, 0)));
+    CHECK(isnan(buffer_get(&dx, 0)));
+    for (int64_t i = 1; i < 8; i++) {
+        double value = buffer_get(&x, i);
+        CHECK_NEAR(buffer_get(&y, i), value > 1.0 ? value : value < -1.0 ? 0.0 : value / 2.0, 0.0);
+        CHECK_NEAR(buffer_get(&dx, i), value > 1.0 ? 1.0 : value < -1.0 ? 0.0 : 0.5, 0.0);
+    }
+    struct buffer *buffers[] = {&x, &y, &dx, &one};
+    for (int i = 0; i < 4; i++)
+        buffer_destroy(buffers[i]);
+}
+
+static void test_elementwise(struct kernels *k)
+{
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        gelu_case(k, counts[i]);
+    extremes_case(k);
+    const int64_t inners[] = {1, 5, 16, 37, 131};
+    for (int i = 0; i < 5; i++)
+        swiglu_case(k, 7, inners[i]);
+    swiglu_case(k, 0, 8);
+    rope_case(k, 1, 1, 2);
+    rope_case(k, 2, 37, 10);
+    rope_case(k, 2, 70, 64);
+    rope_case(k, 0, 8, 64);
+    rope_case(k, 1, 3, 256);
+}
+
+static void test_refusals(void)
+{
+    struct device_operations operations;
+    struct device_stream stream = {.threads = 1};
+    const int64_t odd[5] = {1, 1, 1, 5, 5};
+    float x[5] = {0};
+    cpu_isa_register(CPU_GENERIC, &operations);
+    struct device_ptr p = {(uintptr_t)x};
+    CHECK_INT(operations.rope(&stream, ZI_FP32, p, odd, 1e4, 1), ZI_ERROR_DEVICE);
+    CHECK_INT(operations.gelu(&stream, ZI_INT32, p, p, 5), ZI_ERROR_DEVICE);
+}
+
+int main(void)
+{
+    kernels_run(test_elementwise);
+    test_refusals();
+    return test_finish("device_elementwise_test");
+}

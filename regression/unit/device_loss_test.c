@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cross-entropy against its definition in double, and its gradient against central differences of
+ * the definition (h = 1e-4: errors under 1e-7). */
+#include "regression/unit/kernel_fixture.h"
+
+static double loss_define(const double *x, int64_t columns, int32_t target)
+{
+    double largest = x[0], sum = 0.0;
+    if (target < 0) return 0.0;
+    for (int64_t i = 1; i < columns; i++)
+        largest = x[i] > largest ? x[i] : largest;
+    for (int64_t i = 0; i < columns; i++)
+        sum += exp(x[i] - largest);
+    return log(sum) + largest - x[target];
+}
+
+/* Targets: every third row is not counted. */
+static int32_t *targets_make(int64_t rows, int64_t columns)
+{
+    int32_t *targets = calloc((size_t)rows + 1, sizeof *targets);
+    ZI_REQUIRE(targets != NULL);
+    for (int64_t r = 0; r < rows; r++)
+        targets[r] = r % 3 == 2 ? -1 : (int32_t)((r * 7 + columns - 1) % columns);
+    return targets;
+}
+
+static void loss_case(struct kernels *k, const int64_t shape[3], float deviation)
+{
+    const double h = 1e-4, scale = 0.75;
+    int64_t rows = shape[0], columns = shape[1], ld = shape[2];
+    struct buffer x = buffer_random(ZI_FP32, rows * ld, "logits", deviation);
+    struct buffer kept = buffer_copy(&x), found = buffer_create(k->type, rows * columns);
+    int32_t *targets = targets_make(rows, columns);
+    double *xs = doubles_of(&x), *expected = doubles_create(rows * columns);
+    double loss = 1.5, loss_only = 0.0, reference = 0.0;
+    for (int64_t r = 0; r < rows; r++) {
+        double *row = xs + r * ld;
+        reference += loss_define(row, columns, targets[r]);
+        for (int64_t c = 0; c < columns; c++) {
+            double value = row[c], plus, minus;
+            row[c] = value + h, plus = loss_define(row, columns, targets[r]);
+            row[c] = value - h, minus = loss_define(row, columns, targets[r]);
+            row[c] = value;
+            expected[r * columns + c] = scale * (plus - minus) / (2.0 * h);
+        }
+    }
+    struct device_ptr t = {(uintptr_t)targets}, to = {(uintptr_t)&loss},
+                      to_only = {(uintptr_t)&loss_only};
+    CHECK_INT(k->operations.cross_entropy(&k->stream, buffer_at(&x, 0), t, to_only, shape, ZI_INT32,
+                                          1.0f),
+              ZI_OK);
+    CHECK(memcmp(x.bytes, kept.bytes, (size_t)(rows * ld) * 4) == 0);
+    CHECK_INT(k->operations.cross_entropy(&k->stream, buffer_at(&x, 0), t, to, shape, k->type,
+                                          (float)scale),
+              ZI_OK);
+    /* the sum of exponentials is in fp32: relative error 1e-6, which the logarithm makes absolute
+     * per row */
+    CHECK_NEAR(loss_only, reference, 1e-6 * (double)rows);
+    CHECK_NEAR(loss - 1.5, loss_only, 1e-12 * (double)rows); /* added to what was there */
+    for (int64_t r = 0; r < rows; r++) {
+        memcpy(found.bytes + (size_t)(r * columns) * zi_dtype_bytes(k->type),
+               x.bytes + (size_t)(r * ld) * 4, (size_t)columns * zi_dtype_bytes(k->type));
+        for (int64_t c = columns; c < ld; c++) /* padding stays */
+            CHECK(buffer_get(&x, r * ld + c) == buffer_get(&kept, r * ld + c));
+    }
+    /* probabilities have relative error 1e-6; differences err by 1e-7, more with the third
+     * derivative of a wide softmax */
+    kernels_compare(k, "cross_entropy gradient", &found, expected, kernels_rounding(k->type) + 2e-6,
+                    4e-7);
+    kernels_digest(k, &loss, sizeof loss);
+    free(targets);
+    free(xs);
+    free(expected);
+    struct buffer *buffers[] = {&x, &kept, &found};
+    for (int i = 0; i < 3; i++)
+        buffer_destroy(buffers[i]);
+}
+
+/* A softmax of two logits, 0 and -d, has the probability exp(-d) / (1 + exp(-d)): shows the error
+ * of the kernels' exponential over its whole range. */
+static void exponential_case(struct kernels *k)
+{
+    const int64_t shape[3] = {600, 2, 2};
+    struct buffer x = buffer_create(ZI_FP32, 1200);
+    int32_t targets[600];
+    double loss = 0.0;
+    for (int64_t r = 0; r < 600; r++) {
+        buffer_set(&x, 2 * r + 1, -(double)r / 7.0);
+        targets[r] = 0;
+    }
+    struct buffer kept = buffer_copy(&x);
+    struct device_ptr t = {(uintptr_t)targets}, to = {(uintptr_t)&loss};
+    CHECK_INT(
+        k->operations.cross_entropy(&k->stream, buffer_at(&x, 0), t, to, shape, ZI_FP32, 1.0f),
+        ZI_OK);
+    for (int64_t r = 0; r < 600; r++) {
+        double e = exp(buffer_get(&kept, 2 * r + 1));
+        CHECK_NEAR(buffer_get(&x, 2 * r + 1), e / (1.0 + e), 5e-7 * e);
+    }
+    buffer_destroy(&x);
+    buffer_destroy(&kept);
+}
+
+/* NaN in a row shows in the loss; an infinite negative logit is a probability of 0. */
+static void extremes_case(struct kernels *k)
+{
+    const int64_t shape[3] = {1, 37, 37};
+    struct buffer x = buffer_random(ZI_FP32, 37, "logits", 1.0f);
+    int32_t target = 3;
+    double loss = 0.0;
+    struct device_ptr t = {(uintptr_t)&target}, to = {(uintptr_t)&loss};
+    for (int64_t i = 0; i < 37; i++)
+        if (i != 3) buffer_set(&x, i, -INFINITY);
+    CHECK_INT(
+        k->operations.cross_entropy(&k->stream, buffer_at(&x, 0), t, to, shape, ZI_FP32, 1.0f),
+        ZI_OK);
+    CHECK_NEAR(loss, 0.0, 0.0);
+    for (int64_t i = 0; i < 37; i++)
+        CHECK_NEAR(buffer_get(&x, i), 0.0, 0.0);
+    buffer_set(&x, 36, NAN);
+    CHECK_INT(
+        k->operations.cross_entropy(&k->stream, buffer_at(&x, 0), t, to, shape, ZI_FP32, 1.0f),
+        ZI_OK);
+    CHECK(isnan(loss));
+    CHECK(isnan(buffer_get(&x, 0)));
+    buffer_destroy(&x);
+}
+
+static void test_loss(struct kernels *k)
+{
+    const int64_t shapes[][3] = {{1, 1, 1},     {5, 131, 131}, {4, 131, 144}, {3, 16, 16},
+                                 {3, 400, 401}, {1500, 3, 5},  {0, 131, 131}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        loss_case(k, shapes[i], 1.0f);
+        loss_case(k, shapes[i], 8.0f);
+    }
+    exponential_case(k);
+    extremes_case(k);
+}
+
+static void test_refusal(void)
+{
+    struct device_operations operations;
+    struct device_stream stream = {.threads = 1};
+    const int64_t shape[3] = {2, 3, 3};
+    float x[6] = {0};
+    int32_t targets[2] = {2, 3};
+    double loss = 0.0;
+    cpu_isa_register(CPU_GENERIC, &operations);
+    CHECK_INT(operations.cross_entropy(&stream, (struct device_ptr){(uintptr_t)x},
+                                       (struct device_ptr){(uintptr_t)targets},
+                                       (struct device_ptr){(uintptr_t)&loss}, shape, ZI_FP32, 1.0f),
+              ZI_ERROR_DEVICE);
+}
+
+int main(void)
+{
+    kernels_run(test_loss);
+    test_refusal();
+    return test_finish("device_loss_test");
+}
