@@ -249,10 +249,11 @@ static void test_extremes(struct kernels *k)
         }
     struct device_attention desc = describe(k, &c, &x, &o, &logsumexp);
     CHECK_INT(k->operations.attention(&k->stream, &desc), ZI_OK);
-    for (int64_t row = 0; row < 100; row++)
-        for (int64_t d = 0; d < 16; d++)
-            CHECK_NEAR(buffer_get(&o, row * 16 + d), buffer_get(&x, input_at(&c, row, 2, 0) + d),
-                       0.0);
+    for (int64_t i = 0; i < 1600; i++) {
+        double value = buffer_get(&x, input_at(&c, i / 16, 2, 0) + i % 16);
+        /* p v / p with p near 1 */
+        CHECK_NEAR(buffer_get(&o, i), value, 3.0 * kernels_rounding(k->type) * fabs(value));
+    }
     for (int64_t i = 0; i < 100 * row_length(&c); i++)
         buffer_set(&x, i, 0.5);
     buffer_set(&x, input_at(&c, 40, 2, 0) + 3, NAN);
