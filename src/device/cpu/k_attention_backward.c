@@ -103,16 +103,17 @@ VEC_INLINE void task_begin(enum zi_dtype type, const struct backward_task *task)
     }
 }
 
-/* P and dS of two keys and a lane vector of queries, from their scores and dP; the first `hidden0`
- * lanes of key 0 and `hidden1` of key 1 lie above the diagonal. */
+/* P and dS of two keys and a lane vector of queries. */
 struct pair_terms {
     vec p[2], ds[2];
 };
 
-VEC_INLINE struct pair_terms pair_compute(const float *s, const float *dp, vec f, vec shift,
-                                          vec delta, int64_t hidden)
+/* `hidden` lanes of the first key, and one more of the second, lie above the diagonal. */
+VEC_INLINE struct pair_terms pair_compute(const float *s, const float *dp, vec f,
+                                          const float *shift_delta[2], int64_t hidden)
 {
     struct pair_terms terms;
+    vec shift = vec_load(shift_delta[0]), delta = vec_load(shift_delta[1]);
     for (int i = 0; i < 2; i++) {
         vec score = vec_load(s + i * QUERIES);
         if (hidden + i > 0) score = vec_first(hidden + i, vec_set(-INFINITY), score);
@@ -122,13 +123,23 @@ VEC_INLINE struct pair_terms pair_compute(const float *s, const float *dp, vec f
     return terms;
 }
 
-#ifdef __AVX512BF16__
+VEC_INLINE void pair_store(struct backward_space *space, int64_t key, int64_t lane,
+                           const struct pair_terms *terms)
+{
+    for (int i = 0; i < 2; i++) {
+        vec_store(space->s + (key + i) * QUERIES + lane, terms->p[i]);
+        vec_store(space->dp + (key + i) * QUERIES + lane, terms->ds[i]);
+    }
+}
+
 /* Rounds the terms of two keys to bf16: P and dS with the queries of a key next to each other, dS
- * also with the two keys of a query next to each other. (The instruction flushes results below
- * 2^-126 to zero.) */
+ * also with the two keys of a query next to each other. The instruction takes results below 2^-126
+ * for zero. P and dS take half the bytes of what they replace: once both keys are read whole, none
+ * of it lands on what is still to be read. */
 VEC_INLINE void pair_store_rounded(struct backward_space *space, int64_t key, int64_t lane,
                                    const struct pair_terms *terms)
 {
+#ifdef __AVX512BF16__
     __m256i ds[2];
     for (int i = 0; i < 2; i++) {
         int64_t at = (key + i) * QUERIES + lane;
@@ -140,8 +151,10 @@ VEC_INLINE void pair_store_rounded(struct backward_space *space, int64_t key, in
     __m512i low = _mm512_cvtepu16_epi32(ds[0]);
     __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(ds[1]), 16);
     vec_store(space->ds_across + key / 2 * QUERIES + lane, (vec)_mm512_or_si512(low, high));
-}
+#else
+    pair_store(space, key, lane, terms);
 #endif
+}
 
 /* Scores become P, and dP becomes dS. `diagonal` is the first query less the first key. */
 VEC_INLINE void tile_terms(enum attention_form form, struct backward_space *space, int64_t keys,
@@ -149,24 +162,20 @@ VEC_INLINE void tile_terms(enum attention_form form, struct backward_space *spac
 {
     vec f = vec_set(factor);
     for (int64_t key = 0; key < keys; key += 2) {
+        struct pair_terms terms[QUERIES / VEC_LANES];
         for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
             int64_t at = key * QUERIES + lane;
-            struct pair_terms terms =
-                pair_compute(space->s + at, space->dp + at, f, vec_load(shift_delta[0] + lane),
-                             vec_load(shift_delta[1] + lane), key - diagonal - lane);
-#ifdef __AVX512BF16__
-            if (form == FORM_PAIRS) {
-                pair_store_rounded(space, key, lane, &terms);
-                continue;
-            }
-#endif
-            for (int i = 0; i < 2; i++) {
-                vec_store(space->s + at + i * QUERIES, terms.p[i]);
-                vec_store(space->dp + at + i * QUERIES, terms.ds[i]);
-            }
+            const float *lanes[2] = {shift_delta[0] + lane, shift_delta[1] + lane};
+            terms[lane / VEC_LANES] =
+                pair_compute(space->s + at, space->dp + at, f, lanes, key - diagonal - lane);
+        }
+        for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
+            if (form == FORM_PAIRS)
+                pair_store_rounded(space, key, lane, &terms[lane / VEC_LANES]);
+            else
+                pair_store(space, key, lane, &terms[lane / VEC_LANES]);
         }
     }
-    (void)form;
 }
 
 /* Adds what `keys` keys of the packed block and one packed span of queries give to dV, dK and dQ.
