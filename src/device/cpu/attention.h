@@ -32,9 +32,12 @@ enum {
     TILE_ROWS = 4,
     TILE_VECTORS = 2,
 #endif
-    KEYS = 64,    /* keys of a block */
     QUERIES = 32, /* queries of a span */
-    WIDTH_MAX = 256
+    WIDTH_MAX = 256,
+    KEYS_MAX = 128,               /* keys of a block, see block_keys */
+    BLOCK_WORDS = 64 * WIDTH_MAX, /* of a block of keys or values */
+    SPAN_WORDS = QUERIES * WIDTH_MAX,
+    TILE_WORDS = KEYS_MAX * QUERIES /* of a tile of scores */
 };
 
 /* Local. In k_attention_backward.c. */
@@ -43,6 +46,13 @@ enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
 size_t KERNEL(cpu_attention_backward_scratch)(const struct device_attention *desc);
 /* In k_attention.c. ZI_ERROR_DEVICE for a type or shape that these kernels cannot do. */
 enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc);
+
+/* Keys of a block for heads of this width: more where they are narrow, so that packing and passing
+ * over sums pay off, yet a block stays within BLOCK_WORDS. */
+static inline int64_t block_keys(int64_t width)
+{
+    return width <= 128 ? KEYS_MAX : KEYS_MAX / 2;
+}
 
 static inline int64_t round_up(int64_t n, int64_t unit)
 {
@@ -69,6 +79,21 @@ VEC_INLINE vec word_multiply(enum attention_form form, vec a, vec b, vec c)
     (void)form;
     return vec_fma(a, b, c);
 }
+
+#ifdef __AVX512BF16__
+/* Rounds to bf16, to nearest even; what is below 2^-126 becomes zero. */
+VEC_INLINE __m256i word_halves(vec v)
+{
+    return (__m256i)_mm512_cvtneps_pbh((__m512)v);
+}
+
+/* Words whose lower halves are `low` and upper halves are `high`. */
+VEC_INLINE vec word_join(__m256i low, __m256i high)
+{
+    __m512i upper = _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16);
+    return (vec)_mm512_or_si512(_mm512_cvtepu16_epi32(low), upper);
+}
+#endif
 
 /* One product: element (m, k) of A is word a[m * a_row + k * a_step], and one of the two strides is
  * 1; rows of B and C have the strides b_row and c_row. */

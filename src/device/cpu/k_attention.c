@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Causal attention, forward, in blocks (Dao et al. 2022): the scores exist only as a tile of KEYS x
- * QUERIES, and of the softmax only the logsumexp of each query is kept for backward.
+/* Causal attention, forward, in blocks (Dao et al. 2022): the scores exist only as a tile of keys x
+ * queries, and of the softmax only the logsumexp of each query is kept for backward.
  *
  * Layout: queries lie in vector lanes. With k a row of K and v a row of V,
  *     S[key][lane] = sum_d k[d] Q^T[d][lane],     O^T[d][lane] += sum_key v[d] P[key][lane],
@@ -27,11 +27,11 @@ enum { SPANS = 4 }; /* of queries in a task */
 
 /* Buffers of a task; used from the start of each, with strides of the actual width. */
 struct forward_space {
-    float q[SPANS][WIDTH_MAX * QUERIES]; /* [word of width][lane] */
-    float o[SPANS][WIDTH_MAX * QUERIES]; /* [width][lane] */
-    float k[KEYS * WIDTH_MAX];           /* [key][word of width] */
-    float v[KEYS * WIDTH_MAX];           /* [word of keys][width] */
-    float s[KEYS * QUERIES];             /* [key][lane], then P as [word of keys][lane] */
+    float q[SPANS][SPAN_WORDS]; /* [word of width][lane] */
+    float o[SPANS][SPAN_WORDS]; /* [width][lane] */
+    float k[BLOCK_WORDS];       /* [key][word of width] */
+    float v[BLOCK_WORDS];       /* [word of keys][width] */
+    float s[TILE_WORDS];        /* [key][lane], then P as [word of keys][lane] */
     float largest[SPANS][QUERIES];
     float sum[SPANS][QUERIES];
 } __attribute__((aligned(64)));
@@ -106,14 +106,16 @@ VEC_INLINE vec tile_exponentials(enum attention_form form, float *s, int64_t key
         vec b = vec_exp2(vec_fma(vec_load(s + (key + 1) * QUERIES), f, -shift));
         even += a;
         odd += b;
+#ifdef __AVX512BF16__
         if (form == FORM_PAIRS) {
-            vec_bits low = vec_round_bf16(a) >> 16, high = vec_round_bf16(b) & 0xffff0000u;
-            vec_store(s + key / 2 * QUERIES, (vec)(low | high));
-        } else {
-            vec_store(s + key * QUERIES, a);
-            vec_store(s + (key + 1) * QUERIES, b);
+            vec_store(s + key / 2 * QUERIES, word_join(word_halves(a), word_halves(b)));
+            continue;
         }
+#endif
+        vec_store(s + key * QUERIES, a);
+        vec_store(s + (key + 1) * QUERIES, b);
     }
+    (void)form;
     return even + odd;
 }
 
@@ -146,7 +148,8 @@ VEC_INLINE void span_block(enum attention_form form, struct forward_space *space
                            int64_t key, const struct forward_task *task)
 {
     int64_t width = task->desc->width, diagonal = task->first_query + span * QUERIES - key;
-    int64_t keys = diagonal + QUERIES < KEYS ? diagonal + QUERIES : KEYS;
+    int64_t block = block_keys(width),
+            keys = diagonal + QUERIES < block ? diagonal + QUERIES : block;
     if (keys <= 0) return;
     int64_t words = form_words(form, width), wide = round_up(width, VEC_LANES);
     const struct product scores = {.a = space->k,
@@ -218,11 +221,12 @@ VEC_INLINE void forward_task_run(enum attention_form form, const struct forward_
         pack_columns(form, &q, space.q[span]);
     }
     int64_t k_row = round_up(form_words(form, d->width), VEC_LANES);
-    for (int64_t key = 0; key < end && key < d->tokens; key += KEYS) {
+    int64_t block = block_keys(d->width);
+    for (int64_t key = 0; key < end && key < d->tokens; key += block) {
         struct pack_source k = rows_from(task, d->k, key, key_head);
         struct pack_source v = rows_from(task, d->v, key, key_head);
-        pack_rows(form, &k, KEYS, space.k, k_row);
-        pack_across(form, &v, KEYS, space.v, round_up(d->width, VEC_LANES));
+        pack_rows(form, &k, block, space.k, k_row);
+        pack_across(form, &v, block, space.v, round_up(d->width, VEC_LANES));
         for (int span = 0; span < spans; span++)
             span_block(form, &space, span, key, task);
     }

@@ -22,18 +22,18 @@
 
 /* Buffers of a task; used from the start of each, with strides of the actual width. */
 struct backward_space {
-    float k_rows[KEYS * WIDTH_MAX];        /* [key][word of width] */
-    float k_across[KEYS * WIDTH_MAX];      /* [word of keys][width] */
-    float v_rows[KEYS * WIDTH_MAX];        /* [key][word of width] */
-    float dk[KEYS * WIDTH_MAX];            /* [key][width], fp32 */
-    float dv[KEYS * WIDTH_MAX];            /* [key][width], fp32 */
-    float q_columns[WIDTH_MAX * QUERIES];  /* [word of width][query] */
-    float do_columns[WIDTH_MAX * QUERIES]; /* [word of width][query] */
-    float q_across[QUERIES * WIDTH_MAX];   /* [word of queries][width] */
-    float do_across[QUERIES * WIDTH_MAX];  /* [word of queries][width] */
-    float s[KEYS * QUERIES];               /* [key][query], then P as [key][word of queries] */
-    float dp[KEYS * QUERIES];              /* [key][query], then dS as [key][word of queries] */
-    float ds_across[KEYS * QUERIES];       /* [word of keys][query]; FORM_PAIRS only */
+    float k_rows[BLOCK_WORDS];    /* [key][word of width] */
+    float k_across[BLOCK_WORDS];  /* [word of keys][width] */
+    float v_rows[BLOCK_WORDS];    /* [key][word of width] */
+    float dk[BLOCK_WORDS];        /* [key][width], fp32 */
+    float dv[BLOCK_WORDS];        /* [key][width], fp32 */
+    float q_columns[SPAN_WORDS];  /* [word of width][query] */
+    float do_columns[SPAN_WORDS]; /* [word of width][query] */
+    float q_across[SPAN_WORDS];   /* [word of queries][width] */
+    float do_across[SPAN_WORDS];  /* [word of queries][width] */
+    float s[TILE_WORDS];          /* [key][query], then P as [key][word of queries] */
+    float dp[TILE_WORDS];         /* [key][query], then dS as [key][word of queries] */
+    float ds_across[TILE_WORDS];  /* [word of keys][query]; FORM_PAIRS only */
 } __attribute__((aligned(64)));
 
 struct backward_task {
@@ -133,9 +133,8 @@ VEC_INLINE void pair_store(struct backward_space *space, int64_t key, int64_t la
 }
 
 /* Rounds the terms of two keys to bf16: P and dS with the queries of a key next to each other, dS
- * also with the two keys of a query next to each other. The instruction takes results below 2^-126
- * for zero. P and dS take half the bytes of what they replace: once both keys are read whole, none
- * of it lands on what is still to be read. */
+ * also with the two keys of a query next to each other. P and dS take half the bytes of what they
+ * replace: once both keys are read whole, none of it lands on what is still to be read. */
 VEC_INLINE void pair_store_rounded(struct backward_space *space, int64_t key, int64_t lane,
                                    const struct pair_terms *terms)
 {
@@ -143,14 +142,11 @@ VEC_INLINE void pair_store_rounded(struct backward_space *space, int64_t key, in
     __m256i ds[2];
     for (int i = 0; i < 2; i++) {
         int64_t at = (key + i) * QUERIES + lane;
-        __m256i p = (__m256i)_mm512_cvtneps_pbh((__m512)terms->p[i]);
-        ds[i] = (__m256i)_mm512_cvtneps_pbh((__m512)terms->ds[i]);
-        _mm256_storeu_si256((void *)((uint16_t *)space->s + at), p);
+        ds[i] = word_halves(terms->ds[i]);
+        _mm256_storeu_si256((void *)((uint16_t *)space->s + at), word_halves(terms->p[i]));
         _mm256_storeu_si256((void *)((uint16_t *)space->dp + at), ds[i]);
     }
-    __m512i low = _mm512_cvtepu16_epi32(ds[0]);
-    __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(ds[1]), 16);
-    vec_store(space->ds_across + key / 2 * QUERIES + lane, (vec)_mm512_or_si512(low, high));
+    vec_store(space->ds_across + key / 2 * QUERIES + lane, word_join(ds[0], ds[1]));
 #else
     pair_store(space, key, lane, terms);
 #endif
@@ -218,7 +214,8 @@ VEC_INLINE void span_backward(enum attention_form form, struct backward_space *s
 {
     const struct device_attention *d = task->desc;
     int64_t head = query_head(task, member), diagonal = query - key;
-    int64_t keys = diagonal + QUERIES < KEYS ? diagonal + QUERIES : KEYS;
+    int64_t block = block_keys(d->width),
+            keys = diagonal + QUERIES < block ? diagonal + QUERIES : block;
     struct pack_source q = rows_from(task, d->q, d->ld, query, head);
     struct pack_source d_o = rows_from(task, d->d_o, d->ld_o, query, head);
     pack_columns(form, &q, space->q_columns);
@@ -263,22 +260,23 @@ VEC_INLINE void backward_task_run(enum attention_form form, const struct backwar
     const struct device_attention *d = task->desc;
     const enum zi_dtype type = form_type(form);
     const float scale = 1.0f / sqrtf((float)d->width);
+    const int64_t block = block_keys(d->width);
     task_begin(type, task);
-    for (int64_t key = 0; key < d->tokens; key += KEYS) {
+    for (int64_t key = 0; key < d->tokens; key += block) {
         struct pack_source k = rows_from(task, d->k, d->ld, key, task->key_head);
         struct pack_source v = rows_from(task, d->v, d->ld, key, task->key_head);
-        pack_rows(form, &k, KEYS, space.k_rows, task->row_words);
-        pack_rows(form, &v, KEYS, space.v_rows, task->row_words);
-        if (form == FORM_PAIRS) pack_across(form, &k, KEYS, space.k_across, task->wide);
-        memset(space.dk, 0, (size_t)(KEYS * task->wide) * sizeof(float));
-        memset(space.dv, 0, (size_t)(KEYS * task->wide) * sizeof(float));
+        pack_rows(form, &k, block, space.k_rows, task->row_words);
+        pack_rows(form, &v, block, space.v_rows, task->row_words);
+        if (form == FORM_PAIRS) pack_across(form, &k, block, space.k_across, task->wide);
+        memset(space.dk, 0, (size_t)(block * task->wide) * sizeof(float));
+        memset(space.dv, 0, (size_t)(block * task->wide) * sizeof(float));
         for (int64_t member = 0; member < task->group; member++)
             for (int64_t query = key / QUERIES * QUERIES; query < d->tokens; query += QUERIES)
                 span_backward(form, &space, key, query, member, task);
         struct pack_source dk = rows_from(task, d->dk, d->ld, key, task->key_head);
         struct pack_source dv = rows_from(task, d->dv, d->ld, key, task->key_head);
-        rows_store(type, &dk, space.dk, task->wide, KEYS, scale);
-        rows_store(type, &dv, space.dv, task->wide, KEYS, 1.0f);
+        rows_store(type, &dk, space.dk, task->wide, block, scale);
+        rows_store(type, &dv, space.dv, task->wide, block, 1.0f);
     }
     for (int64_t member = 0; member < task->group; member++) {
         struct pack_source dq = rows_from(task, d->dq, d->ld, 0, query_head(task, member));
