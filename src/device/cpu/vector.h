@@ -6,8 +6,9 @@
  * multiply-add, maximum, conversion, exponentials, transposition.
  *
  * Memory is reached through memcpy or intrinsics, so that a buffer may be read as fp32 and written
- * as bf16. bf16 is rounded to nearest even, bit for bit like zi_bf16_round_even, on every set.
- * Without an FMA instruction (generic) vec_fma rounds twice. */
+ * as bf16. bf16 is rounded to nearest even, bit for bit like zi_bf16_round_even, except that the
+ * instruction of AVX512-BF16 takes numbers below 2^-126 for zero. Without an FMA instruction
+ * (generic) vec_fma rounds twice. */
 #ifndef ZI_DEVICE_CPU_VECTOR_H
 #define ZI_DEVICE_CPU_VECTOR_H
 
@@ -27,7 +28,7 @@
 #define VEC_LANES 4
 #endif
 
-#if defined(VEC_AVX512) || defined(VEC_AVX2)
+#if defined(VEC_AVX512) || defined(VEC_AVX2) || defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -156,6 +157,8 @@ VEC_INLINE vec vec_load_bf16(const uint16_t *p)
 #elif defined(VEC_AVX2)
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
     return (vec)_mm256_slli_epi32(wide, 16);
+#elif defined(__SSE2__)
+    return (vec)_mm_unpacklo_epi16(_mm_setzero_si128(), _mm_loadl_epi64((const void *)p));
 #else
     uint16_t lanes[VEC_LANES];
     memcpy(lanes, p, sizeof lanes);
@@ -190,14 +193,22 @@ VEC_INLINE vec_bits vec_round_bf16(vec v)
 
 VEC_INLINE void vec_store_bf16(uint16_t *p, vec v)
 {
+#if defined(__AVX512BF16__) && defined(VEC_AVX512)
+    _mm256_storeu_si256((void *)p, (__m256i)_mm512_cvtneps_pbh((__m512)v));
+#elif defined(VEC_AVX512)
     vec_bits bits = vec_round_bf16(v) >> 16;
-#if defined(VEC_AVX512)
     _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16((__m512i)bits));
 #elif defined(VEC_AVX2)
+    vec_bits bits = vec_round_bf16(v) >> 16;
     __m256i packed = _mm256_packus_epi32((__m256i)bits, (__m256i)bits);
     packed = _mm256_permute4x64_epi64(packed, 0x08);
     _mm_storeu_si128((void *)p, _mm256_castsi256_si128(packed));
+#elif defined(__SSE2__)
+    /* shifted with the sign, every upper half is a 16-bit integer, which packing leaves alone */
+    __m128i halves = _mm_srai_epi32((__m128i)vec_round_bf16(v), 16);
+    _mm_storel_epi64((void *)p, _mm_packs_epi32(halves, halves));
 #else
+    vec_bits bits = vec_round_bf16(v) >> 16;
     uint16_t lanes[VEC_LANES];
     for (int i = 0; i < VEC_LANES; i++)
         lanes[i] = (uint16_t)bits[i];
