@@ -8,17 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/random.h"
 #include "zero/engine.h"
 
 /* A deck of odd sizes; `extra` adds or changes sections through sets. */
-static const char zero_fixture_gpt2[] =
+__attribute__((unused)) static const char zero_fixture_gpt2[] =
     "run: {steps: 20, seed: 3}\n"
     "model: {family: gpt2, layers: 3, hidden: 24, heads: 3, context: 19, vocabulary: 67}\n"
     "data: {train: none}\n"
     "batch: {global: 8, micro: 2, tokens: 17}\n"
     "optimizer: {learning_rate: 1e-2, clip: 0.5, schedule: constant, weight_decay: 0.1}\n";
-static const char zero_fixture_llama[] =
+__attribute__((unused)) static const char zero_fixture_llama[] =
     "run: {steps: 20, seed: 3}\n"
     "model: {family: llama, layers: 3, hidden: 24, heads: 6, key_heads: 2, inner: 40, context: 19, "
     "vocabulary: 67}\n"
@@ -46,7 +47,7 @@ struct zero_fixture {
     struct zero_config config;
 };
 
-static void zero_fixture_close(struct zero_fixture *f)
+static inline void zero_fixture_close(struct zero_fixture *f)
 {
     program_destroy(f->program);
     partition_destroy(f->partition);
@@ -57,8 +58,8 @@ static void zero_fixture_close(struct zero_fixture *f)
 }
 
 /* `sets` is a list "section.key=value" ending in NULL. */
-static enum zi_status zero_fixture_open(struct zero_fixture *f, const char *deck,
-                                        const char *const *sets, int ranks, int rank)
+static inline enum zi_status zero_fixture_open(struct zero_fixture *f, const char *deck,
+                                               const char *const *sets, int ranks, int rank)
 {
     int count = 0;
     while (sets[count]) {
@@ -82,13 +83,15 @@ static enum zi_status zero_fixture_open(struct zero_fixture *f, const char *deck
 }
 
 /* Token t of sequence j of a step. */
-static int32_t zero_fixture_token(int64_t step, int64_t sequence, int64_t t, int64_t vocabulary)
+static inline int32_t zero_fixture_token(int64_t step, int64_t sequence, int64_t t,
+                                         int64_t vocabulary)
 {
     uint64_t bits = zi_random_bits(11, (uint64_t)(step * 64 + sequence), (uint64_t)t);
     return (int32_t)(bits % (uint64_t)vocabulary);
 }
 
-static void zero_fixture_fill(const struct zero_fixture *f, struct engine *engine, int64_t step)
+static inline void zero_fixture_fill(const struct zero_fixture *f, struct engine *engine,
+                                     int64_t step)
 {
     int64_t tokens = f->config.tokens, row = 0;
     for (int m = 0; m < f->config.micro_batches; m++) {
@@ -104,8 +107,8 @@ static void zero_fixture_fill(const struct zero_fixture *f, struct engine *engin
     }
 }
 
-static struct zero_fixture_run zero_fixture_train(const char *deck, const char *const *sets,
-                                                  struct comm *comm)
+static inline struct zero_fixture_run zero_fixture_train(const char *deck, const char *const *sets,
+                                                         struct comm *comm)
 {
     struct zero_fixture f;
     struct zero_fixture_run run = {0};

@@ -130,9 +130,13 @@ static enum zi_status run_add(struct engine *engine, const struct program_op *op
     struct device_ptr home = place(engine, op, ROLE_GRADIENT);
     if (home.address != from.address)
         ZI_TRY(ops->convert(stream, c->gradient, home, ZI_FP32, from, count));
-    size_t own = sharded(engine, 2) ? 0 : (size_t)(c->rank * part->shard);
+    /* Every rank counts its own shard, in every stage; what pads a unit holds no gradient. */
+    int64_t first = c->rank * part->shard, end = first + part->shard;
+    if (end > part->elements) end = part->elements;
+    if (first >= end) return ZI_OK;
+    size_t own = sharded(engine, 2) ? 0 : (size_t)first;
     return ops->gradient_norm(stream, c->gradient,
-                              device_at(home, own * zi_dtype_bytes(c->gradient)), part->shard,
+                              device_at(home, own * zi_dtype_bytes(c->gradient)), end - first,
                               place(engine, op, ROLE_RESULTS));
 }
 
