@@ -350,11 +350,13 @@ static enum zi_status run_tiles(struct device_stream *stream, const struct devic
 {
     struct grid grid = choose_grid(d->m, d->n, stream->threads);
     int parts = grid.rows * grid.columns, failed = 0;
-    /* Always inside a parallel region, of one thread if need be: there oneDNN uses one thread, for
-     * the primitives that it makes as well. */
+    /* Inside a region, of one thread if need be, because the thread count that is set here is that
+     * of the region's task alone. It has to be set: in a team of one, OpenMP says that nothing is
+     * parallel, and oneDNN would start as many threads as the machine has cores. */
 #pragma omp parallel for num_threads(parts) schedule(static, 1) reduction(+ : failed)
     for (int part = 0; part < parts; part++) {
         struct device_matmul tile = tile_of(d, grid, part);
+        omp_set_num_threads(1);
         enum zi_status status =
             tile.type == ZI_BF16 ? tile_bf16(stream->device, &tile) : tile_fp32(&tile);
         failed += status < 0;
