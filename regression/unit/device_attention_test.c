@@ -271,6 +271,18 @@ static void test_extremes(struct kernels *k)
     buffer_destroy(&logsumexp);
 }
 
+/* A long sequence, on the best instruction set: many blocks, the same tolerances. */
+static void test_long(void)
+{
+    const struct attention_case c = {1, 4200, 1, 1, 8, 0};
+    for (int type = 0; type < 2; type++) {
+        struct kernels k = {
+            .isa = cpu_isa_best(), .type = type ? ZI_BF16 : ZI_FP32, .stream = {.threads = 2}};
+        cpu_isa_register(k.isa, &k.operations);
+        attention_case_run(&k, &c);
+    }
+}
+
 static void test_refusals(void)
 {
     struct device_operations operations;
@@ -289,6 +301,7 @@ int main(void)
     test_definition();
     kernels_run(test_attention);
     kernels_run(test_extremes);
+    test_long();
     test_refusals();
     return test_finish("device_attention_test");
 }
