@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Causal attention, backward, in blocks: the scores are recomputed tile by tile from q, k and the
  * logsumexp that forward kept. With P = exp(S / sqrt(D) - logsumexp), delta = rowsum(dO o O):
- *     dV = P^T dO,  dP = dO V^T,  dS = P o (dP - delta),  dK = dS^T Q / sqrt(D),  dQ = dS K /
- * sqrt(D).
+ *     dV = P^T dO,                  dP = dO V^T,            dS = P o (dP - delta),
+ *     dK = dS^T Q / sqrt(D),        dQ = dS K / sqrt(D).
  *
  * As in forward, queries lie in lanes of S and dP (and dS, P are tiles [key][query]); the three
  * products that sum over queries or keys have the width of the head in lanes. A task is one
@@ -10,7 +10,8 @@
  * task's buffers while all queries that see the block pass by, for each query head of the group in
  * order; dQ is summed in fp32 in the scratch buffer, [query head][token][width], and stored last.
  * One thread does a task from beginning to end, so sums have one order whatever the number of
- * threads; the price is that no more than sequences x key heads threads can help.
+ * threads; the price is that no more than sequences x key heads threads can help. A task's
+ * buffers, 0.5 MiB at the largest width, are on the stack.
  *
  * Queries past the end have q, dO, delta and logsumexp zero, so that they add zeros; keys past the
  * end are above the diagonal of every query that is there. */

@@ -325,20 +325,25 @@ VEC_INLINE vec vec_logistic2(vec x)
     return one / (one + vec_exp2(-x));
 }
 
-/* The lower, or upper, halves of a and b with their lanes taken in turn. */
-VEC_INLINE vec vec_zip(vec a, vec b, int upper)
-{
 #if VEC_LANES == 16
-    vec_int low = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
+#define VEC_ZIP_LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define VEC_ZIP_UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif VEC_LANES == 8
-    vec_int low = {0, 8, 1, 9, 2, 10, 3, 11};
+#define VEC_ZIP_LOWER 0, 8, 1, 9, 2, 10, 3, 11
+#define VEC_ZIP_UPPER 4, 12, 5, 13, 6, 14, 7, 15
 #else
-    vec_int low = {0, 4, 1, 5};
+#define VEC_ZIP_LOWER 0, 4, 1, 5
+#define VEC_ZIP_UPPER 2, 6, 3, 7
 #endif
-    return __builtin_shuffle(a, b, upper ? low + VEC_LANES / 2 : low);
-}
 
-/* Transposes a square of VEC_LANES rows in place. A round of zips of row i with row i + LANES / 2
+#ifdef __clang__
+#define VEC_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define VEC_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vec_int){__VA_ARGS__})
+#endif
+
+/* Transposes a square of VEC_LANES rows in place. A round of zips (the lower, or upper, halves of
+ * two rows with their lanes taken in turn) of row i with row i + LANES / 2
  * moves one bit of the lane's number to the row's; log2(LANES) rounds exchange them. */
 VEC_INLINE void vec_transpose(vec rows[VEC_LANES])
 {
@@ -347,8 +352,9 @@ VEC_INLINE void vec_transpose(vec rows[VEC_LANES])
     for (int round = 1; round < VEC_LANES; round *= 2) {
 #pragma GCC unroll 8
         for (int i = 0; i < VEC_LANES / 2; i++) {
-            next[2 * i] = vec_zip(rows[i], rows[i + VEC_LANES / 2], 0);
-            next[2 * i + 1] = vec_zip(rows[i], rows[i + VEC_LANES / 2], 1);
+            vec a = rows[i], b = rows[i + VEC_LANES / 2];
+            next[2 * i] = VEC_SHUFFLE(a, b, VEC_ZIP_LOWER);
+            next[2 * i + 1] = VEC_SHUFFLE(a, b, VEC_ZIP_UPPER);
         }
 #pragma GCC unroll 16
         for (int i = 0; i < VEC_LANES; i++)
