@@ -51,22 +51,20 @@ int layer_find(const struct model *model, int op, int i, const char *name)
     return -1;
 }
 
-struct device_ptr layer_weight(const struct model *model, int op, const struct model_pass *pass,
-                               const int place[2])
+struct device_ptr layer_weight(const struct model *model, const struct model_pass *pass, int i,
+                               int tensor)
 {
-    (void)op;
-    if (place[1] < 0) return (struct device_ptr){0};
+    if (tensor < 0) return (struct device_ptr){0};
     size_t bytes = zi_dtype_bytes(model->type);
-    return device_at(pass->weights[place[0]], (size_t)model->tensors[place[1]].offset * bytes);
+    return device_at(pass->weights[i], (size_t)model->tensors[tensor].offset * bytes);
 }
 
-struct device_ptr layer_gradient(const struct model *model, int op, const struct model_pass *pass,
-                                 const int place[2])
+struct device_ptr layer_gradient(const struct model *model, const struct model_pass *pass, int i,
+                                 int tensor)
 {
-    (void)op;
-    if (place[1] < 0) return (struct device_ptr){0};
-    return device_at(pass->gradients[place[0]],
-                     (size_t)model->tensors[place[1]].offset * sizeof(float));
+    if (tensor < 0) return (struct device_ptr){0};
+    size_t offset = (size_t)model->tensors[tensor].offset;
+    return device_at(pass->gradients[i], offset * sizeof(float));
 }
 
 enum zi_status layer_prepare_gradient(const struct model *model, int op,
@@ -104,18 +102,18 @@ enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
                               struct device_ptr y, struct device_ptr residual)
 {
     struct device_matmul d = linear_base(l);
-    int weight[2] = {0, layer_find(l->model, l->op, 0, l->weight)};
+    int weight = layer_find(l->model, l->op, 0, l->weight);
     d.m = l->rows;
     d.n = d.ldc = l->outputs;
     d.k = d.lda = d.ldb = l->inputs;
     d.transpose_b = true;
     d.a = x;
-    d.b = layer_weight(l->model, l->op, l->pass, weight);
+    d.b = layer_weight(l->model, l->pass, 0, weight);
     d.c = y;
     d.residual = residual;
     if (l->bias) {
-        int bias[2] = {0, layer_find(l->model, l->op, 0, l->bias)};
-        d.bias = layer_weight(l->model, l->op, l->pass, bias);
+        int bias = layer_find(l->model, l->op, 0, l->bias);
+        d.bias = layer_weight(l->model, l->pass, 0, bias);
     }
     return linear_ops(l)->matmul(l->pass->stream, &d);
 }
@@ -124,12 +122,12 @@ enum zi_status linear_input_gradient(const struct layer_linear *l, struct device
                                      struct device_ptr dx)
 {
     struct device_matmul d = linear_base(l);
-    int weight[2] = {0, layer_find(l->model, l->op, 0, l->weight)};
+    int weight = layer_find(l->model, l->op, 0, l->weight);
     d.m = l->rows;
     d.n = d.ldb = d.ldc = l->inputs;
     d.k = d.lda = l->outputs;
     d.a = dy;
-    d.b = layer_weight(l->model, l->op, l->pass, weight);
+    d.b = layer_weight(l->model, l->pass, 0, weight);
     d.c = dx;
     return linear_ops(l)->matmul(l->pass->stream, &d);
 }
@@ -138,7 +136,7 @@ enum zi_status linear_weight_gradient(const struct layer_linear *l, struct devic
                                       struct device_ptr x)
 {
     struct device_matmul d = linear_base(l);
-    int weight[2] = {0, layer_find(l->model, l->op, 0, l->weight)};
+    int weight = layer_find(l->model, l->op, 0, l->weight);
     d.type_c = ZI_FP32;
     d.m = d.lda = l->outputs;
     d.n = d.ldb = d.ldc = l->inputs;
@@ -147,20 +145,20 @@ enum zi_status linear_weight_gradient(const struct layer_linear *l, struct devic
     d.accumulate = l->pass->accumulate[0];
     d.a = dy;
     d.b = x;
-    d.c = layer_gradient(l->model, l->op, l->pass, weight);
+    d.c = layer_gradient(l->model, l->pass, 0, weight);
     ZI_TRY(linear_ops(l)->matmul(l->pass->stream, &d));
     if (!l->bias) return ZI_OK;
-    int bias[2] = {0, layer_find(l->model, l->op, 0, l->bias)};
+    int bias = layer_find(l->model, l->op, 0, l->bias);
     return linear_ops(l)->bias_backward(l->pass->stream, l->model->type,
-                                        layer_gradient(l->model, l->op, l->pass, bias), dy, l->rows,
+                                        layer_gradient(l->model, l->pass, 0, bias), dy, l->rows,
                                         l->outputs, l->outputs, true);
 }
 
 struct device_norm layer_norm(const struct model *model, int op, const struct model_pass *pass,
                               const char *const names[2], const struct layer_sizes *sizes)
 {
-    int weight[2] = {0, layer_find(model, op, 0, names[0])};
-    int bias[2] = {0, layer_find(model, op, 0, names[1])};
+    int weight = layer_find(model, op, 0, names[0]);
+    int bias = layer_find(model, op, 0, names[1]);
     struct device_norm norm = {
         .type = model->type,
         .rms = family_of(&model->settings)->rms,
@@ -168,13 +166,13 @@ struct device_norm layer_norm(const struct model *model, int op, const struct mo
         .columns = sizes->C,
         .epsilon = (float)model->settings.norm_epsilon,
         .x = pass->input,
-        .weight = layer_weight(model, op, pass, weight),
-        .bias = layer_weight(model, op, pass, bias),
+        .weight = layer_weight(model, pass, 0, weight),
+        .bias = layer_weight(model, pass, 0, bias),
         .dx = pass->gradient,
     };
     if (!device_is_null(pass->gradients[0])) {
-        norm.dweight = layer_gradient(model, op, pass, weight);
-        norm.dbias = layer_gradient(model, op, pass, bias);
+        norm.dweight = layer_gradient(model, pass, 0, weight);
+        norm.dbias = layer_gradient(model, pass, 0, bias);
     }
     return norm;
 }

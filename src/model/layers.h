@@ -31,11 +31,12 @@ struct layer_arena {
 };
 struct device_ptr layer_take(struct layer_arena *arena, int64_t elements, size_t element_bytes);
 
-/* Address of tensor `index` of unit `i` of the pass's operation, in weights or in gradients. */
-struct device_ptr layer_weight(const struct model *model, int op, const struct model_pass *pass,
-                               const int place[2]);
-struct device_ptr layer_gradient(const struct model *model, int op, const struct model_pass *pass,
-                                 const int place[2]);
+/* Address of a tensor (index in the model's table; -1 gives null) of unit i of the pass's
+ * operation, in weights or in gradients. */
+struct device_ptr layer_weight(const struct model *model, const struct model_pass *pass, int i,
+                               int tensor);
+struct device_ptr layer_gradient(const struct model *model, const struct model_pass *pass, int i,
+                                 int tensor);
 
 /* Index of the tensor with this name within unit i of an operation; -1 when it has none. */
 int layer_find(const struct model *model, int op, int i, const char *name);

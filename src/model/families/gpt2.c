@@ -40,6 +40,11 @@ static const struct family_row norm[] = {
     {0},
 };
 
+static const struct family_row head[] = {
+    {"weight", SIZE_VOCABULARY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, false},
+    {0},
+};
+
 const struct family family_gpt2 = {
     .name = "gpt2",
     .tied = true,
@@ -48,5 +53,5 @@ const struct family family_gpt2 = {
     .attention = attention,
     .mlp = mlp,
     .norm = norm,
-    .head = token,
+    .head = head,
 };

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tests of the model room share: a model on the cpu device with all of its buffers, each
+ * of exactly the size that the model asks for and with a guard behind it; a whole forward and
+ * backward; gradients by tensor, summed over the uses of a unit. The cpu device's memory is host
+ * memory, so buffers are read and written in place. */
+#ifndef ZI_REGRESSION_MODEL_FIXTURE_H
+#define ZI_REGRESSION_MODEL_FIXTURE_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "model/model.h"
+#include "regression/unit/test.h"
+
+static int64_t fixture_isa = ZI_AUTO; /* enum device_isa of the devices that are opened */
+
+#define FIXTURE_GUARD 64 /* bytes of 0xa5 behind every buffer */
+
+struct fixture_buffer {
+    struct device_ptr at;
+    size_t bytes;
+};
+
+struct fixture {
+    struct device *device;
+    struct device_stream *stream;
+    struct model *model;
+    int64_t sequences, tokens;      /* that the buffers are for */
+    struct fixture_buffer *weights; /* one per unit, compute type */
+    struct fixture_buffer
+        *gradients; /* fp32, one per operation and unit: op * MODEL_MAX_UNITS + i */
+    struct fixture_buffer *outputs, *saved; /* one per operation */
+    struct fixture_buffer gradient, scratch, inputs, targets, loss;
+};
+
+static inline struct fixture_buffer fixture_allocate(struct fixture *f, size_t bytes)
+{
+    struct fixture_buffer b = {.bytes = bytes};
+    enum zi_status status =
+        device_allocate(f->device, ZI_TIER_DEVICE, bytes + FIXTURE_GUARD, "test", &b.at);
+    ZI_REQUIRE(status == ZI_OK);
+    memset((char *)b.at.address + bytes, 0xa5, FIXTURE_GUARD);
+    return b;
+}
+
+static inline void fixture_free(struct fixture *f, struct fixture_buffer *b)
+{
+    if (device_is_null(b->at)) return;
+    int overwritten = 0;
+    for (size_t i = 0; i < FIXTURE_GUARD; i++) {
+        overwritten += ((unsigned char *)b->at.address)[b->bytes + i] != 0xa5;
+    }
+    CHECK_INT(overwritten, 0);
+    device_free(f->device, ZI_TIER_DEVICE, b->at);
+}
+
+static inline void *fixture_zeros(size_t count, size_t bytes)
+{
+    void *memory = calloc(count + 1, bytes);
+    ZI_REQUIRE(memory != NULL);
+    return memory;
+}
+
+static inline void fixture_open(struct fixture *f, const struct settings_model *settings,
+                                enum zi_dtype type, const int64_t shape[2] /* B, T */)
+{
+    struct settings_device device = {.type = DEVICE_CPU, .threads = 2, .isa = fixture_isa};
+    memset(f, 0, sizeof *f);
+    f->sequences = shape[0];
+    f->tokens = shape[1];
+    ZI_REQUIRE(device_open(&device, 1, &f->device) == ZI_OK);
+    ZI_REQUIRE(device_stream_create(f->device, 2, &f->stream) == ZI_OK);
+    ZI_REQUIRE(model_create(settings, type, f->device, &f->model) == ZI_OK);
+    const struct model *m = f->model;
+    size_t scratch = 0, ids = (size_t)(shape[0] * shape[1]) * 4;
+    f->weights = fixture_zeros((size_t)m->unit_count, sizeof *f->weights);
+    f->outputs = fixture_zeros((size_t)m->op_count, sizeof *f->outputs);
+    f->saved = fixture_zeros((size_t)m->op_count, sizeof *f->saved);
+    f->gradients = fixture_zeros((size_t)m->op_count * MODEL_MAX_UNITS, sizeof *f->gradients);
+    for (int u = 0; u < m->unit_count; u++) {
+        f->weights[u] = fixture_allocate(f, (size_t)m->units[u].elements * zi_dtype_bytes(type));
+    }
+    for (int op = 0; op < m->op_count; op++) {
+        struct model_sizes sizes;
+        model_op_sizes(m, op, shape[0], shape[1], &sizes);
+        f->outputs[op] = fixture_allocate(f, sizes.stream);
+        f->saved[op] = fixture_allocate(f, sizes.saved);
+        if (sizes.scratch > scratch) scratch = sizes.scratch;
+        for (int i = 0; i < m->ops[op].unit_count; i++) {
+            size_t elements = (size_t)m->units[m->ops[op].units[i]].elements;
+            f->gradients[op * MODEL_MAX_UNITS + i] = fixture_allocate(f, elements * 4);
+        }
+    }
+    f->gradient = fixture_allocate(f, f->outputs[0].bytes);
+    f->scratch = fixture_allocate(f, scratch);
+    f->inputs = fixture_allocate(f, ids);
+    f->targets = fixture_allocate(f, ids);
+    f->loss = fixture_allocate(f, sizeof(double));
+}
+
+static inline void fixture_close(struct fixture *f)
+{
+    const struct model *m = f->model;
+    for (int u = 0; u < m->unit_count; u++) {
+        fixture_free(f, &f->weights[u]);
+    }
+    for (int op = 0; op < m->op_count; op++) {
+        fixture_free(f, &f->outputs[op]);
+        fixture_free(f, &f->saved[op]);
+        for (int i = 0; i < MODEL_MAX_UNITS; i++) {
+            fixture_free(f, &f->gradients[op * MODEL_MAX_UNITS + i]);
+        }
+    }
+    struct fixture_buffer *single[] = {&f->gradient, &f->scratch, &f->inputs, &f->targets,
+                                       &f->loss};
+    for (int i = 0; i < 5; i++) {
+        fixture_free(f, single[i]);
+    }
+    free(f->weights);
+    free(f->gradients);
+    free(f->outputs);
+    free(f->saved);
+    model_destroy(f->model);
+    device_stream_destroy(f->stream);
+    device_close(f->device);
+}
+
+/* One value of a tensor in the model's type. */
+static inline double fixture_get_weight(const struct fixture *f, int tensor, int64_t i)
+{
+    const struct model_tensor *t = &f->model->tensors[tensor];
+    const void *unit = (void *)f->weights[t->unit].at.address;
+    if (f->model->type == ZI_FP32) return (double)((const float *)unit)[t->offset + i];
+    return (double)zi_bf16_to_fp32(((const uint16_t *)unit)[t->offset + i]);
+}
+
+static inline void fixture_set_weight(struct fixture *f, int tensor, int64_t i, float value)
+{
+    const struct model_tensor *t = &f->model->tensors[tensor];
+    void *unit = (void *)f->weights[t->unit].at.address;
+    if (f->model->type == ZI_FP32)
+        ((float *)unit)[t->offset + i] = value;
+    else
+        ((uint16_t *)unit)[t->offset + i] = zi_bf16_round_even(value);
+}
+
+/* Values of a size at which every tensor matters; random ids, some targets not counted. */
+__attribute__((unused)) static void fixture_randomize(struct fixture *f, uint64_t seed)
+{
+    const struct model *m = f->model;
+    for (int t = 0; t < m->tensor_count; t++) {
+        const struct model_tensor *tensor = &m->tensors[t];
+        float *values = fixture_zeros((size_t)tensor->elements, sizeof *values);
+        float deviation = tensor->dimensions < 2 ? 0.2f : 1 / sqrtf((float)tensor->shape[1]);
+        if (tensor->kind == MODEL_EMBEDDING) deviation = 0.5f;
+        zi_random_normal(seed, zi_random_stream(tensor->name), 0, tensor->elements, deviation,
+                         values);
+        for (int64_t i = 0; i < tensor->elements; i++) {
+            fixture_set_weight(f, t, i, values[i] + (tensor->init == MODEL_INIT_ONE ? 1 : 0));
+        }
+        free(values);
+    }
+    int32_t *inputs = (int32_t *)f->inputs.at.address, *targets = (int32_t *)f->targets.at.address;
+    for (int64_t i = 0; i < f->sequences * f->tokens; i++) {
+        uint64_t v = (uint64_t)m->settings.vocabulary;
+        inputs[i] = (int32_t)(zi_random_bits(seed, 1, (uint64_t)i) % v);
+        targets[i] = i % 7 == 3 ? -1 : (int32_t)(zi_random_bits(seed, 2, (uint64_t)i) % v);
+    }
+}
+
+/* Of sequences first .. first + count - 1 of the inputs, which start at the front of buffers. */
+static inline struct model_pass fixture_pass(const struct fixture *f, int op, int64_t first,
+                                             int64_t count)
+{
+    size_t skip = (size_t)(first * f->tokens) * 4;
+    struct model_pass pass = {
+        .device = f->device,
+        .stream = f->stream,
+        .sequences = count,
+        .tokens = f->tokens,
+        .input = op > 0 ? f->outputs[op - 1].at : (struct device_ptr){0},
+        .output = f->outputs[op].at,
+        .gradient = f->gradient.at,
+        .saved = f->saved[op].at,
+        .scratch = f->scratch.at,
+        .token_ids = device_at(f->inputs.at, skip),
+        .targets = device_at(f->targets.at, skip),
+        .loss = f->loss.at,
+        .loss_scale = 1.0f,
+    };
+    for (int i = 0; i < f->model->ops[op].unit_count; i++) {
+        pass.weights[i] = f->weights[f->model->ops[op].units[i]].at;
+        pass.gradients[i] = f->gradients[op * MODEL_MAX_UNITS + i].at;
+    }
+    return pass;
+}
+
+/* Forward of all operations but the head. */
+static inline void fixture_forward(struct fixture *f, enum model_mode mode, int64_t first,
+                                   int64_t count)
+{
+    for (int op = 0; op < f->model->op_count - 1; op++) {
+        struct model_pass pass = fixture_pass(f, op, first, count);
+        CHECK(model_forward(f->model, op, mode, &pass) == ZI_OK);
+    }
+}
+
+/* Sum of -log p. */
+__attribute__((unused)) static double fixture_loss(struct fixture *f)
+{
+    int head = f->model->op_count - 1;
+    struct model_pass pass = fixture_pass(f, head, 0, f->sequences);
+    fixture_forward(f, MODEL_INFER, 0, f->sequences);
+    *(double *)f->loss.at.address = 0;
+    CHECK(model_forward(f->model, head, MODEL_INFER, &pass) == ZI_OK);
+    return *(double *)f->loss.at.address;
+}
+
+/* How a whole backward is run. */
+struct fixture_way {
+    int64_t first, count; /* sequences */
+    bool recompute;       /* what backward needs is made again from the kept inputs */
+    bool accumulate;
+    float scale;
+};
+
+/* Forward and backward of everything; gives the sum of -log p. */
+static inline double fixture_differentiate(struct fixture *f, const struct fixture_way *way)
+{
+    const struct model *m = f->model;
+    fixture_forward(f, way->recompute ? MODEL_INFER : MODEL_TRAIN, way->first, way->count);
+    *(double *)f->loss.at.address = 0;
+    for (int op = m->op_count - 1; op >= 0; op--) {
+        struct model_pass pass = fixture_pass(f, op, way->first, way->count);
+        pass.loss_scale = way->scale;
+        for (int i = 0; i < MODEL_MAX_UNITS; i++) {
+            pass.accumulate[i] = way->accumulate;
+        }
+        if (way->recompute && op > 0 && op < m->op_count - 1) {
+            memset((void *)f->saved[op].at.address, 0xff, f->saved[op].bytes);
+            pass.output = (struct device_ptr){0};
+            CHECK(model_forward(m, op, MODEL_RECOMPUTE, &pass) == ZI_OK);
+        }
+        CHECK(model_backward(m, op, &pass) == ZI_OK);
+    }
+    return *(double *)f->loss.at.address;
+}
+
+/* Gradient of one tensor, summed over the uses of its unit; the caller frees it. */
+static inline float *fixture_gradient(const struct fixture *f, int tensor)
+{
+    const struct model *m = f->model;
+    const struct model_tensor *t = &m->tensors[tensor];
+    float *sum = fixture_zeros((size_t)t->elements, sizeof *sum);
+    for (int op = 0; op < m->op_count; op++) {
+        for (int u = 0; u < m->ops[op].unit_count; u++) {
+            if (m->ops[op].units[u] != t->unit) continue;
+            const float *use = (float *)f->gradients[op * MODEL_MAX_UNITS + u].at.address;
+            for (int64_t i = 0; i < t->elements; i++) {
+                sum[i] += use[t->offset + i];
+            }
+        }
+    }
+    return sum;
+}
+
+#endif
