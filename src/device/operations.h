@@ -19,7 +19,7 @@
 /* C[m,n] (+)= op(A)[m,k] op(B)[k,n] (+ bias[n]) (+ residual[m,n]). op transposes where asked: A is
  * stored [k,m] when transpose_a, B is stored [n,k] when transpose_b. Leading dimensions in
  * elements. a and b have `type`; c is fp32 or `type`; bias has `type`, residual has c's type and
- * leading dimension and may be c. */
+ * leading dimension and may be c, which then is the same as accumulate. */
 struct device_matmul {
     enum zi_dtype type, type_c;
     int64_t m, n, k, lda, ldb, ldc;

@@ -43,26 +43,6 @@ static void processor_name(char *name, size_t size)
     fclose(file);
 }
 
-static enum zi_status choose_isa(const struct settings_device *settings, enum cpu_isa *isa)
-{
-    enum cpu_isa best = cpu_isa_best();
-    if (settings->isa == ZI_AUTO) {
-        *isa = best;
-        return ZI_OK;
-    }
-    enum cpu_isa wanted = settings->isa == ISA_AVX512 ? CPU_AVX512
-                          : settings->isa == ISA_AVX2 ? CPU_AVX2
-                                                      : CPU_GENERIC;
-    if (wanted > best) {
-        return zi_fail(ZI_ERROR_DEVICE, "device",
-                       "device.isa: this processor and build have %s at best, not %s; use auto",
-                       cpu_isa_name(best), cpu_isa_name(wanted));
-    }
-    if (wanted == CPU_AVX512 && best == CPU_AVX512BF16) wanted = best;
-    *isa = wanted;
-    return ZI_OK;
-}
-
 static enum zi_status cpu_fill(struct device_stream *stream, struct device_ptr to, size_t bytes,
                                int byte)
 {
@@ -75,7 +55,7 @@ enum zi_status cpu_device_open(const struct settings_device *settings, int node_
                                struct device **device)
 {
     enum cpu_isa isa = CPU_GENERIC;
-    ZI_TRY(choose_isa(settings, &isa));
+    ZI_TRY(cpu_isa_choose(settings->isa, cpu_isa_best(), &isa));
     struct device *d = calloc(1, sizeof *d);
     if (!d) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for the cpu device");
     d->isa = isa;

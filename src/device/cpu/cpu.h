@@ -24,6 +24,9 @@ struct device_event {
 /* isa.c */
 /* Local. The best instruction set that this processor and this build both have. */
 enum cpu_isa cpu_isa_best(void);
+/* Local. What a deck's device.isa (enum device_isa or ZI_AUTO) means where `best` is the best there
+ * is: avx512 includes bf16. ZI_ERROR_DEVICE when it asks for more. */
+enum zi_status cpu_isa_choose(int64_t setting, enum cpu_isa best, enum cpu_isa *isa);
 const char *cpu_isa_name(enum cpu_isa isa);
 /* Local. Enters the kernels of one instruction set into the table. */
 void cpu_isa_register(enum cpu_isa isa, struct device_operations *operations);

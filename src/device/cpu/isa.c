@@ -43,6 +43,22 @@ enum cpu_isa cpu_isa_best(void)
     return best;
 }
 
+enum zi_status cpu_isa_choose(int64_t setting, enum cpu_isa best, enum cpu_isa *isa)
+{
+    enum cpu_isa wanted = setting == ZI_AUTO      ? best
+                          : setting == ISA_AVX512 ? CPU_AVX512
+                          : setting == ISA_AVX2   ? CPU_AVX2
+                                                  : CPU_GENERIC;
+    if (wanted > best) {
+        return zi_fail(ZI_ERROR_DEVICE, "device",
+                       "device.isa: this processor and build have %s at best, not %s; use auto",
+                       cpu_isa_name(best), cpu_isa_name(wanted));
+    }
+    if (wanted == CPU_AVX512 && best == CPU_AVX512BF16) wanted = best;
+    *isa = wanted;
+    return ZI_OK;
+}
+
 const char *cpu_isa_name(enum cpu_isa isa)
 {
     static const char *const names[CPU_ISA_COUNT] = {"generic", "avx2", "avx512",
