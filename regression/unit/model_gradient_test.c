@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Gradients of whole models against finite differences of their loss, in fp32: every tensor, in the
+ * direction of its gradient, in a random direction and in single elements. */
+#include "regression/unit/model_fixture.h"
+
+/* Names of cases are for messages. */
+struct finite_case {
+    const char *name;
+    struct settings_model settings;
+};
+
+static const struct finite_case cases[] = {
+    {"gpt2",
+     {.layers = 2,
+      .hidden = 15,
+      .heads = 3,
+      .key_heads = 3,
+      .inner = 22,
+      .context = 12,
+      .vocabulary = 37,
+      .tied = 1,
+      .norm_epsilon = 1e-5}},
+    {"gpt2, grouped keys, untied",
+     {.layers = 1,
+      .hidden = 24,
+      .heads = 4,
+      .key_heads = 2,
+      .inner = 7,
+      .context = 11,
+      .vocabulary = 19,
+      .norm_epsilon = 1e-5}},
+    {"llama",
+     {.family = MODEL_LLAMA,
+      .layers = 2,
+      .hidden = 24,
+      .heads = 6,
+      .key_heads = 2,
+      .inner = 17,
+      .context = 16,
+      .vocabulary = 37,
+      .norm_epsilon = 1e-5,
+      .rope_base = 10000}},
+    {"llama, tied",
+     {.family = MODEL_LLAMA,
+      .layers = 1,
+      .hidden = 12,
+      .heads = 2,
+      .key_heads = 2,
+      .inner = 9,
+      .context = 11,
+      .vocabulary = 23,
+      .tied = 1,
+      .norm_epsilon = 1e-5,
+      .rope_base = 100}},
+};
+
+/* Loss with tensor t moved by `step` along a direction. */
+static double moved(struct fixture *f, int t, const double *direction, double step)
+{
+    int64_t n = f->model->tensors[t].elements;
+    float *kept = fixture_zeros((size_t)n, sizeof *kept);
+    for (int64_t i = 0; i < n; i++) {
+        kept[i] = (float)fixture_get_weight(f, t, i);
+        fixture_set_weight(f, t, i, (float)((double)kept[i] + step * direction[i]));
+    }
+    double loss = fixture_loss(f);
+    for (int64_t i = 0; i < n; i++) {
+        fixture_set_weight(f, t, i, kept[i]);
+    }
+    free(kept);
+    return loss;
+}
+
+/* Derivative along a direction of length 1, by two central differences and Richardson's
+ * extrapolation: the error of the step is of fourth order, so the step can be large enough for
+ * fp32. The loss, about 60 in sum, has an error of some 1e-7 of itself per operation, 1e-5 in all;
+ * over a step of 2e-2 that is 5e-4 in the derivative, times 4/3 by the extrapolation. */
+static double derivative(struct fixture *f, int t, const double *direction)
+{
+    double h = 2e-2;
+    double wide = moved(f, t, direction, h) - moved(f, t, direction, -h);
+    double narrow = moved(f, t, direction, h / 2) - moved(f, t, direction, -h / 2);
+    return (8 * narrow - wide) / (6 * h);
+}
+
+/* Compares along one direction; scales it to length 1 first. */
+static void compare(struct fixture *f, int t, const float *gradient, double *direction,
+                    const char *what)
+{
+    int64_t n = f->model->tensors[t].elements;
+    double length = 0, expected = 0;
+    for (int64_t i = 0; i < n; i++) {
+        length += direction[i] * direction[i];
+    }
+    if (length < 1e-12) return; /* the gradient itself, where it is zero: a bias of keys */
+    for (int64_t i = 0; i < n; i++) {
+        direction[i] /= sqrt(length);
+        expected += direction[i] * (double)gradient[i];
+    }
+    long before = test_failures();
+    /* 1e-3 of rounding, see above, and 1e-3 relative for the step's fourth order */
+    CHECK_NEAR(derivative(f, t, direction), expected, 1e-3 + 1e-3 * fabs(expected));
+    if (test_failures() > before) fprintf(stderr, "  in %s, %s\n", f->model->tensors[t].name, what);
+}
+
+static void check_tensor(struct fixture *f, int t)
+{
+    int64_t n = f->model->tensors[t].elements, largest = 0;
+    float *gradient = fixture_gradient(f, t);
+    double *direction = fixture_zeros((size_t)n, sizeof *direction);
+    for (int64_t i = 0; i < n; i++) {
+        direction[i] = (double)gradient[i];
+        if (fabsf(gradient[i]) > fabsf(gradient[largest])) largest = i;
+    }
+    compare(f, t, gradient, direction, "along the gradient");
+    for (int64_t i = 0; i < n; i++) {
+        direction[i] = zi_random_bits(3, (uint64_t)t, (uint64_t)i) & 1 ? 1 : -1;
+    }
+    compare(f, t, gradient, direction, "along random signs");
+    int64_t single[3] = {largest, 0, n - 1};
+    for (int i = 0; i < 3; i++) {
+        memset(direction, 0, (size_t)n * sizeof *direction);
+        direction[single[i]] = 1;
+        compare(f, t, gradient, direction, "in one element");
+    }
+    free(direction);
+    free(gradient);
+}
+
+int main(void)
+{
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct fixture f;
+        struct fixture_way way = {0, 2, false, false, 1.0f};
+        long before = test_failures();
+        fixture_open(&f, &cases[c].settings, ZI_FP32, (int64_t[]){2, 11});
+        fixture_randomize(&f, 1 + c);
+        double loss = fixture_differentiate(&f, &way);
+        CHECK_NEAR(fixture_loss(&f), loss, 1e-5 * loss);
+        for (int t = 0; t < f.model->tensor_count; t++) {
+            check_tensor(&f, t);
+        }
+        fixture_close(&f);
+        if (test_failures() > before) fprintf(stderr, "in case %s\n", cases[c].name);
+    }
+    return test_finish("model_gradient_test");
+}

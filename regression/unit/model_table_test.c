@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables of models: parameters of published models, names, layout of units, operations, initial
+ * values, and what a deck's model section is told. */
+#include "regression/unit/model_fixture.h"
+
+#include "regression/unit/deck_fixture.h"
+
+static struct device *device;
+
+static struct model *create(const struct settings_model *settings)
+{
+    struct model *model = NULL;
+    CHECK(model_create(settings, ZI_BF16, device, &model) == ZI_OK);
+    ZI_REQUIRE(model != NULL);
+    return model;
+}
+
+/* Counts of the published checkpoints. */
+static void test_published_sizes(void)
+{
+    static const struct {
+        struct settings_model settings;
+        int64_t parameters;
+    } known[] = {
+        {{.layers = 12,
+          .hidden = 768,
+          .heads = 12,
+          .key_heads = 12,
+          .inner = 3072,
+          .context = 1024,
+          .vocabulary = 50257,
+          .tied = 1},
+         124439808}, /* GPT-2 */
+        {{.layers = 48,
+          .hidden = 1600,
+          .heads = 25,
+          .key_heads = 25,
+          .inner = 6400,
+          .context = 1024,
+          .vocabulary = 50257,
+          .tied = 1},
+         1557611200}, /* GPT-2 XL */
+        {{.family = MODEL_LLAMA,
+          .layers = 32,
+          .hidden = 4096,
+          .heads = 32,
+          .key_heads = 32,
+          .inner = 11008,
+          .context = 4096,
+          .vocabulary = 32000},
+         6738415616}, /* Llama 2 7B */
+        {{.family = MODEL_LLAMA,
+          .layers = 32,
+          .hidden = 4096,
+          .heads = 32,
+          .key_heads = 8,
+          .inner = 14336,
+          .context = 8192,
+          .vocabulary = 128256},
+         8030261248}, /* Llama 3 8B */
+        {{.family = MODEL_LLAMA,
+          .layers = 16,
+          .hidden = 2048,
+          .heads = 32,
+          .key_heads = 8,
+          .inner = 8192,
+          .context = 8192,
+          .vocabulary = 128256,
+          .tied = 1},
+         1235814400}, /* Llama 3.2 1B */
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        struct model *m = create(&known[i].settings);
+        int64_t sum = 0;
+        for (int t = 0; t < m->tensor_count; t++) {
+            sum += m->tensors[t].elements;
+        }
+        CHECK_INT(m->parameters, known[i].parameters);
+        CHECK_INT(sum, known[i].parameters);
+        double most = 6.0 * (double)m->parameters;
+        double attention = 12.0 * (double)m->settings.layers * (double)m->settings.hidden * 1000.0;
+        CHECK_NEAR(model_flops_per_token(m, 1000), most + attention, 1.0);
+        model_destroy(m);
+    }
+}
+
+static const struct settings_model small_gpt2 = {
+    .layers = 2,
+    .hidden = 30,
+    .heads = 3,
+    .key_heads = 1,
+    .inner = 50,
+    .context = 19,
+    .vocabulary = 67,
+    .tied = 1,
+    .init_deviation = 0.02,
+};
+static const struct settings_model small_llama = {
+    .family = MODEL_LLAMA,
+    .layers = 1,
+    .hidden = 30,
+    .heads = 3,
+    .key_heads = 1,
+    .inner = 50,
+    .context = 19,
+    .vocabulary = 67,
+    .init_deviation = 0.02,
+};
+
+/* Names and places, written out. joined: directly behind the one before. */
+struct expected {
+    const char *name;
+    int64_t rows, columns;
+    bool joined;
+    enum model_tensor_kind kind;
+};
+
+static const struct expected gpt2_tensors[] = {
+    {"embedding.token.weight", 67, 30, false, MODEL_EMBEDDING},
+    {"embedding.position.weight", 19, 30, false, MODEL_EMBEDDING},
+    {"blocks.0.attention.norm.weight", 30, 1, false, MODEL_NORM},
+    {"blocks.0.attention.norm.bias", 30, 1, false, MODEL_NORM},
+    {"blocks.0.attention.query.weight", 30, 30, false, MODEL_MATRIX},
+    {"blocks.0.attention.key.weight", 10, 30, true, MODEL_MATRIX},
+    {"blocks.0.attention.value.weight", 10, 30, true, MODEL_MATRIX},
+    {"blocks.0.attention.query.bias", 30, 1, false, MODEL_BIAS},
+    {"blocks.0.attention.key.bias", 10, 1, true, MODEL_BIAS},
+    {"blocks.0.attention.value.bias", 10, 1, true, MODEL_BIAS},
+    {"blocks.0.attention.output.weight", 30, 30, false, MODEL_MATRIX},
+    {"blocks.0.attention.output.bias", 30, 1, false, MODEL_BIAS},
+    {"blocks.0.mlp.norm.weight", 30, 1, false, MODEL_NORM},
+    {"blocks.0.mlp.norm.bias", 30, 1, false, MODEL_NORM},
+    {"blocks.0.mlp.up.weight", 50, 30, false, MODEL_MATRIX},
+    {"blocks.0.mlp.up.bias", 50, 1, false, MODEL_BIAS},
+    {"blocks.0.mlp.down.weight", 30, 50, false, MODEL_MATRIX},
+    {"blocks.0.mlp.down.bias", 30, 1, false, MODEL_BIAS},
+};
+static const struct expected llama_tensors[] = {
+    {"embedding.token.weight", 67, 30, false, MODEL_EMBEDDING},
+    {"blocks.0.attention.norm.weight", 30, 1, false, MODEL_NORM},
+    {"blocks.0.attention.query.weight", 30, 30, false, MODEL_MATRIX},
+    {"blocks.0.attention.key.weight", 10, 30, true, MODEL_MATRIX},
+    {"blocks.0.attention.value.weight", 10, 30, true, MODEL_MATRIX},
+    {"blocks.0.attention.output.weight", 30, 30, false, MODEL_MATRIX},
+    {"blocks.0.mlp.norm.weight", 30, 1, false, MODEL_NORM},
+    {"blocks.0.mlp.gate.weight", 50, 30, false, MODEL_MATRIX},
+    {"blocks.0.mlp.up.weight", 50, 30, true, MODEL_MATRIX},
+    {"blocks.0.mlp.down.weight", 30, 50, false, MODEL_MATRIX},
+    {"norm.weight", 30, 1, false, MODEL_NORM},
+    {"head.weight", 67, 30, false, MODEL_MATRIX},
+};
+
+static void check_tensors(const struct model *m, const struct expected *expected, int count)
+{
+    for (int i = 0; i < count && i < m->tensor_count; i++) {
+        const struct model_tensor *t = &m->tensors[i];
+        const struct model_unit *unit = &m->units[t->unit];
+        CHECK(strcmp(t->name, expected[i].name) == 0);
+        CHECK(strncmp(t->name, unit->name, strlen(unit->name)) == 0);
+        CHECK_INT(t->shape[0], expected[i].rows);
+        CHECK_INT(t->shape[1], expected[i].columns);
+        CHECK_INT(t->dimensions, expected[i].columns == 1 ? 1 : 2);
+        CHECK_INT(t->elements, expected[i].rows * expected[i].columns);
+        CHECK_INT(t->kind, expected[i].kind);
+        int64_t end = i > unit->first_tensor ? t[-1].offset + t[-1].elements : 0;
+        CHECK_INT(t->offset, expected[i].joined ? end : (end + 63) / 64 * 64);
+        if (i == unit->first_tensor + unit->tensor_count - 1)
+            CHECK_INT(unit->elements, (t->offset + t->elements + 63) / 64 * 64);
+    }
+}
+
+static void test_layout(void)
+{
+    struct model *m = create(&small_gpt2);
+    CHECK_INT(m->tensor_count, 2 + 2 * 16 + 2);
+    CHECK_INT(m->unit_count, 2 + 2 * 2 + 1);
+    check_tensors(m, gpt2_tensors, 18);
+    CHECK(strcmp(m->tensors[34].name, "norm.weight") == 0);
+    CHECK(strcmp(m->tensors[35].name, "norm.bias") == 0);
+    model_destroy(m);
+    m = create(&small_llama);
+    CHECK_INT(m->tensor_count, 12);
+    CHECK_INT(m->unit_count, 5);
+    check_tensors(m, llama_tensors, 12);
+    model_destroy(m);
+}
+
+/* Names of the units of an operation, joined by blanks. */
+static void check_op(const struct model *m, int op, enum model_op_kind kind, const char *units)
+{
+    char text[200] = "";
+    for (int i = 0; i < m->ops[op].unit_count; i++) {
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? " " : "",
+                 m->units[m->ops[op].units[i]].name);
+    }
+    if (strcmp(text, units) != 0) fprintf(stderr, "operation %d uses %s\n", op, text);
+    CHECK(strcmp(text, units) == 0);
+    CHECK_INT(m->ops[op].kind, kind);
+}
+
+static void test_operations(void)
+{
+    struct model *m = create(&small_gpt2);
+    CHECK_INT(m->op_count, 6);
+    check_op(m, 0, MODEL_EMBED, "embedding.token embedding.position");
+    check_op(m, 1, MODEL_ATTENTION, "blocks.0.attention");
+    check_op(m, 4, MODEL_MLP, "blocks.1.mlp");
+    check_op(m, 5, MODEL_HEAD, "norm embedding.token"); /* tied */
+    CHECK_INT(m->ops[0].block, -1);
+    CHECK_INT(m->ops[4].block, 1);
+    CHECK(strcmp(m->ops[4].name, "blocks.1.mlp") == 0);
+    model_destroy(m);
+    m = create(&small_llama);
+    CHECK_INT(m->op_count, 4);
+    check_op(m, 0, MODEL_EMBED, "embedding.token");
+    check_op(m, 3, MODEL_HEAD, "norm head");
+    model_destroy(m);
+}
+
+/* Deviation of a tensor's initial values: of n normal deviates it is right within 5 / sqrt(2 n) of
+ * itself in all but one of a million draws, and the draw is fixed. */
+static void check_deviation(const struct model *m, const char *name, double deviation)
+{
+    const struct model_tensor *t = m->tensors;
+    while (strcmp(t->name, name) != 0) {
+        t++;
+    }
+    float *values = fixture_zeros((size_t)t->elements, sizeof *values), part[7];
+    double squares = 0, n = (double)t->elements;
+    model_initialize(t, 5, 0, t->elements, values);
+    for (int64_t i = 0; i < t->elements; i++) {
+        squares += (double)values[i] * (double)values[i];
+    }
+    CHECK_NEAR(sqrt(squares / n), deviation, 5 * deviation / sqrt(2 * n));
+    model_initialize(t, 5, 11, 7, part); /* any part is the same */
+    CHECK(memcmp(part, values + 11, sizeof part) == 0);
+    model_initialize(t, 6, 11, 7, part); /* another seed is not */
+    CHECK(memcmp(part, values + 11, sizeof part) != 0);
+    model_initialize(t + 1, 5, 11, 7, part); /* nor is another tensor */
+    CHECK(memcmp(part, values + 11, sizeof part) != 0);
+    free(values);
+}
+
+static void test_initial_values(void)
+{
+    struct settings_model settings = small_gpt2;
+    settings.init_deviation = 0.03;
+    struct model *m = create(&settings);
+    check_deviation(m, "embedding.token.weight", 0.03);
+    check_deviation(m, "embedding.position.weight", 0.03);
+    check_deviation(m, "blocks.1.attention.key.weight", 0.03);
+    check_deviation(m, "blocks.0.mlp.up.weight", 0.03);
+    check_deviation(m, "blocks.1.attention.output.weight", 0.03 / 2); /* sqrt(2 * 2 layers) */
+    check_deviation(m, "blocks.0.mlp.down.weight", 0.03 / 2);
+    for (int t = 0; t < m->tensor_count; t++) {
+        float values[3] = {7, 7, 7};
+        if (m->tensors[t].dimensions == 2) continue;
+        size_t length = strlen(m->tensors[t].name);
+        bool norm = strcmp(m->tensors[t].name + length - 11, "norm.weight") == 0;
+        model_initialize(&m->tensors[t], 5, 2, 3, values);
+        CHECK(values[0] == (norm ? 1 : 0) && values[1] == values[0] && values[2] == values[0]);
+    }
+    model_destroy(m);
+}
+
+/* What the model section of a deck is told; no `message`: nothing. */
+static void check_deck(const char *const *sets, const char *message)
+{
+    struct deck *deck;
+    ZI_REQUIRE(deck_try(DECK_SMALL, sets, &deck) == ZI_OK);
+    model_check(deck);
+    capture_begin(&deck_messages, stderr);
+    enum zi_status status = deck_check(deck);
+    capture_end(&deck_messages);
+    CHECK_INT(status, message ? ZI_ERROR_USAGE : ZI_OK);
+    CHECK_INT(deck_message_lines(), message ? 2 : 0); /* and how many errors there are */
+    if (message) CHECK(deck_said(message));
+    deck_destroy(deck);
+}
+
+#define SETS(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define LLAMA     "model.family=llama"
+
+static void test_bad_decks(void)
+{
+    check_deck(SETS("model.heads=5"), "model.heads: 5 heads do not divide model.hidden 24; the "
+                                      "nearest number that works is 4");
+    check_deck(SETS("model.heads=23"), "the nearest number that works is 24");
+    check_deck(SETS("model.heads=99"), "the nearest number that works is 24");
+    check_deck(SETS(LLAMA, "model.heads=7"), "the nearest number that works is 6");
+    check_deck(SETS(LLAMA, "model.heads=8"),
+               "rotary positions need heads of even width, and 8 heads of model.hidden 24 are 3 "
+               "wide; the nearest number that works is 6");
+    check_deck(SETS(LLAMA, "model.hidden=25", "model.heads=5"),
+               "model.hidden: rotary positions need heads of even width, and model.hidden 25 is "
+               "odd; 26 works");
+    check_deck(SETS("model.hidden=2400", "model.heads=4"),
+               "4 heads of model.hidden 2400 are 600 wide, at most 256 is possible; the nearest "
+               "number that works is 10");
+    check_deck(SETS("model.heads=6", "model.key_heads=4"),
+               "model.key_heads: 4 key heads do not divide model.heads 6; the nearest number that "
+               "works is 3");
+    check_deck(SETS("model.heads=6", "model.key_heads=5"), "the nearest number that works is 6");
+    check_deck(SETS("model.heads=6", "model.key_heads=12"), "the nearest number that works is 6");
+    check_deck(SETS("model.hidden=1000000", "model.heads=10000", "model.inner=1",
+                    "model.vocabulary=2000000"),
+               "model.vocabulary: 2000000 times model.hidden 1000000 are more elements than one "
+               "tensor may have (2^40); at most 1099511 works");
+    check_deck(
+        SETS("model.hidden=1000000", "model.heads=10000", "model.inner=1", "model.context=2000000"),
+        "model.context: 2000000 times");
+    check_deck(SETS("model.hidden=1000000", "model.heads=10000", "model.inner=2000000"),
+               "model.inner: 2000000 times");
+}
+
+static void check_resolved(const char *const *sets, int64_t key_heads, int64_t inner, int64_t tied)
+{
+    struct deck *deck;
+    ZI_REQUIRE(deck_try(DECK_SMALL, sets, &deck) == ZI_OK);
+    model_check(deck);
+    CHECK(deck_check(deck) == ZI_OK);
+    const struct settings_model *s = &deck_settings(deck)->model;
+    CHECK_INT(s->key_heads, key_heads);
+    CHECK_INT(s->inner, inner);
+    CHECK_INT(s->tied, tied);
+    deck_destroy(deck);
+}
+
+static void test_auto_values(void)
+{
+    check_deck(SETS("model.heads=6", "model.key_heads=2"), NULL);
+    check_deck(SETS("model.heads=8"), NULL); /* odd width without rotary positions */
+    check_resolved(SETS("model.heads=3"), 3, 96, 1);
+    check_resolved(SETS("model.inner=7", "model.tied=no"), 3, 7, 0);
+    check_resolved(SETS(LLAMA, "model.heads=6", "model.key_heads=2"), 2, 64, 0);
+    check_resolved(SETS(LLAMA, "model.hidden=4096", "model.heads=32", "model.tied=yes"), 32, 10944,
+                   1);
+}
+
+int main(void)
+{
+    struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
+    ZI_REQUIRE(device_open(&settings, 1, &device) == ZI_OK);
+    test_published_sizes();
+    test_layout();
+    test_operations();
+    test_initial_values();
+    test_bad_decks();
+    test_auto_values();
+    device_close(device);
+    return test_finish("model_table_test");
+}
