@@ -72,6 +72,7 @@ enum zi_status cpu_device_open(const struct settings_device *settings, int node_
     if (settings->threads != ZI_AUTO) threads = (int)settings->threads;
     p->threads = threads > 0 ? threads : 1;
     cpu_isa_register(isa, &d->operations);
+    d->passes = cpu_isa_passes(isa);
     d->operations.fill = cpu_fill;
     d->operations.matmul = cpu_matmul;
     enum zi_status status = cpu_matmul_create(d);
@@ -188,7 +189,7 @@ enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
 enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype type, double seconds,
                                    double *flops_per_s)
 {
-    enum cpu_isa isa = stream->device->isa;
+    const struct cpu_passes *passes = stream->device->passes;
     double total = 0;
 #pragma omp parallel num_threads(stream->threads) reduction(+ : total)
     {
@@ -197,7 +198,7 @@ enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype t
         /* The fastest of several stretches: one that was interrupted says nothing of the peak. */
         while (spent < seconds) {
             double from = zi_time_s();
-            done = cpu_isa_burn(isa, type, rounds);
+            done = passes->burn(type, rounds);
             double took = zi_time_s() - from;
             if (took > 0 && done / took > best) best = done / took;
             spent = zi_time_s() - start;

@@ -4,6 +4,7 @@
 #define ZI_DEVICE_CPU_CPU_H
 
 #include "device/cpu/kernel.h"
+#include "device/cpu/passes.h"
 
 /* Instruction sets that kernels are compiled for, from plain to best. */
 enum cpu_isa { CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16, CPU_ISA_COUNT };
@@ -13,6 +14,7 @@ struct matmul_cache;
 struct device {
     struct device_properties properties;
     struct device_operations operations;
+    const struct cpu_passes *passes;
     enum cpu_isa isa;
     struct matmul_cache *matmuls;
 };
@@ -30,9 +32,8 @@ enum zi_status cpu_isa_choose(int64_t setting, enum cpu_isa best, enum cpu_isa *
 const char *cpu_isa_name(enum cpu_isa isa);
 /* Local. Enters the kernels of one instruction set into the table. */
 void cpu_isa_register(enum cpu_isa isa, struct device_operations *operations);
-/* Local. Register-only multiply-adds: `rounds` rounds in the calling thread; gives the FLOPs done.
- */
-double cpu_isa_burn(enum cpu_isa isa, enum zi_dtype type, int64_t rounds);
+/* Local. The kernels of one instruction set that are no operations. */
+const struct cpu_passes *cpu_isa_passes(enum cpu_isa isa);
 
 /* matmul.c */
 enum zi_status cpu_matmul_create(struct device *device);

@@ -20,10 +20,10 @@
         cpu_update_register_##isa(operations);                                                     \
     } while (0)
 
-double cpu_burn_generic(enum zi_dtype, int64_t);
-double cpu_burn_avx2(enum zi_dtype, int64_t);
-double cpu_burn_avx512(enum zi_dtype, int64_t);
-double cpu_burn_avx512bf16(enum zi_dtype, int64_t);
+const struct cpu_passes *cpu_passes_get_generic(void);
+const struct cpu_passes *cpu_passes_get_avx2(void);
+const struct cpu_passes *cpu_passes_get_avx512(void);
+const struct cpu_passes *cpu_passes_get_avx512bf16(void);
 
 enum cpu_isa cpu_isa_best(void)
 {
@@ -89,22 +89,22 @@ void cpu_isa_register(enum cpu_isa isa, struct device_operations *operations)
     }
 }
 
-double cpu_isa_burn(enum cpu_isa isa, enum zi_dtype type, int64_t rounds)
+const struct cpu_passes *cpu_isa_passes(enum cpu_isa isa)
 {
     switch (isa) {
 #ifdef HAVE_ISA_AVX512BF16
     case CPU_AVX512BF16:
-        return cpu_burn_avx512bf16(type, rounds);
+        return cpu_passes_get_avx512bf16();
 #endif
 #ifdef HAVE_ISA_AVX512
     case CPU_AVX512:
-        return cpu_burn_avx512(type, rounds);
+        return cpu_passes_get_avx512();
 #endif
 #ifdef HAVE_ISA_AVX2
     case CPU_AVX2:
-        return cpu_burn_avx2(type, rounds);
+        return cpu_passes_get_avx2();
 #endif
     default:
-        return cpu_burn_generic(type, rounds);
+        return cpu_passes_get_generic();
     }
 }

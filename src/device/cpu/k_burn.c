@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Multiply-adds that touch no memory: the peak that shares of a run are stated against. Sixteen
- * independent accumulators hide the latency of the unit; the multiplier keeps every value finite.
- */
-#include "device/cpu/kernel.h"
+/* Multiply-adds that touch no memory: the peak that shares of a run are stated against. Independent
+ * accumulators hide the latency of the unit, as many as registers hold beside the two factors; the
+ * multiplier keeps every value finite. */
+#include "device/cpu/passes.h"
 
 #if defined __AVX2__
 #include <immintrin.h>
 #endif
 
+#ifdef __AVX512F__
 #define ACCUMULATORS 16
-
-double KERNEL(cpu_burn)(enum zi_dtype type, int64_t rounds);
+#else
+#define ACCUMULATORS 12
+#endif
 
 #if defined __AVX512F__
 typedef __m512 vector;

@@ -3,45 +3,48 @@
  *
  * A product is cut into one tile of the result per thread of the stream, and each tile is a product
  * of its own that oneDNN computes in one thread: that loses less than oneDNN's own threading on
- * these shapes, and a stream's thread count means the same for every library underneath. fp32 goes
- * through dnnl_sgemm, the fastest of the library's ways with plain operands; bf16 through matmul
- * primitives, which are made once per shape and kept. Where the processor does not multiply bf16,
- * operands are widened to fp32 first.
+ * these shapes, and a stream's thread count means the same for every library underneath.
  *
- * What oneDNN does not fuse is a pass over the result: bias and residual of fp32 products are
- * written before the product, which then accumulates. */
+ * fp32 goes through dnnl_sgemm. bf16 goes through matmul primitives whose sizes are given when they
+ * run: oneDNN then takes its packing product, which was faster than the one it chooses for known
+ * sizes in nearly every case measured, most of all for gradients of weights; and one primitive per
+ * form (which operand is transposed, whether the result is added) serves every shape. Where the
+ * processor does not multiply bf16, operands are widened to fp32 first.
+ *
+ * Whatever else is to be done to operands or result is done on panels of the tile that stay in the
+ * caches: bias and residual of an fp32 result are written before the product, which is then added
+ * to them; a bf16 result is summed in an fp32 panel and rounded once, with bias, residual and what
+ * c held. Panels also bound the memory of a thread, whatever the shape. */
 #include "device/cpu/cpu.h"
 
+#include "base/log.h"
+#include "base/memory.h"
+
 #include <dnnl.h>
+
 #include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/log.h"
+/* Panels are at most this many rows, columns, and (widened operands) inner elements, and up to 15
+ * more, since cuts are at multiples of 16. */
+#define PANEL         1024
+#define PANEL_MOST    (PANEL + 15)
+#define PANEL_FLOATS  ((size_t)PANEL_MOST * (PANEL_MOST + 1))
+#define PANEL_BUFFERS 3
 
-/* What a kept primitive is made for; compared as bytes, so it has no gaps. */
-struct matmul_shape {
-    int64_t m, n, k, lda, ldb, ldc;
-    int32_t transpose_a, transpose_b, type_c, sum, bias, binary;
-};
-
-/* One primitive with its arguments. `busy` while a thread runs it: another makes its own. */
-struct matmul_entry {
-    struct matmul_shape shape;
-    bool busy;
-    dnnl_primitive_t primitive;
-    dnnl_memory_t a, b, c, bias, residual, scratch;
-    void *scratch_memory;
-    struct matmul_entry *next;
+/* What a thread needs for the time of a tile. */
+struct workspace {
+    dnnl_stream_t stream;
+    float *panels; /* the sum, and where operands are widened those; NULL until needed */
+    struct workspace *next;
 };
 
 struct matmul_cache {
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* guards `idle` */
+    struct workspace *idle;
     dnnl_engine_t engine;
-    struct matmul_entry *first;
-    float *wide; /* widened operands, where bf16 is not native */
-    size_t wide_bytes;
+    dnnl_primitive_t bf16[2][2][2]; /* transpose_a, transpose_b, accumulate */
 };
 
 static enum zi_status dnnl_failed(dnnl_status_t code, const char *call)
@@ -56,250 +59,300 @@ static enum zi_status dnnl_failed(dnnl_status_t code, const char *call)
         if (dnnl_code_ != dnnl_success) return dnnl_failed(dnnl_code_, #call);                     \
     } while (0)
 
+/* A matrix of `rows` x `columns`, stored by rows of `ld`, or transposed. */
+static enum zi_status describe(dnnl_memory_desc_t *desc, dnnl_data_type_t type,
+                               const int64_t shape[3] /* rows, columns, ld */, bool transposed)
+{
+    dnnl_dims_t dims = {shape[0], shape[1]};
+    dnnl_dims_t strides = {transposed ? 1 : shape[2], transposed ? shape[2] : 1};
+    DNNL_TRY(dnnl_memory_desc_init_by_strides, desc, 2, dims, type, strides);
+    return ZI_OK;
+}
+
+static dnnl_status_t set_sum(dnnl_primitive_attr_t attr)
+{
+    dnnl_post_ops_t ops;
+    dnnl_status_t code = dnnl_post_ops_create(&ops);
+    if (code != dnnl_success) return code;
+    code = dnnl_post_ops_append_sum(ops, 1.0f);
+    if (code == dnnl_success) code = dnnl_primitive_attr_set_post_ops(attr, ops);
+    dnnl_post_ops_destroy(ops);
+    return code;
+}
+
+/* The product of bf16 operands into fp32, of any shape. */
+static enum zi_status make_primitive(dnnl_engine_t engine, const int form[3],
+                                     dnnl_primitive_t *primitive)
+{
+    const int64_t any[3] = {DNNL_RUNTIME_DIM_VAL, DNNL_RUNTIME_DIM_VAL, DNNL_RUNTIME_DIM_VAL};
+    dnnl_memory_desc_t a, b, c;
+    dnnl_matmul_desc_t matmul;
+    dnnl_primitive_attr_t attr;
+    dnnl_primitive_desc_t made = NULL;
+    ZI_TRY(describe(&a, dnnl_bf16, any, form[0]));
+    ZI_TRY(describe(&b, dnnl_bf16, any, form[1]));
+    ZI_TRY(describe(&c, dnnl_f32, any, false));
+    DNNL_TRY(dnnl_matmul_desc_init, &matmul, &a, &b, NULL, &c);
+    DNNL_TRY(dnnl_primitive_attr_create, &attr);
+    dnnl_status_t code = form[2] ? set_sum(attr) : dnnl_success;
+    if (code == dnnl_success) code = dnnl_primitive_desc_create(&made, &matmul, attr, engine, NULL);
+    if (code == dnnl_success) code = dnnl_primitive_create(primitive, made);
+    if (made) dnnl_primitive_desc_destroy(made);
+    dnnl_primitive_attr_destroy(attr);
+    return code == dnnl_success ? ZI_OK : dnnl_failed(code, "dnnl_primitive_create");
+}
+
 enum zi_status cpu_matmul_create(struct device *device)
 {
     struct matmul_cache *cache = calloc(1, sizeof *cache);
     if (!cache) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for matrix products");
     pthread_mutex_init(&cache->mutex, NULL);
     device->matmuls = cache;
+    dnnl_set_verbose(0); /* stdout belongs to the run */
     dnnl_status_t code = dnnl_engine_create(&cache->engine, dnnl_cpu, 0);
-    if (code == dnnl_success) return ZI_OK;
-    cache->engine = NULL;
-    cpu_matmul_destroy(device);
-    return dnnl_failed(code, "dnnl_engine_create");
+    enum zi_status status = code == dnnl_success ? ZI_OK : dnnl_failed(code, "dnnl_engine_create");
+    for (int i = 0; i < 8 && status >= 0 && device->properties.bf16_native; i++) {
+        const int form[3] = {i >> 2 & 1, i >> 1 & 1, i & 1};
+        status = make_primitive(cache->engine, form, &cache->bf16[form[0]][form[1]][form[2]]);
+    }
+    if (status < 0) cpu_matmul_destroy(device);
+    return status;
 }
 
-static void entry_destroy(struct matmul_entry *entry)
+static void workspace_destroy(struct workspace *w)
 {
-    dnnl_memory_t memories[] = {entry->a,    entry->b,        entry->c,
-                                entry->bias, entry->residual, entry->scratch};
-    for (int i = 0; i < 6; i++) {
-        if (memories[i]) dnnl_memory_destroy(memories[i]);
-    }
-    if (entry->primitive) dnnl_primitive_destroy(entry->primitive);
-    free(entry->scratch_memory);
-    free(entry);
+    if (w->stream) dnnl_stream_destroy(w->stream);
+    zi_memory_free(w->panels);
+    free(w);
 }
 
 void cpu_matmul_destroy(struct device *device)
 {
     struct matmul_cache *cache = device->matmuls;
     if (!cache) return;
-    while (cache->first) {
-        struct matmul_entry *entry = cache->first;
-        cache->first = entry->next;
-        entry_destroy(entry);
+    while (cache->idle) {
+        struct workspace *w = cache->idle;
+        cache->idle = w->next;
+        workspace_destroy(w);
+    }
+    for (int i = 0; i < 8; i++) {
+        dnnl_primitive_t primitive = cache->bf16[i >> 2 & 1][i >> 1 & 1][i & 1];
+        if (primitive) dnnl_primitive_destroy(primitive);
     }
     if (cache->engine) dnnl_engine_destroy(cache->engine);
-    free(cache->wide);
     pthread_mutex_destroy(&cache->mutex);
     free(cache);
     device->matmuls = NULL;
 }
 
-/* A matrix of `rows` x `columns`, stored by rows of `ld`, or transposed. */
-static enum zi_status describe(dnnl_memory_desc_t *desc, enum zi_dtype type, const int64_t shape[2],
-                               int64_t ld, bool transposed)
+/* Gives a workspace that no other thread has, made now when all are in use. */
+static enum zi_status workspace_take(struct matmul_cache *cache, struct workspace **taken)
 {
-    dnnl_dims_t dims = {shape[0], shape[1]};
-    dnnl_dims_t strides = {transposed ? 1 : ld, transposed ? ld : 1};
-    DNNL_TRY(dnnl_memory_desc_init_by_strides, desc, 2, dims,
-             type == ZI_BF16 ? dnnl_bf16 : dnnl_f32, strides);
+    pthread_mutex_lock(&cache->mutex);
+    struct workspace *w = cache->idle;
+    if (w) cache->idle = w->next;
+    pthread_mutex_unlock(&cache->mutex);
+    *taken = w;
+    if (w) return ZI_OK;
+    w = calloc(1, sizeof *w);
+    if (!w) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for a matrix product");
+    dnnl_status_t code = dnnl_stream_create(&w->stream, cache->engine, dnnl_stream_in_order);
+    if (code != dnnl_success) {
+        free(w);
+        return dnnl_failed(code, "dnnl_stream_create");
+    }
+    *taken = w;
     return ZI_OK;
 }
 
-static enum zi_status set_post_ops(const struct matmul_shape *s, const dnnl_memory_desc_t *c,
-                                   dnnl_primitive_attr_t attr)
+static void workspace_give(struct matmul_cache *cache, struct workspace *w)
 {
-    dnnl_post_ops_t ops;
-    DNNL_TRY(dnnl_primitive_attr_set_scratchpad_mode, attr, dnnl_scratchpad_mode_user);
-    DNNL_TRY(dnnl_post_ops_create, &ops);
+    pthread_mutex_lock(&cache->mutex);
+    w->next = cache->idle;
+    cache->idle = w;
+    pthread_mutex_unlock(&cache->mutex);
+}
+
+static enum zi_status need_panels(const struct device *device, struct workspace *w)
+{
+    size_t buffers = device->properties.bf16_native ? 1 : PANEL_BUFFERS;
+    if (w->panels) return ZI_OK;
+    void *memory;
+    ZI_TRY(zi_memory_allocate(buffers * PANEL_FLOATS * sizeof(float), ZI_TIER_HOST,
+                              "matrix products", &memory));
+    w->panels = memory;
+    return ZI_OK;
+}
+
+static struct device_ptr panel_at(const struct workspace *w, int buffer)
+{
+    return (struct device_ptr){(uintptr_t)(w->panels + (size_t)buffer * PANEL_FLOATS)};
+}
+
+static enum zi_status product_fp32(const struct device_matmul *d)
+{
+    DNNL_TRY(dnnl_sgemm, d->transpose_a ? 'T' : 'N', d->transpose_b ? 'T' : 'N', d->m, d->n, d->k,
+             1.0f, cpu_fp32(d->a), d->lda, cpu_fp32(d->b), d->ldb, d->accumulate ? 1.0f : 0.0f,
+             cpu_fp32(d->c), d->ldc);
+    return ZI_OK;
+}
+
+static enum zi_status product_bf16(const struct matmul_cache *cache, const struct workspace *w,
+                                   const struct device_matmul *d)
+{
+    dnnl_memory_desc_t desc[3];
+    dnnl_memory_t memory[3] = {NULL};
+    const uintptr_t places[3] = {d->a.address, d->b.address, d->c.address};
+    ZI_TRY(describe(&desc[0], dnnl_bf16, (int64_t[]){d->m, d->k, d->lda}, d->transpose_a));
+    ZI_TRY(describe(&desc[1], dnnl_bf16, (int64_t[]){d->k, d->n, d->ldb}, d->transpose_b));
+    ZI_TRY(describe(&desc[2], dnnl_f32, (int64_t[]){d->m, d->n, d->ldc}, false));
     dnnl_status_t code = dnnl_success;
-    if (s->sum) code = dnnl_post_ops_append_sum(ops, 1.0f);
-    if (code == dnnl_success && s->binary)
-        code = dnnl_post_ops_append_binary(ops, dnnl_binary_add, c);
-    if (code == dnnl_success) code = dnnl_primitive_attr_set_post_ops(attr, ops);
-    dnnl_post_ops_destroy(ops);
-    return code == dnnl_success ? ZI_OK : dnnl_failed(code, "dnnl_post_ops");
-}
-
-static enum zi_status make_primitive(dnnl_engine_t engine, const struct matmul_shape *s,
-                                     const dnnl_memory_desc_t desc[4], struct matmul_entry *entry)
-{
-    dnnl_matmul_desc_t matmul;
-    dnnl_primitive_attr_t attr;
-    dnnl_primitive_desc_t made;
-    DNNL_TRY(dnnl_matmul_desc_init, &matmul, &desc[0], &desc[1], s->bias ? &desc[3] : NULL,
-             &desc[2]);
-    DNNL_TRY(dnnl_primitive_attr_create, &attr);
-    enum zi_status status = set_post_ops(s, &desc[2], attr);
-    if (status < 0) {
-        dnnl_primitive_attr_destroy(attr);
-        return status;
+    for (int i = 0; i < 3 && code == dnnl_success; i++) {
+        code = dnnl_memory_create(&memory[i], &desc[i], cache->engine, (void *)places[i]);
     }
-    dnnl_status_t code = dnnl_primitive_desc_create(&made, &matmul, attr, engine, NULL);
-    dnnl_primitive_attr_destroy(attr);
-    if (code != dnnl_success) return dnnl_failed(code, "dnnl_primitive_desc_create");
-    code = dnnl_primitive_create(&entry->primitive, made);
-    const dnnl_memory_desc_t *scratch =
-        dnnl_primitive_desc_query_md(made, dnnl_query_scratchpad_md, 0);
-    size_t bytes = scratch ? dnnl_memory_desc_get_size(scratch) : 0;
-    entry->scratch_memory = aligned_alloc(64, (bytes / 64 + 1) * 64);
-    if (code == dnnl_success && bytes > 0)
-        code = dnnl_memory_create(&entry->scratch, scratch, engine, entry->scratch_memory);
-    dnnl_primitive_desc_destroy(made);
-    if (!entry->scratch_memory) code = dnnl_out_of_memory;
-    return code == dnnl_success ? ZI_OK : dnnl_failed(code, "dnnl_primitive_create");
+    if (code == dnnl_success) {
+        const dnnl_exec_arg_t arguments[3] = {
+            {DNNL_ARG_SRC, memory[0]}, {DNNL_ARG_WEIGHTS, memory[1]}, {DNNL_ARG_DST, memory[2]}};
+        dnnl_primitive_t primitive = cache->bf16[d->transpose_a][d->transpose_b][d->accumulate];
+        code = dnnl_primitive_execute(primitive, w->stream, 3, arguments);
+    }
+    for (int i = 0; i < 3; i++) {
+        if (memory[i]) dnnl_memory_destroy(memory[i]);
+    }
+    return code == dnnl_success ? ZI_OK : dnnl_failed(code, "dnnl_primitive_execute");
 }
 
-static enum zi_status entry_create(dnnl_engine_t engine, const struct matmul_shape *s,
-                                   struct matmul_entry *entry)
+/* [first, first + count) of part `part` of `parts` of a length, cut at multiples of 16. */
+static int64_t cut(int64_t length, int64_t parts, int64_t part, int64_t *first)
 {
-    dnnl_memory_desc_t desc[4];
-    ZI_TRY(describe(&desc[0], ZI_BF16, (int64_t[]){s->m, s->k}, s->lda, s->transpose_a));
-    ZI_TRY(describe(&desc[1], ZI_BF16, (int64_t[]){s->k, s->n}, s->ldb, s->transpose_b));
-    ZI_TRY(describe(&desc[2], (enum zi_dtype)s->type_c, (int64_t[]){s->m, s->n}, s->ldc, false));
-    ZI_TRY(describe(&desc[3], ZI_BF16, (int64_t[]){1, s->n}, s->n, false));
-    ZI_TRY(make_primitive(engine, s, desc, entry));
-    DNNL_TRY(dnnl_memory_create, &entry->a, &desc[0], engine, DNNL_MEMORY_NONE);
-    DNNL_TRY(dnnl_memory_create, &entry->b, &desc[1], engine, DNNL_MEMORY_NONE);
-    DNNL_TRY(dnnl_memory_create, &entry->c, &desc[2], engine, DNNL_MEMORY_NONE);
-    if (s->bias) DNNL_TRY(dnnl_memory_create, &entry->bias, &desc[3], engine, DNNL_MEMORY_NONE);
-    if (s->binary)
-        DNNL_TRY(dnnl_memory_create, &entry->residual, &desc[2], engine, DNNL_MEMORY_NONE);
+    int64_t begin = length * part / parts / 16 * 16;
+    int64_t end = part + 1 == parts ? length : length * (part + 1) / parts / 16 * 16;
+    *first = begin;
+    return end - begin;
+}
+
+static int64_t panels_in(int64_t length)
+{
+    return (length + PANEL - 1) / PANEL;
+}
+
+/* Widens the inner elements [first, first + count) of a panel's operand; gives its ld. */
+static int64_t widen_operand(const struct device *device, struct device_ptr to,
+                             struct device_ptr from, bool inner_is_rows,
+                             const int64_t shape[4] /* outer, ld, first, count */)
+{
+    int64_t outer = shape[0], ld = shape[1], first = shape[2], count = shape[3];
+    int64_t rows = inner_is_rows ? count : outer, columns = inner_is_rows ? outer : count;
+    const uint16_t *start = cpu_bf16(from) + (inner_is_rows ? first * ld : first);
+    device->passes->widen(cpu_fp32(to), columns, start, (int64_t[]){rows, columns, ld});
+    return columns;
+}
+
+/* The product of a panel whose operands are bf16, in fp32. */
+static enum zi_status product_widened(const struct device *device, const struct workspace *w,
+                                      const struct device_matmul *d)
+{
+    struct device_matmul part = *d;
+    int64_t parts = panels_in(d->k), first;
+    part.a = panel_at(w, 1);
+    part.b = panel_at(w, 2);
+    for (int64_t i = 0; i < parts; i++) {
+        part.k = cut(d->k, parts, i, &first);
+        part.lda = widen_operand(device, part.a, d->a, d->transpose_a,
+                                 (int64_t[]){d->m, d->lda, first, part.k});
+        part.ldb = widen_operand(device, part.b, d->b, !d->transpose_b,
+                                 (int64_t[]){d->n, d->ldb, first, part.k});
+        ZI_TRY(product_fp32(&part));
+        part.accumulate = true;
+    }
     return ZI_OK;
 }
 
-/* Gives a free primitive for the shape, made now when there is none. */
-static enum zi_status cache_take(struct matmul_cache *cache, const struct matmul_shape *shape,
-                                 struct matmul_entry **taken)
+static enum zi_status product(const struct device *device, const struct workspace *w,
+                              const struct device_matmul *d)
 {
-    pthread_mutex_lock(&cache->mutex);
-    for (struct matmul_entry *entry = cache->first; entry; entry = entry->next) {
-        if (entry->busy || memcmp(&entry->shape, shape, sizeof *shape) != 0) continue;
-        entry->busy = true;
-        pthread_mutex_unlock(&cache->mutex);
-        *taken = entry;
-        return ZI_OK;
-    }
-    struct matmul_entry *entry = calloc(1, sizeof *entry);
-    enum zi_status status = ZI_OK;
-    if (!entry) status = zi_fail(ZI_ERROR_DEVICE, "device", "no memory for a matrix product");
-    if (status >= 0) {
-        entry->shape = *shape;
-        entry->busy = true;
-        status = entry_create(cache->engine, shape, entry);
-    }
-    if (status >= 0) {
-        entry->next = cache->first;
-        cache->first = entry;
-        *taken = entry;
-    } else if (entry) {
-        entry_destroy(entry);
-    }
-    pthread_mutex_unlock(&cache->mutex);
-    return status;
+    if (d->type == ZI_FP32) return product_fp32(d);
+    if (device->properties.bf16_native) return product_bf16(device->matmuls, w, d);
+    return product_widened(device, w, d);
 }
 
-static void cache_give(struct matmul_cache *cache, struct matmul_entry *entry)
-{
-    pthread_mutex_lock(&cache->mutex);
-    entry->busy = false;
-    pthread_mutex_unlock(&cache->mutex);
-}
-
-static enum zi_status entry_run(dnnl_stream_t stream, struct matmul_entry *entry,
+/* A panel with all that is to be done to it. */
+static enum zi_status run_panel(const struct device *device, struct workspace *w,
                                 const struct device_matmul *d)
 {
-    dnnl_exec_arg_t arguments[6];
-    int count = 0;
-    arguments[count++] = (dnnl_exec_arg_t){DNNL_ARG_SRC, entry->a};
-    arguments[count++] = (dnnl_exec_arg_t){DNNL_ARG_WEIGHTS, entry->b};
-    arguments[count++] = (dnnl_exec_arg_t){DNNL_ARG_DST, entry->c};
-    if (entry->scratch) arguments[count++] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, entry->scratch};
-    DNNL_TRY(dnnl_memory_set_data_handle, entry->a, (void *)d->a.address);
-    DNNL_TRY(dnnl_memory_set_data_handle, entry->b, (void *)d->b.address);
-    DNNL_TRY(dnnl_memory_set_data_handle, entry->c, (void *)d->c.address);
-    if (entry->bias) {
-        DNNL_TRY(dnnl_memory_set_data_handle, entry->bias, (void *)d->bias.address);
-        arguments[count++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, entry->bias};
+    float wide_bias[PANEL_MOST];
+    bool narrow = d->type_c == ZI_BF16, own = d->residual.address == d->c.address;
+    bool residual = !device_is_null(d->residual) && !own;
+    struct device_matmul inner = *d;
+    struct cpu_pass pass = {.rows = d->m,
+                            .columns = d->n,
+                            .ld = d->ldc,
+                            .residual = residual ? (const void *)d->residual.address : NULL,
+                            .c = (void *)d->c.address,
+                            .accumulate = d->accumulate || own};
+    if (d->type == ZI_BF16) ZI_TRY(need_panels(device, w));
+    if (!device_is_null(d->bias)) {
+        pass.bias = d->type == ZI_FP32 ? cpu_fp32(d->bias) : wide_bias;
+        if (d->type == ZI_BF16)
+            device->passes->widen(wide_bias, d->n, cpu_bf16(d->bias), (int64_t[]){1, d->n, d->n});
     }
-    if (entry->residual) {
-        DNNL_TRY(dnnl_memory_set_data_handle, entry->residual, (void *)d->residual.address);
-        int which = DNNL_ARG_ATTR_MULTIPLE_POST_OP(entry->shape.sum ? 1 : 0) | DNNL_ARG_SRC_1;
-        arguments[count++] = (dnnl_exec_arg_t){which, entry->residual};
+    if (narrow) {
+        inner.c = panel_at(w, 0);
+        inner.ldc = d->n;
+        pass.sum = cpu_fp32(inner.c);
+        inner.accumulate = false;
+    } else {
+        inner.accumulate = pass.accumulate || pass.bias || pass.residual;
+        if (pass.bias || pass.residual) device->passes->begin(&pass);
     }
-    DNNL_TRY(dnnl_primitive_execute, entry->primitive, stream, count, arguments);
+    ZI_TRY(product(device, w, &inner));
+    if (narrow) device->passes->finish(&pass);
     return ZI_OK;
 }
 
-static enum zi_status tile_bf16(struct device *device, const struct device_matmul *d)
+/* Rows and columns of a result, as parts of it. */
+struct grid {
+    int64_t rows, columns;
+};
+
+static struct device_matmul part_of(const struct device_matmul *d, struct grid grid, int64_t part)
 {
-    bool residual = !device_is_null(d->residual);
-    bool in_place = residual && d->residual.address == d->c.address;
-    struct matmul_shape shape = {
-        .m = d->m,
-        .n = d->n,
-        .k = d->k,
-        .lda = d->lda,
-        .ldb = d->ldb,
-        .ldc = d->ldc,
-        .transpose_a = d->transpose_a,
-        .transpose_b = d->transpose_b,
-        .type_c = (int32_t)d->type_c,
-        .sum = d->accumulate || in_place,
-        .bias = !device_is_null(d->bias),
-        .binary = residual && !in_place,
-    };
-    struct matmul_entry *entry;
-    dnnl_stream_t stream;
-    ZI_TRY(cache_take(device->matmuls, &shape, &entry));
-    dnnl_status_t code = dnnl_stream_create(&stream, device->matmuls->engine, dnnl_stream_in_order);
-    enum zi_status status = ZI_OK;
-    if (code != dnnl_success) {
-        status = dnnl_failed(code, "dnnl_stream_create");
-    } else {
-        status = entry_run(stream, entry, d);
-        dnnl_stream_destroy(stream);
-    }
-    cache_give(device->matmuls, entry);
-    return status;
+    struct device_matmul t = *d;
+    int64_t row, column;
+    size_t type = zi_dtype_bytes(d->type), type_c = zi_dtype_bytes(d->type_c);
+    t.m = cut(d->m, grid.rows, part / grid.columns, &row);
+    t.n = cut(d->n, grid.columns, part % grid.columns, &column);
+    t.a = device_at(d->a, (size_t)(d->transpose_a ? row : row * d->lda) * type);
+    t.b = device_at(d->b, (size_t)(d->transpose_b ? column * d->ldb : column) * type);
+    t.c = device_at(d->c, (size_t)(row * d->ldc + column) * type_c);
+    if (!device_is_null(d->bias)) t.bias = device_at(d->bias, (size_t)column * type);
+    if (!device_is_null(d->residual))
+        t.residual = device_at(d->residual, (size_t)(row * d->ldc + column) * type_c);
+    return t;
 }
 
-/* Writes bias + residual (or + what c holds) to an fp32 result, so that the product accumulates. */
-static bool prepare_fp32(const struct device_matmul *d)
+/* One thread's part: in one product where nothing else is to be done, else panel by panel. */
+static enum zi_status run_tile(struct device *device, const struct device_matmul *d)
 {
-    const float *bias = cpu_fp32(d->bias), *residual = cpu_fp32(d->residual);
-    bool accumulate = d->accumulate;
-    float *c = cpu_fp32(d->c);
-    if (residual == c) residual = NULL, accumulate = true;
-    if (!bias && !residual) return accumulate;
-    for (int64_t i = 0; i < d->m; i++) {
-        float *restrict row = c + i * d->ldc;
-        const float *plus = residual ? residual + i * d->ldc : NULL;
-        for (int64_t j = 0; j < d->n; j++) {
-            float value = accumulate ? row[j] : 0.0f;
-            if (bias) value += bias[j];
-            if (plus) value += plus[j];
-            row[j] = value;
+    struct workspace *w;
+    bool native = d->type == ZI_FP32 || device->properties.bf16_native;
+    bool plain = native && d->type_c == ZI_FP32 && device_is_null(d->bias) &&
+                 (device_is_null(d->residual) || d->residual.address == d->c.address);
+    struct grid grid = {panels_in(d->m), panels_in(d->n)};
+    if (plain) grid = (struct grid){1, 1};
+    enum zi_status status = workspace_take(device->matmuls, &w);
+    for (int64_t i = 0; i < grid.rows * grid.columns && status >= 0; i++) {
+        struct device_matmul panel = part_of(d, grid, i);
+        if (plain) {
+            panel.accumulate = d->accumulate || !device_is_null(d->residual);
+            status = product(device, w, &panel);
+        } else {
+            status = run_panel(device, w, &panel);
         }
     }
-    return true;
+    if (w) workspace_give(device->matmuls, w);
+    return status;
 }
-
-static enum zi_status tile_fp32(const struct device_matmul *d)
-{
-    float beta = prepare_fp32(d) ? 1.0f : 0.0f;
-    DNNL_TRY(dnnl_sgemm, d->transpose_a ? 'T' : 'N', d->transpose_b ? 'T' : 'N', d->m, d->n, d->k,
-             1.0f, cpu_fp32(d->a), d->lda, cpu_fp32(d->b), d->ldb, beta, cpu_fp32(d->c), d->ldc);
-    return ZI_OK;
-}
-
-/* How a result is cut over threads: parts along m and along n, whose product is the thread count.
- */
-struct grid {
-    int rows, columns;
-};
 
 /* Chooses the grid whose tiles read least: a tile reads k (m/rows + n/columns) elements. */
 static struct grid choose_grid(int64_t m, int64_t n, int threads)
@@ -321,109 +374,6 @@ static struct grid choose_grid(int64_t m, int64_t n, int threads)
     return best;
 }
 
-/* [first, first + count) of part `part` of `parts` of a length, cut at multiples of 16. */
-static int64_t cut(int64_t length, int parts, int part, int64_t *first)
-{
-    int64_t begin = length * part / parts / 16 * 16;
-    int64_t end = part + 1 == parts ? length : length * (part + 1) / parts / 16 * 16;
-    *first = begin;
-    return end - begin;
-}
-
-static struct device_matmul tile_of(const struct device_matmul *d, struct grid grid, int part)
-{
-    struct device_matmul t = *d;
-    int64_t row, column;
-    size_t type = zi_dtype_bytes(d->type), type_c = zi_dtype_bytes(d->type_c);
-    t.m = cut(d->m, grid.rows, part / grid.columns, &row);
-    t.n = cut(d->n, grid.columns, part % grid.columns, &column);
-    t.a = device_at(d->a, (size_t)(d->transpose_a ? row : row * d->lda) * type);
-    t.b = device_at(d->b, (size_t)(d->transpose_b ? column * d->ldb : column) * type);
-    t.c = device_at(d->c, (size_t)(row * d->ldc + column) * type_c);
-    if (!device_is_null(d->bias)) t.bias = device_at(d->bias, (size_t)column * type);
-    if (!device_is_null(d->residual))
-        t.residual = device_at(d->residual, (size_t)(row * d->ldc + column) * type_c);
-    return t;
-}
-
-static enum zi_status run_tiles(struct device_stream *stream, const struct device_matmul *d)
-{
-    struct grid grid = choose_grid(d->m, d->n, stream->threads);
-    int parts = grid.rows * grid.columns, failed = 0;
-    /* Inside a region, of one thread if need be, because the thread count that is set here is that
-     * of the region's task alone. It has to be set: in a team of one, OpenMP says that nothing is
-     * parallel, and oneDNN would start as many threads as the machine has cores. */
-#pragma omp parallel for num_threads(parts) schedule(static, 1) reduction(+ : failed)
-    for (int part = 0; part < parts; part++) {
-        struct device_matmul tile = tile_of(d, grid, part);
-        omp_set_num_threads(1);
-        enum zi_status status =
-            tile.type == ZI_BF16 ? tile_bf16(stream->device, &tile) : tile_fp32(&tile);
-        failed += status < 0;
-    }
-    return failed ? ZI_ERROR_DEVICE : ZI_OK;
-}
-
-/* Elements that a stored matrix spans. */
-static int64_t span(int64_t rows, int64_t columns, int64_t ld)
-{
-    return (rows - 1) * ld + columns;
-}
-
-/* bf16 without hardware for it: operands widened, and a bf16 result computed in fp32 first. */
-static enum zi_status run_widened(struct device_stream *stream, const struct device_matmul *d)
-{
-    struct matmul_cache *cache = stream->device->matmuls;
-    const struct device_operations *ops = &stream->device->operations;
-    bool narrow = d->type_c == ZI_BF16, bias = !device_is_null(d->bias);
-    int64_t a = d->transpose_a ? span(d->k, d->m, d->lda) : span(d->m, d->k, d->lda);
-    int64_t b = d->transpose_b ? span(d->n, d->k, d->ldb) : span(d->k, d->n, d->ldb);
-    int64_t c = narrow ? span(d->m, d->n, d->ldc) : 0, n = bias ? d->n : 0;
-    size_t bytes = (size_t)(a + b + 2 * c + n + 5 * 16) * sizeof(float);
-    pthread_mutex_lock(&cache->mutex);
-    if (cache->wide_bytes < bytes) {
-        free(cache->wide);
-        cache->wide = aligned_alloc(64, bytes / 64 * 64 + 64);
-        cache->wide_bytes = cache->wide ? bytes : 0;
-    }
-    enum zi_status status = ZI_OK;
-    if (!cache->wide) {
-        status =
-            zi_fail(ZI_ERROR_DEVICE, "device", "no memory to widen a product of %zu bytes", bytes);
-        goto done;
-    }
-    struct device_matmul w = *d;
-    w.type = w.type_c = ZI_FP32;
-    w.a.address = (uintptr_t)cache->wide;
-    w.b = device_at(w.a, (size_t)(a + 15) / 16 * 64);
-    struct device_ptr free_place = device_at(w.b, (size_t)(b + 15) / 16 * 64);
-    ZI_TRY_GOTO(ops->convert(stream, ZI_FP32, w.a, ZI_BF16, d->a, a), done);
-    ZI_TRY_GOTO(ops->convert(stream, ZI_FP32, w.b, ZI_BF16, d->b, b), done);
-    if (bias) {
-        w.bias = free_place;
-        free_place = device_at(free_place, (size_t)(n + 15) / 16 * 64);
-        ZI_TRY_GOTO(ops->convert(stream, ZI_FP32, w.bias, ZI_BF16, d->bias, n), done);
-    }
-    if (narrow) {
-        bool residual = !device_is_null(d->residual);
-        w.c = free_place;
-        if (d->accumulate || residual)
-            ZI_TRY_GOTO(
-                ops->convert(stream, ZI_FP32, w.c, ZI_BF16, residual ? d->residual : d->c, c),
-                done);
-        w.accumulate = d->accumulate || residual;
-        w.residual = (struct device_ptr){0};
-    }
-    ZI_TRY_GOTO(run_tiles(stream, &w), done);
-    for (int64_t row = 0; narrow && row < d->m && status >= 0; row++) {
-        status = ops->convert(stream, ZI_BF16, device_at(d->c, (size_t)(row * d->ldc) * 2), ZI_FP32,
-                              device_at(w.c, (size_t)(row * d->ldc) * 4), d->n);
-    }
-done:
-    pthread_mutex_unlock(&cache->mutex);
-    return status;
-}
-
 enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matmul *desc)
 {
     bool types = (desc->type == ZI_FP32 && desc->type_c == ZI_FP32) ||
@@ -435,7 +385,16 @@ enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matm
                        (long)desc->n, (long)desc->k);
     }
     if (desc->m == 0 || desc->n == 0) return ZI_OK;
-    if (desc->type == ZI_BF16 && !stream->device->properties.bf16_native)
-        return run_widened(stream, desc);
-    return run_tiles(stream, desc);
+    struct grid grid = choose_grid(desc->m, desc->n, stream->threads);
+    int parts = (int)(grid.rows * grid.columns), failed = 0;
+    /* Inside a region, of one thread if need be, because the thread count that is set here is that
+     * of the region's task alone. It has to be set: in a team of one, OpenMP says that nothing is
+     * parallel, and oneDNN would start as many threads as the machine has cores. */
+#pragma omp parallel for num_threads(parts) schedule(static, 1) reduction(+ : failed)
+    for (int part = 0; part < parts; part++) {
+        struct device_matmul tile = part_of(desc, grid, part);
+        omp_set_num_threads(1);
+        failed += run_tile(stream->device, &tile) < 0;
+    }
+    return failed ? ZI_ERROR_DEVICE : ZI_OK;
 }

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What surrounds a matrix product on the cpu, compiled per instruction set: operands widened to
+ * fp32 where the processor does not multiply bf16, bias and residual, the rounding of a bf16
+ * result; and copies past the caches.
+ *
+ * The passes work on panels of at most a few MiB, just before or after the product of that panel,
+ * so that they find it in the caches. */
+#include "device/cpu/passes.h"
+
+#include <string.h>
+
+#include "device/cpu/vector.h"
+
+static void widen(float *restrict to, int64_t ld_to, const uint16_t *restrict from,
+                  const int64_t shape[3])
+{
+    for (int64_t r = 0; r < shape[0]; r++) {
+        float *restrict row = to + r * ld_to;
+        const uint16_t *restrict narrow = from + r * shape[2];
+        for (int64_t c = 0; c < shape[1]; c++) {
+            row[c] = zi_bf16_to_fp32(narrow[c]);
+        }
+    }
+}
+
+VEC_INLINE vec begin_lanes(const struct cpu_pass *p, const float *c, const float *plus, int64_t j,
+                           int64_t n)
+{
+    vec value = vec_set(0.0f);
+    if (p->accumulate) value += vec_load_as_part(ZI_FP32, c, j, n);
+    if (p->bias) value += vec_load_as_part(ZI_FP32, p->bias, j, n);
+    if (plus) value += vec_load_as_part(ZI_FP32, plus, j, n);
+    return value;
+}
+
+static void begin(const struct cpu_pass *p)
+{
+    for (int64_t i = 0; i < p->rows; i++) {
+        float *c = (float *)p->c + i * p->ld;
+        const float *plus = p->residual ? (const float *)p->residual + i * p->ld : NULL;
+        int64_t j = 0;
+        for (; j + VEC_LANES <= p->columns; j += VEC_LANES)
+            vec_store(c + j, begin_lanes(p, c, plus, j, VEC_LANES));
+        if (j < p->columns)
+            vec_store_part(c + j, begin_lanes(p, c, plus, j, p->columns - j), p->columns - j);
+    }
+}
+
+VEC_INLINE void finish_lanes(const struct cpu_pass *p, uint16_t *c, const float *sum,
+                             const uint16_t *plus, const int64_t at[2])
+{
+    int64_t j = at[0], n = at[1];
+    vec value = vec_load_as_part(ZI_FP32, sum, j, n);
+    if (p->bias) value += vec_load_as_part(ZI_FP32, p->bias, j, n);
+    if (plus) value += vec_load_as_part(ZI_BF16, plus, j, n);
+    if (p->accumulate) value += vec_load_as_part(ZI_BF16, c, j, n);
+    vec_store_as_part(ZI_BF16, c, j, value, n);
+}
+
+static void finish(const struct cpu_pass *p)
+{
+    for (int64_t i = 0; i < p->rows; i++) {
+        uint16_t *c = (uint16_t *)p->c + i * p->ld;
+        const float *sum = p->sum + i * p->columns;
+        const uint16_t *plus = p->residual ? (const uint16_t *)p->residual + i * p->ld : NULL;
+        int64_t j = 0;
+        for (; j + VEC_LANES <= p->columns; j += VEC_LANES)
+            finish_lanes(p, c, sum, plus, (int64_t[]){j, VEC_LANES});
+        if (j < p->columns) finish_lanes(p, c, sum, plus, (int64_t[]){j, p->columns - j});
+    }
+}
+
+/* Past the caches: a plain store reads the line that it is about to overwrite. */
+static void copy(char *restrict to, const char *restrict from, size_t bytes)
+{
+#if defined(VEC_AVX512) || defined(VEC_AVX2)
+    size_t head = (64 - (uintptr_t)to % 64) % 64, i = head < bytes ? head : bytes;
+    memcpy(to, from, i);
+    for (; i + 64 <= bytes; i += 64) {
+#ifdef VEC_AVX512
+        _mm512_stream_si512((void *)(to + i), _mm512_loadu_si512(from + i));
+#else
+        _mm256_stream_si256((void *)(to + i), _mm256_loadu_si256((const void *)(from + i)));
+        _mm256_stream_si256((void *)(to + i + 32),
+                            _mm256_loadu_si256((const void *)(from + i + 32)));
+#endif
+    }
+    memcpy(to + i, from + i, bytes - i);
+    _mm_sfence();
+#else
+    memcpy(to, from, bytes);
+#endif
+}
+
+const struct cpu_passes *KERNEL(cpu_passes_get)(void)
+{
+    static const struct cpu_passes passes = {widen, begin, finish, copy, KERNEL(cpu_burn)};
+    return &passes;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to device/cpu: kernels that are no operations of the device, one table of them per
+ * instruction set. */
+#ifndef ZI_DEVICE_CPU_PASSES_H
+#define ZI_DEVICE_CPU_PASSES_H
+
+#include "device/cpu/kernel.h"
+
+/* A panel of a result: c and residual [rows, columns] with leading dimension ld, bias fp32. */
+struct cpu_pass {
+    int64_t rows, columns, ld;
+    const float *sum;  /* finish: the products, rows of `columns` */
+    const float *bias; /* or NULL */
+    const void *residual;
+    void *c;
+    bool accumulate; /* what c holds counts too */
+};
+
+struct cpu_passes {
+    /* fp32 copy, rows of ld_to, of a bf16 matrix of shape (rows, columns, leading dimension) */
+    void (*widen)(float *to, int64_t ld_to, const uint16_t *from, const int64_t shape[3]);
+    /* fp32 c = bias + residual (+ c): the product is then added */
+    void (*begin)(const struct cpu_pass *pass);
+    /* bf16 c = sum + bias + residual (+ c), rounded once */
+    void (*finish)(const struct cpu_pass *pass);
+    /* memcpy that leaves the caches alone: for what is not used again soon */
+    void (*copy)(char *to, const char *from, size_t bytes);
+    /* register-only multiply-adds, `rounds` rounds in the calling thread; gives the FLOPs done */
+    double (*burn)(enum zi_dtype type, int64_t rounds);
+};
+
+double KERNEL(cpu_burn)(enum zi_dtype type, int64_t rounds);
+const struct cpu_passes *KERNEL(cpu_passes_get)(void);
+
+#endif
