@@ -27,7 +27,7 @@ AC_CHECK_LIB([aio], [io_setup], [AC_SUBST([AIO_LIBS], [-laio])],
 AC_CHECK_HEADERS([dnnl.h], [], [AC_MSG_ERROR([no oneDNN headers. Debian: apt-get install libdnnl-dev])])
 AC_CHECK_LIB([dnnl], [dnnl_sgemm], [AC_SUBST([DNNL_LIBS], [-ldnnl])],
   [AC_MSG_ERROR([no oneDNN library. Debian: apt-get install libdnnl-dev])])
-zi_dnnl_version=`printf '#include <dnnl_version.h>\nzi_version DNNL_VERSION_MAJOR.DNNL_VERSION_MINOR.DNNL_VERSION_PATCH\n' | $CC -E - 2>/dev/null | $SED -n 's/ //g; s/^zi_version//p'`
+zi_dnnl_version=`printf '#include <dnnl_version.h>\nzi_version DNNL_VERSION_MAJOR DNNL_VERSION_MINOR DNNL_VERSION_PATCH\n' | $CC -E -P - 2>/dev/null | tr -s ' \n' '  ' | $SED -n 's/.*zi_version \([[0-9]]*\) \([[0-9]]*\) \([[0-9]]*\).*/\1.\2.\3/p'`
 AC_OPENMP
 AS_IF([test "x$ac_cv_prog_c_openmp" = xunsupported], [AC_MSG_ERROR([the compiler has no OpenMP])])
 ])
