@@ -320,21 +320,9 @@ static void test_refusals(void)
 
 int main(void)
 {
-    static const int isas[DEVICES_MOST] = {ISA_GENERIC, ISA_AVX2, ISA_AVX512};
-    static const enum cpu_isa kernels[DEVICES_MOST] = {CPU_GENERIC, CPU_AVX2, CPU_AVX512};
-    for (int i = 0; i < DEVICES_MOST; i++) {
-        struct settings_device settings = {
-            .type = DEVICE_CPU, .threads = 1, .isa = isas[i], .separate = false};
-        if (kernels[i] > cpu_isa_best()) continue;
-        ZI_REQUIRE(device_open(&settings, 1, &devices[device_count]) == ZI_OK);
-        device_count++;
-    }
-    test_shapes();
-    test_additions();
-    test_both_transposed();
-    test_lanes();
+    test_one_thread();
+    test_all_shapes();
+    test_two_lanes();
     test_refusals();
-    for (int i = 0; i < device_count; i++)
-        device_close(devices[i]);
     return test_finish("device_matmul_test");
 }

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Matrix products of the cpu device against sums in double: odd shapes, shapes that cross panels,
+ * every form and epilogue, all type pairs, every instruction set, 1 to 3 threads, two threads at
+ * once; what lies between rows of the result stays; a stream of one thread starts no other. */
+#include "regression/unit/kernel_fixture.h"
+
+#include <omp.h>
+#include <pthread.h>
+#include <time.h>
+
+struct shape {
+    int64_t m, n, k, gap; /* gap: by how much leading dimensions exceed their rows */
+    int thorough;         /* all epilogues, or a few */
+};
+
+static const struct shape shapes[] = {
+    {1, 1, 1, 0, 1},      {1, 5, 3, 1, 1},       {7, 1, 4, 3, 1},      {6, 9, 1, 0, 1},
+    {17, 33, 19, 5, 1},   {64, 96, 48, 0, 1},    {70, 131, 65, 64, 1}, {1029, 21, 37, 3, 0},
+    {19, 2063, 33, 1, 0}, {35, 40, 1300, 17, 0}, {40, 50, 2049, 0, 0},
+};
+
+/* The operands and sums of one shape. */
+struct product {
+    struct shape shape;
+    struct buffer a, b; /* [m,k] and [k,n], gap 0 */
+    double *sums;       /* a b */
+    double *sizes;      /* |a| |b|: what rounding is relative to */
+};
+
+enum residual { NONE, OTHER, OWN, RESIDUALS };
+
+struct variant {
+    int transpose_a, transpose_b, accumulate, bias;
+    enum residual residual;
+};
+
+static void device_make(struct device *device, enum cpu_isa isa)
+{
+    *device = (struct device){.isa = isa};
+    device->properties.bf16_native = isa == CPU_AVX512BF16;
+    device->passes = cpu_isa_passes(isa);
+    CHECK_INT(cpu_matmul_create(device), ZI_OK);
+}
+
+static struct product product_create(enum zi_dtype type, struct shape s)
+{
+    struct product p = {.shape = s,
+                        .a = buffer_random(type, s.m * s.k, "a", 1.0f),
+                        .b = buffer_random(type, s.k * s.n, "b", 1.0f),
+                        .sums = doubles_create(s.m * s.n),
+                        .sizes = doubles_create(s.m * s.n)};
+    double *a = doubles_of(&p.a), *b = doubles_of(&p.b);
+    for (int64_t i = 0; i < s.m; i++) {
+        for (int64_t l = 0; l < s.k; l++) {
+            for (int64_t j = 0; j < s.n; j++) {
+                double term = a[i * s.k + l] * b[l * s.n + j];
+                p.sums[i * s.n + j] += term;
+                p.sizes[i * s.n + j] += fabs(term);
+            }
+        }
+    }
+    free(a);
+    free(b);
+    return p;
+}
+
+static void product_destroy(struct product *p)
+{
+    buffer_destroy(&p->a);
+    buffer_destroy(&p->b);
+    free(p->sums);
+    free(p->sizes);
+}
+
+/* A matrix [rows, columns] as it is stored: transposed or not, with gaps full of NaN. */
+static struct buffer stored(const struct buffer *from, const int64_t shape[2], int transposed,
+                            int64_t gap)
+{
+    int64_t rows = transposed ? shape[1] : shape[0], columns = transposed ? shape[0] : shape[1];
+    struct buffer b = buffer_create(from->type, (rows - 1) * (columns + gap) + columns);
+    for (int64_t i = 0; i < b.count; i++)
+        buffer_set(&b, i, (double)NAN);
+    for (int64_t i = 0; i < shape[0]; i++) {
+        for (int64_t j = 0; j < shape[1]; j++) {
+            int64_t at = transposed ? j * (columns + gap) + i : i * (columns + gap) + j;
+            buffer_set(&b, at, buffer_get(from, i * shape[1] + j));
+        }
+    }
+    return b;
+}
+
+/* Errors: any order of k products and 3 more additions in fp32 is within (k + 3) 2^-24 of the sum
+ * of magnitudes; a bf16 result, with 8 significant bits, by half of its last place more, 2^-8 of
+ * itself. */
+static void check_result(const struct product *p, const struct variant *v,
+                         const struct buffer found[4] /* c, c before, bias, residual */)
+{
+    struct shape s = p->shape;
+    int64_t wrong = 0, ld = s.n + s.gap;
+    for (int64_t i = 0; i < found[0].count; i++) {
+        int64_t row = i / ld, column = i % ld;
+        double c = buffer_get(&found[0], i), before = buffer_get(&found[1], i);
+        if (column >= s.n) {
+            wrong += c != before;
+            continue;
+        }
+        double expected = p->sums[row * s.n + column], size = p->sizes[row * s.n + column];
+        double bias = v->bias ? buffer_get(&found[2], column) : 0;
+        double plus = v->residual == OTHER ? buffer_get(&found[3], i) : 0;
+        double own = v->accumulate || v->residual == OWN ? before : 0;
+        expected += bias + plus + own;
+        size += fabs(bias) + fabs(plus) + fabs(own);
+        double limit = (double)(s.k + 3) * 0x1p-24 * size;
+        if (found[0].type == ZI_BF16) limit += (fabs(expected) + limit) * 0x1p-8;
+        wrong += !(fabs(c - expected) <= limit);
+    }
+    CHECK_INT(wrong, 0);
+    if (wrong)
+        fprintf(stderr, "  m %lld n %lld k %lld, A%s B%s, accumulate %d bias %d residual %d, %s\n",
+                (long long)s.m, (long long)s.n, (long long)s.k, v->transpose_a ? "^T" : "",
+                v->transpose_b ? "^T" : "", v->accumulate, v->bias, v->residual,
+                zi_dtype_name(found[0].type));
+}
+
+static void test_variant(struct device_stream *stream, const struct product *p,
+                         const struct variant *v, enum zi_dtype type_c)
+{
+    struct shape s = p->shape;
+    int64_t ldc = s.n + s.gap, count = (s.m - 1) * ldc + s.n;
+    struct buffer a = stored(&p->a, (int64_t[]){s.m, s.k}, v->transpose_a, s.gap);
+    struct buffer b = stored(&p->b, (int64_t[]){s.k, s.n}, v->transpose_b, s.gap);
+    struct buffer before = buffer_random(type_c, count, "c", 2.0f);
+    struct buffer bias = buffer_random(p->a.type, s.n, "bias", 3.0f);
+    struct buffer residual = buffer_random(type_c, count, "residual", 4.0f);
+    struct buffer c = buffer_copy(&before), again = buffer_copy(&before);
+    struct device_matmul d = {
+        .type = p->a.type,
+        .type_c = type_c,
+        .m = s.m,
+        .n = s.n,
+        .k = s.k,
+        .lda = (v->transpose_a ? s.m : s.k) + s.gap,
+        .ldb = (v->transpose_b ? s.k : s.n) + s.gap,
+        .ldc = ldc,
+        .transpose_a = v->transpose_a,
+        .transpose_b = v->transpose_b,
+        .accumulate = v->accumulate,
+        .a = buffer_at(&a, 0),
+        .b = buffer_at(&b, 0),
+        .c = buffer_at(&c, 0),
+    };
+    if (v->bias) d.bias = buffer_at(&bias, 0);
+    if (v->residual == OTHER) d.residual = buffer_at(&residual, 0);
+    if (v->residual == OWN) d.residual = d.c;
+    CHECK_INT(cpu_matmul(stream, &d), ZI_OK);
+    check_result(p, v, (struct buffer[]){c, before, bias, residual});
+    d.c = buffer_at(&again, 0);
+    if (v->residual == OWN) d.residual = d.c;
+    CHECK_INT(cpu_matmul(stream, &d), ZI_OK);
+    CHECK(memcmp(c.bytes, again.bytes, (size_t)count * zi_dtype_bytes(type_c)) == 0);
+    struct buffer *all[] = {&a, &b, &before, &bias, &residual, &c, &again};
+    for (int i = 0; i < 7; i++)
+        buffer_destroy(all[i]);
+}
+
+static void test_shape(struct device *device, const struct product *p, enum zi_dtype type_c)
+{
+    for (int threads = 1; threads <= 3; threads++) {
+        struct device_stream stream = {device, threads};
+        for (int i = 0; i < 48; i++) {
+            struct variant v = {i & 1, i >> 1 & 1, i >> 2 & 1, i >> 3 & 1, (enum residual)(i / 16)};
+            if (!p->shape.thorough && i % 5 != threads) continue;
+            if (p->shape.thorough && threads == 2 && i % 7) continue;
+            test_variant(&stream, p, &v, type_c);
+        }
+    }
+}
+
+static void test_all_shapes(void)
+{
+    static const enum zi_dtype types[][2] = {
+        {ZI_FP32, ZI_FP32}, {ZI_BF16, ZI_FP32}, {ZI_BF16, ZI_BF16}};
+    for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++) {
+        struct device device;
+        device_make(&device, (enum cpu_isa)isa);
+        for (int type = 0; type < 3; type++) {
+            for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+                struct product p = product_create(types[type][0], shapes[i]);
+                long failures = test_failures();
+                test_shape(&device, &p, types[type][1]);
+                if (test_failures() > failures)
+                    fprintf(stderr, "  with %s\n", cpu_isa_name((enum cpu_isa)isa));
+                product_destroy(&p);
+            }
+        }
+        cpu_matmul_destroy(&device);
+    }
+}
+
+enum { REPEATS = 20 };
+
+struct worker {
+    struct device_stream stream;
+    struct device_matmul product;
+    struct buffer c;
+    enum zi_status status;
+};
+
+static void *work(void *argument)
+{
+    struct worker *w = argument;
+    for (int i = 0; i < REPEATS && w->status >= 0; i++)
+        w->status = cpu_matmul(&w->stream, &w->product);
+    return NULL;
+}
+
+/* Lanes of a program multiply at the same time, from threads of their own: with the bits that each
+ * has alone. */
+static void test_two_lanes(void)
+{
+    enum { N = 190 };
+    struct device device;
+    device_make(&device, cpu_isa_best());
+    struct buffer a = buffer_random(ZI_BF16, N * N, "a", 1.0f);
+    struct worker workers[2];
+    struct buffer alone[2];
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) {
+        enum zi_dtype type = i ? ZI_BF16 : ZI_FP32;
+        alone[i] = buffer_create(type, N * N);
+        workers[i] = (struct worker){.stream = {&device, 2}, .c = buffer_create(type, N * N)};
+        workers[i].product = (struct device_matmul){.type = ZI_BF16,
+                                                    .type_c = type,
+                                                    .m = N,
+                                                    .n = N,
+                                                    .k = N,
+                                                    .lda = N,
+                                                    .ldb = N,
+                                                    .ldc = N,
+                                                    .a = buffer_at(&a, 0),
+                                                    .b = buffer_at(&a, 0),
+                                                    .c = buffer_at(&alone[i], 0)};
+        CHECK_INT(cpu_matmul(&workers[i].stream, &workers[i].product), ZI_OK);
+        workers[i].product.c = buffer_at(&workers[i].c, 0);
+    }
+    for (int i = 0; i < 2; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK_INT(workers[i].status, ZI_OK);
+    }
+    for (int i = 0; i < 2; i++) {
+        size_t bytes = N * N * zi_dtype_bytes(alone[i].type);
+        CHECK(memcmp(alone[i].bytes, workers[i].c.bytes, bytes) == 0);
+        buffer_destroy(&alone[i]);
+        buffer_destroy(&workers[i].c);
+    }
+    buffer_destroy(&a);
+    cpu_matmul_destroy(&device);
+}
+
+static double clock_s(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* A stream of one thread computes in the calling thread alone, however many threads OpenMP would
+ * use by itself. Were they used, the caller would do a quarter of the work. */
+static void test_one_thread(void)
+{
+    enum { N = 400 };
+    struct device device;
+    device_make(&device, cpu_isa_best());
+    struct device_stream stream = {&device, 1};
+    omp_set_num_threads(4);
+    for (int type = 0; type < 2; type++) {
+        enum zi_dtype t = type ? ZI_BF16 : ZI_FP32;
+        struct buffer a = buffer_random(t, N * N, "a", 1.0f), c = buffer_create(t, N * N);
+        struct device_matmul d = {.type = t,
+                                  .type_c = t,
+                                  .m = N,
+                                  .n = N,
+                                  .k = N,
+                                  .lda = N,
+                                  .ldb = N,
+                                  .ldc = N,
+                                  .a = buffer_at(&a, 0),
+                                  .b = buffer_at(&a, 0),
+                                  .c = buffer_at(&c, 0)};
+        double all = clock_s(CLOCK_PROCESS_CPUTIME_ID), own = clock_s(CLOCK_THREAD_CPUTIME_ID);
+        for (int i = 0; i < 50; i++)
+            CHECK_INT(cpu_matmul(&stream, &d), ZI_OK);
+        all = clock_s(CLOCK_PROCESS_CPUTIME_ID) - all;
+        own = clock_s(CLOCK_THREAD_CPUTIME_ID) - own;
+        CHECK(own > 0.8 * all);
+        CHECK_INT(omp_get_max_threads(), 4); /* what the caller has set stays */
+        buffer_destroy(&a);
+        buffer_destroy(&c);
+    }
+    cpu_matmul_destroy(&device);
+}
+
+static void test_refusals(void)
+{
+    struct device device;
+    device_make(&device, cpu_isa_best());
+    struct device_stream stream = {&device, 1};
+    struct device_matmul d = {.type = ZI_FP32, .type_c = ZI_BF16, .m = 1, .n = 1, .k = 1};
+    CHECK_INT(cpu_matmul(&stream, &d), ZI_ERROR_DEVICE);
+    d.type_c = ZI_FP32;
+    d.k = 0;
+    CHECK_INT(cpu_matmul(&stream, &d), ZI_ERROR_DEVICE);
+    d.k = 1;
+    d.m = 0;
+    CHECK_INT(cpu_matmul(&stream, &d), ZI_OK);
+    cpu_matmul_destroy(&device);
+}
+
+int main(void)
+{
+    test_all_shapes();
+    test_two_lanes();
+    test_one_thread();
+    test_refusals();
+    return test_finish("device_product_test");
+}
