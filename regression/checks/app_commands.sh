@@ -63,7 +63,7 @@ expect 2 "$zinf" check "$folder/absent"
 complains "No such file"
 expect 2 "$zinf" check "$folder"
 complains "is a folder"
-expect 2 "$zinf" tokenize "$folder" 
+expect 2 "$zinf" tokenize "$folder"
 complains "--output FILE"
 expect 2 "$zinf" bench disk
 complains "cannot measure disk"

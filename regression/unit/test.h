@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks for test programs. A failed check is printed with its place and the test goes on; a program ends with
- * `return test_finish("name");`: exit code 0, or 1 when a check failed. 77 means skipped. */
+/* Checks for test programs. A failed check is printed with its place and the test goes on; a
+ * program ends with `return test_finish("name");`: exit code 0, or 1 when a check failed. 77 means
+ * skipped. */
 #ifndef ZI_REGRESSION_TEST_H
 #define ZI_REGRESSION_TEST_H
 

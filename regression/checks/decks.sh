@@ -1,0 +1,17 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Every deck in inputs/ and jobscripts/ is free of errors, and its step program compiles.
+set -eu
+top=${top_srcdir:-.}
+zinf=${ZINF:-${abs_top_builddir:-.}/zinf}
+count=0
+for deck in "$top"/inputs/*.yaml; do
+    "$zinf" check "$deck" >/dev/null
+    case $deck in
+    */reference.yaml) ;; # all keys with their defaults; its data and sizes are examples
+    *) "$zinf" program "$deck" --set memory.device="64 GiB" >/dev/null ;;
+    esac
+    count=$((count + 1))
+done
+[ "$count" -gt 1 ]
+echo "decks: $count passed"

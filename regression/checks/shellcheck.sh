@@ -1,0 +1,29 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Shell scripts have nothing that shellcheck complains of; skipped where it is not.
+set -eu
+cd "${top_srcdir:-.}"
+command -v shellcheck >/dev/null || { echo "skipped: no shellcheck"; exit 77; }
+planted=$(mktemp -d)
+trap 'rm -rf "$planted"' EXIT
+{ echo "#!/bin/sh"; echo 'unused=$(cd $1 && ls)'; } >"$planted/a.sh"
+if shellcheck -S warning "$planted/a.sh" >/dev/null; then
+    echo "the check is broken: it takes a faulty script"
+    exit 1
+fi
+
+# Files that are sourced have no "#!" and are written for sh unless they say otherwise.
+failed=0
+count=0
+for file in quickstart run-tests .ci/run regression/*.sh regression/*/*.sh jobscripts/*.sbatch jobscripts/*.env; do
+    [ -f "$file" ] || continue
+    if head -n 1 "$file" | grep -q -e '^#!' -e 'shellcheck shell='; then
+        shellcheck -S warning -x "$file" || failed=1
+    else
+        shellcheck -S warning -s sh -e SC2034 "$file" || failed=1
+    fi
+    count=$((count + 1))
+done
+[ "$count" -gt 3 ]
+echo "shellcheck: $count scripts"
+exit "$failed"

@@ -1,0 +1,80 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What must not be in the sources: paths of somebody's machine, notes of unfinished work, tabs in C, blanks at
+the end of a line, code over 120 columns; and what must: the licence line at the top of each source file.
+"""
+import os
+import re
+import sys
+
+FOLDERS = ["src", "regression", "analysis", "jobscripts", "inputs", "doc", "m4"]
+FILES = ["configure.ac", "Makefile.am", "README.md", "quickstart", "run-tests"]
+SOURCES = (".c", ".h", ".cu", ".py", ".sh", ".sbatch", ".m4", ".inc")
+# "." in brackets, so that this file does not complain of itself.
+FORBIDDEN = [
+    (r"(?<![\w.$}])/(?:work|root/\.\w+|home/\w+)/", "a path of one machine"),
+    (r"\b(?:TO[D]O|FI[X]ME|XX[X]|HA[C]K)\b", "a note of unfinished work"),
+    (r"[ \t]+$", "blanks at the end of the line"),
+]
+
+
+def check_text(path, text):
+    for number, line in enumerate(text.split("\n"), 1):
+        for pattern, what in FORBIDDEN:
+            if re.search(pattern, line):
+                yield f"{path}:{number}: {what}: {line.strip()[:60]}"
+        if len(line) > 120 and path.endswith((".c", ".h", ".py")):
+            yield f"{path}:{number}: {len(line)} columns"
+        if "\t" in line and path.endswith((".c", ".h", ".py")):
+            yield f"{path}:{number}: a tab"
+    if path.endswith(SOURCES) and os.path.basename(path) != "Makefile.inc" and \
+            "SPDX-License-Identifier: Apache-2.0" not in "\n".join(text.split("\n")[:3]):
+        yield f"{path}: no licence line at the top"
+
+
+def self_test():
+    licence = "/* SPDX-License-Identifier: Apache-2.0 */\n"
+    tests = [
+        ("a.c", licence, 0), ("a.c", "int x;\n", 1), ("a.c", licence + "/" + "work/x\n", 1),
+        ("a.c", licence + "/* TO" + "DO */\n", 1), ("a.c", licence + "x \n", 1),
+        ("a.c", licence + "\tx\n", 1), ("a.c", licence + "/" + "home/me/x\n", 1),
+        ("a.md", "build/" + "work/x\n", 0), ("a.c", licence + "x" * 121 + "\n", 1),
+    ]
+    for number, (path, text, wanted) in enumerate(tests):
+        found = list(check_text(path, text))
+        if len(found) != wanted:
+            yield f"the check is broken: text {number}: {found}"
+
+
+def texts(top):
+    for name in FILES:
+        yield name
+    for root in FOLDERS:
+        for folder, folders, names in os.walk(os.path.join(top, root)):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if not name.endswith((".h5", ".o", ".lo", ".pyc", ".trs", ".log", ".bin", ".png")):
+                    yield os.path.relpath(os.path.join(folder, name), top)
+
+
+def main():
+    top = os.environ.get("top_srcdir", ".")
+    complaints, files = list(self_test()), 0
+    for path in texts(top):
+        try:
+            with open(os.path.join(top, path), encoding="utf-8") as file:
+                text = file.read()
+        except (UnicodeDecodeError, FileNotFoundError):
+            continue
+        files += 1
+        complaints += check_text(path, text)
+    if files < 10:
+        complaints.append(f"only {files} files were looked at")
+    for line in complaints:
+        print(line)
+    print(f"text: {files} files, {len(complaints)} complaints")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
