@@ -21,11 +21,28 @@ static enum zi_status agree_on_program(const struct engine *engine)
     return comm_agree(engine->comm, status);
 }
 
+static enum zi_status create_pools(struct engine *engine)
+{
+    const struct program *program = engine->program;
+    const struct device_properties *properties = device_get_properties(engine->device);
+    if (!properties->host_addressable) {
+        return zi_fail(ZI_ERROR_DEVICE, "zero", "the host cannot address memory of %s",
+                       properties->name);
+    }
+    for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
+        if (program->pool_bytes[tier] == 0) continue;
+        ZI_TRY(tier_pool_create(engine->device, (enum zi_tier)tier, program->pool_bytes[tier],
+                                program->config.budget[tier],
+                                tier == ZI_TIER_DEVICE ? "device pool" : "host pool",
+                                &engine->pools[tier]));
+    }
+    return ZI_OK;
+}
+
 enum zi_status engine_create(const struct program *program, struct device *device,
                              struct comm *comm, const struct settings *settings,
                              struct engine **engine)
 {
-    enum zi_status status = ZI_OK;
     struct engine *e = calloc(1, sizeof *e);
     if (!e) return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the engine");
     e->program = program;
@@ -34,26 +51,16 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     e->comm = comm;
     e->settings = settings;
     e->tokens = program->config.tokens;
-    ZI_TRY_GOTO(lanes_start(e), fail);
-    if (!device_get_properties(device)->host_addressable) {
-        status = zi_fail(ZI_ERROR_DEVICE, "zero", "the host cannot address memory of %s",
-                         device_get_properties(device)->name);
-        goto fail;
+    enum zi_status status = lanes_start(e);
+    if (status >= 0) status = create_pools(e);
+    status = comm_agree(comm, status);
+    if (status >= 0) status = agree_on_program(e);
+    if (status < 0) {
+        engine_destroy(e);
+        return status;
     }
-    for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
-        if (program->pool_bytes[tier] == 0) continue;
-        ZI_TRY_GOTO(tier_pool_create(device, (enum zi_tier)tier, program->pool_bytes[tier],
-                                     program->config.budget[tier],
-                                     tier == ZI_TIER_DEVICE ? "device pool" : "host pool",
-                                     &e->pools[tier]),
-                    fail);
-    }
-    ZI_TRY_GOTO(agree_on_program(e), fail);
     *engine = e;
     return ZI_OK;
-fail:
-    engine_destroy(e);
-    return status;
 }
 
 void engine_destroy(struct engine *engine)

@@ -24,7 +24,15 @@ void program_print_memory(const struct program *program, FILE *out)
         }
         fprintf(out, "\n");
     }
-    fprintf(out, "%-12s", "pool");
+    fprintf(out, "%-12s", "padding");
+    for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
+        size_t bytes = program->pool_bytes[tier];
+        for (int purpose = 0; purpose < PURPOSE_COUNT; purpose++) {
+            bytes -= program_bytes(program, (enum zi_tier)tier, (enum program_purpose)purpose);
+        }
+        fprintf(out, " %14s", bytes ? zi_memory_text(bytes, text, sizeof text) : "-");
+    }
+    fprintf(out, "\n%-12s", "pool");
     for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
         size_t bytes = program->pool_bytes[tier];
         fprintf(out, " %14s", bytes ? zi_memory_text(bytes, text, sizeof text) : "-");
