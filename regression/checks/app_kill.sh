@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# One rank of two is killed with no chance to say anything: the job ends at once and with an error, no
+# process stays behind, and what was finished before is whole: the newest checkpoint, which
+# `latest` names, the record and the table of steps.
+. "${srcdir:-.}/regression/checks/app_common.sh"
+
+make_data
+make_deck
+pids=$folder/pids
+mkdir "$pids"
+result=0
+timeout 120 "$launcher" -n 2 sh -c 'echo $$ >"$0/${PMI_RANK:-0}" && exec "$@"' "$pids" \
+    "$zinf" run "$folder/deck.yaml" --set run.steps=1000000 --set "checkpoint.every=2 steps" \
+    --set data.validation= --set data.validation_every=never >"$folder/out" 2>"$folder/err" </dev/null &
+job=$!
+tries=0
+while [ "$(cat "$folder/run/steps.csv" 2>/dev/null | wc -l)" -lt 8 ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || fail "the run does not start"
+    sleep 0.2
+done
+kill -s KILL "$(cat "$pids/1")"
+began=$(date +%s)
+wait $job || result=$?
+[ "$result" -ne 0 ] || fail "exit code 0 after a rank was killed"
+[ $(($(date +%s) - began)) -le 20 ] || fail "the job did not end"
+for rank in 0 1; do
+    kill -0 "$(cat "$pids/$rank")" 2>/dev/null && fail "rank $rank is still there"
+done
+passed=$((passed + 4))
+checkpoints=$folder/run/checkpoints
+[ -L "$checkpoints/latest" ] || fail "no link to the newest checkpoint: $(ls "$checkpoints")"
+expect 0 "$zinf" inspect "$checkpoints/$(readlink "$checkpoints/latest")"
+says embedding.token.weight
+expect 0 "$zinf" generate "$folder/run" --prompt "the " --tokens 8 --temperature 0
+expect 0 "$zinf" inspect "$folder/run/run.h5"
+# Nothing keeps the run from being started again in the same place.
+expect 0 "$launcher" -n 2 "$zinf" run "$folder/deck.yaml" --overwrite
+done_with app_kill
