@@ -32,8 +32,8 @@ struct fixture {
     struct fixture_buffer *weights; /* one per unit, compute type */
     struct fixture_buffer
         *gradients; /* fp32, one per operation and unit: op * MODEL_MAX_UNITS + i */
-    struct fixture_buffer *outputs, *saved; /* one per operation */
-    struct fixture_buffer gradient, scratch, inputs, targets, loss;
+    struct fixture_buffer *outputs, *saved, *scratch; /* one per operation */
+    struct fixture_buffer gradient, inputs, targets, loss;
 };
 
 static inline struct fixture_buffer fixture_allocate(struct fixture *f, size_t bytes)
@@ -75,10 +75,11 @@ static inline void fixture_open(struct fixture *f, const struct settings_model *
     ZI_REQUIRE(device_stream_create(f->device, 2, &f->stream) == ZI_OK);
     ZI_REQUIRE(model_create(settings, type, f->device, &f->model) == ZI_OK);
     const struct model *m = f->model;
-    size_t scratch = 0, ids = (size_t)(shape[0] * shape[1]) * 4;
+    size_t ids = (size_t)(shape[0] * shape[1]) * 4;
     f->weights = fixture_zeros((size_t)m->unit_count, sizeof *f->weights);
     f->outputs = fixture_zeros((size_t)m->op_count, sizeof *f->outputs);
     f->saved = fixture_zeros((size_t)m->op_count, sizeof *f->saved);
+    f->scratch = fixture_zeros((size_t)m->op_count, sizeof *f->scratch);
     f->gradients = fixture_zeros((size_t)m->op_count * MODEL_MAX_UNITS, sizeof *f->gradients);
     for (int u = 0; u < m->unit_count; u++) {
         f->weights[u] = fixture_allocate(f, (size_t)m->units[u].elements * zi_dtype_bytes(type));
@@ -88,14 +89,13 @@ static inline void fixture_open(struct fixture *f, const struct settings_model *
         model_op_sizes(m, op, shape[0], shape[1], &sizes);
         f->outputs[op] = fixture_allocate(f, sizes.stream);
         f->saved[op] = fixture_allocate(f, sizes.saved);
-        if (sizes.scratch > scratch) scratch = sizes.scratch;
+        f->scratch[op] = fixture_allocate(f, sizes.scratch);
         for (int i = 0; i < m->ops[op].unit_count; i++) {
             size_t elements = (size_t)m->units[m->ops[op].units[i]].elements;
             f->gradients[op * MODEL_MAX_UNITS + i] = fixture_allocate(f, elements * 4);
         }
     }
     f->gradient = fixture_allocate(f, f->outputs[0].bytes);
-    f->scratch = fixture_allocate(f, scratch);
     f->inputs = fixture_allocate(f, ids);
     f->targets = fixture_allocate(f, ids);
     f->loss = fixture_allocate(f, sizeof(double));
@@ -110,19 +110,20 @@ static inline void fixture_close(struct fixture *f)
     for (int op = 0; op < m->op_count; op++) {
         fixture_free(f, &f->outputs[op]);
         fixture_free(f, &f->saved[op]);
+        fixture_free(f, &f->scratch[op]);
         for (int i = 0; i < MODEL_MAX_UNITS; i++) {
             fixture_free(f, &f->gradients[op * MODEL_MAX_UNITS + i]);
         }
     }
-    struct fixture_buffer *single[] = {&f->gradient, &f->scratch, &f->inputs, &f->targets,
-                                       &f->loss};
-    for (int i = 0; i < 5; i++) {
+    struct fixture_buffer *single[] = {&f->gradient, &f->inputs, &f->targets, &f->loss};
+    for (int i = 0; i < 4; i++) {
         fixture_free(f, single[i]);
     }
     free(f->weights);
     free(f->gradients);
     free(f->outputs);
     free(f->saved);
+    free(f->scratch);
     model_destroy(f->model);
     device_stream_destroy(f->stream);
     device_close(f->device);
@@ -185,7 +186,7 @@ static inline struct model_pass fixture_pass(const struct fixture *f, int op, in
         .output = f->outputs[op].at,
         .gradient = f->gradient.at,
         .saved = f->saved[op].at,
-        .scratch = f->scratch.at,
+        .scratch = f->scratch[op].at,
         .token_ids = device_at(f->inputs.at, skip),
         .targets = device_at(f->targets.at, skip),
         .loss = f->loss.at,

@@ -187,7 +187,7 @@ static void check_empty(struct fixture *f)
     free(gradients);
     struct model_pass pass = fixture_pass(f, f->model->op_count - 1, 0, 0);
     CHECK(model_forward(f->model, f->model->op_count - 1, MODEL_INFER, &pass) == ZI_OK);
-    CHECK(model_logits(f->model, &pass, f->scratch.at) == ZI_OK);
+    CHECK(model_logits(f->model, &pass, f->inputs.at) == ZI_OK);
 }
 
 /* Two of five sequences in buffers for five give the bits of two in buffers for two; gradients of
