@@ -6,7 +6,7 @@
 set -eu
 
 source_folder=${srcdir:-$(dirname "$0")/../..}
-check=$source_folder/regression/checks/checkpoint_h5py.py
+check=$source_folder/regression/checks/checkpoint_reader.py
 for python in python3 /usr/bin/python3 none; do
     if [ "$python" = none ]; then
         echo "skipped: no python3 with h5py"

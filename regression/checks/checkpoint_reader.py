@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens with h5py what the tests of the checkpoint room have written.
 
-    checkpoint_h5py.py checkpoint FILE       the checkpoint of checkpoint_write_test --leave
-    checkpoint_h5py.py record FILE ROWS      the record of checkpoint_record_test --hold
+    checkpoint_reader.py checkpoint FILE       the checkpoint of checkpoint_write_test --leave
+    checkpoint_reader.py record FILE ROWS      the record of checkpoint_record_test --hold
 
 Values are computed here from their formula, not read from elsewhere.
 """
