@@ -1,150 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Models against PyTorch: logits, loss, every gradient, and ten losses of training, of the files
- * that regression/goldens/make_goldens.py makes, in fp32 and bf16.
- *
- * Tolerances come from the files: the deviation of PyTorch's own fp32 or bf16 run from float64,
- * times FACTOR. Deviations of two programs are two draws of the same kind of rounding errors, but
- * zinf adds them up in another order, and the largest of thousands of differences spreads by a
- * small factor between draws. FACTOR is 4; the largest share of a tolerance that was seen is
- * printed.
- *
- * A comparison that accepts everything would pass too. So after each one, a value of every array of
- * the golden is moved by ten tolerances, and the comparison must reject exactly that one. */
+ * that regression/goldens/make_goldens.py makes, in fp32 and bf16. Operations are called one by one
+ * here; model_training_test lets the engine call them. */
+#include "regression/unit/golden_fixture.h"
 #include "regression/unit/model_fixture.h"
-
-#include <hdf5.h>
 
 #include "optimizer/optimizer.h"
 
-#define FACTOR 4.0
-#define STEPS  10
-
-static const char *const cases[] = {"gpt2", "gpt2_untied", "llama", "llama_tied"};
-
-/* An open golden and where it is compared. */
-struct golden {
-    hid_t file;
-    char label[64];
-    struct settings_model settings;
-    struct settings_optimizer optimizer;
-    enum zi_dtype type;
-    double worst; /* largest share of a tolerance */
-    char worst_name[96];
-};
-
-/* One array of a golden. */
-struct array {
-    char name[96];
-    int64_t count;
-    double *values;
-    double tolerance;
-};
-
-static double attribute(hid_t object, const char *name)
-{
-    double value = 0;
-    hid_t a = H5Aopen(object, name, H5P_DEFAULT);
-    ZI_REQUIRE(a >= 0 && H5Aread(a, H5T_NATIVE_DOUBLE, &value) >= 0);
-    H5Aclose(a);
-    return value;
-}
-
-static int64_t whole(hid_t object, const char *name)
-{
-    return (int64_t)attribute(object, name);
-}
-
-/* Reads a dataset; `deviation` names the attribute of its tolerance. */
-static struct array array_read(const struct golden *g, const char *name, const char *deviation)
-{
-    struct array a = {.count = 0};
-    snprintf(a.name, sizeof a.name, "%s", name);
-    hid_t set = H5Dopen2(g->file, name, H5P_DEFAULT);
-    if (set < 0) fprintf(stderr, "%s: no dataset %s\n", g->label, name);
-    ZI_REQUIRE(set >= 0);
-    hid_t space = H5Dget_space(set);
-    a.count = H5Sget_simple_extent_npoints(space);
-    a.values = fixture_zeros((size_t)a.count, sizeof *a.values);
-    ZI_REQUIRE(H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, a.values) >= 0);
-    if (deviation) a.tolerance = FACTOR * attribute(set, deviation);
-    H5Sclose(space);
-    H5Dclose(set);
-    return a;
-}
-
-static void golden_open(struct golden *g, const char *name, enum zi_dtype type)
-{
-    const char *top = getenv("abs_top_srcdir");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/regression/goldens/golden_%s.h5", top ? top : ".", name);
-    memset(g, 0, sizeof *g);
-    g->type = type;
-    snprintf(g->label, sizeof g->label, "%s %s", name, zi_dtype_name(type));
-    g->file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (g->file < 0) fprintf(stderr, "cannot open %s\n", path);
-    ZI_REQUIRE(g->file >= 0);
-    g->settings = (struct settings_model){
-        .family = strncmp(name, "llama", 5) == 0 ? MODEL_LLAMA : MODEL_GPT2,
-        .layers = whole(g->file, "layers"),
-        .hidden = whole(g->file, "hidden"),
-        .heads = whole(g->file, "heads"),
-        .key_heads = whole(g->file, "key_heads"),
-        .inner = whole(g->file, "inner"),
-        .context = whole(g->file, "context"),
-        .vocabulary = whole(g->file, "vocabulary"),
-        .tied = whole(g->file, "tied"),
-        .norm_epsilon = attribute(g->file, "norm_epsilon"),
-        .rope_base = attribute(g->file, "rope_base"),
-    };
-    g->optimizer = (struct settings_optimizer){
-        .learning_rate = attribute(g->file, "learning_rate"),
-        .beta1 = attribute(g->file, "beta1"),
-        .beta2 = attribute(g->file, "beta2"),
-        .epsilon = attribute(g->file, "epsilon"),
-        .weight_decay = attribute(g->file, "weight_decay"),
-        .clip = attribute(g->file, "clip"),
-    };
-}
-
-/* Number of values further from the golden than the tolerance, NaN included. */
-static int64_t outside(const struct array *golden, const double *found, double *worst)
-{
-    int64_t count = 0;
-    for (int64_t i = 0; i < golden->count; i++) {
-        double share = fabs(found[i] - golden->values[i]) / golden->tolerance;
-        if (!(share <= 1)) count++;
-        if (!(share <= *worst)) *worst = share;
-    }
-    return count;
-}
-
-/* Compares, then shows that the comparison can fail. */
-static void compare(struct golden *g, struct array *golden, const double *found)
-{
-    double worst = 0, ignored = 0;
-    int64_t wrong = outside(golden, found, &worst);
-    if (wrong > 0) {
-        fprintf(stderr, "%s: %s: %lld of %lld values off by up to %.3g tolerances of %.3g\n",
-                g->label, golden->name, (long long)wrong, (long long)golden->count, worst,
-                golden->tolerance);
-    }
-    CHECK_INT(wrong, 0);
-    int64_t at = golden->count * 2 / 3;
-    golden->values[at] += 10 * golden->tolerance;
-    CHECK_INT(outside(golden, found, &ignored), wrong + 1);
-    golden->values[at] -= 10 * golden->tolerance;
-    if (worst > g->worst) {
-        g->worst = worst;
-        snprintf(g->worst_name, sizeof g->worst_name, "%s", golden->name);
-    }
-}
+#define STEPS 10
 
 static void load_parameters(const struct golden *g, struct fixture *f)
 {
     for (int t = 0; t < f->model->tensor_count; t++) {
         char name[96];
         snprintf(name, sizeof name, "parameter/%s", f->model->tensors[t].name);
-        struct array a = array_read(g, name, NULL);
+        struct golden_array a = golden_read(g, name, NULL);
         CHECK_INT(a.count, f->model->tensors[t].elements);
         for (int64_t i = 0; i < a.count; i++) {
             fixture_set_weight(f, t, i, (float)a.values[i]);
@@ -157,7 +27,8 @@ static void load_parameters(const struct golden *g, struct fixture *f)
 static int64_t load_batch(const struct golden *g, struct fixture *f, int batch)
 {
     int64_t size = f->sequences * f->tokens, counted = 0;
-    struct array inputs = array_read(g, "inputs", NULL), targets = array_read(g, "targets", NULL);
+    struct golden_array inputs = golden_read(g, "inputs", NULL),
+                        targets = golden_read(g, "targets", NULL);
     ZI_REQUIRE(inputs.count == 2 * size && targets.count == 2 * size);
     for (int64_t i = 0; i < size; i++) {
         ((int32_t *)f->inputs.at.address)[i] = (int32_t)inputs.values[batch * size + i];
@@ -173,8 +44,8 @@ static int64_t load_batch(const struct golden *g, struct fixture *f, int batch)
 static void check_logits(struct golden *g, struct fixture *f)
 {
     int head = f->model->op_count - 1;
-    struct array a =
-        array_read(g, "logits", g->type == ZI_FP32 ? "deviation_fp32" : "deviation_bf16");
+    struct golden_array a =
+        golden_read(g, "logits", g->type == ZI_FP32 ? "deviation_fp32" : "deviation_bf16");
     struct fixture_buffer logits = fixture_allocate(f, (size_t)a.count * 4);
     struct model_sizes sizes;
     fixture_forward(f, MODEL_INFER, 0, f->sequences);
@@ -189,20 +60,20 @@ static void check_logits(struct golden *g, struct fixture *f)
     for (int64_t i = 0; i < a.count; i++) {
         found[i] = (double)((float *)logits.at.address)[i];
     }
-    compare(g, &a, found);
+    golden_compare(g, &a, found);
     /* as generation asks: the last token of each sequence */
     struct model_pass last = fixture_pass(f, head, 0, f->sequences);
     int64_t v = g->settings.vocabulary;
     CHECK(model_logits(f->model, &last, logits.at) == ZI_OK);
     for (int64_t b = 0; b < f->sequences; b++) {
-        struct array row = {.count = v, .tolerance = a.tolerance};
+        struct golden_array row = {.count = v, .tolerance = a.tolerance};
         int64_t from = ((b + 1) * f->tokens - 1) * v;
         snprintf(row.name, sizeof row.name, "logits of the last token");
         row.values = a.values + from;
         for (int64_t i = 0; i < v; i++) {
             found[i] = (double)((float *)logits.at.address)[b * v + i];
         }
-        compare(g, &row, found);
+        golden_compare(g, &row, found);
     }
     fixture_free(f, &scratch);
     fixture_free(f, &logits);
@@ -215,23 +86,23 @@ static void check_gradients(struct golden *g, struct fixture *f, bool recompute)
     const char *deviation = g->type == ZI_FP32 ? "deviation_fp32" : "deviation_bf16";
     int64_t counted = load_batch(g, f, 0);
     struct fixture_way way = {0, f->sequences, recompute, false, 1.0f / (float)counted};
-    struct array loss = array_read(g, "loss", deviation);
+    struct golden_array loss = golden_read(g, "loss", deviation);
     double found = fixture_differentiate(f, &way) / (double)counted;
-    compare(g, &loss, &found);
+    golden_compare(g, &loss, &found);
     found = fixture_loss(f) / (double)counted;
-    compare(g, &loss, &found);
+    golden_compare(g, &loss, &found);
     free(loss.values);
     for (int t = 0; t < f->model->tensor_count; t++) {
         char name[96];
         snprintf(name, sizeof name, "gradient/%s", f->model->tensors[t].name);
-        struct array a = array_read(g, name, deviation);
+        struct golden_array a = golden_read(g, name, deviation);
         ZI_REQUIRE(a.count == f->model->tensors[t].elements);
         float *sum = fixture_gradient(f, t);
         double *values = fixture_zeros((size_t)a.count, sizeof *values);
         for (int64_t i = 0; i < a.count; i++) {
             values[i] = (double)sum[i];
         }
-        compare(g, &a, values);
+        golden_compare(g, &a, values);
         free(values);
         free(sum);
         free(a.values);
@@ -325,12 +196,12 @@ static void check_training(struct golden *g, struct fixture *f)
         norms[step] = update(g, f, &states, losses[step]);
     }
     snprintf(name, sizeof name, "training/%s/loss", zi_dtype_name(g->type));
-    struct array loss = array_read(g, name, "deviation");
+    struct golden_array loss = golden_read(g, name, "deviation");
     snprintf(name, sizeof name, "training/%s/norm", zi_dtype_name(g->type));
-    struct array norm = array_read(g, name, "deviation");
+    struct golden_array norm = golden_read(g, name, "deviation");
     ZI_REQUIRE(loss.count == STEPS && norm.count == STEPS);
-    compare(g, &loss, losses);
-    compare(g, &norm, norms);
+    golden_compare(g, &loss, losses);
+    golden_compare(g, &norm, norms);
     CHECK(losses[STEPS - 1] < losses[0] - 0.5); /* it learns */
     free(loss.values);
     free(norm.values);
@@ -352,14 +223,14 @@ static void check_case(const char *name, enum zi_dtype type)
     printf("%s, %s: at most %.2f of a tolerance (%s)\n", g.label,
            fixture_isa == ISA_GENERIC ? "generic" : "best instructions", g.worst, g.worst_name);
     fixture_close(&f);
-    H5Fclose(g.file);
+    golden_close(&g);
 }
 
 int main(void)
 {
     for (int i = 0; i < 16; i++) {
         fixture_isa = i < 8 ? ZI_AUTO : ISA_GENERIC;
-        check_case(cases[i / 2 % 4], i % 2 ? ZI_BF16 : ZI_FP32);
+        check_case(golden_cases[i / 2 % GOLDEN_CASES], i % 2 ? ZI_BF16 : ZI_FP32);
     }
     return test_finish("model_golden_test");
 }

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Golden files of regression/goldens and the comparison with them.
+ *
+ * Tolerances come from the files: the deviation of PyTorch's own fp32 or bf16 run from float64,
+ * times the file's attribute `factor`; its attribute `tolerance` says why. The largest share of a
+ * tolerance that was seen is kept, to be printed.
+ *
+ * A comparison that accepts everything would pass too. So after each one, a value of the golden is
+ * moved by ten tolerances, and the comparison must reject exactly that one. */
+#ifndef ZI_REGRESSION_GOLDEN_FIXTURE_H
+#define ZI_REGRESSION_GOLDEN_FIXTURE_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "base/log.h"
+#include "deck/deck.h"
+#include "regression/unit/test.h"
+
+#include <hdf5.h>
+
+#define GOLDEN_CASES 4
+static const char *const golden_cases[GOLDEN_CASES] = {"gpt2", "gpt2_untied", "llama",
+                                                       "llama_tied"};
+
+/* An open golden and where it is compared. */
+struct golden {
+    hid_t file;
+    double factor; /* tolerance over deviation */
+    char label[64];
+    struct settings_model settings;
+    struct settings_optimizer optimizer;
+    enum zi_dtype type;
+    double worst; /* largest share of a tolerance */
+    char worst_name[96];
+};
+
+/* One array of a golden. */
+struct golden_array {
+    char name[96];
+    int64_t count;
+    double *values;
+    double tolerance;
+};
+
+static inline double golden_attribute(hid_t object, const char *name)
+{
+    double value = 0;
+    hid_t a = H5Aopen(object, name, H5P_DEFAULT);
+    ZI_REQUIRE(a >= 0 && H5Aread(a, H5T_NATIVE_DOUBLE, &value) >= 0);
+    H5Aclose(a);
+    return value;
+}
+
+static inline int64_t golden_whole(hid_t object, const char *name)
+{
+    return (int64_t)golden_attribute(object, name);
+}
+
+/* Reads a dataset; `deviation` names the attribute of its tolerance. */
+static inline struct golden_array golden_read(const struct golden *g, const char *name,
+                                              const char *deviation)
+{
+    struct golden_array a = {.count = 0};
+    snprintf(a.name, sizeof a.name, "%s", name);
+    hid_t set = H5Dopen2(g->file, name, H5P_DEFAULT);
+    if (set < 0) fprintf(stderr, "%s: no dataset %s\n", g->label, name);
+    ZI_REQUIRE(set >= 0);
+    hid_t space = H5Dget_space(set);
+    a.count = H5Sget_simple_extent_npoints(space);
+    a.values = calloc((size_t)a.count + 1, sizeof *a.values);
+    ZI_REQUIRE(a.values &&
+               H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, a.values) >= 0);
+    if (deviation) a.tolerance = g->factor * golden_attribute(set, deviation);
+    H5Sclose(space);
+    H5Dclose(set);
+    return a;
+}
+
+static inline void golden_open(struct golden *g, const char *name, enum zi_dtype type)
+{
+    const char *top = getenv("abs_top_srcdir");
+    char path[4096];
+    snprintf(path, sizeof path, "%s/regression/goldens/golden_%s.h5", top ? top : ".", name);
+    memset(g, 0, sizeof *g);
+    g->type = type;
+    snprintf(g->label, sizeof g->label, "%s %s", name, zi_dtype_name(type));
+    g->file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (g->file < 0) fprintf(stderr, "cannot open %s\n", path);
+    ZI_REQUIRE(g->file >= 0);
+    g->factor = golden_attribute(g->file, "factor");
+    g->settings = (struct settings_model){
+        .family = strncmp(name, "llama", 5) == 0 ? MODEL_LLAMA : MODEL_GPT2,
+        .layers = golden_whole(g->file, "layers"),
+        .hidden = golden_whole(g->file, "hidden"),
+        .heads = golden_whole(g->file, "heads"),
+        .key_heads = golden_whole(g->file, "key_heads"),
+        .inner = golden_whole(g->file, "inner"),
+        .context = golden_whole(g->file, "context"),
+        .vocabulary = golden_whole(g->file, "vocabulary"),
+        .tied = golden_whole(g->file, "tied"),
+        .norm_epsilon = golden_attribute(g->file, "norm_epsilon"),
+        .rope_base = golden_attribute(g->file, "rope_base"),
+    };
+    g->optimizer = (struct settings_optimizer){
+        .learning_rate = golden_attribute(g->file, "learning_rate"),
+        .beta1 = golden_attribute(g->file, "beta1"),
+        .beta2 = golden_attribute(g->file, "beta2"),
+        .epsilon = golden_attribute(g->file, "epsilon"),
+        .weight_decay = golden_attribute(g->file, "weight_decay"),
+        .clip = golden_attribute(g->file, "clip"),
+    };
+}
+
+static inline void golden_close(struct golden *g)
+{
+    H5Fclose(g->file);
+}
+
+/* Number of values further from the golden than the tolerance, NaN included. */
+static inline int64_t golden_outside(const struct golden_array *golden, const double *found,
+                                     double *worst)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < golden->count; i++) {
+        double share = fabs(found[i] - golden->values[i]) / golden->tolerance;
+        if (!(share <= 1)) count++;
+        if (!(share <= *worst)) *worst = share;
+    }
+    return count;
+}
+
+/* Compares, then shows that the comparison can fail. */
+static inline void golden_compare(struct golden *g, struct golden_array *golden,
+                                  const double *found)
+{
+    double worst = 0, ignored = 0;
+    int64_t wrong = golden_outside(golden, found, &worst);
+    if (wrong > 0) {
+        fprintf(stderr, "%s: %s: %lld of %lld values off by up to %.3g tolerances of %.3g\n",
+                g->label, golden->name, (long long)wrong, (long long)golden->count, worst,
+                golden->tolerance);
+    }
+    CHECK_INT(wrong, 0);
+    int64_t at = golden->count * 2 / 3;
+    golden->values[at] += 10 * golden->tolerance;
+    CHECK_INT(golden_outside(golden, found, &ignored), wrong + 1);
+    golden->values[at] -= 10 * golden->tolerance;
+    if (worst > g->worst) {
+        g->worst = worst;
+        snprintf(g->worst_name, sizeof g->worst_name, "%s", golden->name);
+    }
+}
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Training against PyTorch: ten steps of the engine, from a deck, with the parameters and tokens of
+ * a golden. Beyond model_golden_test this covers how a deck becomes a run: which tensors decay,
+ * micro-batches and the scale of the loss, accumulation and rounding of gradients, the norm over
+ * all units, clipping, master weights, and states that are loaded. Three sequences a step are dealt
+ * to one rank in micro-batches of two and one, or to two ranks that have two and one.
+ *
+ * That placement, stage and prefetch change no bit is shown elsewhere (zero_exact_test), so one
+ * variant of a deck is enough here. */
+#include "regression/unit/golden_fixture.h"
+#include "regression/unit/zero_fixture.h"
+
+#define STEPS     10
+#define SEQUENCES 3
+#define TOKENS    37
+
+/* How the engine computes; the golden is that of `compute`. */
+struct precision {
+    enum zi_dtype compute;
+    const char *sets[3];
+};
+
+static const struct precision precisions[] = {
+    {ZI_FP32, {"precision.compute=fp32"}},
+    {ZI_BF16, {"precision.compute=bf16", "precision.gradient=bf16"}},
+    {ZI_BF16, {"precision.compute=bf16", "precision.gradient=fp32"}},
+};
+
+/* The golden's settings as a deck. */
+static void write_deck(const struct golden *g, char *text, size_t bytes)
+{
+    const struct settings_model *m = &g->settings;
+    const struct settings_optimizer *o = &g->optimizer;
+    int length = snprintf(
+        text, bytes,
+        "run: {steps: %d}\n"
+        "model: {family: %s, layers: %d, hidden: %d, heads: %d, key_heads: %d, inner: %d, "
+        "context: %d, vocabulary: %d, tied: %s, norm_epsilon: %.9g, rope_base: %.9g}\n"
+        "data: {train: none}\n"
+        "batch: {global: %d, micro: 2, tokens: %d}\n"
+        "optimizer: {learning_rate: %.9g, beta1: %.9g, beta2: %.9g, epsilon: %.9g, "
+        "weight_decay: %.9g, clip: %.9g, schedule: constant, warmup: 0}\n",
+        STEPS, m->family == MODEL_LLAMA ? "llama" : "gpt2", (int)m->layers, (int)m->hidden,
+        (int)m->heads, (int)m->key_heads, (int)m->inner, (int)m->context, (int)m->vocabulary,
+        m->tied ? "yes" : "no", m->norm_epsilon, m->rope_base, SEQUENCES, TOKENS, o->learning_rate,
+        o->beta1, o->beta2, o->epsilon, o->weight_decay, o->clip);
+    ZI_REQUIRE(length > 0 && (size_t)length < bytes);
+}
+
+/* For the visitor that loads parameters. */
+struct load {
+    const struct golden *golden;
+    const struct model *model;
+    int64_t values; /* given so far, except moments */
+};
+
+static enum zi_status load_range(void *context, enum tier_kind kind, int tensor, int64_t first,
+                                 int64_t count, void *values)
+{
+    struct load *load = context;
+    char name[96];
+    if (kind == TIER_MOMENT1 || kind == TIER_MOMENT2) {
+        memset(values, 0, (size_t)count * 4);
+        return ZI_OK;
+    }
+    snprintf(name, sizeof name, "parameter/%s", load->model->tensors[tensor].name);
+    struct golden_array a = golden_read(load->golden, name, NULL);
+    CHECK(first >= 0 && first + count <= a.count);
+    for (int64_t i = 0; i < count && first + i < a.count; i++) {
+        float value = (float)a.values[first + i];
+        if (kind == TIER_PARAMETER && load->model->type == ZI_BF16)
+            ((uint16_t *)values)[i] = zi_bf16_round_away(value);
+        else
+            ((float *)values)[i] = value;
+    }
+    load->values += count;
+    free(a.values);
+    return ZI_OK;
+}
+
+/* This rank's sequences of a batch, in the order of its micro-batches. */
+static void fill_batch(const struct golden *g, const struct zero_config *config,
+                       struct engine *engine, int batch)
+{
+    struct golden_array inputs = golden_read(g, "inputs", NULL);
+    struct golden_array targets = golden_read(g, "next", NULL);
+    int64_t to = 0;
+    ZI_REQUIRE(inputs.count == 2 * SEQUENCES * TOKENS && targets.count == inputs.count);
+    for (int m = 0; m < config->micro_batches; m++) {
+        int64_t first, count = zero_sequences(config, config->rank, m, &first);
+        int64_t from = (batch * SEQUENCES + first) * TOKENS;
+        for (int64_t i = 0; i < count * TOKENS; i++, from++, to++) {
+            engine_inputs(engine)[to] = (int32_t)inputs.values[from];
+            engine_targets(engine)[to] = (int32_t)targets.values[from];
+        }
+    }
+    free(inputs.values);
+    free(targets.values);
+}
+
+static void compare_results(struct golden *g, const double *losses, const double *norms)
+{
+    char name[64];
+    snprintf(name, sizeof name, "engine/%s/loss", zi_dtype_name(g->type));
+    struct golden_array loss = golden_read(g, name, "deviation");
+    snprintf(name, sizeof name, "engine/%s/norm", zi_dtype_name(g->type));
+    struct golden_array norm = golden_read(g, name, "deviation");
+    ZI_REQUIRE(loss.count == STEPS && norm.count == STEPS);
+    golden_compare(g, &loss, losses);
+    golden_compare(g, &norm, norms);
+    free(loss.values);
+    free(norm.values);
+}
+
+static void check_case(const char *name, const struct precision *precision, struct comm *comm)
+{
+    char deck[1024];
+    double losses[STEPS] = {0}, norms[STEPS] = {0};
+    struct golden g;
+    struct zero_fixture f;
+    struct engine *engine = NULL;
+    struct engine_result result;
+    golden_open(&g, name, precision->compute);
+    write_deck(&g, deck, sizeof deck);
+    ZI_REQUIRE(zero_fixture_open(&f, deck, precision->sets, comm_size(comm), comm_rank(comm)) ==
+               ZI_OK);
+    CHECK_INT(f.config.micro_batches, comm_size(comm) == 1 ? 2 : 1);
+    ZI_REQUIRE(engine_create(f.program, f.device, comm, deck_settings(f.deck), &engine) == ZI_OK);
+    struct load load = {.golden = &g, .model = f.model};
+    CHECK(engine_load(engine, load_range, &load) == ZI_OK);
+    if (comm_size(comm) == 1)
+        CHECK_INT(load.values, f.model->parameters * (g.type == ZI_BF16 ? 2 : 1));
+    for (int step = 0; step < STEPS; step++) {
+        fill_batch(&g, &f.config, engine, step % 2);
+        CHECK(engine_train(engine, step, &result) == ZI_OK);
+        CHECK(!result.skipped);
+        losses[step] = result.loss;
+        norms[step] = result.norm;
+    }
+    CHECK_INT(engine_updates(engine), STEPS);
+    compare_results(&g, losses, norms);
+    if (comm_rank(comm) == 0) {
+        printf("%s, gradients %s: at most %.2f of a tolerance (%s)\n", g.label,
+               zi_dtype_name(f.config.gradient), g.worst, g.worst_name);
+    }
+    engine_destroy(engine);
+    zero_fixture_close(&f);
+    golden_close(&g);
+}
+
+int main(int argc, char **argv)
+{
+    struct comm *world;
+    if (comm_start(&argc, &argv, &world) < 0) return 99;
+    zi_log_identify(comm_rank(world), comm_size(world));
+    zi_log_set_level(ZI_LOG_WARN);
+    for (int c = 0; c < GOLDEN_CASES; c++) {
+        for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++) {
+            check_case(golden_cases[c], &precisions[p], world);
+        }
+    }
+    int status = test_finish("model_training_test");
+    comm_finish(world);
+    return status;
+}
