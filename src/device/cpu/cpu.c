@@ -175,13 +175,19 @@ enum zi_status device_event_synchronize(struct device_event *event)
 enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
                            struct device_ptr from, size_t bytes)
 {
-    enum { PIECE = 1 << 20 };
+    enum { PIECE = 1 << 20, LARGE = 8 << 20 };
+    const struct cpu_passes *passes = stream->device->passes;
     int64_t pieces = (int64_t)((bytes + PIECE - 1) / PIECE);
 #pragma omp parallel for num_threads(stream->threads) if (pieces > 1 && stream->threads > 1)
     for (int64_t i = 0; i < pieces; i++) {
         size_t first = (size_t)i * PIECE;
         size_t some = bytes - first < PIECE ? bytes - first : PIECE;
-        memcpy((char *)to.address + first, (const char *)from.address + first, some);
+        char *piece = (char *)to.address + first;
+        const char *source = (const char *)from.address + first;
+        if (bytes >= LARGE)
+            passes->copy(piece, source, some);
+        else
+            memcpy(piece, source, some);
     }
     return ZI_OK;
 }

@@ -9,48 +9,97 @@
 #include "device/cpu/kernel.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "device/cpu/vector.h"
 
 #define BLOCK      4096            /* elements of a partial sum */
 #define NORM_CHUNK (BLOCK * 1024L) /* elements whose partial sums are held at once */
 
-/* Squares are summed in 16 columns of float within 256 elements, then in double: the error of a
- * block stays near that of one rounding, and the inner loop vectorises. */
-static double block_squares(const float *restrict values, int64_t count, uint64_t *nonfinite)
+#define HALF (VEC_LANES / 2) /* doubles of a vector register */
+typedef double half_double __attribute__((vector_size(HALF * 8)));
+typedef float half_float __attribute__((vector_size(HALF * 4)));
+typedef uint32_t half_bits __attribute__((vector_size(HALF * 4)));
+
+VEC_INLINE half_double squares(half_bits bits)
 {
-    double sum = 0;
-    uint32_t bad = 0;
-    for (int64_t first = 0; first < count; first += 256) {
-        int64_t end = first + 256 < count ? first + 256 : count, i = first;
-        float columns[16] = {0};
-        for (; i + 16 <= end; i += 16) {
-            for (int c = 0; c < 16; c++) {
-                float value = values[i + c];
-                uint32_t infinite = (zi_fp32_bits(value) & 0x7f800000u) == 0x7f800000u;
-                bad += infinite;
-                value = infinite ? 0.0f : value;
-                columns[c] += value * value;
-            }
-        }
-        for (; i < end; i++) {
-            uint32_t infinite = (zi_fp32_bits(values[i]) & 0x7f800000u) == 0x7f800000u;
-            bad += infinite;
-            sum += infinite ? 0.0 : (double)values[i] * values[i];
-        }
-        for (int c = 0; c < 16; c++) {
-            sum += columns[c];
-        }
+#if defined(VEC_AVX512)
+    half_double value = (half_double)_mm512_cvtps_pd((__m256)bits);
+#elif defined(VEC_AVX2)
+    half_double value = (half_double)_mm256_cvtps_pd((__m128)bits);
+#else
+    half_double value = __builtin_convertvector((half_float)bits, half_double);
+#endif
+    return value * value;
+}
+
+/* Adds the squares of 2 HALF values from i on. Of bf16, two at a time lie in a word; which lane
+ * takes which does not matter as long as it is always the same. */
+VEC_INLINE void add_squares(enum zi_dtype type, const void *base, int64_t i, half_double sums[2])
+{
+    half_bits bits[2];
+    if (type == ZI_BF16) {
+        half_bits words;
+        memcpy(&words, (const uint16_t *)base + i, sizeof words);
+        bits[0] = words << 16;
+        bits[1] = words & 0xffff0000u;
+    } else {
+        memcpy(bits, (const float *)base + i, sizeof bits);
     }
-    *nonfinite += bad;
-    /* Squares of large finite values may overflow fp32: such a block is summed again in double. */
-    if (isfinite(sum)) return sum;
-    sum = 0;
-    for (int64_t i = 0; i < count; i++) {
-        if (isfinite(values[i])) sum += (double)values[i] * values[i];
+    sums[0] += squares(bits[0]);
+    sums[1] += squares(bits[1]);
+}
+
+VEC_INLINE float load_one(enum zi_dtype type, const void *base, int64_t i)
+{
+    if (type == ZI_BF16) return zi_bf16_to_fp32(((const uint16_t *)base)[i]);
+    return ((const float *)base)[i];
+}
+
+/* Squares of fp32 values are exact in double and neither vanish nor overflow there, nor does their
+ * sum: it is finite only if all values are. */
+VEC_INLINE double sum_squares(enum zi_dtype type, const void *base, int64_t first, int64_t count)
+{
+    half_double sums[4] = {{0}}, total;
+    int64_t i = first, end = first + count;
+    for (; i + 4 * HALF <= end; i += 4 * HALF) {
+        add_squares(type, base, i, sums);
+        add_squares(type, base, i + 2 * HALF, sums + 2);
+    }
+    total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    double sum = 0;
+    for (int lane = 0; lane < HALF; lane++) {
+        sum += total[lane];
+    }
+    for (; i < end; i++) {
+        double value = (double)load_one(type, base, i);
+        sum += value * value;
     }
     return sum;
+}
+
+/* As above, of the finite values only, with a count of the others: the rare case. */
+static double sum_finite_squares(enum zi_dtype type, const void *base, const int64_t range[2],
+                                 uint64_t *nonfinite)
+{
+    double sum = 0;
+    for (int64_t i = range[0]; i < range[0] + range[1]; i++) {
+        float value = load_one(type, base, i);
+        if (isfinite(value))
+            sum += (double)value * (double)value;
+        else
+            *nonfinite += 1;
+    }
+    return sum;
+}
+
+static double block_squares(enum zi_dtype type, const void *base, const int64_t range[2],
+                            uint64_t *nonfinite)
+{
+    double sum = type == ZI_BF16 ? sum_squares(ZI_BF16, base, range[0], range[1])
+                                 : sum_squares(ZI_FP32, base, range[0], range[1]);
+    return isfinite(sum) ? sum : sum_finite_squares(type, base, range, nonfinite);
 }
 
 static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype type,
@@ -58,6 +107,7 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
                                     struct device_ptr sums)
 {
     struct device_norm_sums *total = (struct device_norm_sums *)sums.address;
+    const void *base = (const void *)gradient.address;
     double partial[NORM_CHUNK / BLOCK];
     for (int64_t begin = 0; begin < count; begin += NORM_CHUNK) {
         int64_t length = count - begin < NORM_CHUNK ? count - begin : NORM_CHUNK;
@@ -68,16 +118,7 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
         for (int64_t b = 0; b < blocks; b++) {
             int64_t first = begin + b * BLOCK;
             int64_t some = count - first < BLOCK ? count - first : BLOCK;
-            float wide[BLOCK];
-            const float *values = cpu_fp32(gradient) + first;
-            if (type == ZI_BF16) {
-                const uint16_t *narrow = cpu_bf16(gradient) + first;
-                for (int64_t i = 0; i < some; i++) {
-                    wide[i] = zi_bf16_to_fp32(narrow[i]);
-                }
-                values = wide;
-            }
-            partial[b] = block_squares(values, some, &nonfinite);
+            partial[b] = block_squares(type, base, (int64_t[]){first, some}, &nonfinite);
         }
         for (int64_t b = 0; b < blocks; b++) {
             total->squares += partial[b];
@@ -120,31 +161,60 @@ struct factors {
     float beta1, rest1, beta2, rest2, rate, inverse2, epsilon, keep, scale;
 };
 
-static inline void update_block(const struct factors *f, float *restrict w, float *restrict m,
-                                float *restrict v, const float *restrict g, int64_t count)
+VEC_INLINE vec square_root(vec x)
 {
-    for (int64_t i = 0; i < count; i++) {
-        float gradient = g[i] * f->scale;
-        float first = f->beta1 * m[i] + f->rest1 * gradient;
-        float second = f->beta2 * v[i] + f->rest2 * (gradient * gradient);
-        m[i] = first;
-        v[i] = second;
-        w[i] = w[i] * f->keep - f->rate * first / (sqrtf(second * f->inverse2) + f->epsilon);
+#if defined(VEC_AVX512)
+    return (vec)_mm512_sqrt_ps((__m512)x);
+#elif defined(VEC_AVX2)
+    return (vec)_mm256_sqrt_ps((__m256)x);
+#else
+    for (int i = 0; i < VEC_LANES; i++) {
+        x[i] = sqrtf(x[i]);
+    }
+    return x;
+#endif
+}
+
+typedef uint16_t vec_bf16 __attribute__((vector_size(VEC_LANES * 2)));
+
+/* A range of the step: arrays at their element 0, and the types of gradient and parameter. */
+struct range {
+    float *w, *m, *v;
+    const void *g;
+    uint16_t *p; /* or NULL */
+    int64_t first, count;
+};
+
+/* n lanes from element i on; each element has the same operations wherever a range starts. */
+VEC_INLINE void update_lanes(const struct factors *f, enum zi_dtype type, const struct range *r,
+                             int64_t i, int64_t n)
+{
+    vec gradient = vec_load_as_part(type, r->g, i, n) * vec_set(f->scale);
+    vec first = vec_set(f->beta1) * vec_load_as_part(ZI_FP32, r->m, i, n);
+    vec second = vec_set(f->beta2) * vec_load_as_part(ZI_FP32, r->v, i, n);
+    vec w = vec_load_as_part(ZI_FP32, r->w, i, n) * vec_set(f->keep);
+    first += vec_set(f->rest1) * gradient;
+    second += vec_set(f->rest2) * (gradient * gradient);
+    w -= vec_set(f->rate) * first /
+         (square_root(second * vec_set(f->inverse2)) + vec_set(f->epsilon));
+    vec_store_as_part(ZI_FP32, r->m, i, first, n);
+    vec_store_as_part(ZI_FP32, r->v, i, second, n);
+    vec_store_as_part(ZI_FP32, r->w, i, w, n);
+    if (r->p) {
+        vec_bf16 away = __builtin_convertvector(((vec_bits)w + 0x8000u) >> 16, vec_bf16);
+        memcpy(r->p + i, &away, (size_t)n * sizeof *r->p);
     }
 }
 
-static inline void widen_block(float *restrict to, const uint16_t *restrict from, int64_t count)
+VEC_INLINE void update_range(const struct factors *factors, enum zi_dtype type,
+                             const struct range *range)
 {
-    for (int64_t i = 0; i < count; i++) {
-        to[i] = zi_bf16_to_fp32(from[i]);
-    }
-}
-
-static inline void round_block(uint16_t *restrict to, const float *restrict from, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++) {
-        to[i] = zi_bf16_round_away(from[i]);
-    }
+    const struct factors f = *factors;
+    const struct range r = *range;
+    int64_t i = r.first, end = r.first + r.count;
+    for (; i + VEC_LANES <= end; i += VEC_LANES)
+        update_lanes(&f, type, &r, i, VEC_LANES);
+    if (i < end) update_lanes(&f, type, &r, i, end - i);
 }
 
 static enum zi_status adam(struct device_stream *stream, const struct device_adam *a)
@@ -162,21 +232,23 @@ static enum zi_status adam(struct device_stream *stream, const struct device_ada
     };
     uint64_t total = 0;
     int64_t blocks = (a->count + BLOCK - 1) / BLOCK;
-    bool narrow = a->gradient_type == ZI_BF16, writes = !device_is_null(a->parameter);
 #pragma omp parallel for num_threads(stream->threads) reduction(+ : total) schedule(static)        \
     if (blocks > 8 && stream->threads > 1)
     for (int64_t b = 0; b < blocks; b++) {
         int64_t first = b * BLOCK, some = a->count - first < BLOCK ? a->count - first : BLOCK;
-        float wide[BLOCK];
-        float *w = cpu_fp32(a->master) + first;
-        const float *g = cpu_fp32(a->gradient) + first;
-        if (narrow) {
-            widen_block(wide, cpu_bf16(a->gradient) + first, some);
-            g = wide;
-        }
-        update_block(&f, w, cpu_fp32(a->moment1) + first, cpu_fp32(a->moment2) + first, g, some);
-        if (writes) round_block(cpu_bf16(a->parameter) + first, w, some);
-        total += block_checksum(w, some, a->checksum_seed, a->checksum_first + (uint64_t)first);
+        const struct range range = {cpu_fp32(a->master),
+                                    cpu_fp32(a->moment1),
+                                    cpu_fp32(a->moment2),
+                                    (const void *)a->gradient.address,
+                                    cpu_bf16(a->parameter),
+                                    first,
+                                    some};
+        if (a->gradient_type == ZI_BF16)
+            update_range(&f, ZI_BF16, &range);
+        else
+            update_range(&f, ZI_FP32, &range);
+        total += block_checksum(cpu_fp32(a->master) + first, some, a->checksum_seed,
+                                a->checksum_first + (uint64_t)first);
     }
     *(uint64_t *)a->checksum.address += total;
     return ZI_OK;
