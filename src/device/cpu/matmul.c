@@ -102,6 +102,22 @@ static enum zi_status make_primitive(dnnl_engine_t engine, const int form[3],
     return code == dnnl_success ? ZI_OK : dnnl_failed(code, "dnnl_primitive_create");
 }
 
+/* All forms. A primitive keeps the number of threads that OpenMP had when it was made, so the
+ * number is set to one as in cpu_matmul. */
+static enum zi_status make_primitives(struct matmul_cache *cache)
+{
+    enum zi_status status = ZI_OK;
+#pragma omp parallel num_threads(1)
+    {
+        omp_set_num_threads(1);
+        for (int i = 0; i < 8 && status >= 0; i++) {
+            const int form[3] = {i >> 2 & 1, i >> 1 & 1, i & 1};
+            status = make_primitive(cache->engine, form, &cache->bf16[form[0]][form[1]][form[2]]);
+        }
+    }
+    return status;
+}
+
 enum zi_status cpu_matmul_create(struct device *device)
 {
     struct matmul_cache *cache = calloc(1, sizeof *cache);
@@ -111,10 +127,7 @@ enum zi_status cpu_matmul_create(struct device *device)
     dnnl_set_verbose(0); /* stdout belongs to the run */
     dnnl_status_t code = dnnl_engine_create(&cache->engine, dnnl_cpu, 0);
     enum zi_status status = code == dnnl_success ? ZI_OK : dnnl_failed(code, "dnnl_engine_create");
-    for (int i = 0; i < 8 && status >= 0 && device->properties.bf16_native; i++) {
-        const int form[3] = {i >> 2 & 1, i >> 1 & 1, i & 1};
-        status = make_primitive(cache->engine, form, &cache->bf16[form[0]][form[1]][form[2]]);
-    }
+    if (status >= 0 && device->properties.bf16_native) status = make_primitives(cache);
     if (status < 0) cpu_matmul_destroy(device);
     return status;
 }
