@@ -2,13 +2,16 @@
 /* Matrix products as a program asks for them: of a device that a deck opened, on a result whose old
  * contents do not count (they are NaN here), on rows of bf16 that lie as far apart as rows of fp32
  * would (the gradient of logits, in place of these), on more threads than cores, and from lanes at
- * the same time, where operands are widened too. device_matmul_test has forms, sizes and sums.
+ * the same time, where operands are widened too; and on one thread, with no other.
+ * device_matmul_test has forms, sizes and sums.
  *
  * Tolerance: k products and one more term, added in fp32 in any order, are off by at most (k + 1)
  * 2^-24 times the sum of the magnitudes; a bf16 result is rounded once more, by 2^-8 of its value
  * (8 significant bits) at most. */
 #include "regression/unit/kernel_fixture.h"
 
+#include <dlfcn.h>
+#include <omp.h>
 #include <pthread.h>
 
 #include "device/device.h"
@@ -235,10 +238,52 @@ static void test_refusals(void)
     problem_destroy(&q);
 }
 
+static long threads_started;
+
+/* Counts the threads that anything in this program starts, OpenMP and oneDNN included. Sanitizers
+ * stand in this place themselves; under them nothing is counted. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                   void *argument)
+{
+    static int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    if (!create) *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
+    ZI_REQUIRE(create != NULL);
+    threads_started++;
+    return create(thread, attributes, start, argument);
+}
+#endif
+
+/* A product on a stream of one thread starts no other, however many OpenMP would have. In sums
+ * oneDNN has a pass of its own over the result. */
+static void test_one_thread(void)
+{
+    threads_started = 0;
+    for (int i = 0; i < 16; i++) {
+        struct product p = {
+            .type = i & 1 ? ZI_BF16 : ZI_FP32, .type_c = ZI_FP32, .m = 150, .n = 130, .k = 140};
+        p.transpose_a = i & 2;
+        p.transpose_b = i & 4;
+        p.stretch = 1;
+        struct problem q = problem_create(&p);
+        q.desc.accumulate = i & 8;
+        if (q.desc.accumulate) memset(q.c_start.bytes, 0, (size_t)q.c_start.count * sizeof(float));
+        for (int d = 0; d < device_count; d++) {
+            struct device_stream *stream = NULL;
+            ZI_REQUIRE(device_stream_create(devices[d], 1, &stream) == ZI_OK);
+            CHECK_INT(problem_errors(&q, stream), 0);
+            CHECK_INT(threads_started, 0);
+            device_stream_destroy(stream);
+        }
+        problem_destroy(&q);
+    }
+}
+
 int main(void)
 {
     static const int isas[DEVICES_MOST] = {ISA_GENERIC, ISA_AVX2, ISA_AVX512};
     static const enum cpu_isa kernels[DEVICES_MOST] = {CPU_GENERIC, CPU_AVX2, CPU_AVX512};
+    omp_set_num_threads(4); /* as a machine of four cores would */
     for (int i = 0; i < DEVICES_MOST; i++) {
         struct settings_device settings = {
             .type = DEVICE_CPU, .threads = 1, .isa = isas[i], .separate = false};
@@ -246,6 +291,7 @@ int main(void)
         ZI_REQUIRE(device_open(&settings, 1, &devices[device_count]) == ZI_OK);
         device_count++;
     }
+    test_one_thread();
     test_forms();
     test_lanes();
     test_refusals();
