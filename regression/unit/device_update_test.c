@@ -249,23 +249,28 @@ static double norm_define(const struct buffer *g, uint64_t *nonfinite)
     return sum;
 }
 
-/* The sums are in fp32 over 16 squares, each in 16 roundings at most and all positive: 17 times
- * 2^-24 with that of the square, however the elements are. What comes after is in double. */
-static void norm_check(struct kernels *k, const struct buffer *g)
+/* Squares of fp32 are exact in double. Of `count` positive terms and the start, added in any order,
+ * both sums are off by at most count + 1 roundings of 2^-53. */
+static void norm_check_from(struct kernels *k, const struct buffer *g, double start)
 {
-    struct device_norm_sums sums = {0.5, 3}, again = {0.5, 3};
+    struct device_norm_sums sums = {start, 3}, again = {start, 3};
     uint64_t nonfinite;
-    double expected = norm_define(g, &nonfinite);
+    double expected = start + norm_define(g, &nonfinite);
     CHECK_INT(k->operations.gradient_norm(&k->stream, g->type, buffer_at(g, 0), g->count,
                                           (struct device_ptr){(uintptr_t)&sums}),
               ZI_OK);
-    CHECK_NEAR(sums.squares, 0.5 + expected, 17 * unit * expected + 1e-15);
+    CHECK_NEAR(sums.squares, expected, 2 * (double)(g->count + 1) * ldexp(expected, -53));
     CHECK_INT(sums.nonfinite, 3 + nonfinite);
     CHECK_INT(k->operations.gradient_norm(&k->stream, g->type, buffer_at(g, 0), g->count,
                                           (struct device_ptr){(uintptr_t)&again}),
               ZI_OK);
     CHECK(memcmp(&sums, &again, sizeof sums) == 0);
     kernels_digest(k, &sums, sizeof sums);
+}
+
+static void norm_check(struct kernels *k, const struct buffer *g)
+{
+    norm_check_from(k, g, 0.5);
 }
 
 static void test_gradient_norm(struct kernels *k)
@@ -292,6 +297,16 @@ static void test_gradient_norm(struct kernels *k)
     }
 }
 
+/* Squares that vanish in fp32 count too: gradients may be scaled down. */
+static void test_gradient_norm_tiny(struct kernels *k)
+{
+    struct buffer g = buffer_random(k->type, LONG, "gradient", 1.0f);
+    for (int64_t i = 0; i < LONG; i++)
+        buffer_set(&g, i, ldexp(buffer_get(&g, i), -90));
+    norm_check_from(k, &g, 0.0);
+    buffer_destroy(&g);
+}
+
 /* More than what partial sums are held of at once: 1024 blocks of 4096. */
 static void test_gradient_norm_long(struct kernels *k)
 {
@@ -310,6 +325,7 @@ static void test_update(struct kernels *k)
     test_parameter_ties(k);
     if (k->type == ZI_FP32) test_checksum(k);
     test_gradient_norm(k);
+    test_gradient_norm_tiny(k);
     if (k->isa == cpu_isa_best()) test_gradient_norm_long(k);
 }
 
