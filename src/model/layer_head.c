@@ -4,7 +4,9 @@
  * Logits are the largest activation by far, so they exist once, for a chunk of rows at a time:
  * fp32 logits are made, turned into their own gradient in place, used for the two products of
  * backward, and forgotten. Forward and backward of a training step are therefore one call. The
- * chunk is a compromise: the gradient of W is read and written once per chunk. */
+ * chunk is a compromise: the gradient of W is read and written once per chunk. For GPT-2 and 1024
+ * tokens on two cores, chunks of 512, 256 and 128 rows took 1%, 5% and 20% more processor time in
+ * bf16 than one of 1024, and 0%, 1% and 5% in fp32; larger ones only cost memory. */
 #include "model/layers.h"
 
 #define CHUNK_ROWS_MOST 1024
