@@ -12,7 +12,7 @@ struct engine;
 
 /* What one step or validation gave; equal on all ranks. */
 struct engine_result {
-    double loss; /* mean over the counted tokens */
+    double loss; /* mean over all tokens of the global batch; each is a target */
     double norm; /* global gradient norm; NaN when not finite */
     double learning_rate;
     bool skipped;
