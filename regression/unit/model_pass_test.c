@@ -45,6 +45,7 @@ static float *all_gradients(const struct fixture *f, size_t *bytes)
     }
     char *all = fixture_zeros(*bytes, 1);
     for (size_t i = 0; i < count; i++) {
+        if (f->gradients[i].bytes == 0) continue;
         memcpy(all + at, (void *)f->gradients[i].at.address, f->gradients[i].bytes);
         at += f->gradients[i].bytes;
     }
