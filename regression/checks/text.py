@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What must not be in the sources: paths of somebody's machine, notes of unfinished work, tabs in C, blanks at
-the end of a line, code over 120 columns; and what must: the licence line at the top of each source file.
+the end of a line, code over 120 columns; and what must: the licence line at the top of each source file, and
+the files that documents link to.
 """
 import os
 import re
@@ -32,7 +33,15 @@ def check_text(path, text):
         yield f"{path}: no licence line at the top"
 
 
-def self_test():
+def check_links(top, path, text):
+    """Of a document: links to files that are not there."""
+    for number, line in enumerate(text.split("\n"), 1):
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", line):
+            if not os.path.exists(os.path.join(top, os.path.dirname(path), target)):
+                yield f"{path}:{number}: links to {target}, which is not there"
+
+
+def self_test(top):
     licence = "/* SPDX-License-Identifier: Apache-2.0 */\n"
     tests = [
         ("a.c", licence, 0), ("a.c", "int x;\n", 1), ("a.c", licence + "/" + "work/x\n", 1),
@@ -44,6 +53,9 @@ def self_test():
         found = list(check_text(path, text))
         if len(found) != wanted:
             yield f"the check is broken: text {number}: {found}"
+    links = "[a](building.md#options) [b](absent.md) [c](https://example.org/absent.md) [d](../README.md)"
+    if len(list(check_links(top, "doc/a.md", links))) != 1:
+        yield "the check is broken: links"
 
 
 def texts(top):
@@ -59,7 +71,7 @@ def texts(top):
 
 def main():
     top = os.environ.get("top_srcdir", ".")
-    complaints, files = list(self_test()), 0
+    complaints, files = list(self_test(top)), 0
     for path in texts(top):
         try:
             with open(os.path.join(top, path), encoding="utf-8") as file:
@@ -68,6 +80,8 @@ def main():
             continue
         files += 1
         complaints += check_text(path, text)
+        if path.endswith(".md"):
+            complaints += check_links(top, path, text)
     if files < 10:
         complaints.append(f"only {files} files were looked at")
     for line in complaints:
