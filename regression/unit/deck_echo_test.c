@@ -199,7 +199,7 @@ static void test_odd_text(void)
                                         "\xf0\x9f\x98\x80",
                                         "../up",
                                         "./here",
-                                        "/root/x",
+                                        "/absolute/x",
                                         "~/home",
                                         ".hidden",
                                         "--set",

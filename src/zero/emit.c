@@ -12,11 +12,6 @@
 #include "base/log.h"
 #include "zero/compile.h"
 
-static bool reduces_each(const struct builder *b)
-{
-    return b->sharded_gradients;
-}
-
 /* Slot of the input of operation `op` in forward. */
 static int forward_input(const struct builder *b, int op, int micro)
 {
@@ -140,7 +135,7 @@ static void emit_contribution(struct builder *b, int unit, int from)
         reduce.bytes = (size_t)part->padded * zi_dtype_bytes(b->config->reduce);
         op_reads(&reduce, ROLE_INPUT, from);
         op_writes(&reduce, ROLE_INPUT, from);
-        if (reduces_each(b)) {
+        if (b->sharded_gradients) {
             bool into_sum = b->local_gradient && g->sum >= 0 && g->seen == 0;
             from = into_sum ? g->sum : ring_take(&b->reduced[unit_class(b, unit)]);
             op_writes(&reduce, ROLE_OUTPUT, from);
@@ -221,7 +216,7 @@ static void emit_differentiate(struct builder *b, int visit, int micro, const in
     const struct visit *v = &b->visits[visit];
     const struct model_op *op = &b->model->ops[v->first + j];
     struct program_op o = compute_op(b, OP_BACKWARD, v->first + j, micro);
-    bool again = micro > v->micro || (!reduces_each(b) && micro > 0);
+    bool again = micro > v->micro || (!b->sharded_gradients && micro > 0);
     int stream = b->stream_gradient[micro % b->copies];
     if (op->kind != MODEL_EMBED) op_reads(&o, ROLE_INPUT, operands[0]);
     if (operands[1] >= 0) {
@@ -246,7 +241,8 @@ static void emit_differentiate(struct builder *b, int visit, int micro, const in
         op_writes(&o, ROLE_GRADIENT + i, gradients[i]);
     }
     builder_emit(b, &o);
-    int last = reduces_each(b) ? v->micro + v->micro_count - 1 : (int)b->config->micro_batches - 1;
+    int last =
+        b->sharded_gradients ? v->micro + v->micro_count - 1 : (int)b->config->micro_batches - 1;
     for (int i = 0; micro == last && i < op->unit_count; i++) {
         emit_contribution(b, op->units[i], gradients[i]);
     }

@@ -17,19 +17,10 @@ static void widen(float *restrict to, const uint16_t *restrict from, int64_t cou
     }
 }
 
-/* Integer rounding without a branch: NaN is chosen by a mask, which vectorises. */
-static inline uint16_t round_even(float value)
-{
-    uint32_t bits = zi_fp32_bits(value);
-    uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-    uint32_t quiet = bits >> 16 | 0x40u;
-    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
-}
-
 static void narrow(uint16_t *restrict to, const float *restrict from, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
-        to[i] = round_even(from[i]);
+        to[i] = zi_bf16_round_even(from[i]);
     }
 }
 
@@ -78,14 +69,14 @@ static void add_bf16_to_fp32(float *restrict to, const uint16_t *restrict from, 
 static void add_fp32_to_bf16(uint16_t *restrict to, const float *restrict from, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
-        to[i] = round_even(zi_bf16_to_fp32(to[i]) + from[i]);
+        to[i] = zi_bf16_round_even(zi_bf16_to_fp32(to[i]) + from[i]);
     }
 }
 
 static void add_bf16(uint16_t *restrict to, const uint16_t *restrict from, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
-        to[i] = round_even(zi_bf16_to_fp32(to[i]) + zi_bf16_to_fp32(from[i]));
+        to[i] = zi_bf16_round_even(zi_bf16_to_fp32(to[i]) + zi_bf16_to_fp32(from[i]));
     }
 }
 

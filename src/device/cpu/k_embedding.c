@@ -12,14 +12,6 @@
 #include "base/log.h"
 #include "device/cpu/vector.h"
 
-static inline uint16_t round_even(float value)
-{
-    uint32_t bits = zi_fp32_bits(value);
-    uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-    uint32_t quiet = bits >> 16 | 0x40u;
-    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
-}
-
 static void embed_row(enum zi_dtype type, char *y, const char *token, const char *position,
                       int64_t columns)
 {
@@ -37,7 +29,7 @@ static void embed_row(enum zi_dtype type, char *y, const char *token, const char
         const uint16_t *restrict a = (const uint16_t *)token;
         const uint16_t *restrict b = (const uint16_t *)position;
         for (int64_t c = 0; c < columns; c++) {
-            to[c] = round_even(zi_bf16_to_fp32(a[c]) + zi_bf16_to_fp32(b[c]));
+            to[c] = zi_bf16_round_even(zi_bf16_to_fp32(a[c]) + zi_bf16_to_fp32(b[c]));
         }
     }
 }
