@@ -8,7 +8,8 @@
 #include "model/layers.h"
 
 struct saved {
-    struct device_ptr normed, mean, rstd, qkv, mixed, logsumexp;
+    struct layer_normed normed;
+    struct device_ptr qkv, mixed, logsumexp;
 };
 
 struct scratch {
@@ -20,9 +21,7 @@ static struct saved lay_saved(const struct model *model, const struct layer_size
 {
     size_t type = zi_dtype_bytes(model->type);
     return (struct saved){
-        .normed = layer_take(arena, s->R * s->C, type),
-        .mean = layer_take(arena, s->R, 4),
-        .rstd = layer_take(arena, s->R, 4),
+        .normed = layer_take_normed(model, s, arena),
         .qkv = layer_take(arena, s->R * s->Q, type),
         .mixed = layer_take(arena, s->R * s->H * s->D, type),
         .logsumexp = layer_take(arena, s->R * s->H, 4),
@@ -95,18 +94,13 @@ static enum zi_status rotate(const struct model *model, const struct model_pass 
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
                               const struct model_pass *pass)
 {
-    static const char *const names[2] = {"norm.weight", "norm.bias"};
     const struct device_operations *ops = model->operations;
     struct layer_sizes s = layer_sizes_of(model, pass->sequences, pass->tokens);
     struct layer_arena arena = {pass->saved, 0};
     struct saved saved = lay_saved(model, &s, &arena);
-    struct device_norm norm = layer_norm(model, op, pass, names, &s);
-    norm.y = saved.normed;
-    norm.mean = saved.mean;
-    norm.rstd = saved.rstd;
-    ZI_TRY(ops->norm(pass->stream, &norm));
+    ZI_TRY(layer_norm_forward(model, op, pass, &s, &saved.normed));
     struct layer_linear qkv = projection(model, op, pass, &s, false);
-    ZI_TRY(linear_forward(&qkv, saved.normed, saved.qkv, (struct device_ptr){0}));
+    ZI_TRY(linear_forward(&qkv, saved.normed.y, saved.qkv, (struct device_ptr){0}));
     ZI_TRY(rotate(model, pass, &s, saved.qkv, 1));
     struct device_attention attention = describe(model, &s, &saved);
     ZI_TRY(ops->attention(pass->stream, &attention));
@@ -117,7 +111,6 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)
 {
-    static const char *const names[2] = {"norm.weight", "norm.bias"};
     const struct device_operations *ops = model->operations;
     struct layer_sizes s = layer_sizes_of(model, pass->sequences, pass->tokens);
     struct layer_arena arena = {pass->saved, 0}, work = {pass->scratch, 0};
@@ -137,14 +130,10 @@ static enum zi_status backward(const struct model *model, int op, const struct m
     ZI_TRY(ops->attention_backward(pass->stream, &attention));
     ZI_TRY(rotate(model, pass, &s, scratch.d_qkv, -1));
     struct layer_linear qkv = projection(model, op, pass, &s, false);
-    ZI_TRY(linear_weight_gradient(&qkv, scratch.d_qkv, saved.normed));
+    ZI_TRY(linear_weight_gradient(&qkv, scratch.d_qkv, saved.normed.y));
     ZI_TRY(linear_input_gradient(&qkv, scratch.d_qkv, scratch.d_mixed));
-    struct device_norm norm = layer_norm(model, op, pass, names, &s);
-    norm.mean = saved.mean;
-    norm.rstd = saved.rstd;
-    norm.dy = scratch.d_mixed;
-    norm.scratch = scratch.norm;
-    return ops->norm_backward(pass->stream, &norm);
+    return layer_norm_backward(model, op, pass, &s, &saved.normed,
+                               (struct device_ptr[]){scratch.d_mixed, scratch.norm});
 }
 
 static void sizes(const struct model *model, const struct layer_sizes *s, struct model_sizes *to)

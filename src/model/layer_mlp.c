@@ -5,7 +5,8 @@
 #include "model/layers.h"
 
 struct saved {
-    struct device_ptr normed, mean, rstd, before, after;
+    struct layer_normed normed;
+    struct device_ptr before, after;
 };
 
 struct scratch {
@@ -17,9 +18,7 @@ static struct saved lay_saved(const struct model *model, const struct layer_size
 {
     size_t type = zi_dtype_bytes(model->type);
     return (struct saved){
-        .normed = layer_take(arena, s->R * s->C, type),
-        .mean = layer_take(arena, s->R, 4),
-        .rstd = layer_take(arena, s->R, 4),
+        .normed = layer_take_normed(model, s, arena),
         .before = layer_take(arena, s->R * s->U, type),
         .after = layer_take(arena, s->R * s->F, type),
     };
@@ -61,18 +60,13 @@ static struct layer_linear projection(const struct model *model, int op,
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
                               const struct model_pass *pass)
 {
-    static const char *const names[2] = {"norm.weight", "norm.bias"};
     const struct device_operations *ops = model->operations;
     struct layer_sizes s = layer_sizes_of(model, pass->sequences, pass->tokens);
     struct layer_arena arena = {pass->saved, 0};
     struct saved saved = lay_saved(model, &s, &arena);
-    struct device_norm norm = layer_norm(model, op, pass, names, &s);
-    norm.y = saved.normed;
-    norm.mean = saved.mean;
-    norm.rstd = saved.rstd;
-    ZI_TRY(ops->norm(pass->stream, &norm));
+    ZI_TRY(layer_norm_forward(model, op, pass, &s, &saved.normed));
     struct layer_linear up = projection(model, op, pass, &s, false);
-    ZI_TRY(linear_forward(&up, saved.normed, saved.before, (struct device_ptr){0}));
+    ZI_TRY(linear_forward(&up, saved.normed.y, saved.before, (struct device_ptr){0}));
     if (family_of(&model->settings)->gated)
         ZI_TRY(ops->swiglu(pass->stream, model->type, saved.after, saved.before, s.R, s.F));
     else
@@ -84,7 +78,6 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)
 {
-    static const char *const names[2] = {"norm.weight", "norm.bias"};
     const struct device_operations *ops = model->operations;
     struct layer_sizes s = layer_sizes_of(model, pass->sequences, pass->tokens);
     struct layer_arena arena = {pass->saved, 0}, work = {pass->scratch, 0};
@@ -104,14 +97,10 @@ static enum zi_status backward(const struct model *model, int op, const struct m
                                   saved.before, s.R * s.F));
     }
     struct layer_linear up = projection(model, op, pass, &s, false);
-    ZI_TRY(linear_weight_gradient(&up, d_before, saved.normed));
+    ZI_TRY(linear_weight_gradient(&up, d_before, saved.normed.y));
     ZI_TRY(linear_input_gradient(&up, d_before, scratch.d_normed));
-    struct device_norm norm = layer_norm(model, op, pass, names, &s);
-    norm.mean = saved.mean;
-    norm.rstd = saved.rstd;
-    norm.dy = scratch.d_normed;
-    norm.scratch = scratch.norm;
-    return ops->norm_backward(pass->stream, &norm);
+    return layer_norm_backward(model, op, pass, &s, &saved.normed,
+                               (struct device_ptr[]){scratch.d_normed, scratch.norm});
 }
 
 static void sizes(const struct model *model, const struct layer_sizes *s, struct model_sizes *to)

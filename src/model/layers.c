@@ -177,6 +177,42 @@ struct device_norm layer_norm(const struct model *model, int op, const struct mo
     return norm;
 }
 
+static const char *const branch_norm[2] = {"norm.weight", "norm.bias"};
+
+struct layer_normed layer_take_normed(const struct model *model, const struct layer_sizes *sizes,
+                                      struct layer_arena *arena)
+{
+    return (struct layer_normed){
+        .y = layer_take(arena, sizes->R * sizes->C, zi_dtype_bytes(model->type)),
+        .mean = layer_take(arena, sizes->R, 4),
+        .rstd = layer_take(arena, sizes->R, 4),
+    };
+}
+
+enum zi_status layer_norm_forward(const struct model *model, int op, const struct model_pass *pass,
+                                  const struct layer_sizes *sizes,
+                                  const struct layer_normed *normed)
+{
+    struct device_norm norm = layer_norm(model, op, pass, branch_norm, sizes);
+    norm.y = normed->y;
+    norm.mean = normed->mean;
+    norm.rstd = normed->rstd;
+    return model->operations->norm(pass->stream, &norm);
+}
+
+enum zi_status layer_norm_backward(const struct model *model, int op, const struct model_pass *pass,
+                                   const struct layer_sizes *sizes,
+                                   const struct layer_normed *normed,
+                                   const struct device_ptr gradient[2])
+{
+    struct device_norm norm = layer_norm(model, op, pass, branch_norm, sizes);
+    norm.mean = normed->mean;
+    norm.rstd = normed->rstd;
+    norm.dy = gradient[0];
+    norm.scratch = gradient[1];
+    return model->operations->norm_backward(pass->stream, &norm);
+}
+
 void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_sizes *sizes)
 {

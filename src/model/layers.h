@@ -66,4 +66,22 @@ enum zi_status linear_weight_gradient(const struct layer_linear *l, struct devic
 struct device_norm layer_norm(const struct model *model, int op, const struct model_pass *pass,
                               const char *const names[2], const struct layer_sizes *sizes);
 
+/* What the norm before a branch leaves for backward: y [R,C], and its statistics. */
+struct layer_normed {
+    struct device_ptr y, mean, rstd;
+};
+struct layer_normed layer_take_normed(const struct model *model, const struct layer_sizes *sizes,
+                                      struct layer_arena *arena);
+
+/* The norm before a branch (tensors norm.weight and norm.bias): from the input of the pass to
+ * normed. Backward takes gradient[0] = that of normed.y and gradient[1] = scratch, and adds to the
+ * gradient of the stream. */
+enum zi_status layer_norm_forward(const struct model *model, int op, const struct model_pass *pass,
+                                  const struct layer_sizes *sizes,
+                                  const struct layer_normed *normed);
+enum zi_status layer_norm_backward(const struct model *model, int op, const struct model_pass *pass,
+                                   const struct layer_sizes *sizes,
+                                   const struct layer_normed *normed,
+                                   const struct device_ptr gradient[2]);
+
 #endif
