@@ -48,6 +48,8 @@ static const struct deck_choice tiers[] = {
 static const struct deck_choice recomputes[] = {
     {"always", RECOMPUTE_ALWAYS}, {"never", RECOMPUTE_NEVER}, END};
 static const struct deck_choice devices[] = {{"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, END};
+static const struct deck_choice engines[] = {
+    {"libaio", NVME_LIBAIO}, {"threads", NVME_THREADS}, END};
 static const struct deck_choice isas[] = {
     {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, END};
 
@@ -64,6 +66,8 @@ static const struct {
     {"placement", "the tier where each kind of state lives between uses"},
     {"memory", "memory that one rank may use"},
     {"activations", "what is kept of the forward pass for the backward pass"},
+    {"tiling", "slices in which blocks and tables are fetched and computed"},
+    {"nvme", "where and how states lie on local disks"},
     {"device", "what computes"},
     {"checkpoint", "when the state is saved, and how much of it is kept"},
 };
@@ -82,6 +86,9 @@ static const struct deck_row rows[] = {
     {KEY(run, nonfinite_limit), .type = DECK_INTEGER, .unit = "steps", .fallback = "10 steps",
      .minimum = 1, .maximum = COUNT, .changeable = true,
      .help = "so many skipped steps in a row, each for a non-finite gradient, end the run"},
+    {KEY(run, trace), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
+     .may_be_never = true, .maximum = 1000, .changeable = true,
+     .help = "steps, from the third on, whose operations go to trace.json"},
 
     {KEY(model, family), .type = DECK_CHOICE, .choices = families, .example = "gpt2",
      .help = "gpt2: learned positions, LayerNorm, GELU, biases; llama: rotary positions, RMSNorm, "
@@ -189,7 +196,10 @@ static const struct deck_row rows[] = {
     {KEY(zero, update), .type = DECK_CHOICE, .choices = updates, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
      .help = "when the optimizer runs: at the end of the step, or deferred to the next fetch; "
-             "auto: immediate without states on nvme"},
+             "auto: deferred where the optimizer's states are on nvme"},
+    {KEY(zero, group), .type = DECK_INTEGER, .fallback = "2 Mi", .minimum = 4096, .maximum = 1e12,
+     .changeable = true,
+     .help = "elements that the optimizer takes at once where its states move between tiers"},
 
     {KEY(placement, parameters), .type = DECK_CHOICE, .choices = tiers, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .help = "tier of the parameters; auto: device"},
@@ -213,9 +223,37 @@ static const struct deck_row rows[] = {
      .may_be_auto = true, .changeable = true,
      .help = "whether the backward pass computes inner activations again; auto: those that the "
              "budget does not hold"},
-    {KEY(activations, interval), .type = DECK_INTEGER, .fallback = "2", .minimum = 1,
-     .maximum = 1e6, .changeable = true,
-     .help = "operations (attention and MLP count one each) per kept input"},
+    {KEY(activations, interval), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .minimum = 1, .maximum = 1e6, .changeable = true,
+     .help = "operations (attention and MLP count one each) per kept input; auto: 2, or 1 when they "
+             "are tiled"},
+
+    {KEY(tiling, attention), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .minimum = 1, .maximum = 1e5, .changeable = true,
+     .help = "tiles of an attention unit, each of some key heads; auto: the fewest that fit"},
+    {KEY(tiling, mlp), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true, .minimum = 1,
+     .maximum = 1e5, .changeable = true,
+     .help = "tiles of an MLP unit, each a slice of its inner width; auto: the fewest that fit"},
+    {KEY(tiling, vocabulary), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .minimum = 1, .maximum = 1e5, .changeable = true,
+     .help = "tiles of the token embedding and the head, each a range of ids; auto: the fewest "
+             "that fit"},
+
+    {KEY(nvme, paths), .type = DECK_PATH, .fallback = "scratch", .changeable = true,
+     .help = "folder on a local disk, or a list of them on several disks; made if absent"},
+    {KEY(nvme, engine), .type = DECK_CHOICE, .choices = engines, .fallback = "auto",
+     .may_be_auto = true, .changeable = true,
+     .help = "libaio: direct asynchronous I/O; threads: blocking I/O in threads; auto: libaio where "
+             "it works"},
+    {KEY(nvme, depth), .type = DECK_INTEGER, .fallback = "16", .minimum = 1, .maximum = 4096,
+     .changeable = true, .help = "blocks in flight per path and direction"},
+    {KEY(nvme, block), .type = DECK_BYTES, .fallback = "1 MiB", .minimum = 4096, .maximum = 0x1p30,
+     .changeable = true, .help = "largest request to the kernel, a multiple of 4 KiB"},
+    {KEY(nvme, deadline), .type = DECK_INTEGER, .unit = "seconds", .fallback = "60 seconds",
+     .minimum = 1, .maximum = 86400, .changeable = true,
+     .help = "time after which a request counts as stalled, which is reported"},
+    {KEY(nvme, keep), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
+     .help = "whether the files stay when the run ends"},
 
     {KEY(device, type), .type = DECK_CHOICE, .choices = devices, .fallback = "cpu",
      .changeable = true, .help = "kind of device"},

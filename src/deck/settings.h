@@ -23,6 +23,7 @@ enum zero_order { ORDER_LAYER_MAJOR, ORDER_MICRO_MAJOR };
 enum zero_update { UPDATE_IMMEDIATE, UPDATE_DEFERRED };
 enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
 enum device_type { DEVICE_CPU, DEVICE_CUDA };
+enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
 enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
 
 struct settings_run {
@@ -32,6 +33,7 @@ struct settings_run {
     int64_t seed;            /* of initial values and of the sampler */
     int64_t report_every;    /* steps between progress lines */
     int64_t nonfinite_limit; /* so many skipped steps in a row end the run (exit 7) */
+    int64_t trace;           /* steps whose operations go to trace.json; 0 = none */
 };
 
 struct settings_model {
@@ -89,7 +91,8 @@ struct settings_zero {
     int64_t order; /* enum zero_order; auto: layer-major */
     int64_t
         prefetch;   /* fetches in flight ahead of use; 0 = strictly serial; auto: from the budget */
-    int64_t update; /* enum zero_update; auto: immediate without NVMe states */
+    int64_t update; /* enum zero_update; auto: deferred with optimizer states on NVMe */
+    int64_t group;  /* elements of a shard that the optimizer takes at once where states move */
 };
 
 struct settings_placement {
@@ -102,7 +105,23 @@ struct settings_memory {
 
 struct settings_activations {
     int64_t recompute; /* enum recompute; auto: keep what the budget holds, recompute the rest */
-    int64_t interval;  /* operations (attention and MLP count one each) per kept input */
+    int64_t interval;  /* operations (attention and MLP count one each) per kept input; auto: 2, or 1
+                          when they are tiled */
+};
+
+struct settings_tiling {
+    int64_t attention;  /* tiles of an attention unit: groups of key heads; auto: fewest that fit */
+    int64_t mlp;        /* tiles of an MLP unit: slices of its inner width */
+    int64_t vocabulary; /* tiles of the embedding and the head: ranges of token ids */
+};
+
+struct settings_nvme {
+    char *paths;      /* folders on local disks, joined by newlines; made if absent */
+    int64_t engine;   /* enum nvme_engine; auto: libaio where it works, else threads */
+    int64_t depth;    /* blocks in flight per path and direction */
+    int64_t block;    /* bytes of the largest single request to the kernel */
+    int64_t deadline; /* seconds after which one request counts as stalled */
+    bool keep;        /* leave the files when the run ends */
 };
 
 struct settings_device {
@@ -130,6 +149,8 @@ struct settings {
     struct settings_placement placement;
     struct settings_memory memory;
     struct settings_activations activations;
+    struct settings_tiling tiling;
+    struct settings_nvme nvme;
     struct settings_device device;
     struct settings_checkpoint checkpoint;
 };

@@ -55,7 +55,7 @@ void zero_check(struct deck *deck, int ranks)
                       " ranks or raise batch.global to %d",
                       ranks, s->batch.global, s->batch.global, ranks);
     }
-    if (s->activations.interval > INTERVAL_MAX) {
+    if (s->activations.interval != ZI_AUTO && s->activations.interval > INTERVAL_MAX) {
         deck_complain(deck, "activations", "interval", "%" PRId64 " operations, at most %d work",
                       s->activations.interval, INTERVAL_MAX);
     }
@@ -121,7 +121,7 @@ static void set_config(const struct settings *s, const struct device_properties 
     config->reduce = (enum zi_dtype)s->precision.reduce;
     config->gradient =
         s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
-    config->interval = (int)s->activations.interval;
+    config->interval = s->activations.interval == ZI_AUTO ? 2 : (int)s->activations.interval;
     config->kept_segments = s->activations.recompute == RECOMPUTE_NEVER ? -1 : 0;
 }
 
