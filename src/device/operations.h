@@ -52,17 +52,27 @@ struct device_attention {
     struct device_ptr d_o, dq, dk, dv, scratch;
 };
 
+/* Which elements of a tensor a contiguous piece of memory holds, for checksums: element i is element
+ * first + (i / row) * stride + i % row of the tensor whose name gave the seed. A piece of one run has
+ * row >= count. */
+struct device_place {
+    uint64_t seed, first;
+    int64_t row, stride;
+};
+
 /* One fused AdamW step on `count` elements (Loshchilov and Hutter 2019, decoupled decay), g = scale
  * * gradient: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w - lr (m/c1 / (sqrt(v/c2) + eps) +
- * decay w), c_i = 1 - b_i^step. master, moment1, moment2 fp32; gradient fp32 or bf16; parameter
- * bf16 (rounded half away from zero) or null when the master is the parameter. *checksum (a
- * uint64_t on the device) gets the checksum of the new master added, as in `checksum` below. */
+ * decay w), c_i = 1 - b_i^step. moment1, moment2 fp32; gradient fp32 or bf16. The weight w is fp32 in
+ * `parameter` when remainder is null. Otherwise it is split: parameter is bf16, w rounded half away
+ * from zero, and remainder int16; the bits of w are (parameter << 16) + remainder, so nothing of it
+ * is lost. *checksum (a uint64_t on the device), unless null, gets the checksum of the new w added,
+ * as in `checksum` below. */
 struct device_adam {
     int64_t count;
     enum zi_dtype gradient_type;
     float learning_rate, beta1, beta2, epsilon, decay, scale, correction1, correction2;
-    uint64_t checksum_seed, checksum_first;
-    struct device_ptr master, moment1, moment2, gradient, parameter, checksum;
+    struct device_place place;
+    struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
 };
 
 /* What a set of gradients adds to the global norm: on the device, zeroed by the caller. */
@@ -133,11 +143,12 @@ struct device_operations {
                                     struct device_ptr gradient, int64_t count,
                                     struct device_ptr sums);
     enum zi_status (*adam)(struct device_stream *, const struct device_adam *);
-    /* *sum (uint64_t) += sum over i of bits(x[i]) * w(seed, first + i) mod 2^64, bits = those of
-     * fp32 x[i], w(s, j) = low 32 bits of ((j + s) * 0x9e3779b1) | 1: independent of how a tensor
-     * is cut into ranges */
-    enum zi_status (*checksum)(struct device_stream *, struct device_ptr x, int64_t count,
-                               uint64_t seed, uint64_t first, struct device_ptr sum);
+    /* *sum (uint64_t) += sum over i of bits(w[i]) * f(seed, j(i)) mod 2^64, w as in device_adam (fp32
+     * in parameter, or parameter and remainder), j(i) = element of the tensor, f(s, j) = low 32 bits
+     * of ((j + s) * 0x9e3779b1) | 1: independent of how a tensor is cut into pieces */
+    enum zi_status (*checksum)(struct device_stream *, struct device_ptr parameter,
+                               struct device_ptr remainder, int64_t count,
+                               const struct device_place *place, struct device_ptr sum);
 };
 
 #endif
