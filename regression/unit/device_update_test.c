@@ -76,7 +76,7 @@ static struct state state_create(enum zi_dtype gradient_type, int64_t count)
     struct state s = {
         .weights = buffer_random(ZI_FP32, count, "weights", 0.05f),
         .upper = buffer_create(ZI_BF16, count),
-        .lower = buffer_create(ZI_BF16, count), /* int16, of the same size */
+        .lower = buffer_create(ZI_INT16, count),
         .moment1 = buffer_random(ZI_FP32, count, "moment1", 0.1f),
         .moment2 = buffer_random(ZI_FP32, count, "moment2", 0.1f),
         .gradient = buffer_random(gradient_type, count, "gradient", 1.0f),
