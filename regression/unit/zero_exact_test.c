@@ -76,6 +76,7 @@ static void check_equal(const struct zero_fixture_run *a, const struct zero_fixt
         CHECK(a->norm[s] == b->norm[s]);
     }
     CHECK(a->validation == b->validation);
+    CHECK(a->last == b->last);
     CHECK(memcmp(a->logits, b->logits, sizeof a->logits) == 0);
 }
 

@@ -120,11 +120,11 @@ static enum zi_status stage_program(struct run *run)
 {
     struct setup *setup = &run->setup;
     setup->config.training = true;
-    ZI_TRY(zero_resolve_all(setup->settings, setup->model, device_get_properties(setup->device),
-                            run->comm, &setup->config));
+    ZI_TRY(zero_resolve_all(setup->settings, setup->device, run->comm, &setup->config));
     ZI_TRY(comm_agree(run->comm, setup_compile(setup)));
     if (!is_first(run)) return ZI_OK;
     program_print_memory(setup->program, stdout);
+    zero_explain(setup->settings, &setup->config, stdout);
     printf("\n");
     fflush(stdout);
     return ZI_OK;

@@ -35,4 +35,9 @@ enum zi_status partition_create(const struct model *model,
                                 struct partition **partition);
 void partition_destroy(struct partition *partition);
 
+/* Local. The part of a range in elements [first, end) of its unit: gives the number of ranges, at
+ * most 3, put into cut. */
+int partition_cut(const struct partition_range *range, int64_t first, int64_t end,
+                  struct partition_range cut[3]);
+
 #endif
