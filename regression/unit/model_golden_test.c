@@ -55,7 +55,7 @@ static void check_logits(struct golden *g, struct fixture *f)
     model_op_sizes(f->model, head, pass.sequences, 1, &sizes);
     struct fixture_buffer scratch = fixture_allocate(f, sizes.scratch);
     pass.scratch = scratch.at;
-    CHECK(model_logits(f->model, &pass, logits.at) == ZI_OK);
+    CHECK(model_logits(f->model, head, &pass, logits.at) == ZI_OK);
     double *found = fixture_zeros((size_t)a.count, sizeof *found);
     for (int64_t i = 0; i < a.count; i++) {
         found[i] = (double)((float *)logits.at.address)[i];
@@ -64,7 +64,7 @@ static void check_logits(struct golden *g, struct fixture *f)
     /* as generation asks: the last token of each sequence */
     struct model_pass last = fixture_pass(f, head, 0, f->sequences);
     int64_t v = g->settings.vocabulary;
-    CHECK(model_logits(f->model, &last, logits.at) == ZI_OK);
+    CHECK(model_logits(f->model, head, &last, logits.at) == ZI_OK);
     for (int64_t b = 0; b < f->sequences; b++) {
         struct golden_array row = {.count = v, .tolerance = a.tolerance};
         int64_t from = ((b + 1) * f->tokens - 1) * v;

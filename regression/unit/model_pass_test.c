@@ -105,13 +105,14 @@ static int64_t count_gaps(const struct fixture *f, int64_t *nonzero)
             const struct model_unit *unit = &m->units[m->ops[op].units[i]];
             const float *use = (float *)f->gradients[op * MODEL_MAX_UNITS + i].at.address;
             int64_t end = 0;
-            for (int t = unit->first_tensor; t <= unit->first_tensor + unit->tensor_count; t++) {
-                bool last = t == unit->first_tensor + unit->tensor_count;
-                int64_t next = last ? unit->elements : m->tensors[t].offset;
+            if (!(m->ops[op].differentiates >> i & 1)) continue;
+            for (int p = unit->first_piece; p <= unit->first_piece + unit->piece_count; p++) {
+                bool last = p == unit->first_piece + unit->piece_count;
+                int64_t next = last ? unit->elements : m->pieces[p].offset;
                 for (; end < next; end++, gaps++) {
                     *nonzero += use[end] != 0;
                 }
-                if (!last) end = m->tensors[t].offset + m->tensors[t].elements;
+                if (!last) end = next + m->pieces[p].rows * m->pieces[p].row;
             }
         }
     }
@@ -188,7 +189,7 @@ static void check_empty(struct fixture *f)
     free(gradients);
     struct model_pass pass = fixture_pass(f, f->model->op_count - 1, 0, 0);
     CHECK(model_forward(f->model, f->model->op_count - 1, MODEL_INFER, &pass) == ZI_OK);
-    CHECK(model_logits(f->model, &pass, f->inputs.at) == ZI_OK);
+    CHECK(model_logits(f->model, f->model->op_count - 1, &pass, f->inputs.at) == ZI_OK);
 }
 
 /* Two of five sequences in buffers for five give the bits of two in buffers for two; gradients of
@@ -375,7 +376,7 @@ static void check_flops_of_step(void)
     struct device *device;
     struct model *m;
     ZI_REQUIRE(device_open(&cpu, 1, &device) == ZI_OK);
-    ZI_REQUIRE(model_create(&settings, ZI_FP32, device, &m) == ZI_OK);
+    ZI_REQUIRE(model_create(&settings, &fixture_tiling, ZI_FP32, device, &m) == ZI_OK);
     double sum = 0;
     for (int op = 0; op < m->op_count; op++) {
         struct model_flops expected;
