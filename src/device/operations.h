@@ -36,8 +36,7 @@ struct device_norm {
     float epsilon;
     struct device_ptr x, weight, bias, y, mean, rstd;
     /* backward only: dy [R,C]; dx [R,C] (type) gets the gradient ADDED to what it holds (the
-     * residual's branch); dweight, dbias fp32 [C], added to; scratch of at least scratch_bytes(…)
-     */
+     * residual's branch); dweight, dbias fp32 [C], added to; scratch as norm_backward_scratch */
     struct device_ptr dy, dx, dweight, dbias, scratch;
 };
 
@@ -52,9 +51,8 @@ struct device_attention {
     struct device_ptr d_o, dq, dk, dv, scratch;
 };
 
-/* Which elements of a tensor a contiguous piece of memory holds, for checksums: element i is element
- * first + (i / row) * stride + i % row of the tensor whose name gave the seed. A piece of one run has
- * row >= count. */
+/* For checksums: element i of a contiguous piece of memory is element first + (i / row) * stride +
+ * i % row, row > 0, of the tensor whose name gave the seed. A piece of one run has row >= count. */
 struct device_place {
     uint64_t seed, first;
     int64_t row, stride;
@@ -62,11 +60,10 @@ struct device_place {
 
 /* One fused AdamW step on `count` elements (Loshchilov and Hutter 2019, decoupled decay), g = scale
  * * gradient: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w - lr (m/c1 / (sqrt(v/c2) + eps) +
- * decay w), c_i = 1 - b_i^step. moment1, moment2 fp32; gradient fp32 or bf16. The weight w is fp32 in
- * `parameter` when remainder is null. Otherwise it is split: parameter is bf16, w rounded half away
- * from zero, and remainder int16; the bits of w are (parameter << 16) + remainder, so nothing of it
- * is lost. *checksum (a uint64_t on the device), unless null, gets the checksum of the new w added,
- * as in `checksum` below. */
+ * decay w), c_i = 1 - b_i^step. moments fp32; gradient fp32 or bf16. w is fp32 in `parameter` when
+ * remainder is null. Otherwise it is split: parameter is bf16, w rounded half away from zero, and
+ * remainder int16; the bits of w are (parameter << 16) + remainder: nothing is lost. *checksum (a
+ * uint64_t on the device), unless null, gets that of the new w at `place` added, see below. */
 struct device_adam {
     int64_t count;
     enum zi_dtype gradient_type;
@@ -164,9 +161,8 @@ struct device_operations {
                                     struct device_ptr gradient, int64_t count,
                                     struct device_ptr sums);
     enum zi_status (*adam)(struct device_stream *, const struct device_adam *);
-    /* *sum (uint64_t) += sum over i of bits(w[i]) * f(seed, j(i)) mod 2^64, w as in device_adam (fp32
-     * in parameter, or parameter and remainder), j(i) = element of the tensor, f(s, j) = low 32 bits
-     * of ((j + s) * 0x9e3779b1) | 1: independent of how a tensor is cut into pieces */
+    /* *sum (uint64_t) += sum of bits(w[i]) * f(seed, index of i in the tensor) mod 2^64, f(s, j) =
+     * ((j + s) * 0x9e3779b1 mod 2^32) | 1: the same however a tensor is cut; w as in device_adam */
     enum zi_status (*checksum)(struct device_stream *, struct device_ptr parameter,
                                struct device_ptr remainder, int64_t count,
                                const struct device_place *place, struct device_ptr sum);
