@@ -109,10 +109,11 @@ static void check_gradients(struct golden *g, struct fixture *f, bool recompute)
     }
 }
 
-/* Optimizer states of all tensors, one behind the other. */
+/* Optimizer states of all pieces, one behind the other. Weights start as numbers of the model's
+ * type, so what a split weight has beyond bf16 starts as zero. */
 struct states {
-    float *master, *moment1, *moment2, *gradient;
-    uint64_t checksum;
+    int16_t *remainder;
+    float *moment1, *moment2, *gradient;
     int64_t updates;
 };
 
@@ -125,24 +126,38 @@ static void states_create(const struct fixture *f, struct states *s)
 {
     size_t count = (size_t)f->model->parameters;
     memset(s, 0, sizeof *s);
-    s->master = fixture_zeros(count, 4);
+    s->remainder = fixture_zeros(count, sizeof *s->remainder);
     s->moment1 = fixture_zeros(count, 4);
     s->moment2 = fixture_zeros(count, 4);
     s->gradient = fixture_zeros(count, 4);
-    float *to = s->master;
-    for (int t = 0; t < f->model->tensor_count; t++) {
-        for (int64_t i = 0; i < f->model->tensors[t].elements; i++) {
-            *to++ = (float)fixture_get_weight(f, t, i);
-        }
-    }
 }
 
 static void states_destroy(struct states *s)
 {
-    free(s->master);
+    free(s->remainder);
     free(s->moment1);
     free(s->moment2);
     free(s->gradient);
+}
+
+static int64_t piece_elements(const struct model_piece *piece)
+{
+    return piece->rows * piece->row;
+}
+
+/* Gradients of all pieces to their places in the states. */
+static void gather_gradients(const struct fixture *f, struct states *s)
+{
+    const struct model *m = f->model;
+    float *to = s->gradient;
+    for (int p = 0; p < m->piece_count; p++) {
+        int64_t count = piece_elements(&m->pieces[p]);
+        float *unit = fixture_unit_gradient(f, m->pieces[p].unit);
+        memcpy(to, unit + m->pieces[p].offset, (size_t)count * sizeof *to);
+        free(unit);
+        to += count;
+    }
+    CHECK_INT(to - s->gradient, m->parameters);
 }
 
 /* The update after a backward pass; gives the gradient norm. */
@@ -152,33 +167,25 @@ static double update(const struct golden *g, struct fixture *f, struct states *s
     struct device_norm_sums sums = {0};
     struct optimizer_step step = {.number = s->updates++,
                                   .learning_rate = g->optimizer.learning_rate};
-    for (int64_t t = 0, first = 0; t < m->tensor_count; first += m->tensors[t++].elements) {
-        float *gradient = fixture_gradient(f, (int)t);
-        memcpy(s->gradient + first, gradient, (size_t)m->tensors[t].elements * 4);
-        free(gradient);
-    }
+    gather_gradients(f, s);
     CHECK(m->operations->gradient_norm(f->stream, ZI_FP32, pointer(s->gradient), m->parameters,
                                        pointer(&sums)) == ZI_OK);
     optimizer_decide(&g->optimizer, sums.squares, sums.nonfinite, loss, &step);
     CHECK(!step.skip);
-    for (int64_t t = 0, first = 0; t < m->tensor_count; first += m->tensors[t++].elements) {
-        const struct model_tensor *tensor = &m->tensors[t];
-        struct device_ptr parameter = device_at(f->weights[tensor->unit].at,
-                                                (size_t)tensor->offset * zi_dtype_bytes(m->type));
+    for (int64_t p = 0, first = 0; p < m->piece_count; first += piece_elements(&m->pieces[p++])) {
+        const struct model_piece *piece = &m->pieces[p];
         struct optimizer_range range = {
-            .count = tensor->elements,
-            .decay = tensor->kind == MODEL_MATRIX,
+            .count = piece_elements(piece),
+            .decay = m->tensors[piece->tensor].kind == MODEL_MATRIX,
             .gradient_type = ZI_FP32,
-            .master = pointer(s->master + first),
+            .parameter = device_at(f->weights[piece->unit].at,
+                                   (size_t)piece->offset * zi_dtype_bytes(m->type)),
             .moment1 = pointer(s->moment1 + first),
             .moment2 = pointer(s->moment2 + first),
             .gradient = pointer(s->gradient + first),
-            .parameter = m->type == ZI_BF16 ? parameter : (struct device_ptr){0},
-            .checksum = pointer(&s->checksum),
         };
+        if (m->type == ZI_BF16) range.remainder = pointer(s->remainder + first);
         CHECK(optimizer_update(&g->optimizer, f->device, f->stream, &step, &range) == ZI_OK);
-        if (m->type == ZI_BF16) continue;
-        memcpy((void *)parameter.address, s->master + first, (size_t)tensor->elements * 4);
     }
     return step.norm;
 }
