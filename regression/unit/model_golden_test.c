@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Models against PyTorch: logits, loss, every gradient, and ten losses of training, of the files
- * that regression/goldens/make_goldens.py makes, in fp32 and bf16. Operations are called one by one
- * here; model_training_test lets the engine call them. */
+ * that regression/goldens/make_goldens.py makes, in fp32 and bf16, whole and tiled. Operations are
+ * called one by one here; model_training_test lets the engine call them. */
 #include "regression/unit/golden_fixture.h"
 #include "regression/unit/model_fixture.h"
 
@@ -40,31 +40,41 @@ static int64_t load_batch(const struct golden *g, struct fixture *f, int batch)
     return counted;
 }
 
+/* Logits of the last of `tokens` tokens of each sequence, tile after tile. */
+static void make_logits(struct fixture *f, const int64_t shape[2] /* sequences, tokens */,
+                        struct fixture_buffer *logits)
+{
+    memset((void *)logits->at.address, 0xff, logits->bytes);
+    for (int op = fixture_head(f); op < f->model->op_count; op++) {
+        struct model_sizes sizes;
+        struct model_pass pass = fixture_pass(f, op, 0, f->sequences);
+        model_op_sizes(f->model, op, shape[0], shape[1], &sizes);
+        struct fixture_buffer scratch = fixture_allocate(f, sizes.scratch);
+        pass.sequences = shape[0];
+        pass.tokens = shape[1];
+        pass.scratch = scratch.at;
+        pass.carry = (struct device_ptr){0};
+        CHECK(model_logits(f->model, op, &pass, logits->at) == ZI_OK);
+        fixture_free(f, &scratch);
+    }
+}
+
 /* Logits of all positions: for the head, every token is a sequence of its own of one token. */
 static void check_logits(struct golden *g, struct fixture *f)
 {
-    int head = f->model->op_count - 1;
     struct golden_array a =
         golden_read(g, "logits", g->type == ZI_FP32 ? "deviation_fp32" : "deviation_bf16");
     struct fixture_buffer logits = fixture_allocate(f, (size_t)a.count * 4);
-    struct model_sizes sizes;
     fixture_forward(f, MODEL_INFER, 0, f->sequences);
-    struct model_pass pass = fixture_pass(f, head, 0, f->sequences);
-    pass.sequences = f->sequences * f->tokens;
-    pass.tokens = 1;
-    model_op_sizes(f->model, head, pass.sequences, 1, &sizes);
-    struct fixture_buffer scratch = fixture_allocate(f, sizes.scratch);
-    pass.scratch = scratch.at;
-    CHECK(model_logits(f->model, head, &pass, logits.at) == ZI_OK);
+    make_logits(f, (int64_t[]){f->sequences * f->tokens, 1}, &logits);
     double *found = fixture_zeros((size_t)a.count, sizeof *found);
     for (int64_t i = 0; i < a.count; i++) {
         found[i] = (double)((float *)logits.at.address)[i];
     }
     golden_compare(g, &a, found);
     /* as generation asks: the last token of each sequence */
-    struct model_pass last = fixture_pass(f, head, 0, f->sequences);
+    make_logits(f, (int64_t[]){f->sequences, f->tokens}, &logits);
     int64_t v = g->settings.vocabulary;
-    CHECK(model_logits(f->model, head, &last, logits.at) == ZI_OK);
     for (int64_t b = 0; b < f->sequences; b++) {
         struct golden_array row = {.count = v, .tolerance = a.tolerance};
         int64_t from = ((b + 1) * f->tokens - 1) * v;
@@ -75,7 +85,6 @@ static void check_logits(struct golden *g, struct fixture *f)
         }
         golden_compare(g, &row, found);
     }
-    fixture_free(f, &scratch);
     fixture_free(f, &logits);
     free(found);
     free(a.values);
@@ -215,11 +224,14 @@ static void check_training(struct golden *g, struct fixture *f)
     states_destroy(&states);
 }
 
-static void check_case(const char *name, enum zi_dtype type)
+/* Tiled: in as many tiles as there can be. */
+static void check_case(const char *name, enum zi_dtype type, bool tiled)
 {
     struct golden g;
     struct fixture f;
     golden_open(&g, name, type);
+    fixture_tiling = (struct settings_tiling){1, 1, 1};
+    if (tiled) fixture_tiling = model_most_tiles(&g.settings);
     fixture_open(&f, &g.settings, g.type, (int64_t[]){3, 37});
     load_parameters(&g, &f);
     load_batch(&g, &f, 0);
@@ -227,17 +239,18 @@ static void check_case(const char *name, enum zi_dtype type)
     check_gradients(&g, &f, false);
     check_gradients(&g, &f, true);
     check_training(&g, &f);
-    printf("%s, %s: at most %.2f of a tolerance (%s)\n", g.label,
-           fixture_isa == ISA_GENERIC ? "generic" : "best instructions", g.worst, g.worst_name);
+    printf("%s, %s%s: at most %.2f of a tolerance (%s)\n", g.label,
+           fixture_isa == ISA_GENERIC ? "generic" : "best instructions", tiled ? ", tiled" : "",
+           g.worst, g.worst_name);
     fixture_close(&f);
     golden_close(&g);
 }
 
 int main(void)
 {
-    for (int i = 0; i < 16; i++) {
-        fixture_isa = i < 8 ? ZI_AUTO : ISA_GENERIC;
-        check_case(golden_cases[i / 2 % GOLDEN_CASES], i % 2 ? ZI_BF16 : ZI_FP32);
+    for (int i = 0; i < 32; i++) {
+        fixture_isa = i < 16 ? ZI_AUTO : ISA_GENERIC;
+        check_case(golden_cases[i / 4 % GOLDEN_CASES], i % 2 ? ZI_BF16 : ZI_FP32, i / 2 % 2);
     }
     return test_finish("model_golden_test");
 }
