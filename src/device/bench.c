@@ -217,11 +217,16 @@ static enum zi_status run_rope(struct bench *b, const struct bench_case *c)
 
 static enum zi_status run_embed(struct bench *b, const struct bench_case *c)
 {
-    const int64_t shape[3] = {B, T, C};
-    struct device_ptr tokens = device_at(b->small, TOKENS_AT);
-    if (c->which)
-        return b->ops->embed_backward(b->stream, b->type, b->x[0], tokens, b->x[1], b->x[2], shape);
-    return b->ops->embed(b->stream, b->type, b->x[0], tokens, b->x[1], b->x[2], shape);
+    struct device_embedding e = {.type = b->type,
+                                 .sequences = B,
+                                 .tokens = T,
+                                 .columns = C,
+                                 .ids = V,
+                                 .y = b->x[0],
+                                 .token_ids = device_at(b->small, TOKENS_AT),
+                                 .table = b->x[1],
+                                 .position = b->x[2]};
+    return c->which ? b->ops->embed_backward(b->stream, &e) : b->ops->embed(b->stream, &e);
 }
 
 /* which: 0 = fp32 weights, 1 = split weights (bf16 and remainder) */

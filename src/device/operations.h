@@ -72,6 +72,29 @@ struct device_adam {
     struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
 };
 
+/* Rows of the token table [ids, C] that holds ids first .. first + ids - 1; token_ids int32 [B*T].
+ * Forward: y[r] = table[id] + position[r % T], or with `add` y[r] += table[id]; ids of other tables
+ * and a null position count as zeros. Backward: adds dy, which is y here, to rows of the fp32 table
+ * and of position unless null, in token order. */
+struct device_embedding {
+    enum zi_dtype type;
+    int64_t sequences, tokens, columns; /* B, T, C */
+    int64_t first, ids;
+    bool add;
+    struct device_ptr y, token_ids, table, position;
+};
+
+/* Cross-entropy when only columns first .. first + columns - 1 of the logits exist at a time, fp32
+ * rows of stride ld. For every row there are three fp32 statistics: the maximum so far, the sum of
+ * exp(logit - maximum), the logit of the target. Targets as in cross_entropy, of all columns. */
+struct device_softmax {
+    int64_t rows, first, columns, ld;
+    bool begin; /* the first columns: what the statistics hold does not count */
+    enum zi_dtype gradient_type;
+    float scale;
+    struct device_ptr logits, targets, statistics;
+};
+
 /* What a set of gradients adds to the global norm: on the device, zeroed by the caller. */
 struct device_norm_sums {
     double squares; /* sum of squares of the finite elements, in a fixed order of partial sums */
@@ -87,17 +110,9 @@ struct device_operations {
     /* to[i] += from[i]; the sum is fp32 and rounded to to_type */
     enum zi_status (*add)(struct device_stream *, enum zi_dtype to_type, struct device_ptr to,
                           enum zi_dtype from_type, struct device_ptr from, int64_t count);
-    /* y[r] = token_table[tokens[r]] + position_table[r % T] (position_table may be null); tokens
-     * int32 [B*T] */
-    enum zi_status (*embed)(struct device_stream *, enum zi_dtype type, struct device_ptr y,
-                            struct device_ptr tokens, struct device_ptr token_table,
-                            struct device_ptr position_table, const int64_t shape[3] /* B, T, C */);
-    /* adds dy [B*T,C] (type) to rows of dtable fp32 [V,C] and, unless null, dposition fp32 [T,C],
-     * in token order */
-    enum zi_status (*embed_backward)(struct device_stream *, enum zi_dtype type,
-                                     struct device_ptr dy, struct device_ptr tokens,
-                                     struct device_ptr dtable, struct device_ptr dposition,
-                                     const int64_t shape[3]);
+    /* Rows of tables for ids, see device_embedding */
+    enum zi_status (*embed)(struct device_stream *, const struct device_embedding *);
+    enum zi_status (*embed_backward)(struct device_stream *, const struct device_embedding *);
     enum zi_status (*norm)(struct device_stream *, const struct device_norm *);
     enum zi_status (*norm_backward)(struct device_stream *, const struct device_norm *);
     size_t (*norm_backward_scratch)(int64_t rows, int64_t columns);
@@ -135,6 +150,12 @@ struct device_operations {
                                     struct device_ptr targets, struct device_ptr loss,
                                     const int64_t shape[3] /* R, V, ld */,
                                     enum zi_dtype gradient_type, float scale);
+    /* The same in parts: statistics of all columns, then the loss of all rows (the description is
+     * that of the last columns), and the gradients of any columns in the place of their logits. */
+    enum zi_status (*softmax_statistics)(struct device_stream *, const struct device_softmax *);
+    enum zi_status (*softmax_loss)(struct device_stream *, const struct device_softmax *,
+                                   struct device_ptr loss);
+    enum zi_status (*softmax_gradient)(struct device_stream *, const struct device_softmax *);
     /* adds to *sums (struct device_norm_sums on the device) */
     enum zi_status (*gradient_norm)(struct device_stream *, enum zi_dtype,
                                     struct device_ptr gradient, int64_t count,

@@ -9,9 +9,9 @@
  * gradients of weights are fp32.
  *
  * Tiles (memory-centric tiling, Rajbhandari et al. 2021, section 5.1.3): a layer (embedding, the
- * attention or MLP of a block, head) may be cut into tiles, each with a unit and an operation of its
- * own, so that neither a whole layer's weights nor its whole inner activation ever exist. The tiles
- * of a layer share its input and its output:
+ * attention or MLP of a block, head) may be cut into tiles, each with a unit and an operation of
+ * its own, so that neither a whole layer's weights nor its whole inner activation ever exist. The
+ * tiles of a layer share its input and its output:
  *
  * - forward, tiles 0 .. n-1: tile 0 writes the output, the others add to it. The head's tiles make
  *   the loss: each adds to the statistics (running maximum and sum, target's logit) in `carry`, the
@@ -43,7 +43,8 @@ struct model_tensor {
     int dimensions;   /* 1 or 2 */
     int64_t shape[2]; /* matrices are [outputs, inputs], row-major */
     int64_t elements;
-    int first_piece, piece_count; /* a whole tensor is one piece; a tiled one, a piece per tile */
+    int first_piece, piece_count, piece_step; /* piece k, of tile k, is first_piece + k *
+                                                 piece_step; a whole tensor is one piece */
     enum model_tensor_kind kind;
     enum model_init init;
     float deviation; /* of MODEL_INIT_NORMAL */
@@ -53,7 +54,7 @@ struct model_tensor {
  * tensor and behind each other in the unit. Rows of a matrix are one run, columns one per row. */
 struct model_piece {
     int tensor, unit;
-    int64_t first;  /* element of the tensor at which the first run starts */
+    int64_t first; /* element of the tensor at which the first run starts */
     int64_t rows, row, stride;
     int64_t offset; /* elements from the start of the unit; the layout is the same in every type */
 };
@@ -96,9 +97,9 @@ void model_check(struct deck *deck);
 struct settings_tiling model_most_tiles(const struct settings_model *settings);
 
 /* Local. Builds the tables for checked settings; tile counts of `tiling` that are auto mean 1, and
- * need not divide anything: tiles differ by at most one head, or one group of 64 columns or rows.
- * `device` outlives the model: its operations tell
- * how much scratch they need, and run what model_forward and model_backward enqueue. */
+ * need not divide anything: tiles differ by at most one key head, or one group of 64 columns or
+ * rows. `device` outlives the model: its operations tell how much scratch they need, and run what
+ * model_forward and model_backward enqueue. */
 enum zi_status model_create(const struct settings_model *settings,
                             const struct settings_tiling *tiling, enum zi_dtype type,
                             const struct device *device, struct model **model);
