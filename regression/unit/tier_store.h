@@ -33,11 +33,8 @@ static inline void store_test_leave(const char *name)
 
 static inline struct settings_nvme store_test_settings(const char *paths)
 {
-    return (struct settings_nvme){.paths = (char *)paths,
-                                  .engine = ZI_AUTO,
-                                  .depth = 4,
-                                  .block = 64 * 1024,
-                                  .deadline = 60};
+    return (struct settings_nvme){
+        .paths = (char *)paths, .engine = ZI_AUTO, .depth = 4, .block = 64 * 1024, .deadline = 60};
 }
 
 static inline struct tier_store_options store_test_options(const struct settings_nvme *nvme,
@@ -89,7 +86,7 @@ static inline int store_test_entries(const char *folder, const char *start, char
     for (struct dirent *entry = readdir(list); entry != NULL; entry = readdir(list)) {
         if (strncmp(entry->d_name, start, strlen(start)) != 0 || entry->d_name[0] == '.') continue;
         count++;
-        if (name != NULL) snprintf(name, size, "%s", entry->d_name);
+        if (name != NULL) snprintf(name, size, "%.*s", (int)size - 1, entry->d_name);
     }
     closedir(list);
     return count;

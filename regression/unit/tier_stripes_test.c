@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stripes give every byte of an array one place, without gaps, in proportion to the paths' speeds. */
+/* Stripes give every byte of an array one place, without gaps, in proportion to the paths' speeds.
+ */
 #include "tier/private.h"
 
 #include "regression/unit/test.h"

@@ -26,22 +26,25 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <hdf5.h>
 
 enum { METADATA_PER_DATASET = 4096, METADATA_BYTES = 64 * 1024 };
 
-static enum zi_status fail_full(const char *file, int64_t bytes, const char *cause)
+/* What a failed claim got is given back first, so that the free bytes are those of before. */
+static enum zi_status fail_full(const struct store_folder *folder, int64_t bytes, const char *cause)
 {
     char need[32], free_text[32] = "an unknown amount";
     struct statvfs system;
-    if (statvfs(file, &system) == 0)
+    if (ftruncate(folder->descriptor, 0) == 0 && fstatvfs(folder->descriptor, &system) == 0)
         zi_memory_text((size_t)system.f_bavail * system.f_frsize, free_text, sizeof free_text);
     return zi_fail(ZI_ERROR_IO, "tier",
                    "%s: cannot claim %s for the states of this rank: %s (%s free there); free some "
                    "space, add a folder of another disk to nvme.paths, or place a state on another "
                    "tier",
-                   file, zi_memory_text((size_t)bytes, need, sizeof need), cause, free_text);
+                   folder->file, zi_memory_text((size_t)bytes, need, sizeof need), cause,
+                   free_text);
 }
 
 /* Claims [0, bytes) of an open file without changing what is in it. A file system that cannot claim
@@ -53,13 +56,12 @@ static enum zi_status claim(const struct store_folder *folder, int64_t bytes)
         result = fallocate(folder->descriptor, 0, 0, bytes);
     } while (result != 0 && errno == EINTR);
     if (result == 0) return ZI_OK;
-    if (errno != EOPNOTSUPP && errno != ENOSYS)
-        return fail_full(folder->file, bytes, strerror(errno));
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_full(folder, bytes, strerror(errno));
     struct statvfs system;
     if (fstatvfs(folder->descriptor, &system) != 0)
-        return fail_full(folder->file, bytes, strerror(errno));
+        return fail_full(folder, bytes, strerror(errno));
     if ((double)system.f_bavail * (double)system.f_frsize < (double)bytes)
-        return fail_full(folder->file, bytes, "too little is free");
+        return fail_full(folder, bytes, "too little is free");
     zi_log(
         ZI_LOG_WARN, "tier",
         "%s: this file system cannot claim space ahead: if others fill it, the run stops when it "
