@@ -28,7 +28,8 @@
 struct tier_store;
 struct tier_channel;
 
-/* Offsets, lengths and file positions are multiples of this; host buffers of TIER_STORE_ALIGNMENT. */
+/* Offsets, lengths and file positions are multiples of this; host buffers of TIER_STORE_ALIGNMENT.
+ */
 #define TIER_STORE_BLOCK     4096
 #define TIER_STORE_ALIGNMENT 512
 
@@ -88,8 +89,8 @@ enum zi_status tier_channel_start(struct tier_channel *channel,
                                   const struct tier_transfer *transfer);
 
 /* Local. Sleeps until a started transfer is done, or `timeout_s` has passed (*tag untouched,
- * ZI_IN_PROGRESS). ZI_OK and its tag; ZI_ERROR_IO, after logging file, offset, bytes, array and cause.
- * Transfers may be done in another order than started. */
+ * ZI_IN_PROGRESS). ZI_OK and its tag; ZI_ERROR_IO, after logging file, offset, bytes, array and
+ * cause. Transfers may be done in another order than started. */
 enum zi_status tier_channel_reap(struct tier_channel *channel, double timeout_s, uint64_t *tag);
 
 /* Local. One transfer, start to end. */
