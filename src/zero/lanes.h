@@ -37,7 +37,6 @@ struct engine {
     struct tier_store *store;               /* NULL without states on nvme */
     struct tier_channel *channel;           /* of initial values and checkpoints */
     struct trace *trace;                    /* NULL unless steps are traced */
-    int64_t trace_first, trace_end;         /* steps */
     bool tracing;                           /* this run */
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
