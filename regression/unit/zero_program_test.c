@@ -41,7 +41,7 @@ static int draw_sets(uint64_t draw, const char **sets)
     if (bits >> 26 & 1) sets[count++] = "zero.group=4096";
     if ((bits >> 27 & 3) == 0 && !strcmp(sets[4], intervals[0])) {
         sets[count++] = "tiling.attention=2";
-        sets[count++] = "tiling.mlp=3";
+        if (!(draw & 1)) sets[count++] = "tiling.mlp=2"; /* the llama's is too narrow */
     }
     if ((bits >> 29 & 3) == 0) sets[count++] = "tiling.vocabulary=2";
     if (bits >> 17 & 1) sets[count++] = "precision.gradient=fp32";

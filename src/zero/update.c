@@ -191,6 +191,9 @@ void update_begin(struct builder *b)
     b->states_loaded = b->gradients_loaded = 0;
     if (!b->config->training) return;
     memset(b->updated, 0, (size_t)b->model->unit_count * sizeof *b->updated);
+    for (int u = 0; u < b->model->unit_count; u++) {
+        b->gradients[u].seen = 0;
+    }
     if (!b->pending) return;
     b->states_loaded = b->config->groups < b->group_count ? b->config->groups : b->group_count;
     load_gradients(b, b->config->groups);
