@@ -96,7 +96,8 @@ struct settings_zero {
 };
 
 struct settings_placement {
-    int64_t parameters, gradients, optimizer, activations; /* enum zi_tier; auto: device */
+    int64_t parameters, gradients, optimizer, activations; /* enum zi_tier; auto: the fastest
+                                                                 that fits */
 };
 
 struct settings_memory {
@@ -105,8 +106,8 @@ struct settings_memory {
 
 struct settings_activations {
     int64_t recompute; /* enum recompute; auto: keep what the budget holds, recompute the rest */
-    int64_t interval;  /* operations (attention and MLP count one each) per kept input; auto: 2, or 1
-                          when they are tiled */
+    int64_t interval; /* operations (attention and MLP count one each) per kept input; auto: 2, or 1
+                         when they are tiled */
 };
 
 struct settings_tiling {
