@@ -98,10 +98,10 @@ says "tokens a step make arithmetic as long as I/O; this deck has 128"
 
 # The trace: one event per operation, in the rows of its lanes.
 expect 0 "$zinf" plan "$deck" --trace "$folder/trace.json"
-[ "$(grep -c '"ph": "X"' "$folder/trace.json")" -eq \
+[ "$(grep -c '"ph":"X".*"op":' "$folder/trace.json")" -eq \
     "$(awk '/^traffic/ { inside = 1; next } NF == 0 { inside = 0 } inside && $2 != "all" { sum += $3 }
         END { print sum }' "$folder/out")" ] || fail "events of the trace"
-grep -q '"name": "backward blocks.1.mlp"' "$folder/trace.json" || fail "names of the trace"
+grep -q '"name":"backward blocks.1.mlp"' "$folder/trace.json" || fail "names of the trace"
 if [ -x /usr/bin/python3 ]; then
     expect 0 /usr/bin/python3 -m json.tool "$folder/trace.json"
 fi

@@ -23,7 +23,8 @@
 #include "base/log.h"
 
 static const char *const outputs[] = {
-    "used.yaml", "steps.csv", "timings.csv", "memory.csv", "run.h5", "run.h5.previous",
+    "used.yaml", "steps.csv",       "timings.csv", "memory.csv",
+    "run.h5",    "run.h5.previous", "trace.json",
 };
 enum { OUTPUT_COUNT = (int)(sizeof outputs / sizeof *outputs) };
 

@@ -5,7 +5,7 @@
  * last line, so that a short line interval does not jitter and a long one hides nothing. The share
  * of peak is model FLOPs (6 N + 12 L C T a token, without recomputation) over the peak that was
  * measured at the start of this run on these ranks. The exposed wait is the time that the compute
- * lane stood still for another lane; a lane with more than 1% is named. The time left counts
+ * lane stood still for another lane; a lane with more than 0.5% is named. The time left counts
  * validations and checkpoints too, by the clock of the whole run so far. */
 #include "app/progress.h"
 
@@ -58,7 +58,7 @@ static void print_wait(const struct progress *p, FILE *out)
     fprintf(out, "  wait %4.1f%%", 100 * sum / p->line_s);
     for (int lane = 0; lane < LANE_COUNT; lane++) {
         double share = p->line_wait_s[lane] / p->line_s;
-        if (share <= 0.01) continue;
+        if (share <= 0.005) continue;
         fprintf(out, "%s%s %.1f%%", separator, program_lane_name((enum program_lane)lane),
                 100 * share);
         separator = ", ";

@@ -32,8 +32,26 @@ static const struct record_column step_columns[] = {
     {"skipped", "0 or 1", 1},
     {"checksum", "64 bits", 1},
     {"validation_loss", "nats per token, NaN: none", 0},
+    {"wait_compute", "s", 0},
+    {"wait_comm", "s", 0},
+    {"wait_link_in", "s", 0},
+    {"wait_link_out", "s", 0},
+    {"wait_disk_read", "s", 0},
+    {"wait_disk_write", "s", 0},
+    {"wait_host", "s", 0},
+    {"disk_read_bytes", "B", 1},
+    {"disk_written_bytes", "B", 1},
+    {"io_read_bytes", "B, -1: unknown", 1},
+    {"io_written_bytes", "B, -1: unknown", 1},
 };
-enum { STEP_COLUMNS = (int)(sizeof step_columns / sizeof *step_columns), STEP_CHECKSUM = 8 };
+enum {
+    STEP_COLUMNS = (int)(sizeof step_columns / sizeof *step_columns),
+    STEP_CHECKSUM = 8,
+    STEP_VALIDATION = 9,
+    STEP_WAIT = 10,
+    STEP_BYTES = STEP_WAIT + LANE_COUNT
+};
+_Static_assert(STEP_BYTES + 4 == STEP_COLUMNS, "a column per lane");
 
 static const char lane_codes[] = "0 compute, 1 comm, 2 link_in, 3 link_out, 4 disk_read, "
                                  "5 disk_write, 6 host";
@@ -41,7 +59,7 @@ static const struct record_column timing_columns[] = {
     {"step", "", 1},     {"lane", lane_codes, 1},  {"kind", "see kinds", 1}, {"count", "", 1},
     {"seconds", "s", 0}, {"wait_seconds", "s", 0}, {"bytes", "B", 0},
 };
-enum { TIMING_COLUMNS = (int)(sizeof timing_columns / sizeof *timing_columns), COLUMNS_MAX = 16 };
+enum { TIMING_COLUMNS = (int)(sizeof timing_columns / sizeof *timing_columns) };
 
 struct report {
     char *directory;
@@ -135,7 +153,7 @@ enum zi_status report_open(const char *directory, const char *deck_text, struct 
     return ZI_OK;
 }
 
-/* A row of CSV, without its end. */
+/* A row of CSV, without its end. The validation loss is empty where there is none. */
 static void write_fields(FILE *file, const struct record_column *columns, int count,
                          const double *values, const int64_t *integers)
 {
@@ -145,27 +163,30 @@ static void write_fields(FILE *file, const struct record_column *columns, int co
             fprintf(file, "%016" PRIx64, (uint64_t)integers[i]);
         else if (columns[i].integer)
             fprintf(file, "%" PRId64, integers[i]);
-        else
+        else if (columns != step_columns || i != STEP_VALIDATION || !isnan(values[i]))
             fprintf(file, "%.9g", values[i]);
     }
 }
 
 enum zi_status report_step(struct report *report, const struct report_row *row)
 {
-    const double values[STEP_COLUMNS] = {
+    double values[STEP_COLUMNS] = {
         [2] = row->loss,    [3] = row->gradient_norm, [4] = row->learning_rate,
-        [5] = row->seconds, [6] = row->tokens_per_s,  [9] = row->validation_loss,
+        [5] = row->seconds, [6] = row->tokens_per_s,  [STEP_VALIDATION] = row->validation_loss,
     };
     const int64_t integers[STEP_COLUMNS] = {
         [0] = row->step,
         [1] = row->tokens,
         [7] = row->skipped,
         [STEP_CHECKSUM] = (int64_t)row->checksum,
+        [STEP_BYTES] = row->disk_read_bytes,
+        [STEP_BYTES + 1] = row->disk_written_bytes,
+        [STEP_BYTES + 2] = row->io_read_bytes,
+        [STEP_BYTES + 3] = row->io_written_bytes,
     };
-    bool validated = !isnan(row->validation_loss);
-    write_fields(report->steps, step_columns, validated ? STEP_COLUMNS : STEP_COLUMNS - 1, values,
-                 integers);
-    fputs(validated ? "\n" : ",\n", report->steps);
+    memcpy(values + STEP_WAIT, row->wait_s, sizeof row->wait_s);
+    write_fields(report->steps, step_columns, STEP_COLUMNS, values, integers);
+    fputc('\n', report->steps);
     if (fflush(report->steps) != 0) return cannot_write(report->directory, "steps.csv");
     return record_append(report->record, report->step_table, values, integers);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to app: what machines read of a run. Rank 0 only. */
+/* Private to app: what machines read of a run. Rank 0 only, but for report_trace. */
 #ifndef ZI_APP_REPORT_H
 #define ZI_APP_REPORT_H
 
 #include "zero/engine.h"
+#include "zero/trace.h"
 
 struct report;
 
@@ -13,8 +14,11 @@ struct report_row {
     int64_t tokens; /* trained on so far */
     double loss, gradient_norm, learning_rate, seconds, tokens_per_s;
     bool skipped;
-    uint64_t checksum;      /* of all parameters after the step */
-    double validation_loss; /* NaN: no validation at this step */
+    uint64_t checksum;                           /* of all parameters after the step */
+    double validation_loss;                      /* NaN: no validation at this step */
+    double wait_s[LANE_COUNT];                   /* compute lane idle because of that lane */
+    int64_t disk_read_bytes, disk_written_bytes; /* what the store asked from the kernel */
+    int64_t io_read_bytes, io_written_bytes;     /* what the kernel counted; -1: it does not say */
 };
 
 /* Local. Makes steps.csv, timings.csv and run.h5 in `directory`, where none may be. ZI_ERROR_IO. */
@@ -26,6 +30,15 @@ enum zi_status report_step(struct report *report, const struct report_row *row);
 /* Local. Appends what the engine did since the last call, one row per kind and lane. ZI_ERROR_IO.
  */
 enum zi_status report_timings(struct report *report, int64_t step, struct engine *engine);
+
+/* Local. Bytes that this process has had read from and written to storage so far, as the kernel
+ * counts them (/proc/self/io: direct transfers, pages read, pages made dirty); -1 each where it
+ * does not say. */
+void report_kernel_bytes(int64_t *read_bytes, int64_t *written_bytes);
+
+/* Collective. Writes trace.json into `directory`: the events of all ranks on one clock. Ranks
+ * append in turn. ZI_ERROR_IO, on all ranks alike. */
+enum zi_status report_trace(const char *directory, const struct trace *trace, struct comm *comm);
 
 /* Local. Writes memory.csv: every named buffer that is alive, and the resident size. ZI_ERROR_IO.
  */

@@ -96,7 +96,10 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
     if (status >= 0) status = read_batch(run, run->train, run->done);
     if (status >= 0 && stop_signal) status = ZI_STOPPED;
     ZI_TRY(comm_agree(run->comm, status));
+    int64_t before[2], after[2];
+    report_kernel_bytes(&before[0], &before[1]);
     ZI_TRY(run_guard(run, engine_train(run->engine, run->done, result)));
+    report_kernel_bytes(&after[0], &after[1]);
     double seconds = zi_time_s() - start, tokens = (double)(c->global * c->tokens);
     run->done++;
     struct report_row row = {
@@ -110,7 +113,12 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
         .skipped = result->skipped,
         .checksum = result->checksum,
         .validation_loss = NAN,
+        .disk_read_bytes = (int64_t)result->read_bytes,
+        .disk_written_bytes = (int64_t)result->written_bytes,
+        .io_read_bytes = after[0] < 0 ? -1 : after[0] - before[0],
+        .io_written_bytes = after[1] < 0 ? -1 : after[1] - before[1],
     };
+    memcpy(row.wait_s, result->wait_s, sizeof row.wait_s);
     if (run->validation && is_due(s->data.validation_every, run->done, s->run.steps))
         ZI_TRY(validate(run, &row.validation_loss));
     if (run->report) *reported = report_all(run, &row, result);

@@ -8,11 +8,10 @@
  * sharded. */
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "plan/plan.h"
+#include "zero/trace.h"
 
 void plan_print_fit(const struct program *program, FILE *out)
 {
@@ -111,40 +110,25 @@ void plan_print_balance(const struct program *program, const struct plan_balance
                 ceil(balance->tokens), now);
 }
 
-static const char *subject_of(const struct program *program, const struct program_op *op)
-{
-    if (op->op >= 0) return program->model->ops[op->op].name;
-    if (op->unit >= 0) return program->model->units[op->unit].name;
-    return "";
-}
-
 enum zi_status plan_trace(const struct program *program, enum program_name name,
                           const struct plan_span *spans, FILE *out)
 {
     const struct program_list *list = &program->lists[name];
-    int rank = program->config.rank;
-    bool used[LANE_COUNT] = {false};
-    fprintf(out,
-            "{\"traceEvents\": [\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, "
-            "\"args\": {\"name\": \"rank %d, simulated\"}}",
-            rank, rank);
+    struct trace *trace;
+    ZI_TRY(trace_create(program, 1, &trace));
     for (int i = 0; i < list->count; i++) {
-        const struct program_op *op = &list->ops[i];
-        const char *subject = subject_of(program, op);
-        if (!used[op->lane])
-            fprintf(out,
-                    ",\n{\"name\": \"thread_name\", \"ph\": \"M\", \"pid\": %d, \"tid\": %d, "
-                    "\"args\": {\"name\": \"%s\"}}",
-                    rank, op->lane, program_lane_name(op->lane));
-        used[op->lane] = true;
-        fprintf(out,
-                ",\n{\"name\": \"%s%s%s\", \"ph\": \"X\", \"pid\": %d, \"tid\": %d, \"ts\": %.3f, "
-                "\"dur\": %.3f, \"args\": {\"op\": %d, \"micro\": %d, \"bytes\": %zu, "
-                "\"flops\": %.0f}}",
-                program_kind_name(op->kind), *subject ? " " : "", subject, rank, op->lane,
-                spans[i].start_s * 1e6, (spans[i].end_s - spans[i].start_s) * 1e6, i, op->micro,
-                op->bytes, op->flops);
+        struct trace_event event = {.program = name,
+                                    .op = i,
+                                    .ready_s = spans[i].ready_s,
+                                    .start_s = spans[i].start_s,
+                                    .end_s = spans[i].end_s};
+        trace_note(trace, list->ops[i].lane, &event);
     }
+    fprintf(out, "{\"otherData\":{\"times\":\"simulated\"},\n\"traceEvents\":[\n");
+    enum zi_status status = trace_write(trace, program->config.rank, 0, out);
     fprintf(out, "\n]}\n");
-    return ferror(out) ? zi_fail(ZI_ERROR_IO, "plan", "the trace could not be written") : ZI_OK;
+    trace_destroy(trace);
+    if (status >= 0 && ferror(out))
+        status = zi_fail(ZI_ERROR_IO, "plan", "the trace could not be written");
+    return status;
 }

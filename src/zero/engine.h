@@ -20,6 +20,7 @@ struct engine_result {
     double seconds;    /* of this rank */
     double
         wait_s[LANE_COUNT]; /* compute lane idle because it waited for an operation of that lane */
+    uint64_t read_bytes, written_bytes; /* what the store asked from the kernel, of this rank */
 };
 
 /* Per kind and lane of operation, summed since the engine was made or engine_timings_clear. */

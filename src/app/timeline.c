@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trace.json: the traces of all ranks in one file, on one clock.
+ *
+ * Every rank has a clock with a zero of its own. Rank 0 sends its time a few times, each time after
+ * all ranks have met, so that all of them are waiting for it; what a rank then finds between its
+ * clock and the time it was sent is the difference of the clocks and how long the message took. The
+ * smallest difference is the one with the least delay in it, which on a node is tens of
+ * microseconds. It is done when the trace is written, right after the traced steps: clocks of
+ * different machines run apart.
+ *
+ * Ranks then append to the file in turn, which needs no memory for the text of others. */
+#include "app/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/timing.h"
+#include "base/version.h"
+
+enum { CLOCK_MESSAGES = 16 };
+
+/* Collective. What to subtract from this rank's time to have rank 0's. */
+static enum zi_status measure_clock(struct comm *comm, double *ahead_s)
+{
+    *ahead_s = comm_rank(comm) == 0 ? 0 : INFINITY;
+    if (comm_size(comm) == 1) return ZI_OK;
+    for (int i = 0; i < CLOCK_MESSAGES; i++) {
+        ZI_TRY(comm_barrier(comm));
+        double sent = zi_time_s();
+        ZI_TRY(comm_broadcast(comm, &sent, (int64_t)sizeof sent, 0));
+        double difference = zi_time_s() - sent;
+        if (comm_rank(comm) != 0 && difference < *ahead_s) *ahead_s = difference;
+    }
+    return ZI_OK;
+}
+
+/* Collective. The earliest event of all ranks, on rank 0's clock; 0 when there is none. */
+static enum zi_status find_start(const struct trace *trace, struct comm *comm, double ahead_s,
+                                 double *start_s)
+{
+    int ranks = comm_size(comm);
+    double *starts = calloc((size_t)ranks, sizeof *starts);
+    enum zi_status status =
+        starts ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a number per rank");
+    status = comm_agree(comm, status);
+    *start_s = INFINITY;
+    if (status >= 0) {
+        starts[comm_rank(comm)] = trace_start_s(trace) - ahead_s;
+        status = comm_sum_doubles(comm, starts, ranks);
+        for (int r = 0; r < ranks; r++)
+            if (starts[r] < *start_s) *start_s = starts[r];
+    }
+    if (isinf(*start_s)) *start_s = 0;
+    free(starts);
+    return status;
+}
+
+static enum zi_status cannot_write(const char *path)
+{
+    return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", path, strerror(errno));
+}
+
+static enum zi_status append(const char *path, const struct trace *trace, double zero_s,
+                             struct comm *comm)
+{
+    int rank = comm_rank(comm);
+    FILE *file = fopen(path, rank == 0 ? "w" : "a");
+    if (!file) return cannot_write(path);
+    if (rank == 0)
+        fprintf(
+            file,
+            "{\"displayTimeUnit\":\"ms\",\"otherData\":{\"version\":\"%s\",\"revision\":\"%s\"},"
+            "\"traceEvents\":[\n",
+            zi_version(), zi_version_revision());
+    else
+        fputs(",\n", file);
+    enum zi_status status = trace_write(trace, rank, zero_s, file);
+    if (rank == comm_size(comm) - 1) fputs("\n]}\n", file);
+    bool failed = ferror(file) != 0;
+    if (fclose(file) != 0 || failed) return status < 0 ? status : cannot_write(path);
+    return status;
+}
+
+enum zi_status report_trace(const char *directory, const struct trace *trace, struct comm *comm)
+{
+    double ahead_s, start_s;
+    size_t size = strlen(directory) + sizeof "/trace.json";
+    char *path = malloc(size);
+    enum zi_status status = path ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a path");
+    status = comm_agree(comm, status);
+    if (status >= 0) status = measure_clock(comm, &ahead_s);
+    if (status >= 0) status = find_start(trace, comm, ahead_s, &start_s);
+    if (status >= 0) snprintf(path, size, "%s/trace.json", directory);
+    for (int rank = 0; rank < comm_size(comm) && status >= 0; rank++) {
+        if (rank == comm_rank(comm)) status = append(path, trace, start_s + ahead_s, comm);
+        status = comm_agree(comm, status);
+    }
+    free(path);
+    return status;
+}
+
+void report_kernel_bytes(int64_t *read_bytes, int64_t *written_bytes)
+{
+    char line[128];
+    *read_bytes = *written_bytes = -1;
+    FILE *file = fopen("/proc/self/io", "r");
+    if (!file) return;
+    while (fgets(line, sizeof line, file)) {
+        sscanf(line, "read_bytes: %" SCNd64, read_bytes);
+        sscanf(line, "write_bytes: %" SCNd64, written_bytes);
+    }
+    fclose(file);
+}
