@@ -142,8 +142,10 @@ static void test_refusals(struct kernels *k)
     struct device_ptr to = buffer_at(&x, 0), from = buffer_at(&y, 0);
     CHECK_INT(k->operations.convert(&k->stream, ZI_INT32, to, ZI_FP32, from, 4), ZI_ERROR_DEVICE);
     CHECK_INT(k->operations.convert(&k->stream, ZI_FP32, to, ZI_INT32, from, 4), ZI_ERROR_DEVICE);
+    CHECK_INT(k->operations.convert(&k->stream, ZI_INT16, to, ZI_INT16, from, 4), ZI_ERROR_DEVICE);
     CHECK_INT(k->operations.add(&k->stream, ZI_INT32, to, ZI_FP32, from, 4), ZI_ERROR_DEVICE);
     CHECK_INT(k->operations.add(&k->stream, ZI_FP32, to, ZI_INT32, from, 4), ZI_ERROR_DEVICE);
+    CHECK_INT(k->operations.add(&k->stream, ZI_FP32, to, ZI_INT16, from, 4), ZI_ERROR_DEVICE);
     buffer_destroy(&x);
     buffer_destroy(&y);
 }

@@ -33,6 +33,21 @@ static int64_t token_at(const struct buffer *tokens, int64_t row)
     return ((const int32_t *)tokens->bytes)[row];
 }
 
+/* Ends of parts of the table, one of them of a single id. */
+enum { PARTS = 3 };
+static const int64_t parts[PARTS + 1] = {0, 3, 4, VOCABULARY};
+
+static struct device_embedding describe(enum zi_dtype type, const struct embedding_case *c,
+                                        const struct buffer *tokens)
+{
+    return (struct device_embedding){.type = type,
+                                     .sequences = c->sequences,
+                                     .tokens = c->length,
+                                     .columns = c->columns,
+                                     .ids = VOCABULARY,
+                                     .token_ids = buffer_at(tokens, 0)};
+}
+
 static void embed_case(struct kernels *k, const struct embedding_case *c)
 {
     int64_t rows = c->sequences * c->length, count = rows * c->columns;
@@ -46,11 +61,22 @@ static void embed_case(struct kernels *k, const struct embedding_case *c)
         if (c->positions) value += buffer_get(&position, row % c->length * c->columns + column);
         buffer_set(&expected, i, value);
     }
-    CHECK_INT(k->operations.embed(&k->stream, k->type, buffer_at(&y, 0), buffer_at(&tokens, 0),
-                                  buffer_at(&table, 0),
-                                  c->positions ? buffer_at(&position, 0) : (struct device_ptr){0},
-                                  (int64_t[]){c->sequences, c->length, c->columns}),
-              ZI_OK);
+    struct device_embedding e = describe(k->type, c, &tokens);
+    e.y = buffer_at(&y, 0);
+    e.table = buffer_at(&table, 0);
+    if (c->positions) e.position = buffer_at(&position, 0);
+    CHECK_INT(k->operations.embed(&k->stream, &e), ZI_OK);
+    CHECK(memcmp(y.bytes, expected.bytes, (size_t)count * zi_dtype_bytes(k->type)) == 0);
+    /* the same from parts of the table, each added to what the parts before made */
+    memset(y.bytes, 0xff, (size_t)count * zi_dtype_bytes(k->type));
+    for (int part = 0; part < PARTS; part++) {
+        e.first = parts[part];
+        e.ids = parts[part + 1] - parts[part];
+        e.table = buffer_at(&table, e.first * c->columns);
+        e.add = part > 0;
+        CHECK_INT(k->operations.embed(&k->stream, &e), ZI_OK);
+        e.position = (struct device_ptr){0};
+    }
     CHECK(memcmp(y.bytes, expected.bytes, (size_t)count * zi_dtype_bytes(k->type)) == 0);
     kernels_digest(k, y.bytes, (size_t)count * zi_dtype_bytes(k->type));
     struct buffer *buffers[] = {&tokens, &table, &position, &y, &expected};
@@ -74,18 +100,26 @@ static void embed_backward_case(struct kernels *k, const struct embedding_case *
         at = row % c->length * c->columns + column;
         buffer_set(&position, at, buffer_get(&position, at) + buffer_get(&dy, i));
     }
-    CHECK_INT(k->operations.embed_backward(&k->stream, k->type, buffer_at(&dy, 0),
-                                           buffer_at(&tokens, 0), buffer_at(&dtable, 0),
-                                           c->positions ? buffer_at(&dposition, 0)
-                                                        : (struct device_ptr){0},
-                                           (int64_t[]){c->sequences, c->length, c->columns}),
-              ZI_OK);
+    struct buffer in_parts = buffer_copy(&dtable);
+    struct device_embedding e = describe(k->type, c, &tokens);
+    e.y = buffer_at(&dy, 0);
+    e.table = buffer_at(&dtable, 0);
+    if (c->positions) e.position = buffer_at(&dposition, 0);
+    CHECK_INT(k->operations.embed_backward(&k->stream, &e), ZI_OK);
+    e.position = (struct device_ptr){0};
+    for (int part = 0; part < PARTS; part++) {
+        e.first = parts[part];
+        e.ids = parts[part + 1] - parts[part];
+        e.table = buffer_at(&in_parts, e.first * c->columns);
+        CHECK_INT(k->operations.embed_backward(&k->stream, &e), ZI_OK);
+    }
+    CHECK(memcmp(in_parts.bytes, table.bytes, (size_t)dtable.count * 4) == 0);
     CHECK(memcmp(dtable.bytes, table.bytes, (size_t)dtable.count * 4) == 0);
     CHECK(memcmp(dposition.bytes, position.bytes, (size_t)dposition.count * 4) == 0);
     kernels_digest(k, dtable.bytes, (size_t)dtable.count * 4);
     kernels_digest(k, dposition.bytes, (size_t)dposition.count * 4);
-    struct buffer *buffers[] = {&tokens, &dy, &dtable, &dposition, &table, &position};
-    for (int i = 0; i < 6; i++)
+    struct buffer *buffers[] = {&tokens, &dy, &dtable, &dposition, &table, &position, &in_parts};
+    for (int i = 0; i < 7; i++)
         buffer_destroy(buffers[i]);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The optimizer's kernels on every instruction set, gradients of both types, 1 to 3 threads: AdamW
- * against its definition in double, the rounding of bf16 parameters and the checksum to the bit,
- * the norm of gradients against a sum in double. */
+ * of whole weights against its definition in double, AdamW of split weights against that of whole
+ * ones to the bit, the rounding of bf16 parameters and the checksum of any piece to the bit, the
+ * norm of gradients against a sum in double. */
 #include "regression/unit/kernel_fixture.h"
 
 /* More than eight blocks of 4096 elements, so that threads are used, and an odd rest. */
@@ -9,12 +10,15 @@ enum { LONG = 70001 };
 
 static const double unit = 1.0 / 16777216.0; /* one rounding of fp32, relative: 2^-24 */
 
-/* The words of device/operations.h, w(s, j) = low 32 bits of ((j + s) * 0x9e3779b1) | 1. */
-static uint64_t checksum_define(const float *x, int64_t count, uint64_t seed, uint64_t first)
+/* The words of device/operations.h: element i is first + (i / row) * stride + i % row of the
+ * tensor, f(s, j) = low 32 bits of ((j + s) * 0x9e3779b1) | 1. */
+static uint64_t checksum_define(const float *x, int64_t count, const struct device_place *place)
 {
     uint64_t sum = 0;
     for (int64_t i = 0; i < count; i++) {
-        uint64_t product = (first + (uint64_t)i + seed) * (uint64_t)0x9e3779b1u;
+        uint64_t element =
+            place->first + (uint64_t)(i / place->row * place->stride) + (uint64_t)(i % place->row);
+        uint64_t product = (element + place->seed) * (uint64_t)0x9e3779b1u;
         sum += (uint64_t)zi_fp32_bits(x[i]) * ((product & 0xffffffffu) | 1u);
     }
     return sum;
@@ -29,19 +33,53 @@ static uint16_t nearest_away(float value)
     return to_low < to_high ? low : high;
 }
 
+/* Weights are in `weights`, or where `split` is set in upper and lower. */
 struct state {
-    struct buffer master, moment1, moment2, gradient, parameter;
+    bool split;
+    struct buffer weights, upper, lower, moment1, moment2, gradient;
     uint64_t checksum;
 };
+
+/* The parts of fp32 bits: upper times 2^16 plus lower, -2^15 <= lower < 2^15, is the bits again. */
+static void split_bits(uint32_t bits, uint16_t *upper, int16_t *lower)
+{
+    int64_t nearest = ((int64_t)bits + 0x8000) / 0x10000;
+    *upper = (uint16_t)nearest;
+    *lower = (int16_t)((int64_t)bits - nearest * 0x10000);
+}
+
+static void state_split(struct state *s)
+{
+    s->split = true;
+    for (int64_t i = 0; i < s->weights.count; i++)
+        split_bits(((const uint32_t *)s->weights.bytes)[i], (uint16_t *)s->upper.bytes + i,
+                   (int16_t *)s->lower.bytes + i);
+}
+
+/* The weights as fp32 again; how many of them are not split as they should be. */
+static long state_join(struct state *s)
+{
+    long wrong = 0;
+    for (int64_t i = 0; i < s->weights.count; i++) {
+        uint16_t upper = ((const uint16_t *)s->upper.bytes)[i], expected_upper;
+        int16_t lower = ((const int16_t *)s->lower.bytes)[i], expected_lower;
+        uint32_t bits = (uint32_t)((int64_t)upper * 0x10000 + lower);
+        split_bits(bits, &expected_upper, &expected_lower);
+        wrong += upper != expected_upper || lower != expected_lower;
+        ((uint32_t *)s->weights.bytes)[i] = bits;
+    }
+    return wrong;
+}
 
 static struct state state_create(enum zi_dtype gradient_type, int64_t count)
 {
     struct state s = {
-        .master = buffer_random(ZI_FP32, count, "master", 0.05f),
+        .weights = buffer_random(ZI_FP32, count, "weights", 0.05f),
+        .upper = buffer_create(ZI_BF16, count),
+        .lower = buffer_create(ZI_INT16, count),
         .moment1 = buffer_random(ZI_FP32, count, "moment1", 0.1f),
         .moment2 = buffer_random(ZI_FP32, count, "moment2", 0.1f),
         .gradient = buffer_random(gradient_type, count, "gradient", 1.0f),
-        .parameter = buffer_create(ZI_BF16, count),
         .checksum = 12345,
     };
     for (int64_t i = 0; i < count; i++) /* second moments are squares */
@@ -49,42 +87,53 @@ static struct state state_create(enum zi_dtype gradient_type, int64_t count)
     return s;
 }
 
+static struct state state_copy(const struct state *from)
+{
+    struct state s = *from;
+    struct buffer *buffers[] = {&s.weights, &s.upper,   &s.lower,
+                                &s.moment1, &s.moment2, &s.gradient};
+    for (int i = 0; i < 6; i++)
+        *buffers[i] = buffer_copy(buffers[i]);
+    return s;
+}
+
 static void state_destroy(struct state *s)
 {
-    struct buffer *buffers[] = {&s->master, &s->moment1, &s->moment2, &s->gradient, &s->parameter};
-    for (int i = 0; i < 5; i++)
+    struct buffer *buffers[] = {&s->weights, &s->upper,   &s->lower,
+                                &s->moment1, &s->moment2, &s->gradient};
+    for (int i = 0; i < 6; i++)
         buffer_destroy(buffers[i]);
 }
 
-/* The step of elements [first, first + count). */
+/* The step of elements [first, first + count), first a multiple of the row. */
 static struct device_adam step_of(struct state *s, const struct device_adam *settings,
                                   int64_t first, int64_t count)
 {
     struct device_adam a = *settings;
     a.count = count;
-    a.checksum_first += (uint64_t)first;
+    a.place.first += (uint64_t)(first / a.place.row * a.place.stride + first % a.place.row);
     a.gradient_type = s->gradient.type;
-    a.master = buffer_at(&s->master, first);
+    a.parameter = s->split ? buffer_at(&s->upper, first) : buffer_at(&s->weights, first);
+    if (s->split) a.remainder = buffer_at(&s->lower, first);
     a.moment1 = buffer_at(&s->moment1, first);
     a.moment2 = buffer_at(&s->moment2, first);
     a.gradient = buffer_at(&s->gradient, first);
-    a.parameter = buffer_at(&s->parameter, first);
     a.checksum.address = (uintptr_t)&s->checksum;
     return a;
 }
 
 static struct device_adam settings_make(void)
 {
-    return (struct device_adam){.learning_rate = 0.01f,
-                                .beta1 = 0.9f,
-                                .beta2 = 0.95f,
-                                .epsilon = 1e-3f,
-                                .decay = 0.1f,
-                                .scale = 0.37f,
-                                .correction1 = 0.271f,
-                                .correction2 = 0.142625f,
-                                .checksum_seed = 0x123456789abcdefu,
-                                .checksum_first = 0xfffffff0u};
+    return (struct device_adam){
+        .learning_rate = 0.01f,
+        .beta1 = 0.9f,
+        .beta2 = 0.95f,
+        .epsilon = 1e-3f,
+        .decay = 0.1f,
+        .scale = 0.37f,
+        .correction1 = 0.271f,
+        .correction2 = 0.142625f,
+        .place = {.seed = 0x123456789abcdefu, .first = 0xfffffff0u, .row = LONG, .stride = LONG}};
 }
 
 /* One step from the state `before`, element by element. With u = 2^-24, and every input the exact
@@ -99,8 +148,8 @@ static long step_errors(const struct state *before, const struct state *after,
     long wrong = 0;
     double beta1 = (double)a->beta1, beta2 = (double)a->beta2;
     double rate = (double)a->learning_rate, decay = (double)a->decay;
-    for (int64_t i = 0; i < before->master.count; i++) {
-        double w = buffer_get(&before->master, i), m = buffer_get(&before->moment1, i);
+    for (int64_t i = 0; i < before->weights.count; i++) {
+        double w = buffer_get(&before->weights, i), m = buffer_get(&before->moment1, i);
         double v = buffer_get(&before->moment2, i);
         double g = (double)a->scale * buffer_get(&before->gradient, i);
         double m_error = 4 * unit * (fabs(beta1 * m) + fabs((1 - beta1) * g));
@@ -114,7 +163,7 @@ static long step_errors(const struct state *before, const struct state *after,
         double limit = update_error + 4 * unit * (fabs(w) + fabs(update));
         wrong += !(fabs(buffer_get(&after->moment1, i) - m) <= m_error);
         wrong += !(fabs(buffer_get(&after->moment2, i) - v) <= 5 * unit * v);
-        wrong += !(fabs(buffer_get(&after->master, i) - expected) <= limit);
+        wrong += !(fabs(buffer_get(&after->weights, i) - expected) <= limit);
     }
     return wrong;
 }
@@ -124,22 +173,17 @@ static void test_adam(struct kernels *k)
     static const int64_t counts[] = {0, 1, 17, 4097, LONG};
     for (int i = 0; i < 5; i++) {
         int64_t count = counts[i];
-        struct state s = state_create(k->type, count), before = state_create(k->type, count);
+        struct state s = state_create(k->type, count), before = state_copy(&s);
         struct device_adam settings = settings_make();
         struct device_adam a = step_of(&s, &settings, 0, count);
         CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);
         CHECK_INT(step_errors(&before, &s, &settings), 0);
-        const float *master = (const float *)s.master.bytes;
-        long wrong = 0;
-        for (int64_t j = 0; j < count; j++)
-            wrong += ((const uint16_t *)s.parameter.bytes)[j] != nearest_away(master[j]);
-        CHECK_INT(wrong, 0);
         CHECK(memcmp(s.gradient.bytes, before.gradient.bytes,
                      (size_t)count * zi_dtype_bytes(k->type)) == 0);
         /* added to what was there */
-        CHECK(s.checksum == 12345 + checksum_define(master, count, settings.checksum_seed,
-                                                    settings.checksum_first));
-        kernels_digest(k, s.master.bytes, (size_t)count * 4);
+        CHECK(s.checksum ==
+              12345 + checksum_define((const float *)s.weights.bytes, count, &settings.place));
+        kernels_digest(k, s.weights.bytes, (size_t)count * 4);
         kernels_digest(k, s.moment1.bytes, (size_t)count * 4);
         kernels_digest(k, s.moment2.bytes, (size_t)count * 4);
         kernels_digest(k, &s.checksum, sizeof s.checksum);
@@ -148,90 +192,179 @@ static void test_adam(struct kernels *k)
     }
 }
 
-/* Cut anywhere, a range leaves the same bits and checksum: a tensor's shard may lie in pieces. And
- * without a parameter the master is the same. */
-static void test_adam_cut(struct kernels *k)
-{
-    static const int64_t cuts[] = {0, 1, 2, 18, 4099, 4100, 50003, LONG};
-    struct state whole = state_create(k->type, LONG), cut = state_create(k->type, LONG);
-    struct device_adam settings = settings_make();
-    struct device_adam a = step_of(&whole, &settings, 0, LONG);
-    a.parameter.address = 0;
-    CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);
-    for (int i = 0; i < 7; i++) {
-        a = step_of(&cut, &settings, cuts[i], cuts[i + 1] - cuts[i]);
-        CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);
-    }
-    CHECK(memcmp(whole.master.bytes, cut.master.bytes, LONG * 4) == 0);
-    CHECK(memcmp(whole.moment1.bytes, cut.moment1.bytes, LONG * 4) == 0);
-    CHECK(memcmp(whole.moment2.bytes, cut.moment2.bytes, LONG * 4) == 0);
-    CHECK(whole.checksum == cut.checksum);
-    for (int64_t i = 0; i < LONG; i++) {
-        if (buffer_get(&whole.parameter, i) == 0.0) continue;
-        CHECK(!"a parameter that was not asked for");
-        break;
-    }
-    state_destroy(&whole);
-    state_destroy(&cut);
-}
+/* Ties of bf16 and their neighbours, both signs; zeros and denormals; the largest finite numbers,
+ * whose bf16 is infinite or not; and infinity. */
+static const uint32_t special_bits[] = {
+    0x3f808000u, 0x3f818000u, 0xbf808000u, 0xbf818000u, 0x3f807fffu, 0x3f808001u, 0xbf807fffu,
+    0xbf808001u, 0x3fffffffu, 0xbfff8000u, 0x00000000u, 0x80000000u, 0x00000001u, 0x80000001u,
+    0x00007fffu, 0x80007fffu, 0x00008000u, 0x80008000u, 0x00018000u, 0x007fffffu, 0x807fffffu,
+    0x007f8000u, 0x7f7fffffu, 0xff7fffffu, 0x7f7f8000u, 0xff7f8000u, 0x7f7f7fffu, 0xff7f7fffu,
+    0x7f7f0000u, 0x7f800000u, 0xff800000u};
+static const uint16_t special_upper[] = {
+    0x3f81, 0x3f82, 0xbf81, 0xbf82, 0x3f80, 0x3f81, 0xbf80, 0xbf81, 0x4000, 0xc000, 0x0000,
+    0x8000, 0x0000, 0x8000, 0x0000, 0x8000, 0x0001, 0x8001, 0x0002, 0x0080, 0x8080, 0x0080,
+    0x7f80, 0xff80, 0x7f80, 0xff80, 0x7f7f, 0xff7f, 0x7f7f, 0x7f80, 0xff80};
+enum { SPECIALS = sizeof special_bits / sizeof *special_bits };
 
-/* With no gradient, moments or decay a step leaves the master, so the parameter is its rounding:
- * ties go away from zero. */
-static void test_parameter_ties(struct kernels *k)
+/* Every third element gets a special weight; of those every other one has neither gradient nor
+ * moment, so that it keeps it. */
+static struct state state_create_special(enum zi_dtype gradient_type, int64_t count)
 {
-    static const uint32_t masters[] = {0x3f808000u, 0x3f818000u, 0xbf808000u, 0xbf818000u,
-                                       0x3f807fffu, 0x3f808001u, 0x80007fffu, 0x00008000u,
-                                       0x80008000u, 0x3fffffffu, 0x00000000u};
-    static const uint16_t parameters[] = {0x3f81, 0x3f82, 0xbf81, 0xbf82, 0x3f80, 0x3f81,
-                                          0x8000, 0x0001, 0x8001, 0x4000, 0x0000};
-    enum { COUNT = 11 * 7 };
-    struct state s = state_create(k->type, COUNT);
-    struct device_adam settings = settings_make();
-    settings.decay = 0;
-    for (int i = 0; i < COUNT; i++) {
-        ((uint32_t *)s.master.bytes)[i] = masters[i % 11];
+    struct state s = state_create(gradient_type, count);
+    for (int64_t i = 0; i < count; i += 3) {
+        ((uint32_t *)s.weights.bytes)[i] = special_bits[i / 3 % SPECIALS];
+        if (i % 2) continue;
         buffer_set(&s.moment1, i, 0.0);
         buffer_set(&s.gradient, i, 0.0);
     }
-    struct device_adam a = step_of(&s, &settings, 0, COUNT);
-    CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);
-    for (int i = 0; i < COUNT; i++) {
-        CHECK_INT(((const uint32_t *)s.master.bytes)[i], masters[i % 11]);
-        CHECK_INT(((const uint16_t *)s.parameter.bytes)[i], parameters[i % 11]);
+    return s;
+}
+
+/* Whole and split weights side by side, from the same bits: after every step all bits of weights,
+ * moments and checksum are the same. Without decay special weights live on, with it they change. */
+static void split_check(struct kernels *k, int64_t count, float decay)
+{
+    struct state whole = state_create_special(k->type, count);
+    struct state split = state_copy(&whole);
+    struct device_adam settings = settings_make();
+    size_t bytes = (size_t)count * 4;
+    settings.decay = decay;
+    settings.place.row = 1000;
+    settings.place.stride = 3001;
+    state_split(&split);
+    for (int step = 0; step < 5; step++) {
+        struct device_adam a = step_of(&whole, &settings, 0, count);
+        struct device_adam b = step_of(&split, &settings, 0, count);
+        CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);
+        CHECK_INT(k->operations.adam(&k->stream, &b), ZI_OK);
+        CHECK_INT(state_join(&split), 0);
+        CHECK(memcmp(whole.weights.bytes, split.weights.bytes, bytes) == 0);
+        CHECK(memcmp(whole.moment1.bytes, split.moment1.bytes, bytes) == 0);
+        CHECK(memcmp(whole.moment2.bytes, split.moment2.bytes, bytes) == 0);
+        CHECK(whole.checksum == split.checksum);
+        settings.scale *= -1.7f;
     }
-    state_destroy(&s);
+    kernels_digest(k, split.weights.bytes, bytes);
+    for (int64_t i = 0; i < count; i += 6) { /* 0, 6, ...: without gradient */
+        if (decay > 0) break;
+        CHECK_INT(((const uint32_t *)whole.weights.bytes)[i], special_bits[i / 3 % SPECIALS]);
+        CHECK_INT(((const uint16_t *)split.upper.bytes)[i], special_upper[i / 3 % SPECIALS]);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        float value = ((const float *)split.weights.bytes)[i];
+        if (!(fabsf(value) < 3e38f)) continue;
+        if (((const uint16_t *)split.upper.bytes)[i] == nearest_away(value)) continue;
+        CHECK(!"a parameter that is not its weight rounded half away from zero");
+        break;
+    }
+    state_destroy(&whole);
+    state_destroy(&split);
+}
+
+static void test_split(struct kernels *k)
+{
+    static const int64_t counts[] = {0, 1, 15, 17, 1024, LONG};
+    for (int i = 0; i < 6; i++) {
+        split_check(k, counts[i], 0.0f);
+        split_check(k, counts[i], 0.1f);
+    }
+}
+
+/* Cut anywhere, a range leaves the same bits and checksum: a tensor's shard may lie in pieces. And
+ * without a checksum the weights are the same. */
+static void test_adam_cut(struct kernels *k)
+{
+    static const int64_t cuts[] = {0, 1, 2, 18, 4099, 4100, 50003, LONG};
+    for (int split = 0; split < 2; split++) {
+        struct state whole = state_create(k->type, LONG), cut = state_copy(&whole);
+        struct state silent = state_copy(&whole);
+        struct state *states[] = {&whole, &cut, &silent};
+        struct device_adam settings = settings_make();
+        for (int i = 0; i < 3 && split; i++)
+            state_split(states[i]);
+        struct device_adam a = step_of(&whole, &settings, 0, LONG);
+        CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);
+        for (int i = 0; i < 7; i++) {
+            a = step_of(&cut, &settings, cuts[i], cuts[i + 1] - cuts[i]);
+            CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);
+        }
+        a = step_of(&silent, &settings, 0, LONG);
+        a.checksum.address = 0;
+        a.place = (struct device_place){0};
+        CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);
+        for (int i = 0; i < 3 && split; i++)
+            CHECK_INT(state_join(states[i]), 0);
+        for (int i = 1; i < 3; i++) {
+            CHECK(memcmp(whole.weights.bytes, states[i]->weights.bytes, LONG * 4) == 0);
+            CHECK(memcmp(whole.moment1.bytes, states[i]->moment1.bytes, LONG * 4) == 0);
+            CHECK(memcmp(whole.moment2.bytes, states[i]->moment2.bytes, LONG * 4) == 0);
+        }
+        CHECK(whole.checksum == cut.checksum);
+        CHECK(silent.checksum == 12345);
+        for (int i = 0; i < 3; i++)
+            state_destroy(states[i]);
+    }
+}
+
+/* The checksum of elements [first, end) of a tensor's weights at `place`, added to 99. */
+static uint64_t checksum_run(struct kernels *k, struct state *s, int64_t first, int64_t end,
+                             const struct device_place *place)
+{
+    uint64_t sum = 99;
+    struct device_adam a = step_of(s, &(struct device_adam){.place = *place}, first, end - first);
+    CHECK_INT(k->operations.checksum(&k->stream, a.parameter, a.remainder, end - first, &a.place,
+                                     (struct device_ptr){(uintptr_t)&sum}),
+              ZI_OK);
+    return sum;
 }
 
 static void test_checksum(struct kernels *k)
 {
-    static const int64_t counts[] = {0, 1, 17, 4097, LONG};
+    static const int64_t counts[] = {0, 1, 17, 4097, LONG}, rows[] = {1, 7, 1024, 1500};
     static const uint64_t seeds[] = {0, 7, (uint64_t)1 << 40, UINT64_MAX - 3};
-    for (int i = 0; i < 20; i++) {
-        int64_t count = counts[i % 5], half = count / 2;
-        uint64_t seed = seeds[i / 5], first = seeds[(i + 1) % 4], whole = 99, parts = 0;
-        struct buffer x = buffer_random(ZI_FP32, count, "x", 1.0f);
-        struct device_ptr to_whole = {(uintptr_t)&whole}, to_parts = {(uintptr_t)&parts};
-        CHECK_INT(
-            k->operations.checksum(&k->stream, buffer_at(&x, 0), count, seed, first, to_whole),
-            ZI_OK);
-        CHECK(whole == 99 + checksum_define((const float *)x.bytes, count, seed, first));
-        /* the second part first: the order does not count either */
-        CHECK_INT(k->operations.checksum(&k->stream, buffer_at(&x, half), count - half, seed,
-                                         first + (uint64_t)half, to_parts),
-                  ZI_OK);
-        CHECK_INT(k->operations.checksum(&k->stream, buffer_at(&x, 0), half, seed, first, to_parts),
-                  ZI_OK);
-        CHECK(parts == whole - 99);
-        if (count > 1) { /* one bit, or two elements exchanged, and it is another */
-            uint64_t other = 99;
-            ((uint32_t *)x.bytes)[count - 1] ^= 1u;
-            CHECK_INT(k->operations.checksum(&k->stream, buffer_at(&x, 0), count, seed, first,
-                                             (struct device_ptr){(uintptr_t)&other}),
-                      ZI_OK);
-            CHECK(other != whole);
+    for (int i = 0; i < 40; i++) {
+        int64_t count = counts[i % 5], row = i < 20 ? count + 1 : rows[i % 4];
+        int64_t half = i < 20 ? count / 2 : count / 2 / row * row;
+        struct device_place place = {seeds[i / 5 % 4], seeds[(i + 1) % 4], row, row + i};
+        struct state s = state_create(ZI_FP32, count);
+        uint64_t expected = checksum_define((const float *)s.weights.bytes, count, &place);
+        for (int split = 0; split < 2; split++) {
+            if (split) state_split(&s);
+            CHECK(checksum_run(k, &s, 0, count, &place) == 99 + expected);
+            /* the order does not count either */
+            CHECK(checksum_run(k, &s, half, count, &place) + checksum_run(k, &s, 0, half, &place) ==
+                  2 * 99 + expected);
         }
-        buffer_destroy(&x);
+        if (count > 1) { /* one bit, and it is another */
+            ((uint16_t *)s.lower.bytes)[count - 1] ^= 1u;
+            CHECK(checksum_run(k, &s, 0, count, &place) != 99 + expected);
+        }
+        state_destroy(&s);
     }
+}
+
+/* A matrix of 50 x 1400 cut into three tiles of columns, each contiguous: the checksums of the
+ * tiles add up to that of the matrix. */
+static void test_checksum_tiles(struct kernels *k)
+{
+    enum { ROWS = 50, COLUMNS = 1400 };
+    static const int64_t cuts[] = {0, 16, 1333, COLUMNS};
+    struct device_place place = {77, 0, ROWS * COLUMNS, ROWS * COLUMNS};
+    struct state matrix = state_create(ZI_FP32, ROWS * COLUMNS);
+    uint64_t sum = 0;
+    for (int t = 0; t < 3; t++) {
+        int64_t width = cuts[t + 1] - cuts[t];
+        struct state tile = state_create(ZI_FP32, ROWS * width);
+        for (int64_t i = 0; i < ROWS * width; i++)
+            buffer_set(&tile.weights, i,
+                       buffer_get(&matrix.weights, i / width * COLUMNS + cuts[t] + i % width));
+        state_split(&tile);
+        struct device_place part = {77, (uint64_t)cuts[t], width, COLUMNS};
+        sum += checksum_run(k, &tile, 0, ROWS * width, &part) - 99;
+        state_destroy(&tile);
+    }
+    CHECK(sum == checksum_run(k, &matrix, 0, ROWS * COLUMNS, &place) - 99);
+    state_destroy(&matrix);
 }
 
 /* Sum of squares of the finite elements, and how many are not. */
@@ -322,8 +455,11 @@ static void test_update(struct kernels *k)
 {
     test_adam(k);
     test_adam_cut(k);
-    test_parameter_ties(k);
-    if (k->type == ZI_FP32) test_checksum(k);
+    test_split(k);
+    if (k->type == ZI_FP32) {
+        test_checksum(k);
+        test_checksum_tiles(k);
+    }
     test_gradient_norm(k);
     test_gradient_norm_tiny(k);
     if (k->isa == cpu_isa_best()) test_gradient_norm_long(k);

@@ -16,6 +16,7 @@
 #include "regression/unit/test.h"
 
 static int64_t fixture_isa = ZI_AUTO; /* enum device_isa of the devices that are opened */
+static struct settings_tiling fixture_tiling = {1, 1, 1}; /* of the models that are made */
 
 #define FIXTURE_GUARD 64 /* bytes of 0xa5 behind every buffer */
 
@@ -32,7 +33,8 @@ struct fixture {
     struct fixture_buffer *weights; /* one per unit, compute type */
     struct fixture_buffer
         *gradients; /* fp32, one per operation and unit: op * MODEL_MAX_UNITS + i */
-    struct fixture_buffer *outputs, *saved, *scratch; /* one per operation */
+    struct fixture_buffer *saved, *scratch;   /* one per operation */
+    struct fixture_buffer *outputs, *carries; /* one per layer */
     struct fixture_buffer gradient, inputs, targets, loss;
 };
 
@@ -73,11 +75,12 @@ static inline void fixture_open(struct fixture *f, const struct settings_model *
     f->tokens = shape[1];
     ZI_REQUIRE(device_open(&device, 1, &f->device) == ZI_OK);
     ZI_REQUIRE(device_stream_create(f->device, 2, &f->stream) == ZI_OK);
-    ZI_REQUIRE(model_create(settings, type, f->device, &f->model) == ZI_OK);
+    ZI_REQUIRE(model_create(settings, &fixture_tiling, type, f->device, &f->model) == ZI_OK);
     const struct model *m = f->model;
     size_t ids = (size_t)(shape[0] * shape[1]) * 4;
     f->weights = fixture_zeros((size_t)m->unit_count, sizeof *f->weights);
-    f->outputs = fixture_zeros((size_t)m->op_count, sizeof *f->outputs);
+    f->outputs = fixture_zeros((size_t)m->layer_count, sizeof *f->outputs);
+    f->carries = fixture_zeros((size_t)m->layer_count, sizeof *f->carries);
     f->saved = fixture_zeros((size_t)m->op_count, sizeof *f->saved);
     f->scratch = fixture_zeros((size_t)m->op_count, sizeof *f->scratch);
     f->gradients = fixture_zeros((size_t)m->op_count * MODEL_MAX_UNITS, sizeof *f->gradients);
@@ -87,10 +90,14 @@ static inline void fixture_open(struct fixture *f, const struct settings_model *
     for (int op = 0; op < m->op_count; op++) {
         struct model_sizes sizes;
         model_op_sizes(m, op, shape[0], shape[1], &sizes);
-        f->outputs[op] = fixture_allocate(f, sizes.stream);
+        if (m->ops[op].tile == 0) {
+            f->outputs[m->ops[op].layer] = fixture_allocate(f, sizes.stream);
+            f->carries[m->ops[op].layer] = fixture_allocate(f, sizes.carry);
+        }
         f->saved[op] = fixture_allocate(f, sizes.saved);
         f->scratch[op] = fixture_allocate(f, sizes.scratch);
         for (int i = 0; i < m->ops[op].unit_count; i++) {
+            if (!(m->ops[op].differentiates >> i & 1)) continue;
             size_t elements = (size_t)m->units[m->ops[op].units[i]].elements;
             f->gradients[op * MODEL_MAX_UNITS + i] = fixture_allocate(f, elements * 4);
         }
@@ -108,7 +115,10 @@ static inline void fixture_close(struct fixture *f)
         fixture_free(f, &f->weights[u]);
     }
     for (int op = 0; op < m->op_count; op++) {
-        fixture_free(f, &f->outputs[op]);
+        if (m->ops[op].tile == 0) {
+            fixture_free(f, &f->outputs[m->ops[op].layer]);
+            fixture_free(f, &f->carries[m->ops[op].layer]);
+        }
         fixture_free(f, &f->saved[op]);
         fixture_free(f, &f->scratch[op]);
         for (int i = 0; i < MODEL_MAX_UNITS; i++) {
@@ -122,6 +132,7 @@ static inline void fixture_close(struct fixture *f)
     free(f->weights);
     free(f->gradients);
     free(f->outputs);
+    free(f->carries);
     free(f->saved);
     free(f->scratch);
     model_destroy(f->model);
@@ -129,23 +140,42 @@ static inline void fixture_close(struct fixture *f)
     device_close(f->device);
 }
 
+/* Where element i of a tensor lies. */
+struct fixture_place {
+    int unit;
+    int64_t offset;
+};
+
+static inline struct fixture_place fixture_find(const struct model *m, int tensor, int64_t i)
+{
+    const struct model_tensor *t = &m->tensors[tensor];
+    for (int k = 0; k < t->piece_count; k++) {
+        const struct model_piece *p = &m->pieces[t->first_piece + k * t->piece_step];
+        int64_t run = (i - p->first) / p->stride, at = (i - p->first) % p->stride;
+        if (i < p->first || run >= p->rows || at >= p->row) continue;
+        return (struct fixture_place){p->unit, p->offset + run * p->row + at};
+    }
+    ZI_REQUIRE(!"element in a piece");
+    return (struct fixture_place){0, 0};
+}
+
 /* One value of a tensor in the model's type. */
 static inline double fixture_get_weight(const struct fixture *f, int tensor, int64_t i)
 {
-    const struct model_tensor *t = &f->model->tensors[tensor];
-    const void *unit = (void *)f->weights[t->unit].at.address;
-    if (f->model->type == ZI_FP32) return (double)((const float *)unit)[t->offset + i];
-    return (double)zi_bf16_to_fp32(((const uint16_t *)unit)[t->offset + i]);
+    struct fixture_place place = fixture_find(f->model, tensor, i);
+    const void *unit = (void *)f->weights[place.unit].at.address;
+    if (f->model->type == ZI_FP32) return (double)((const float *)unit)[place.offset];
+    return (double)zi_bf16_to_fp32(((const uint16_t *)unit)[place.offset]);
 }
 
 static inline void fixture_set_weight(struct fixture *f, int tensor, int64_t i, float value)
 {
-    const struct model_tensor *t = &f->model->tensors[tensor];
-    void *unit = (void *)f->weights[t->unit].at.address;
+    struct fixture_place place = fixture_find(f->model, tensor, i);
+    void *unit = (void *)f->weights[place.unit].at.address;
     if (f->model->type == ZI_FP32)
-        ((float *)unit)[t->offset + i] = value;
+        ((float *)unit)[place.offset] = value;
     else
-        ((uint16_t *)unit)[t->offset + i] = zi_bf16_round_even(value);
+        ((uint16_t *)unit)[place.offset] = zi_bf16_round_even(value);
 }
 
 /* Values of a size at which every tensor matters; random ids, some targets not counted. */
@@ -177,16 +207,18 @@ static inline struct model_pass fixture_pass(const struct fixture *f, int op, in
                                              int64_t count)
 {
     size_t skip = (size_t)(first * f->tokens) * 4;
+    int layer = f->model->ops[op].layer;
     struct model_pass pass = {
         .device = f->device,
         .stream = f->stream,
         .sequences = count,
         .tokens = f->tokens,
-        .input = op > 0 ? f->outputs[op - 1].at : (struct device_ptr){0},
-        .output = f->outputs[op].at,
+        .input = layer > 0 ? f->outputs[layer - 1].at : (struct device_ptr){0},
+        .output = f->outputs[layer].at,
         .gradient = f->gradient.at,
         .saved = f->saved[op].at,
         .scratch = f->scratch[op].at,
+        .carry = f->carries[layer].at,
         .token_ids = device_at(f->inputs.at, skip),
         .targets = device_at(f->targets.at, skip),
         .loss = f->loss.at,
@@ -199,25 +231,40 @@ static inline struct model_pass fixture_pass(const struct fixture *f, int op, in
     return pass;
 }
 
-/* Forward of all operations but the head. */
+/* The first operation of the head. */
+static inline int fixture_head(const struct fixture *f)
+{
+    return f->model->op_count - f->model->ops[f->model->op_count - 1].tiles;
+}
+
+/* Forward of all operations but the head's. */
 static inline void fixture_forward(struct fixture *f, enum model_mode mode, int64_t first,
                                    int64_t count)
 {
-    for (int op = 0; op < f->model->op_count - 1; op++) {
+    for (int op = 0; op < fixture_head(f); op++) {
         struct model_pass pass = fixture_pass(f, op, first, count);
         CHECK(model_forward(f->model, op, mode, &pass) == ZI_OK);
     }
 }
 
+/* Forward of the head, which adds to the loss; gives the loss. */
+static inline double fixture_forward_head(struct fixture *f, enum model_mode mode, int64_t first,
+                                          int64_t count)
+{
+    for (int op = fixture_head(f); op < f->model->op_count; op++) {
+        struct model_pass pass = fixture_pass(f, op, first, count);
+        memset((void *)f->scratch[op].at.address, 0xff, f->scratch[op].bytes);
+        CHECK(model_forward(f->model, op, mode, &pass) == ZI_OK);
+    }
+    return *(double *)f->loss.at.address;
+}
+
 /* Sum of -log p. */
 __attribute__((unused)) static double fixture_loss(struct fixture *f)
 {
-    int head = f->model->op_count - 1;
-    struct model_pass pass = fixture_pass(f, head, 0, f->sequences);
     fixture_forward(f, MODEL_INFER, 0, f->sequences);
     *(double *)f->loss.at.address = 0;
-    CHECK(model_forward(f->model, head, MODEL_INFER, &pass) == ZI_OK);
-    return *(double *)f->loss.at.address;
+    return fixture_forward_head(f, MODEL_INFER, 0, f->sequences);
 }
 
 /* How a whole backward is run. */
@@ -228,44 +275,70 @@ struct fixture_way {
     float scale;
 };
 
-/* Forward and backward of everything; gives the sum of -log p. */
+/* Forward and backward of everything; gives the sum of -log p. Buffers hold NaNs before a call that
+ * may not use what they hold. */
 static inline double fixture_differentiate(struct fixture *f, const struct fixture_way *way)
 {
     const struct model *m = f->model;
     fixture_forward(f, way->recompute ? MODEL_INFER : MODEL_TRAIN, way->first, way->count);
     *(double *)f->loss.at.address = 0;
+    if (fixture_head(f) < m->op_count - 1)
+        fixture_forward_head(f, MODEL_TRAIN, way->first, way->count);
     for (int op = m->op_count - 1; op >= 0; op--) {
+        const struct model_op *o = &m->ops[op];
         struct model_pass pass = fixture_pass(f, op, way->first, way->count);
         pass.loss_scale = way->scale;
         for (int i = 0; i < MODEL_MAX_UNITS; i++) {
             pass.accumulate[i] = way->accumulate;
         }
-        if (way->recompute && op > 0 && op < m->op_count - 1) {
+        memset((void *)f->scratch[op].at.address, 0xff, f->scratch[op].bytes);
+        if (o->kind != MODEL_HEAD && o->tile == o->tiles - 1)
+            memset((void *)pass.carry.address, 0xff, f->carries[o->layer].bytes);
+        if (way->recompute && (o->kind == MODEL_ATTENTION || o->kind == MODEL_MLP)) {
             memset((void *)f->saved[op].at.address, 0xff, f->saved[op].bytes);
             pass.output = (struct device_ptr){0};
             CHECK(model_forward(m, op, MODEL_RECOMPUTE, &pass) == ZI_OK);
+            memset((void *)f->scratch[op].at.address, 0xff, f->scratch[op].bytes);
         }
         CHECK(model_backward(m, op, &pass) == ZI_OK);
     }
     return *(double *)f->loss.at.address;
 }
 
-/* Gradient of one tensor, summed over the uses of its unit; the caller frees it. */
-static inline float *fixture_gradient(const struct fixture *f, int tensor)
+/* Gradient of a unit, summed over its uses; the caller frees it. */
+static inline float *fixture_unit_gradient(const struct fixture *f, int unit)
 {
     const struct model *m = f->model;
-    const struct model_tensor *t = &m->tensors[tensor];
-    float *sum = fixture_zeros((size_t)t->elements, sizeof *sum);
+    int64_t elements = m->units[unit].elements;
+    float *sum = fixture_zeros((size_t)elements, sizeof *sum);
     for (int op = 0; op < m->op_count; op++) {
         for (int u = 0; u < m->ops[op].unit_count; u++) {
-            if (m->ops[op].units[u] != t->unit) continue;
+            if (m->ops[op].units[u] != unit || !(m->ops[op].differentiates >> u & 1)) continue;
             const float *use = (float *)f->gradients[op * MODEL_MAX_UNITS + u].at.address;
-            for (int64_t i = 0; i < t->elements; i++) {
-                sum[i] += use[t->offset + i];
+            for (int64_t i = 0; i < elements; i++) {
+                sum[i] += use[i];
             }
         }
     }
     return sum;
+}
+
+/* Gradient of one tensor, summed over the uses of its units; the caller frees it. */
+static inline float *fixture_gradient(const struct fixture *f, int tensor)
+{
+    const struct model *m = f->model;
+    const struct model_tensor *t = &m->tensors[tensor];
+    float *whole = fixture_zeros((size_t)t->elements, sizeof *whole);
+    for (int k = 0; k < t->piece_count; k++) {
+        const struct model_piece *p = &m->pieces[t->first_piece + k * t->piece_step];
+        float *sum = fixture_unit_gradient(f, p->unit);
+        for (int64_t run = 0; run < p->rows; run++) {
+            memcpy(whole + p->first + run * p->stride, sum + p->offset + run * p->row,
+                   (size_t)p->row * sizeof *sum);
+        }
+        free(sum);
+    }
+    return whole;
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Models against PyTorch: logits, loss, every gradient, and ten losses of training, of the files
- * that regression/goldens/make_goldens.py makes, in fp32 and bf16. Operations are called one by one
- * here; model_training_test lets the engine call them. */
+ * that regression/goldens/make_goldens.py makes, in fp32 and bf16, whole and tiled. Operations are
+ * called one by one here; model_training_test lets the engine call them. */
 #include "regression/unit/golden_fixture.h"
 #include "regression/unit/model_fixture.h"
 
@@ -40,31 +40,41 @@ static int64_t load_batch(const struct golden *g, struct fixture *f, int batch)
     return counted;
 }
 
+/* Logits of the last of `tokens` tokens of each sequence, tile after tile. */
+static void make_logits(struct fixture *f, const int64_t shape[2] /* sequences, tokens */,
+                        struct fixture_buffer *logits)
+{
+    memset((void *)logits->at.address, 0xff, logits->bytes);
+    for (int op = fixture_head(f); op < f->model->op_count; op++) {
+        struct model_sizes sizes;
+        struct model_pass pass = fixture_pass(f, op, 0, f->sequences);
+        model_op_sizes(f->model, op, shape[0], shape[1], &sizes);
+        struct fixture_buffer scratch = fixture_allocate(f, sizes.scratch);
+        pass.sequences = shape[0];
+        pass.tokens = shape[1];
+        pass.scratch = scratch.at;
+        pass.carry = (struct device_ptr){0};
+        CHECK(model_logits(f->model, op, &pass, logits->at) == ZI_OK);
+        fixture_free(f, &scratch);
+    }
+}
+
 /* Logits of all positions: for the head, every token is a sequence of its own of one token. */
 static void check_logits(struct golden *g, struct fixture *f)
 {
-    int head = f->model->op_count - 1;
     struct golden_array a =
         golden_read(g, "logits", g->type == ZI_FP32 ? "deviation_fp32" : "deviation_bf16");
     struct fixture_buffer logits = fixture_allocate(f, (size_t)a.count * 4);
-    struct model_sizes sizes;
     fixture_forward(f, MODEL_INFER, 0, f->sequences);
-    struct model_pass pass = fixture_pass(f, head, 0, f->sequences);
-    pass.sequences = f->sequences * f->tokens;
-    pass.tokens = 1;
-    model_op_sizes(f->model, head, pass.sequences, 1, &sizes);
-    struct fixture_buffer scratch = fixture_allocate(f, sizes.scratch);
-    pass.scratch = scratch.at;
-    CHECK(model_logits(f->model, &pass, logits.at) == ZI_OK);
+    make_logits(f, (int64_t[]){f->sequences * f->tokens, 1}, &logits);
     double *found = fixture_zeros((size_t)a.count, sizeof *found);
     for (int64_t i = 0; i < a.count; i++) {
         found[i] = (double)((float *)logits.at.address)[i];
     }
     golden_compare(g, &a, found);
     /* as generation asks: the last token of each sequence */
-    struct model_pass last = fixture_pass(f, head, 0, f->sequences);
+    make_logits(f, (int64_t[]){f->sequences, f->tokens}, &logits);
     int64_t v = g->settings.vocabulary;
-    CHECK(model_logits(f->model, &last, logits.at) == ZI_OK);
     for (int64_t b = 0; b < f->sequences; b++) {
         struct golden_array row = {.count = v, .tolerance = a.tolerance};
         int64_t from = ((b + 1) * f->tokens - 1) * v;
@@ -75,7 +85,6 @@ static void check_logits(struct golden *g, struct fixture *f)
         }
         golden_compare(g, &row, found);
     }
-    fixture_free(f, &scratch);
     fixture_free(f, &logits);
     free(found);
     free(a.values);
@@ -109,10 +118,11 @@ static void check_gradients(struct golden *g, struct fixture *f, bool recompute)
     }
 }
 
-/* Optimizer states of all tensors, one behind the other. */
+/* Optimizer states of all pieces, one behind the other. Weights start as numbers of the model's
+ * type, so what a split weight has beyond bf16 starts as zero. */
 struct states {
-    float *master, *moment1, *moment2, *gradient;
-    uint64_t checksum;
+    int16_t *remainder;
+    float *moment1, *moment2, *gradient;
     int64_t updates;
 };
 
@@ -125,24 +135,38 @@ static void states_create(const struct fixture *f, struct states *s)
 {
     size_t count = (size_t)f->model->parameters;
     memset(s, 0, sizeof *s);
-    s->master = fixture_zeros(count, 4);
+    s->remainder = fixture_zeros(count, sizeof *s->remainder);
     s->moment1 = fixture_zeros(count, 4);
     s->moment2 = fixture_zeros(count, 4);
     s->gradient = fixture_zeros(count, 4);
-    float *to = s->master;
-    for (int t = 0; t < f->model->tensor_count; t++) {
-        for (int64_t i = 0; i < f->model->tensors[t].elements; i++) {
-            *to++ = (float)fixture_get_weight(f, t, i);
-        }
-    }
 }
 
 static void states_destroy(struct states *s)
 {
-    free(s->master);
+    free(s->remainder);
     free(s->moment1);
     free(s->moment2);
     free(s->gradient);
+}
+
+static int64_t piece_elements(const struct model_piece *piece)
+{
+    return piece->rows * piece->row;
+}
+
+/* Gradients of all pieces to their places in the states. */
+static void gather_gradients(const struct fixture *f, struct states *s)
+{
+    const struct model *m = f->model;
+    float *to = s->gradient;
+    for (int p = 0; p < m->piece_count; p++) {
+        int64_t count = piece_elements(&m->pieces[p]);
+        float *unit = fixture_unit_gradient(f, m->pieces[p].unit);
+        memcpy(to, unit + m->pieces[p].offset, (size_t)count * sizeof *to);
+        free(unit);
+        to += count;
+    }
+    CHECK_INT(to - s->gradient, m->parameters);
 }
 
 /* The update after a backward pass; gives the gradient norm. */
@@ -152,33 +176,25 @@ static double update(const struct golden *g, struct fixture *f, struct states *s
     struct device_norm_sums sums = {0};
     struct optimizer_step step = {.number = s->updates++,
                                   .learning_rate = g->optimizer.learning_rate};
-    for (int64_t t = 0, first = 0; t < m->tensor_count; first += m->tensors[t++].elements) {
-        float *gradient = fixture_gradient(f, (int)t);
-        memcpy(s->gradient + first, gradient, (size_t)m->tensors[t].elements * 4);
-        free(gradient);
-    }
+    gather_gradients(f, s);
     CHECK(m->operations->gradient_norm(f->stream, ZI_FP32, pointer(s->gradient), m->parameters,
                                        pointer(&sums)) == ZI_OK);
     optimizer_decide(&g->optimizer, sums.squares, sums.nonfinite, loss, &step);
     CHECK(!step.skip);
-    for (int64_t t = 0, first = 0; t < m->tensor_count; first += m->tensors[t++].elements) {
-        const struct model_tensor *tensor = &m->tensors[t];
-        struct device_ptr parameter = device_at(f->weights[tensor->unit].at,
-                                                (size_t)tensor->offset * zi_dtype_bytes(m->type));
+    for (int64_t p = 0, first = 0; p < m->piece_count; first += piece_elements(&m->pieces[p++])) {
+        const struct model_piece *piece = &m->pieces[p];
         struct optimizer_range range = {
-            .count = tensor->elements,
-            .decay = tensor->kind == MODEL_MATRIX,
+            .count = piece_elements(piece),
+            .decay = m->tensors[piece->tensor].kind == MODEL_MATRIX,
             .gradient_type = ZI_FP32,
-            .master = pointer(s->master + first),
+            .parameter = device_at(f->weights[piece->unit].at,
+                                   (size_t)piece->offset * zi_dtype_bytes(m->type)),
             .moment1 = pointer(s->moment1 + first),
             .moment2 = pointer(s->moment2 + first),
             .gradient = pointer(s->gradient + first),
-            .parameter = m->type == ZI_BF16 ? parameter : (struct device_ptr){0},
-            .checksum = pointer(&s->checksum),
         };
+        if (m->type == ZI_BF16) range.remainder = pointer(s->remainder + first);
         CHECK(optimizer_update(&g->optimizer, f->device, f->stream, &step, &range) == ZI_OK);
-        if (m->type == ZI_BF16) continue;
-        memcpy((void *)parameter.address, s->master + first, (size_t)tensor->elements * 4);
     }
     return step.norm;
 }
@@ -208,11 +224,14 @@ static void check_training(struct golden *g, struct fixture *f)
     states_destroy(&states);
 }
 
-static void check_case(const char *name, enum zi_dtype type)
+/* Tiled: in as many tiles as there can be. */
+static void check_case(const char *name, enum zi_dtype type, bool tiled)
 {
     struct golden g;
     struct fixture f;
     golden_open(&g, name, type);
+    fixture_tiling = (struct settings_tiling){1, 1, 1};
+    if (tiled) fixture_tiling = model_most_tiles(&g.settings);
     fixture_open(&f, &g.settings, g.type, (int64_t[]){3, 37});
     load_parameters(&g, &f);
     load_batch(&g, &f, 0);
@@ -220,17 +239,18 @@ static void check_case(const char *name, enum zi_dtype type)
     check_gradients(&g, &f, false);
     check_gradients(&g, &f, true);
     check_training(&g, &f);
-    printf("%s, %s: at most %.2f of a tolerance (%s)\n", g.label,
-           fixture_isa == ISA_GENERIC ? "generic" : "best instructions", g.worst, g.worst_name);
+    printf("%s, %s%s: at most %.2f of a tolerance (%s)\n", g.label,
+           fixture_isa == ISA_GENERIC ? "generic" : "best instructions", tiled ? ", tiled" : "",
+           g.worst, g.worst_name);
     fixture_close(&f);
     golden_close(&g);
 }
 
 int main(void)
 {
-    for (int i = 0; i < 16; i++) {
-        fixture_isa = i < 8 ? ZI_AUTO : ISA_GENERIC;
-        check_case(golden_cases[i / 2 % GOLDEN_CASES], i % 2 ? ZI_BF16 : ZI_FP32);
+    for (int i = 0; i < 32; i++) {
+        fixture_isa = i < 16 ? ZI_AUTO : ISA_GENERIC;
+        check_case(golden_cases[i / 4 % GOLDEN_CASES], i % 2 ? ZI_BF16 : ZI_FP32, i / 2 % 2);
     }
     return test_finish("model_golden_test");
 }

@@ -7,6 +7,7 @@
 struct finite_case {
     const char *name;
     struct settings_model settings;
+    struct settings_tiling tiling;
 };
 
 static const struct finite_case cases[] = {
@@ -19,7 +20,8 @@ static const struct finite_case cases[] = {
       .context = 12,
       .vocabulary = 37,
       .tied = 1,
-      .norm_epsilon = 1e-5}},
+      .norm_epsilon = 1e-5},
+     {1, 1, 1}},
     {"gpt2, grouped keys, untied",
      {.layers = 1,
       .hidden = 24,
@@ -28,7 +30,8 @@ static const struct finite_case cases[] = {
       .inner = 7,
       .context = 11,
       .vocabulary = 19,
-      .norm_epsilon = 1e-5}},
+      .norm_epsilon = 1e-5},
+     {1, 1, 1}},
     {"llama",
      {.family = MODEL_LLAMA,
       .layers = 2,
@@ -39,7 +42,8 @@ static const struct finite_case cases[] = {
       .context = 16,
       .vocabulary = 37,
       .norm_epsilon = 1e-5,
-      .rope_base = 10000}},
+      .rope_base = 10000},
+     {1, 1, 1}},
     {"llama, tied",
      {.family = MODEL_LLAMA,
       .layers = 1,
@@ -51,7 +55,31 @@ static const struct finite_case cases[] = {
       .vocabulary = 23,
       .tied = 1,
       .norm_epsilon = 1e-5,
-      .rope_base = 100}},
+      .rope_base = 100},
+     {1, 1, 1}},
+    {"gpt2, tiled",
+     {.layers = 1,
+      .hidden = 15,
+      .heads = 5,
+      .key_heads = 5,
+      .inner = 70,
+      .context = 11,
+      .vocabulary = 137,
+      .tied = 1,
+      .norm_epsilon = 1e-5},
+     {3, 2, 3}},
+    {"llama, tiled",
+     {.family = MODEL_LLAMA,
+      .layers = 1,
+      .hidden = 24,
+      .heads = 6,
+      .key_heads = 3,
+      .inner = 70,
+      .context = 16,
+      .vocabulary = 70,
+      .norm_epsilon = 1e-5,
+      .rope_base = 10000},
+     {2, 2, 2}},
 };
 
 /* Loss with tensor t moved by `step` along a direction. */
@@ -133,6 +161,7 @@ int main(void)
         struct fixture f;
         struct fixture_way way = {0, 2, false, false, 1.0f};
         long before = test_failures();
+        fixture_tiling = cases[c].tiling;
         fixture_open(&f, &cases[c].settings, ZI_FP32, (int64_t[]){2, 11});
         fixture_randomize(&f, 1 + c);
         double loss = fixture_differentiate(&f, &way);

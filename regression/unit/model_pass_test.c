@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What callers of model_forward and model_backward rely on: recomputation gives the bits that were
  * kept and makes no output; gradients are overwritten whole or added to; fewer sequences than the
- * buffers are for, and none at all; logits in chunks; counts of operations as executed. Guards of
+ * buffers are for, and none at all; logits in chunks; counts of operations as executed; all of it
+ * with tiles, too. Guards of
  * the fixture notice when a call writes past the sizes that model_op_sizes gives. */
 #include "regression/unit/model_fixture.h"
 
@@ -10,9 +11,9 @@ static const struct settings_model gpt2 = {
     .hidden = 30,
     .heads = 3,
     .key_heads = 3,
-    .inner = 50,
+    .inner = 150,
     .context = 16,
-    .vocabulary = 67,
+    .vocabulary = 131,
     .tied = 1,
     .norm_epsilon = 1e-5,
 };
@@ -22,9 +23,9 @@ static const struct settings_model llama = {
     .hidden = 36,
     .heads = 6,
     .key_heads = 2,
-    .inner = 27,
+    .inner = 70,
     .context = 16,
-    .vocabulary = 67,
+    .vocabulary = 131,
     .norm_epsilon = 1e-5,
     .rope_base = 10000,
 };
@@ -62,17 +63,24 @@ static void fill_gradients(struct fixture *f, float value)
     }
 }
 
+/* Whether backward needs something that forward keeps. */
+static bool keeps(const struct model *m, int op)
+{
+    return m->ops[op].kind == MODEL_ATTENTION || m->ops[op].kind == MODEL_MLP;
+}
+
 /* Recomputed `saved` buffers have the bytes of those that training keeps, and the output is not
  * touched. rms norms keep no mean, and rows end before padding, so both start from the same bytes.
  */
 static void check_recompute(struct fixture *f)
 {
     const struct model *m = f->model;
-    for (int op = 1; op < m->op_count - 1; op++) {
+    for (int op = 0; op < m->op_count; op++) {
         memset((void *)f->saved[op].at.address, 0x3c, f->saved[op].bytes);
     }
     fixture_forward(f, MODEL_TRAIN, 0, f->sequences);
-    for (int op = 1; op < m->op_count - 1; op++) {
+    for (int op = 0; op < m->op_count; op++) {
+        if (!keeps(m, op)) continue;
         struct model_pass pass = fixture_pass(f, op, 0, f->sequences);
         struct fixture_buffer again = fixture_allocate(f, f->saved[op].bytes);
         memset((void *)again.at.address, 0x3c, again.bytes);
@@ -105,13 +113,14 @@ static int64_t count_gaps(const struct fixture *f, int64_t *nonzero)
             const struct model_unit *unit = &m->units[m->ops[op].units[i]];
             const float *use = (float *)f->gradients[op * MODEL_MAX_UNITS + i].at.address;
             int64_t end = 0;
-            for (int t = unit->first_tensor; t <= unit->first_tensor + unit->tensor_count; t++) {
-                bool last = t == unit->first_tensor + unit->tensor_count;
-                int64_t next = last ? unit->elements : m->tensors[t].offset;
+            if (!(m->ops[op].differentiates >> i & 1)) continue;
+            for (int p = unit->first_piece; p <= unit->first_piece + unit->piece_count; p++) {
+                bool last = p == unit->first_piece + unit->piece_count;
+                int64_t next = last ? unit->elements : m->pieces[p].offset;
                 for (; end < next; end++, gaps++) {
                     *nonzero += use[end] != 0;
                 }
-                if (!last) end = m->tensors[t].offset + m->tensors[t].elements;
+                if (!last) end = next + m->pieces[p].rows * m->pieces[p].row;
             }
         }
     }
@@ -188,7 +197,7 @@ static void check_empty(struct fixture *f)
     free(gradients);
     struct model_pass pass = fixture_pass(f, f->model->op_count - 1, 0, 0);
     CHECK(model_forward(f->model, f->model->op_count - 1, MODEL_INFER, &pass) == ZI_OK);
-    CHECK(model_logits(f->model, &pass, f->inputs.at) == ZI_OK);
+    CHECK(model_logits(f->model, f->model->op_count - 1, &pass, f->inputs.at) == ZI_OK);
 }
 
 /* Two of five sequences in buffers for five give the bits of two in buffers for two; gradients of
@@ -346,8 +355,7 @@ static void check_flops(struct fixture *f)
         CHECK(model_forward(m, op, MODEL_TRAIN, &pass) == ZI_OK);
         CHECK_NEAR(flops, expected.forward, 0.5);
         flops = 0;
-        if (m->ops[op].kind == MODEL_ATTENTION || m->ops[op].kind == MODEL_MLP)
-            CHECK(model_forward(m, op, MODEL_RECOMPUTE, &pass) == ZI_OK);
+        if (keeps(m, op)) CHECK(model_forward(m, op, MODEL_RECOMPUTE, &pass) == ZI_OK);
         CHECK_NEAR(flops, expected.recompute, 0.5);
         flops = 0;
         CHECK(model_backward(m, op, &pass) == ZI_OK);
@@ -375,7 +383,7 @@ static void check_flops_of_step(void)
     struct device *device;
     struct model *m;
     ZI_REQUIRE(device_open(&cpu, 1, &device) == ZI_OK);
-    ZI_REQUIRE(model_create(&settings, ZI_FP32, device, &m) == ZI_OK);
+    ZI_REQUIRE(model_create(&settings, &fixture_tiling, ZI_FP32, device, &m) == ZI_OK);
     double sum = 0;
     for (int op = 0; op < m->op_count; op++) {
         struct model_flops expected;
@@ -391,16 +399,19 @@ static void check_flops_of_step(void)
 
 int main(void)
 {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 8; i++) { /* whole, then tiled */
         struct fixture f;
-        open_one(&f, i, (int64_t[]){3, 13});
+        fixture_tiling = (struct settings_tiling){1, 1, 1};
+        if (i >= 4) fixture_tiling = (struct settings_tiling){2, 2, 3};
+        open_one(&f, i % 4, (int64_t[]){3, 13});
         check_recompute(&f);
         check_accumulation(&f);
         check_empty(&f);
         check_flops(&f);
         fixture_close(&f);
-        check_fewer(i);
+        check_fewer(i % 4);
     }
+    fixture_tiling = (struct settings_tiling){1, 1, 1};
     check_chunks(ZI_FP32);
     check_chunks(ZI_BF16);
     check_flops_of_step();

@@ -10,7 +10,7 @@ static struct device *device;
 static struct model *create(const struct settings_model *settings)
 {
     struct model *model = NULL;
-    CHECK(model_create(settings, ZI_BF16, device, &model) == ZI_OK);
+    CHECK(model_create(settings, &fixture_tiling, ZI_BF16, device, &model) == ZI_OK);
     ZI_REQUIRE(model != NULL);
     return model;
 }
@@ -154,7 +154,12 @@ static void check_tensors(const struct model *m, const struct expected *expected
 {
     for (int i = 0; i < count && i < m->tensor_count; i++) {
         const struct model_tensor *t = &m->tensors[i];
-        const struct model_unit *unit = &m->units[t->unit];
+        const struct model_piece *piece = &m->pieces[i]; /* one per tensor, in the same order */
+        const struct model_unit *unit = &m->units[piece->unit];
+        CHECK_INT(t->first_piece, i);
+        CHECK_INT(t->piece_count, 1);
+        CHECK_INT(piece->tensor, i);
+        CHECK(piece->first == 0 && piece->rows == 1 && piece->row == t->elements);
         CHECK(strcmp(t->name, expected[i].name) == 0);
         CHECK(strncmp(t->name, unit->name, strlen(unit->name)) == 0);
         CHECK_INT(t->shape[0], expected[i].rows);
@@ -162,10 +167,10 @@ static void check_tensors(const struct model *m, const struct expected *expected
         CHECK_INT(t->dimensions, expected[i].columns == 1 ? 1 : 2);
         CHECK_INT(t->elements, expected[i].rows * expected[i].columns);
         CHECK_INT(t->kind, expected[i].kind);
-        int64_t end = i > unit->first_tensor ? t[-1].offset + t[-1].elements : 0;
-        CHECK_INT(t->offset, expected[i].joined ? end : (end + 63) / 64 * 64);
-        if (i == unit->first_tensor + unit->tensor_count - 1)
-            CHECK_INT(unit->elements, (t->offset + t->elements + 63) / 64 * 64);
+        int64_t end = i > unit->first_piece ? piece[-1].offset + t[-1].elements : 0;
+        CHECK_INT(piece->offset, expected[i].joined ? end : (end + 63) / 64 * 64);
+        if (i == unit->first_piece + unit->piece_count - 1)
+            CHECK_INT(unit->elements, (piece->offset + t->elements + 63) / 64 * 64);
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* AdamW through the cpu device against a reference in double that is written from the paper, over
- * 20 steps with decay, clipping and both gradient types; the checksum of the masters; and a skipped
- * step, which must change nothing.
+ * 20 steps with decay, clipping, both gradient types and both forms of weights; the checksum of the
+ * weights; and a skipped step, which must change nothing.
  *
  * Tolerances. An update is learning_rate * ratio, |ratio| of order 1. In fp32 the two moments carry
  * a relative error of about 2^-23 each per step, averaged over the memory of the moments, and the
@@ -34,7 +34,8 @@ static float random_value(uint32_t stream, uint32_t i)
 }
 
 struct state {
-    struct device_ptr master, moment1, moment2, gradient, parameter, checksum;
+    bool split; /* parameter is bf16 and there is a remainder */
+    struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
 };
 
 static struct device *device;
@@ -52,30 +53,48 @@ static void *host(struct device_ptr pointer)
     return (void *)pointer.address; /* the cpu device's memory is the host's */
 }
 
-static struct state state_create(void)
+/* Weights are 0.05 random_value(1, i). */
+static struct state state_create(bool split)
 {
     struct state state = {
-        .master = allocate(COUNT * 4),
+        .split = split,
+        .parameter = allocate(COUNT * 4),
         .moment1 = allocate(COUNT * 4),
         .moment2 = allocate(COUNT * 4),
         .gradient = allocate(COUNT * 4),
-        .parameter = allocate(COUNT * 2),
         .checksum = allocate(8),
     };
-    float *master = host(state.master);
-    for (uint32_t i = 0; i < COUNT; i++)
-        master[i] = 0.05f * random_value(1, i);
+    if (split) state.remainder = allocate(COUNT * 2);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        float weight = 0.05f * random_value(1, i);
+        if (split) {
+            uint16_t upper = zi_bf16_round_away(weight);
+            ((uint16_t *)host(state.parameter))[i] = upper;
+            ((int16_t *)host(state.remainder))[i] =
+                (int16_t)((int64_t)zi_fp32_bits(weight) - (int64_t)upper * 65536);
+        } else {
+            ((float *)host(state.parameter))[i] = weight;
+        }
+    }
     return state;
 }
 
 static void state_destroy(struct state *state)
 {
-    device_free(device, ZI_TIER_HOST, state->master);
+    device_free(device, ZI_TIER_HOST, state->parameter);
+    device_free(device, ZI_TIER_HOST, state->remainder);
     device_free(device, ZI_TIER_HOST, state->moment1);
     device_free(device, ZI_TIER_HOST, state->moment2);
     device_free(device, ZI_TIER_HOST, state->gradient);
-    device_free(device, ZI_TIER_HOST, state->parameter);
     device_free(device, ZI_TIER_HOST, state->checksum);
+}
+
+static float weight_of(const struct state *state, uint32_t i)
+{
+    if (!state->split) return ((const float *)host(state->parameter))[i];
+    int64_t upper = ((const uint16_t *)host(state->parameter))[i];
+    return zi_fp32_from_bits(
+        (uint32_t)(upper * 65536 + ((const int16_t *)host(state->remainder))[i]));
 }
 
 static struct optimizer_range range_of(const struct state *state, enum zi_dtype type, bool decay)
@@ -83,26 +102,24 @@ static struct optimizer_range range_of(const struct state *state, enum zi_dtype 
     return (struct optimizer_range){
         .count = COUNT,
         .decay = decay,
-        .checksum_seed = 12345678901234567u,
-        .checksum_first = 77,
+        .place = {.seed = 12345678901234567u, .first = 77, .row = 100, .stride = 1234},
         .gradient_type = type,
-        .master = state->master,
+        .parameter = state->parameter,
+        .remainder = state->remainder,
         .moment1 = state->moment1,
         .moment2 = state->moment2,
         .gradient = state->gradient,
-        .parameter = state->parameter,
         .checksum = state->checksum,
     };
 }
 
-static uint64_t checksum_of(const struct optimizer_range *range)
+static uint64_t checksum_of(const struct state *state)
 {
-    const float *master = host(range->master);
     uint64_t sum = 0;
-    for (uint64_t i = 0; i < (uint64_t)range->count; i++) {
-        uint64_t weight =
-            (uint32_t)((range->checksum_first + i + range->checksum_seed) * 0x9e3779b1u) | 1u;
-        sum += zi_fp32_bits(master[i]) * weight;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        uint64_t element = 77 + i / 100 * 1234 + i % 100;
+        uint64_t factor = (uint32_t)((element + 12345678901234567u) * 0x9e3779b1u) | 1u;
+        sum += zi_fp32_bits(weight_of(state, i)) * factor;
     }
     return sum;
 }
@@ -142,18 +159,17 @@ static void gradient_fill(const struct optimizer_range *range, uint32_t step, fl
     }
 }
 
-static void test_against_reference(enum zi_dtype type, bool decay, double beta2)
+static void test_against_reference(enum zi_dtype type, bool split, bool decay, double beta2)
 {
     struct settings_optimizer settings = {
         .beta1 = 0.9, .beta2 = beta2, .epsilon = 1e-8, .weight_decay = 0.1, .clip = 1.0};
-    struct state state = state_create();
+    struct state state = state_create(split);
     struct optimizer_range range = range_of(&state, type, decay);
     double *weight = calloc(COUNT, 8), *first = calloc(COUNT, 8), *second = calloc(COUNT, 8);
     float *gradient = calloc(COUNT, 4);
     if (weight == NULL || first == NULL || second == NULL || gradient == NULL) exit(1);
-    const float *master = host(state.master);
-    for (int i = 0; i < COUNT; i++)
-        weight[i] = master[i];
+    for (uint32_t i = 0; i < COUNT; i++)
+        weight[i] = (double)weight_of(&state, i);
 
     struct optimizer_step step = {.learning_rate = learning_rate};
     for (step.number = 0; step.number < STEPS; step.number++) {
@@ -163,13 +179,16 @@ static void test_against_reference(enum zi_dtype type, bool decay, double beta2)
         CHECK(optimizer_update(&settings, device, stream, &step, &range) == ZI_OK);
         CHECK(device_stream_synchronize(stream) == ZI_OK);
         reference_step(&settings, &step, decay ? 0.1 : 0.0, gradient, weight, first, second);
-        CHECK(*(uint64_t *)host(state.checksum) == 5 + checksum_of(&range));
+        CHECK(*(uint64_t *)host(state.checksum) == 5 + checksum_of(&state));
     }
     double worst = 0.0;
     int wrong_parameters = 0;
-    for (int i = 0; i < COUNT; i++) {
-        worst = fmax(worst, fabs((double)master[i] - weight[i]));
-        wrong_parameters += ((uint16_t *)host(state.parameter))[i] != zi_bf16_round_away(master[i]);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        float updated = weight_of(&state, i);
+        worst = fmax(worst, fabs((double)updated - weight[i]));
+        if (split)
+            wrong_parameters +=
+                ((uint16_t *)host(state.parameter))[i] != zi_bf16_round_away(updated);
     }
     double largest = 0.05 + STEPS * 1.1 * learning_rate;
     double tolerance = STEPS * (2e-6 * learning_rate + largest / 16777216.0);
@@ -183,23 +202,22 @@ static void test_against_reference(enum zi_dtype type, bool decay, double beta2)
     state_destroy(&state);
 }
 
-/* With fp32 there is no second copy of the parameter, and no rate means no change but the moments.
- */
-static void test_without_parameter(void)
+/* No rate means no change but the moments; and without a place for it there is no checksum. */
+static void test_without_rate(bool split)
 {
     struct settings_optimizer settings = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
-    struct state state = state_create();
+    struct state state = state_create(split);
     struct optimizer_range range = range_of(&state, ZI_FP32, true);
     float gradient[COUNT];
     gradient_fill(&range, 3, gradient);
-    range.parameter = (struct device_ptr){0};
+    range.checksum = (struct device_ptr){0};
     struct optimizer_step step = {.learning_rate = 0.0, .scale = 0.5};
     CHECK(optimizer_update(&settings, device, stream, &step, &range) == ZI_OK);
     CHECK(device_stream_synchronize(stream) == ZI_OK);
-    const float *master = host(state.master), *first = host(state.moment1);
+    const float *first = host(state.moment1);
     int wrong = 0;
     for (uint32_t i = 0; i < COUNT; i++) {
-        wrong += master[i] != 0.05f * random_value(1, i);
+        wrong += weight_of(&state, i) != 0.05f * random_value(1, i);
         /* 0.1 * 0.5 g in fp32, two roundings and that of 0.1 */
         wrong += fabsf(first[i] - 0.05f * gradient[i]) > 4e-7f * fabsf(gradient[i]);
     }
@@ -211,18 +229,19 @@ static void test_skip(void)
 {
     struct settings_optimizer settings = {
         .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.1, .clip = 1.0};
-    struct state state = state_create();
+    struct state state = state_create(true);
     struct optimizer_range range = range_of(&state, ZI_FP32, true);
-    float gradient[COUNT], before[3][COUNT];
+    float gradient[COUNT], before[2][COUNT];
     uint16_t parameter[COUNT];
+    int16_t remainder[COUNT];
     gradient_fill(&range, 1, gradient);
     struct optimizer_step step = {.learning_rate = learning_rate, .scale = 1.0};
     CHECK(optimizer_update(&settings, device, stream, &step, &range) == ZI_OK);
     CHECK(device_stream_synchronize(stream) == ZI_OK);
-    memcpy(before[0], host(state.master), sizeof before[0]);
-    memcpy(before[1], host(state.moment1), sizeof before[1]);
-    memcpy(before[2], host(state.moment2), sizeof before[2]);
+    memcpy(before[0], host(state.moment1), sizeof before[0]);
+    memcpy(before[1], host(state.moment2), sizeof before[1]);
     memcpy(parameter, host(state.parameter), sizeof parameter);
+    memcpy(remainder, host(state.remainder), sizeof remainder);
 
     ((float *)host(state.gradient))[500] = NAN;
     step.number = 1;
@@ -230,14 +249,14 @@ static void test_skip(void)
     *(uint64_t *)host(state.checksum) = 1000;
     CHECK(optimizer_update(&settings, device, stream, &step, &range) == ZI_OK);
     CHECK(device_stream_synchronize(stream) == ZI_OK);
-    CHECK(memcmp(before[0], host(state.master), sizeof before[0]) == 0);
-    CHECK(memcmp(before[1], host(state.moment1), sizeof before[1]) == 0);
-    CHECK(memcmp(before[2], host(state.moment2), sizeof before[2]) == 0);
+    CHECK(memcmp(before[0], host(state.moment1), sizeof before[0]) == 0);
+    CHECK(memcmp(before[1], host(state.moment2), sizeof before[1]) == 0);
     CHECK(memcmp(parameter, host(state.parameter), sizeof parameter) == 0);
-    CHECK(*(uint64_t *)host(state.checksum) == 1000 + checksum_of(&range));
+    CHECK(memcmp(remainder, host(state.remainder), sizeof remainder) == 0);
+    CHECK(*(uint64_t *)host(state.checksum) == 1000);
 
     range.count = 0; /* an empty range touches nothing, not even null buffers */
-    range.master = range.checksum = (struct device_ptr){0};
+    range.parameter = range.remainder = range.checksum = (struct device_ptr){0};
     CHECK(optimizer_update(&settings, device, stream, &step, &range) == ZI_OK);
     step.skip = false;
     CHECK(optimizer_update(&settings, device, stream, &step, &range) == ZI_OK);
@@ -249,10 +268,11 @@ int main(void)
     struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
     if (device_open(&settings, 1, &device) < 0) return 1;
     if (device_stream_create(device, 1, &stream) < 0) return 1;
-    test_against_reference(ZI_FP32, true, 0.999);
-    test_against_reference(ZI_FP32, false, 0.95);
-    test_against_reference(ZI_BF16, true, 0.95);
-    test_without_parameter();
+    test_against_reference(ZI_FP32, false, true, 0.999);
+    test_against_reference(ZI_FP32, true, false, 0.95);
+    test_against_reference(ZI_BF16, true, true, 0.95);
+    test_without_rate(false);
+    test_without_rate(true);
     test_skip();
     device_stream_destroy(stream);
     device_close(device);

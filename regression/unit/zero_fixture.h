@@ -32,7 +32,7 @@ __attribute__((unused)) static const char zero_fixture_llama[] =
 struct zero_fixture_run {
     enum zi_status status;
     double loss[ZERO_FIXTURE_STEPS], norm[ZERO_FIXTURE_STEPS], validation;
-    uint64_t checksum[ZERO_FIXTURE_STEPS];
+    uint64_t checksum[ZERO_FIXTURE_STEPS], last; /* before each step, after the last */
     bool skipped[ZERO_FIXTURE_STEPS];
     float logits[67];
 };
@@ -74,9 +74,9 @@ static inline enum zi_status zero_fixture_open(struct zero_fixture *f, const cha
     zero_check(f->deck, ranks);
     ZI_TRY(deck_check(f->deck));
     ZI_TRY(device_open(&s->device, 1, &f->device));
-    ZI_TRY(model_create(&s->model, (enum zi_dtype)s->precision.compute, f->device, &f->model));
     f->config.training = true;
-    ZI_TRY(zero_resolve(s, f->model, device_get_properties(f->device), ranks, rank, 1, &f->config));
+    ZI_TRY(zero_resolve(s, f->device, ranks, rank, 1, &f->config));
+    ZI_TRY(model_create(&s->model, &f->config.tiling, f->config.compute, f->device, &f->model));
     ZI_TRY(partition_create(f->model, &s->optimizer, ranks, rank, &f->partition));
     ZI_TRY(program_compile(f->model, f->partition, &f->config, &f->program));
     return program_check(f->program);
@@ -131,6 +131,8 @@ static inline struct zero_fixture_run zero_fixture_train(const char *deck, const
         run.status = engine_validate(engine, &result);
         run.validation = result.loss;
     }
+    if (run.status >= 0) run.status = engine_flush(engine);
+    if (run.status >= 0) run.last = engine_checksum(engine);
     if (run.status >= 0) {
         int32_t ids[5] = {3, 1, 4, 1, 5};
         run.status = engine_logits(engine, ids, 5, run.logits);

@@ -13,8 +13,13 @@ static const char *const recomputes[] = {
     "activations.recompute=always", "activations.recompute=never", "activations.recompute=auto"};
 static const char *const intervals[] = {"activations.interval=1", "activations.interval=2",
                                         "activations.interval=4", "activations.interval=32"};
-static const char *const tiers[] = {"placement.parameters=host", "placement.gradients=host",
-                                    "placement.optimizer=host", "placement.activations=host"};
+static const char *const tiers[2][4] = {
+    {"placement.parameters=host", "placement.gradients=host", "placement.optimizer=host",
+     "placement.activations=host"},
+    {"placement.parameters=nvme", "placement.gradients=nvme", "placement.optimizer=nvme",
+     "placement.activations=nvme"}};
+static const char *const updates[] = {"zero.update=auto", "zero.update=auto",
+                                      "zero.update=immediate", "zero.update=deferred"};
 static const char *const precisions[] = {"precision.compute=fp32", "precision.compute=bf16"};
 
 /* Draws one deck of the generated family: number `draw` picks a value for each key. */
@@ -30,8 +35,15 @@ static int draw_sets(uint64_t draw, const char **sets)
     sets[count++] = precisions[bits >> 11 & 1];
     if (bits >> 12 & 1) sets[count++] = "device.separate=yes";
     for (int i = 0; i < 4; i++) {
-        if (bits >> (13 + i) & 1) sets[count++] = tiers[i];
+        if (bits >> (13 + i) & 1) sets[count++] = tiers[bits >> (20 + i) & 1][i];
     }
+    sets[count++] = updates[bits >> 24 & 3];
+    if (bits >> 26 & 1) sets[count++] = "zero.group=4096";
+    if ((bits >> 27 & 3) == 0 && !strcmp(sets[4], intervals[0])) {
+        sets[count++] = "tiling.attention=2";
+        if (!(draw & 1)) sets[count++] = "tiling.mlp=2"; /* the llama's is too narrow */
+    }
+    if ((bits >> 29 & 3) == 0) sets[count++] = "tiling.vocabulary=2";
     if (bits >> 17 & 1) sets[count++] = "precision.gradient=fp32";
     if (bits >> 18 & 1) sets[count++] = "batch.micro=1";
     sets[count] = NULL;

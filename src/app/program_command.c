@@ -13,7 +13,6 @@
 
 enum { RANKS_MAX = 1 << 20 };
 
-static const char *const program_names[PROGRAM_COUNT] = {"train", "validate", "generate"};
 
 struct request {
     enum program_name name;
@@ -24,13 +23,18 @@ struct request {
 static enum zi_status read_request(const struct options *options, struct request *request)
 {
     const char *name = options_text(options, "--name", "train");
+    const char *names[PROGRAM_COUNT];
     *request = (struct request){.name = PROGRAM_COUNT, .ranks = 1};
-    for (int i = 0; i < PROGRAM_COUNT; i++)
-        if (strcmp(name, program_names[i]) == 0) request->name = (enum program_name)i;
+    for (int i = 0; i < PROGRAM_COUNT; i++) {
+        names[i] = program_name_text((enum program_name)i);
+        if (strcmp(name, names[i]) == 0) request->name = (enum program_name)i;
+    }
     if (request->name == PROGRAM_COUNT) {
-        const char *nearest = deck_nearest(name, program_names, PROGRAM_COUNT);
+        const char *nearest = deck_nearest(name, names, PROGRAM_COUNT);
         return zi_fail(ZI_ERROR_USAGE, "app",
-                       "--name %s: expected train, validate or generate%s%s%s", name,
+                       "--name %s: expected train, train-update, validate, validate-update, "
+                       "generate or flush-update%s%s%s",
+                       name,
                        nearest ? " (nearest: " : "", nearest ? nearest : "", nearest ? ")" : "");
     }
     ZI_TRY(options_integer(options, "--ranks", 1, RANKS_MAX, &request->ranks));
@@ -60,10 +64,11 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     int node_ranks = (int)request->node_ranks;
     setup->config.training = request->name != PROGRAM_GENERATE;
     ZI_TRY(setup_open(setup, node_ranks));
-    ZI_TRY(zero_resolve(setup->settings, setup->model, device_get_properties(setup->device),
-                        (int)request->ranks, (int)request->rank, node_ranks, &setup->config));
+    ZI_TRY(zero_resolve(setup->settings, setup->device, (int)request->ranks, (int)request->rank,
+                        node_ranks, &setup->config));
     ZI_TRY(setup_compile(setup));
     program_print_memory(setup->program, stdout);
+    zero_explain(setup->settings, &setup->config, stdout);
     printf("\n");
     program_print(setup->program, request->name, stdout);
     return request->picture ? draw(setup->program, request) : ZI_OK;

@@ -120,11 +120,11 @@ static enum zi_status stage_program(struct run *run)
 {
     struct setup *setup = &run->setup;
     setup->config.training = true;
-    ZI_TRY(zero_resolve_all(setup->settings, setup->model, device_get_properties(setup->device),
-                            run->comm, &setup->config));
+    ZI_TRY(zero_resolve_all(setup->settings, setup->device, run->comm, &setup->config));
     ZI_TRY(comm_agree(run->comm, setup_compile(setup)));
     if (!is_first(run)) return ZI_OK;
     program_print_memory(setup->program, stdout);
+    zero_explain(setup->settings, &setup->config, stdout);
     printf("\n");
     fflush(stdout);
     return ZI_OK;
@@ -146,6 +146,10 @@ static enum zi_status stage_engine(struct run *run)
     struct setup *setup = &run->setup;
     ZI_TRY(run_guard(run, engine_create(setup->program, setup->device, run->comm, setup->settings,
                                         &run->engine)));
+    enum zi_status status = ZI_OK;
+    if (setup->settings->run.trace > 0)
+        status = engine_trace(run->engine, setup->settings->run.trace);
+    ZI_TRY(comm_agree(run->comm, status));
     return comm_agree(run->comm, engine_initialize(run->engine));
 }
 
@@ -218,6 +222,8 @@ static enum zi_status finish(struct run *run, enum zi_status left)
 {
     const struct settings *s = run->setup.settings;
     bool wanted = left == ZI_STOPPED || (left >= 0 && s->checkpoint.final);
+    if (engine_get_trace(run->engine))
+        ZI_TRY(report_trace(s->run.directory, engine_get_trace(run->engine), run->comm));
     if (wanted && run->saved != run->done) ZI_TRY(save_checkpoint(run));
     enum zi_status status = ZI_OK;
     if (is_first(run)) {

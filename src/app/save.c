@@ -33,7 +33,8 @@ static enum zi_status save_states(struct run *run, const char *directory,
     const struct settings *s = run->setup.settings;
     ZI_TRY(checkpoint_create(run->comm, directory, header, tensors, run->setup.model->tensor_count,
                              &checkpoint));
-    enum zi_status status = engine_save(run->engine, save_range, checkpoint);
+    enum zi_status status = engine_flush(run->engine);
+    if (status >= 0) status = engine_save(run->engine, save_range, checkpoint);
     status = comm_agree(run->comm, status);
     if (status >= 0) status = checkpoint_commit(checkpoint, s->checkpoint.keep);
     checkpoint_close(checkpoint);

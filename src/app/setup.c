@@ -116,13 +116,17 @@ enum zi_status setup_open(struct setup *setup, int node_ranks)
 {
     const struct settings *s = setup->settings;
     ZI_TRY(device_open(&s->device, node_ranks, &setup->device));
-    return model_create(&s->model, (enum zi_dtype)s->precision.compute, setup->device,
+    return model_create(&s->model, &s->tiling, (enum zi_dtype)s->precision.compute, setup->device,
                         &setup->model);
 }
 
 enum zi_status setup_compile(struct setup *setup)
 {
     const struct zero_config *config = &setup->config;
+    model_destroy(setup->model);
+    setup->model = NULL;
+    ZI_TRY(model_create(&setup->settings->model, &config->tiling, config->compute, setup->device,
+                        &setup->model));
     ZI_TRY(partition_create(setup->model, &setup->settings->optimizer, config->ranks, config->rank,
                             &setup->partition));
     ZI_TRY(program_compile(setup->model, setup->partition, config, &setup->program));

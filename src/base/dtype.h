@@ -7,16 +7,17 @@
 #include <stdint.h>
 #include <string.h>
 
-enum zi_dtype { ZI_FP32, ZI_BF16, ZI_INT32 };
+enum zi_dtype { ZI_FP32, ZI_BF16, ZI_INT32, ZI_INT16 };
 
 static inline size_t zi_dtype_bytes(enum zi_dtype type)
 {
-    return type == ZI_BF16 ? 2 : 4;
+    return type == ZI_BF16 || type == ZI_INT16 ? 2 : 4;
 }
 
 static inline const char *zi_dtype_name(enum zi_dtype type)
 {
-    return type == ZI_FP32 ? "fp32" : type == ZI_BF16 ? "bf16" : "int32";
+    static const char *const names[] = {"fp32", "bf16", "int32", "int16"};
+    return names[type];
 }
 
 static inline float zi_fp32_from_bits(uint32_t bits)
@@ -54,6 +55,17 @@ static inline uint16_t zi_bf16_round_even(float value)
 static inline uint16_t zi_bf16_round_away(float value)
 {
     return (uint16_t)((zi_fp32_bits(value) + 0x8000u) >> 16);
+}
+
+/* What rounding a finite master to a parameter leaves, and the master back from both. */
+static inline int16_t zi_bf16_remainder(float value)
+{
+    return (int16_t)(uint16_t)zi_fp32_bits(value);
+}
+
+static inline float zi_bf16_join(uint16_t parameter, int16_t remainder)
+{
+    return zi_fp32_from_bits(((uint32_t)parameter << 16) + (uint32_t)(int32_t)remainder);
 }
 
 #endif

@@ -254,6 +254,8 @@ static const struct deck_row rows[] = {
      .help = "time after which a request counts as stalled, which is reported"},
     {KEY(nvme, keep), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
      .help = "whether the files stay when the run ends"},
+    {KEY(nvme, reclaim), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
+     .help = "whether what runs that died left on the paths is removed"},
 
     {KEY(device, type), .type = DECK_CHOICE, .choices = devices, .fallback = "cpu",
      .changeable = true, .help = "kind of device"},

@@ -122,6 +122,7 @@ struct settings_nvme {
     int64_t block;    /* bytes of the largest single request to the kernel */
     int64_t deadline; /* seconds after which one request counts as stalled */
     bool keep;        /* leave the files when the run ends */
+    bool reclaim;     /* remove what dead runs left on the paths */
 };
 
 struct settings_device {

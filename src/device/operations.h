@@ -36,8 +36,7 @@ struct device_norm {
     float epsilon;
     struct device_ptr x, weight, bias, y, mean, rstd;
     /* backward only: dy [R,C]; dx [R,C] (type) gets the gradient ADDED to what it holds (the
-     * residual's branch); dweight, dbias fp32 [C], added to; scratch of at least scratch_bytes(…)
-     */
+     * residual's branch); dweight, dbias fp32 [C], added to; scratch as norm_backward_scratch */
     struct device_ptr dy, dx, dweight, dbias, scratch;
 };
 
@@ -52,17 +51,48 @@ struct device_attention {
     struct device_ptr d_o, dq, dk, dv, scratch;
 };
 
+/* For checksums: element i of a contiguous piece of memory is element first + (i / row) * stride +
+ * i % row, row > 0, of the tensor whose name gave the seed. A piece of one run has row >= count. */
+struct device_place {
+    uint64_t seed, first;
+    int64_t row, stride;
+};
+
 /* One fused AdamW step on `count` elements (Loshchilov and Hutter 2019, decoupled decay), g = scale
  * * gradient: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w - lr (m/c1 / (sqrt(v/c2) + eps) +
- * decay w), c_i = 1 - b_i^step. master, moment1, moment2 fp32; gradient fp32 or bf16; parameter
- * bf16 (rounded half away from zero) or null when the master is the parameter. *checksum (a
- * uint64_t on the device) gets the checksum of the new master added, as in `checksum` below. */
+ * decay w), c_i = 1 - b_i^step. moments fp32; gradient fp32 or bf16. w is fp32 in `parameter` when
+ * remainder is null. Otherwise it is split: parameter is bf16, w rounded half away from zero, and
+ * remainder int16; the bits of w are (parameter << 16) + remainder: nothing is lost. *checksum (a
+ * uint64_t on the device), unless null, gets that of the new w at `place` added, see below. */
 struct device_adam {
     int64_t count;
     enum zi_dtype gradient_type;
     float learning_rate, beta1, beta2, epsilon, decay, scale, correction1, correction2;
-    uint64_t checksum_seed, checksum_first;
-    struct device_ptr master, moment1, moment2, gradient, parameter, checksum;
+    struct device_place place;
+    struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
+};
+
+/* Rows of the token table [ids, C] that holds ids first .. first + ids - 1; token_ids int32 [B*T].
+ * Forward: y[r] = table[id] + position[r % T], or with `add` y[r] += table[id]; ids of other tables
+ * and a null position count as zeros. Backward: adds dy, which is y here, to rows of the fp32 table
+ * and of position unless null, in token order. */
+struct device_embedding {
+    enum zi_dtype type;
+    int64_t sequences, tokens, columns; /* B, T, C */
+    int64_t first, ids;
+    bool add;
+    struct device_ptr y, token_ids, table, position;
+};
+
+/* Cross-entropy when only columns first .. first + columns - 1 of the logits exist at a time, fp32
+ * rows of stride ld. For every row there are three fp32 statistics: the maximum so far, the sum of
+ * exp(logit - maximum), the logit of the target. Targets as in cross_entropy, of all columns. */
+struct device_softmax {
+    int64_t rows, first, columns, ld;
+    bool begin; /* the first columns: what the statistics hold does not count */
+    enum zi_dtype gradient_type;
+    float scale;
+    struct device_ptr logits, targets, statistics;
 };
 
 /* What a set of gradients adds to the global norm: on the device, zeroed by the caller. */
@@ -80,17 +110,9 @@ struct device_operations {
     /* to[i] += from[i]; the sum is fp32 and rounded to to_type */
     enum zi_status (*add)(struct device_stream *, enum zi_dtype to_type, struct device_ptr to,
                           enum zi_dtype from_type, struct device_ptr from, int64_t count);
-    /* y[r] = token_table[tokens[r]] + position_table[r % T] (position_table may be null); tokens
-     * int32 [B*T] */
-    enum zi_status (*embed)(struct device_stream *, enum zi_dtype type, struct device_ptr y,
-                            struct device_ptr tokens, struct device_ptr token_table,
-                            struct device_ptr position_table, const int64_t shape[3] /* B, T, C */);
-    /* adds dy [B*T,C] (type) to rows of dtable fp32 [V,C] and, unless null, dposition fp32 [T,C],
-     * in token order */
-    enum zi_status (*embed_backward)(struct device_stream *, enum zi_dtype type,
-                                     struct device_ptr dy, struct device_ptr tokens,
-                                     struct device_ptr dtable, struct device_ptr dposition,
-                                     const int64_t shape[3]);
+    /* Rows of tables for ids, see device_embedding */
+    enum zi_status (*embed)(struct device_stream *, const struct device_embedding *);
+    enum zi_status (*embed_backward)(struct device_stream *, const struct device_embedding *);
     enum zi_status (*norm)(struct device_stream *, const struct device_norm *);
     enum zi_status (*norm_backward)(struct device_stream *, const struct device_norm *);
     size_t (*norm_backward_scratch)(int64_t rows, int64_t columns);
@@ -128,16 +150,22 @@ struct device_operations {
                                     struct device_ptr targets, struct device_ptr loss,
                                     const int64_t shape[3] /* R, V, ld */,
                                     enum zi_dtype gradient_type, float scale);
+    /* The same in parts: statistics of all columns, then the loss of all rows (the description is
+     * that of the last columns), and the gradients of any columns in the place of their logits. */
+    enum zi_status (*softmax_statistics)(struct device_stream *, const struct device_softmax *);
+    enum zi_status (*softmax_loss)(struct device_stream *, const struct device_softmax *,
+                                   struct device_ptr loss);
+    enum zi_status (*softmax_gradient)(struct device_stream *, const struct device_softmax *);
     /* adds to *sums (struct device_norm_sums on the device) */
     enum zi_status (*gradient_norm)(struct device_stream *, enum zi_dtype,
                                     struct device_ptr gradient, int64_t count,
                                     struct device_ptr sums);
     enum zi_status (*adam)(struct device_stream *, const struct device_adam *);
-    /* *sum (uint64_t) += sum over i of bits(x[i]) * w(seed, first + i) mod 2^64, bits = those of
-     * fp32 x[i], w(s, j) = low 32 bits of ((j + s) * 0x9e3779b1) | 1: independent of how a tensor
-     * is cut into ranges */
-    enum zi_status (*checksum)(struct device_stream *, struct device_ptr x, int64_t count,
-                               uint64_t seed, uint64_t first, struct device_ptr sum);
+    /* *sum (uint64_t) += sum of bits(w[i]) * f(seed, index of i in the tensor) mod 2^64, f(s, j) =
+     * ((j + s) * 0x9e3779b1 mod 2^32) | 1: the same however a tensor is cut; w as in device_adam */
+    enum zi_status (*checksum)(struct device_stream *, struct device_ptr parameter,
+                               struct device_ptr remainder, int64_t count,
+                               const struct device_place *place, struct device_ptr sum);
 };
 
 #endif

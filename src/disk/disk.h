@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asynchronous direct I/O on many files: the seam that the NVMe tier and the checkpoint writer are
- * built on. The engines (libaio, threads, and one that fails on purpose) come with the offload
- * engine; no deck reaches them before.
+/* Asynchronous direct I/O on many files: what the NVMe store and the checkpoint writer are built
+ * on.
  *
- * A queue takes requests (push), hands them to the kernel (flush) and gives back results (reap).
- * Buffers, offsets and lengths are multiples of disk_alignment. A request's buffer belongs to the
- * queue from push until its result has been reaped. Short transfers are resubmitted inside; a
- * result is whole or an error. One thread at a time per queue. */
+ * A queue takes requests of any size (push), chops them into blocks, keeps up to `depth` blocks of
+ * each path in the kernel (flush, reap) and gives back results (reap). A request's buffer belongs
+ * to the queue from push until its result has been reaped. Short transfers are resubmitted inside;
+ * a result is whole or an error. One thread at a time per queue; queues of several threads may use
+ * the same file. What lies behind a queue is libaio, or a pool of threads where libaio or direct
+ * I/O is refused; the latter is said by a warning. */
 #ifndef ZI_DISK_DISK_H
 #define ZI_DISK_DISK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,14 +20,39 @@
 struct disk_queue;
 struct disk_file;
 
-enum disk_push { DISK_DONE, DISK_QUEUED, DISK_FULL };
+/* Offsets and lengths are multiples of DISK_BLOCK, addresses of buffers of DISK_ALIGNMENT. */
+enum { DISK_BLOCK = 4096, DISK_ALIGNMENT = 512 };
+
+enum disk_push { DISK_QUEUED, DISK_FULL };
+
+/* Limits blocks in flight beyond one queue. Called by the queue's thread; `path` is the file's. */
+struct disk_admission {
+    void *context;
+    /* Whether a block may go to the kernel now. Called again later when not. */
+    bool (*acquire)(void *context, int path, bool write, size_t bytes);
+    /* A block that was let in is done (also after an error). */
+    void (*release)(void *context, int path, bool write, size_t bytes);
+    /* Sleeps until acquire may succeed, at most timeout_s. Called when a block was refused while
+     * the queue has none of its own in the kernel. */
+    void (*wait)(void *context, int path, bool write, double timeout_s);
+};
+
+struct disk_options {
+    int64_t engine;    /* enum nvme_engine, or ZI_AUTO: libaio where it works, else threads */
+    int depth;         /* blocks in the kernel at once, per path */
+    int paths;         /* files have path numbers below this; 0 counts as 1 */
+    int requests;      /* pushed and not yet reaped, at most */
+    size_t block;      /* bytes of the largest block; a multiple of DISK_BLOCK */
+    double deadline_s; /* a block older than this is reported as stalled, and waited for */
+    const struct disk_admission *admission; /* copied; NULL: none */
+};
 
 struct disk_request {
     struct disk_file *file;
     int64_t offset; /* bytes from the start of the file */
     size_t bytes;
     void *buffer;
-    int write;         /* 0 reads into buffer, 1 writes from it */
+    bool write;        /* from buffer to file; else the file is read into it */
     const char *label; /* state kind and unit, for error messages; outlives the request */
     uint64_t tag;      /* the caller's own, returned with the result */
 };
@@ -33,33 +60,83 @@ struct disk_request {
 struct disk_result {
     uint64_t tag;
     size_t bytes;   /* transferred: all of them, or fewer when error is set */
-    int error;      /* errno, 0 when whole */
-    double seconds; /* from push to completion */
+    int error;      /* errno, 0 when whole; logged already */
+    double seconds; /* from push until the queue saw the last block done */
 };
 
-/* Local. Opens a queue of at most `depth` requests in the kernel at once; `deadline_s` is the
- * longest one request may take before it is reported as stalled. ZI_ERROR_IO. */
-enum zi_status disk_queue_open(int depth, double deadline_s, struct disk_queue **queue);
+/* What a queue has done so far. */
+struct disk_counts {
+    uint64_t read_bytes, written_bytes;
+    uint64_t requests, blocks; /* reaped or ready to be; handed to the kernel */
+    double busy_s;             /* with a block in flight, as seen by the queue's thread */
+};
+
+/* Local. Opens a queue; the caller closes it before the files that it uses. ZI_ERROR_IO when the
+ * engine that was asked for is refused; ZI_ERROR_DEVICE without memory. */
+enum zi_status disk_queue_open(const struct disk_options *options, struct disk_queue **queue);
+
+/* Local. Drops what has not been handed to the kernel, waits for the rest. NULL does nothing. */
 void disk_queue_close(struct disk_queue *queue);
 
-/* Local. Opens `path` for direct I/O, claiming `bytes` of space first when it is above 0
- * (ZI_ERROR_IO with what is short when the disk is full). */
-enum zi_status disk_file_open(const char *path, int64_t bytes, struct disk_file **file);
+/* Local. "libaio" or "threads": what serves the queue now. Its counts, from any thread. */
+const char *disk_queue_engine(const struct disk_queue *queue);
+void disk_queue_count(const struct disk_queue *queue, struct disk_counts *counts);
+
+struct disk_file_options {
+    const char *name; /* copied */
+    int path;         /* number of the disk that the file is on, for depth and admission */
+    bool create;      /* with mode 0600, where none may be; else the file must exist */
+    int64_t bytes;    /* space to claim from the file's start on, without changing its contents */
+};
+
+/* Local. Opens a file for direct I/O, reading and writing, and claims its space. ZI_ERROR_IO with
+ * name and cause (wanted and free bytes for a full disk); a created file is removed then. Where the
+ * file system has no direct I/O it warns, and the file goes through the page cache by threads. */
+enum zi_status disk_file_open(const struct disk_file_options *options, struct disk_file **file);
+
+/* Local. Makes everything durable that has been written and reaped. ZI_ERROR_IO. */
 enum zi_status disk_file_sync(struct disk_file *file);
 void disk_file_close(struct disk_file *file);
-size_t disk_alignment(const struct disk_file *file);
 
-/* Local. Takes a request: DISK_DONE (a result is ready to reap), DISK_QUEUED, or DISK_FULL (reap
- * first). */
+/* Local. Takes a request, or gives DISK_FULL (reap first). */
 enum disk_push disk_push(struct disk_queue *queue, const struct disk_request *request);
 
-/* Local. Hands everything queued to the kernel. */
-enum zi_status disk_flush(struct disk_queue *queue);
+/* Local. Hands to the kernel what depth and admission allow; the rest follows in disk_reap. */
+void disk_flush(struct disk_queue *queue);
 
-/* Local. Waits, asleep, until at least `minimum` results are there or `timeout_s` has passed, and
- * stores at most `maximum`; gives their number. Errors are in the results and have been logged with
- * file, offset, bytes and label. */
+/* Local. Flushes, then waits, asleep, until at least `minimum` results are there, nothing is left
+ * to wait for, or `timeout_s` has passed; stores at most `maximum` and gives their number. Errors
+ * are in the results and have been logged with file, offset, bytes and label. */
 int disk_reap(struct disk_queue *queue, int minimum, int maximum, double timeout_s,
               struct disk_result *results);
+
+/* Faults on purpose, for tests. They strike blocks on their way to the engine, counted over all
+ * queues that are opened after disk_fault_set (files, for DISK_FAULT_NO_DIRECT). */
+enum disk_fault_kind {
+    DISK_FAULT_ERROR,  /* the block fails with `error`; EAGAIN and EINTR make it be tried again */
+    DISK_FAULT_SHORT,  /* half of the block is transferred */
+    DISK_FAULT_REFUSE, /* the kernel does not take it (EAGAIN of io_submit) */
+    DISK_FAULT_INTERRUPT, /* waiting for it ends with EINTR */
+    DISK_FAULT_STALL,     /* its completion is held back for `seconds` */
+    DISK_FAULT_NO_DIRECT, /* a file cannot be opened for direct I/O */
+    DISK_FAULT_NO_LIBAIO  /* io_setup fails with EAGAIN */
+};
+
+struct disk_fault {
+    enum disk_fault_kind kind;
+    bool reads, writes;   /* which blocks count */
+    int error;            /* errno */
+    int64_t first, times; /* strikes the first-th (from 1) and those after it, `times` in all */
+    double seconds;
+};
+
+/* Local. Sets the fault of the process, with its count at 0; NULL ends it. Without a call it is
+ * what the environment variable ZINF_DISK_FAULT says, as OPERATION:FAULT:FIRST[:TIMES[:SECONDS]]:
+ * read, write or any; a name of errno (EIO, ENOSPC, EAGAIN, EINTR), short, refuse, interrupt,
+ * stall, nodirect or nolibaio. A warning says that it is active. */
+void disk_fault_set(const struct disk_fault *fault);
+
+/* Local. How often the fault has struck. */
+int64_t disk_fault_strikes(void);
 
 #endif

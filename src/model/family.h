@@ -43,4 +43,16 @@ const struct family *family_of(const struct settings_model *settings);
 /* Width inside the MLP when the deck says auto. */
 int64_t family_inner(const struct settings_model *settings);
 
+/* What of a size belongs to a tile: `count` from `first` on. Query, key and value are cut between
+ * key heads, the inner width and the vocabulary between groups of FAMILY_GROUP; other sizes are
+ * whole in every tile. */
+#define FAMILY_GROUP 64
+struct family_cut {
+    int64_t first, count;
+    bool whole;
+};
+int64_t family_size(const struct settings_model *settings, enum family_size size);
+struct family_cut family_cut(const struct settings_model *settings, enum family_size size,
+                             int64_t tile, int64_t tiles);
+
 #endif

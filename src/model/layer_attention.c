@@ -4,32 +4,22 @@
  * Query, key and value are one product, since their weights lie behind each other, and stay one
  * buffer of rows [query heads, key heads, value heads]. Kept for backward: the normalised input,
  * the statistics of the norm, the rows of query, key and value (rotated), the output of attention
- * and one logsumexp per head and token. Nothing grows with the square of the sequence. */
+ * and one logsumexp per head and token. Nothing grows with the square of the sequence.
+ *
+ * A tile is a group of key heads with the query heads that use them: rows of query, key and value,
+ * columns of output. It keeps what belongs to its heads, and normalises the input again in
+ * backward. */
 #include "model/layers.h"
 
-struct saved {
+struct buffers {
     struct layer_normed normed;
-    struct device_ptr qkv, mixed, logsumexp;
+    struct device_ptr qkv, mixed, logsumexp; /* saved */
+    /* scratch; d_mixed, without tiles, is also the gradient of normed */
+    struct device_ptr d_mixed, d_qkv, attention;
 };
-
-struct scratch {
-    struct device_ptr d_mixed, d_qkv, attention, norm; /* d_mixed is also the gradient of normed */
-};
-
-static struct saved lay_saved(const struct model *model, const struct layer_sizes *s,
-                              struct layer_arena *arena)
-{
-    size_t type = zi_dtype_bytes(model->type);
-    return (struct saved){
-        .normed = layer_take_normed(model, s, arena),
-        .qkv = layer_take(arena, s->R * s->Q, type),
-        .mixed = layer_take(arena, s->R * s->H * s->D, type),
-        .logsumexp = layer_take(arena, s->R * s->H, 4),
-    };
-}
 
 static struct device_attention describe(const struct model *model, const struct layer_sizes *s,
-                                        const struct saved *saved)
+                                        const struct buffers *b)
 {
     size_t type = zi_dtype_bytes(model->type);
     return (struct device_attention){
@@ -41,33 +31,37 @@ static struct device_attention describe(const struct model *model, const struct 
         .width = s->D,
         .ld = s->Q,
         .ld_o = s->H * s->D,
-        .q = saved->qkv,
-        .k = device_at(saved->qkv, (size_t)(s->H * s->D) * type),
-        .v = device_at(saved->qkv, (size_t)((s->H + s->G) * s->D) * type),
-        .o = saved->mixed,
-        .logsumexp = saved->logsumexp,
+        .q = b->qkv,
+        .k = device_at(b->qkv, (size_t)(s->H * s->D) * type),
+        .v = device_at(b->qkv, (size_t)((s->H + s->G) * s->D) * type),
+        .o = b->mixed,
+        .logsumexp = b->logsumexp,
     };
 }
 
-static struct scratch lay_scratch(const struct model *model, const struct layer_sizes *s,
-                                  struct layer_arena *arena)
+static struct buffers lay(const struct model *model, const struct layer_sizes *s,
+                          struct layer_arena *saved, struct layer_arena *scratch)
 {
-    const struct device_operations *ops = model->operations;
     size_t type = zi_dtype_bytes(model->type);
-    struct device_attention attention = describe(model, s, &(struct saved){0});
-    return (struct scratch){
-        .d_mixed = layer_take(arena, s->R * s->C, type),
-        .d_qkv = layer_take(arena, s->R * s->Q, type),
-        .attention = layer_take(arena, (int64_t)ops->attention_backward_scratch(&attention), 1),
-        .norm = layer_take(arena, (int64_t)ops->norm_backward_scratch(s->R, s->C), 1),
+    struct buffers b = {
+        .normed = layer_take_normed(model, s, saved, scratch),
+        .qkv = layer_take(saved, s->R * s->Q, type),
+        .mixed = layer_take(saved, s->R * s->H * s->D, type),
+        .logsumexp = layer_take(saved, s->R * s->H, 4),
+        .d_mixed = layer_take(scratch, s->R * s->H * s->D, type),
+        .d_qkv = layer_take(scratch, s->R * s->Q, type),
     };
+    struct device_attention attention = describe(model, s, &b);
+    size_t bytes = model->operations->attention_backward_scratch(&attention);
+    b.attention = layer_take(scratch, (int64_t)bytes, 1);
+    return b;
 }
 
 static struct layer_linear projection(const struct model *model, int op,
                                       const struct model_pass *pass, const struct layer_sizes *s,
                                       bool output)
 {
-    bool biased = layer_find(model, op, 0, "output.bias") >= 0;
+    bool biased = layer_find(model, op, "output.bias").piece >= 0;
     return (struct layer_linear){
         .model = model,
         .pass = pass,
@@ -95,54 +89,54 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
                               const struct model_pass *pass)
 {
     const struct device_operations *ops = model->operations;
-    struct layer_sizes s = layer_sizes_of(model, pass->sequences, pass->tokens);
-    struct layer_arena arena = {pass->saved, 0};
-    struct saved saved = lay_saved(model, &s, &arena);
-    ZI_TRY(layer_norm_forward(model, op, pass, &s, &saved.normed));
+    struct layer_sizes s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
+    struct layer_arena saved = {pass->saved, 0}, scratch = {pass->scratch, 0};
+    struct buffers b = lay(model, &s, &saved, &scratch);
+    ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &b.normed));
     struct layer_linear qkv = projection(model, op, pass, &s, false);
-    ZI_TRY(linear_forward(&qkv, saved.normed.y, saved.qkv, (struct device_ptr){0}));
-    ZI_TRY(rotate(model, pass, &s, saved.qkv, 1));
-    struct device_attention attention = describe(model, &s, &saved);
+    ZI_TRY(linear_forward(&qkv, b.normed.y, b.qkv));
+    ZI_TRY(rotate(model, pass, &s, b.qkv, 1));
+    struct device_attention attention = describe(model, &s, &b);
     ZI_TRY(ops->attention(pass->stream, &attention));
     if (mode == MODEL_RECOMPUTE) return ZI_OK;
     struct layer_linear output = projection(model, op, pass, &s, true);
-    return linear_forward(&output, saved.mixed, pass->output, pass->input);
+    return linear_end_branch(&output, b.mixed);
 }
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)
 {
     const struct device_operations *ops = model->operations;
-    struct layer_sizes s = layer_sizes_of(model, pass->sequences, pass->tokens);
-    struct layer_arena arena = {pass->saved, 0}, work = {pass->scratch, 0};
-    struct saved saved = lay_saved(model, &s, &arena);
-    struct scratch scratch = lay_scratch(model, &s, &work);
+    struct layer_sizes s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
+    struct layer_arena saved = {pass->saved, 0}, scratch = {pass->scratch, 0};
+    struct buffers b = lay(model, &s, &saved, &scratch);
     size_t type = zi_dtype_bytes(model->type);
-    ZI_TRY(layer_prepare_gradient(model, op, pass, 0, false));
+    ZI_TRY(layer_prepare_gradients(model, op, pass, false));
     struct layer_linear output = projection(model, op, pass, &s, true);
-    ZI_TRY(linear_input_gradient(&output, pass->gradient, scratch.d_mixed));
-    ZI_TRY(linear_weight_gradient(&output, pass->gradient, saved.mixed));
-    struct device_attention attention = describe(model, &s, &saved);
-    attention.d_o = scratch.d_mixed;
-    attention.dq = scratch.d_qkv;
-    attention.dk = device_at(scratch.d_qkv, (size_t)(s.H * s.D) * type);
-    attention.dv = device_at(scratch.d_qkv, (size_t)((s.H + s.G) * s.D) * type);
-    attention.scratch = scratch.attention;
+    ZI_TRY(linear_input_gradient(&output, pass->gradient, b.d_mixed));
+    ZI_TRY(linear_weight_gradient(&output, pass->gradient, b.mixed));
+    struct device_attention attention = describe(model, &s, &b);
+    attention.d_o = b.d_mixed;
+    attention.dq = b.d_qkv;
+    attention.dk = device_at(b.d_qkv, (size_t)(s.H * s.D) * type);
+    attention.dv = device_at(b.d_qkv, (size_t)((s.H + s.G) * s.D) * type);
+    attention.scratch = b.attention;
     ZI_TRY(ops->attention_backward(pass->stream, &attention));
-    ZI_TRY(rotate(model, pass, &s, scratch.d_qkv, -1));
+    ZI_TRY(rotate(model, pass, &s, b.d_qkv, -1));
     struct layer_linear qkv = projection(model, op, pass, &s, false);
-    ZI_TRY(linear_weight_gradient(&qkv, scratch.d_qkv, saved.normed.y));
-    ZI_TRY(linear_input_gradient(&qkv, scratch.d_qkv, scratch.d_mixed));
-    return layer_norm_backward(model, op, pass, &s, &saved.normed,
-                               (struct device_ptr[]){scratch.d_mixed, scratch.norm});
+    struct layer_sum sum = layer_sum_of(model, op, pass, b.d_mixed, 0);
+    if (s.tiles > 1) ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &b.normed));
+    ZI_TRY(linear_weight_gradient(&qkv, b.d_qkv, b.normed.y));
+    ZI_TRY(linear_add_gradient(&qkv, b.d_qkv, &sum));
+    return layer_norm_backward(model, op, pass, &b.normed, &sum);
 }
 
 static void sizes(const struct model *model, const struct layer_sizes *s, struct model_sizes *to)
 {
-    struct layer_arena arena = {{0}, 0}, work = {{0}, 0};
-    lay_saved(model, s, &arena);
-    to->saved = arena.used;
-    lay_scratch(model, s, &work);
-    to->scratch = work.used;
+    struct layer_arena saved = {{0}, 0}, scratch = {{0}, 0};
+    lay(model, s, &saved, &scratch);
+    to->saved = saved.used;
+    to->scratch = scratch.used;
+    to->carry = layer_sum_bytes(s);
 }
 
 static void flops(const struct model *model, const struct layer_sizes *s, struct model_flops *to)

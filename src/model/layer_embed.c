@@ -1,29 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Embedding: x = token_table[id], plus position_table[t] where the family learns positions. Its
- * backward needs no weights, only ids and the gradient of x. */
+ * backward needs no weights, only ids and the gradient of x.
+ *
+ * A tile is a range of ids. Tile 0 writes positions (or zeros) and the rows of its ids, the others
+ * add the rows of theirs; a row of x is added to once, so tiles change no bit of it. */
 #include "model/layers.h"
+
+static struct device_embedding describe(const struct model *model, int op,
+                                        const struct model_pass *pass)
+{
+    struct layer_sizes s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
+    return (struct device_embedding){
+        .type = model->type,
+        .sequences = s.B,
+        .tokens = s.T,
+        .columns = s.C,
+        .first = s.V0,
+        .ids = s.V,
+        .add = s.tile > 0,
+        .token_ids = pass->token_ids,
+    };
+}
 
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
                               const struct model_pass *pass)
 {
     (void)mode;
-    struct device_ptr position = {0};
-    if (model->ops[op].unit_count > 1) position = pass->weights[1];
-    return model->operations->embed(
-        pass->stream, model->type, pass->output, pass->token_ids, pass->weights[0], position,
-        (int64_t[]){pass->sequences, pass->tokens, model->settings.hidden});
+    struct device_embedding e = describe(model, op, pass);
+    e.y = pass->output;
+    e.table = pass->weights[0];
+    if (model->ops[op].unit_count > 1) e.position = pass->weights[1];
+    return model->operations->embed(pass->stream, &e);
 }
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)
 {
-    struct device_ptr position = {0};
-    for (int i = 0; i < model->ops[op].unit_count; i++) {
-        ZI_TRY(layer_prepare_gradient(model, op, pass, i, true));
-    }
-    if (model->ops[op].unit_count > 1) position = pass->gradients[1];
-    return model->operations->embed_backward(
-        pass->stream, model->type, pass->gradient, pass->token_ids, pass->gradients[0], position,
-        (int64_t[]){pass->sequences, pass->tokens, model->settings.hidden});
+    struct device_embedding e = describe(model, op, pass);
+    ZI_TRY(layer_prepare_gradients(model, op, pass, true));
+    e.y = pass->gradient;
+    e.table = pass->gradients[0];
+    if (model->ops[op].unit_count > 1) e.position = pass->gradients[1];
+    return model->operations->embed_backward(pass->stream, &e);
 }
 
 static void sizes(const struct model *model, const struct layer_sizes *s, struct model_sizes *to)

@@ -6,14 +6,21 @@
  * backward, and forgotten. Forward and backward of a training step are therefore one call. The
  * chunk is a compromise: the gradient of W is read and written once per chunk. For GPT-2 and 1024
  * tokens on two cores, chunks of 512, 256 and 128 rows took 1%, 5% and 20% more processor time in
- * bf16 than one of 1024, and 0%, 1% and 5% in fp32; larger ones only cost memory. */
+ * bf16 than one of 1024, and 0%, 1% and 5% in fp32; larger ones only cost memory.
+ *
+ * A tile is a range of ids. No tile can tell the loss or a gradient before all have seen the row,
+ * so forward collects maximum, sum of exponentials and the target's logit of each row in carry
+ * (online softmax, Milakov and Gimelshein 2018), and backward makes the logits of a tile again. */
 #include "model/layers.h"
 
 #define CHUNK_ROWS_MOST 1024
 #define CHUNK_BYTES     ((int64_t)256 << 20) /* of fp32 logits */
 
-struct scratch {
-    struct device_ptr normed, mean, rstd, d_normed, logits, norm;
+/* d_normed without tiles only; with them, carry holds statistics and the sum that stands for it */
+struct buffers {
+    struct layer_normed normed;
+    struct device_ptr d_normed, logits, statistics;
+    size_t sum; /* offset in carry */
 };
 
 /* Rows of logits are padded to whole cache lines. */
@@ -30,151 +37,206 @@ static int64_t chunk_rows(const struct layer_sizes *s)
     return rows < s->R ? rows : s->R;
 }
 
-static struct scratch lay_scratch(const struct model *model, const struct layer_sizes *s,
-                                  struct layer_arena *arena)
+static struct buffers lay(const struct model *model, const struct layer_sizes *s,
+                          struct layer_arena *scratch, struct layer_arena *carry)
 {
-    size_t type = zi_dtype_bytes(model->type);
-    return (struct scratch){
-        .normed = layer_take(arena, s->R * s->C, type),
-        .mean = layer_take(arena, s->R, 4),
-        .rstd = layer_take(arena, s->R, 4),
-        .d_normed = layer_take(arena, s->R * s->C, type),
-        .logits = layer_take(arena, chunk_rows(s) * logits_ld(s), 4),
-        .norm = layer_take(arena, (int64_t)model->operations->norm_backward_scratch(s->R, s->C), 1),
+    struct buffers b = {
+        .normed = layer_take_normed(model, s, scratch, scratch),
+        .logits = layer_take(scratch, chunk_rows(s) * logits_ld(s), 4),
+    };
+    if (s->tiles == 1) {
+        b.d_normed = layer_take(scratch, s->R * s->C, zi_dtype_bytes(model->type));
+        return b;
+    }
+    b.statistics = layer_take(carry, 3 * s->R, 4);
+    b.sum = carry->used;
+    layer_take(carry, (int64_t)layer_sum_bytes(s), 1);
+    return b;
+}
+
+/* One call: what its chunks need. */
+struct call {
+    const struct model *model;
+    int op;
+    const struct model_pass *pass;
+    struct layer_sizes s;
+    struct buffers b;
+    struct layer_sum sum;
+};
+
+static struct call begin(const struct model *model, int op, const struct model_pass *pass)
+{
+    struct layer_arena scratch = {pass->scratch, 0}, carry = {pass->carry, 0};
+    struct call c = {.model = model, .op = op, .pass = pass};
+    c.s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
+    c.b = lay(model, &c.s, &scratch, &carry);
+    c.sum = layer_sum_of(model, op, pass, c.b.d_normed, c.b.sum);
+    return c;
+}
+
+/* Rows [first, first + rows) of a call. */
+struct chunk {
+    int64_t first, rows;
+};
+
+static struct device_ptr rows_of(const struct call *c, struct device_ptr stream, enum zi_dtype type,
+                                 int64_t first)
+{
+    return device_at(stream, (size_t)(first * c->s.C) * zi_dtype_bytes(type));
+}
+
+/* logits[rows] = normed[first ..] W^T in fp32, rows of ld. */
+static enum zi_status make_logits(const struct call *c, struct chunk chunk,
+                                  struct device_ptr logits, int64_t ld)
+{
+    const struct model *model = c->model;
+    struct device_matmul d = {.type = model->type, .type_c = ZI_FP32, .transpose_b = true};
+    d.m = chunk.rows;
+    d.n = c->s.V;
+    d.k = d.lda = d.ldb = c->s.C;
+    d.ldc = ld;
+    d.a = rows_of(c, c->b.normed.y, model->type, chunk.first);
+    d.b = c->pass->weights[1];
+    d.c = logits;
+    return model->operations->matmul(c->pass->stream, &d);
+}
+
+static struct device_softmax describe(const struct call *c, struct chunk chunk)
+{
+    return (struct device_softmax){
+        .rows = chunk.rows,
+        .first = c->s.V0,
+        .columns = c->s.V,
+        .ld = logits_ld(&c->s),
+        .begin = c->s.tile == 0,
+        .gradient_type = c->model->type,
+        .scale = c->pass->loss_scale,
+        .logits = c->b.logits,
+        .targets = device_at(c->pass->targets, (size_t)chunk.first * 4),
+        .statistics = device_at(c->b.statistics, (size_t)chunk.first * 12),
     };
 }
 
-static struct device_norm final_norm(const struct model *model, int op,
-                                     const struct model_pass *pass, const struct layer_sizes *s,
-                                     const struct scratch *scratch)
+/* The loss of all columns, whose logits become their gradients of gradient_type. */
+static enum zi_status cross_entropy(const struct call *c, struct chunk chunk,
+                                    enum zi_dtype gradient_type)
 {
-    static const char *const names[2] = {"weight", "bias"};
-    struct device_norm norm = layer_norm(model, op, pass, names, s);
-    norm.y = scratch->normed;
-    norm.mean = scratch->mean;
-    norm.rstd = scratch->rstd;
-    return norm;
+    return c->model->operations->cross_entropy(
+        c->pass->stream, c->b.logits, device_at(c->pass->targets, (size_t)chunk.first * 4),
+        c->pass->loss, (int64_t[]){chunk.rows, c->s.V, logits_ld(&c->s)}, gradient_type,
+        c->pass->loss_scale);
 }
 
-/* logits[rows] = normed[first ..] W^T in fp32. */
-static enum zi_status make_logits(const struct model *model, const struct model_pass *pass,
-                                  struct device_ptr normed, struct device_ptr logits,
-                                  const int64_t shape[2] /* rows, ld */)
+static enum zi_status forward_chunk(const struct call *c, struct chunk chunk)
 {
-    struct device_matmul d = {.type = model->type, .type_c = ZI_FP32, .transpose_b = true};
-    d.m = shape[0];
-    d.n = model->settings.vocabulary;
-    d.k = d.lda = d.ldb = model->settings.hidden;
-    d.ldc = shape[1];
-    d.a = normed;
-    d.b = pass->weights[1];
-    d.c = logits;
-    return model->operations->matmul(pass->stream, &d);
+    struct device_stream *stream = c->pass->stream;
+    ZI_TRY(make_logits(c, chunk, c->b.logits, logits_ld(&c->s)));
+    if (c->s.tiles == 1) return cross_entropy(c, chunk, ZI_INT32);
+    struct device_softmax softmax = describe(c, chunk);
+    ZI_TRY(c->model->operations->softmax_statistics(stream, &softmax));
+    if (c->s.tile < c->s.tiles - 1) return ZI_OK;
+    return c->model->operations->softmax_loss(stream, &softmax, c->pass->loss);
 }
 
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
                               const struct model_pass *pass)
 {
     (void)mode;
-    struct layer_sizes s = layer_sizes_of(model, pass->sequences, pass->tokens);
-    struct layer_arena arena = {pass->scratch, 0};
-    struct scratch scratch = lay_scratch(model, &s, &arena);
-    struct device_norm norm = final_norm(model, op, pass, &s, &scratch);
-    size_t row = (size_t)s.C * zi_dtype_bytes(model->type);
-    int64_t ld = logits_ld(&s), chunk = chunk_rows(&s);
-    ZI_TRY(model->operations->norm(pass->stream, &norm));
-    for (int64_t first = 0; first < s.R; first += chunk) {
-        int64_t rows = s.R - first < chunk ? s.R - first : chunk;
-        ZI_TRY(make_logits(model, pass, device_at(scratch.normed, (size_t)first * row),
-                           scratch.logits, (int64_t[]){rows, ld}));
-        ZI_TRY(model->operations->cross_entropy(
-            pass->stream, scratch.logits, device_at(pass->targets, (size_t)first * 4), pass->loss,
-            (int64_t[]){rows, s.V, ld}, ZI_INT32, pass->loss_scale));
+    struct call c = begin(model, op, pass);
+    int64_t most = chunk_rows(&c.s);
+    ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &c.b.normed));
+    for (int64_t first = 0; first < c.s.R; first += most) {
+        int64_t rows = c.s.R - first < most ? c.s.R - first : most;
+        ZI_TRY(forward_chunk(&c, (struct chunk){first, rows}));
     }
     return ZI_OK;
 }
 
 /* The two products of backward for one chunk, whose logits have become their gradient. */
-static enum zi_status differentiate_chunk(const struct model *model, const struct model_pass *pass,
-                                          const struct layer_sizes *s,
-                                          const struct scratch *scratch,
-                                          const int64_t chunk[2] /* first row, rows */)
+static enum zi_status differentiate_chunk(const struct call *c, struct chunk chunk)
 {
-    size_t row = (size_t)s->C * zi_dtype_bytes(model->type);
-    int64_t ld = logits_ld(s) * (model->type == ZI_BF16 ? 2 : 1);
-    struct device_matmul to_input = {.type = model->type, .type_c = model->type};
-    to_input.m = chunk[1];
-    to_input.n = to_input.ldb = to_input.ldc = s->C;
-    to_input.k = s->V;
+    enum zi_dtype type = c->model->type;
+    const struct device_operations *ops = c->model->operations;
+    int64_t ld = logits_ld(&c->s) * (type == ZI_BF16 ? 2 : 1);
+    struct device_matmul to_input = {.type = type, .type_c = c->sum.type};
+    to_input.m = chunk.rows;
+    to_input.n = to_input.ldb = to_input.ldc = c->s.C;
+    to_input.k = c->s.V;
     to_input.lda = ld;
-    to_input.a = scratch->logits;
-    to_input.b = pass->weights[1];
-    to_input.c = device_at(scratch->d_normed, (size_t)chunk[0] * row);
-    ZI_TRY(model->operations->matmul(pass->stream, &to_input));
-    struct device_matmul to_weight = {.type = model->type, .type_c = ZI_FP32, .transpose_a = true};
-    to_weight.m = s->V;
-    to_weight.n = to_weight.ldb = to_weight.ldc = s->C;
-    to_weight.k = chunk[1];
+    to_input.accumulate = c->sum.accumulate;
+    to_input.a = c->b.logits;
+    to_input.b = c->pass->weights[1];
+    to_input.c = rows_of(c, c->sum.at, c->sum.type, chunk.first);
+    ZI_TRY(ops->matmul(c->pass->stream, &to_input));
+    struct device_matmul to_weight = {.type = type, .type_c = ZI_FP32, .transpose_a = true};
+    to_weight.m = c->s.V;
+    to_weight.n = to_weight.ldb = to_weight.ldc = c->s.C;
+    to_weight.k = chunk.rows;
     to_weight.lda = ld;
-    to_weight.accumulate = pass->accumulate[1] || chunk[0] > 0;
-    to_weight.a = scratch->logits;
-    to_weight.b = device_at(scratch->normed, (size_t)chunk[0] * row);
-    to_weight.c = pass->gradients[1];
-    return model->operations->matmul(pass->stream, &to_weight);
+    to_weight.accumulate = c->pass->accumulate[1] || chunk.first > 0;
+    to_weight.a = c->b.logits;
+    to_weight.b = rows_of(c, c->b.normed.y, type, chunk.first);
+    to_weight.c = c->pass->gradients[1];
+    return ops->matmul(c->pass->stream, &to_weight);
+}
+
+static enum zi_status backward_chunk(const struct call *c, struct chunk chunk)
+{
+    ZI_TRY(make_logits(c, chunk, c->b.logits, logits_ld(&c->s)));
+    if (c->s.tiles == 1) {
+        ZI_TRY(cross_entropy(c, chunk, c->model->type));
+    } else {
+        struct device_softmax softmax = describe(c, chunk);
+        ZI_TRY(c->model->operations->softmax_gradient(c->pass->stream, &softmax));
+    }
+    return differentiate_chunk(c, chunk);
 }
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)
 {
-    struct layer_sizes s = layer_sizes_of(model, pass->sequences, pass->tokens);
-    struct layer_arena arena = {pass->scratch, 0};
-    struct scratch scratch = lay_scratch(model, &s, &arena);
-    struct device_norm norm = final_norm(model, op, pass, &s, &scratch);
-    size_t row = (size_t)s.C * zi_dtype_bytes(model->type);
-    int64_t ld = logits_ld(&s), most = chunk_rows(&s);
-    ZI_TRY(layer_prepare_gradient(model, op, pass, 0, true));
-    ZI_TRY(layer_prepare_gradient(model, op, pass, 1, false));
-    ZI_TRY(model->operations->norm(pass->stream, &norm));
-    for (int64_t first = 0; first < s.R; first += most) {
-        int64_t chunk[2] = {first, s.R - first < most ? s.R - first : most};
-        ZI_TRY(make_logits(model, pass, device_at(scratch.normed, (size_t)first * row),
-                           scratch.logits, (int64_t[]){chunk[1], ld}));
-        ZI_TRY(model->operations->cross_entropy(
-            pass->stream, scratch.logits, device_at(pass->targets, (size_t)first * 4), pass->loss,
-            (int64_t[]){chunk[1], s.V, ld}, model->type, pass->loss_scale));
-        ZI_TRY(differentiate_chunk(model, pass, &s, &scratch, chunk));
+    struct call c = begin(model, op, pass);
+    int64_t most = chunk_rows(&c.s);
+    size_t row = (size_t)c.s.C * zi_dtype_bytes(model->type);
+    ZI_TRY(layer_prepare_gradients(model, op, pass, false));
+    ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &c.b.normed));
+    for (int64_t first = 0; first < c.s.R; first += most) {
+        int64_t rows = c.s.R - first < most ? c.s.R - first : most;
+        ZI_TRY(backward_chunk(&c, (struct chunk){first, rows}));
     }
-    ZI_TRY(model->operations->fill(pass->stream, pass->gradient, (size_t)s.R * row, 0));
-    norm.dy = scratch.d_normed;
-    norm.scratch = scratch.norm;
-    return model->operations->norm_backward(pass->stream, &norm);
+    if (c.s.tile > 0) return ZI_OK;
+    ZI_TRY(model->operations->fill(pass->stream, pass->gradient, (size_t)c.s.R * row, 0));
+    return layer_norm_backward(model, op, pass, &c.b.normed, &c.sum);
 }
 
-enum zi_status model_logits(const struct model *model, const struct model_pass *pass,
+enum zi_status model_logits(const struct model *model, int op, const struct model_pass *pass,
                             struct device_ptr logits)
 {
-    int op = model->op_count - 1;
-    struct layer_sizes s = layer_sizes_of(model, pass->sequences, 1);
-    struct layer_arena arena = {pass->scratch, 0};
-    size_t row = (size_t)s.C * zi_dtype_bytes(model->type);
-    struct device_ptr last = layer_take(&arena, s.R * s.C, zi_dtype_bytes(model->type));
-    struct scratch scratch = lay_scratch(model, &s, &arena);
-    for (int64_t b = 0; b < s.B; b++) {
+    struct model_pass last = *pass; /* tokens as sequences of one */
+    struct layer_arena scratch = {pass->scratch, 0};
+    size_t row = (size_t)model->settings.hidden * zi_dtype_bytes(model->type);
+    if (pass->sequences == 0) return ZI_OK;
+    last.tokens = 1;
+    last.input =
+        layer_take(&scratch, pass->sequences * model->settings.hidden, zi_dtype_bytes(model->type));
+    last.scratch = device_at(pass->scratch, scratch.used);
+    for (int64_t b = 0; b < pass->sequences; b++) {
         size_t from = (size_t)(b * pass->tokens + pass->tokens - 1) * row;
-        ZI_TRY(device_copy(pass->stream, device_at(last, (size_t)b * row),
+        ZI_TRY(device_copy(pass->stream, device_at(last.input, (size_t)b * row),
                            device_at(pass->input, from), row));
     }
-    struct device_norm norm = final_norm(model, op, pass, &s, &scratch);
-    norm.x = last;
-    ZI_TRY(model->operations->norm(pass->stream, &norm));
-    return make_logits(model, pass, scratch.normed, logits, (int64_t[]){s.B, s.V});
+    struct call c = begin(model, op, &last);
+    ZI_TRY(layer_norm_forward(model, op, &last, last.input, &c.b.normed));
+    return make_logits(&c, (struct chunk){0, c.s.B}, device_at(logits, (size_t)c.s.V0 * 4),
+                       model->settings.vocabulary);
 }
 
 static void sizes(const struct model *model, const struct layer_sizes *s, struct model_sizes *to)
 {
-    struct layer_arena arena = {{0}, 0};
-    layer_take(&arena, s->B * s->C, zi_dtype_bytes(model->type)); /* of model_logits */
-    lay_scratch(model, s, &arena);
-    to->scratch = arena.used;
+    struct layer_arena scratch = {{0}, 0}, carry = {{0}, 0};
+    layer_take(&scratch, s->B * s->C, zi_dtype_bytes(model->type)); /* of model_logits */
+    lay(model, s, &scratch, &carry);
+    to->scratch = scratch.used;
+    to->carry = carry.used;
 }
 
 static void flops(const struct model *model, const struct layer_sizes *s, struct model_flops *to)

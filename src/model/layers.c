@@ -14,22 +14,38 @@ static const struct layer *const layers[] = {
     [MODEL_HEAD] = &layer_head,
 };
 
-struct layer_sizes layer_sizes_of(const struct model *model, int64_t sequences, int64_t tokens)
+struct layer_sizes layer_sizes_of(const struct model *model, int op, int64_t sequences,
+                                  int64_t tokens)
 {
     const struct settings_model *s = &model->settings;
+    int tile = model->ops[op].tile, tiles = model->ops[op].tiles;
+    enum model_op_kind kind = model->ops[op].kind;
     int64_t width = s->hidden / s->heads;
+    struct family_cut query = {0, s->heads * width, true}, key = {0, s->key_heads * width, true};
+    struct family_cut inner = {0, s->inner, true}, ids = {0, s->vocabulary, true};
+    if (kind == MODEL_ATTENTION) {
+        query = family_cut(s, SIZE_QUERY, tile, tiles);
+        key = family_cut(s, SIZE_KEY, tile, tiles);
+    } else if (kind == MODEL_MLP) {
+        inner = family_cut(s, SIZE_INNER, tile, tiles);
+    } else {
+        ids = family_cut(s, SIZE_VOCABULARY, tile, tiles);
+    }
     return (struct layer_sizes){
         .B = sequences,
         .T = tokens,
         .R = sequences * tokens,
         .C = s->hidden,
-        .H = s->heads,
-        .G = s->key_heads,
+        .H = query.count / width,
+        .G = key.count / width,
         .D = width,
-        .Q = (s->heads + 2 * s->key_heads) * width,
-        .F = s->inner,
-        .U = family_of(s)->gated ? 2 * s->inner : s->inner,
-        .V = s->vocabulary,
+        .Q = query.count + 2 * key.count,
+        .F = inner.count,
+        .U = family_of(s)->gated ? 2 * inner.count : inner.count,
+        .V = ids.count,
+        .V0 = ids.first,
+        .tile = tile,
+        .tiles = tiles,
     };
 }
 
@@ -40,52 +56,72 @@ struct device_ptr layer_take(struct layer_arena *arena, int64_t elements, size_t
     return place;
 }
 
-int layer_find(const struct model *model, int op, int i, const char *name)
+/* Whether a name is `end`, or ends in it behind a dot. */
+static bool ends_in(const char *name, const char *end)
 {
-    const struct model_unit *unit = &model->units[model->ops[op].units[i]];
-    size_t prefix = strlen(unit->name) + 1;
-    for (int t = 0; t < unit->tensor_count; t++) {
-        if (strcmp(model->tensors[unit->first_tensor + t].name + prefix, name) == 0)
-            return unit->first_tensor + t;
+    size_t length = strlen(name), wanted = strlen(end);
+    if (length < wanted || strcmp(name + length - wanted, end) != 0) return false;
+    return length == wanted || name[length - wanted - 1] == '.';
+}
+
+struct layer_place layer_find(const struct model *model, int op, const char *name)
+{
+    for (int i = 0; i < model->ops[op].unit_count; i++) {
+        const struct model_unit *unit = &model->units[model->ops[op].units[i]];
+        for (int p = unit->first_piece; p < unit->first_piece + unit->piece_count; p++) {
+            if (ends_in(model->tensors[model->pieces[p].tensor].name, name))
+                return (struct layer_place){i, p};
+        }
     }
-    return -1;
+    return (struct layer_place){-1, -1};
 }
 
-struct device_ptr layer_weight(const struct model *model, const struct model_pass *pass, int i,
-                               int tensor)
+struct device_ptr layer_weight(const struct model *model, const struct model_pass *pass,
+                               struct layer_place place)
 {
-    if (tensor < 0) return (struct device_ptr){0};
+    if (place.piece < 0) return (struct device_ptr){0};
     size_t bytes = zi_dtype_bytes(model->type);
-    return device_at(pass->weights[i], (size_t)model->tensors[tensor].offset * bytes);
+    return device_at(pass->weights[place.i], (size_t)model->pieces[place.piece].offset * bytes);
 }
 
-struct device_ptr layer_gradient(const struct model *model, const struct model_pass *pass, int i,
-                                 int tensor)
+struct device_ptr layer_gradient(const struct model *model, const struct model_pass *pass, int op,
+                                 struct layer_place place)
 {
-    if (tensor < 0) return (struct device_ptr){0};
-    size_t offset = (size_t)model->tensors[tensor].offset;
-    return device_at(pass->gradients[i], offset * sizeof(float));
+    if (place.piece < 0 || !(model->ops[op].differentiates >> place.i & 1))
+        return (struct device_ptr){0};
+    size_t offset = (size_t)model->pieces[place.piece].offset;
+    return device_at(pass->gradients[place.i], offset * sizeof(float));
 }
 
-enum zi_status layer_prepare_gradient(const struct model *model, int op,
-                                      const struct model_pass *pass, int i, bool all)
+/* Zeroes what is not a matrix, or everything, in the gradient of unit i. */
+static enum zi_status zero_gradient(const struct model *model, int op,
+                                    const struct model_pass *pass, int i, bool all)
 {
-    if (pass->accumulate[i]) return ZI_OK;
     const struct device_operations *ops = model->operations;
     const struct model_unit *unit = &model->units[model->ops[op].units[i]];
     int64_t from = 0;
-    for (int t = unit->first_tensor; t < unit->first_tensor + unit->tensor_count && !all; t++) {
-        const struct model_tensor *tensor = &model->tensors[t];
-        if (tensor->dimensions < 2) continue;
-        if (tensor->offset > from) {
+    for (int p = unit->first_piece; p < unit->first_piece + unit->piece_count && !all; p++) {
+        const struct model_piece *piece = &model->pieces[p];
+        if (model->tensors[piece->tensor].dimensions < 2) continue;
+        if (piece->offset > from) {
             ZI_TRY(ops->fill(pass->stream, device_at(pass->gradients[i], (size_t)from * 4),
-                             (size_t)(tensor->offset - from) * 4, 0));
+                             (size_t)(piece->offset - from) * 4, 0));
         }
-        from = tensor->offset + tensor->elements;
+        from = piece->offset + piece->rows * piece->row;
     }
     if (from == unit->elements) return ZI_OK;
     return ops->fill(pass->stream, device_at(pass->gradients[i], (size_t)from * 4),
                      (size_t)(unit->elements - from) * 4, 0);
+}
+
+enum zi_status layer_prepare_gradients(const struct model *model, int op,
+                                       const struct model_pass *pass, bool all)
+{
+    for (int i = 0; i < model->ops[op].unit_count; i++) {
+        if (pass->accumulate[i] || !(model->ops[op].differentiates >> i & 1)) continue;
+        ZI_TRY(zero_gradient(model, op, pass, i, all));
+    }
+    return ZI_OK;
 }
 
 static struct device_matmul linear_base(const struct layer_linear *l)
@@ -98,134 +134,168 @@ static const struct device_operations *linear_ops(const struct layer_linear *l)
     return l->model->operations;
 }
 
-enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
-                              struct device_ptr y, struct device_ptr residual)
+/* y = x W^T + bias + residual; a residual of y itself adds to y. */
+static enum zi_status product(const struct layer_linear *l, struct device_ptr x,
+                              struct device_ptr y, struct device_ptr residual, const char *bias)
 {
     struct device_matmul d = linear_base(l);
-    int weight = layer_find(l->model, l->op, 0, l->weight);
     d.m = l->rows;
     d.n = d.ldc = l->outputs;
     d.k = d.lda = d.ldb = l->inputs;
     d.transpose_b = true;
     d.a = x;
-    d.b = layer_weight(l->model, l->pass, 0, weight);
+    d.b = layer_weight(l->model, l->pass, layer_find(l->model, l->op, l->weight));
     d.c = y;
     d.residual = residual;
-    if (l->bias) {
-        int bias = layer_find(l->model, l->op, 0, l->bias);
-        d.bias = layer_weight(l->model, l->pass, 0, bias);
-    }
+    if (bias) d.bias = layer_weight(l->model, l->pass, layer_find(l->model, l->op, bias));
+    return linear_ops(l)->matmul(l->pass->stream, &d);
+}
+
+enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
+                              struct device_ptr y)
+{
+    return product(l, x, y, (struct device_ptr){0}, l->bias);
+}
+
+enum zi_status linear_end_branch(const struct layer_linear *l, struct device_ptr x)
+{
+    const struct model_pass *pass = l->pass;
+    if (l->model->ops[l->op].tile == 0) return product(l, x, pass->output, pass->input, l->bias);
+    return product(l, x, pass->output, pass->output, NULL);
+}
+
+enum zi_status linear_add_gradient(const struct layer_linear *l, struct device_ptr dy,
+                                   const struct layer_sum *sum)
+{
+    struct device_matmul d = linear_base(l);
+    d.type_c = sum->type;
+    d.m = l->rows;
+    d.n = d.ldb = d.ldc = l->inputs;
+    d.k = d.lda = l->outputs;
+    d.accumulate = sum->accumulate;
+    d.a = dy;
+    d.b = layer_weight(l->model, l->pass, layer_find(l->model, l->op, l->weight));
+    d.c = sum->at;
     return linear_ops(l)->matmul(l->pass->stream, &d);
 }
 
 enum zi_status linear_input_gradient(const struct layer_linear *l, struct device_ptr dy,
                                      struct device_ptr dx)
 {
-    struct device_matmul d = linear_base(l);
-    int weight = layer_find(l->model, l->op, 0, l->weight);
-    d.m = l->rows;
-    d.n = d.ldb = d.ldc = l->inputs;
-    d.k = d.lda = l->outputs;
-    d.a = dy;
-    d.b = layer_weight(l->model, l->pass, 0, weight);
-    d.c = dx;
-    return linear_ops(l)->matmul(l->pass->stream, &d);
+    return linear_add_gradient(l, dy, &(struct layer_sum){dx, l->model->type, false});
 }
 
 enum zi_status linear_weight_gradient(const struct layer_linear *l, struct device_ptr dy,
                                       struct device_ptr x)
 {
     struct device_matmul d = linear_base(l);
-    int weight = layer_find(l->model, l->op, 0, l->weight);
+    struct layer_place weight = layer_find(l->model, l->op, l->weight);
     d.type_c = ZI_FP32;
     d.m = d.lda = l->outputs;
     d.n = d.ldb = d.ldc = l->inputs;
     d.k = l->rows;
     d.transpose_a = true;
-    d.accumulate = l->pass->accumulate[0];
+    d.accumulate = l->pass->accumulate[weight.i];
     d.a = dy;
     d.b = x;
-    d.c = layer_gradient(l->model, l->pass, 0, weight);
+    d.c = layer_gradient(l->model, l->pass, l->op, weight);
     ZI_TRY(linear_ops(l)->matmul(l->pass->stream, &d));
     if (!l->bias) return ZI_OK;
-    int bias = layer_find(l->model, l->op, 0, l->bias);
-    return linear_ops(l)->bias_backward(l->pass->stream, l->model->type,
-                                        layer_gradient(l->model, l->pass, 0, bias), dy, l->rows,
+    struct device_ptr bias =
+        layer_gradient(l->model, l->pass, l->op, layer_find(l->model, l->op, l->bias));
+    if (device_is_null(bias)) return ZI_OK; /* tile 0 makes it */
+    return linear_ops(l)->bias_backward(l->pass->stream, l->model->type, bias, dy, l->rows,
                                         l->outputs, l->outputs, true);
 }
 
-struct device_norm layer_norm(const struct model *model, int op, const struct model_pass *pass,
-                              const char *const names[2], const struct layer_sizes *sizes)
+struct layer_normed layer_take_normed(const struct model *model, const struct layer_sizes *sizes,
+                                      struct layer_arena *kept, struct layer_arena *work)
 {
-    int weight = layer_find(model, op, 0, names[0]);
-    int bias = layer_find(model, op, 0, names[1]);
-    struct device_norm norm = {
-        .type = model->type,
-        .rms = family_of(&model->settings)->rms,
-        .rows = sizes->R,
-        .columns = sizes->C,
-        .epsilon = (float)model->settings.norm_epsilon,
-        .x = pass->input,
-        .weight = layer_weight(model, pass, 0, weight),
-        .bias = layer_weight(model, pass, 0, bias),
-        .dx = pass->gradient,
+    struct layer_arena *from = sizes->tiles > 1 ? work : kept;
+    struct layer_normed normed = {
+        .y = layer_take(from, sizes->R * sizes->C, zi_dtype_bytes(model->type)),
+        .mean = layer_take(from, sizes->R, 4),
+        .rstd = layer_take(from, sizes->R, 4),
     };
-    if (!device_is_null(pass->gradients[0])) {
-        norm.dweight = layer_gradient(model, pass, 0, weight);
-        norm.dbias = layer_gradient(model, pass, 0, bias);
-    }
-    return norm;
+    if (sizes->tile > 0) return normed;
+    size_t scratch = model->operations->norm_backward_scratch(sizes->R, sizes->C);
+    normed.scratch = layer_take(work, (int64_t)scratch, 1);
+    return normed;
 }
 
-static const char *const branch_norm[2] = {"norm.weight", "norm.bias"};
-
-struct layer_normed layer_take_normed(const struct model *model, const struct layer_sizes *sizes,
-                                      struct layer_arena *arena)
+static struct device_norm describe_norm(const struct model *model, int op,
+                                        const struct model_pass *pass,
+                                        const struct layer_normed *normed)
 {
-    return (struct layer_normed){
-        .y = layer_take(arena, sizes->R * sizes->C, zi_dtype_bytes(model->type)),
-        .mean = layer_take(arena, sizes->R, 4),
-        .rstd = layer_take(arena, sizes->R, 4),
+    struct layer_place weight = layer_find(model, op, "norm.weight");
+    struct layer_place bias = layer_find(model, op, "norm.bias");
+    return (struct device_norm){
+        .type = model->type,
+        .rms = family_of(&model->settings)->rms,
+        .rows = pass->sequences * pass->tokens,
+        .columns = model->settings.hidden,
+        .epsilon = (float)model->settings.norm_epsilon,
+        .x = pass->input,
+        .weight = layer_weight(model, pass, weight),
+        .bias = layer_weight(model, pass, bias),
+        .mean = normed->mean,
+        .rstd = normed->rstd,
+        .dx = pass->gradient,
     };
 }
 
 enum zi_status layer_norm_forward(const struct model *model, int op, const struct model_pass *pass,
-                                  const struct layer_sizes *sizes,
-                                  const struct layer_normed *normed)
+                                  struct device_ptr x, const struct layer_normed *normed)
 {
-    struct device_norm norm = layer_norm(model, op, pass, branch_norm, sizes);
+    struct device_norm norm = describe_norm(model, op, pass, normed);
+    norm.x = x;
     norm.y = normed->y;
-    norm.mean = normed->mean;
-    norm.rstd = normed->rstd;
     return model->operations->norm(pass->stream, &norm);
 }
 
-enum zi_status layer_norm_backward(const struct model *model, int op, const struct model_pass *pass,
-                                   const struct layer_sizes *sizes,
-                                   const struct layer_normed *normed,
-                                   const struct device_ptr gradient[2])
+struct layer_sum layer_sum_of(const struct model *model, int op, const struct model_pass *pass,
+                              struct device_ptr single, size_t offset)
 {
-    struct device_norm norm = layer_norm(model, op, pass, branch_norm, sizes);
-    norm.mean = normed->mean;
-    norm.rstd = normed->rstd;
-    norm.dy = gradient[0];
-    norm.scratch = gradient[1];
+    int tile = model->ops[op].tile, tiles = model->ops[op].tiles;
+    if (tiles == 1) return (struct layer_sum){single, model->type, false};
+    return (struct layer_sum){device_at(pass->carry, offset), ZI_FP32, tile < tiles - 1};
+}
+
+size_t layer_sum_bytes(const struct layer_sizes *sizes)
+{
+    if (sizes->tiles == 1) return 0;
+    return ((size_t)(sizes->R * sizes->C) * sizeof(float) + 63) / 64 * 64;
+}
+
+enum zi_status layer_norm_backward(const struct model *model, int op, const struct model_pass *pass,
+                                   const struct layer_normed *normed, const struct layer_sum *sum)
+{
+    struct device_norm norm = describe_norm(model, op, pass, normed);
+    if (model->ops[op].tile > 0) return ZI_OK;
+    norm.dweight = layer_gradient(model, pass, op, layer_find(model, op, "norm.weight"));
+    norm.dbias = layer_gradient(model, pass, op, layer_find(model, op, "norm.bias"));
+    norm.dy = sum->at;
+    norm.scratch = normed->scratch;
+    if (sum->type != model->type) {
+        norm.dy = normed->y;
+        ZI_TRY(model->operations->convert(pass->stream, model->type, norm.dy, sum->type, sum->at,
+                                          norm.rows * norm.columns));
+    }
     return model->operations->norm_backward(pass->stream, &norm);
 }
 
 void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_sizes *sizes)
 {
-    struct layer_sizes s = layer_sizes_of(model, sequences, tokens);
-    sizes->stream = (size_t)(s.R * s.C) * zi_dtype_bytes(model->type);
-    sizes->saved = sizes->scratch = 0;
+    struct layer_sizes s = layer_sizes_of(model, op, sequences, tokens);
+    *sizes = (struct model_sizes){.stream = (size_t)(s.R * s.C) * zi_dtype_bytes(model->type)};
     layers[model->ops[op].kind]->sizes(model, &s, sizes);
 }
 
 void model_op_flops(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_flops *flops)
 {
-    struct layer_sizes s = layer_sizes_of(model, sequences, tokens);
+    struct layer_sizes s = layer_sizes_of(model, op, sequences, tokens);
     *flops = (struct model_flops){0};
     layers[model->ops[op].kind]->flops(model, &s, flops);
 }
@@ -247,8 +317,5 @@ enum zi_status model_forward(const struct model *model, int op, enum model_mode 
 enum zi_status model_backward(const struct model *model, int op, const struct model_pass *pass)
 {
     if (pass->sequences > 0) return layers[model->ops[op].kind]->backward(model, op, pass);
-    for (int i = 0; i < model->ops[op].unit_count; i++) {
-        ZI_TRY(layer_prepare_gradient(model, op, pass, i, true));
-    }
-    return ZI_OK;
+    return layer_prepare_gradients(model, op, pass, true);
 }

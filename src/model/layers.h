@@ -6,13 +6,15 @@
 #include "device/operations.h"
 #include "model/family.h"
 
-/* Sizes of one call, in elements: R rows of the stream, C hidden, H and G heads of width D, Q
- * columns of query, key and value together, F inner, U columns that feed the activation (F, or 2F
- * when gated), V. */
+/* Sizes of one call, in elements: R rows of the stream, C hidden; of the operation's tile, H and G
+ * heads of width D, Q columns of query, key and value together, F inner, U columns that feed the
+ * activation (F, or 2F when gated), V ids of which the first is V0. */
 struct layer_sizes {
-    int64_t B, T, R, C, H, G, D, Q, F, U, V;
+    int64_t B, T, R, C, H, G, D, Q, F, U, V, V0;
+    int tile, tiles;
 };
-struct layer_sizes layer_sizes_of(const struct model *model, int64_t sequences, int64_t tokens);
+struct layer_sizes layer_sizes_of(const struct model *model, int op, int64_t sequences,
+                                  int64_t tokens);
 
 /* A layer kind: one row per enum model_op_kind. */
 struct layer {
@@ -31,20 +33,25 @@ struct layer_arena {
 };
 struct device_ptr layer_take(struct layer_arena *arena, int64_t elements, size_t element_bytes);
 
-/* Address of a tensor (index in the model's table; -1 gives null) of unit i of the pass's
- * operation, in weights or in gradients. */
-struct device_ptr layer_weight(const struct model *model, const struct model_pass *pass, int i,
-                               int tensor);
-struct device_ptr layer_gradient(const struct model *model, const struct model_pass *pass, int i,
-                                 int tensor);
+/* Where an operation finds a tensor: a piece of its i-th unit. piece -1: it has no such tensor. */
+struct layer_place {
+    int i, piece;
+};
 
-/* Index of the tensor with this name within unit i of an operation; -1 when it has none. */
-int layer_find(const struct model *model, int op, int i, const char *name);
+/* Finds a tensor by the end of its name ("output.weight"). */
+struct layer_place layer_find(const struct model *model, int op, const char *name);
 
-/* Makes the gradient of unit i ready to be added to: where it is not accumulated, everything but
- * its matrices, which products overwrite, becomes zero (or everything, when `all`). */
-enum zi_status layer_prepare_gradient(const struct model *model, int op,
-                                      const struct model_pass *pass, int i, bool all);
+/* Address of what layer_find found, in weights or in gradients; null for none, and for the gradient
+ * of a unit that the operation does not differentiate. */
+struct device_ptr layer_weight(const struct model *model, const struct model_pass *pass,
+                               struct layer_place place);
+struct device_ptr layer_gradient(const struct model *model, const struct model_pass *pass, int op,
+                                 struct layer_place place);
+
+/* Makes the gradients of an operation's units ready to be added to: where they are not accumulated,
+ * everything but matrices, which products overwrite, becomes zero (or everything, when `all`). */
+enum zi_status layer_prepare_gradients(const struct model *model, int op,
+                                       const struct model_pass *pass, bool all);
 
 /* The three products of a linear layer y = x W^T + b, W [N,K], x [R,K]. */
 struct layer_linear {
@@ -55,33 +62,50 @@ struct layer_linear {
     int64_t rows, inputs, outputs;
 };
 enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
-                              struct device_ptr y, struct device_ptr residual);
+                              struct device_ptr y);
 enum zi_status linear_input_gradient(const struct layer_linear *l, struct device_ptr dy,
                                      struct device_ptr dx);
 enum zi_status linear_weight_gradient(const struct layer_linear *l, struct device_ptr dy,
                                       struct device_ptr x);
 
-/* Fills a norm's description for the stream of the pass: x is its input, tensors norm.* of unit i.
- */
-struct device_norm layer_norm(const struct model *model, int op, const struct model_pass *pass,
-                              const char *const names[2], const struct layer_sizes *sizes);
+/* y = the branch's last product, on top of the stream: tile 0 adds input and bias, others add to
+ * the output. */
+enum zi_status linear_end_branch(const struct layer_linear *l, struct device_ptr x);
 
-/* What the norm before a branch leaves for backward: y [R,C], and its statistics. */
+/* A norm before the products of a layer: y [R,C], its statistics, and the scratch of its backward
+ * pass (only tile 0 has one). */
 struct layer_normed {
-    struct device_ptr y, mean, rstd;
+    struct device_ptr y, mean, rstd, scratch;
 };
-struct layer_normed layer_take_normed(const struct model *model, const struct layer_sizes *sizes,
-                                      struct layer_arena *arena);
 
-/* The norm before a branch (tensors norm.weight and norm.bias): from the input of the pass to
- * normed. Backward takes gradient[0] = that of normed.y and gradient[1] = scratch, and adds to the
- * gradient of the stream. */
+/* Buffers for it: what one tile needs again in backward is in `kept`; with tiles, each makes the
+ * norm anew in `work`, so that what is kept does not grow with their number. */
+struct layer_normed layer_take_normed(const struct model *model, const struct layer_sizes *sizes,
+                                      struct layer_arena *kept, struct layer_arena *work);
+
+/* The norm (tensors norm.weight and norm.bias) of x, usually the pass's input. */
 enum zi_status layer_norm_forward(const struct model *model, int op, const struct model_pass *pass,
-                                  const struct layer_sizes *sizes,
-                                  const struct layer_normed *normed);
+                                  struct device_ptr x, const struct layer_normed *normed);
+
+/* Where the gradient of the normalised input is made. One tile makes it at once, in the model's
+ * type. Tiles add it up in fp32, in the pass's carry from `offset` on: it is then rounded once, as
+ * by one tile, and not once per tile. */
+struct layer_sum {
+    struct device_ptr at;
+    enum zi_dtype type;
+    bool accumulate;
+};
+struct layer_sum layer_sum_of(const struct model *model, int op, const struct model_pass *pass,
+                              struct device_ptr single, size_t offset);
+size_t layer_sum_bytes(const struct layer_sizes *sizes);
+
+/* Adds dy W to the sum. */
+enum zi_status linear_add_gradient(const struct layer_linear *l, struct device_ptr dy,
+                                   const struct layer_sum *sum);
+
+/* In tile 0, passes the sum through the norm: the gradients of its tensors, and what it adds to
+ * the gradient of the stream. normed->y is used up. */
 enum zi_status layer_norm_backward(const struct model *model, int op, const struct model_pass *pass,
-                                   const struct layer_sizes *sizes,
-                                   const struct layer_normed *normed,
-                                   const struct device_ptr gradient[2]);
+                                   const struct layer_normed *normed, const struct layer_sum *sum);
 
 #endif

@@ -4,9 +4,15 @@
  * Units are laid out tensor after tensor: joined tensors directly behind each other, all others at
  * multiples of 64 elements, which keeps rows aligned in every element type and lets one layout
  * serve parameters, gradients and optimizer states. Tables are built by walking the rows twice with
- * the same function: once to count, once to fill. */
+ * the same function: once to count, once to fill.
+ *
+ * Where a layer is cut into tiles, a tensor whose rows or columns have a size that is cut (query
+ * and key heads, inner width, vocabulary) has a piece in the unit of every tile, and the others
+ * have one in the unit that the tiles share. Names, shapes and order of tensors know nothing of
+ * tiles. */
 #include "model/model.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +29,7 @@ const struct family *family_of(const struct settings_model *settings)
     return settings->family == MODEL_LLAMA ? &family_llama : &family_gpt2;
 }
 
-static int64_t size_of(const struct settings_model *s, enum family_size size)
+int64_t family_size(const struct settings_model *s, enum family_size size)
 {
     int64_t width = s->hidden / s->heads;
     switch (size) {
@@ -45,95 +51,231 @@ static int64_t size_of(const struct settings_model *s, enum family_size size)
     return 0;
 }
 
-static void fill_tensor(struct model *m, const struct family_row *row, int64_t *end)
+/* Length of the pieces between which a size may be cut; 0 when it is never cut. */
+static int64_t group_of(const struct settings_model *s, enum family_size size)
 {
-    const struct settings_model *s = &m->settings;
-    struct model_unit *unit = &m->units[m->unit_count];
-    struct model_tensor *t = &m->tensors[m->tensor_count];
-    snprintf(t->name, sizeof t->name, "%s.%s", unit->name, row->name);
-    t->dimensions = row->columns == SIZE_NONE ? 1 : 2;
-    t->shape[0] = size_of(s, row->rows);
-    t->shape[1] = size_of(s, row->columns);
-    t->elements = t->shape[0] * t->shape[1];
-    t->unit = m->unit_count;
-    t->offset = row->joined ? *end : (*end + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    t->kind = row->kind;
-    t->init = row->init;
-    t->deviation = (float)s->init_deviation;
-    if (row->scaled) t->deviation /= sqrtf(2.0f * (float)s->layers);
-    *end = t->offset + t->elements;
-    m->parameters += t->elements;
+    switch (size) {
+    case SIZE_QUERY:
+        return s->hidden / s->key_heads;
+    case SIZE_KEY:
+        return s->hidden / s->heads;
+    case SIZE_INNER:
+    case SIZE_VOCABULARY:
+        return FAMILY_GROUP;
+    case SIZE_NONE:
+    case SIZE_HIDDEN:
+    case SIZE_CONTEXT:
+        break;
+    }
+    return 0;
 }
 
-/* Appends a unit; gives its number. Without tables it only counts. */
-static int add_unit(struct model *m, const char *name, const struct family_row *rows)
+struct family_cut family_cut(const struct settings_model *settings, enum family_size size,
+                             int64_t tile, int64_t tiles)
+{
+    int64_t elements = family_size(settings, size), group = group_of(settings, size);
+    if (group == 0 || tiles == 1) return (struct family_cut){0, elements, true};
+    int64_t groups = (elements + group - 1) / group;
+    int64_t first = groups * tile / tiles * group, end = groups * (tile + 1) / tiles * group;
+    if (end > elements) end = elements;
+    return (struct family_cut){first, end - first, false};
+}
+
+static bool row_is_cut(const struct model *m, const struct family_row *row, int64_t tiles)
+{
+    return !family_cut(&m->settings, row->rows, 0, tiles).whole ||
+           !family_cut(&m->settings, row->columns, 0, tiles).whole;
+}
+
+/* Appends a tensor; its pieces follow with the units. */
+static void add_tensor(struct model *m, const char *layer, const struct family_row *row)
+{
+    const struct settings_model *s = &m->settings;
+    if (m->tensors) {
+        struct model_tensor *t = &m->tensors[m->tensor_count];
+        snprintf(t->name, sizeof t->name, "%s.%s", layer, row->name);
+        t->dimensions = row->columns == SIZE_NONE ? 1 : 2;
+        t->shape[0] = family_size(s, row->rows);
+        t->shape[1] = family_size(s, row->columns);
+        t->elements = t->shape[0] * t->shape[1];
+        t->kind = row->kind;
+        t->init = row->init;
+        t->deviation = (float)s->init_deviation;
+        if (row->scaled) t->deviation /= sqrtf(2.0f * (float)s->layers);
+        m->parameters += t->elements;
+    }
+    m->tensor_count++;
+}
+
+/* Which tile of how many; tile -1 stands for what all tiles share. */
+struct tile {
+    int64_t tile, tiles;
+};
+
+static void fill_piece(struct model *m, const struct family_row *row, int tensor, struct tile tile,
+                       int64_t *end)
+{
+    const struct settings_model *s = &m->settings;
+    struct model_tensor *t = &m->tensors[tensor];
+    struct model_piece *piece = &m->pieces[m->piece_count];
+    struct family_cut rows = family_cut(s, row->rows, tile.tile, tile.tiles);
+    struct family_cut columns = family_cut(s, row->columns, tile.tile, tile.tiles);
+    *piece = (struct model_piece){.tensor = tensor, .unit = m->unit_count};
+    piece->first = rows.first * t->shape[1] + columns.first;
+    piece->rows = columns.whole ? 1 : rows.count;
+    piece->row = columns.whole ? rows.count * columns.count : columns.count;
+    piece->stride = columns.whole ? piece->row : t->shape[1];
+    piece->offset = row->joined ? *end : (*end + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    *end = piece->offset + piece->rows * piece->row;
+    if (t->piece_count == 1) t->piece_step = m->piece_count - t->first_piece;
+    if (t->piece_count++ == 0) t->first_piece = m->piece_count;
+}
+
+/* Appends a unit of the tensors from `tensor` on: what the tile has of those that are cut, or all
+ * of those that are not. Gives its number. Without tables it only counts. */
+static int add_unit(struct model *m, const char *name, const struct family_row *rows, int tensor,
+                    struct tile tile)
 {
     int64_t end = 0;
     struct model_unit *unit = m->units ? &m->units[m->unit_count] : NULL;
+    int first = m->piece_count;
+    for (; rows->name; rows++, tensor++) {
+        if (tile.tiles > 1 && row_is_cut(m, rows, tile.tiles) != (tile.tile >= 0)) continue;
+        if (unit) fill_piece(m, rows, tensor, tile, &end);
+        m->piece_count++;
+    }
     if (unit) {
         snprintf(unit->name, sizeof unit->name, "%s", name);
-        unit->first_tensor = m->tensor_count;
-    }
-    for (; rows->name; rows++) {
-        if (unit) fill_tensor(m, rows, &end);
-        m->tensor_count++;
-    }
-    if (unit) {
-        unit->tensor_count = m->tensor_count - unit->first_tensor;
+        unit->first_piece = first;
+        unit->piece_count = m->piece_count - first;
         unit->elements = (end + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
     return m->unit_count++;
 }
 
-static void add_op(struct model *m, enum model_op_kind kind, int block, const char *name,
-                   const int units[2])
+/* Units of a layer: one of all its tensors, or the first of one per tile and, where there is such,
+ * one of what all tiles share. */
+struct layer_units {
+    int tile, shared; /* shared: -1 when there is none */
+};
+
+static struct layer_units add_units(struct model *m, const char *layer,
+                                    const struct family_row *rows, int64_t tiles)
 {
-    if (m->ops) {
-        struct model_op *op = &m->ops[m->op_count];
-        snprintf(op->name, sizeof op->name, "%s", name);
-        op->kind = kind;
-        op->block = block;
-        op->unit_count = units[1] < 0 ? 1 : 2;
-        op->units[0] = units[0];
-        op->units[1] = units[1];
-        op->units[2] = -1;
+    char name[64];
+    struct layer_units units = {-1, -1};
+    int tensor = m->tensor_count;
+    bool shares = false;
+    for (const struct family_row *row = rows; row->name; row++) {
+        add_tensor(m, layer, row);
+        shares = shares || (tiles > 1 && !row_is_cut(m, row, tiles));
     }
-    m->op_count++;
+    if (shares) {
+        snprintf(name, sizeof name, "%s.shared", layer);
+        units.shared = add_unit(m, name, rows, tensor, (struct tile){-1, tiles});
+    }
+    for (int64_t k = 0; k < tiles; k++) {
+        snprintf(name, sizeof name, "%s.tile.%" PRId64, layer, k);
+        int unit = add_unit(m, tiles > 1 ? name : layer, rows, tensor, (struct tile){k, tiles});
+        if (k == 0) units.tile = unit;
+    }
+    return units;
+}
+
+/* Appends the operations of a layer. Operation k uses the k-th unit from units[tiled] on; the other
+ * unit, if there is one, is used by all, or by tile 0 only. Tile 0 differentiates it. */
+static void add_ops(struct model *m, const struct model_op *like, const int units[2], int tiled,
+                    bool by_all)
+{
+    for (int k = 0; k < like->tiles; k++, m->op_count++) {
+        if (!m->ops) continue;
+        struct model_op *op = &m->ops[m->op_count];
+        *op = *like;
+        if (like->tiles > 1) snprintf(op->name, sizeof op->name, "%.40s.tile.%d", like->name, k);
+        op->tile = k;
+        op->layer = m->layer_count;
+        op->units[0] = op->units[1] = op->units[2] = -1;
+        for (int i = 0; i < 2; i++) {
+            if (units[i] < 0 || (i != tiled && k > 0 && !by_all)) continue;
+            if (i == tiled || k == 0) op->differentiates |= 1u << op->unit_count;
+            op->units[op->unit_count++] = units[i] + (i == tiled ? k : 0);
+        }
+    }
+    m->layer_count++;
+}
+
+static void add_branch(struct model *m, enum model_op_kind kind, int block)
+{
+    const struct family *family = family_of(&m->settings);
+    bool attention = kind == MODEL_ATTENTION;
+    int64_t tiles = attention ? m->tiling.attention : m->tiling.mlp;
+    struct model_op op = {.kind = kind, .block = block, .tiles = (int)tiles};
+    snprintf(op.name, sizeof op.name, "blocks.%d.%s", block, attention ? "attention" : "mlp");
+    struct layer_units units =
+        add_units(m, op.name, attention ? family->attention : family->mlp, tiles);
+    add_ops(m, &op, (int[]){units.tile, units.shared}, 0, true);
 }
 
 static void add_all(struct model *m)
 {
     const struct family *family = family_of(&m->settings);
-    char name[48];
-    m->tensor_count = m->unit_count = m->op_count = 0;
+    int64_t tiles = m->tiling.vocabulary;
+    m->tensor_count = m->piece_count = m->unit_count = m->op_count = m->layer_count = 0;
     m->parameters = 0;
-    int token = add_unit(m, "embedding.token", family->token), position = -1;
-    if (family->position) position = add_unit(m, "embedding.position", family->position);
-    add_op(m, MODEL_EMBED, -1, "embedding", (int[]){token, position});
+    int token = add_units(m, "embedding.token", family->token, tiles).tile, position = -1;
+    if (family->position) position = add_units(m, "embedding.position", family->position, 1).tile;
+    struct model_op embed = {.name = "embedding", .kind = MODEL_EMBED, .block = -1};
+    embed.tiles = (int)tiles;
+    add_ops(m, &embed, (int[]){token, position}, 0, false);
     for (int b = 0; b < m->settings.layers; b++) {
-        snprintf(name, sizeof name, "blocks.%d.attention", b);
-        add_op(m, MODEL_ATTENTION, b, name, (int[]){add_unit(m, name, family->attention), -1});
-        snprintf(name, sizeof name, "blocks.%d.mlp", b);
-        add_op(m, MODEL_MLP, b, name, (int[]){add_unit(m, name, family->mlp), -1});
+        add_branch(m, MODEL_ATTENTION, b);
+        add_branch(m, MODEL_MLP, b);
     }
-    int norm = add_unit(m, "norm", family->norm);
-    int table = m->settings.tied ? token : add_unit(m, "head", family->head);
-    add_op(m, MODEL_HEAD, -1, "head", (int[]){norm, table});
+    int norm = add_units(m, "norm", family->norm, 1).tile;
+    int table = m->settings.tied ? token : add_units(m, "head", family->head, tiles).tile;
+    struct model_op head = {.name = "head", .kind = MODEL_HEAD, .block = -1, .tiles = (int)tiles};
+    add_ops(m, &head, (int[]){norm, table}, 1, true);
 }
 
-enum zi_status model_create(const struct settings_model *settings, enum zi_dtype type,
+struct settings_tiling model_most_tiles(const struct settings_model *settings)
+{
+    return (struct settings_tiling){
+        .attention = settings->key_heads,
+        .mlp = (settings->inner + FAMILY_GROUP - 1) / FAMILY_GROUP,
+        .vocabulary = (settings->vocabulary + FAMILY_GROUP - 1) / FAMILY_GROUP,
+    };
+}
+
+/* Tile counts with auto as 1. */
+static struct settings_tiling resolve(const struct settings_tiling *tiling,
+                                      const struct settings_model *settings)
+{
+    struct settings_tiling most = model_most_tiles(settings), t = *tiling;
+    if (t.attention == ZI_AUTO) t.attention = 1;
+    if (t.mlp == ZI_AUTO) t.mlp = 1;
+    if (t.vocabulary == ZI_AUTO) t.vocabulary = 1;
+    ZI_REQUIRE(t.attention >= 1 && t.attention <= most.attention);
+    ZI_REQUIRE(t.mlp >= 1 && t.mlp <= most.mlp);
+    ZI_REQUIRE(t.vocabulary >= 1 && t.vocabulary <= most.vocabulary);
+    return t;
+}
+
+enum zi_status model_create(const struct settings_model *settings,
+                            const struct settings_tiling *tiling, enum zi_dtype type,
                             const struct device *device, struct model **model)
 {
     struct model *m = calloc(1, sizeof *m);
     if (!m) return zi_fail(ZI_ERROR_DEVICE, "model", "no memory for the model's tables");
     m->settings = *settings;
+    m->tiling = resolve(tiling, settings);
     m->type = type;
     m->operations = device_get_operations(device);
     add_all(m);
     m->tensors = calloc((size_t)m->tensor_count, sizeof *m->tensors);
+    m->pieces = calloc((size_t)m->piece_count, sizeof *m->pieces);
     m->units = calloc((size_t)m->unit_count, sizeof *m->units);
     m->ops = calloc((size_t)m->op_count, sizeof *m->ops);
-    if (!m->tensors || !m->units || !m->ops) {
+    if (!m->tensors || !m->pieces || !m->units || !m->ops) {
         int tensors = m->tensor_count;
         model_destroy(m);
         return zi_fail(ZI_ERROR_DEVICE, "model", "no memory for tables of %d tensors", tensors);
@@ -147,6 +289,7 @@ void model_destroy(struct model *model)
 {
     if (!model) return;
     free(model->tensors);
+    free(model->pieces);
     free(model->units);
     free(model->ops);
     free(model);

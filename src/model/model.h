@@ -8,6 +8,22 @@
  * read one and write the next, head turns it into a loss. Weights and x have the compute type;
  * gradients of weights are fp32.
  *
+ * Tiles (memory-centric tiling, Rajbhandari et al. 2021, section 5.1.3): a layer (embedding, the
+ * attention or MLP of a block, head) may be cut into tiles, each with a unit and an operation of
+ * its own, so that neither a whole layer's weights nor its whole inner activation ever exist. The
+ * tiles of a layer share its input and its output:
+ *
+ * - forward, tiles 0 .. n-1: tile 0 writes the output, the others add to it. The head's tiles make
+ *   the loss: each adds to the statistics (running maximum and sum, target's logit) in `carry`, the
+ *   last adds the loss.
+ * - backward, tiles n-1 .. 0: each adds its share to the gradient of the layer's normalised input,
+ *   in `carry`; tile 0 then passes it through the norm into the stream's gradient, which until then
+ *   is that of the layer's output. The head's tiles read the statistics of forward.
+ *
+ * A norm, biases of the output and the position table, which all tiles of a layer share, are units
+ * of their own where n > 1; their gradient is made by tile 0 alone. With one tile everything is as
+ * if there were no tiles, and carry is not used.
+ *
  * All sizes hold for any B <= the B asked for, so that a rank with fewer sequences runs the same
  * program; B = 0 works. */
 #ifndef ZI_MODEL_MODEL_H
@@ -27,35 +43,49 @@ struct model_tensor {
     int dimensions;   /* 1 or 2 */
     int64_t shape[2]; /* matrices are [outputs, inputs], row-major */
     int64_t elements;
-    int unit;
-    int64_t offset; /* elements from the start of its unit; the layout is the same in every type */
+    int first_piece, piece_count, piece_step; /* piece k, of tile k, is first_piece + k *
+                                                 piece_step; a whole tensor is one piece */
     enum model_tensor_kind kind;
     enum model_init init;
     float deviation; /* of MODEL_INIT_NORMAL */
 };
 
+/* Where a part of a tensor lies in a unit: `rows` runs of `row` elements, `stride` apart in the
+ * tensor and behind each other in the unit. Rows of a matrix are one run, columns one per row. */
+struct model_piece {
+    int tensor, unit;
+    int64_t first; /* element of the tensor at which the first run starts */
+    int64_t rows, row, stride;
+    int64_t offset; /* elements from the start of the unit; the layout is the same in every type */
+};
+
 struct model_unit {
-    char name[64]; /* "blocks.3.attention", "embedding.token", "norm", "head" */
-    int first_tensor, tensor_count;
-    int64_t elements; /* from the first tensor to the end of the last, a multiple of 64; gaps hold
+    char name[64]; /* "blocks.3.attention", "blocks.3.mlp.tile.2", "embedding.token", "head" */
+    int first_piece, piece_count;
+    int64_t elements; /* from the first piece to the end of the last, a multiple of 64; gaps hold
                          zeros */
 };
 
 struct model_op {
-    char name[64]; /* "blocks.3.attention" */
+    char name[64]; /* "blocks.3.attention", "blocks.3.attention.tile.1" */
     enum model_op_kind kind;
-    int block; /* -1 for embed and head */
+    int block;       /* -1 for embed and head */
+    int layer;       /* place in the chain of layers: embed 0, ... head layer_count - 1 */
+    int tile, tiles; /* which of how many of its layer */
     int unit_count, units[MODEL_MAX_UNITS];
+    unsigned differentiates; /* bit i: backward makes the gradient of units[i] */
 };
 
 struct model {
     struct settings_model settings;             /* auto resolved */
     enum zi_dtype type;                         /* of weights and activations */
     const struct device_operations *operations; /* of the device that it was made for */
-    int tensor_count, unit_count, op_count;
+    struct settings_tiling tiling;              /* auto resolved to 1 or more */
+    int tensor_count, piece_count, unit_count, op_count, layer_count;
     struct model_tensor *tensors;
+    struct model_piece *pieces; /* in the order of the units */
     struct model_unit *units;
-    struct model_op *ops; /* in forward order */
+    struct model_op *ops; /* in forward order, tiles 0 .. n-1 of a layer in a row */
     int64_t parameters;   /* elements of all tensors, a tied one counted once */
 };
 
@@ -63,9 +93,15 @@ struct model {
  * divide hidden, ...) and resolves its `auto` values in place. */
 void model_check(struct deck *deck);
 
-/* Local. Builds the tables for checked settings. `device` outlives the model: its operations tell
- * how much scratch they need, and run what model_forward and model_backward enqueue. */
-enum zi_status model_create(const struct settings_model *settings, enum zi_dtype type,
+/* Local. The most tiles that the layers of a model can be cut into. */
+struct settings_tiling model_most_tiles(const struct settings_model *settings);
+
+/* Local. Builds the tables for checked settings; tile counts of `tiling` that are auto mean 1, and
+ * need not divide anything: tiles differ by at most one key head, or one group of 64 columns or
+ * rows. `device` outlives the model: its operations tell how much scratch they need, and run what
+ * model_forward and model_backward enqueue. */
+enum zi_status model_create(const struct settings_model *settings,
+                            const struct settings_tiling *tiling, enum zi_dtype type,
                             const struct device *device, struct model **model);
 void model_destroy(struct model *model);
 
@@ -79,6 +115,7 @@ struct model_sizes {
     size_t stream;  /* x, and its gradient */
     size_t saved;   /* what backward needs beside the operation's input x */
     size_t scratch; /* gone when the call is over; the same buffer serves forward and backward */
+    size_t carry;   /* from tile to tile of a layer, one per micro-batch; 0 without tiles */
 };
 void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_sizes *sizes);
@@ -114,7 +151,7 @@ struct model_pass {
     struct device_ptr input, output;  /* x [B*T, C]; embed has no input, head no output */
     struct device_ptr
         gradient; /* dx [B*T, C], in place: that of the output before, of the input after */
-    struct device_ptr saved, scratch;
+    struct device_ptr saved, scratch, carry;
     struct device_ptr token_ids, targets; /* int32 [B*T]; embed, head */
     struct device_ptr loss;               /* head: double, sum of -log p is added */
     float loss_scale; /* head: gradients are those of loss_scale * sum of -log p */
@@ -128,8 +165,9 @@ enum zi_status model_forward(const struct model *model, int op, enum model_mode 
  * well (there is no forward before it), and `gradient` is output only. */
 enum zi_status model_backward(const struct model *model, int op, const struct model_pass *pass);
 
-/* Local. Head only: fp32 logits [B, V] of the last of T tokens of each sequence, for generation. */
-enum zi_status model_logits(const struct model *model, const struct model_pass *pass,
+/* Local. Head only: fp32 logits [B, V] of the last of T tokens of each sequence, for generation; a
+ * tile writes its columns. */
+enum zi_status model_logits(const struct model *model, int op, const struct model_pass *pass,
                             struct device_ptr logits);
 
 #endif

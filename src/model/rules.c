@@ -84,6 +84,25 @@ static void check_size(struct deck *deck, const struct settings_model *s, const 
                   rows, s->hidden, LARGEST / s->hidden);
 }
 
+static void check_tiles(struct deck *deck, const char *key, int64_t tiles, int64_t most,
+                        const char *of)
+{
+    if (tiles == ZI_AUTO || tiles <= most) return;
+    deck_complain(deck, "tiling", key,
+                  "%" PRId64 " tiles are more than there are %s; at most %" PRId64 " works", tiles,
+                  of, most);
+}
+
+static void check_tiling(struct deck *deck)
+{
+    const struct settings_tiling *t = &deck_settings(deck)->tiling;
+    struct settings_tiling most = model_most_tiles(&deck_settings(deck)->model);
+    check_tiles(deck, "attention", t->attention, most.attention, "key heads");
+    check_tiles(deck, "mlp", t->mlp, most.mlp, "groups of 64 columns in the inner width");
+    check_tiles(deck, "vocabulary", t->vocabulary, most.vocabulary,
+                "groups of 64 ids in the vocabulary");
+}
+
 void model_check(struct deck *deck)
 {
     struct settings_model *s = &deck_settings(deck)->model;
@@ -100,4 +119,5 @@ void model_check(struct deck *deck)
     check_size(deck, s, "vocabulary", s->vocabulary);
     check_size(deck, s, "inner", s->inner);
     check_size(deck, s, "context", s->context);
+    check_tiling(deck);
 }

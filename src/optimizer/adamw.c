@@ -11,8 +11,8 @@
  * powers of that rounded value, in double: the weights (1 - beta) beta^k of the running mean then
  * add up to c exactly. With the unrounded 0.999 the second moment would be off by 1e-5 of itself.
  *
- * A skipped step changes no state; the checksum of the master is added all the same, because the
- * record has one in every step. */
+ * A skipped step changes no state and adds no checksum: who keeps a record of checksums still has
+ * that of the step before, which holds. */
 #include "optimizer/optimizer.h"
 
 #include "base/log.h"
@@ -24,26 +24,13 @@ static double correction(float beta, int64_t updates)
     return 1.0 - pow((double)beta, (double)updates);
 }
 
-static enum zi_status update_skipped(const struct device_operations *operations,
-                                     struct device_stream *stream,
-                                     const struct optimizer_range *range)
-{
-    if (device_is_null(range->checksum)) return ZI_OK;
-    if (operations->checksum == NULL)
-        return zi_fail(ZI_ERROR_DEVICE, "optimizer",
-                       "this device has no checksum; use device.type: cpu");
-    return operations->checksum(stream, range->master, range->count, range->checksum_seed,
-                                range->checksum_first, range->checksum);
-}
-
 enum zi_status optimizer_update(const struct settings_optimizer *settings,
                                 const struct device *device, struct device_stream *stream,
                                 const struct optimizer_step *step,
                                 const struct optimizer_range *range)
 {
     const struct device_operations *operations = device_get_operations(device);
-    if (range->count == 0) return ZI_OK;
-    if (step->skip) return update_skipped(operations, stream, range);
+    if (range->count == 0 || step->skip) return ZI_OK;
     if (operations->adam == NULL)
         return zi_fail(ZI_ERROR_DEVICE, "optimizer",
                        "this device has no AdamW; use device.type: cpu");
@@ -57,13 +44,12 @@ enum zi_status optimizer_update(const struct settings_optimizer *settings,
         .epsilon = (float)settings->epsilon,
         .decay = range->decay ? (float)settings->weight_decay : 0.0f,
         .scale = (float)step->scale,
-        .checksum_seed = range->checksum_seed,
-        .checksum_first = range->checksum_first,
-        .master = range->master,
+        .place = range->place,
+        .parameter = range->parameter,
+        .remainder = range->remainder,
         .moment1 = range->moment1,
         .moment2 = range->moment2,
         .gradient = range->gradient,
-        .parameter = range->parameter,
         .checksum = range->checksum,
     };
     adam.correction1 = (float)correction(adam.beta1, step->number + 1);

@@ -36,14 +36,12 @@ void optimizer_decide(const struct settings_optimizer *settings, double squares,
 struct optimizer_range {
     int64_t count;
     bool decay; /* weight decay applies */
-    uint64_t checksum_seed,
-        checksum_first; /* of the tensor, and element index of the first element */
+    struct device_place place; /* in the tensor */
     enum zi_dtype gradient_type;
-    struct device_ptr master, moment1, moment2, gradient, parameter, checksum;
+    struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
 };
 
-/* Local. Enqueues the update of one range; nothing when step->skip (then only the checksum is
- * added). */
+/* Local. Enqueues the update of one range; nothing when step->skip. */
 enum zi_status optimizer_update(const struct settings_optimizer *settings,
                                 const struct device *device, struct device_stream *stream,
                                 const struct optimizer_step *step,

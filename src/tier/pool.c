@@ -11,13 +11,26 @@
  * Invariants: used_bytes[tier] is the sum of the live pools of the process on that tier and never
  * passes a budget that was given. Pools are made and destroyed by one thread. A pool of 0 bytes is
  * a pool without memory, so that callers need no special case. */
-#include "tier/pool.h"
+#include "tier/tier.h"
 
 #include "base/log.h"
 #include "base/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+struct tier_pool {
+    struct device *device; /* not owned */
+    enum zi_tier tier;
+    size_t bytes;
+    struct device_ptr base; /* null when bytes is 0 */
+    char purpose[64];
+};
+
+static const char *const kind_names[TIER_KIND_COUNT] = {
+    [TIER_PARAMETER] = "parameter", [TIER_GRADIENT] = "gradient", [TIER_MASTER] = "master",
+    [TIER_MOMENT1] = "moment1",     [TIER_MOMENT2] = "moment2",   [TIER_ACTIVATION] = "activation",
+};
 
 static size_t used_bytes[ZI_TIER_COUNT];
 
@@ -36,13 +49,17 @@ static enum zi_status refuse_budget(enum zi_tier tier, size_t bytes, size_t budg
                    zi_memory_text(bytes - left, lack, sizeof lack), name);
 }
 
+const char *tier_kind_name(enum tier_kind kind)
+{
+    return kind >= 0 && kind < TIER_KIND_COUNT ? kind_names[kind] : "unknown";
+}
+
 enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t bytes,
                                 size_t budget, const char *purpose, struct tier_pool **pool)
 {
     if (tier != ZI_TIER_DEVICE && tier != ZI_TIER_HOST)
-        return zi_fail(ZI_ERROR_USAGE, "tier",
-                       "%s cannot be placed on %s: this version has the tiers device and host only",
-                       purpose, zi_tier_name(tier));
+        return zi_fail(ZI_ERROR_BUG, "tier", "a pool for %s on %s: pools are memory", purpose,
+                       zi_tier_name(tier));
     if (bytes > budget || used_bytes[tier] > budget - bytes)
         return refuse_budget(tier, bytes, budget, purpose);
 
@@ -67,8 +84,6 @@ enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t
 void tier_pool_destroy(struct tier_pool *pool)
 {
     if (pool == NULL) return;
-    while (pool->first != NULL)
-        tier_block_destroy(pool->first);
     if (pool->bytes > 0) device_free(pool->device, pool->tier, pool->base);
     used_bytes[pool->tier] -= pool->bytes;
     free(pool);

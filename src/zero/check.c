@@ -5,7 +5,9 @@
  * starts. A lane runs in order, so an operation knows what its predecessor in the lane knew, the
  * predecessor itself, and the same of every operation that it waits for. Two operations that
  * conflict over a slot (one of them writes it) must be ordered by these clocks. Because lanes are
- * in order it is enough to look at the latest conflicting operation of each lane. */
+ * in order it is enough to look at the latest conflicting operation of each lane. A disk lane starts
+ * its operations in order and tells their ends in order, but has several in flight: an operation
+ * knows what its predecessor knew when that started, not that it is done. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,8 +53,10 @@ static enum zi_status advance_clock(struct checker *c, int index, int latest[LAN
     const struct program_op *op = &c->list->ops[index];
     struct clock *clock = &c->clocks[index];
     memset(clock, 0, sizeof *clock);
+    bool disk = program_lane_is_disk(op->lane);
+    if (disk && latest[op->lane] >= 0) *clock = c->clocks[latest[op->lane]];
     for (int lane = 0; lane < LANE_COUNT; lane++) {
-        int before = lane == (int)op->lane ? latest[lane] : op->after[lane];
+        int before = lane == (int)op->lane && !disk ? latest[lane] : op->after[lane];
         if (before < 0) continue;
         if (before >= index || (int)c->list->ops[before].lane != lane) {
             return zi_fail(ZI_ERROR_BUG, "zero",
@@ -140,11 +144,12 @@ static int by_place(const void *left, const void *right)
 
 static enum zi_status check_places(const struct program *program)
 {
-    size_t count = (size_t)program->slot_count;
-    const struct program_slot **sorted = malloc((count + 1) * sizeof *sorted);
-    if (!sorted) return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory to check %zu slots", count);
-    for (size_t s = 0; s < count; s++) {
-        sorted[s] = &program->slots[s];
+    size_t count = 0;
+    const struct program_slot **sorted = malloc(((size_t)program->slot_count + 1) * sizeof *sorted);
+    if (!sorted)
+        return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory to check %d slots", program->slot_count);
+    for (int s = 0; s < program->slot_count; s++) {
+        if (program->slots[s].tier != ZI_TIER_NVME) sorted[count++] = &program->slots[s];
     }
     qsort(sorted, count, sizeof *sorted, by_place);
     enum zi_status status = ZI_OK;
@@ -162,7 +167,7 @@ static enum zi_status check_places(const struct program *program)
 enum zi_status program_check(const struct program *program)
 {
     ZI_TRY(check_places(program));
-    for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
+    for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
         size_t excess = program_excess(program, (enum zi_tier)tier);
         if (excess > 0) {
             return zi_fail(ZI_ERROR_FIT, "zero",

@@ -10,24 +10,53 @@
 
 #include "base/log.h"
 #include "comm/comm.h"
-#include "zero/compile.h"
+#include "zero/emit.h"
+
+/* Whether a configuration has a program of this name. */
+static bool program_exists(const struct zero_config *c, enum program_name name)
+{
+    switch (name) {
+    case PROGRAM_GENERATE:
+        return true;
+    case PROGRAM_TRAIN_UPDATE:
+    case PROGRAM_VALIDATE_UPDATE:
+    case PROGRAM_FLUSH_UPDATE:
+        return c->training && c->deferred;
+    default:
+        return c->training;
+    }
+}
+
+/* Where the optimizer works: with its states, or, when they are on nvme, in host memory. */
+static void set_adam(struct builder *b)
+{
+    const struct zero_config *c = b->config;
+    b->adam_tier = c->tier[TIER_MOMENT1] == ZI_TIER_DEVICE ? ZI_TIER_DEVICE : ZI_TIER_HOST;
+    b->adam_lane = c->unified || b->adam_tier == ZI_TIER_DEVICE ? LANE_COMPUTE : LANE_HOST;
+}
 
 static void set_flags(struct builder *b)
 {
     const struct zero_config *c = b->config;
-    bool several = c->ranks > 1;
+    bool several = c->ranks > 1, disk_inputs = c->tier[TIER_ACTIVATION] == ZI_TIER_NVME;
     b->sharded_parameters = several && c->stage >= 3;
     b->sharded_gradients = several && c->stage >= 2;
     b->sharded_optimizer = several && c->stage >= 1;
-    b->local_parameters = c->unified || c->tier[TIER_PARAMETER] == ZI_TIER_DEVICE;
+    bool near = c->tier[TIER_PARAMETER] == ZI_TIER_DEVICE ||
+                (c->unified && c->tier[TIER_PARAMETER] == ZI_TIER_HOST);
     b->local_gradient = c->unified || c->tier[TIER_GRADIENT] == ZI_TIER_DEVICE;
-    b->local_optimizer = c->unified || c->tier[TIER_MASTER] == ZI_TIER_DEVICE;
-    b->fetches = b->sharded_parameters || !b->local_parameters;
-    b->offload_inputs = !c->unified && c->tier[TIER_ACTIVATION] == ZI_TIER_HOST && c->training;
+    b->fetches = b->sharded_parameters || !near;
+    b->offload_inputs = c->training && (disk_inputs || (!c->unified && c->tier[TIER_ACTIVATION] ==
+                                                                            ZI_TIER_HOST));
     b->copies = c->order == ORDER_MICRO_MAJOR ? 1 : (int)c->micro_batches;
+    b->depth = b->offload_inputs ? 3 : 2;
+    set_adam(b);
+    b->end_body = b->model->op_count;
     for (int o = 0; o < b->model->op_count; o++) {
         const struct model_op *op = &b->model->ops[o];
         bool body = op->kind == MODEL_ATTENTION || op->kind == MODEL_MLP;
+        if (op->kind == MODEL_EMBED) b->first_body = o + 1;
+        if (op->kind == MODEL_HEAD && b->end_body > o) b->end_body = o;
         for (int i = 0; i < op->unit_count; i++) {
             int64_t padded = b->partition->units[op->units[i]].padded;
             if (body && padded > b->class_elements[CLASS_BLOCK])
@@ -35,39 +64,63 @@ static void set_flags(struct builder *b)
             if (padded > b->class_elements[CLASS_LARGE]) b->class_elements[CLASS_LARGE] = padded;
         }
     }
-    int body = b->model->op_count - 2;
+    int body = b->model->layer_count - 2;
     struct program *p = b->program;
     p->segment_count = (body + c->interval - 1) / c->interval;
     p->kept_segments = c->kept_segments < 0 ? p->segment_count : c->kept_segments;
     if (p->kept_segments > p->segment_count) p->kept_segments = p->segment_count;
 }
 
+/* The home of one state of a unit, in memory or as an array of the store in slices of `slice`
+ * elements (0: one slice). */
+struct home {
+    const char *kind;
+    enum tier_kind tier;
+    enum program_purpose purpose;
+    enum zi_dtype type;
+    int64_t elements, slice;
+};
+
+static int lay_home(struct builder *b, int unit, const struct home *h)
+{
+    const char *name = b->model->units[unit].name;
+    size_t element = zi_dtype_bytes(h->type), bytes = (size_t)h->elements * element;
+    enum zi_tier tier = b->config->tier[h->tier];
+    if (tier != ZI_TIER_NVME) return builder_slot(b, tier, h->purpose, bytes, "%s %s", h->kind, name);
+    struct builder_array array = {h->kind, name, h->purpose, h->type, bytes, bytes};
+    if (h->slice > 0) array.slice = (size_t)h->slice * element;
+    return builder_array(b, &array);
+}
+
 static void lay_homes(struct builder *b)
 {
     const struct zero_config *c = b->config;
-    bool shares =
-        c->compute == ZI_FP32 && (c->unified || c->tier[TIER_PARAMETER] == c->tier[TIER_MASTER]);
     for (int u = 0; u < b->model->unit_count; u++) {
         const struct partition_unit *part = &b->partition->units[u];
-        const char *name = b->model->units[u].name;
         struct program_home *home = &b->program->homes[u];
-        size_t elements = (size_t)(b->sharded_parameters ? part->shard : part->padded);
+        int64_t own = b->sharded_optimizer ? part->shard : part->padded;
+        int64_t elements = b->sharded_parameters ? part->shard : part->padded;
         *home = (struct program_home){-1, -1, -1, -1, -1};
-        home->parameter = builder_slot(b, c->tier[TIER_PARAMETER], PURPOSE_PARAMETER,
-                                       elements * zi_dtype_bytes(c->compute), "parameter %s", name);
+        home->parameter = lay_home(b, u,
+                                   &(struct home){"parameter", TIER_PARAMETER, PURPOSE_PARAMETER,
+                                                  c->compute, elements, 0});
         if (!c->training) continue;
-        elements = (size_t)(b->sharded_optimizer ? part->shard : part->padded);
-        if (!shares) {
-            home->master = builder_slot(b, c->tier[TIER_MASTER], PURPOSE_OPTIMIZER, elements * 4,
-                                        "master %s", name);
+        if (c->compute == ZI_BF16) {
+            home->remainder = lay_home(b, u,
+                                       &(struct home){"remainder", TIER_MASTER, PURPOSE_OPTIMIZER,
+                                                      ZI_INT16, own, c->group});
         }
-        home->moment1 = builder_slot(b, c->tier[TIER_MOMENT1], PURPOSE_OPTIMIZER, elements * 4,
-                                     "moment1 %s", name);
-        home->moment2 = builder_slot(b, c->tier[TIER_MOMENT2], PURPOSE_OPTIMIZER, elements * 4,
-                                     "moment2 %s", name);
-        elements = (size_t)(b->sharded_gradients ? part->shard : part->padded);
-        home->gradient = builder_slot(b, c->tier[TIER_GRADIENT], PURPOSE_GRADIENT,
-                                      elements * zi_dtype_bytes(c->gradient), "gradient %s", name);
+        home->moment1 = lay_home(b, u,
+                                 &(struct home){"moment1", TIER_MOMENT1, PURPOSE_OPTIMIZER, ZI_FP32,
+                                                own, c->group});
+        home->moment2 = lay_home(b, u,
+                                 &(struct home){"moment2", TIER_MOMENT2, PURPOSE_OPTIMIZER, ZI_FP32,
+                                                own, c->group});
+        home->gradient = lay_home(b, u,
+                                  &(struct home){"gradient", TIER_GRADIENT, PURPOSE_GRADIENT,
+                                                 c->gradient, own, c->group});
+        /* A deferred update finds the gradient of the step before. */
+        if (c->deferred && b->status >= 0) b->program->slots[home->gradient].lasting = true;
     }
 }
 
@@ -80,7 +133,9 @@ static void lay_gradient(struct builder *b, int unit)
     struct unit_gradient *g = &b->gradients[unit];
     bool micro_major = c->order == ORDER_MICRO_MAJOR && c->micro_batches > 1;
     bool each = b->sharded_gradients;
-    bool direct = b->local_gradient && c->gradient == ZI_FP32;
+    bool direct = b->local_gradient && c->gradient == ZI_FP32 &&
+                  c->tier[TIER_GRADIENT] != ZI_TIER_NVME &&
+                  b->sharded_gradients == b->sharded_optimizer;
     ZI_REQUIRE(g->uses <= 8);
     g->contributions = g->uses * (each && micro_major ? (int)c->micro_batches : 1);
     g->sum = direct ? b->program->homes[unit].gradient : -1;
@@ -107,61 +162,86 @@ static void number_uses(struct builder *b)
     for (int o = b->model->op_count - 1; o >= 0; o--) {
         const struct model_op *op = &b->model->ops[o];
         for (int i = 0; i < op->unit_count; i++) {
-            b->use[o * MODEL_MAX_UNITS + i] = b->gradients[op->units[i]].uses++;
+            if (op->differentiates >> i & 1u)
+                b->use[o * MODEL_MAX_UNITS + i] = b->gradients[op->units[i]].uses++;
         }
     }
+}
+
+static int lay_kept_input(struct builder *b, int layer, int micro, size_t bytes)
+{
+    const struct zero_config *c = b->config;
+    enum zi_tier tier = c->tier[TIER_ACTIVATION];
+    char name[48];
+    snprintf(name, sizeof name, "%d.%d", layer, micro);
+    if (tier == ZI_TIER_NVME) {
+        return builder_array(b, &(struct builder_array){"activation", name, PURPOSE_ACTIVATION,
+                                                        c->compute, bytes, bytes});
+    }
+    return builder_slot(b, tier, PURPOSE_ACTIVATION, bytes, "input of layer %s", name);
 }
 
 static void lay_kept(struct builder *b)
 {
     const struct zero_config *c = b->config;
-    enum zi_tier near = c->unified ? c->tier[TIER_ACTIVATION] : ZI_TIER_DEVICE;
+    bool near_host = c->unified && c->tier[TIER_ACTIVATION] == ZI_TIER_HOST;
     struct model_sizes sizes;
-    for (int op = 1; op < b->model->op_count - 1; op++) {
+    for (int op = b->first_body; op < b->end_body; op++) {
+        const struct model_op *o = &b->model->ops[op];
         model_op_sizes(b->model, op, c->micro, c->tokens, &sizes);
         for (int m = 0; m < b->copies; m++) {
-            if (input_is_kept(b, op)) {
-                b->kept[op * b->copies + m] =
-                    builder_slot(b, b->offload_inputs ? ZI_TIER_HOST : near, PURPOSE_ACTIVATION,
-                                 sizes.stream, "input %s %d", b->model->ops[op].name, m);
+            if (layer_is_kept(b, o->layer) && o->tile == 0) {
+                b->kept[o->layer * b->copies + m] = lay_kept_input(b, o->layer, m, sizes.stream);
             }
             if (segment_is_kept(b, op)) {
                 b->saved[op * b->copies + m] =
-                    builder_slot(b, near, PURPOSE_ACTIVATION, sizes.saved, "saved %s %d",
-                                 b->model->ops[op].name, m);
+                    builder_slot(b, near_host ? ZI_TIER_HOST : ZI_TIER_DEVICE, PURPOSE_ACTIVATION,
+                                 sizes.saved, "saved %.32s %d", o->name, m);
             }
         }
     }
+}
+
+/* The largest buffers that any operation asks for. */
+static struct model_sizes most_sizes(const struct builder *b)
+{
+    struct model_sizes most = {.scratch = 64, .saved = 64};
+    for (int op = 0; op < b->model->op_count; op++) {
+        struct model_sizes sizes;
+        model_op_sizes(b->model, op, b->config->micro, b->config->tokens, &sizes);
+        if (sizes.stream > most.stream) most.stream = sizes.stream;
+        if (sizes.scratch > most.scratch) most.scratch = sizes.scratch;
+        if (sizes.saved > most.saved) most.saved = sizes.saved;
+        if (sizes.carry > most.carry) most.carry = sizes.carry;
+    }
+    return most;
 }
 
 /* Streams, scratch, and what one segment needs while it is recomputed. */
 static void lay_work(struct builder *b)
 {
     const struct zero_config *c = b->config;
-    const struct model *m = b->model;
-    size_t stream = 0, scratch = 64, saved = 64;
+    struct model_sizes most = most_sizes(b);
     bool recomputes = c->training && b->program->kept_segments < b->program->segment_count;
-    for (int op = 0; op < m->op_count; op++) {
-        struct model_sizes sizes;
-        model_op_sizes(m, op, c->micro, c->tokens, &sizes);
-        if (sizes.stream > stream) stream = sizes.stream;
-        if (sizes.scratch > scratch) scratch = sizes.scratch;
-        if (sizes.saved > saved) saved = sizes.saved;
+    for (int i = 0; i < b->depth * b->copies; i++) {
+        b->transient[i] = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.stream, "stream %d", i);
     }
-    for (int i = 0; i < 2 * b->copies; i++) {
-        b->transient[i] = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, stream, "stream %d", i);
-    }
-    for (int i = 0; i < b->copies && c->training; i++) {
-        b->stream_gradient[i] =
-            builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, stream, "stream gradient %d", i);
+    for (int i = 0; i < b->copies; i++) {
+        if (c->training)
+            b->stream_gradient[i] = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.stream,
+                                                 "stream gradient %d", i);
+        if (most.carry > 0)
+            b->carry[i] =
+                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.carry, "carry %d", i);
     }
     for (int j = 0; j < (recomputes ? c->interval : 1); j++) {
-        b->local_saved[j] = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, saved, "saved %d", j);
+        b->local_saved[j] =
+            builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.saved, "saved %d", j);
         if (j > 0)
             b->local_input[j] =
-                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, stream, "input %d", j);
+                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.stream, "input %d", j);
     }
-    b->scratch = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, scratch, "scratch");
+    b->scratch = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.scratch, "scratch");
 }
 
 static void lay_step(struct builder *b)
@@ -174,8 +254,8 @@ static void lay_step(struct builder *b)
     p->targets_slot = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, ids, "targets");
     p->loss_slot = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, 64, "loss");
     p->norm_slot = builder_slot(b, sums, PURPOSE_WORK, 64, "norm");
-    p->checksum_slot = builder_slot(b, b->local_optimizer ? ZI_TIER_DEVICE : ZI_TIER_HOST,
-                                    PURPOSE_WORK, 64, "checksum");
+    p->checksum_slot = builder_slot(b, b->adam_tier, PURPOSE_WORK, 64, "checksum");
+    p->staging_slot = builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, PROGRAM_STAGING_BYTES, "staging");
     p->logits_slot = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK,
                                   (size_t)b->model->settings.vocabulary * 4, "logits");
     if (b->status < 0) return;
@@ -213,6 +293,7 @@ static int most_accumulators(const struct builder *b, int class)
         for (int o = visit->first; o < visit->first + visit->count; o++) {
             const struct model_op *op = &b->model->ops[o];
             for (int i = 0; i < op->unit_count; i++) {
+                if (!(op->differentiates >> i & 1u)) continue;
                 int use = b->use[o * MODEL_MAX_UNITS + i];
                 if ((int)unit_class(b, op->units[i]) == class &&
                     b->gradients[op->units[i]].dedicated[use] < 0)
@@ -244,6 +325,11 @@ static void lay_gradient_rings(struct builder *b)
             lay_ring(b, &b->pulled[class], overlaps ? 2 : 1, ZI_TIER_HOST, PURPOSE_REDUCE,
                      b->sharded_gradients ? shard : full, class ? "large pulled" : "pulled");
         }
+        if (c->tier[TIER_GRADIENT] == ZI_TIER_NVME && used) {
+            lay_ring(b, &b->leaving[class], c->prefetch > 0 ? 2 : 1, ZI_TIER_HOST, PURPOSE_REDUCE,
+                     (b->sharded_optimizer ? shard : full) / 4 * zi_dtype_bytes(c->gradient),
+                     class ? "large gradient" : "gradient");
+        }
         if (full > most_reduced) most_reduced = full;
     }
     if (c->ranks > 1) {
@@ -253,29 +339,49 @@ static void lay_gradient_rings(struct builder *b)
     }
 }
 
-static void lay_transfer_rings(struct builder *b)
+/* Kept inputs on their way to and from their tier. */
+static void lay_input_rings(struct builder *b)
 {
     const struct zero_config *c = b->config;
     int depth = c->prefetch > 0 ? 2 : 1;
-    size_t elements = (size_t)b->class_elements[CLASS_LARGE];
-    if (!b->local_parameters && b->sharded_parameters) {
-        lay_ring(b, &b->shard_fetch, depth, ZI_TIER_DEVICE, PURPOSE_FETCH,
-                 elements / (size_t)c->ranks * zi_dtype_bytes(c->compute), "shard");
+    size_t stream = most_sizes(b).stream;
+    if (!b->offload_inputs) return;
+    lay_ring(b, &b->recalled, depth, ZI_TIER_DEVICE, PURPOSE_WORK, stream, "recalled");
+    if (c->unified || c->tier[TIER_ACTIVATION] != ZI_TIER_NVME) return;
+    lay_ring(b, &b->input_staging, 2 * depth, ZI_TIER_HOST, PURPOSE_WORK, stream, "input staging");
+}
+
+/* The stations of the fetch places of a class. */
+static void lay_fetch_ring(struct builder *b, int class, int count)
+{
+    const struct zero_config *c = b->config;
+    struct fetch_ring *ring = &b->fetch[class];
+    size_t full = (size_t)b->class_elements[class] * zi_dtype_bytes(c->compute);
+    size_t shard = full / (size_t)c->ranks;
+    const char *name = class ? "large unit" : "unit";
+    bool disk = c->tier[TIER_PARAMETER] == ZI_TIER_NVME;
+    bool host = disk && !c->unified;
+    bool apart = b->sharded_parameters &&
+                 (disk || (!c->unified && c->tier[TIER_PARAMETER] == ZI_TIER_HOST));
+    if (count > RING_MAX) {
+        b->status = zi_fail(ZI_ERROR_USAGE, "zero",
+                            "%d slots for fetched units, at most %d: lower zero.prefetch or "
+                            "activations.interval",
+                            count, RING_MAX);
+        return;
     }
-    if (!c->training || c->unified) return;
-    enum zi_tier at = c->tier[TIER_MASTER];
-    if (b->sharded_optimizer) elements /= (size_t)c->ranks;
-    if (b->offload_inputs) {
-        struct model_sizes sizes;
-        model_op_sizes(b->model, 1, c->micro, c->tokens, &sizes);
-        lay_ring(b, &b->recalled, depth, ZI_TIER_DEVICE, PURPOSE_WORK, sizes.stream, "recalled");
-    }
-    if (c->tier[TIER_GRADIENT] != at) {
-        lay_ring(b, &b->update_in, depth, at, PURPOSE_WORK, elements * zi_dtype_bytes(c->gradient),
-                 "update gradient");
-    }
-    if (c->tier[TIER_PARAMETER] != at && c->compute == ZI_BF16) {
-        lay_ring(b, &b->update_out, depth, at, PURPOSE_WORK, elements * 2, "update parameter");
+    ring->count = count;
+    for (int i = 0; i < count; i++) {
+        struct fetch_place *place = &ring->places[i];
+        place->staging = place->shard = -1;
+        place->full = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, full, "%s %d", name, i);
+        if (apart)
+            place->shard =
+                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, shard, "shard of %s %d", name, i);
+        if (host)
+            place->staging = builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH,
+                                          b->sharded_parameters ? shard : full, "staged %s %d", name,
+                                          i);
     }
 }
 
@@ -283,7 +389,7 @@ static enum zi_status lay_fetch_rings(struct builder *b)
 {
     int window[CLASS_COUNT] = {0, 0};
     for (int name = 0; name < PROGRAM_COUNT && b->fetches; name++) {
-        if (!b->config->training && name != PROGRAM_GENERATE) continue;
+        if (!program_exists(b->config, (enum program_name)name)) continue;
         ZI_TRY(schedule_visits(b, name));
         for (int class = 0; class < CLASS_COUNT; class ++) {
             int count = schedule_window(b, class);
@@ -291,9 +397,7 @@ static enum zi_status lay_fetch_rings(struct builder *b)
         }
     }
     for (int class = 0; class < CLASS_COUNT; class ++) {
-        lay_ring(b, &b->fetch[class], window[class], ZI_TIER_DEVICE, PURPOSE_FETCH,
-                 (size_t)b->class_elements[class] * zi_dtype_bytes(b->config->compute),
-                 class ? "large unit" : "unit");
+        lay_fetch_ring(b, class, window[class]);
     }
     return b->status;
 }
@@ -311,8 +415,9 @@ static enum zi_status lay_slots(struct builder *b)
         }
         ZI_TRY(schedule_visits(b, PROGRAM_TRAIN));
         lay_gradient_rings(b);
+        lay_input_rings(b);
+        ZI_TRY(update_lay(b));
     }
-    lay_transfer_rings(b);
     ZI_TRY(lay_fetch_rings(b));
     return b->status;
 }
@@ -320,13 +425,15 @@ static enum zi_status lay_slots(struct builder *b)
 static enum zi_status write_programs(struct builder *b)
 {
     for (int name = 0; name < PROGRAM_COUNT; name++) {
-        if (!b->config->training && name != PROGRAM_GENERATE) continue;
+        if (!program_exists(b->config, (enum program_name)name)) continue;
         ZI_TRY(schedule_visits(b, name));
         builder_begin(b, name);
+        fetch_reset(b);
+        update_begin(b);
         for (int v = 0; v < b->visit_count && b->status >= 0; v++) {
             emit_visit(b, v);
         }
-        if (name != PROGRAM_GENERATE) emit_update(b);
+        emit_end(b);
         ZI_TRY(b->status);
     }
     return ZI_OK;
@@ -345,15 +452,19 @@ static int *indices(struct builder *b, int count)
 static enum zi_status builder_init(struct builder *b)
 {
     int ops = b->model->op_count, copies = b->copies;
-    b->kept = indices(b, ops * copies);
+    b->kept = indices(b, b->model->layer_count * copies);
     b->saved = indices(b, ops * copies);
-    b->transient = indices(b, 2 * copies);
+    b->transient = indices(b, b->depth * copies);
     b->stream_gradient = indices(b, copies);
+    b->carry = indices(b, copies);
+    b->update_order = indices(b, b->model->unit_count);
+    b->unit_groups = indices(b, b->model->unit_count + 1);
+    b->updated = calloc((size_t)b->model->unit_count, sizeof *b->updated);
     b->local_saved = indices(b, b->config->interval);
     b->local_input = indices(b, b->config->interval);
     b->use = indices(b, ops * MODEL_MAX_UNITS);
     b->gradients = calloc((size_t)b->model->unit_count, sizeof *b->gradients);
-    if (!b->gradients || b->status < 0) {
+    if (!b->gradients || !b->updated || b->status < 0) {
         return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory to compile a program of %d operations",
                        ops);
     }
@@ -366,6 +477,11 @@ static void builder_cleanup(struct builder *b)
     free(b->saved);
     free(b->transient);
     free(b->stream_gradient);
+    free(b->carry);
+    free(b->update_order);
+    free(b->unit_groups);
+    free(b->updated);
+    free(b->groups);
     free(b->local_saved);
     free(b->local_input);
     free(b->use);

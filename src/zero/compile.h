@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to zero: the state of a compilation. compile.c lays out slots, visits.c lists visits
- * and keeps fetched units in rings, emit.c writes the operations of a visit. */
+/* Private to zero: the state of a compilation. compile.c lays out slots, visits.c lists visits,
+ * fetch.c brings units to where they are used, update.c writes the optimizer's groups, emit.c
+ * writes the arithmetic of a visit and what becomes of its gradients. */
 #ifndef ZI_ZERO_COMPILE_H
 #define ZI_ZERO_COMPILE_H
 
@@ -8,12 +9,13 @@
 
 /* A visit is a stretch of compute operations for which the same units are on the device. */
 enum visit_phase {
-    VISIT_FORWARD,  /* one operation, forward */
+    VISIT_FORWARD,  /* one operation, forward; of a tiled head: its statistics */
     VISIT_LOSS,     /* head: loss only */
     VISIT_LOGITS,   /* head: logits of the last token */
     VISIT_BACKWARD, /* operations [first, first + count) recomputed where needed and differentiated
                      */
-    VISIT_GRADIENT  /* backward that needs no weights (embed) */
+    VISIT_GRADIENT, /* backward that needs no weights (embed) */
+    VISIT_UPDATE    /* the optimizer on unit `first` */
 };
 
 struct visit {
@@ -22,22 +24,46 @@ struct visit {
     int micro, micro_count; /* micro-batches [micro, micro + micro_count) */
 };
 
-/* A ring of equal slots for units of one size class. */
+/* A ring of equal slots, taken in turn. */
 #define RING_MAX 64
 struct ring {
-    int count;
+    int count, next;
     int slots[RING_MAX];
-    int unit[RING_MAX];       /* what it holds, or -1 */
-    int last_visit[RING_MAX]; /* latest visit that it was handed to; -1 = none */
-    int next;                 /* round robin, for slots that are not looked up again */
+    int64_t holds[RING_MAX]; /* what a slot holds, for those that are looked up again; or -1 */
 };
 
 /* Units no larger than a block's share one class, larger ones (embedding, head) the other. */
 enum size_class { CLASS_BLOCK, CLASS_LARGE, CLASS_COUNT };
 
+/* Places for fetched units of one class. Parameters that do not live where they are used pass
+ * through stations: a host buffer, this rank's shard on the device, the whole unit. */
+struct fetch_ring {
+    int count;
+    struct fetch_place {
+        int unit;                    /* that it is given to, or -1 */
+        int last_visit;              /* latest visit that needs it; -1 = none */
+        bool arrived, delivered;     /* the first station, the last one holds it */
+        int staging, shard, full;    /* slots of the stations, or -1 */
+    } places[RING_MAX];
+};
+
+/* A group: the slice of what this rank updates of a unit that the optimizer takes at once. */
+struct group {
+    int unit;
+    int64_t first, count; /* elements */
+};
+
+/* Slots through which the states of a group pass; -1 where they are used at home. */
+#define GROUPS_MAX 256
+struct group_slots {
+    int remainder, moment1, moment2; /* host */
+    int gradient_host;               /* from nvme */
+    int gradient, parameter;         /* where adam runs, when that is another memory than theirs */
+};
+
 /* How the gradient of a unit comes together (doc/design.md, "Gradients"). */
 struct unit_gradient {
-    int uses;          /* operations that use the unit */
+    int uses;          /* operations that make a gradient of the unit */
     int contributions; /* reductions per step */
     int seen;
     int sum;          /* slot of the fp32 sum, or -1: one contribution goes straight home */
@@ -52,25 +78,39 @@ struct builder {
     enum zi_status status; /* first error; later calls do nothing */
 
     struct program_list *list; /* being written */
-    int *last_write;           /* per slot: operation of the list, or -1 */
+    enum program_name name;
+    int *last_write; /* per slot: operation of the list, or -1 */
     int (*last_read)[LANE_COUNT];
 
     bool sharded_parameters, sharded_optimizer, sharded_gradients;
-    bool fetches;        /* weights are fetched into a ring; otherwise used where they live */
-    bool local_gradient; /* the gradient's home can be reached by the device */
-    bool local_optimizer, local_parameters;
-    bool offload_inputs; /* kept inputs are copied to the host */
-    int copies;          /* A: micro-batches whose streams exist at once */
+    bool fetches;        /* weights pass through fetch places; otherwise used where they live */
+    bool local_gradient; /* accumulators are added to where the device reaches */
+    bool offload_inputs; /* kept inputs go to another tier and come back */
+    int copies;          /* micro-batches whose streams exist at once */
+    int depth;           /* streams of successive layers */
+    int first_body, end_body; /* operations between embedding and head */
+    enum zi_tier adam_tier;   /* the memory in which the optimizer works */
+    enum program_lane adam_lane;
 
     int64_t class_elements[CLASS_COUNT]; /* padded elements of the largest unit of a class */
-    struct ring fetch[CLASS_COUNT], shard_fetch, accumulator[CLASS_COUNT], reduced[CLASS_COUNT],
-        pulled[CLASS_COUNT], recalled, update_in, update_out;
+    struct fetch_ring fetch[CLASS_COUNT];
+    struct ring accumulator[CLASS_COUNT], reduced[CLASS_COUNT], pulled[CLASS_COUNT],
+        leaving[CLASS_COUNT], recalled, input_staging;
 
-    int *kept;                      /* [op * copies + m]: slot of the kept input, or -1 */
-    int *transient;                 /* [2 * copies]: slots of inputs that are not kept, or -1 */
+    bool pending;     /* the list brings the update of the step before */
+    bool *updated;    /* per unit: it has been brought in this list */
+    struct group *groups;
+    int *unit_groups; /* per unit: its first group; one more at the end */
+    int group_count;  /* in the order in which they are updated */
+    int *update_order; /* units */
+    int states_loaded, gradients_loaded; /* groups whose loads have been written */
+    struct group_slots group_slots[GROUPS_MAX];
+
+    int *kept;                      /* [layer * copies + m]: slot of the layer's kept input, or -1 */
+    int *transient;                 /* [depth * copies]: slots of inputs that are not kept */
     int *saved;                     /* [op * copies + m] of kept segments, or -1 */
     int *local_saved, *local_input; /* [interval]: of the segment that is being recomputed */
-    int *stream_gradient;           /* [copies] */
+    int *stream_gradient, *carry;   /* [copies] */
     int scratch, reduce_scratch;
     struct unit_gradient *gradients; /* per unit */
     int *use; /* [op * MODEL_MAX_UNITS + i]: number of this use of the unit */
@@ -79,30 +119,31 @@ struct builder {
     int visit_count;
 };
 
-/* program.c */
+/* program.c: slots, arrays of the store, operations with their dependencies. */
 int builder_slot(struct builder *b, enum zi_tier tier, enum program_purpose purpose, size_t bytes,
                  const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* What an array of the store holds: `bytes` in slots of `slice` bytes each. Gives the first slot. */
+struct builder_array {
+    const char *kind, *name;
+    enum program_purpose purpose;
+    enum zi_dtype type;
+    size_t bytes, slice;
+};
+int builder_array(struct builder *b, const struct builder_array *array);
 struct program_op builder_op(enum program_kind kind, enum program_lane lane);
 void builder_emit(struct builder *b, const struct program_op *op);
 void builder_begin(struct builder *b, enum program_name name);
-
-/* Marks a slot as read or written (or both) by an operation, in a role. */
+/* Marks a slot as read or written (or both) by an operation, in a role, from `offset` bytes on. */
 void op_reads(struct program_op *op, int role, int slot);
 void op_writes(struct program_op *op, int role, int slot);
 
 /* visits.c */
 enum zi_status schedule_visits(struct builder *b, enum program_name name);
 int schedule_window(const struct builder *b, int class);
-int schedule_weight(struct builder *b, int unit, int visit, int current);
-void schedule_reset(struct builder *b);
 enum size_class unit_class(const struct builder *b, int unit);
-int ring_take(struct ring *ring);
 int segment_first(const struct builder *b, int op);
 bool segment_is_kept(const struct builder *b, int op);
-bool input_is_kept(const struct builder *b, int op);
-
-/* emit.c */
-void emit_visit(struct builder *b, int visit);
-void emit_update(struct builder *b);
+bool layer_is_kept(const struct builder *b, int layer);
+bool op_is_body(const struct builder *b, int op);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writes the operations of a visit, and of the update.
+/* Writes the operations of a visit, and of the end of a program.
  *
  * Gradients. Each use of a unit by an operation accumulates, in fp32 and over micro-batches, in an
  * accumulator of its own; when a use is complete it is a contribution. A contribution is reduced
@@ -10,23 +10,111 @@
  * contribution; otherwise accumulators last the whole step, so that both orders add in the same
  * order on one rank. */
 #include "base/log.h"
-#include "zero/compile.h"
+#include "zero/emit.h"
 
-/* Slot of the input of operation `op` in forward. */
-static int forward_input(const struct builder *b, int op, int micro)
+int ring_take(struct ring *ring)
+{
+    ZI_REQUIRE(ring->count > 0);
+    int slot = ring->slots[ring->next];
+    ring->next = (ring->next + 1) % ring->count;
+    return slot;
+}
+
+static bool is_training(const struct builder *b)
+{
+    return b->name == PROGRAM_TRAIN || b->name == PROGRAM_TRAIN_UPDATE;
+}
+
+static bool on_disk(const struct builder *b, int slot)
+{
+    return slot >= 0 && b->program->slots[slot].tier == ZI_TIER_NVME;
+}
+
+struct slice home_slice(const struct builder *b, int home, int64_t first, int64_t count,
+                        size_t element)
+{
+    size_t bytes = (size_t)count * element, block = TIER_STORE_BLOCK;
+    if (!on_disk(b, home)) return (struct slice){home, (size_t)first * element, bytes};
+    return (struct slice){home + (int)(first / b->config->group), 0,
+                          (bytes + block - 1) / block * block};
+}
+
+static enum program_lane lane_between(const struct builder *b, int from, int to)
+{
+    if (on_disk(b, from)) return LANE_DISK_READ;
+    if (on_disk(b, to)) return LANE_DISK_WRITE;
+    return b->program->slots[to].tier == ZI_TIER_DEVICE ? LANE_LINK_IN : LANE_LINK_OUT;
+}
+
+/* What nvme transfers is whole blocks; slots have room for it. */
+static size_t moved_bytes(const struct builder *b, const struct slice *from, const struct slice *to)
+{
+    size_t bytes = from->bytes < to->bytes ? from->bytes : to->bytes, block = TIER_STORE_BLOCK;
+    if (!on_disk(b, from->slot) && !on_disk(b, to->slot)) return bytes;
+    return (bytes + block - 1) / block * block;
+}
+
+static void move(struct builder *b, struct program_op *op, const struct slice *from,
+                 const struct slice *to)
+{
+    if (b->status < 0) return;
+    op->lane = lane_between(b, from->slot, to->slot);
+    op->bytes = moved_bytes(b, from, to);
+    op_reads(op, ROLE_INPUT, from->slot);
+    op_writes(op, ROLE_OUTPUT, to->slot);
+    op->offsets[ROLE_INPUT] = from->offset;
+    op->offsets[ROLE_OUTPUT] = to->offset;
+    builder_emit(b, op);
+}
+
+void emit_move(struct builder *b, enum program_kind kind, int unit, const struct slice *from,
+               const struct slice *to)
+{
+    struct program_op op = builder_op(kind, LANE_LINK_IN);
+    op.unit = unit;
+    move(b, &op, from, to);
+}
+
+/* A layer's input or its gradient, from slot to slot. */
+static void emit_input_move(struct builder *b, enum program_kind kind, const int which[2],
+                            const int slots[2])
+{
+    struct program_op op = builder_op(kind, LANE_LINK_IN);
+    if (b->status < 0) return;
+    op.op = which[0];
+    op.micro = which[1];
+    int memory = on_disk(b, slots[0]) ? slots[1] : slots[0];
+    size_t bytes = b->program->slots[memory].bytes;
+    if (on_disk(b, slots[1])) bytes = b->program->slots[slots[1]].bytes;
+    if (on_disk(b, slots[0])) bytes = b->program->slots[slots[0]].bytes;
+    struct slice from = {slots[0], 0, bytes}, to = {slots[1], 0, bytes};
+    move(b, &op, &from, &to);
+}
+
+/* Slot of the stream that enters a layer, in forward. */
+static int forward_input(const struct builder *b, int layer, int micro)
 {
     int m = micro % b->copies;
-    bool training = b->list == &b->program->lists[PROGRAM_TRAIN];
-    if (training && input_is_kept(b, op) && !b->offload_inputs) return b->kept[op * b->copies + m];
-    return b->transient[(op & 1) * b->copies + m];
+    if (is_training(b) && layer_is_kept(b, layer) && !b->offload_inputs)
+        return b->kept[layer * b->copies + m];
+    return b->transient[layer % b->depth * b->copies + m];
 }
 
 static void set_weights(struct builder *b, struct program_op *o, int visit)
 {
     const struct model_op *op = &b->model->ops[o->op];
     for (int i = 0; i < op->unit_count; i++) {
-        op_reads(o, ROLE_WEIGHT + i, schedule_weight(b, op->units[i], visit, visit));
+        op_reads(o, ROLE_WEIGHT + i, fetch_deliver(b, op->units[i], visit, visit));
     }
+}
+
+/* What tiles of a layer hand to each other; `first` overwrites it. */
+static void set_carry(struct builder *b, struct program_op *o, bool first)
+{
+    if (b->model->ops[o->op].tiles == 1) return;
+    int slot = b->carry[o->micro % b->copies];
+    if (!first) op_reads(o, ROLE_CARRY, slot);
+    op_writes(o, ROLE_CARRY, slot);
 }
 
 static struct program_op compute_op(const struct builder *b, enum program_kind kind, int op,
@@ -43,55 +131,101 @@ static struct program_op compute_op(const struct builder *b, enum program_kind k
     return o;
 }
 
+/* Takes the input of a layer from the stream to its tier, through host memory where the disk cannot
+ * reach the device's. */
 static void emit_keep(struct builder *b, int op, int micro)
 {
-    struct program_op keep = builder_op(OP_KEEP, LANE_LINK_OUT);
-    int slot = b->kept[op * b->copies + micro % b->copies];
-    keep.op = op;
-    keep.micro = micro;
-    keep.bytes = b->status < 0 ? 0 : b->program->slots[slot].bytes;
-    op_reads(&keep, ROLE_INPUT, forward_input(b, op, micro));
-    op_writes(&keep, ROLE_OUTPUT, slot);
-    builder_emit(b, &keep);
+    int layer = b->model->ops[op].layer;
+    int home = b->kept[layer * b->copies + micro % b->copies];
+    int from = forward_input(b, layer, micro);
+    const int which[2] = {op, micro};
+    if (b->input_staging.count > 0) {
+        int host = ring_take(&b->input_staging);
+        emit_input_move(b, OP_KEEP, which, (int[]){from, host});
+        from = host;
+    }
+    emit_input_move(b, OP_KEEP, which, (int[]){from, home});
+}
+
+/* And back; `key` tells the inputs apart, so that the tiles of a layer share one recall. */
+static int emit_recall(struct builder *b, int op, int micro)
+{
+    const int which[2] = {op, micro};
+    int layer = b->model->ops[op].layer;
+    int64_t key = layer * b->config->micro_batches + micro;
+    struct ring *ring = &b->recalled;
+    for (int i = 0; i < ring->count; i++) {
+        if (ring->holds[i] == key) return ring->slots[i];
+    }
+    int from = b->kept[layer * b->copies + micro % b->copies], place = ring->next, to = ring_take(ring);
+    ring->holds[place] = key;
+    if (b->input_staging.count > 0) {
+        int host = ring_take(&b->input_staging);
+        emit_input_move(b, OP_RECALL, which, (int[]){from, host});
+        from = host;
+    }
+    emit_input_move(b, OP_RECALL, which, (int[]){from, to});
+    return to;
 }
 
 static void emit_forward(struct builder *b, int visit, int micro)
 {
     int op = b->visits[visit].first, m = micro % b->copies;
-    bool training = b->list == &b->program->lists[PROGRAM_TRAIN];
-    bool body = op > 0 && op < b->model->op_count - 1;
-    bool saves = training && body && segment_is_kept(b, op);
+    const struct model_op *model_op = &b->model->ops[op];
+    bool training = is_training(b), last = model_op->tile == model_op->tiles - 1;
+    bool saves = training && op_is_body(b, op) && segment_is_kept(b, op);
+    int output = forward_input(b, model_op->layer + 1, micro);
     struct program_op o = compute_op(b, OP_FORWARD, op, micro);
     o.mode = saves ? MODEL_TRAIN : MODEL_INFER;
-    if (op > 0) op_reads(&o, ROLE_INPUT, forward_input(b, op, micro));
-    if (op == 0) op_reads(&o, ROLE_TOKENS, b->program->tokens_slot);
-    op_writes(&o, ROLE_OUTPUT, forward_input(b, op + 1, micro));
+    if (model_op->kind == MODEL_EMBED)
+        op_reads(&o, ROLE_TOKENS, b->program->tokens_slot);
+    else
+        op_reads(&o, ROLE_INPUT, forward_input(b, model_op->layer, micro));
+    if (model_op->tile > 0) op_reads(&o, ROLE_OUTPUT, output);
+    op_writes(&o, ROLE_OUTPUT, output);
     op_writes(&o, ROLE_SAVED, saves ? b->saved[op * b->copies + m] : b->local_saved[0]);
     op_writes(&o, ROLE_SCRATCH, b->scratch);
     set_weights(b, &o, visit);
     builder_emit(b, &o);
-    if (training && b->offload_inputs && input_is_kept(b, op + 1)) emit_keep(b, op + 1, micro);
+    if (training && b->offload_inputs && last && layer_is_kept(b, model_op->layer + 1))
+        emit_keep(b, op + 1, micro);
 }
 
-/* Head of a program without backward: loss or logits. */
+/* A head without backward: the loss, or a tile's share of it, or logits. */
 static void emit_head(struct builder *b, int visit, int micro)
 {
-    bool loss = b->visits[visit].phase == VISIT_LOSS;
+    bool logits = b->visits[visit].phase == VISIT_LOGITS;
     int op = b->visits[visit].first;
-    struct program_op o = compute_op(b, loss ? OP_FORWARD : OP_LOGITS, op, micro);
+    const struct model_op *model_op = &b->model->ops[op];
+    struct program_op o = compute_op(b, logits ? OP_LOGITS : OP_FORWARD, op, micro);
     o.mode = MODEL_INFER;
-    op_reads(&o, ROLE_INPUT, forward_input(b, op, micro));
+    op_reads(&o, ROLE_INPUT, forward_input(b, model_op->layer, micro));
     op_writes(&o, ROLE_SAVED, b->local_saved[0]);
     op_writes(&o, ROLE_SCRATCH, b->scratch);
-    if (loss) {
+    if (logits) {
+        op_writes(&o, ROLE_OUTPUT, b->program->logits_slot);
+    } else {
+        set_carry(b, &o, model_op->tile == 0);
         op_reads(&o, ROLE_TOKENS, b->program->targets_slot);
         op_reads(&o, ROLE_RESULTS, b->program->loss_slot);
         op_writes(&o, ROLE_RESULTS, b->program->loss_slot);
-    } else {
-        op_writes(&o, ROLE_OUTPUT, b->program->logits_slot);
     }
     set_weights(b, &o, visit);
     builder_emit(b, &o);
+}
+
+/* A finished gradient to nvme, group by group, since groups are what is loaded again. */
+static void emit_leave(struct builder *b, int unit, int from, int home)
+{
+    const struct partition_unit *part = &b->partition->units[unit];
+    int64_t elements = b->sharded_optimizer ? part->shard : part->padded, group = b->config->group;
+    size_t element = zi_dtype_bytes(b->config->gradient);
+    for (int64_t first = 0; first < elements; first += group) {
+        int64_t count = elements - first < group ? elements - first : group;
+        struct slice to = home_slice(b, home, first, count, element);
+        struct slice part_of = {from, (size_t)first * element, to.bytes};
+        emit_move(b, OP_STORE, unit, &part_of, &to);
+    }
 }
 
 /* Adds a contribution that has arrived at `from` to the unit's sum, and finishes the last one. */
@@ -116,12 +250,15 @@ static void emit_add(struct builder *b, int unit, int from)
         else
             op_reads(&add, ROLE_OUTPUT, g->sum);
     }
+    int home = b->program->homes[unit].gradient, to = home;
+    if (last && on_disk(b, home)) to = ring_take(&b->leaving[unit_class(b, unit)]);
     if (last) {
-        op_writes(&add, ROLE_GRADIENT, b->program->homes[unit].gradient);
+        op_writes(&add, ROLE_GRADIENT, to);
         op_reads(&add, ROLE_RESULTS, b->program->norm_slot);
         op_writes(&add, ROLE_RESULTS, b->program->norm_slot);
     }
     builder_emit(b, &add);
+    if (last && to != home) emit_leave(b, unit, to, home);
 }
 
 /* Takes a complete use of a unit, in accumulator `from`, to where it is added. */
@@ -166,6 +303,8 @@ static void take_accumulators(struct builder *b, const struct visit *visit,
     for (int j = 0; j < visit->count; j++) {
         const struct model_op *op = &b->model->ops[visit->first + j];
         for (int i = 0; i < op->unit_count; i++) {
+            taken->slots[j][i] = -1;
+            if (!(op->differentiates >> i & 1u)) continue;
             int unit = op->units[i];
             int use = b->use[(visit->first + j) * MODEL_MAX_UNITS + i];
             int slot = b->gradients[unit].dedicated[use];
@@ -176,19 +315,10 @@ static void take_accumulators(struct builder *b, const struct visit *visit,
 
 static int backward_input(struct builder *b, int op, int micro)
 {
-    int m = micro % b->copies;
-    if (!input_is_kept(b, op)) return forward_input(b, op, micro);
-    int slot = b->kept[op * b->copies + m];
-    if (!b->offload_inputs || b->status < 0) return slot;
-    struct program_op recall = builder_op(OP_RECALL, LANE_LINK_IN);
-    recall.op = op;
-    recall.micro = micro;
-    recall.bytes = b->program->slots[slot].bytes;
-    op_reads(&recall, ROLE_INPUT, slot);
-    int to = ring_take(&b->recalled);
-    op_writes(&recall, ROLE_OUTPUT, to);
-    builder_emit(b, &recall);
-    return to;
+    int layer = b->model->ops[op].layer, m = micro % b->copies;
+    if (!layer_is_kept(b, layer)) return forward_input(b, layer, micro);
+    if (!b->offload_inputs || b->status < 0) return b->kept[layer * b->copies + m];
+    return emit_recall(b, op, micro);
 }
 
 static void emit_recompute(struct builder *b, int visit, int micro, int input)
@@ -224,8 +354,10 @@ static void emit_differentiate(struct builder *b, int visit, int micro, const in
         op_writes(&o, ROLE_SAVED, operands[1]);
     }
     if (op->kind != MODEL_HEAD) op_reads(&o, ROLE_STREAM_GRADIENT, stream);
-    if (op->kind != MODEL_EMBED) op_writes(&o, ROLE_STREAM_GRADIENT, stream);
+    if (op->kind != MODEL_EMBED && op->tile == 0) op_writes(&o, ROLE_STREAM_GRADIENT, stream);
     op_writes(&o, ROLE_SCRATCH, b->scratch);
+    if (op->kind != MODEL_EMBED)
+        set_carry(b, &o, op->kind != MODEL_HEAD && op->tile == op->tiles - 1);
     if (op->kind == MODEL_EMBED) op_reads(&o, ROLE_TOKENS, b->program->tokens_slot);
     if (op->kind == MODEL_HEAD) {
         op_reads(&o, ROLE_TOKENS, b->program->targets_slot);
@@ -234,6 +366,7 @@ static void emit_differentiate(struct builder *b, int visit, int micro, const in
     }
     if (v->phase != VISIT_GRADIENT) set_weights(b, &o, visit);
     for (int i = 0; i < op->unit_count; i++) {
+        if (gradients[i] < 0) continue;
         if (again) {
             op_reads(&o, ROLE_GRADIENT + i, gradients[i]);
             o.accumulate |= 1u << i;
@@ -244,14 +377,14 @@ static void emit_differentiate(struct builder *b, int visit, int micro, const in
     int last =
         b->sharded_gradients ? v->micro + v->micro_count - 1 : (int)b->config->micro_batches - 1;
     for (int i = 0; micro == last && i < op->unit_count; i++) {
-        emit_contribution(b, op->units[i], gradients[i]);
+        if (gradients[i] >= 0) emit_contribution(b, op->units[i], gradients[i]);
     }
 }
 
 static void emit_backward(struct builder *b, int visit)
 {
     const struct visit *v = &b->visits[visit];
-    bool body = v->phase == VISIT_BACKWARD && v->first < b->model->op_count - 1;
+    bool body = op_is_body(b, v->first);
     bool recomputes = body && !segment_is_kept(b, v->first);
     struct visit_gradients taken;
     take_accumulators(b, v, &taken);
@@ -270,117 +403,100 @@ static void emit_backward(struct builder *b, int visit)
     }
 }
 
-void emit_visit(struct builder *b, int visit)
+/* Calls `what` for each unit whose parameters a visit needs. */
+static void each_unit(struct builder *b, int visit, int current,
+                      void (*what)(struct builder *, int unit, int visit, int current))
 {
-    for (int w = visit; w <= visit + b->config->prefetch && w < b->visit_count; w++) {
-        const struct visit *ahead = &b->visits[w];
-        if (ahead->phase == VISIT_GRADIENT) continue;
-        for (int j = 0; j < ahead->count; j++) {
-            const struct model_op *op = &b->model->ops[ahead->first + j];
-            for (int i = 0; i < op->unit_count; i++) {
-                schedule_weight(b, op->units[i], w, visit);
-            }
+    const struct visit *v = &b->visits[visit];
+    if (v->phase == VISIT_GRADIENT || v->phase == VISIT_UPDATE) return;
+    for (int j = 0; j < v->count; j++) {
+        const struct model_op *op = &b->model->ops[v->first + j];
+        for (int i = 0; i < op->unit_count; i++) {
+            what(b, op->units[i], visit, current);
         }
     }
-    const struct visit *v = &b->visits[visit];
-    if (v->phase == VISIT_BACKWARD || v->phase == VISIT_GRADIENT) {
-        emit_backward(b, visit);
-        return;
-    }
-    for (int m = v->micro; m < v->micro + v->micro_count; m++) {
-        if (v->phase == VISIT_FORWARD)
-            emit_forward(b, visit, m);
-        else
-            emit_head(b, visit, m);
-    }
 }
 
-/* Copies between the tiers of a device whose memory is not the host's. */
-static void emit_transfer(struct builder *b, int unit, const struct program_op *transfer)
+/* What nothing holds back goes all the way at once. */
+static void arrive(struct builder *b, int unit, int visit, int current)
 {
-    struct program_op o = *transfer;
-    o.unit = unit;
-    builder_emit(b, &o);
+    if (b->pending && !b->updated[unit])
+        fetch_arrive(b, unit, visit, current);
+    else
+        fetch_deliver(b, unit, visit, current);
 }
 
-static void emit_adam(struct builder *b, int unit)
+static void deliver(struct builder *b, int unit, int visit, int current)
 {
-    const struct program_home *home = &b->program->homes[unit];
-    const struct partition_unit *part = &b->partition->units[unit];
-    const struct zero_config *c = b->config;
-    bool on_host = !c->unified && c->tier[TIER_MASTER] == ZI_TIER_HOST;
-    int64_t count = b->sharded_optimizer ? part->shard : part->padded;
-    size_t own = b->sharded_optimizer ? (size_t)(c->rank * part->shard) : 0;
-    size_t gradient_first = b->sharded_gradients ? 0 : own * zi_dtype_bytes(c->gradient);
-    size_t parameter_first = b->sharded_parameters ? 0 : own * zi_dtype_bytes(c->compute);
-    int gradient = home->gradient;
-    struct program_op adam = builder_op(OP_ADAM, on_host ? LANE_HOST : LANE_COMPUTE);
-    adam.unit = unit;
-    adam.bytes = (size_t)count * (24 + zi_dtype_bytes(c->gradient) +
-                                  (c->compute == ZI_BF16 ? zi_dtype_bytes(c->compute) : 0));
-    if (!c->unified && c->tier[TIER_GRADIENT] != c->tier[TIER_MASTER]) {
-        struct program_op move =
-            on_host ? builder_op(OP_PULL, LANE_LINK_OUT) : builder_op(OP_PUSH, LANE_LINK_IN);
-        move.bytes = (size_t)count * zi_dtype_bytes(c->gradient);
-        move.input_offset = gradient_first;
-        op_reads(&move, ROLE_INPUT, gradient);
-        gradient = ring_take(&b->update_in);
-        gradient_first = 0;
-        op_writes(&move, ROLE_OUTPUT, gradient);
-        emit_transfer(b, unit, &move);
-    }
-    bool reachable = c->unified || c->tier[TIER_PARAMETER] == c->tier[TIER_MASTER];
-    int master = home->master >= 0 ? home->master : home->parameter;
-    int fresh = home->master < 0 ? -1 : home->parameter;
-    if (!reachable) fresh = c->compute == ZI_BF16 ? ring_take(&b->update_out) : -1;
-    adam.input_offset = gradient_first;
-    adam.output_offset = reachable ? parameter_first : 0;
-    op_reads(&adam, ROLE_GRADIENT, gradient);
-    op_reads(&adam, ROLE_RESULTS, b->program->norm_slot);
-    const int states[][2] = {{ROLE_MASTER, master},
-                             {ROLE_MOMENT1, home->moment1},
-                             {ROLE_MOMENT2, home->moment2},
-                             {ROLE_INPUT, b->program->checksum_slot}};
-    for (int i = 0; i < 4; i++) {
-        op_reads(&adam, states[i][0], states[i][1]);
-        op_writes(&adam, states[i][0], states[i][1]);
-    }
-    op_writes(&adam, ROLE_OUTPUT, fresh);
-    builder_emit(b, &adam);
-    if (!reachable) {
-        struct program_op move =
-            on_host ? builder_op(OP_PUSH, LANE_LINK_IN) : builder_op(OP_PULL, LANE_LINK_OUT);
-        move.bytes = (size_t)count * zi_dtype_bytes(c->compute);
-        move.output_offset = parameter_first;
-        op_reads(&move, ROLE_INPUT, fresh >= 0 ? fresh : master);
-        op_writes(&move, ROLE_OUTPUT, home->parameter);
-        emit_transfer(b, unit, &move);
-    }
-    if (!b->sharded_optimizer || b->sharded_parameters) return;
-    struct program_op publish = builder_op(OP_PUBLISH, LANE_COMM);
-    publish.unit = unit;
-    publish.bytes = (size_t)part->padded * zi_dtype_bytes(c->compute);
-    op_reads(&publish, ROLE_OUTPUT, home->parameter);
-    op_writes(&publish, ROLE_OUTPUT, home->parameter);
-    builder_emit(b, &publish);
+    fetch_deliver(b, unit, visit, current);
 }
 
-void emit_update(struct builder *b)
+static void emit_norm(struct builder *b)
 {
-    bool training = b->list == &b->program->lists[PROGRAM_TRAIN];
-    enum program_lane lane = b->config->ranks > 1 ? LANE_COMM : LANE_COMPUTE;
-    struct program_op norm = builder_op(OP_NORM, lane);
+    bool training = is_training(b);
+    struct program_op norm =
+        builder_op(OP_NORM, b->config->ranks > 1 ? LANE_COMM : LANE_COMPUTE);
     op_reads(&norm, ROLE_INPUT, b->program->loss_slot);
     if (training) {
         op_reads(&norm, ROLE_RESULTS, b->program->norm_slot);
         op_writes(&norm, ROLE_RESULTS, b->program->norm_slot);
     }
     builder_emit(b, &norm);
-    if (!training) return;
-    for (int u = 0; u < b->model->unit_count && b->status >= 0; u++) {
-        emit_adam(b, u);
+}
+
+static void emit_fetches(struct builder *b, int visit)
+{
+    int ahead = update_ahead(b);
+    bool disk = b->config->tier[TIER_PARAMETER] == ZI_TIER_NVME;
+    for (int w = visit; w <= visit + b->config->prefetch && w < b->visit_count; w++) {
+        each_unit(b, w, visit, arrive);
+        if (b->visits[w].phase != VISIT_UPDATE) continue;
+        if (disk) fetch_arrive(b, b->visits[w].first, w, visit);
+        if (!b->config->deferred) update_preload(b);
     }
-    struct program_op finish = builder_op(OP_FINISH, lane);
+    for (int w = visit; w <= visit + ahead && w < b->visit_count && b->pending; w++) {
+        each_unit(b, w, visit, deliver);
+    }
+}
+
+static void emit_update(struct builder *b, int visit)
+{
+    if (!b->config->deferred && !b->pending) {
+        emit_norm(b);
+        b->pending = true;
+    }
+    fetch_update(b, b->visits[visit].first, visit, visit);
+}
+
+void emit_visit(struct builder *b, int visit)
+{
+    const struct visit *v = &b->visits[visit];
+    emit_fetches(b, visit);
+    if (v->phase == VISIT_UPDATE) {
+        emit_update(b, visit);
+        return;
+    }
+    if (v->phase == VISIT_BACKWARD || v->phase == VISIT_GRADIENT) {
+        emit_backward(b, visit);
+        return;
+    }
+    for (int m = v->micro; m < v->micro + v->micro_count; m++) {
+        if (v->phase == VISIT_FORWARD && v->first < b->end_body)
+            emit_forward(b, visit, m);
+        else
+            emit_head(b, visit, m);
+    }
+}
+
+void emit_end(struct builder *b)
+{
+    bool updates = b->pending;
+    if (is_training(b) && b->config->deferred) update_preload(b);
+    if (b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE && (!updates || b->config->deferred))
+        emit_norm(b);
+    if (!updates) return;
+    struct program_op finish =
+        builder_op(OP_FINISH, b->config->ranks > 1 ? LANE_COMM : LANE_COMPUTE);
     op_reads(&finish, ROLE_INPUT, b->program->checksum_slot);
     op_writes(&finish, ROLE_INPUT, b->program->checksum_slot);
     builder_emit(b, &finish);

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/timing.h"
@@ -25,18 +27,51 @@ static enum zi_status create_pools(struct engine *engine)
 {
     const struct program *program = engine->program;
     const struct device_properties *properties = device_get_properties(engine->device);
+    const size_t block = TIER_STORE_BLOCK;
     if (!properties->host_addressable) {
         return zi_fail(ZI_ERROR_DEVICE, "zero", "the host cannot address memory of %s",
                        properties->name);
     }
     for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
         if (program->pool_bytes[tier] == 0) continue;
-        ZI_TRY(tier_pool_create(engine->device, (enum zi_tier)tier, program->pool_bytes[tier],
-                                program->config.budget[tier],
+        ZI_TRY(tier_pool_create(engine->device, (enum zi_tier)tier,
+                                program->pool_bytes[tier] + block,
+                                program->config.budget[tier] + block,
                                 tier == ZI_TIER_DEVICE ? "device pool" : "host pool",
                                 &engine->pools[tier]));
+        uintptr_t base = tier_pool_base(engine->pools[tier]).address;
+        engine->bases[tier].address = (base + block - 1) / block * block;
     }
     return ZI_OK;
+}
+
+/* Collective. A number that no other run has. */
+static enum zi_status choose_id(struct engine *engine, uint64_t *id)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *id = (uint64_t)now.tv_sec << 30 ^ (uint64_t)now.tv_nsec ^ (uint64_t)getpid() << 40;
+    return comm_broadcast(engine->comm, id, (int64_t)sizeof *id, 0);
+}
+
+/* Collective. The disk's part of the states; all ranks have theirs, or none. */
+static enum zi_status create_store(struct engine *engine)
+{
+    const struct program *program = engine->program;
+    if (program->array_count == 0) return ZI_OK;
+    struct tier_store_options options = {
+        .nvme = &engine->settings->nvme,
+        .run = engine->settings->run.name,
+        .rank = comm_rank(engine->comm),
+        .node_rank = comm_node_rank(engine->comm),
+        .node_ranks = comm_node_size(engine->comm),
+        .reclaim = engine->settings->nvme.reclaim,
+    };
+    ZI_TRY(choose_id(engine, &options.id));
+    enum zi_status status =
+        tier_store_create(&options, program->arrays, program->array_count, &engine->store);
+    if (status >= 0) status = tier_channel_open(engine->store, 1, &engine->channel);
+    return comm_agree(engine->comm, status);
 }
 
 enum zi_status engine_create(const struct program *program, struct device *device,
@@ -51,10 +86,11 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     e->comm = comm;
     e->settings = settings;
     e->tokens = program->config.tokens;
-    enum zi_status status = lanes_start(e);
-    if (status >= 0) status = create_pools(e);
-    status = comm_agree(comm, status);
+    lanes_init(e);
+    enum zi_status status = comm_agree(comm, create_pools(e));
     if (status >= 0) status = agree_on_program(e);
+    if (status >= 0) status = create_store(e);
+    if (status >= 0) status = comm_agree(comm, lanes_start(e));
     if (status < 0) {
         engine_destroy(e);
         return status;
@@ -70,6 +106,9 @@ void engine_destroy(struct engine *engine)
     for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
         if (engine->pools[tier]) tier_pool_destroy(engine->pools[tier]);
     }
+    if (engine->channel) tier_channel_close(engine->channel);
+    tier_store_destroy(engine->store);
+    trace_destroy(engine->trace);
     free(engine);
 }
 
@@ -83,41 +122,100 @@ int32_t *engine_targets(struct engine *engine)
     return (int32_t *)engine_slot(engine, engine->program->targets_slot).address;
 }
 
-static void fill_result(const struct engine *engine, double start, struct engine_result *result)
+/* What is measured around a program run. */
+struct measure {
+    double start_s;
+    struct tier_store_counts counts;
+};
+
+static struct measure begin(const struct engine *engine)
 {
+    struct measure m = {.start_s = zi_time_s()};
+    if (engine->store) tier_store_count(engine->store, &m.counts);
+    return m;
+}
+
+static void fill_result(const struct engine *engine, const struct measure *before,
+                        struct engine_result *result)
+{
+    struct measure now = begin(engine);
     memset(result, 0, sizeof *result);
     result->loss = engine->loss;
-    result->seconds = zi_time_s() - start;
+    result->seconds = now.start_s - before->start_s;
+    result->checksum = engine->checksum;
+    result->read_bytes = now.counts.read_bytes - before->counts.read_bytes;
+    result->written_bytes = now.counts.written_bytes - before->counts.written_bytes;
     memcpy(result->wait_s, engine->lanes[LANE_COMPUTE].wait_s, sizeof result->wait_s);
+}
+
+/* Collective. Runs a program, in the form that brings the pending update first when there is one. */
+static enum zi_status run_program(struct engine *engine, enum program_name plain,
+                                  enum program_name with_update)
+{
+    bool updates = engine->is_pending;
+    ZI_TRY(lanes_run(engine, updates ? with_update : plain));
+    if (updates) engine->is_pending = false;
+    return ZI_OK;
 }
 
 enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_result *result)
 {
     const struct settings *s = engine->settings;
-    double start = zi_time_s();
+    struct measure before = begin(engine);
+    uint64_t checksum = engine->checksum;
+    bool deferred = engine->program->config.deferred;
     engine->tokens = engine->program->config.tokens;
+    engine->number = step;
+    engine->tracing = trace_covers(engine->trace, step);
     engine->step = (struct optimizer_step){
         .number = engine->updates,
         .learning_rate = optimizer_learning_rate(&s->optimizer, step, s->run.steps),
     };
-    ZI_TRY(lanes_run(engine, PROGRAM_TRAIN));
+    enum zi_status status = run_program(engine, PROGRAM_TRAIN, PROGRAM_TRAIN_UPDATE);
+    engine->tracing = false;
+    ZI_TRY(status);
     if (!engine->step.skip) engine->updates++;
-    fill_result(engine, start, result);
+    engine->is_pending = deferred && !engine->step.skip;
+    engine->pending = engine->step;
+    fill_result(engine, &before, result);
+    if (!deferred) result->checksum = checksum;
     result->norm = engine->step.norm;
     result->learning_rate = engine->step.learning_rate;
     result->skipped = engine->step.skip;
-    result->checksum = engine->checksum;
     return ZI_OK;
 }
 
 enum zi_status engine_validate(struct engine *engine, struct engine_result *result)
 {
-    double start = zi_time_s();
+    struct measure before = begin(engine);
     engine->tokens = engine->program->config.tokens;
-    ZI_TRY(lanes_run(engine, PROGRAM_VALIDATE));
-    fill_result(engine, start, result);
+    ZI_TRY(run_program(engine, PROGRAM_VALIDATE, PROGRAM_VALIDATE_UPDATE));
+    fill_result(engine, &before, result);
     result->norm = result->learning_rate = NAN;
     return ZI_OK;
+}
+
+enum zi_status engine_flush(struct engine *engine)
+{
+    if (!engine->is_pending) return ZI_OK;
+    ZI_TRY(lanes_run(engine, PROGRAM_FLUSH_UPDATE));
+    engine->is_pending = false;
+    return ZI_OK;
+}
+
+uint64_t engine_checksum(const struct engine *engine)
+{
+    return engine->checksum;
+}
+
+enum zi_status engine_trace(struct engine *engine, int64_t steps)
+{
+    return trace_create(engine->program, steps, &engine->trace);
+}
+
+const struct trace *engine_get_trace(const struct engine *engine)
+{
+    return engine->trace;
 }
 
 enum zi_status engine_logits(struct engine *engine, const int32_t *ids, int64_t tokens,
@@ -125,6 +223,7 @@ enum zi_status engine_logits(struct engine *engine, const int32_t *ids, int64_t 
 {
     const struct program *p = engine->program;
     ZI_REQUIRE(tokens > 0 && tokens <= p->config.tokens);
+    ZI_TRY(engine_flush(engine));
     memcpy(engine_inputs(engine), ids, (size_t)tokens * sizeof *ids);
     engine->tokens = tokens;
     ZI_TRY(lanes_run(engine, PROGRAM_GENERATE));

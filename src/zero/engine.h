@@ -16,11 +16,12 @@ struct engine_result {
     double norm; /* global gradient norm; NaN when not finite */
     double learning_rate;
     bool skipped;
-    uint64_t checksum; /* of all parameters after the step, independent of partition */
+    uint64_t checksum; /* of all parameters that the step was computed with, that is before its
+                          update; independent of partition */
     double seconds;    /* of this rank */
     double
         wait_s[LANE_COUNT]; /* compute lane idle because it waited for an operation of that lane */
-    uint64_t read_bytes, written_bytes; /* what the store asked from the kernel, of this rank */
+    uint64_t read_bytes, written_bytes; /* of the nvme store, of this rank in this step */
 };
 
 /* Per kind and lane of operation, summed since the engine was made or engine_timings_clear. */
@@ -38,6 +39,19 @@ enum zi_status engine_create(const struct program *program, struct device *devic
                              struct comm *comm, const struct settings *settings,
                              struct engine **engine);
 void engine_destroy(struct engine *engine);
+
+/* Collective. Brings an update that is still pending (deferred updates); afterwards the states are
+ * those after the last step. Nothing to do is no error. */
+enum zi_status engine_flush(struct engine *engine);
+
+/* Of all parameters as they are; after a flush, those after the last step. */
+uint64_t engine_checksum(const struct engine *engine);
+
+/* Local. Records the operations of the training steps that the trace covers (trace.h); call once,
+ * before them. The trace stays the engine's; NULL when there is none. */
+struct trace;
+enum zi_status engine_trace(struct engine *engine, int64_t steps);
+const struct trace *engine_get_trace(const struct engine *engine);
 
 /* Collective. Initial values of all states, each rank its own: parameters from (seed, name, index),
  * moments zero. */
@@ -65,7 +79,8 @@ int64_t engine_updates(const struct engine *engine);
 void engine_set_updates(struct engine *engine, int64_t updates);
 
 /* Local. This rank's states, for checkpoints: calls `visit` for each range of each unit that this
- * rank is the one to write (or, loading, all that it holds) with the host address of its values.
+ * rank is the one to write (or, loading, all that it holds) with the host address of its values,
+ * which is good until the visit returns. Flush before a save.
  * kind is TIER_PARAMETER (compute type; fp32 when it is the master), TIER_MASTER, TIER_MOMENT1 or
  * TIER_MOMENT2 (fp32). */
 typedef enum zi_status engine_visit(void *context, enum tier_kind kind, int tensor, int64_t first,

@@ -9,12 +9,14 @@ struct device_ptr engine_slot(const struct engine *engine, int slot)
 {
     if (slot < 0) return (struct device_ptr){0};
     const struct program_slot *s = &engine->program->slots[slot];
-    return device_at(tier_pool_base(engine->pools[s->tier]), s->offset);
+    if (s->tier == ZI_TIER_NVME) return (struct device_ptr){0};
+    return device_at(engine->bases[s->tier], s->offset);
 }
 
 static struct device_ptr place(const struct engine *engine, const struct program_op *op, int role)
 {
-    return engine_slot(engine, op->slots[role]);
+    struct device_ptr at = engine_slot(engine, op->slots[role]);
+    return device_is_null(at) ? at : device_at(at, op->offsets[role]);
 }
 
 static bool sharded(const struct engine *engine, int stage)
@@ -43,6 +45,7 @@ static void fill_pass(struct engine *engine, const struct program_op *op,
     pass->gradient = place(engine, op, ROLE_STREAM_GRADIENT);
     pass->saved = place(engine, op, ROLE_SAVED);
     pass->scratch = place(engine, op, ROLE_SCRATCH);
+    pass->carry = place(engine, op, ROLE_CARRY);
     if (op->slots[ROLE_TOKENS] >= 0) {
         struct device_ptr ids = device_at(place(engine, op, ROLE_TOKENS),
                                           (size_t)(micro * c->micro * engine->tokens) * 4);
@@ -67,7 +70,7 @@ static enum zi_status run_model(struct engine *engine, const struct program_op *
         return model_forward(model, op->op, (enum model_mode)op->mode, &pass);
     case OP_LOGITS:
         pass.output = (struct device_ptr){0};
-        return model_logits(model, &pass, place(engine, op, ROLE_OUTPUT));
+        return model_logits(model, op->op, &pass, place(engine, op, ROLE_OUTPUT));
     default:
         return model_backward(model, op->op, &pass);
     }
@@ -76,8 +79,8 @@ static enum zi_status run_model(struct engine *engine, const struct program_op *
 static enum zi_status run_copy(struct engine *engine, const struct program_op *op,
                                struct device_stream *stream)
 {
-    return device_copy(stream, device_at(place(engine, op, ROLE_OUTPUT), op->output_offset),
-                       device_at(place(engine, op, ROLE_INPUT), op->input_offset), op->bytes);
+    return device_copy(stream, place(engine, op, ROLE_OUTPUT), place(engine, op, ROLE_INPUT),
+                       op->bytes);
 }
 
 static enum zi_status run_gather(struct engine *engine, const struct program_op *op,
@@ -90,7 +93,7 @@ static enum zi_status run_gather(struct engine *engine, const struct program_op 
     if (op->kind == OP_GATHER) {
         return comm_all_gather(engine->comm, stream, place(engine, op, ROLE_INPUT), full, bytes);
     }
-    if (engine->step.skip) return ZI_OK;
+    if (engine_update_step(engine)->skip) return ZI_OK;
     struct device_ptr own = device_at(full, (size_t)(c->rank * bytes));
     return comm_all_gather(engine->comm, stream, own, full, bytes);
 }
@@ -127,14 +130,18 @@ static enum zi_status run_add(struct engine *engine, const struct program_op *op
     }
     if (!op->mode) return ZI_OK;
     if (sum >= 0) from = engine_slot(engine, sum);
-    struct device_ptr home = place(engine, op, ROLE_GRADIENT);
-    if (home.address != from.address)
-        ZI_TRY(ops->convert(stream, c->gradient, home, ZI_FP32, from, count));
-    /* Every rank counts its own shard, in every stage; what pads a unit holds no gradient. */
+    /* Kept is what this rank updates; counted, in every stage, what is its own. What pads a unit
+     * holds no gradient. */
     int64_t first = c->rank * part->shard, end = first + part->shard;
+    int64_t kept = sharded(engine, 1) ? part->shard : part->padded;
+    struct device_ptr home = place(engine, op, ROLE_GRADIENT);
+    if (sharded(engine, 1) && !sharded(engine, 2))
+        from = device_at(from, (size_t)first * sizeof(float));
+    if (home.address != from.address)
+        ZI_TRY(ops->convert(stream, c->gradient, home, ZI_FP32, from, kept));
     if (end > part->elements) end = part->elements;
     if (first >= end) return ZI_OK;
-    size_t own = sharded(engine, 2) ? 0 : (size_t)first;
+    size_t own = sharded(engine, 1) ? 0 : (size_t)first;
     return ops->gradient_norm(stream, c->gradient,
                               device_at(home, own * zi_dtype_bytes(c->gradient)), end - first,
                               place(engine, op, ROLE_RESULTS));
@@ -149,10 +156,40 @@ static enum zi_status run_norm(struct engine *engine)
                         (double)sums->nonfinite};
     if (p->config.ranks > 1) ZI_TRY(comm_sum_doubles(engine->comm, values, 3));
     engine->loss = values[0] / ((double)p->config.global * (double)engine->tokens);
-    if (engine->name != PROGRAM_TRAIN) return ZI_OK;
+    if (engine->name != PROGRAM_TRAIN && engine->name != PROGRAM_TRAIN_UPDATE) return ZI_OK;
     optimizer_decide(&engine->settings->optimizer, values[1], (uint64_t)values[2], engine->loss,
                      &engine->step);
     return ZI_OK;
+}
+
+const struct optimizer_step *engine_update_step(const struct engine *engine)
+{
+    return engine->program->config.deferred ? &engine->pending : &engine->step;
+}
+
+/* The update of one range, `at` elements into the group. */
+static enum zi_status update_range(struct engine *engine, const struct program_op *op,
+                                   struct device_stream *stream,
+                                   const struct partition_range *range, int64_t at)
+{
+    const struct zero_config *c = &engine->program->config;
+    struct optimizer_range update = {
+        .count = range->count,
+        .decay = range->decay,
+        .place = range->place,
+        .gradient_type = c->gradient,
+        .parameter = device_at(place(engine, op, ROLE_OUTPUT),
+                               (size_t)at * zi_dtype_bytes(c->compute)),
+        .moment1 = device_at(place(engine, op, ROLE_MOMENT1), (size_t)at * 4),
+        .moment2 = device_at(place(engine, op, ROLE_MOMENT2), (size_t)at * 4),
+        .gradient = device_at(place(engine, op, ROLE_GRADIENT),
+                              (size_t)at * zi_dtype_bytes(c->gradient)),
+        .checksum = place(engine, op, ROLE_INPUT),
+    };
+    if (op->slots[ROLE_REMAINDER] >= 0)
+        update.remainder = device_at(place(engine, op, ROLE_REMAINDER), (size_t)at * 2);
+    return optimizer_update(&engine->settings->optimizer, engine->device, stream,
+                            engine_update_step(engine), &update);
 }
 
 static enum zi_status run_adam(struct engine *engine, const struct program_op *op,
@@ -165,39 +202,25 @@ static enum zi_status run_adam(struct engine *engine, const struct program_op *o
     const struct partition_range *ranges =
         &partition->ranges[own ? part->own_first : part->full_first];
     int count = own ? part->own_count : part->full_count;
-    size_t type = zi_dtype_bytes(c->gradient);
-    struct device_ptr gradient = device_at(place(engine, op, ROLE_GRADIENT), op->input_offset);
-    struct device_ptr parameter = device_at(place(engine, op, ROLE_OUTPUT), op->output_offset);
-    struct device_ptr master = place(engine, op, ROLE_MASTER);
-    if (op->slots[ROLE_MASTER] == engine->program->homes[op->unit].parameter)
-        master = device_at(master, op->output_offset);
+    int64_t first = op->first + (own ? c->rank * part->shard : 0);
     for (int i = 0; i < count; i++) {
-        size_t at = (size_t)(ranges[i].unit_first - (own ? c->rank * part->shard : 0));
-        struct optimizer_range range = {
-            .count = ranges[i].count,
-            .decay = ranges[i].decay,
-            .checksum_seed = ranges[i].checksum_seed,
-            .checksum_first = (uint64_t)ranges[i].tensor_first,
-            .gradient_type = c->gradient,
-            .master = device_at(master, at * 4),
-            .moment1 = device_at(place(engine, op, ROLE_MOMENT1), at * 4),
-            .moment2 = device_at(place(engine, op, ROLE_MOMENT2), at * 4),
-            .gradient = device_at(gradient, at * type),
-            .checksum = place(engine, op, ROLE_INPUT),
-        };
-        if (op->slots[ROLE_OUTPUT] >= 0) range.parameter = device_at(parameter, at * 2);
-        ZI_TRY(optimizer_update(&engine->settings->optimizer, engine->device, stream, &engine->step,
-                                &range));
+        struct partition_range cut[3];
+        int parts = partition_cut(&ranges[i], first, first + op->count, cut);
+        for (int p = 0; p < parts; p++) {
+            ZI_TRY(update_range(engine, op, stream, &cut[p], cut[p].unit_first - first));
+        }
     }
     return ZI_OK;
 }
 
+/* A skipped step has changed no parameter. */
 static enum zi_status run_finish(struct engine *engine)
 {
-    engine->checksum =
-        *(const uint64_t *)engine_slot(engine, engine->program->checksum_slot).address;
-    if (!sharded(engine, 1)) return ZI_OK;
-    return comm_sum_uint64(engine->comm, &engine->checksum, 1);
+    if (engine_update_step(engine)->skip) return ZI_OK;
+    uint64_t sum = *(const uint64_t *)engine_slot(engine, engine->program->checksum_slot).address;
+    if (sharded(engine, 1)) ZI_TRY(comm_sum_uint64(engine->comm, &sum, 1));
+    engine->checksum = sum;
+    return ZI_OK;
 }
 
 enum zi_status execute_clear_sums(struct engine *engine)
@@ -209,6 +232,21 @@ enum zi_status execute_clear_sums(struct engine *engine)
         ZI_TRY(engine->operations->fill(stream, engine_slot(engine, slots[i]), 64, 0));
     }
     return device_stream_synchronize(stream);
+}
+
+void execute_transfer(const struct engine *engine, const struct program_op *op,
+                      struct tier_transfer *transfer)
+{
+    bool writes = op->lane == LANE_DISK_WRITE;
+    int memory = writes ? ROLE_INPUT : ROLE_OUTPUT, disk = writes ? ROLE_OUTPUT : ROLE_INPUT;
+    const struct program_slot *slot = &engine->program->slots[op->slots[disk]];
+    *transfer = (struct tier_transfer){
+        .array = slot->array,
+        .offset = slot->offset + op->offsets[disk],
+        .bytes = op->bytes,
+        .buffer = (void *)place(engine, op, memory).address,
+        .write = writes,
+    };
 }
 
 enum zi_status execute_op(struct engine *engine, const struct program_op *op,
@@ -238,8 +276,12 @@ enum zi_status execute_op(struct engine *engine, const struct program_op *op,
         return run_adam(engine, op, stream);
     case OP_FINISH:
         return run_finish(engine);
+    case OP_READ:
+    case OP_LOAD:
+    case OP_STORE:
     case OP_KIND_COUNT:
         break;
     }
-    return zi_fail(ZI_ERROR_BUG, "zero", "operation of unknown kind %d", (int)op->kind);
+    return zi_fail(ZI_ERROR_BUG, "zero", "operation %s in a lane that cannot do it",
+                   program_kind_name(op->kind));
 }

@@ -25,29 +25,47 @@ static void wait_for_lane(struct engine *engine, struct lane *lane, int other, i
     lane->wait_s[other] += zi_time_s() - start;
 }
 
-/* Waits for everything the operation needs; false when the run has failed. */
-static bool wait_for_op(struct lane *lane, const struct program_op *op)
+bool lane_is_ready(struct lane *lane, const struct program_op *op, bool sleeps, bool *failed)
 {
     struct engine *engine = lane->engine;
-    double start = zi_time_s();
+    bool ready = true;
     pthread_mutex_lock(&engine->mutex);
     for (int other = 0; other < LANE_COUNT; other++) {
-        if (op->after[other] >= 0) wait_for_lane(engine, lane, other, op->after[other]);
+        if (op->after[other] < 0) continue;
+        if (sleeps) wait_for_lane(engine, lane, other, op->after[other]);
+        ready = ready && engine->lanes[other].done > op->after[other];
     }
-    bool good = engine->status >= 0;
+    *failed = engine->status < 0;
     pthread_mutex_unlock(&engine->mutex);
-    lane->timings[op->kind].wait_s += zi_time_s() - start;
-    return good;
+    return ready && !*failed;
 }
 
-static void note_done(struct lane *lane, int index, enum zi_status status)
+void lane_note_done(struct lane *lane, int index, enum zi_status status)
 {
     struct engine *engine = lane->engine;
+    if (status < 0 && engine->comm && comm_size(engine->comm) > 1)
+        comm_abort(engine->comm, status);
     pthread_mutex_lock(&engine->mutex);
-    lane->done = index + 1;
+    if (status >= 0) lane->done = index + 1;
     if (status < 0 && engine->status >= 0) engine->status = status;
     if (engine->waiters > 0) pthread_cond_broadcast(&engine->changed);
     pthread_mutex_unlock(&engine->mutex);
+}
+
+void lane_note_time(struct lane *lane, int index, const double times[3] /* ready, start, end */)
+{
+    const struct engine *engine = lane->engine;
+    const struct program_op *op = &engine->program->lists[engine->name].ops[index];
+    struct engine_timing *timing = &lane->timings[op->kind];
+    timing->wait_s += times[1] - times[0];
+    timing->seconds += times[2] - times[1];
+    timing->count++;
+    timing->bytes += (double)op->bytes;
+    timing->flops += op->flops;
+    if (!engine->tracing) return;
+    trace_note(engine->trace, lane->id,
+               &(struct trace_event){engine->name, index, times[0], times[1], times[2],
+                                     engine->number});
 }
 
 /* Runs all operations of a lane in the current program. */
@@ -55,21 +73,22 @@ static void run_lane(struct lane *lane)
 {
     struct engine *engine = lane->engine;
     const struct program_list *list = &engine->program->lists[engine->name];
+    if (program_lane_is_disk(lane->id)) {
+        disk_lane_run(lane);
+        return;
+    }
     for (int i = 0; i < list->count; i++) {
         const struct program_op *op = &list->ops[i];
+        bool failed;
         if (op->lane != lane->id) continue;
-        if (!wait_for_op(lane, op)) return;
-        double start = zi_time_s();
+        double times[3] = {zi_time_s(), 0, 0};
+        if (!lane_is_ready(lane, op, true, &failed)) return;
+        times[1] = zi_time_s();
         enum zi_status status = execute_op(engine, op, lane->stream);
         if (status >= 0) status = device_stream_synchronize(lane->stream);
-        struct engine_timing *timing = &lane->timings[op->kind];
-        timing->seconds += zi_time_s() - start;
-        timing->count++;
-        timing->bytes += (double)op->bytes;
-        timing->flops += op->flops;
-        if (status < 0 && engine->comm && comm_size(engine->comm) > 1)
-            comm_abort(engine->comm, status);
-        note_done(lane, i, status);
+        times[2] = zi_time_s();
+        lane_note_time(lane, i, times);
+        lane_note_done(lane, i, status);
         if (status < 0) return;
     }
 }
@@ -104,11 +123,15 @@ static void *lane_thread(void *argument)
     }
 }
 
+void lanes_init(struct engine *engine)
+{
+    pthread_mutex_init(&engine->mutex, NULL);
+    pthread_cond_init(&engine->changed, NULL);
+}
+
 enum zi_status lanes_start(struct engine *engine)
 {
     int threads = device_get_properties(engine->device)->threads;
-    pthread_mutex_init(&engine->mutex, NULL);
-    pthread_cond_init(&engine->changed, NULL);
     for (int l = 0; l < LANE_COUNT; l++) {
         struct lane *lane = &engine->lanes[l];
         lane->engine = engine;
@@ -122,6 +145,8 @@ enum zi_status lanes_start(struct engine *engine)
         if (!lane->used && l != LANE_COMPUTE) continue;
         ZI_TRY(
             device_stream_create(engine->device, l == LANE_COMPUTE ? threads : 1, &lane->stream));
+        if (program_lane_is_disk(lane->id))
+            ZI_TRY(tier_channel_open(engine->store, DISK_LANE_TRANSFERS, &lane->channel));
         if (l == LANE_COMPUTE) continue;
         if (pthread_create(&lane->thread, NULL, lane_thread, lane) != 0) {
             return zi_fail(ZI_ERROR_DEVICE, "zero", "no thread for lane %s",
@@ -141,6 +166,7 @@ void lanes_stop(struct engine *engine)
     for (int l = 0; l < LANE_COUNT; l++) {
         if (engine->lanes[l].threaded) pthread_join(engine->lanes[l].thread, NULL);
         if (engine->lanes[l].stream) device_stream_destroy(engine->lanes[l].stream);
+        if (engine->lanes[l].channel) tier_channel_close(engine->lanes[l].channel);
     }
     pthread_cond_destroy(&engine->changed);
     pthread_mutex_destroy(&engine->mutex);

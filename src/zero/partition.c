@@ -3,8 +3,10 @@
  *
  * Every unit is split over all ranks, so that each rank's own link and disk carry 1/N of every
  * fetch. Shards are equal and a multiple of 64 elements, so the unit is padded at its end; nothing
- * has to divide anything. The layout of tensors inside a unit does not depend on the number of
- * ranks, only where the cuts fall does. */
+ * has to divide anything. The layout of pieces inside a unit does not depend on the number of
+ * ranks, only where the cuts fall does. A piece of many runs (columns of a matrix) that a cut goes
+ * through gives up to three ranges to a shard: the rest of a run, whole runs, the start of one.
+ * Tables are walked twice with the same function, once to count ranges, once to fill. */
 #include "zero/partition.h"
 
 #include <stdlib.h>
@@ -28,28 +30,75 @@ static bool tensor_decays(const struct model_tensor *tensor,
     return true;
 }
 
-/* Appends the ranges of [first, last) of a unit at ranges[*count]; a tensor gives one range at
- * most. */
-static void append_ranges(const struct model *model, const struct settings_optimizer *optimizer,
-                          int unit, const int64_t span[2], struct partition_range *ranges,
-                          int *count)
+/* Appends elements [span[0], span[1]) of a piece, which are whole runs or a part of one. Without
+ * ranges it only counts, like its callers. */
+static void append_range(const struct model *model, const struct settings_optimizer *optimizer,
+                         int piece, const int64_t span[2], struct partition *to, int *count)
 {
-    const struct model_unit *u = &model->units[unit];
-    for (int t = u->first_tensor; t < u->first_tensor + u->tensor_count; t++) {
-        const struct model_tensor *tensor = &model->tensors[t];
-        int64_t first = tensor->offset > span[0] ? tensor->offset : span[0];
-        int64_t end = tensor->offset + tensor->elements;
-        if (end > span[1]) end = span[1];
-        if (first >= end) continue;
-        ranges[(*count)++] = (struct partition_range){
-            .tensor = t,
-            .tensor_first = first - tensor->offset,
-            .unit_first = first,
-            .count = end - first,
+    if (span[0] >= span[1]) return;
+    if (to->ranges) {
+        const struct model_piece *p = &model->pieces[piece];
+        const struct model_tensor *tensor = &model->tensors[p->tensor];
+        int64_t first = p->first + span[0] / p->row * p->stride + span[0] % p->row;
+        to->ranges[*count] = (struct partition_range){
+            .tensor = p->tensor,
+            .unit_first = p->offset + span[0],
+            .count = span[1] - span[0],
+            .place = {zi_random_stream(tensor->name), (uint64_t)first, p->row, p->stride},
             .decay = tensor_decays(tensor, optimizer),
-            .checksum_seed = zi_random_stream(tensor->name),
         };
     }
+    ++*count;
+}
+
+static int64_t largest(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t smallest(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Appends the ranges of [span[0], span[1]) of a unit. Of a piece, that is one range, or the rest of
+ * a run, whole runs and the start of one. */
+static void append_ranges(const struct model *model, const struct settings_optimizer *optimizer,
+                          int unit, const int64_t span[2], struct partition *to, int *count)
+{
+    const struct model_unit *u = &model->units[unit];
+    for (int i = u->first_piece; i < u->first_piece + u->piece_count; i++) {
+        const struct model_piece *p = &model->pieces[i];
+        int64_t first = largest(span[0] - p->offset, 0);
+        int64_t end = smallest(span[1] - p->offset, p->rows * p->row);
+        if (first >= end) continue;
+        int64_t whole = smallest((first + p->row - 1) / p->row * p->row, end);
+        int64_t rest = largest(end / p->row * p->row, whole);
+        append_range(model, optimizer, i, (int64_t[]){first, whole}, to, count);
+        append_range(model, optimizer, i, (int64_t[]){whole, rest}, to, count);
+        append_range(model, optimizer, i, (int64_t[]){rest, end}, to, count);
+    }
+}
+
+/* Fills the tables; gives the number of ranges. */
+static int fill(const struct model *model, const struct settings_optimizer *optimizer,
+                struct partition *p)
+{
+    int count = 0;
+    for (int u = 0; u < model->unit_count; u++) {
+        struct partition_unit *unit = &p->units[u];
+        unit->elements = model->units[u].elements;
+        unit->shard = ((unit->elements + p->ranks - 1) / p->ranks + 63) / 64 * 64;
+        unit->padded = unit->shard * p->ranks;
+        unit->full_first = count;
+        append_ranges(model, optimizer, u, (int64_t[]){0, unit->elements}, p, &count);
+        unit->full_count = count - unit->full_first;
+        unit->own_first = count;
+        append_ranges(model, optimizer, u,
+                      (int64_t[]){p->rank * unit->shard, (p->rank + 1) * unit->shard}, p, &count);
+        unit->own_count = count - unit->own_first;
+    }
+    return count;
 }
 
 enum zi_status partition_create(const struct model *model,
@@ -58,31 +107,18 @@ enum zi_status partition_create(const struct model *model,
 {
     struct partition *p = calloc(1, sizeof *p);
     if (p) {
+        p->ranks = ranks;
+        p->rank = rank;
+        p->unit_count = model->unit_count;
         p->units = calloc((size_t)model->unit_count, sizeof *p->units);
-        p->ranges = calloc(2 * (size_t)model->tensor_count, sizeof *p->ranges);
+        if (p->units) p->ranges = calloc((size_t)fill(model, optimizer, p) + 1, sizeof *p->ranges);
     }
     if (!p || !p->units || !p->ranges) {
         partition_destroy(p);
         return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the partition of %d units",
                        model->unit_count);
     }
-    p->ranks = ranks;
-    p->rank = rank;
-    p->unit_count = model->unit_count;
-    int count = 0;
-    for (int u = 0; u < model->unit_count; u++) {
-        struct partition_unit *unit = &p->units[u];
-        unit->elements = model->units[u].elements;
-        unit->shard = ((unit->elements + ranks - 1) / ranks + 63) / 64 * 64;
-        unit->padded = unit->shard * ranks;
-        unit->full_first = count;
-        append_ranges(model, optimizer, u, (int64_t[]){0, unit->elements}, p->ranges, &count);
-        unit->full_count = count - unit->full_first;
-        unit->own_first = count;
-        append_ranges(model, optimizer, u,
-                      (int64_t[]){rank * unit->shard, (rank + 1) * unit->shard}, p->ranges, &count);
-        unit->own_count = count - unit->own_first;
-    }
+    fill(model, optimizer, p);
     *partition = p;
     return ZI_OK;
 }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a deck to a configuration that fits, and, when none does, to the nearest deck that would.
+/* From a deck to a configuration that fits.
  *
  * Sizes are never estimated: a candidate is compiled, and the bytes of its pools are compared with
  * the budgets. Compiling takes milliseconds, so a search over a few candidates is cheap, and what
- * the search says is what a run will use. `auto` choices are made in this order: the deepest
- * prefetch of at most 2 that fits with everything recomputed, then as many segments with kept
+ * the search says is what a run will use.
+ *
+ * `auto` choices are made in this order. Tiers: all states start on the device; while nothing fits,
+ * states leave for the next slower tier, in the order of how little it costs. Tiles: only when the
+ * slowest tiers do not fit either, counts double until they do. Then the most groups of the
+ * optimizer in memory and the deepest prefetch of at most 2, then as many segments with kept
  * activations as the rest holds. */
 #include "zero/placement.h"
 
@@ -13,42 +17,29 @@
 
 #include "base/log.h"
 #include "comm/comm.h"
-#include "zero/program.h"
+#include "zero/resolve.h"
 
-#define PREFETCH_DEFAULT 2
 #define INTERVAL_MAX     32
 #define PREFETCH_MAX     16
 
-static int64_t resolved_micro(const struct settings_batch *batch, int ranks)
+int64_t resolved_micro(const struct settings_batch *batch, int ranks)
 {
     if (batch->micro != ZI_AUTO) return batch->micro;
     int64_t own = (batch->global + ranks - 1) / ranks;
     return own < 8 ? own : 8;
 }
 
-static void check_placement(struct deck *deck, const struct settings *s)
-{
-    const struct settings_placement *p = &s->placement;
-    const int64_t tiers[] = {p->parameters, p->gradients, p->optimizer, p->activations};
-    static const char *const keys[] = {"parameters", "gradients", "optimizer", "activations"};
-    for (int i = 0; i < 4; i++) {
-        if (tiers[i] == ZI_TIER_NVME) {
-            deck_complain(deck, "placement", keys[i],
-                          "nvme comes with the offload engine, which this version does not have; "
-                          "device and host work");
-        }
-    }
-    if (s->zero.update == UPDATE_DEFERRED) {
-        deck_complain(deck, "zero", "update",
-                      "deferred comes with the offload engine, which this version does not have; "
-                      "immediate works");
-    }
-}
-
 void zero_check(struct deck *deck, int ranks)
 {
     const struct settings *s = deck_settings(deck);
-    check_placement(deck, s);
+    const struct settings_tiling *tiling = &s->tiling;
+    bool tiled = tiling->attention > 1 || tiling->mlp > 1;
+    if (tiled && s->activations.interval > 1) {
+        deck_complain(deck, "activations", "interval",
+                      "%" PRId64 " operations per kept input, but tiles (tiling.attention, "
+                      "tiling.mlp) need the input of every operation; use 1 or auto",
+                      s->activations.interval);
+    }
     if (s->batch.global < ranks) {
         deck_complain(deck, "batch", "global",
                       "%d ranks cannot share %" PRId64 " sequences a step; start at most %" PRId64
@@ -80,8 +71,28 @@ int64_t zero_sequences(const struct zero_config *config, int rank, int micro, in
     return end - start < config->micro ? end - start : config->micro;
 }
 
-static void set_budgets(const struct settings *s, const struct device_properties *properties,
-                        struct zero_config *config)
+static enum zi_tier tier_or_device(int64_t tier)
+{
+    return tier == ZI_AUTO ? ZI_TIER_DEVICE : (enum zi_tier)tier;
+}
+
+/* Free space on the nvme paths, where the deck lets a state go there. */
+static enum zi_status set_disk_budget(const struct settings *s, struct zero_config *config)
+{
+    const struct settings_placement *p = &s->placement;
+    const int64_t tiers[] = {p->parameters, p->gradients, p->optimizer, p->activations};
+    bool wanted = false, possible = false;
+    for (int i = 0; i < 4; i++) {
+        wanted = wanted || tiers[i] == ZI_TIER_NVME;
+        possible = possible || tiers[i] == ZI_AUTO;
+    }
+    config->budget[ZI_TIER_NVME] = 0;
+    if (!wanted && !(possible && config->training)) return ZI_OK;
+    return tier_store_free_bytes(&s->nvme, config->node_ranks, &config->budget[ZI_TIER_NVME]);
+}
+
+enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *properties,
+                               struct zero_config *config)
 {
     size_t share = zi_memory_node_available() / (size_t)config->node_ranks;
     size_t own = share - share / 10; /* a tenth is left for libraries, page cache and the system */
@@ -93,25 +104,27 @@ static void set_budgets(const struct settings *s, const struct device_properties
     config->budget[ZI_TIER_HOST] = s->memory.host == ZI_AUTO ? own : (size_t)s->memory.host;
     config->shared_budget =
         properties->unified && s->memory.device == ZI_AUTO && s->memory.host == ZI_AUTO;
+    return set_disk_budget(s, config);
 }
 
-static enum zi_tier home(int64_t tier)
+static int64_t tiles_or_one(int64_t tiles)
 {
-    return tier == ZI_AUTO ? ZI_TIER_DEVICE : (enum zi_tier)tier;
+    return tiles == ZI_AUTO ? 1 : tiles;
 }
 
-static void set_config(const struct settings *s, const struct device_properties *properties,
-                       struct zero_config *config)
+void resolve_settings(const struct settings *s, const struct device_properties *properties,
+                      struct zero_config *config)
 {
     config->stage = s->zero.stage;
     config->order = s->zero.order == ORDER_MICRO_MAJOR ? ORDER_MICRO_MAJOR : ORDER_LAYER_MAJOR;
-    config->prefetch = s->zero.prefetch == ZI_AUTO ? PREFETCH_DEFAULT : (int)s->zero.prefetch;
     config->unified = properties->unified;
-    config->tier[TIER_PARAMETER] = home(s->placement.parameters);
-    config->tier[TIER_GRADIENT] = home(s->placement.gradients);
-    config->tier[TIER_MASTER] = home(s->placement.optimizer);
-    config->tier[TIER_MOMENT1] = config->tier[TIER_MOMENT2] = config->tier[TIER_MASTER];
-    config->tier[TIER_ACTIVATION] = home(s->placement.activations);
+    config->tier[TIER_PARAMETER] = tier_or_device(s->placement.parameters);
+    config->tier[TIER_GRADIENT] = tier_or_device(s->placement.gradients);
+    config->tier[TIER_MASTER] = tier_or_device(s->placement.optimizer);
+    config->tier[TIER_ACTIVATION] = tier_or_device(s->placement.activations);
+    config->tiling.attention = tiles_or_one(s->tiling.attention);
+    config->tiling.mlp = tiles_or_one(s->tiling.mlp);
+    config->tiling.vocabulary = tiles_or_one(s->tiling.vocabulary);
     config->global = s->batch.global;
     config->micro = resolved_micro(&s->batch, config->ranks);
     config->tokens = s->batch.tokens == ZI_AUTO ? s->model.context : s->batch.tokens;
@@ -121,43 +134,158 @@ static void set_config(const struct settings *s, const struct device_properties 
     config->reduce = (enum zi_dtype)s->precision.reduce;
     config->gradient =
         s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
-    config->interval = s->activations.interval == ZI_AUTO ? 2 : (int)s->activations.interval;
+    config->group = (s->zero.group + 4095) / 4096 * 4096;
     config->kept_segments = s->activations.recompute == RECOMPUTE_NEVER ? -1 : 0;
 }
 
-/* Bytes that a configuration passes its budgets by; *kept is its number of segments. */
-static enum zi_status measure(const struct model *model, const struct partition *partition,
-                              const struct zero_config *config, size_t excess[2], int *segments)
+/* What follows from the tiers and tile counts of a candidate. */
+static void settle(const struct settings *s, struct zero_config *config)
 {
-    struct program *program;
-    ZI_TRY(program_compile(model, partition, config, &program));
-    excess[0] = program_excess(program, ZI_TIER_DEVICE);
-    excess[1] = program_excess(program, ZI_TIER_HOST);
-    *segments = program->segment_count;
-    program_destroy(program);
+    bool tiled = config->tiling.attention > 1 || config->tiling.mlp > 1;
+    config->tier[TIER_MOMENT1] = config->tier[TIER_MOMENT2] = config->tier[TIER_MASTER];
+    config->interval = s->activations.interval != ZI_AUTO ? (int)s->activations.interval
+                       : tiled                            ? 1
+                                                          : 2;
+    config->deferred = s->zero.update == ZI_AUTO ? config->tier[TIER_MASTER] == ZI_TIER_NVME
+                                                 : s->zero.update == UPDATE_DEFERRED;
+    config->deferred = config->deferred && config->training;
+}
+
+enum zi_status resolve_measure(const struct settings *s, const struct device *device,
+                               struct zero_config *config, struct resolve_fit *fit)
+{
+    struct model *model = NULL;
+    struct partition *partition = NULL;
+    struct program *program = NULL;
+    settle(s, config);
+    ZI_TRY(model_create(&s->model, &config->tiling, config->compute, device, &model));
+    enum zi_status status =
+        partition_create(model, &s->optimizer, config->ranks, config->rank, &partition);
+    if (status >= 0) status = program_compile(model, partition, config, &program);
+    if (status >= 0) {
+        fit->fits = true;
+        for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
+            fit->excess[tier] = program_excess(program, (enum zi_tier)tier);
+            fit->fits = fit->fits && fit->excess[tier] == 0;
+        }
+        fit->segments = program->segment_count;
+        program_destroy(program);
+    }
+    if (partition) partition_destroy(partition);
+    model_destroy(model);
+    return status;
+}
+
+/* From the best to the least that a candidate may ask for. */
+static const struct rung {
+    int prefetch, groups;
+} rungs[] = {{2, 32}, {2, 16}, {2, 8}, {2, 4}, {1, 4}, {1, 3}, {0, 3}, {0, 2}};
+#define RUNG_COUNT ((int)(sizeof rungs / sizeof *rungs))
+
+static void set_rung(const struct settings *s, int rung, struct zero_config *config)
+{
+    bool given = s->zero.prefetch != ZI_AUTO;
+    config->prefetch = given ? (int)s->zero.prefetch : rungs[rung].prefetch;
+    config->groups = rungs[rung].groups;
+}
+
+static enum zi_status fits_least(const struct settings *s, const struct device *device,
+                                 struct zero_config *config, bool *fits)
+{
+    struct resolve_fit fit;
+    set_rung(s, RUNG_COUNT - 1, config);
+    ZI_TRY(resolve_measure(s, device, config, &fit));
+    *fits = fit.fits;
     return ZI_OK;
 }
 
-/* Chooses prefetch and kept segments where the deck leaves them open; *fits says whether it worked.
- */
-static enum zi_status choose(const struct settings *s, const struct model *model,
-                             const struct partition *partition, struct zero_config *config,
-                             bool *fits)
+/* The order in which states leave faster tiers. */
+static const struct departure {
+    enum tier_kind kind;
+    enum zi_tier to;
+} departures[] = {
+    {TIER_MASTER, ZI_TIER_HOST},    {TIER_GRADIENT, ZI_TIER_HOST}, {TIER_ACTIVATION, ZI_TIER_HOST},
+    {TIER_PARAMETER, ZI_TIER_HOST}, {TIER_MASTER, ZI_TIER_NVME},   {TIER_PARAMETER, ZI_TIER_NVME},
+    {TIER_ACTIVATION, ZI_TIER_NVME}, {TIER_GRADIENT, ZI_TIER_NVME},
+};
+
+static bool may_depart(const struct settings *s, const struct zero_config *config,
+                       const struct departure *departure)
 {
-    size_t excess[2];
-    int segments;
-    ZI_TRY(measure(model, partition, config, excess, &segments));
-    while (excess[0] + excess[1] > 0 && s->zero.prefetch == ZI_AUTO && config->prefetch > 0) {
-        config->prefetch--;
-        ZI_TRY(measure(model, partition, config, excess, &segments));
+    const struct settings_placement *p = &s->placement;
+    const int64_t given[TIER_KIND_COUNT] = {
+        [TIER_PARAMETER] = p->parameters, [TIER_GRADIENT] = p->gradients,
+        [TIER_MASTER] = p->optimizer,     [TIER_MOMENT1] = 0,
+        [TIER_MOMENT2] = 0,               [TIER_ACTIVATION] = p->activations,
+    };
+    if (given[departure->kind] != ZI_AUTO) return false;
+    if (departure->to == ZI_TIER_HOST) return !config->shared_budget;
+    return config->training && config->budget[ZI_TIER_NVME] > 0;
+}
+
+static enum zi_status choose_tiers(const struct settings *s, const struct device *device,
+                                   struct zero_config *config, bool *fits)
+{
+    ZI_TRY(fits_least(s, device, config, fits));
+    for (size_t i = 0; i < sizeof departures / sizeof *departures && !*fits; i++) {
+        if (!may_depart(s, config, &departures[i])) continue;
+        config->tier[departures[i].kind] = departures[i].to;
+        ZI_TRY(fits_least(s, device, config, fits));
     }
-    *fits = excess[0] + excess[1] == 0;
-    if (!*fits || s->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
-    int low = 0, high = segments; /* low fits, above high does not */
+    return ZI_OK;
+}
+
+static bool more_tiles(int64_t given, int64_t most, int64_t *tiles)
+{
+    if (given != ZI_AUTO || *tiles >= most) return false;
+    *tiles = 2 * *tiles < most ? 2 * *tiles : most;
+    return true;
+}
+
+/* Doubles the tile counts that are open until the candidate fits, then takes back what was not
+ * needed, the vocabulary's first. */
+static enum zi_status choose_tiles(const struct settings *s, const struct device *device,
+                                   struct zero_config *config, bool *fits)
+{
+    struct settings_tiling most = model_most_tiles(&s->model);
+    struct settings_tiling *t = &config->tiling;
+    bool body = s->activations.interval == ZI_AUTO || s->activations.interval == 1;
+    bool more = true;
+    while (!*fits && more) {
+        more = more_tiles(s->tiling.vocabulary, most.vocabulary, &t->vocabulary);
+        if (body) {
+            more = more_tiles(s->tiling.mlp, most.mlp, &t->mlp) || more;
+            more = more_tiles(s->tiling.attention, most.attention, &t->attention) || more;
+        }
+        if (more) ZI_TRY(fits_least(s, device, config, fits));
+    }
+    int64_t *counts[] = {&t->vocabulary, &t->attention, &t->mlp};
+    const int64_t given[] = {s->tiling.vocabulary, s->tiling.attention, s->tiling.mlp};
+    for (int i = 0; i < 3 && *fits; i++) {
+        while (given[i] == ZI_AUTO && *counts[i] > 1) {
+            int64_t before = *counts[i];
+            bool enough;
+            *counts[i] = before / 2;
+            ZI_TRY(fits_least(s, device, config, &enough));
+            if (enough) continue;
+            *counts[i] = before;
+            break;
+        }
+    }
+    return fits_least(s, device, config, fits);
+}
+
+static enum zi_status choose_kept(const struct settings *s, const struct device *device,
+                                  struct zero_config *config)
+{
+    struct resolve_fit fit;
+    if (s->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
+    ZI_TRY(resolve_measure(s, device, config, &fit));
+    int low = 0, high = fit.segments; /* low fits, above high does not */
     while (low < high) {
         config->kept_segments = (low + high + 1) / 2;
-        ZI_TRY(measure(model, partition, config, excess, &segments));
-        if (excess[0] + excess[1] == 0)
+        ZI_TRY(resolve_measure(s, device, config, &fit));
+        if (fit.fits)
             low = config->kept_segments;
         else
             high = config->kept_segments - 1;
@@ -166,182 +294,70 @@ static enum zi_status choose(const struct settings *s, const struct model *model
     return ZI_OK;
 }
 
-/* One change of the deck that may make it fit. */
-struct change {
-    const char *text;
-    bool (*apply)(struct settings *s, const struct zero_config *config);
-};
-
-static bool change_recompute(struct settings *s, const struct zero_config *config)
+enum zi_status resolve_choose(const struct settings *s, const struct device *device,
+                              struct zero_config *config, bool *fits)
 {
-    (void)config;
-    if (s->activations.recompute != RECOMPUTE_NEVER) return false;
-    s->activations.recompute = ZI_AUTO;
-    return true;
-}
-
-static bool change_micro(struct settings *s, const struct zero_config *config)
-{
-    s->batch.micro = resolved_micro(&s->batch, config->ranks);
-    if (s->batch.micro <= 1) return false;
-    s->batch.micro = (s->batch.micro + 1) / 2;
-    return true;
-}
-
-static bool to_host(int64_t *tier, const struct zero_config *config)
-{
-    if (config->shared_budget || home(*tier) == ZI_TIER_HOST) return false;
-    *tier = ZI_TIER_HOST;
-    return true;
-}
-
-static bool change_optimizer(struct settings *s, const struct zero_config *config)
-{
-    return to_host(&s->placement.optimizer, config);
-}
-
-static bool change_gradients(struct settings *s, const struct zero_config *config)
-{
-    return to_host(&s->placement.gradients, config);
-}
-
-static bool change_activations(struct settings *s, const struct zero_config *config)
-{
-    return to_host(&s->placement.activations, config);
-}
-
-static bool change_parameters(struct settings *s, const struct zero_config *config)
-{
-    return to_host(&s->placement.parameters, config);
-}
-
-static bool change_stage(struct settings *s, const struct zero_config *config)
-{
-    if (config->ranks == 1 || s->zero.stage == 3) return false;
-    s->zero.stage = 3;
-    return true;
-}
-
-static const struct change changes[] = {
-    {"activations.recompute: auto", change_recompute},
-    {"zero.stage: 3", change_stage},
-    {"placement.optimizer: host", change_optimizer},
-    {"placement.gradients: host", change_gradients},
-    {"placement.activations: host", change_activations},
-    {"placement.parameters: host", change_parameters},
-    {"a smaller batch.micro", change_micro},
-};
-#define CHANGE_COUNT ((int)(sizeof changes / sizeof *changes))
-
-static enum zi_status try_settings(const struct settings *s, const struct model *model,
-                                   const struct device_properties *properties,
-                                   struct zero_config *config, bool *fits)
-{
-    struct partition *partition;
-    set_config(s, properties, config);
-    set_budgets(s, properties, config);
-    ZI_TRY(partition_create(model, &s->optimizer, config->ranks, config->rank, &partition));
-    enum zi_status status = choose(s, model, partition, config, fits);
-    partition_destroy(partition);
-    return status;
-}
-
-/* Single changes first, then each added to those before it. */
-static enum zi_status advise(const struct settings *settings, const struct model *model,
-                             const struct device_properties *properties,
-                             const struct zero_config *config)
-{
-    char advice[512];
-    for (int together = 0; together < 2; together++) {
-        struct settings s = *settings;
-        advice[0] = '\0';
-        for (int i = 0; i < CHANGE_COUNT; i++) {
-            if (!together) s = *settings, advice[0] = '\0';
-            bool fits = false, applied = false;
-            while (changes[i].apply(&s, config)) {
-                applied = true;
-                struct zero_config candidate = *config;
-                ZI_TRY(try_settings(&s, model, properties, &candidate, &fits));
-                if (fits || changes[i].apply != change_micro) break;
-            }
-            size_t used = strlen(advice);
-            const char *comma = used ? ", " : "";
-            if (!applied) continue;
-            if (changes[i].apply == change_micro) {
-                snprintf(advice + used, sizeof advice - used, "%sbatch.micro: %" PRId64, comma,
-                         s.batch.micro);
-            } else {
-                snprintf(advice + used, sizeof advice - used, "%s%s", comma, changes[i].text);
-            }
-            if (fits) {
-                zi_log(ZI_LOG_ERROR, "zero", "nearest change that fits: %s", advice);
-                return ZI_OK;
-            }
-        }
+    ZI_TRY(choose_tiers(s, device, config, fits));
+    if (!*fits) ZI_TRY(choose_tiles(s, device, config, fits));
+    if (!*fits) return ZI_OK;
+    struct resolve_fit fit = {.fits = false};
+    for (int rung = 0; rung < RUNG_COUNT && !fit.fits; rung++) {
+        set_rung(s, rung, config);
+        ZI_TRY(resolve_measure(s, device, config, &fit));
     }
-    zi_log(ZI_LOG_ERROR, "zero",
-           "no change of placement or batch fits; raise memory.device and memory.host, use more "
-           "ranks, or make the model smaller");
-    return ZI_OK;
+    return choose_kept(s, device, config);
 }
 
-static enum zi_status report_excess(const struct settings *settings, const struct model *model,
-                                    const struct zero_config *config)
+enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
+                            int rank, int node_ranks, struct zero_config *config)
 {
-    struct partition *partition;
-    struct program *program;
-    ZI_TRY(partition_create(model, &settings->optimizer, config->ranks, config->rank, &partition));
-    enum zi_status status = program_compile(model, partition, config, &program);
-    if (status >= 0) {
-        char need[32], budget[32], excess[32];
-        for (int t = 0; t < ZI_TIER_NVME; t++) {
-            enum zi_tier tier = (enum zi_tier)t;
-            size_t bytes = program_excess(program, tier);
-            if (bytes == 0) continue;
-            zi_log(ZI_LOG_ERROR, "zero",
-                   "does not fit: memory.%s is %s per rank and the program needs %s (%s too much)",
-                   zi_tier_name(tier), zi_memory_text(config->budget[tier], budget, sizeof budget),
-                   zi_memory_text(config->budget[tier] + bytes, need, sizeof need),
-                   zi_memory_text(bytes, excess, sizeof excess));
-        }
-        if (config->rank == 0) program_print_memory(program, stderr);
-        program_destroy(program);
-    }
-    partition_destroy(partition);
-    return status;
-}
-
-enum zi_status zero_resolve(const struct settings *settings, const struct model *model,
-                            const struct device_properties *properties, int ranks, int rank,
-                            int node_ranks, struct zero_config *config)
-{
-    bool fits, training = config->training;
+    bool fits = false, training = config->training;
     memset(config, 0, sizeof *config);
     config->training = training;
     config->ranks = ranks;
     config->rank = rank;
     config->node_ranks = node_ranks;
-    ZI_TRY(try_settings(settings, model, properties, config, &fits));
+    const struct device_properties *properties = device_get_properties(device);
+    resolve_settings(settings, properties, config);
+    ZI_TRY(resolve_budgets(settings, properties, config));
+    ZI_TRY(resolve_choose(settings, device, config, &fits));
     if (fits) return ZI_OK;
-    if (rank == 0) {
-        ZI_TRY(report_excess(settings, model, config));
-        ZI_TRY(advise(settings, model, properties, config));
-    }
+    if (rank == 0) ZI_TRY(resolve_advise(settings, device, config));
     return ZI_ERROR_FIT;
 }
 
-enum zi_status zero_resolve_all(const struct settings *settings, const struct model *model,
-                                const struct device_properties *properties, struct comm *comm,
-                                struct zero_config *config)
+enum zi_status zero_resolve_all(const struct settings *settings, const struct device *device,
+                                struct comm *comm, struct zero_config *config)
 {
     int rank = comm_rank(comm);
     enum zi_status status = ZI_OK;
     if (rank == 0) {
-        status = zero_resolve(settings, model, properties, comm_size(comm), rank,
-                              comm_node_size(comm), config);
+        status = zero_resolve(settings, device, comm_size(comm), rank, comm_node_size(comm), config);
     }
     ZI_TRY(comm_agree(comm, status));
     ZI_TRY(comm_broadcast(comm, config, (int64_t)sizeof *config, 0));
     config->rank = rank;
     return ZI_OK;
+}
+
+void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out)
+{
+    const struct settings_placement *p = &settings->placement;
+    const struct {
+        const char *name;
+        int64_t given;
+        enum tier_kind kind;
+    } states[] = {{"parameters", p->parameters, TIER_PARAMETER},
+                  {"gradients", p->gradients, TIER_GRADIENT},
+                  {"optimizer", p->optimizer, TIER_MASTER},
+                  {"activations", p->activations, TIER_ACTIVATION}};
+    for (int i = 0; i < 4; i++) {
+        enum zi_tier tier = config->tier[states[i].kind];
+        if (states[i].given != ZI_AUTO) continue;
+        fprintf(out, "placement.%s: auto chose %s, %s\n", states[i].name, zi_tier_name(tier),
+                tier == ZI_TIER_DEVICE ? "the fastest tier, which holds it"
+                : tier == ZI_TIER_HOST ? "because the device's budget does not hold everything"
+                                       : "because the budgets of device and host do not hold "
+                                         "everything");
+    }
 }

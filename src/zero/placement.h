@@ -5,6 +5,8 @@
 #ifndef ZI_ZERO_PLACEMENT_H
 #define ZI_ZERO_PLACEMENT_H
 
+#include <stdio.h>
+
 #include "tier/tier.h"
 #include "zero/partition.h"
 
@@ -13,9 +15,13 @@ struct zero_config {
     int stage;
     enum zero_order order;
     int prefetch;                       /* visits fetched ahead; 0 = strictly serial */
+    bool deferred;                      /* the update waits for the next program's fetches */
+    int64_t group;                      /* elements of a group, a multiple of 4096 */
+    int groups;                         /* groups whose states are in memory at once */
     bool unified;                       /* device memory is host memory */
     enum zi_tier tier[TIER_KIND_COUNT]; /* homes */
     size_t budget[ZI_TIER_COUNT];
+    struct settings_tiling tiling; /* resolved: the model that was compiled has these */
     bool shared_budget; /* device and host budgets are one memory: their sum is bounded by
                            budget[device] */
     int64_t global, micro, tokens, micro_batches; /* sequences, sequences, tokens per sequence, M */
@@ -27,24 +33,27 @@ struct zero_config {
 };
 
 /* Local. Adds what is wrong with the deck's zero, placement, batch and precision sections for
- * `ranks` ranks to its complaints: more ranks than sequences, nvme or deferred before they can be
- * honoured, ... */
+ * `ranks` ranks to its complaints: more ranks than sequences, tiles with a longer interval, ... */
 void zero_check(struct deck *deck, int ranks);
 
-/* Local. Resolves the deck for a machine (config->training is set by the caller); `program.h`
- * compiles the result. `prefetch` and `kept_segments` are chosen by compiling; the budgets are the
- * deck's or what the node has. ZI_ERROR_FIT, after logging what is short by how much and the
- * nearest change of the deck that fits. */
-enum zi_status zero_resolve(const struct settings *settings, const struct model *model,
-                            const struct device_properties *properties, int ranks, int rank,
-                            int node_ranks, struct zero_config *config);
+/* Local. Resolves the deck for a machine (config->training is set by the caller); the caller makes
+ * the model with config->tiling, and `program.h` compiles the result. What is auto is chosen by
+ * compiling, fastest first: tiers (states leave the device for host memory, then for nvme: the
+ * optimizer's first, activations and gradients last), tile counts, prefetch, groups in memory,
+ * segments with kept activations. Budgets are the deck's or what the node has; of nvme, what is free
+ * on its paths. ZI_ERROR_FIT, after logging what is short by how much and the nearest change of the
+ * deck that fits. */
+enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
+                            int rank, int node_ranks, struct zero_config *config);
 
 /* Collective. The same for all ranks of a group: rank 0 decides, since ranks that read different
  * amounts of free memory must not compile different programs. */
 struct comm;
-enum zi_status zero_resolve_all(const struct settings *settings, const struct model *model,
-                                const struct device_properties *properties, struct comm *comm,
-                                struct zero_config *config);
+enum zi_status zero_resolve_all(const struct settings *settings, const struct device *device,
+                                struct comm *comm, struct zero_config *config);
+
+/* Local. Why the tiers are what they are, in a line per state kind that was auto. */
+void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out);
 
 /* Local. Sequences of micro-batch `micro` of a rank: 0 .. config->micro. The global batch is dealt
  * in order: rank r has sequences [r * global / ranks, (r+1) * global / ranks). *first is the first

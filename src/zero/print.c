@@ -58,8 +58,9 @@ static const char *subject(const struct program *program, const struct program_o
 }
 
 static const char *const role_names[ROLE_COUNT] = {
-    "input",   "output",  "saved",    "scratch",   "dx",        "tokens", "results", "weight",
-    "weight1", "weight2", "gradient", "gradient1", "gradient2", "master", "moment1", "moment2",
+    "input",   "output",  "saved",     "scratch",   "dx",        "tokens",  "results", "carry",
+    "weight",  "weight1", "weight2",   "gradient",  "gradient1", "gradient2",
+    "remainder", "moment1", "moment2",
 };
 
 void program_print(const struct program *program, enum program_name name, FILE *out)
@@ -118,6 +119,7 @@ static const char *const kind_colours[OP_KIND_COUNT] = {
     [OP_KEEP] = "#bcbddc",     [OP_RECALL] = "#9e9ac8", [OP_RECOMPUTE] = "#a1d99b",
     [OP_BACKWARD] = "#238b45", [OP_REDUCE] = "#e6550d", [OP_PULL] = "#c994c7",
     [OP_ADD] = "#fdae6b",      [OP_NORM] = "#636363",   [OP_ADAM] = "#de2d26",
+    [OP_READ] = "#08519c",     [OP_LOAD] = "#54278f",   [OP_STORE] = "#bd0026",
     [OP_PUBLISH] = "#6baed6",  [OP_FINISH] = "#636363", [OP_LOGITS] = "#41ab5d",
 };
 

@@ -7,12 +7,16 @@
  * in that order; an operation also waits for at most one operation of each other lane (the latest
  * that it conflicts with over a slot), so all dependencies point backwards and no program can
  * deadlock. A slot is a buffer fixed at compile time; rings of slots make prefetching: an operation
- * that fills a slot waits until the slot's last reader is done, and runs ahead otherwise. */
+ * that fills a slot waits until the slot's last reader is done, and runs ahead otherwise. A slot of
+ * the nvme tier is a piece of an array of the store, so that the same rule orders reads and writes
+ * of the disk. The disk lanes start their operations in order but have several in flight; there an
+ * operation also waits for those of its own lane that it conflicts with. */
 #ifndef ZI_ZERO_PROGRAM_H
 #define ZI_ZERO_PROGRAM_H
 
 #include <stdio.h>
 
+#include "tier/store.h"
 #include "zero/placement.h"
 
 enum program_lane {
@@ -27,10 +31,11 @@ enum program_lane {
 };
 
 enum program_kind {
+    OP_READ,      /* parameters, nvme to memory */
     OP_PUSH,      /* a unit or shard, host to device */
     OP_GATHER,    /* shards of a unit to the full unit */
     OP_FORWARD,   /* one model operation, one micro-batch */
-    OP_KEEP,      /* an input of an operation, device to host */
+    OP_KEEP,      /* an input of an operation, device to its tier */
     OP_RECALL,    /* and back */
     OP_RECOMPUTE, /* forward again, for what backward needs */
     OP_BACKWARD,
@@ -38,7 +43,9 @@ enum program_kind {
     OP_PULL,    /* a gradient or parameter, device to host */
     OP_ADD,     /* into the kept gradient, with its share of the norm */
     OP_NORM,    /* global norm, loss, and the decision to skip */
-    OP_ADAM,    /* update of one unit's shard */
+    OP_LOAD,    /* optimizer states or gradients of one group, nvme to memory */
+    OP_ADAM,    /* update of one group: a slice of a unit's shard */
+    OP_STORE,   /* changed parameters, states or gradients, memory to nvme */
     OP_PUBLISH, /* updated shards to all ranks' full copies (stages 1 and 2) */
     OP_FINISH,  /* checksum over ranks */
     OP_LOGITS,  /* generation: logits of the last token */
@@ -54,9 +61,10 @@ enum program_role {
     ROLE_STREAM_GRADIENT,
     ROLE_TOKENS,
     ROLE_RESULTS,
+    ROLE_CARRY,
     ROLE_WEIGHT,                                   /* and the next MODEL_MAX_UNITS - 1 */
     ROLE_GRADIENT = ROLE_WEIGHT + MODEL_MAX_UNITS, /* and the next MODEL_MAX_UNITS - 1 */
-    ROLE_MASTER = ROLE_GRADIENT + MODEL_MAX_UNITS,
+    ROLE_REMAINDER = ROLE_GRADIENT + MODEL_MAX_UNITS, /* OP_ADAM: its parameter is ROLE_OUTPUT */
     ROLE_MOMENT1,
     ROLE_MOMENT2,
     ROLE_COUNT
@@ -79,7 +87,8 @@ struct program_slot {
     enum program_purpose purpose;
     bool lasting; /* holds its bytes from step to step: filled before the program starts */
     size_t bytes;
-    size_t offset; /* in the tier's pool */
+    size_t offset; /* in the tier's pool; on nvme, in the array */
+    int array;     /* of the store, or -1 in memory */
 };
 
 struct program_op {
@@ -95,21 +104,39 @@ struct program_op {
     int slots[ROLE_COUNT];  /* -1 = none */
     unsigned reads, writes; /* bit per role */
     int after[LANE_COUNT];  /* index of the operation of each other lane to wait for, or -1 */
-    size_t input_offset, output_offset; /* bytes into the slots, for slices of a full unit */
-    size_t bytes;
+    size_t offsets[ROLE_COUNT]; /* bytes into the slots, where an operation takes a slice */
+    int64_t first, count;       /* OP_ADAM: elements of what this rank updates of the unit */
+    size_t bytes;               /* moved, or gone through */
     double flops;
 };
 
-enum program_name { PROGRAM_TRAIN, PROGRAM_VALIDATE, PROGRAM_GENERATE, PROGRAM_COUNT };
+/* The _UPDATE programs first bring the update of the last step, which a deferred update leaves
+ * pending; they are empty when updates are immediate. */
+enum program_name {
+    PROGRAM_TRAIN,
+    PROGRAM_TRAIN_UPDATE,
+    PROGRAM_VALIDATE,
+    PROGRAM_VALIDATE_UPDATE,
+    PROGRAM_GENERATE,
+    PROGRAM_FLUSH_UPDATE, /* nothing but the update */
+    PROGRAM_COUNT
+};
+
+/* Of the staging slot: what initial values and checkpoints pass through, PROGRAM_STAGING elements at
+ * once: parameters, remainders, fp32, and room to align. */
+#define PROGRAM_STAGING       ((int64_t)1 << 18)
+#define PROGRAM_STAGING_BYTES ((size_t)PROGRAM_STAGING * 16 + 4 * TIER_STORE_BLOCK)
 
 struct program_list {
     struct program_op *ops;
     int count, capacity;
 };
 
-/* Homes of one unit's states: slots, or -1 where a state does not exist on its own. */
+/* Homes of one unit's states: slots, or -1 where a state does not exist. On nvme it is the first of
+ * a row of slots, one per group of config.group elements. The fp32 master is the parameter itself
+ * (fp32), or parameter (bf16) and remainder (int16) together. */
 struct program_home {
-    int parameter, master, moment1, moment2, gradient;
+    int parameter, remainder, moment1, moment2, gradient;
 };
 
 struct program {
@@ -119,7 +146,10 @@ struct program {
     struct program_list lists[PROGRAM_COUNT];
     struct program_slot *slots;
     int slot_count, slot_capacity;
+    struct tier_array *arrays; /* of the nvme store */
+    int array_count, array_capacity;
     struct program_home *homes;                 /* per unit */
+    int staging_slot;                           /* host, for initial values and checkpoints, or -1 */
     int tokens_slot, targets_slot, logits_slot; /* int32 ids of all micro-batches; fp32 [V] */
     int loss_slot, norm_slot, checksum_slot;    /* sums of a step, zeroed before it starts */
     size_t pool_bytes[ZI_TIER_COUNT];
@@ -147,6 +177,13 @@ enum zi_status program_check(const struct program *program);
  * included). */
 uint64_t program_hash(const struct program *program);
 
+/* Local. Bytes that a run of a list moves or goes through in a lane. */
+size_t program_traffic(const struct program_list *list, enum program_lane lane);
+
+/* Local. Whether a lane has several operations in flight. */
+bool program_lane_is_disk(enum program_lane lane);
+
+const char *program_name_text(enum program_name name); /* "train", "train-update", ... */
 const char *program_kind_name(enum program_kind kind);
 const char *program_lane_name(enum program_lane lane);
 const char *program_purpose_name(enum program_purpose purpose);

@@ -1,127 +1,345 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The states of the units on this rank: initial values, and the walk that checkpoints make.
  *
- * A state is either sharded (its slot holds this rank's shard) or whole on every rank. Saving, each
- * rank is asked for the ranges of its own shard, so that all ranks write side by side; loading, for
- * every range that it holds. Initial values come from (seed, tensor, element), so no rank ever sees
- * more of the model than it keeps. */
+ * The problem: a state lies in memory or on nvme, as this rank's shard or whole on every rank; the
+ * fp32 master of a bf16 model lies nowhere, but in two parts; and neither a unit nor all of a state
+ * may be asked for at once, because they may be larger than memory.
+ *
+ * The idea: a state is walked in chunks of at most PROGRAM_STAGING elements. A chunk in memory is
+ * handed out in place, one on nvme passes through the staging buffer, and a chunk of masters is
+ * joined there, and taken apart again. Saving, each rank is asked for the ranges of its own shard,
+ * so that all ranks write side by side; loading, for every range that it holds. Initial values come
+ * from (seed, tensor, element), so no rank ever sees more of the model than it keeps; the moments'
+ * are zero, which is what claimed space of the store reads as. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/random.h"
 #include "zero/lanes.h"
 
-/* One state of one unit as it lies on this rank. */
+/* An array of one unit as it lies on this rank. */
 struct state {
-    enum tier_kind kind;
-    int slot;
-    bool sharded;
+    int slot;      /* first slot of its home, or -1 */
     size_t element;
+    int64_t first; /* element of the unit at its start */
+    int64_t count;
 };
 
-#define STATES_MAX 4
+static bool sharded(const struct engine *engine, int stage)
+{
+    const struct zero_config *c = &engine->program->config;
+    return c->ranks > 1 && c->stage >= stage;
+}
 
-static int unit_states(const struct engine *engine, int unit, struct state states[STATES_MAX])
+static struct state state_of(const struct engine *engine, int unit, enum tier_kind kind)
 {
     const struct zero_config *c = &engine->program->config;
     const struct program_home *home = &engine->program->homes[unit];
-    bool parameters = c->ranks > 1 && c->stage >= 3, optimizer = c->ranks > 1 && c->stage >= 1;
-    const struct state all[STATES_MAX] = {
-        {TIER_PARAMETER, home->parameter, parameters, zi_dtype_bytes(c->compute)},
-        {TIER_MASTER, home->master, optimizer, 4},
-        {TIER_MOMENT1, home->moment1, optimizer, 4},
-        {TIER_MOMENT2, home->moment2, optimizer, 4},
+    const struct partition_unit *part = &engine->program->partition->units[unit];
+    const struct {
+        int slot, stage;
+        size_t element;
+    } all[TIER_KIND_COUNT] = {
+        [TIER_PARAMETER] = {home->parameter, 3, zi_dtype_bytes(c->compute)},
+        [TIER_GRADIENT] = {home->gradient, 1, zi_dtype_bytes(c->gradient)},
+        [TIER_MASTER] = {home->remainder, 1, 2},
+        [TIER_MOMENT1] = {home->moment1, 1, 4},
+        [TIER_MOMENT2] = {home->moment2, 1, 4},
+        [TIER_ACTIVATION] = {-1, 1, 0},
     };
-    int count = 0;
-    for (int i = 0; i < STATES_MAX; i++) {
-        if (all[i].slot >= 0) states[count++] = all[i];
-    }
-    return count;
+    bool cut = sharded(engine, all[kind].stage);
+    return (struct state){all[kind].slot, all[kind].element, cut ? c->rank * part->shard : 0,
+                          cut ? part->shard : part->padded};
 }
 
-/* Calls `visit` for the ranges of one state: those of this rank's shard, or all that it holds. */
-static enum zi_status walk_state(struct engine *engine, int unit, const struct state *state,
-                                 bool own, engine_visit *visit, void *context)
+static bool on_disk(const struct engine *engine, const struct state *state)
 {
-    const struct partition *partition = engine->program->partition;
-    const struct partition_unit *part = &partition->units[unit];
-    own = own || state->sharded;
-    const struct partition_range *ranges =
-        &partition->ranges[own ? part->own_first : part->full_first];
-    int count = own ? part->own_count : part->full_count;
-    char *base = (char *)engine_slot(engine, state->slot).address;
-    for (int i = 0; i < count; i++) {
-        int64_t at = ranges[i].unit_first -
-                     (state->sharded ? engine->program->config.rank * part->shard : 0);
-        ZI_TRY(visit(context, state->kind, ranges[i].tensor, ranges[i].tensor_first,
-                     ranges[i].count, base + (size_t)at * state->element));
+    return engine->program->slots[state->slot].tier == ZI_TIER_NVME;
+}
+
+/* Elements [first, first + count) of a state, in memory: `values` points at the first. On nvme they
+ * are whole blocks around it, in `buffer`. */
+struct chunk {
+    const struct state *state;
+    int64_t first, count; /* of the state */
+    char *values, *buffer;
+    size_t offset, bytes; /* on nvme: of the array */
+};
+
+static enum zi_status move_chunk(struct engine *engine, const struct chunk *chunk, bool write)
+{
+    struct tier_transfer transfer = {
+        .array = engine->program->slots[chunk->state->slot].array,
+        .offset = chunk->offset,
+        .bytes = chunk->bytes,
+        .buffer = chunk->buffer,
+        .write = write,
+    };
+    return tier_channel_move(engine->channel, &transfer);
+}
+
+/* Where in memory a chunk is, or will be. `buffer` has room for it and two blocks. */
+static struct chunk place_chunk(struct engine *engine, const struct state *state, int64_t first,
+                                int64_t count, char *buffer)
+{
+    const size_t block = TIER_STORE_BLOCK;
+    struct chunk chunk = {.state = state, .first = first, .count = count};
+    size_t begin = (size_t)first * state->element, end = begin + (size_t)count * state->element;
+    if (!on_disk(engine, state)) {
+        chunk.values = (char *)engine_slot(engine, state->slot).address + begin;
+        return chunk;
+    }
+    chunk.offset = begin / block * block;
+    chunk.bytes = (end + block - 1) / block * block - chunk.offset;
+    chunk.buffer = buffer;
+    chunk.values = buffer + (begin - chunk.offset);
+    return chunk;
+}
+
+static enum zi_status fetch_chunk(struct engine *engine, const struct state *state,
+                                  const int64_t span[2], char *buffer, struct chunk *chunk)
+{
+    *chunk = place_chunk(engine, state, span[0], span[1] - span[0], buffer);
+    return chunk->buffer ? move_chunk(engine, chunk, false) : ZI_OK;
+}
+
+static enum zi_status put_chunk(struct engine *engine, const struct chunk *chunk)
+{
+    return chunk->buffer ? move_chunk(engine, chunk, true) : ZI_OK;
+}
+
+/* Parts of the staging slot. */
+struct staging {
+    char *parameter, *remainder, *wide;
+};
+
+static struct staging staging_of(const struct engine *engine)
+{
+    char *base = (char *)engine_slot(engine, engine->program->staging_slot).address;
+    size_t part = (size_t)PROGRAM_STAGING * 4 + 2 * TIER_STORE_BLOCK;
+    return (struct staging){base, base + part, base + 2 * part};
+}
+
+/* Calls a visitor for the ranges of a unit in elements [span[0], span[1]) of it, run by run; values
+ * are those of a piece of memory whose first element is that of the unit at `origin`. */
+struct walk {
+    struct engine *engine;
+    int unit;
+    enum tier_kind kind;
+    bool own; /* only this rank's shard */
+    engine_visit *visit;
+    void *context;
+};
+
+static enum zi_status visit_runs(const struct walk *w, const struct partition_range *range,
+                                 char *values, size_t element)
+{
+    for (int64_t done = 0; done < range->count; done += range->place.row) {
+        int64_t rest = range->count - done;
+        int64_t count = rest < range->place.row ? rest : range->place.row;
+        int64_t first = (int64_t)range->place.first + done / range->place.row * range->place.stride;
+        ZI_TRY(w->visit(w->context, w->kind, range->tensor, first, count,
+                        values + (size_t)done * element));
     }
     return ZI_OK;
 }
 
-/* Visitor that fills a range with its initial values; moments stay zero, as they were allocated. */
-static enum zi_status initialize_range(void *context, enum tier_kind kind, int index, int64_t first,
-                                       int64_t count, void *values)
+static enum zi_status visit_span(const struct walk *w, const int64_t span[2], char *values,
+                                 size_t element)
 {
-    enum { CHUNK = 1 << 18 };
-    const struct engine *engine = context;
+    const struct partition *partition = w->engine->program->partition;
+    const struct partition_unit *part = &partition->units[w->unit];
+    const struct partition_range *ranges =
+        &partition->ranges[w->own ? part->own_first : part->full_first];
+    int count = w->own ? part->own_count : part->full_count;
+    for (int i = 0; i < count; i++) {
+        struct partition_range cut[3];
+        int parts = partition_cut(&ranges[i], span[0], span[1], cut);
+        for (int p = 0; p < parts; p++) {
+            ZI_TRY(visit_runs(w, &cut[p],
+                              values + (size_t)(cut[p].unit_first - span[0]) * element, element));
+        }
+    }
+    return ZI_OK;
+}
+
+/* Next chunk of a state, clipped to what is walked: span is in elements of the unit. */
+static bool next_span(const struct walk *w, const struct state *state, int64_t span[2])
+{
+    const struct partition_unit *part = &w->engine->program->partition->units[w->unit];
+    int64_t begin = state->first, end = state->first + state->count;
+    if (w->own) {
+        int64_t shard = w->engine->program->config.rank * part->shard;
+        if (begin < shard) begin = shard;
+        if (end > shard + part->shard) end = shard + part->shard;
+    }
+    span[0] = span[1] < begin ? begin : span[1];
+    span[1] = span[0] + PROGRAM_STAGING < end ? span[0] + PROGRAM_STAGING : end;
+    return span[0] < span[1];
+}
+
+static enum zi_status walk_state(const struct walk *w, bool writes)
+{
+    struct state state = state_of(w->engine, w->unit, w->kind);
+    struct staging staging = staging_of(w->engine);
+    int64_t span[2] = {-1, -1};
+    if (state.slot < 0) return ZI_OK;
+    while (next_span(w, &state, span)) {
+        struct chunk chunk;
+        int64_t within[2] = {span[0] - state.first, span[1] - state.first};
+        ZI_TRY(fetch_chunk(w->engine, &state, within, staging.parameter, &chunk));
+        ZI_TRY(visit_span(w, span, chunk.values, state.element));
+        if (writes) ZI_TRY(put_chunk(w->engine, &chunk));
+    }
+    return ZI_OK;
+}
+
+static void join(const struct chunk *parameter, const struct chunk *remainder, float *wide)
+{
+    const uint16_t *upper = (const uint16_t *)parameter->values;
+    const int16_t *lower = (const int16_t *)remainder->values;
+    for (int64_t i = 0; i < parameter->count; i++) {
+        wide[i] = zi_bf16_join(upper[i], lower[i]);
+    }
+}
+
+static void split(const float *wide, const struct chunk *parameter, const struct chunk *remainder)
+{
+    uint16_t *upper = (uint16_t *)parameter->values;
+    int16_t *lower = (int16_t *)remainder->values;
+    for (int64_t i = 0; i < parameter->count; i++) {
+        upper[i] = zi_bf16_round_away(wide[i]);
+        lower[i] = zi_bf16_remainder(wide[i]);
+    }
+}
+
+/* The master of a bf16 model: parameter and remainder of what this rank updates. */
+static enum zi_status walk_master(const struct walk *w, bool writes)
+{
+    struct state remainder = state_of(w->engine, w->unit, TIER_MASTER);
+    struct state parameter = state_of(w->engine, w->unit, TIER_PARAMETER);
+    struct staging staging = staging_of(w->engine);
+    int64_t span[2] = {-1, -1};
+    if (remainder.slot < 0) return ZI_OK;
+    while (next_span(w, &remainder, span)) {
+        struct chunk upper, lower;
+        ZI_TRY(fetch_chunk(w->engine, &parameter,
+                           (int64_t[]){span[0] - parameter.first, span[1] - parameter.first},
+                           staging.parameter, &upper));
+        ZI_TRY(fetch_chunk(w->engine, &remainder,
+                           (int64_t[]){span[0] - remainder.first, span[1] - remainder.first},
+                           staging.remainder, &lower));
+        join(&upper, &lower, (float *)staging.wide);
+        ZI_TRY(visit_span(w, span, staging.wide, sizeof(float)));
+        if (!writes) continue;
+        split((const float *)staging.wide, &upper, &lower);
+        ZI_TRY(put_chunk(w->engine, &upper));
+        ZI_TRY(put_chunk(w->engine, &lower));
+    }
+    return ZI_OK;
+}
+
+static enum zi_status walk_all(struct engine *engine, engine_visit *visit, void *context,
+                               bool writes)
+{
+    static const enum tier_kind kinds[] = {TIER_PARAMETER, TIER_MASTER, TIER_MOMENT1, TIER_MOMENT2};
+    bool training = engine->program->config.training;
+    for (int u = 0; u < engine->program->partition->unit_count; u++) {
+        for (int k = 0; k < (training ? 4 : 1); k++) {
+            enum tier_kind kind = kinds[k];
+            bool own = !writes || sharded(engine, kind == TIER_PARAMETER ? 3 : 1);
+            struct walk walk = {engine, u, kind, own, visit, context};
+            ZI_TRY(kind == TIER_MASTER ? walk_master(&walk, writes) : walk_state(&walk, writes));
+        }
+    }
+    return ZI_OK;
+}
+
+/* Visitor that fills a run with initial values; moments stay zero, as they were allocated. */
+static enum zi_status initialize_run(void *context, enum tier_kind kind, int index, int64_t first,
+                                     int64_t count, void *values)
+{
+    struct engine *engine = context;
     const struct model_tensor *tensor = &engine->program->model->tensors[index];
     uint64_t seed = (uint64_t)engine->settings->run.seed;
-    if (kind == TIER_MOMENT1 || kind == TIER_MOMENT2) return ZI_OK;
     if (kind == TIER_MASTER || engine->program->config.compute == ZI_FP32) {
         model_initialize(tensor, seed, first, count, values);
         return ZI_OK;
     }
-    float *wide = malloc(CHUNK * sizeof *wide);
-    if (!wide) return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for initial values");
-    for (int64_t done = 0; done < count; done += CHUNK) {
-        int64_t some = count - done < CHUNK ? count - done : CHUNK;
-        model_initialize(tensor, seed, first + done, some, wide);
-        uint16_t *narrow = (uint16_t *)values + done;
-        for (int64_t i = 0; i < some; i++) {
-            narrow[i] = zi_bf16_round_away(wide[i]);
-        }
+    float *wide = (float *)staging_of(engine).wide;
+    model_initialize(tensor, seed, first, count, wide);
+    for (int64_t i = 0; i < count; i++) {
+        ((uint16_t *)values)[i] = zi_bf16_round_away(wide[i]);
     }
-    free(wide);
     return ZI_OK;
+}
+
+/* Gaps between tensors and what pads a unit are zero from the start, in memory and in the store. */
+static enum zi_status initialize_unit(struct engine *engine, int unit)
+{
+    bool split_master = engine->program->homes[unit].remainder >= 0;
+    struct walk walk = {engine, unit, TIER_PARAMETER, sharded(engine, 3), initialize_run, engine};
+    ZI_TRY(walk_state(&walk, true));
+    if (!split_master) return ZI_OK;
+    walk.kind = TIER_MASTER;
+    walk.own = sharded(engine, 1);
+    return walk_master(&walk, true);
+}
+
+/* Visitor that adds the checksum of a run of fp32 weights. */
+static enum zi_status checksum_run(void *context, enum tier_kind kind, int index, int64_t first,
+                                   int64_t count, void *values)
+{
+    struct engine *engine = context;
+    (void)kind;
+    struct device_place place = {
+        .seed = zi_random_stream(engine->program->model->tensors[index].name),
+        .first = (uint64_t)first,
+        .row = count,
+        .stride = count,
+    };
+    return engine->operations->checksum(engine->lanes[LANE_COMPUTE].stream,
+                                        (struct device_ptr){(uintptr_t)values},
+                                        (struct device_ptr){0}, count, &place,
+                                        engine_slot(engine, engine->program->checksum_slot));
+}
+
+/* Collective. Of the parameters as they are, from their masters. */
+static enum zi_status sum_parameters(struct engine *engine)
+{
+    const struct program *p = engine->program;
+    if (!p->config.training) return ZI_OK;
+    ZI_TRY(execute_clear_sums(engine));
+    for (int u = 0; u < p->partition->unit_count; u++) {
+        struct walk walk = {engine, u, TIER_PARAMETER, true, checksum_run, engine};
+        bool whole = p->homes[u].remainder < 0;
+        if (!whole) walk.kind = TIER_MASTER;
+        ZI_TRY(whole ? walk_state(&walk, false) : walk_master(&walk, false));
+    }
+    ZI_TRY(device_stream_synchronize(engine->lanes[LANE_COMPUTE].stream));
+    engine->checksum = *(const uint64_t *)engine_slot(engine, p->checksum_slot).address;
+    return comm_sum_uint64(engine->comm, &engine->checksum, 1);
 }
 
 enum zi_status engine_initialize(struct engine *engine)
 {
-    for (int u = 0; u < engine->program->partition->unit_count; u++) {
-        struct state states[STATES_MAX];
-        int count = unit_states(engine, u, states);
-        for (int s = 0; s < count; s++) {
-            ZI_TRY(walk_state(engine, u, &states[s], false, initialize_range, engine));
-        }
+    enum zi_status status = ZI_OK;
+    for (int u = 0; u < engine->program->partition->unit_count && status >= 0; u++) {
+        status = initialize_unit(engine, u);
     }
-    return ZI_OK;
+    ZI_TRY(comm_agree(engine->comm, status));
+    return sum_parameters(engine);
 }
 
 enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context)
 {
-    bool whole = engine->program->config.compute == ZI_FP32;
-    for (int u = 0; u < engine->program->partition->unit_count; u++) {
-        struct state states[STATES_MAX];
-        int count = unit_states(engine, u, states);
-        for (int s = 0; s < count; s++) {
-            if (whole && states[s].kind == TIER_MASTER) continue; /* it is the parameter */
-            ZI_TRY(walk_state(engine, u, &states[s], true, visit, context));
-        }
-    }
-    return ZI_OK;
+    return walk_all(engine, visit, context, false);
 }
 
 enum zi_status engine_load(struct engine *engine, engine_visit *visit, void *context)
 {
-    bool whole = engine->program->config.compute == ZI_FP32;
-    for (int u = 0; u < engine->program->partition->unit_count; u++) {
-        struct state states[STATES_MAX];
-        int count = unit_states(engine, u, states);
-        for (int s = 0; s < count; s++) {
-            if (whole && states[s].kind == TIER_MASTER) states[s].kind = TIER_PARAMETER;
-            ZI_TRY(walk_state(engine, u, &states[s], false, visit, context));
-        }
-    }
-    return ZI_OK;
+    ZI_REQUIRE(!engine->is_pending);
+    ZI_TRY(walk_all(engine, visit, context, true));
+    return sum_parameters(engine);
 }

@@ -1,43 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* In which order units are visited, and which slot a fetched unit lies in.
+/* In which order units are visited.
  *
- * A program is a list of visits: stretches of arithmetic that need the same units. Before visit v
- * is written, the fetches of visits v .. v + prefetch are, so that the comm and link lanes have
- * them early in their queues; how far they really run ahead is decided by the slots. A ring has as
- * many slots as any such window needs, so there is always one whose unit no visit of the window
- * wants, and a unit that is still in its slot is not fetched again (as at the turn from forward to
- * backward). */
+ * A program is a list of visits: stretches of arithmetic that need the same units. Forward, a visit
+ * is one operation. Backward, it is a segment (config.interval layers behind one kept input), whose
+ * operations are recomputed and then differentiated; where inner activations are kept, or layers are
+ * tiled (then the interval is 1), it is one operation. A tiled head is visited twice: forward for
+ * the statistics of its softmax, backward for the gradients.
+ *
+ * Before visit v is written, the units of visits v .. v + prefetch arrive, which puts their fetches
+ * early into the queues of their lanes; how far they really run ahead is decided by their places. A
+ * ring has as many places as any such window needs, so there is always one whose unit no visit of
+ * the window wants, and a unit that is still in its place is not fetched again (as at the turn from
+ * forward to backward). */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "zero/compile.h"
 
-static int last_op(const struct builder *b)
+static int segment_of(const struct builder *b, int layer)
 {
-    return b->model->op_count - 1;
+    return (layer - 1) / b->config->interval;
 }
 
-static int segment_of(const struct builder *b, int op)
+bool op_is_body(const struct builder *b, int op)
 {
-    return (op - 1) / b->config->interval;
+    return op >= b->first_body && op < b->end_body;
 }
 
+/* First operation of the segment of a body operation; with tiles, the operation itself. */
 int segment_first(const struct builder *b, int op)
 {
-    return 1 + segment_of(b, op) * b->config->interval;
+    const struct model_op *ops = b->model->ops;
+    if (ops[op].tiles > 1) return op;
+    int segment = segment_of(b, ops[op].layer);
+    while (op > b->first_body && segment_of(b, ops[op - 1].layer) == segment)
+        op--;
+    return op;
 }
 
 bool segment_is_kept(const struct builder *b, int op)
 {
     const struct program *p = b->program;
-    return segment_of(b, op) >= p->segment_count - p->kept_segments;
+    return segment_of(b, b->model->ops[op].layer) >= p->segment_count - p->kept_segments;
 }
 
-bool input_is_kept(const struct builder *b, int op)
+bool layer_is_kept(const struct builder *b, int layer)
 {
-    if (op < 1 || op >= last_op(b)) return false;
-    return segment_is_kept(b, op) || op == segment_first(b, op);
+    const struct program *p = b->program;
+    if (layer < 1 || layer >= b->model->layer_count - 1) return false;
+    int segment = segment_of(b, layer);
+    return segment >= p->segment_count - p->kept_segments ||
+           layer == 1 + segment * b->config->interval;
 }
 
 static void add_visit(struct builder *b, enum visit_phase phase, const int span[2],
@@ -50,16 +64,52 @@ static void add_visit(struct builder *b, enum visit_phase phase, const int span[
                                                  .micro_count = micro[1]};
 }
 
+static void add_head(struct builder *b, enum visit_phase phase, const int micro[2])
+{
+    for (int op = b->end_body; op < b->model->op_count; op++) {
+        add_visit(b, phase, (int[]){op, 1}, micro);
+    }
+}
+
 static void add_backward(struct builder *b, const int micro[2])
 {
-    int head = last_op(b);
-    add_visit(b, VISIT_BACKWARD, (int[]){head, 1}, micro);
-    for (int op = head - 1; op >= 1;) {
+    for (int op = b->model->op_count - 1; op >= b->end_body; op--) {
+        add_visit(b, VISIT_BACKWARD, (int[]){op, 1}, micro);
+    }
+    for (int op = b->end_body - 1; op >= b->first_body;) {
         int first = segment_is_kept(b, op) ? op : segment_first(b, op);
         add_visit(b, VISIT_BACKWARD, (int[]){first, op - first + 1}, micro);
         op = first - 1;
     }
-    add_visit(b, VISIT_GRADIENT, (int[]){0, 1}, micro);
+    for (int op = b->first_body - 1; op >= 0; op--) {
+        add_visit(b, VISIT_GRADIENT, (int[]){op, 1}, micro);
+    }
+}
+
+static void add_updates(struct builder *b)
+{
+    for (int i = 0; i < b->model->unit_count; i++) {
+        add_visit(b, VISIT_UPDATE, (int[]){b->update_order[i], 1}, (int[]){0, 0});
+    }
+}
+
+static bool is_validation(enum program_name name)
+{
+    return name == PROGRAM_VALIDATE || name == PROGRAM_VALIDATE_UPDATE;
+}
+
+/* Micro-batches [micro[0], micro[0] + micro[1]) through the model, once. */
+static void add_pass(struct builder *b, enum program_name name, const int micro[2])
+{
+    for (int op = 0; op < b->end_body; op++) {
+        add_visit(b, VISIT_FORWARD, (int[]){op, 1}, micro);
+    }
+    if (name == PROGRAM_GENERATE || is_validation(name)) {
+        add_head(b, is_validation(name) ? VISIT_LOSS : VISIT_LOGITS, micro);
+        return;
+    }
+    if (b->model->op_count - b->end_body > 1) add_head(b, VISIT_FORWARD, micro);
+    add_backward(b, micro);
 }
 
 enum zi_status schedule_visits(struct builder *b, enum program_name name)
@@ -67,23 +117,20 @@ enum zi_status schedule_visits(struct builder *b, enum program_name name)
     bool micro_major = b->config->order == ORDER_MICRO_MAJOR;
     int micros = name == PROGRAM_GENERATE ? 1 : (int)b->config->micro_batches;
     int passes = micro_major ? micros : 1;
+    size_t most = 3 * (size_t)(b->model->op_count + 1) * (size_t)passes;
     struct visit *grown =
-        realloc(b->visits, 2 * (size_t)(b->model->op_count + 1) * (size_t)passes * sizeof *grown);
+        realloc(b->visits, (most + (size_t)b->model->unit_count) * sizeof *grown);
     if (!grown) return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the visits of a program");
     b->visits = grown;
     b->visit_count = 0;
-    for (int pass = 0; pass < passes; pass++) {
-        int micro[2] = {pass, micro_major ? 1 : micros};
-        for (int op = 0; op < last_op(b); op++) {
-            add_visit(b, VISIT_FORWARD, (int[]){op, 1}, micro);
-        }
-        if (name == PROGRAM_TRAIN) {
-            add_backward(b, micro);
-        } else {
-            add_visit(b, name == PROGRAM_VALIDATE ? VISIT_LOSS : VISIT_LOGITS,
-                      (int[]){last_op(b), 1}, micro);
-        }
+    if (name == PROGRAM_FLUSH_UPDATE) {
+        add_updates(b);
+        return ZI_OK;
     }
+    for (int pass = 0; pass < passes; pass++) {
+        add_pass(b, name, (int[]){pass, micro_major ? 1 : micros});
+    }
+    if (name == PROGRAM_TRAIN && !b->config->deferred) add_updates(b);
     return ZI_OK;
 }
 
@@ -93,25 +140,39 @@ enum size_class unit_class(const struct builder *b, int unit)
                                                                              : CLASS_BLOCK;
 }
 
+/* Distinct units of one class that are counted so far. */
+struct unit_set {
+    int class, count, units[4 * RING_MAX];
+};
+
+static void add_unit(const struct builder *b, int unit, struct unit_set *set)
+{
+    if ((int)unit_class(b, unit) != set->class || set->count == 4 * RING_MAX) return;
+    for (int k = 0; k < set->count; k++) {
+        if (set->units[k] == unit) return;
+    }
+    set->units[set->count++] = unit;
+}
+
 /* Counts the distinct units of a class that visits [first, end) need. */
 static int count_units(const struct builder *b, int class, int first, int end)
 {
-    int units[4 * RING_MAX], count = 0;
+    struct unit_set set = {.class = class};
     for (int v = first; v < end; v++) {
         const struct visit *visit = &b->visits[v];
         if (visit->phase == VISIT_GRADIENT) continue;
+        if (visit->phase == VISIT_UPDATE) {
+            if (b->config->tier[TIER_PARAMETER] == ZI_TIER_NVME) add_unit(b, visit->first, &set);
+            continue;
+        }
         for (int o = visit->first; o < visit->first + visit->count; o++) {
             const struct model_op *op = &b->model->ops[o];
             for (int i = 0; i < op->unit_count; i++) {
-                bool known = (int)unit_class(b, op->units[i]) != class;
-                for (int k = 0; k < count && !known; k++) {
-                    known = units[k] == op->units[i];
-                }
-                if (!known && count < 4 * RING_MAX) units[count++] = op->units[i];
+                add_unit(b, op->units[i], &set);
             }
         }
     }
-    return count;
+    return set.count;
 }
 
 int schedule_window(const struct builder *b, int class)
@@ -124,68 +185,4 @@ int schedule_window(const struct builder *b, int class)
         if (count > most) most = count;
     }
     return most;
-}
-
-void schedule_reset(struct builder *b)
-{
-    for (int class = 0; class < CLASS_COUNT; class ++) {
-        for (int i = 0; i < RING_MAX; i++) {
-            b->fetch[class].unit[i] = -1;
-            b->fetch[class].last_visit[i] = -1;
-        }
-    }
-}
-
-int ring_take(struct ring *ring)
-{
-    ZI_REQUIRE(ring->count > 0);
-    int slot = ring->slots[ring->next];
-    ring->next = (ring->next + 1) % ring->count;
-    return slot;
-}
-
-static void emit_fetch(struct builder *b, int unit, int slot)
-{
-    const struct partition_unit *part = &b->partition->units[unit];
-    size_t element = zi_dtype_bytes(b->config->compute);
-    int from = b->program->homes[unit].parameter;
-    if (!b->local_parameters) {
-        struct program_op push = builder_op(OP_PUSH, LANE_LINK_IN);
-        push.unit = unit;
-        push.bytes = (size_t)(b->sharded_parameters ? part->shard : part->padded) * element;
-        op_reads(&push, ROLE_INPUT, from);
-        from = b->sharded_parameters ? ring_take(&b->shard_fetch) : slot;
-        op_writes(&push, ROLE_OUTPUT, from);
-        builder_emit(b, &push);
-    }
-    if (!b->sharded_parameters) return;
-    struct program_op gather = builder_op(OP_GATHER, LANE_COMM);
-    gather.unit = unit;
-    gather.bytes = (size_t)part->padded * element;
-    op_reads(&gather, ROLE_INPUT, from);
-    op_writes(&gather, ROLE_OUTPUT, slot);
-    builder_emit(b, &gather);
-}
-
-/* The slot in which `unit` is for `visit`; writes its fetch when it is not there yet. `current` is
- * the visit whose arithmetic is written next: slots of earlier visits may be taken. */
-int schedule_weight(struct builder *b, int unit, int visit, int current)
-{
-    if (!b->fetches) return b->program->homes[unit].parameter;
-    if (b->status < 0) return -1;
-    struct ring *ring = &b->fetch[unit_class(b, unit)];
-    int oldest = -1;
-    for (int i = 0; i < ring->count; i++) {
-        if (ring->unit[i] == unit) {
-            if (ring->last_visit[i] < visit) ring->last_visit[i] = visit;
-            return ring->slots[i];
-        }
-        bool free_now = ring->last_visit[i] < current;
-        if (free_now && (oldest < 0 || ring->last_visit[i] < ring->last_visit[oldest])) oldest = i;
-    }
-    ZI_REQUIRE(oldest >= 0);
-    ring->unit[oldest] = unit;
-    ring->last_visit[oldest] = visit;
-    emit_fetch(b, unit, ring->slots[oldest]);
-    return ring->slots[oldest];
 }

@@ -24,6 +24,11 @@ static void narrow(uint16_t *restrict to, const float *restrict from, int64_t co
     }
 }
 
+static bool is_integer(enum zi_dtype type)
+{
+    return type != ZI_FP32 && type != ZI_BF16;
+}
+
 static void convert_block(enum zi_dtype to_type, char *to, enum zi_dtype from_type,
                           const char *from, int64_t count)
 {
@@ -39,8 +44,8 @@ static enum zi_status convert(struct device_stream *stream, enum zi_dtype to_typ
                               struct device_ptr to, enum zi_dtype from_type, struct device_ptr from,
                               int64_t count)
 {
-    if (to_type == ZI_INT32 || from_type == ZI_INT32)
-        return zi_fail(ZI_ERROR_DEVICE, "device", "no conversion of int32");
+    if (is_integer(to_type) || is_integer(from_type))
+        return zi_fail(ZI_ERROR_DEVICE, "device", "no conversion of integers");
     int64_t blocks = (count + BLOCK - 1) / BLOCK;
 #pragma omp parallel for num_threads(stream->threads) if (blocks > 1 && stream->threads > 1)
     for (int64_t b = 0; b < blocks; b++) {
@@ -83,8 +88,8 @@ static void add_bf16(uint16_t *restrict to, const uint16_t *restrict from, int64
 static enum zi_status add(struct device_stream *stream, enum zi_dtype to_type, struct device_ptr to,
                           enum zi_dtype from_type, struct device_ptr from, int64_t count)
 {
-    if (to_type == ZI_INT32 || from_type == ZI_INT32)
-        return zi_fail(ZI_ERROR_DEVICE, "device", "no addition of int32");
+    if (is_integer(to_type) || is_integer(from_type))
+        return zi_fail(ZI_ERROR_DEVICE, "device", "no addition of integers");
     int64_t blocks = (count + BLOCK - 1) / BLOCK;
 #pragma omp parallel for num_threads(stream->threads) if (blocks > 1 && stream->threads > 1)
     for (int64_t b = 0; b < blocks; b++) {

@@ -12,42 +12,53 @@
 #include "base/log.h"
 #include "device/cpu/vector.h"
 
-static void embed_row(enum zi_dtype type, char *y, const char *token, const char *position,
-                      int64_t columns)
+/* y = a + b; b may be null, or y */
+static void embed_row(enum zi_dtype type, char *y, const char *a, const char *b, int64_t columns)
 {
-    size_t bytes = (size_t)columns * zi_dtype_bytes(type);
-    if (!position) {
-        memcpy(y, token, bytes);
+    if (!b) {
+        memcpy(y, a, (size_t)columns * zi_dtype_bytes(type));
     } else if (type == ZI_FP32) {
-        float *restrict to = (float *)y;
-        const float *restrict a = (const float *)token, *restrict b = (const float *)position;
+        float *to = (float *)y;
+        const float *x = (const float *)a, *z = (const float *)b;
+#pragma omp simd
         for (int64_t c = 0; c < columns; c++) {
-            to[c] = a[c] + b[c];
+            to[c] = x[c] + z[c];
         }
     } else {
-        uint16_t *restrict to = (uint16_t *)y;
-        const uint16_t *restrict a = (const uint16_t *)token;
-        const uint16_t *restrict b = (const uint16_t *)position;
+        uint16_t *to = (uint16_t *)y;
+        const uint16_t *x = (const uint16_t *)a, *z = (const uint16_t *)b;
+#pragma omp simd
         for (int64_t c = 0; c < columns; c++) {
-            to[c] = zi_bf16_round_even(zi_bf16_to_fp32(a[c]) + zi_bf16_to_fp32(b[c]));
+            to[c] = zi_bf16_round_even(zi_bf16_to_fp32(x[c]) + zi_bf16_to_fp32(z[c]));
         }
     }
 }
 
-static enum zi_status embed(struct device_stream *stream, enum zi_dtype type, struct device_ptr y,
-                            struct device_ptr tokens, struct device_ptr token_table,
-                            struct device_ptr position_table, const int64_t shape[3])
+static bool holds(const struct device_embedding *e, int32_t id)
 {
-    int64_t rows = shape[0] * shape[1], length = shape[1], columns = shape[2];
-    size_t bytes = (size_t)columns * zi_dtype_bytes(type);
-    const int32_t *ids = (const int32_t *)tokens.address;
-    bool positions = !device_is_null(position_table);
+    return id >= e->first && id < e->first + e->ids;
+}
+
+static enum zi_status embed(struct device_stream *stream, const struct device_embedding *e)
+{
+    int64_t rows = e->sequences * e->tokens;
+    size_t bytes = (size_t)e->columns * zi_dtype_bytes(e->type);
+    const int32_t *ids = (const int32_t *)e->token_ids.address;
+    bool positions = !device_is_null(e->position);
 #pragma omp parallel for num_threads(stream->threads) if (rows > 64 && stream->threads > 1)
     for (int64_t r = 0; r < rows; r++) {
-        const char *position = (const char *)position_table.address + (size_t)(r % length) * bytes;
-        embed_row(type, (char *)y.address + (size_t)r * bytes,
-                  (const char *)token_table.address + (size_t)ids[r] * bytes,
-                  positions ? position : NULL, columns);
+        char *y = (char *)e->y.address + (size_t)r * bytes;
+        const char *below = e->add ? y : NULL;
+        if (!e->add && positions)
+            below = (const char *)e->position.address + (size_t)(r % e->tokens) * bytes;
+        if (holds(e, ids[r]))
+            embed_row(e->type, y,
+                      (const char *)e->table.address + (size_t)(ids[r] - e->first) * bytes, below,
+                      e->columns);
+        else if (!below)
+            memset(y, 0, bytes);
+        else if (!e->add)
+            memcpy(y, below, bytes);
     }
     return ZI_OK;
 }
@@ -68,24 +79,23 @@ static void add_slice(enum zi_dtype type, float *restrict to, const char *from, 
     }
 }
 
-static enum zi_status embed_backward(struct device_stream *stream, enum zi_dtype type,
-                                     struct device_ptr dy, struct device_ptr tokens,
-                                     struct device_ptr dtable, struct device_ptr dposition,
-                                     const int64_t shape[3])
+static enum zi_status embed_backward(struct device_stream *stream, const struct device_embedding *e)
 {
-    int64_t rows = shape[0] * shape[1], length = shape[1], columns = shape[2];
-    const int32_t *ids = (const int32_t *)tokens.address;
-    size_t bytes = (size_t)columns * zi_dtype_bytes(type);
+    int64_t rows = e->sequences * e->tokens, columns = e->columns;
+    const int32_t *ids = (const int32_t *)e->token_ids.address;
+    size_t bytes = (size_t)columns * zi_dtype_bytes(e->type);
     int slices = stream->threads;
 #pragma omp parallel for num_threads(stream->threads) if (slices > 1) schedule(static, 1)
     for (int s = 0; s < slices; s++) {
         int64_t first = columns * s / slices, count = columns * (s + 1) / slices - first;
         for (int64_t r = 0; r < rows; r++) {
-            const char *from = (const char *)dy.address + (size_t)r * bytes;
-            add_slice(type, cpu_fp32(dtable) + ids[r] * columns + first, from, first, count);
-            if (!device_is_null(dposition))
-                add_slice(type, cpu_fp32(dposition) + r % length * columns + first, from, first,
-                          count);
+            const char *from = (const char *)e->y.address + (size_t)r * bytes;
+            if (holds(e, ids[r]))
+                add_slice(e->type, cpu_fp32(e->table) + (ids[r] - e->first) * columns + first, from,
+                          first, count);
+            if (!device_is_null(e->position))
+                add_slice(e->type, cpu_fp32(e->position) + r % e->tokens * columns + first, from,
+                          first, count);
         }
     }
     return ZI_OK;

@@ -10,7 +10,10 @@
  * is still to be read (bytes 4j, j > i).
  *
  * Losses of rows go to a buffer of LOSS_ROWS doubles, which is added to the total in the order of
- * rows: the result does not depend on which thread did which row. */
+ * rows: the result does not depend on which thread did which row.
+ *
+ * Where the columns come in parts, maximum and sum of a row are joined part after part in the same
+ * way (softmax_*). */
 #include "device/cpu/kernel.h"
 
 #include "base/log.h"
@@ -140,7 +143,76 @@ static enum zi_status cross_entropy(struct device_stream *stream, struct device_
     return ZI_OK;
 }
 
+/* Joins the statistics of a row with those of more of its columns. */
+static void row_join(const struct device_softmax *d, const float *x, int32_t target, float *of_row)
+{
+    float largest, sum;
+    row_softmax(x, d->columns, &largest, &sum);
+    if (!d->begin) {
+        float both = of_row[0] > largest ? of_row[0] : largest;
+        sum = sum * expf(largest - both) + of_row[1] * expf(of_row[0] - both);
+        largest = both;
+    }
+    of_row[0] = largest;
+    of_row[1] = sum;
+    if (target >= d->first && target < d->first + d->columns)
+        of_row[2] = x[target - d->first];
+    else if (d->begin)
+        of_row[2] = 0.0f;
+}
+
+static enum zi_status softmax_statistics(struct device_stream *stream,
+                                         const struct device_softmax *d)
+{
+    const int32_t *target = (const int32_t *)d->targets.address;
+    float *statistics = cpu_fp32(d->statistics);
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t r = 0; r < d->rows; r++)
+        row_join(d, cpu_fp32(d->logits) + r * d->ld, target[r], statistics + 3 * r);
+    return ZI_OK;
+}
+
+static enum zi_status softmax_loss(struct device_stream *stream, const struct device_softmax *d,
+                                   struct device_ptr loss)
+{
+    (void)stream; /* rows are few numbers each: one thread adds them, in order */
+    const int32_t *target = (const int32_t *)d->targets.address;
+    double *total = (double *)loss.address;
+    ZI_TRY(targets_check(target, d->rows, d->first + d->columns));
+    for (int64_t r = 0; r < d->rows; r++) {
+        const float *of_row = cpu_fp32(d->statistics) + 3 * r;
+        if (target[r] < 0) continue;
+        *total += log((double)of_row[1]) + ((double)of_row[0] - (double)of_row[2]);
+    }
+    return ZI_OK;
+}
+
+static enum zi_status softmax_gradient(struct device_stream *stream, const struct device_softmax *d)
+{
+    const int32_t *targets = (const int32_t *)d->targets.address;
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t r = 0; r < d->rows; r++) {
+        float *x = cpu_fp32(d->logits) + r * d->ld;
+        const float *of_row = cpu_fp32(d->statistics) + 3 * r;
+        int64_t target = targets[r] - d->first;
+        float factor = d->scale / of_row[1];
+        if (targets[r] < 0)
+            memset(x, 0, (size_t)d->columns * zi_dtype_bytes(d->gradient_type));
+        else if (target >= 0 && target < d->columns)
+            row_replace(d->gradient_type, x, d->columns, (int32_t)target,
+                        (float[]){of_row[0], of_row[1], d->scale});
+        else if (d->gradient_type == ZI_BF16)
+            row_gradient(ZI_BF16, x, d->columns, of_row[0], factor);
+        else
+            row_gradient(ZI_FP32, x, d->columns, of_row[0], factor);
+    }
+    return ZI_OK;
+}
+
 void KERNEL(cpu_loss_register)(struct device_operations *operations)
 {
     operations->cross_entropy = cross_entropy;
+    operations->softmax_statistics = softmax_statistics;
+    operations->softmax_loss = softmax_loss;
+    operations->softmax_gradient = softmax_gradient;
 }

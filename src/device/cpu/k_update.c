@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The optimizer's kernels: norm of gradients, AdamW with the checksum of what it leaves, checksum.
  *
- * AdamW is bound by memory: 28 bytes move per parameter, so one pass does everything that is to be
- * done to them. Work goes in blocks of fixed size that stay in the first-level cache between the
- * update and the checksum; sums over blocks are made in order of blocks, so no result depends on
- * the number of threads. Loops are plain and free of aliasing (and of errno, see configure), so
- * that they vectorise for every instruction set. */
+ * AdamW is bound by memory: 26 to 28 bytes move per parameter, so one pass does everything that is
+ * to be done to them, in place: a line that is written has been read just before. Work goes in
+ * blocks of fixed size; the weights of a block stay in the first-level cache between the update and
+ * the checksum. Sums over blocks are made in order of blocks, and checksums do not depend on order,
+ * so no result depends on the number of threads.
+ *
+ * A split weight is put together in a register, updated with the instructions of a whole one, and
+ * cut again: both forms give the same bits. The lower half is the remainder as it is; rounding half
+ * away from zero carries exactly where the remainder, as a signed number, is negative. */
 #include "device/cpu/kernel.h"
 
 #include <math.h>
@@ -14,7 +18,8 @@
 #include "base/log.h"
 #include "device/cpu/vector.h"
 
-#define BLOCK      4096            /* elements of a partial sum */
+#define BLOCK      4096            /* elements of a partial sum of the norm */
+#define PASS       1024            /* elements between an update and its checksum */
 #define NORM_CHUNK (BLOCK * 1024L) /* elements whose partial sums are held at once */
 
 #define HALF (VEC_LANES / 2) /* doubles of a vector register */
@@ -128,29 +133,101 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
     return ZI_OK;
 }
 
-/* The sum that device/operations.h states: bits times an odd 32-bit weight of (seed, index). */
-static uint64_t block_checksum(const float *restrict values, int64_t count, uint64_t seed,
-                               uint64_t first)
+/* The fp32 weights of a range: whole, or split when there is a remainder. */
+struct weights {
+    void *parameter;
+    int16_t *remainder; /* or NULL */
+};
+
+static struct weights weights_at(struct device_ptr parameter, struct device_ptr remainder)
+{
+    return (struct weights){(void *)parameter.address, (int16_t *)remainder.address};
+}
+
+typedef uint16_t vec_upper __attribute__((vector_size(VEC_LANES * 2)));
+typedef int16_t vec_lower __attribute__((vector_size(VEC_LANES * 2)));
+
+/* n lanes from element i on; `split` is a constant. */
+VEC_INLINE vec load_weights(bool split, const struct weights *w, int64_t i, int64_t n)
+{
+    if (!split) return vec_load_as_part(ZI_FP32, w->parameter, i, n);
+    vec_lower lower = {0};
+    memcpy(&lower, w->remainder + i, (size_t)n * sizeof *w->remainder);
+    vec_bits upper = (vec_bits)vec_load_as_part(ZI_BF16, w->parameter, i, n);
+    return (vec)(upper + (vec_bits) __builtin_convertvector(lower, vec_int));
+}
+
+VEC_INLINE void store_weights(bool split, const struct weights *w, int64_t i, vec value, int64_t n)
+{
+    if (!split) {
+        vec_store_as_part(ZI_FP32, w->parameter, i, value, n);
+        return;
+    }
+    vec_bits bits = (vec_bits)value;
+    vec_upper upper = __builtin_convertvector((bits + 0x8000u) >> 16, vec_upper);
+    vec_upper lower = __builtin_convertvector(bits & 0xffffu, vec_upper);
+    memcpy((uint16_t *)w->parameter + i, &upper, (size_t)n * sizeof(uint16_t));
+    memcpy(w->remainder + i, &lower, (size_t)n * sizeof(int16_t));
+}
+
+/* The sum that device/operations.h states, of elements that follow each other in the tensor: bits
+ * times an odd 32-bit factor; `start` is seed + index of the first. */
+static uint64_t run_checksum(const float *restrict values, int64_t count, uint64_t start)
 {
     uint64_t sum = 0;
-    uint32_t start = (uint32_t)(first + seed) * 0x9e3779b1u;
+    uint32_t product = (uint32_t)start * 0x9e3779b1u;
     for (int64_t i = 0; i < count; i++) {
-        uint32_t weight = (start + (uint32_t)i * 0x9e3779b1u) | 1u;
-        sum += (uint64_t)zi_fp32_bits(values[i]) * weight;
+        uint32_t factor = (product + (uint32_t)i * 0x9e3779b1u) | 1u;
+        sum += (uint64_t)zi_fp32_bits(values[i]) * factor;
     }
     return sum;
 }
 
-static enum zi_status checksum(struct device_stream *stream, struct device_ptr x, int64_t count,
-                               uint64_t seed, uint64_t first, struct device_ptr sum)
+/* Of elements [first, first + count) of a piece, run by run. */
+static uint64_t place_checksum(const struct device_place *place, int64_t first, int64_t count,
+                               const float *values)
 {
+    uint64_t sum = 0;
+    int64_t row = first / place->row, column = first % place->row;
+    for (int64_t i = 0; i < count; row++, column = 0) {
+        int64_t rest = place->row - column, run = count - i < rest ? count - i : rest;
+        uint64_t start = place->first + (uint64_t)row * (uint64_t)place->stride + (uint64_t)column;
+        sum += run_checksum(values + i, run, place->seed + start);
+        i += run;
+    }
+    return sum;
+}
+
+static void join_weights(const struct weights *weights, int64_t first, int64_t count, float *values)
+{
+    int64_t i = 0;
+    for (; i + VEC_LANES <= count; i += VEC_LANES)
+        vec_store(values + i, load_weights(true, weights, first + i, VEC_LANES));
+    if (i < count) {
+        vec rest = load_weights(true, weights, first + i, count - i);
+        vec_store_part(values + i, rest, count - i);
+    }
+}
+
+static enum zi_status checksum(struct device_stream *stream, struct device_ptr parameter,
+                               struct device_ptr remainder, int64_t count,
+                               const struct device_place *place, struct device_ptr sum)
+{
+    const struct weights weights = weights_at(parameter, remainder);
     uint64_t total = 0;
-    int64_t blocks = (count + BLOCK - 1) / BLOCK;
-#pragma omp parallel for num_threads(stream->threads) reduction(+ : total)                         \
-    if (blocks > 8 && stream->threads > 1)
-    for (int64_t b = 0; b < blocks; b++) {
-        int64_t from = b * BLOCK, some = count - from < BLOCK ? count - from : BLOCK;
-        total += block_checksum(cpu_fp32(x) + from, some, seed, first + (uint64_t)from);
+    int64_t passes = (count + PASS - 1) / PASS;
+    ZI_REQUIRE(count == 0 || place->row > 0);
+#pragma omp parallel for num_threads(stream->threads) reduction(+ : total) schedule(static)        \
+    if (passes > 32 && stream->threads > 1)
+    for (int64_t p = 0; p < passes; p++) {
+        int64_t first = p * PASS, some = count - first < PASS ? count - first : PASS;
+        float joined[PASS];
+        const float *values = joined;
+        if (weights.remainder)
+            join_weights(&weights, first, some, joined);
+        else
+            values = (const float *)weights.parameter + first;
+        total += place_checksum(place, first, some, values);
     }
     *(uint64_t *)sum.address += total;
     return ZI_OK;
@@ -175,46 +252,74 @@ VEC_INLINE vec square_root(vec x)
 #endif
 }
 
-typedef uint16_t vec_bf16 __attribute__((vector_size(VEC_LANES * 2)));
-
-/* A range of the step: arrays at their element 0, and the types of gradient and parameter. */
+/* What an update works on: arrays at element 0 of the piece, and the range of one pass. */
 struct range {
-    float *w, *m, *v;
+    struct weights weights;
+    float *m, *v;
     const void *g;
-    uint16_t *p; /* or NULL */
     int64_t first, count;
 };
 
-/* n lanes from element i on; each element has the same operations wherever a range starts. */
-VEC_INLINE void update_lanes(const struct factors *f, enum zi_dtype type, const struct range *r,
-                             int64_t i, int64_t n)
+/* n lanes from element i on; gives the new weights. Each element has the same operations wherever a
+ * range starts. */
+VEC_INLINE vec update_lanes(const struct factors *f, enum zi_dtype type, bool split,
+                            const struct range *r, const int64_t at[2] /* i, n */)
 {
+    int64_t i = at[0], n = at[1];
     vec gradient = vec_load_as_part(type, r->g, i, n) * vec_set(f->scale);
     vec first = vec_set(f->beta1) * vec_load_as_part(ZI_FP32, r->m, i, n);
     vec second = vec_set(f->beta2) * vec_load_as_part(ZI_FP32, r->v, i, n);
-    vec w = vec_load_as_part(ZI_FP32, r->w, i, n) * vec_set(f->keep);
+    vec w = load_weights(split, &r->weights, i, n) * vec_set(f->keep);
     first += vec_set(f->rest1) * gradient;
     second += vec_set(f->rest2) * (gradient * gradient);
     w -= vec_set(f->rate) * first /
          (square_root(second * vec_set(f->inverse2)) + vec_set(f->epsilon));
     vec_store_as_part(ZI_FP32, r->m, i, first, n);
     vec_store_as_part(ZI_FP32, r->v, i, second, n);
-    vec_store_as_part(ZI_FP32, r->w, i, w, n);
-    if (r->p) {
-        vec_bf16 away = __builtin_convertvector(((vec_bits)w + 0x8000u) >> 16, vec_bf16);
-        memcpy(r->p + i, &away, (size_t)n * sizeof *r->p);
-    }
+    store_weights(split, &r->weights, i, w, n);
+    return w;
 }
 
-VEC_INLINE void update_range(const struct factors *factors, enum zi_dtype type,
-                             const struct range *range)
+/* copy: the new weights of a split range once more, as fp32 (room for whole vectors). */
+VEC_INLINE void update_range(const struct factors *factors, enum zi_dtype type, bool split,
+                             const struct range *range, float *restrict copy)
 {
     const struct factors f = *factors;
     const struct range r = *range;
-    int64_t i = r.first, end = r.first + r.count;
-    for (; i + VEC_LANES <= end; i += VEC_LANES)
-        update_lanes(&f, type, &r, i, VEC_LANES);
-    if (i < end) update_lanes(&f, type, &r, i, end - i);
+    int64_t end = r.first + r.count;
+    for (int64_t i = r.first; i + VEC_LANES <= end; i += VEC_LANES) {
+        vec w = update_lanes(&f, type, split, &r, (const int64_t[]){i, VEC_LANES});
+        if (split) vec_store(copy + (i - r.first), w);
+    }
+    int64_t rest = r.count % VEC_LANES;
+    if (rest > 0) {
+        vec w = update_lanes(&f, type, split, &r, (const int64_t[]){end - rest, rest});
+        if (split) vec_store(copy + (r.count - rest), w);
+    }
+}
+
+/* Updates elements [first, first + count), count <= PASS; gives the checksum, 0 if not wanted. */
+static uint64_t update_pass(const struct factors *f, const struct device_adam *a, int64_t first,
+                            int64_t count)
+{
+    float copy[PASS];
+    const struct range range = {.weights = weights_at(a->parameter, a->remainder),
+                                .m = cpu_fp32(a->moment1),
+                                .v = cpu_fp32(a->moment2),
+                                .g = (const void *)a->gradient.address,
+                                .first = first,
+                                .count = count};
+    bool split = range.weights.remainder != NULL;
+    if (split && a->gradient_type == ZI_BF16)
+        update_range(f, ZI_BF16, true, &range, copy);
+    else if (split)
+        update_range(f, ZI_FP32, true, &range, copy);
+    else if (a->gradient_type == ZI_BF16)
+        update_range(f, ZI_BF16, false, &range, copy);
+    else
+        update_range(f, ZI_FP32, false, &range, copy);
+    if (device_is_null(a->checksum)) return 0;
+    return place_checksum(&a->place, first, count, split ? copy : cpu_fp32(a->parameter) + first);
 }
 
 static enum zi_status adam(struct device_stream *stream, const struct device_adam *a)
@@ -231,26 +336,16 @@ static enum zi_status adam(struct device_stream *stream, const struct device_ada
         .scale = a->scale,
     };
     uint64_t total = 0;
-    int64_t blocks = (a->count + BLOCK - 1) / BLOCK;
+    int64_t passes = (a->count + PASS - 1) / PASS;
+    bool summed = !device_is_null(a->checksum);
+    ZI_REQUIRE(a->count == 0 || !summed || a->place.row > 0);
 #pragma omp parallel for num_threads(stream->threads) reduction(+ : total) schedule(static)        \
-    if (blocks > 8 && stream->threads > 1)
-    for (int64_t b = 0; b < blocks; b++) {
-        int64_t first = b * BLOCK, some = a->count - first < BLOCK ? a->count - first : BLOCK;
-        const struct range range = {cpu_fp32(a->master),
-                                    cpu_fp32(a->moment1),
-                                    cpu_fp32(a->moment2),
-                                    (const void *)a->gradient.address,
-                                    cpu_bf16(a->parameter),
-                                    first,
-                                    some};
-        if (a->gradient_type == ZI_BF16)
-            update_range(&f, ZI_BF16, &range);
-        else
-            update_range(&f, ZI_FP32, &range);
-        total += block_checksum(cpu_fp32(a->master) + first, some, a->checksum_seed,
-                                a->checksum_first + (uint64_t)first);
+    if (passes > 32 && stream->threads > 1)
+    for (int64_t p = 0; p < passes; p++) {
+        int64_t first = p * PASS, some = a->count - first < PASS ? a->count - first : PASS;
+        total += update_pass(&f, a, first, some);
     }
-    *(uint64_t *)a->checksum.address += total;
+    if (summed) *(uint64_t *)a->checksum.address += total;
     return ZI_OK;
 }
 

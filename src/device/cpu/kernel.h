@@ -43,7 +43,7 @@ KERNEL_REGISTER(elementwise); /* gelu, gelu_backward, swiglu, swiglu_backward, r
 KERNEL_REGISTER(embedding);   /* embed, embed_backward, bias_backward */
 KERNEL_REGISTER(norm);        /* norm, norm_backward, norm_backward_scratch */
 KERNEL_REGISTER(attention);   /* attention, attention_backward, attention_backward_scratch */
-KERNEL_REGISTER(loss);        /* cross_entropy */
+KERNEL_REGISTER(loss);        /* cross_entropy, softmax_* */
 KERNEL_REGISTER(update);      /* gradient_norm, adam, checksum */
 
 #endif

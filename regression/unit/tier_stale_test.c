@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stores on one path do not harm each other: one left by a killed process is reported, and removed
+ * on request; one in use, one that was kept and things that are no stores are left alone. */
+#include "tier/store.h"
+
+#include "regression/unit/tier_store.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+static const struct tier_array array = {
+    .name = "moment1/embed", .type = ZI_FP32, .bytes = 40 * TIER_STORE_BLOCK};
+static struct settings_nvme nvme;
+
+static struct tier_store *create(uint64_t id, bool reclaim, char **text)
+{
+    struct tier_store_options options = store_test_options(&nvme, id);
+    struct tier_store *store = NULL;
+    struct store_test_log log;
+    options.reclaim = reclaim;
+    store_test_log_begin(&log);
+    CHECK(tier_store_create(&options, &array, 1, &store) == ZI_OK);
+    *text = store_test_log_end(&log);
+    if (store == NULL) exit(1);
+    return store;
+}
+
+/* A process that makes a store and waits to be killed. */
+static pid_t start_holder(uint64_t id)
+{
+    int ready[2];
+    if (pipe(ready) != 0) exit(1);
+    pid_t child = fork();
+    if (child == 0) {
+        struct tier_store_options options = store_test_options(&nvme, id);
+        struct tier_store *store = NULL;
+        options.rank = 3; /* not the node's first: it does not look around */
+        options.node_rank = 1;
+        options.node_ranks = 2;
+        if (tier_store_create(&options, &array, 1, &store) < 0) _exit(1);
+        if (write(ready[1], "x", 1) != 1) _exit(1);
+        for (;;)
+            pause();
+    }
+    char byte;
+    CHECK(child > 0 && read(ready[0], &byte, 1) == 1);
+    close(ready[0]);
+    close(ready[1]);
+    return child;
+}
+
+static void end_holder(pid_t child)
+{
+    int status;
+    CHECK(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child);
+}
+
+static void test_dead_and_alive(void)
+{
+    char *text;
+    pid_t alive = start_holder(0xa1);
+    struct tier_store *other = create(0xb, true, &text);
+    CHECK(strstr(text, "a1") == NULL); /* in use: nothing to say */
+    CHECK_INT(store_test_entries("disk", "zinf-", NULL, 0), 2);
+    free(text);
+    end_holder(alive);
+
+    struct tier_store *second = create(0xc, false, &text);
+    CHECK(strstr(text, "warning") != NULL && strstr(text, "00a1 ") != NULL);
+    CHECK(strstr(text, "--reclaim") != NULL && strstr(text, "KiB") != NULL);
+    CHECK(strstr(text, "00b ") == NULL);
+    CHECK_INT(store_test_entries("disk", "zinf-", NULL, 0), 3);
+    free(text);
+
+    struct tier_store *third = create(0xd, true, &text);
+    CHECK(strstr(text, "00a1, left by a run that died, is removed") != NULL);
+    CHECK(strstr(text, "warning") == NULL);
+    CHECK_INT(store_test_entries("disk", "zinf-", NULL, 0), 3);
+    free(text);
+    tier_store_destroy(other);
+    tier_store_destroy(third);
+    CHECK_INT(store_test_entries("disk", "zinf-", NULL, 0), 1);
+    tier_store_destroy(second);
+    CHECK_INT(store_test_entries("disk", "", NULL, 0), 0);
+}
+
+static void test_what_stays(void)
+{
+    char *text, kept[64];
+    nvme.keep = true;
+    tier_store_destroy(create(0xe, true, &text));
+    free(text);
+    nvme.keep = false;
+    CHECK_INT(store_test_entries("disk", "zinf-", kept, sizeof kept), 1);
+    /* a folder of that name with something else in it */
+    CHECK(mkdir("disk/zinf-mine", 0777) == 0 && mkdir("disk/zinf-mine/inner", 0777) == 0);
+    struct tier_store *store = create(0xf, true, &text);
+    CHECK(strstr(text, kept) == NULL);
+    CHECK(strstr(text, "disk/zinf-mine was left by a run that died and cannot be removed") != NULL);
+    free(text);
+    tier_store_destroy(store);
+    CHECK(rmdir("disk/zinf-mine/inner") == 0 && rmdir("disk/zinf-mine") == 0);
+    char name[160];
+    snprintf(name, sizeof name, "disk/%s/rank-0.h5", kept);
+    CHECK(unlink(name) == 0);
+    snprintf(name, sizeof name, "disk/%s/kept", kept);
+    CHECK(unlink(name) == 0);
+    snprintf(name, sizeof name, "disk/%s", kept);
+    CHECK(rmdir(name) == 0);
+}
+
+/* Two stores move data at the same time. */
+static void test_two_stores(void)
+{
+    char *text;
+    struct tier_store *stores[2];
+    struct tier_channel *channels[2];
+    char *buffer = store_test_buffer(array.bytes);
+    struct tier_transfer transfer = {.bytes = array.bytes, .buffer = buffer};
+    for (int s = 0; s < 2; s++) {
+        stores[s] = create(0x20 + (uint64_t)s, true, &text);
+        free(text);
+        CHECK(tier_channel_open(stores[s], 1, &channels[s]) == ZI_OK);
+    }
+    for (int write = 1; write >= 0; write--) {
+        for (int s = 0; s < 2; s++) {
+            transfer.write = write == 1;
+            if (write) store_test_fill(buffer, s, 0, array.bytes, 1);
+            CHECK(tier_channel_move(channels[s], &transfer) == ZI_OK);
+            if (!write) CHECK_INT(store_test_wrong(buffer, s, 0, array.bytes, 1), 0);
+        }
+    }
+    for (int s = 0; s < 2; s++) {
+        tier_channel_close(channels[s]);
+        tier_store_destroy(stores[s]);
+    }
+    free(buffer);
+}
+
+int main(void)
+{
+    char folder[32];
+    store_test_enter(folder);
+    nvme = store_test_settings("disk");
+    test_dead_and_alive();
+    test_what_stays();
+    test_two_stores();
+    CHECK(rmdir("disk") == 0);
+    store_test_leave(folder);
+    return test_finish("tier_stale_test");
+}

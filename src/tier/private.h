@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to the tier room: the parts of the NVMe store. */
+#ifndef ZI_TIER_PRIVATE_H
+#define ZI_TIER_PRIVATE_H
+
+#include <pthread.h>
+
+#include "disk/disk.h"
+#include "tier/store.h"
+
+enum { TIER_PATHS = 16 }; /* paths of a store, at most */
+
+/* ---- folder.c: the run's folder on one path, and this rank's file in it ---- */
+
+struct store_folder {
+    char *path;     /* as the deck names it */
+    char *folder;   /* <path>/zinf-<run>-<id> */
+    char *file;     /* <folder>/rank-<r>.h5 */
+    int descriptor; /* of the file, whose lock it holds; -1: none */
+};
+
+/* Local. Waits for the lock of a path (made if absent); close(*descriptor) gives it back. Who holds
+ * it may make, look through and remove folders of runs there. ZI_ERROR_IO. */
+enum zi_status folder_path_lock(const char *path, int *descriptor);
+
+/* Local. Fills `folder` (strings owned by it) for a path of `length` characters, looks for what
+ * dead runs left when this is the node's first rank, makes the folder and the file and locks it. On
+ * error folder_leave is still to be called. */
+enum zi_status folder_enter(const struct tier_store_options *options, const char *path,
+                            size_t length, struct store_folder *folder);
+
+/* Local. Removes (or marks as kept) this rank's file, and the folder when it was the last. */
+void folder_leave(struct store_folder *folder, bool keep);
+
+/* stale.c. Local, with the path's lock held. Reports or removes the folders of dead runs on it. */
+void stale_visit(const char *path, const char *own_name, bool reclaim);
+
+/* ---- stripes.c: which bytes of an array lie on which path ---- */
+
+/* Arrays are cut into periods; of each, path p has bytes [first[p], first[p] + bytes[p]). The
+ * pieces of one array on one path follow one another in one dataset. */
+struct stripes {
+    int paths;
+    size_t period, first[TIER_PATHS], bytes[TIER_PATHS];
+};
+
+/* Local. The cut in proportion to `speeds`; the fastest path gets about `block` bytes a period. */
+void stripes_cut(int paths, const double *speeds, size_t block, struct stripes *stripes);
+
+/* Local. Bytes that an array of `total` bytes has on a path. */
+size_t stripes_bytes(const struct stripes *stripes, int path, size_t total);
+
+/* Local. Where byte `offset` of an array lies: path, offset in the dataset there, and how many
+ * bytes follow it there. */
+void stripes_find(const struct stripes *stripes, size_t offset, int *path, size_t *within,
+                  size_t *bytes);
+
+/* Local. Bytes per second that direct I/O moves on a path, writing and reading in turn. */
+enum zi_status stripes_measure(const struct store_folder *folder, const struct settings_nvme *nvme,
+                               double *speed);
+
+/* ---- layout.c: the HDF5 file of one path ---- */
+
+struct layout {
+    const struct store_folder *folder;
+    const struct tier_array *arrays; /* unpadded */
+    int count, path, rank;
+    const struct stripes *stripes;
+    const char *run;
+};
+
+/* Local. Claims the space and lets HDF5 lay out the file. offsets[0..count): where in the file the
+ * array's bytes of this path start, or -1 for none. ZI_ERROR_IO. */
+enum zi_status layout_create(const struct layout *layout, int64_t *offsets);
+
+static inline size_t tier_padded(size_t bytes)
+{
+    return (bytes + TIER_STORE_BLOCK - 1) / TIER_STORE_BLOCK * TIER_STORE_BLOCK;
+}
+
+/* ---- the store itself ---- */
+
+struct tier_store {
+    struct settings_nvme nvme; /* paths is not used after creation */
+    int path_count, array_count;
+    struct store_folder folders[TIER_PATHS];
+    struct disk_file *files[TIER_PATHS];
+    struct stripes stripes;
+    struct tier_array *arrays; /* padded */
+    int64_t *offsets;          /* [path * array_count + array] */
+    struct arbiter *arbiter;   /* NULL when there is nobody to share with */
+    char *place;
+    pthread_mutex_t lock;       /* of the two below */
+    struct tier_channel *first; /* open channels */
+    struct tier_store_counts closed;
+};
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* When nothing fits: what is short by how much, and the nearest change of the deck that would fit.
+ *
+ * Changes are tried by compiling, one alone first, in an order from those that cost nothing to those
+ * that cost most; then each added to those before it. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "zero/resolve.h"
+
+/* One change of the deck that may make it fit. */
+struct change {
+    const char *text;
+    bool (*apply)(struct settings *s, const struct zero_config *config);
+};
+
+static bool change_recompute(struct settings *s, const struct zero_config *config)
+{
+    (void)config;
+    if (s->activations.recompute != RECOMPUTE_NEVER) return false;
+    s->activations.recompute = ZI_AUTO;
+    return true;
+}
+
+static bool change_micro(struct settings *s, const struct zero_config *config)
+{
+    s->batch.micro = resolved_micro(&s->batch, config->ranks);
+    if (s->batch.micro <= 1) return false;
+    s->batch.micro = (s->batch.micro + 1) / 2;
+    return true;
+}
+
+static bool to_host(int64_t *tier, const struct zero_config *config)
+{
+    if (config->shared_budget || *tier == ZI_TIER_HOST || *tier == ZI_TIER_NVME) return false;
+    *tier = ZI_TIER_HOST;
+    return true;
+}
+
+static bool to_disk(int64_t *tier, const struct zero_config *config)
+{
+    if (!config->training || config->budget[ZI_TIER_NVME] == 0 || *tier == ZI_TIER_NVME)
+        return false;
+    *tier = ZI_TIER_NVME;
+    return true;
+}
+
+static bool change_tiles(struct settings *s, const struct zero_config *config)
+{
+    (void)config;
+    struct settings_tiling *t = &s->tiling;
+    if (t->attention == ZI_AUTO && t->mlp == ZI_AUTO && t->vocabulary == ZI_AUTO) return false;
+    t->attention = t->mlp = t->vocabulary = ZI_AUTO;
+    return true;
+}
+
+static bool change_optimizer(struct settings *s, const struct zero_config *config)
+{
+    return to_host(&s->placement.optimizer, config);
+}
+
+static bool change_gradients(struct settings *s, const struct zero_config *config)
+{
+    return to_host(&s->placement.gradients, config);
+}
+
+static bool change_activations(struct settings *s, const struct zero_config *config)
+{
+    return to_host(&s->placement.activations, config);
+}
+
+static bool change_parameters(struct settings *s, const struct zero_config *config)
+{
+    return to_host(&s->placement.parameters, config);
+}
+
+static bool disk_optimizer(struct settings *s, const struct zero_config *config)
+{
+    return to_disk(&s->placement.optimizer, config);
+}
+
+static bool disk_parameters(struct settings *s, const struct zero_config *config)
+{
+    return to_disk(&s->placement.parameters, config);
+}
+
+static bool disk_activations(struct settings *s, const struct zero_config *config)
+{
+    return to_disk(&s->placement.activations, config);
+}
+
+static bool disk_gradients(struct settings *s, const struct zero_config *config)
+{
+    return to_disk(&s->placement.gradients, config);
+}
+
+static bool change_stage(struct settings *s, const struct zero_config *config)
+{
+    if (config->ranks == 1 || s->zero.stage == 3) return false;
+    s->zero.stage = 3;
+    return true;
+}
+
+static const struct change changes[] = {
+    {"activations.recompute: auto", change_recompute},
+    {"zero.stage: 3", change_stage},
+    {"placement.optimizer: host", change_optimizer},
+    {"placement.gradients: host", change_gradients},
+    {"placement.activations: host", change_activations},
+    {"placement.parameters: host", change_parameters},
+    {"a smaller batch.micro", change_micro},
+    {"placement.optimizer: nvme", disk_optimizer},
+    {"placement.parameters: nvme", disk_parameters},
+    {"placement.activations: nvme", disk_activations},
+    {"placement.gradients: nvme", disk_gradients},
+    {"tiling: auto", change_tiles},
+};
+#define CHANGE_COUNT ((int)(sizeof changes / sizeof *changes))
+
+static enum zi_status try_settings(const struct settings *s, const struct device *device,
+                                   const struct zero_config *config, bool *fits)
+{
+    struct zero_config candidate = *config;
+    resolve_settings(s, device_get_properties(device), &candidate);
+    ZI_TRY(resolve_budgets(s, device_get_properties(device), &candidate));
+    return resolve_choose(s, device, &candidate, fits);
+}
+
+/* Single changes first, then each added to those before it. */
+static enum zi_status search_change(const struct settings *settings, const struct device *device,
+                                    const struct zero_config *config)
+{
+    char advice[512];
+    for (int together = 0; together < 2; together++) {
+        struct settings s = *settings;
+        advice[0] = '\0';
+        for (int i = 0; i < CHANGE_COUNT; i++) {
+            if (!together) s = *settings, advice[0] = '\0';
+            bool fits = false, applied = false;
+            while (changes[i].apply(&s, config)) {
+                applied = true;
+                ZI_TRY(try_settings(&s, device, config, &fits));
+                if (fits || changes[i].apply != change_micro) break;
+            }
+            size_t used = strlen(advice);
+            const char *comma = used ? ", " : "";
+            if (!applied) continue;
+            if (changes[i].apply == change_micro) {
+                snprintf(advice + used, sizeof advice - used, "%sbatch.micro: %" PRId64, comma,
+                         s.batch.micro);
+            } else {
+                snprintf(advice + used, sizeof advice - used, "%s%s", comma, changes[i].text);
+            }
+            if (fits) {
+                zi_log(ZI_LOG_ERROR, "zero", "nearest change that fits: %s", advice);
+                return ZI_OK;
+            }
+        }
+    }
+    zi_log(ZI_LOG_ERROR, "zero",
+           "no change of placement or batch fits; raise memory.device and memory.host, use more "
+           "ranks, or make the model smaller");
+    return ZI_OK;
+}
+
+static void say_excess(const struct zero_config *config, enum zi_tier tier, size_t bytes)
+{
+    char need[32], budget[32], excess[32];
+    zi_memory_text(config->budget[tier], budget, sizeof budget);
+    zi_memory_text(config->budget[tier] + bytes, need, sizeof need);
+    zi_memory_text(bytes, excess, sizeof excess);
+    if (tier == ZI_TIER_NVME)
+        zi_log(ZI_LOG_ERROR, "zero",
+               "does not fit: nvme.paths have %s free per rank and the states need %s (%s too much)",
+               budget, need, excess);
+    else
+        zi_log(ZI_LOG_ERROR, "zero",
+               "does not fit: memory.%s is %s per rank and the program needs %s (%s too much)",
+               zi_tier_name(tier), budget, need, excess);
+}
+
+enum zi_status resolve_advise(const struct settings *s, const struct device *device,
+                              const struct zero_config *config)
+{
+    struct zero_config last = *config;
+    struct model *model;
+    struct partition *partition = NULL;
+    struct program *program = NULL;
+    struct resolve_fit fit;
+    ZI_TRY(resolve_measure(s, device, &last, &fit));
+    for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
+        if (fit.excess[tier] > 0) say_excess(config, (enum zi_tier)tier, fit.excess[tier]);
+    }
+    ZI_TRY(model_create(&s->model, &last.tiling, last.compute, device, &model));
+    enum zi_status status =
+        partition_create(model, &s->optimizer, last.ranks, last.rank, &partition);
+    if (status >= 0) status = program_compile(model, partition, &last, &program);
+    if (status >= 0) program_print_memory(program, stderr);
+    program_destroy(program);
+    if (partition) partition_destroy(partition);
+    model_destroy(model);
+    ZI_TRY(status);
+    return search_change(s, device, config);
+}
