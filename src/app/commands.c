@@ -45,6 +45,23 @@ static const struct command commands[] = {
      false,
      check_command,
      {SET_OPTION, {"--ranks", "N", "check for a run on N ranks (default 1)"}}},
+    {"plan",
+     "DECK",
+     1,
+     1,
+     "say what a deck needs, how long a step takes, and what would still fit",
+     "Nothing is run, and none of the model's memory is allocated. Bytes per tier and purpose and\n"
+     "bytes moved per step are those of the compiled program; the time of a step is that of the\n"
+     "program on a described machine. Rates that the machine file leaves out are assumed, and "
+     "said\n"
+     "to be. Exit code 3 when the deck does not fit.\n",
+     false,
+     plan_command,
+     {SET_OPTION,
+      {"--ranks", "N", "plan for N ranks (default 1)"},
+      {"--ranks-per-node", "K", "ranks that share a node's memory, disk and cores (default: all)"},
+      {"--machine", "FILE", "rates of a node, as `zinf bench disk` writes them"},
+      {"--trace", "FILE", "also write the simulated step as Chrome trace events"}}},
     {"program",
      "DECK",
      1,

@@ -37,6 +37,7 @@ enum zi_status commands_run(const struct command *command, int *argc, char ***ar
 /* `world` is NULL unless the command is collective. */
 enum zi_status run_command(struct comm *world, const struct options *options);
 enum zi_status check_command(struct comm *world, const struct options *options);
+enum zi_status plan_command(struct comm *world, const struct options *options);
 enum zi_status program_command(struct comm *world, const struct options *options);
 enum zi_status tokenize_command(struct comm *world, const struct options *options);
 enum zi_status generate_command(struct comm *world, const struct options *options);

@@ -1,0 +1,120 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# zinf plan against runs of the same decks: the bytes of the pools are those that memory.csv says were
+# allocated, the bytes and counts of a step those of timings.csv. Then its machine file, its trace,
+# and what it says of decks that do not fit.
+. "${srcdir:-.}/regression/checks/app_common.sh"
+
+make_data
+make_deck
+deck=$folder/deck.yaml
+
+# Bytes of a tier's pools: as planned, and as a run allocated them.
+planned() {
+    awk -v tier="$1" '/^fit / { inside = 1 } inside && $1 == tier { print $2; exit } /^traffic/ { inside = 0 }' \
+        "$folder/plan"
+}
+allocated() {
+    awk -F, -v tier="$1" 'NR > 1 && $1 == tier && $2 ~ / pool$/ { sum += $4 } END { printf "%.0f\n", sum }' \
+        "$2/memory.csv"
+}
+
+# Lines "lane kind count bytes" of a step: as planned, and as a run counted them in its last step,
+# where nothing is the first of its kind.
+planned_traffic() {
+    awk '/^traffic/ { inside = 1; next } NF == 0 { inside = 0 } inside && $2 != "all" { print $1, $2, $3, $4 }' \
+        "$folder/plan" | sort
+}
+counted_traffic() {
+    awk -F, 'NR > 1 { if ($1 != step) { step = $1; count = 0 } line[count++] = $2 " " $3 " " $4 " " $7 }
+        END { for (i = 0; i < count; i++) print line[i] }' "$1/timings.csv" | sort
+}
+
+# compare RANKS SET...: the plan is the run.
+compare() {
+    ranks=$1
+    shift
+    run=$folder/compared
+    rm -rf "$run"
+    expect 0 "$zinf" plan "$deck" --ranks "$ranks" "$@"
+    cp "$folder/out" "$folder/plan"
+    expect 0 "$launcher" -n "$ranks" "$zinf" run "$deck" --set run.directory="$run" --set run.steps=2 --set run.report_every=1 \
+        --set data.validation_every=never --set checkpoint.final=no "$@"
+    for tier in device host; do
+        plan=$(planned "$tier")
+        real=$(allocated "$tier" "$run")
+        [ "${plan:-0}" = "$real" ] ||
+            fail "$tier memory: planned ${plan:-0}, allocated $real: $*"
+    done
+    [ "$(allocated device "$run")" -gt 100000 ] || fail "memory.csv names no device memory"
+    planned_traffic >"$folder/planned"
+    counted_traffic "$run" >"$folder/counted"
+    [ "$(wc -l <"$folder/planned")" -gt 4 ] || fail "the plan has no traffic"
+    diff "$folder/planned" "$folder/counted" >"$folder/err" || fail "traffic: planned <, counted >: $*"
+    passed=$((passed + 1))
+}
+compare 1
+compare 1 --set precision.compute=bf16 --set activations.recompute=always
+compare 1 --set zero.order=micro-major
+compare 2 --set zero.stage=3 --set precision.compute=bf16
+compare 2 --set zero.stage=1
+compare 1 --set device.separate=yes --set placement.parameters=host --set placement.gradients=host \
+    --set placement.optimizer=host --set placement.activations=host --set "memory.device=1 GiB" \
+    --set "memory.host=1 GiB"
+
+# The step on a machine: what is given is not assumed, and twice the arithmetic takes half as long.
+seconds() { awk '$1 == "step" && $3 == "s" { print $2 }' "$folder/out"; }
+expect 0 "$zinf" plan "$deck"
+says "flops_fp32"
+says "assumed"
+says "tokens a second"
+says "of peak"
+says "largest model that fits"
+[ "$(grep -c assumed "$folder/out")" -eq 8 ] || fail "eight rates are assumed"
+printf 'machine:\n  flops_fp32: 10 GFLOP/s\n  memory_bytes_per_s: 1e15\n' >"$folder/slow.yaml"
+printf 'machine:\n  flops_fp32: 20 GFLOP/s\n  memory_bytes_per_s: 1e15\n' >"$folder/fast.yaml"
+expect 0 "$zinf" plan "$deck" --machine "$folder/slow.yaml"
+[ "$(grep -c assumed "$folder/out")" -eq 6 ] || fail "six rates are assumed"
+slow=$(seconds)
+expect 0 "$zinf" plan "$deck" --machine "$folder/fast.yaml"
+awk -v slow="$slow" -v fast="$(seconds)" 'BEGIN { r = slow / fast; exit r < 1.99 || r > 2.01 }' ||
+    fail "a step of $slow s takes $(seconds) s on a machine twice as fast"
+expect 0 "$zinf" plan "$deck" --machine "${srcdir:-.}/inputs/machine.yaml"
+if grep -q assumed "$folder/out"; then fail "inputs/machine.yaml leaves rates out"; fi
+printf 'machine:\n  flops_fp23: 1\n' >"$folder/wrong.yaml"
+expect 2 "$zinf" plan "$deck" --machine "$folder/wrong.yaml"
+complains "wrong.yaml:2:3"
+complains "nearest: flops_fp32"
+expect 2 "$zinf" plan "$deck" --machine "$folder/absent.yaml"
+
+# Several ranks exchange; copies between tiers are I/O, and b* says how many tokens hide them.
+expect 0 "$zinf" plan "$deck" --ranks 4 --ranks-per-node 2 --set zero.stage=3
+says "gather"
+says "exposed"
+printf 'machine: {link_bytes_per_s: 100 MB/s}\n' >"$folder/link.yaml"
+expect 0 "$zinf" plan "$deck" --set device.separate=yes --set placement.parameters=host \
+    --machine "$folder/link.yaml"
+says "tokens a step make arithmetic as long as I/O; this deck has 128"
+
+# The trace: one event per operation, in the rows of its lanes.
+expect 0 "$zinf" plan "$deck" --trace "$folder/trace.json"
+[ "$(grep -c '"ph":"X".*"op":' "$folder/trace.json")" -eq \
+    "$(awk '/^traffic/ { inside = 1; next } NF == 0 { inside = 0 } inside && $2 != "all" { sum += $3 }
+        END { print sum }' "$folder/out")" ] || fail "events of the trace"
+grep -q '"name":"backward blocks.1.mlp"' "$folder/trace.json" || fail "names of the trace"
+if [ -x /usr/bin/python3 ]; then
+    expect 0 /usr/bin/python3 -m json.tool "$folder/trace.json"
+fi
+expect 5 "$zinf" plan "$deck" --trace "$folder/absent/trace.json"
+
+# What does not fit.
+expect 3 "$zinf" plan "$deck" --set "memory.device=900 KiB" --set "memory.host=1 GiB"
+complains "too much"
+complains "nearest change that fits"
+says "more layers   1 layers of 32"
+expect 3 "$zinf" plan "$deck" --set "memory.device=100 KiB"
+says "none: the smallest does not fit"
+expect 2 "$zinf" plan "$deck" --ranks 5
+complains "5 ranks"
+expect 2 "$zinf" plan "$deck" --set model.heads=3
+done_with app_plan

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A plan against the program that it is of, and against a run of it: traffic is the sum over the
+ * operations, and what the executor counts, to the byte; b* is where arithmetic and I/O of compiled
+ * programs cross; the largest model fits and the next one does not, as zero_resolve has it. */
+#include "plan/plan.h"
+
+#include "regression/unit/capture_fixture.h"
+#include "regression/unit/test.h"
+#include "regression/unit/zero_fixture.h"
+
+static struct capture messages;
+
+#define OFFLOADED                                                                                  \
+    "device.separate=yes", "placement.parameters=host", "placement.gradients=host",                \
+        "placement.optimizer=host"
+
+static const char *const everything_on_host[] = {OFFLOADED, "placement.activations=host",
+                                                 "precision.compute=bf16", NULL};
+static const char *const in_memory[] = {"zero.stage=3", NULL};
+static const char *const states_on_host[] = {OFFLOADED, NULL};
+
+/* The table against sums made in another way: one lane and kind at a time. */
+static void check_sums(const struct program_list *list)
+{
+    static struct plan_traffic sums[LANE_COUNT][OP_KIND_COUNT];
+    plan_traffic_sum(list, sums);
+    CHECK(list->count > 0);
+    for (int lane = 0; lane < LANE_COUNT; lane++) {
+        for (int kind = 0; kind < OP_KIND_COUNT; kind++) {
+            struct plan_traffic own = {0};
+            for (int i = list->count - 1; i >= 0; i--) {
+                const struct program_op *op = &list->ops[i];
+                if ((int)op->lane != lane || (int)op->kind != kind) continue;
+                own.count++;
+                own.bytes += op->bytes;
+                own.flops += op->flops;
+            }
+            CHECK_INT(sums[lane][kind].count, own.count);
+            CHECK_INT(sums[lane][kind].bytes, own.bytes);
+            CHECK_NEAR(sums[lane][kind].flops, own.flops, 1e-9 * own.flops);
+        }
+    }
+}
+
+/* What the executor counts in two steps is twice the plan. */
+static void check_run(struct zero_fixture *f, struct comm *self)
+{
+    static struct plan_traffic sums[LANE_COUNT][OP_KIND_COUNT];
+    struct engine *engine;
+    struct engine_result result;
+    int count, kinds = 0;
+    CHECK_INT(engine_create(f->program, f->device, self, deck_settings(f->deck), &engine), ZI_OK);
+    CHECK_INT(engine_initialize(engine), ZI_OK);
+    for (int step = 0; step < 2; step++) {
+        zero_fixture_fill(f, engine, step);
+        CHECK_INT(engine_train(engine, step, &result), ZI_OK);
+        if (step == 0) engine_timings_clear(engine); /* the second has a pending update, if any */
+    }
+    plan_traffic_sum(&f->program->lists[plan_step(f->program)], sums);
+    const struct engine_timing *timings = engine_timings(engine, &count);
+    for (int i = 0; i < count; i++) {
+        const struct plan_traffic *sum = &sums[timings[i].lane][timings[i].kind];
+        CHECK_INT(timings[i].count, sum->count);
+        CHECK_NEAR(timings[i].bytes, (double)sum->bytes, 0);
+        CHECK_NEAR(timings[i].flops, sum->flops, 1e-9 * sum->flops);
+    }
+    for (int lane = 0; lane < LANE_COUNT; lane++) {
+        for (int kind = 0; kind < OP_KIND_COUNT; kind++)
+            kinds += sums[lane][kind].count > 0;
+    }
+    CHECK_INT(count, kinds);
+    CHECK(kinds > 4);
+    engine_destroy(engine);
+}
+
+static void test_traffic(struct comm *self)
+{
+    const char *const *const variants[] = {in_memory, states_on_host, everything_on_host};
+    struct zero_fixture f;
+    for (int i = 0; i < 3; i++) {
+        for (int ranks = 1; ranks <= 3; ranks += 2) {
+            CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, variants[i], ranks, ranks / 2),
+                      ZI_OK);
+            for (int name = 0; name < PROGRAM_COUNT; name++) {
+                if (f.program->lists[name].count > 0) check_sums(&f.program->lists[name]);
+            }
+            if (ranks == 1) check_run(&f, self);
+            zero_fixture_close(&f);
+        }
+    }
+}
+
+/* Arithmetic less I/O of the step with so many times the sequences. */
+static double lead_of(const struct zero_fixture *f, const struct plan_machine *machine,
+                      int64_t times)
+{
+    struct zero_config config = f->config;
+    struct program *program;
+    struct plan_load load;
+    config.micro *= times;
+    config.global *= times;
+    CHECK_INT(program_compile(f->model, f->partition, &config, &program), ZI_OK);
+    plan_load_of(&program->lists[plan_step(program)], machine, &load);
+    program_destroy(program);
+    return load.arithmetic_s - load.io_s;
+}
+
+/* b* on links of several rates is where the lead changes sides; the number of those where it is
+ * more tokens than the deck has. */
+static int check_crossing(const char *const *sets, struct plan_machine machine)
+{
+    struct zero_fixture f;
+    struct plan_balance balance;
+    int found = 0;
+    CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, sets, 1, 0), ZI_OK);
+    double step = (double)(f.config.global * f.config.tokens);
+    for (double rate = 1e6; rate < 1e11; rate *= 1.25) {
+        machine.bytes_per_s[LANE_LINK_IN] = machine.bytes_per_s[LANE_LINK_OUT] = rate;
+        CHECK_INT(plan_balance_of(f.program, &machine, &balance), ZI_OK);
+        CHECK(balance.load.io_lane == LANE_LINK_IN || balance.load.io_lane == LANE_LINK_OUT);
+        CHECK(balance.tokens >= 0);
+        int64_t times = isinf(balance.tokens) ? 0 : (int64_t)(balance.tokens / step);
+        if (times < 1) continue;
+        CHECK(lead_of(&f, &machine, times) <= 0);
+        CHECK(lead_of(&f, &machine, times + 1) > 0);
+        found++;
+    }
+    zero_fixture_close(&f);
+    return found;
+}
+
+static void test_balance(void)
+{
+    struct zero_fixture f;
+    struct plan_node node;
+    struct plan_machine machine;
+    struct plan_balance balance;
+    plan_node_assume(&node);
+    plan_machine_of(&node, ZI_FP32, 1, &machine);
+    CHECK(check_crossing(states_on_host, machine) > 8);
+    CHECK(check_crossing(everything_on_host, machine) > 2);
+
+    /* Kept inputs on a link too slow for them: no number of tokens helps. */
+    const char *const activations[] = {"device.separate=yes", "placement.activations=host",
+                                       "activations.recompute=never", NULL};
+    CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, activations, 1, 0), ZI_OK);
+    machine.bytes_per_s[LANE_LINK_IN] = machine.bytes_per_s[LANE_LINK_OUT] = 1e3;
+    CHECK_INT(plan_balance_of(f.program, &machine, &balance), ZI_OK);
+    CHECK(isinf(balance.tokens));
+    machine.bytes_per_s[LANE_LINK_IN] = machine.bytes_per_s[LANE_LINK_OUT] = 1e15;
+    CHECK_INT(plan_balance_of(f.program, &machine, &balance), ZI_OK);
+    CHECK(balance.tokens == 0);
+    zero_fixture_close(&f);
+}
+
+/* Whether the deck with these overrides more would run. */
+static bool runs(const char *deck, const char *const *sets, const char *const more[4])
+{
+    const char *all[16];
+    struct zero_fixture f;
+    int count = 0;
+    while (sets[count]) {
+        all[count] = sets[count];
+        count++;
+    }
+    for (int i = 0; i < 4 && more[i][0]; i++)
+        all[count++] = more[i];
+    all[count] = NULL;
+    enum zi_status status = zero_fixture_open(&f, deck, all, 1, 0);
+    zero_fixture_close(&f);
+    if (status != ZI_ERROR_FIT) CHECK_INT(status, ZI_OK);
+    return status == ZI_OK;
+}
+
+static void check_largest(const char *deck, const char *const *sets, enum plan_growth growth)
+{
+    static const int64_t group = 3; /* of the llama deck: query heads of a key head */
+    struct zero_fixture f;
+    struct plan_largest largest;
+    char text[4][64] = {"", "", "", ""};
+    const char *const more[4] = {text[0], text[1], text[2], text[3]};
+    int count = 0;
+    bool llama = deck == zero_fixture_llama;
+    while (sets[count])
+        count++;
+    CHECK_INT(zero_fixture_open(&f, deck, sets, 1, 0), ZI_OK);
+    struct plan_deck request = {deck, "fixture", strlen(deck), sets, count, f.device, &f.config};
+    CHECK_INT(plan_largest(&request, growth, &largest), ZI_OK);
+    zero_fixture_close(&f);
+    CHECK(largest.layers > 0 && largest.parameters > 0 && largest.bounded);
+    for (int next = 0; next < 2; next++) {
+        int64_t hidden = largest.hidden + next * (llama ? 64 * group : 64);
+        if (growth == PLAN_DEEPER) {
+            snprintf(text[0], 64, "model.layers=%" PRId64, largest.layers + next);
+        } else {
+            snprintf(text[0], 64, "model.hidden=%" PRId64, hidden);
+            snprintf(text[1], 64, "model.heads=%" PRId64, hidden / 64);
+            if (llama) {
+                snprintf(text[2], 64, "model.key_heads=%" PRId64, hidden / 64 / group);
+                snprintf(text[3], 64, "model.inner=%" PRId64, (hidden * 40 / 24 + 63) / 64 * 64);
+            }
+        }
+        CHECK_INT(runs(deck, sets, more), !next);
+    }
+}
+
+static void test_largest(void)
+{
+    const char *const budgets[][6] = {
+        {"memory.device=4 MiB", "memory.host=4 MiB", "activations.recompute=always"},
+        {"memory.device=24 MiB", "memory.host=4 MiB", "zero.prefetch=1"},
+        {"memory.device=2 MiB", "memory.host=9 MiB", OFFLOADED},
+    };
+    long failed = test_failures();
+    capture_begin(&messages, stderr); /* refusals are logged on purpose */
+    for (int i = 0; i < 3; i++) {
+        const char *sets[8] = {0};
+        int count = 0;
+        while (count < 6 && budgets[i][count]) {
+            sets[count] = budgets[i][count];
+            count++;
+        }
+        check_largest(zero_fixture_gpt2, sets, PLAN_DEEPER);
+        check_largest(zero_fixture_gpt2, sets, PLAN_WIDER);
+        if (i == 1) check_largest(zero_fixture_llama, sets, PLAN_DEEPER);
+        if (i == 1) check_largest(zero_fixture_llama, sets, PLAN_WIDER);
+    }
+    capture_end(&messages);
+    if (test_failures() > failed) fputs(messages.text, stderr);
+}
+
+/* Not even one layer fits; and a budget that nothing reaches ends the search. */
+static void test_largest_ends(void)
+{
+    const char *const sets[] = {"memory.device=1 MiB", "memory.host=1 MiB"};
+    const char *const ample[] = {"memory.device=1000 GiB", "memory.host=1 GiB"};
+    struct zero_fixture f;
+    struct plan_largest largest;
+    CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, in_memory, 1, 0), ZI_OK);
+    struct zero_config config = f.config;
+    config.shared_budget = false;
+    config.budget[ZI_TIER_DEVICE] = 1000;
+    struct plan_deck request = {zero_fixture_gpt2, "fixture", strlen(zero_fixture_gpt2), sets, 2,
+                                f.device,          &config};
+    CHECK_INT(plan_largest(&request, PLAN_DEEPER, &largest), ZI_OK);
+    CHECK_INT(largest.layers, 0);
+    config.budget[ZI_TIER_DEVICE] = (size_t)1000 << 30;
+    request.sets = ample;
+    CHECK_INT(plan_largest(&request, PLAN_DEEPER, &largest), ZI_OK);
+    CHECK(largest.layers > 1000 && !largest.bounded);
+    zero_fixture_close(&f);
+}
+
+static void test_excess(void)
+{
+    struct program program = {.pool_bytes = {10, 20, 30}};
+    CHECK_INT(plan_excess(&program, ZI_TIER_NVME), 0); /* not known */
+    program.config.budget[ZI_TIER_NVME] = 25;
+    CHECK_INT(plan_excess(&program, ZI_TIER_NVME), 5);
+    program.config.budget[ZI_TIER_HOST] = 20;
+    CHECK_INT(plan_excess(&program, ZI_TIER_HOST), 0);
+    program.config.budget[ZI_TIER_HOST] = 19;
+    CHECK_INT(plan_excess(&program, ZI_TIER_HOST), 1);
+}
+
+int main(int argc, char **argv)
+{
+    struct comm *world, *self;
+    if (comm_start(&argc, &argv, &world) < 0 || comm_self(&self) < 0) return 99;
+    zi_log_set_level(ZI_LOG_ERROR);
+    test_traffic(self);
+    test_balance();
+    test_largest();
+    test_largest_ends();
+    test_excess();
+    comm_destroy(self);
+    int result = test_finish("plan_program");
+    comm_finish(world);
+    return result;
+}

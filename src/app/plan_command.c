@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `zinf plan`: what a run would need, how long a step would take, and what would still fit.
+ *
+ * The deck is compiled as `zinf run` compiles it, in this one process. Memory and traffic are those
+ * of the compiled program, to the byte; times come from playing it through on a described machine.
+ * A deck that does not fit is told what is short (by the zero room, on stderr), then the largest
+ * model of its shape that would fit, and the exit code is that of a run: 3. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/commands.h"
+#include "app/setup.h"
+#include "base/log.h"
+#include "plan/plan.h"
+
+enum { RANKS_MAX = 1 << 20 };
+
+struct request {
+    int64_t ranks, node_ranks;
+    const char *machine, *trace; /* files, or NULL */
+};
+
+static enum zi_status read_request(const struct options *options, struct request *request)
+{
+    *request = (struct request){.ranks = 1};
+    ZI_TRY(options_integer(options, "--ranks", 1, RANKS_MAX, &request->ranks));
+    request->node_ranks = request->ranks;
+    ZI_TRY(options_integer(options, "--ranks-per-node", 1, request->ranks, &request->node_ranks));
+    request->machine = options_text(options, "--machine", NULL);
+    request->trace = options_text(options, "--trace", NULL);
+    return ZI_OK;
+}
+
+static enum zi_status read_machine(const struct request *request, struct plan_node *node)
+{
+    char *text;
+    int64_t bytes;
+    plan_node_assume(node);
+    if (!request->machine) return ZI_OK;
+    ZI_TRY(setup_read_file(request->machine, &text, &bytes));
+    enum zi_status status = plan_node_parse(text, (size_t)bytes, request->machine, node);
+    free(text);
+    return status;
+}
+
+static void print_heading(const struct setup *setup, const struct request *request)
+{
+    const struct model *model = setup->model;
+    const struct zero_config *c = &setup->config;
+    printf("model: %" PRId64 " parameters, %" PRId64 " layers of %" PRId64 ", %s\n",
+           model->parameters, model->settings.layers, model->settings.hidden,
+           zi_dtype_name(model->type));
+    printf("step: %" PRId64 " tokens, %" PRId64 " sequences of %" PRId64 "\n",
+           c->global * c->tokens, c->global, c->tokens);
+    printf("ranks: %d, %" PRId64 " on a node; this is rank %d, micro-batches %" PRId64
+           " of %" PRId64 " sequence%s\n\n",
+           c->ranks, request->node_ranks, c->rank, c->micro_batches, c->micro,
+           c->micro == 1 ? "" : "s");
+}
+
+static enum zi_status write_trace(const struct program *program, const struct plan_span *spans,
+                                  const char *path)
+{
+    FILE *out = fopen(path, "w");
+    if (!out) return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", path, strerror(errno));
+    enum zi_status status = plan_trace(program, plan_step(program), spans, out);
+    if (fclose(out) != 0 && status >= 0)
+        status = zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", path, strerror(errno));
+    if (status < 0) remove(path);
+    return status;
+}
+
+static enum zi_status show_time(const struct setup *setup, const struct request *request,
+                                const struct plan_machine *machine)
+{
+    const struct program *program = setup->program;
+    const struct program_list *list = &program->lists[plan_step(program)];
+    struct plan_result result;
+    struct plan_balance balance;
+    struct plan_span *spans = malloc(((size_t)list->count + 1) * sizeof *spans);
+    if (!spans)
+        return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the times of %d operations",
+                       list->count);
+    enum zi_status status = plan_simulate(list, machine, spans, &result);
+    if (status >= 0) {
+        plan_print_time(program, machine, &result, stdout);
+        status = plan_balance_of(program, machine, &balance);
+    }
+    if (status >= 0) plan_print_balance(program, &balance, stdout);
+    if (status >= 0 && request->trace) status = write_trace(program, spans, request->trace);
+    free(spans);
+    return status;
+}
+
+static enum zi_status show_largest(const struct plan_deck *deck)
+{
+    static const struct {
+        enum plan_growth growth;
+        const char *name;
+    } lines[] = {{PLAN_DEEPER, "more layers"}, {PLAN_WIDER, "wider layers"}};
+    printf("\nlargest model that fits\n");
+    for (int i = 0; i < 2; i++) {
+        struct plan_largest largest;
+        ZI_TRY(plan_largest(deck, lines[i].growth, &largest));
+        if (largest.layers == 0) {
+            printf("  %-13s none: the smallest does not fit\n", lines[i].name);
+            continue;
+        }
+        printf("  %-13s %s%" PRId64 " layers of %" PRId64 ", %" PRId64 " heads: %.4g billion "
+               "parameters\n",
+               lines[i].name, largest.bounded ? "" : "more than ", largest.layers, largest.hidden,
+               largest.heads, (double)largest.parameters * 1e-9);
+    }
+    return ZI_OK;
+}
+
+static enum zi_status show_plan(struct setup *setup, const struct request *request,
+                                const struct plan_node *node)
+{
+    struct plan_machine machine;
+    ZI_TRY(setup_compile(setup));
+    plan_machine_of(node, setup->config.compute, (int)request->node_ranks, &machine);
+    print_heading(setup, request);
+    program_print_memory(setup->program, stdout);
+    printf("\n");
+    plan_print_fit(setup->program, stdout);
+    printf("\n");
+    plan_print_traffic(setup->program, stdout);
+    printf("\nmachine, one node: %s\n", request->machine ? request->machine : "no file given");
+    plan_node_print(node, stdout);
+    printf("\n");
+    return show_time(setup, request, &machine);
+}
+
+static enum zi_status compile_and_show(struct setup *setup, const struct request *request,
+                                       const struct plan_node *node, struct plan_deck *deck)
+{
+    int node_ranks = (int)request->node_ranks;
+    setup->config.training = true;
+    ZI_TRY(setup_open(setup, node_ranks));
+    enum zi_status fit =
+        zero_resolve(setup->settings, setup->model, device_get_properties(setup->device),
+                     (int)request->ranks, 0, node_ranks, &setup->config);
+    if (fit < 0 && fit != ZI_ERROR_FIT) return fit;
+    if (fit >= 0) ZI_TRY(show_plan(setup, request, node));
+    deck->device = setup->device;
+    deck->config = &setup->config;
+    ZI_TRY(show_largest(deck));
+    return fit;
+}
+
+enum zi_status plan_command(struct comm *world, const struct options *options)
+{
+    (void)world;
+    struct setup setup = {0};
+    struct request request;
+    struct plan_node node;
+    int set_count;
+    int64_t bytes;
+    char *text;
+    const char *name = options->words[0];
+    const char *const *sets = options_all(options, "--set", &set_count);
+    ZI_TRY(read_request(options, &request));
+    ZI_TRY(read_machine(&request, &node));
+    ZI_TRY(setup_read_file(name, &text, &bytes));
+    struct plan_deck deck = {
+        .text = text, .name = name, .bytes = (size_t)bytes, .sets = sets, .set_count = set_count};
+    enum zi_status status =
+        setup_parse(&setup, text, bytes, name, sets, set_count, (int)request.ranks);
+    if (status >= 0) status = compile_and_show(&setup, &request, &node, &deck);
+    setup_cleanup(&setup);
+    free(text);
+    return status;
+}

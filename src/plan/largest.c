@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The largest model of a shape that fits.
+ *
+ * A candidate is the same deck with other values of a few keys, read, compiled and compared with
+ * the budgets, as a run would do it; no formula stands between. What `auto` would give way in
+ * (prefetch, kept activations) gives way here too: a size fits when its leanest program does. Bytes
+ * grow with size, so doubling until something does not fit and then halving the interval finds the
+ * largest in some twenty compilations of milliseconds to a second.
+ *
+ * Deeper candidates have more layers. Wider ones have heads of 64, so many as their width holds, in
+ * the deck's proportion of query to key heads; an inner width that the deck gives keeps its
+ * proportion to the hidden one. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "deck/table.h"
+#include "plan/plan.h"
+
+enum { SETS_MAX = 128, OWN_SETS = 4, SET_BYTES = 64, HEAD_WIDTH = 64 };
+
+/* Larger programs are not compiled: their description alone would be gigabytes. */
+static const int64_t most_layers = 8192;
+static const int64_t most_hidden = 262144;
+static const int64_t most_elements = (int64_t)1 << 40; /* of one tensor, as model_check says */
+
+struct search {
+    const struct plan_deck *deck;
+    enum plan_growth growth;
+    struct settings_model model; /* the deck's, with its `auto` */
+    int64_t unit;                /* of width */
+    struct plan_largest size;    /* of the last candidate */
+};
+
+static void write_sets(const struct search *search, int64_t steps, char own[OWN_SETS][SET_BYTES],
+                       int *count)
+{
+    const struct settings_model *m = &search->model;
+    int64_t hidden = steps * search->unit, heads = hidden / HEAD_WIDTH;
+    *count = 0;
+    if (search->growth == PLAN_DEEPER) {
+        snprintf(own[(*count)++], SET_BYTES, "model.layers=%" PRId64, steps);
+        return;
+    }
+    snprintf(own[(*count)++], SET_BYTES, "model.hidden=%" PRId64, hidden);
+    snprintf(own[(*count)++], SET_BYTES, "model.heads=%" PRId64, heads);
+    if (m->key_heads != ZI_AUTO)
+        snprintf(own[(*count)++], SET_BYTES, "model.key_heads=%" PRId64,
+                 heads * m->key_heads / m->heads);
+    if (m->inner != ZI_AUTO)
+        snprintf(own[(*count)++], SET_BYTES, "model.inner=%" PRId64,
+                 (m->inner * hidden / m->hidden + 63) / 64 * 64);
+}
+
+static enum zi_status read_deck(const struct plan_deck *from, char own[OWN_SETS][SET_BYTES],
+                                int own_count, struct deck **deck)
+{
+    const char *sets[SETS_MAX];
+    int count = 0;
+    if (from->set_count + own_count > SETS_MAX)
+        return zi_fail(ZI_ERROR_USAGE, "plan", "%d overrides are too many; %d work",
+                       from->set_count, SETS_MAX - OWN_SETS);
+    for (int i = 0; i < from->set_count; i++)
+        sets[count++] = from->sets[i];
+    for (int i = 0; i < own_count; i++)
+        sets[count++] = own[i];
+    return deck_parse(from->text, from->bytes, from->name, sets, count, deck);
+}
+
+static size_t excess_of(const struct program *program)
+{
+    size_t excess = 0;
+    for (int tier = 0; tier < ZI_TIER_COUNT; tier++)
+        excess += plan_excess(program, (enum zi_tier)tier);
+    return excess;
+}
+
+/* Compiles with less and less that `auto` is free to leave out, until it fits. */
+static enum zi_status fit_leanest(const struct settings *s, const struct model *model,
+                                  const struct partition *partition, struct zero_config config,
+                                  bool *fits)
+{
+    bool leaner = true;
+    if (s->activations.recompute == ZI_AUTO) config.kept_segments = 0;
+    for (*fits = false; !*fits && leaner; config.prefetch--) {
+        struct program *program;
+        ZI_TRY(program_compile(model, partition, &config, &program));
+        *fits = excess_of(program) == 0;
+        program_destroy(program);
+        leaner = s->zero.prefetch == ZI_AUTO && config.prefetch > 0;
+    }
+    return ZI_OK;
+}
+
+static enum zi_status compile_candidate(struct search *search, struct deck *deck, bool *fits)
+{
+    const struct zero_config *config = search->deck->config;
+    const struct settings *s = deck_settings(deck);
+    struct model *model;
+    struct partition *partition;
+    model_check(deck);
+    ZI_TRY(deck_check(deck));
+    ZI_TRY(
+        model_create(&s->model, (enum zi_dtype)s->precision.compute, search->deck->device, &model));
+    enum zi_status status =
+        partition_create(model, &s->optimizer, config->ranks, config->rank, &partition);
+    if (status >= 0) {
+        status = fit_leanest(s, model, partition, *config, fits);
+        partition_destroy(partition);
+    }
+    if (status >= 0 && *fits)
+        search->size = (struct plan_largest){s->model.layers, s->model.hidden, s->model.heads,
+                                             model->parameters, true};
+    model_destroy(model);
+    return status;
+}
+
+static enum zi_status try_size(struct search *search, int64_t steps, bool *fits)
+{
+    char own[OWN_SETS][SET_BYTES];
+    struct deck *deck;
+    int count;
+    write_sets(search, steps, own, &count);
+    ZI_TRY(read_deck(search->deck, own, count, &deck));
+    enum zi_status status = compile_candidate(search, deck, fits);
+    deck_destroy(deck);
+    return status;
+}
+
+static enum zi_status search_start(struct search *search)
+{
+    struct deck *deck;
+    ZI_TRY(read_deck(search->deck, NULL, 0, &deck));
+    search->model = deck_settings(deck)->model;
+    deck_destroy(deck);
+    const struct settings_model *m = &search->model;
+    int64_t group = m->key_heads == ZI_AUTO ? 1 : m->heads / m->key_heads;
+    search->unit = HEAD_WIDTH * group;
+    return ZI_OK;
+}
+
+/* The most steps that a deck can say. */
+static int64_t most_steps(const struct search *search)
+{
+    const struct settings_model *m = &search->model;
+    int64_t hidden = most_hidden, rows = m->vocabulary > m->context ? m->vocabulary : m->context;
+    if (search->growth == PLAN_DEEPER) return most_layers;
+    if (hidden > most_elements / rows) hidden = most_elements / rows;
+    if (m->inner != ZI_AUTO) {
+        double most = sqrt((double)most_elements * (double)m->hidden / (double)m->inner) / 2;
+        if ((double)hidden > most) hidden = (int64_t)most;
+    }
+    return hidden / search->unit;
+}
+
+enum zi_status plan_largest(const struct plan_deck *deck, enum plan_growth growth,
+                            struct plan_largest *largest)
+{
+    struct search search = {.deck = deck, .growth = growth};
+    ZI_TRY(search_start(&search));
+    int64_t end = most_steps(&search);
+    int64_t low = 0, high = end + 1; /* low fits, high does not */
+    bool fits;
+    memset(largest, 0, sizeof *largest);
+    for (int64_t step = 1; high == end + 1 && low < end;) {
+        ZI_TRY(try_size(&search, step, &fits));
+        if (!fits) high = step;
+        if (fits) low = step;
+        step = step > end / 2 ? end : 2 * step;
+    }
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        ZI_TRY(try_size(&search, middle, &fits));
+        if (fits) low = middle;
+        if (!fits) high = middle;
+    }
+    *largest = search.size; /* of the last that fitted, which is low */
+    largest->bounded = high <= end;
+    return ZI_OK;
+}

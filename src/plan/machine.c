@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rates of a machine.
+ *
+ * The assumed node is a small one: two processor cores with AVX-512, one NVMe disk, a 10 Gbit/s
+ * network. A plan with assumed rates shows the shape of a step, not its length, so every assumed
+ * rate is named in the output.
+ *
+ * Reads and writes of a disk share it. One number says how well: the bytes per second of both
+ * together while both are busy. It is split in proportion to the rates that each has alone, as if
+ * the disk gave both the same share of its time. */
+#include "plan/machine.h"
+
+#include "deck/pairs.h"
+
+static const struct {
+    const char *key, *unit;
+    double assumed;
+} rows[PLAN_RATE_COUNT] = {
+    [RATE_FLOPS_FP32] = {"flops_fp32", "FLOP/s", 1e11},
+    [RATE_FLOPS_BF16] = {"flops_bf16", "FLOP/s", 1e11},
+    [RATE_MEMORY] = {"memory_bytes_per_s", "B/s", 1e10},
+    [RATE_DISK_READ] = {"disk_read_bytes_per_s", "B/s", 2e9},
+    [RATE_DISK_WRITE] = {"disk_write_bytes_per_s", "B/s", 1.5e9},
+    [RATE_DISK_MIXED] = {"disk_mixed_bytes_per_s", "B/s", 1.75e9},
+    [RATE_LINK] = {"link_bytes_per_s", "B/s", 1e10},
+    [RATE_NETWORK] = {"network_bytes_per_s", "B/s", 1.25e9},
+};
+
+void plan_node_assume(struct plan_node *node)
+{
+    for (int rate = 0; rate < PLAN_RATE_COUNT; rate++) {
+        node->rates[rate] = rows[rate].assumed;
+        node->given[rate] = false;
+    }
+}
+
+enum zi_status plan_node_parse(const char *text, size_t bytes, const char *name,
+                               struct plan_node *node)
+{
+    struct deck_pair_number numbers[PLAN_RATE_COUNT];
+    for (int rate = 0; rate < PLAN_RATE_COUNT; rate++)
+        numbers[rate] = (struct deck_pair_number){.key = rows[rate].key, .unit = rows[rate].unit};
+    ZI_TRY(deck_pairs_parse(text, bytes, name, "machine", numbers, PLAN_RATE_COUNT));
+    for (int rate = 0; rate < PLAN_RATE_COUNT; rate++) {
+        if (!numbers[rate].given) continue;
+        node->rates[rate] = numbers[rate].value;
+        node->given[rate] = true;
+    }
+    if (!node->given[RATE_DISK_MIXED] && node->given[RATE_DISK_READ] &&
+        node->given[RATE_DISK_WRITE])
+        node->rates[RATE_DISK_MIXED] =
+            (node->rates[RATE_DISK_READ] + node->rates[RATE_DISK_WRITE]) / 2;
+    return ZI_OK;
+}
+
+void plan_machine_of(const struct plan_node *node, enum zi_dtype type, int node_ranks,
+                     struct plan_machine *machine)
+{
+    static const enum plan_rate lanes[LANE_COUNT] = {
+        [LANE_COMPUTE] = RATE_MEMORY,      [LANE_COMM] = RATE_NETWORK,
+        [LANE_LINK_IN] = RATE_LINK,        [LANE_LINK_OUT] = RATE_LINK,
+        [LANE_DISK_READ] = RATE_DISK_READ, [LANE_DISK_WRITE] = RATE_DISK_WRITE,
+        [LANE_HOST] = RATE_MEMORY,
+    };
+    double share = 1.0 / node_ranks;
+    machine->flops_per_s = share * node->rates[type == ZI_BF16 ? RATE_FLOPS_BF16 : RATE_FLOPS_FP32];
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        machine->bytes_per_s[lane] = share * node->rates[lanes[lane]];
+    machine->mixed_bytes_per_s = share * node->rates[RATE_DISK_MIXED];
+}
+
+double plan_machine_mixed(const struct plan_machine *machine, enum program_lane lane)
+{
+    double alone = machine->bytes_per_s[lane];
+    double both = machine->bytes_per_s[LANE_DISK_READ] + machine->bytes_per_s[LANE_DISK_WRITE];
+    double part = machine->mixed_bytes_per_s < both ? machine->mixed_bytes_per_s / both : 1;
+    return alone * part;
+}
+
+void plan_node_print(const struct plan_node *node, FILE *out)
+{
+    for (int rate = 0; rate < PLAN_RATE_COUNT; rate++)
+        fprintf(out, "  %-24s %9.3f G%s%s\n", rows[rate].key, node->rates[rate] * 1e-9,
+                rows[rate].unit, node->given[rate] ? "" : ", assumed");
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A machine as far as the time of a step depends on it: eight rates of one node.
+ *
+ * A machine file is YAML with one map, `machine:`, as `zinf bench disk` writes it. Its rates are
+ * those of a whole node; the ranks of a node share them equally. What the file leaves out is
+ * assumed, and said to be. */
+#ifndef ZI_PLAN_MACHINE_H
+#define ZI_PLAN_MACHINE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "zero/program.h"
+
+enum plan_rate {
+    RATE_FLOPS_FP32,
+    RATE_FLOPS_BF16,
+    RATE_MEMORY,     /* bytes gone through by the optimizer and by sums */
+    RATE_DISK_READ,  /* alone */
+    RATE_DISK_WRITE, /* alone */
+    RATE_DISK_MIXED, /* both at once, together */
+    RATE_LINK,       /* host to device or back, each direction */
+    RATE_NETWORK,    /* to other ranks */
+    PLAN_RATE_COUNT
+};
+
+/* Of a node. */
+struct plan_node {
+    double rates[PLAN_RATE_COUNT]; /* FLOP/s or bytes/s */
+    bool given[PLAN_RATE_COUNT];   /* by the file, not assumed */
+};
+
+/* What one rank has of it. */
+struct plan_machine {
+    double flops_per_s;
+    double bytes_per_s[LANE_COUNT]; /* of the disk lanes: when the other one is idle */
+    double mixed_bytes_per_s;       /* of both disk lanes together, when both are busy */
+};
+
+/* Local. The node that is assumed where nothing is known of it. */
+void plan_node_assume(struct plan_node *node);
+
+/* Local. Reads a machine file from text in memory; `name` stands for it in messages. Rates that it
+ * leaves out stay as they are in *node, except that the mixed rate of a disk whose read and write
+ * rates are given is assumed to be their mean. ZI_ERROR_USAGE after logging all errors at once. */
+enum zi_status plan_node_parse(const char *text, size_t bytes, const char *name,
+                               struct plan_node *node);
+
+/* Local. The share of one of `node_ranks` ranks that compute in `type`. */
+void plan_machine_of(const struct plan_node *node, enum zi_dtype type, int node_ranks,
+                     struct plan_machine *machine);
+
+/* Local. Rate of a disk lane while both are busy: each gets the same part of the rate that it has
+ * alone, so that together they have the mixed rate; never more than alone. */
+double plan_machine_mixed(const struct plan_machine *machine, enum program_lane lane);
+
+/* Local. One line per rate: its key, its value, and whether it is assumed. */
+void plan_node_print(const struct plan_node *node, FILE *out);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a run would need and how long it would take, from its compiled program alone: nothing is
+ * run, and none of the memory of the model is allocated. */
+#ifndef ZI_PLAN_PLAN_H
+#define ZI_PLAN_PLAN_H
+
+#include <stdio.h>
+
+#include "plan/simulate.h"
+
+struct plan_traffic {
+    int64_t count; /* operations */
+    size_t bytes;
+    double flops;
+};
+
+/* Local. The list of a training step in the steady state. */
+enum program_name plan_step(const struct program *program);
+
+/* Local. Sums of a list per lane and kind: exactly what a run of it counts. */
+void plan_traffic_sum(const struct program_list *list,
+                      struct plan_traffic sums[LANE_COUNT][OP_KIND_COUNT]);
+
+/* When arithmetic is as long as I/O. Both are a + b * tokens per step: b comes from the sequences
+ * (arithmetic; kept inputs that move), a from what is done once a step (parameters, gradients,
+ * optimizer). */
+struct plan_balance {
+    struct plan_load load;                     /* of the step as it is */
+    double arithmetic_per_token, io_per_token; /* b, seconds */
+    double tokens; /* b*: arithmetic is longer above it; 0 when it is at any number; INFINITY when
+                      I/O grows with tokens as fast as arithmetic */
+};
+
+/* Local. Compares the program with one of twice the sequences per micro-batch, which it compiles.
+ */
+enum zi_status plan_balance_of(const struct program *program, const struct plan_machine *machine,
+                               struct plan_balance *balance);
+
+/* What the search needs to compile other sizes of a deck's model. */
+struct plan_deck {
+    const char *text, *name;
+    size_t bytes;
+    const char *const *sets; /* "section.key=value" */
+    int set_count;
+    const struct device *device;      /* outlives the search */
+    const struct zero_config *config; /* resolved, with the budgets; the deck need not fit */
+};
+
+enum plan_growth {
+    PLAN_DEEPER, /* more layers of this width */
+    PLAN_WIDER   /* so many layers, wider by heads of 64 */
+};
+
+struct plan_largest {
+    int64_t layers, hidden, heads; /* layers 0: not even the smallest fits */
+    int64_t parameters;
+    bool bounded; /* the next larger one does not fit; else the search ended at what a deck may say
+                   */
+};
+
+/* Local. The largest model of the deck's shape that fits the budgets of device, host and nvme when
+ * `auto` chooses the leanest prefetch and recomputation; found by compiling candidates. An nvme
+ * budget of 0 is not known, and bounds nothing. */
+enum zi_status plan_largest(const struct plan_deck *deck, enum plan_growth growth,
+                            struct plan_largest *largest);
+
+/* Local. Bytes that a tier's pools pass its budget by, where the budget is known. */
+size_t plan_excess(const struct program *program, enum zi_tier tier);
+
+/* Local. The parts of `zinf plan`'s output. */
+void plan_print_fit(const struct program *program, FILE *out);
+void plan_print_traffic(const struct program *program, FILE *out);
+void plan_print_time(const struct program *program, const struct plan_machine *machine,
+                     const struct plan_result *result, FILE *out);
+void plan_print_balance(const struct program *program, const struct plan_balance *balance,
+                        FILE *out);
+
+/* Local. The simulated operations of a list as Chrome trace events, in the rows that zero/trace.h
+ * gives a real run. ZI_ERROR_IO when `out` cannot be written. */
+enum zi_status plan_trace(const struct program *program, enum program_name name,
+                          const struct plan_span *spans, FILE *out);
+
+#endif
