@@ -1,0 +1,140 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the disk costs: one deck with every state in host memory, then with every state on NVMe, in alternation,
+at given tokens a step. Prints medians of tokens/s, their ratio, and what the compute lane waited for.
+
+    regression/bench/placement.py --zinf build/zinf --scratch /on/a/local/disk --model 124M \\
+        --batch 4x1024x4 --batch 4x1024x16 [--bstar TOKENS] [--turns 3]
+
+A batch is MICROxTOKENSxMICRO_BATCHES of one rank. With --bstar, the tokens a step at which arithmetic takes as long
+as the traffic of the disk (`zinf plan` prints it), batches may be given in multiples of it: --multiple 1
+--multiple 4 take --micro x --tokens as one micro-batch and round their number up. Without --bstar, --multiple asks
+`zinf plan` itself, for the deck of the disk.
+"""
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+
+import measure
+
+TO_NUMBER = {"": 1, "k": 1e3, "M": 1e6, "Ki": 1024, "Mi": 1024**2}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zinf", default="build/zinf")
+    parser.add_argument("--scratch", default=".", help="folder on the disk that takes the states")
+    parser.add_argument("--model", default="124M", choices=sorted(measure.SHAPES))
+    parser.add_argument("--family", default="gpt2", choices=["gpt2", "llama"])
+    parser.add_argument("--vocabulary", type=int, default=0)
+    parser.add_argument("--batch", action="append", default=[], metavar="MICROxTOKENSxMICRO_BATCHES")
+    parser.add_argument("--multiple", action="append", default=[], type=float, help="batches in units of b*")
+    parser.add_argument("--bstar", type=float, help="b* in tokens a step")
+    parser.add_argument("--micro", type=int, default=4, help="sequences of a micro-batch, for --multiple")
+    parser.add_argument("--tokens", type=int, default=1024, help="length of a sequence, for --multiple")
+    parser.add_argument("--memory-tier", default="host", choices=["host", "device"],
+                        help="where states are when not on disk")
+    parser.add_argument("--keep", action="append", default=[], choices=measure.STATES,
+                        help="states that stay in memory in both")
+    parser.add_argument("--recompute", default="always", choices=["always", "never", "auto"])
+    parser.add_argument("--memory-set", action="append", default=[], help="--set of the runs in memory")
+    parser.add_argument("--disk-set", action="append", default=[], help="--set of the runs on disk")
+    parser.add_argument("--set", action="append", default=[], help="--set of both, as SECTION.KEY=VALUE")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=5, help="counted steps of a run")
+    parser.add_argument("--warm-up", type=int, default=2)
+    return parser.parse_args()
+
+
+def make_deck(options, place, model, batch, on_disk):
+    placement = {state: "nvme" if on_disk and state not in options.keep else options.memory_tier
+                 for state in measure.STATES}
+    return place.deck(model, measure.batch_section(*batch), options.warm_up + options.steps,
+                      zero={"stage": 3}, placement=placement, activations={"recompute": options.recompute},
+                      device={"threads": options.threads})
+
+
+def ask_plan(options, place, model):
+    """b* of the deck on disk, as `zinf plan` prints it."""
+    batch = [options.micro, options.tokens, 1]
+    path = place.write_deck(make_deck(options, place, model, batch, True))
+    sets = [word for value in options.set + options.disk_set for word in ("--set", value)]
+    done = subprocess.run([options.zinf, "plan", path] + sets, capture_output=True, text=True)
+    match = re.search(r"b\*\s*[=:]?\s*([0-9.e+]+)\s*(k|M|Ki|Mi)?\s*tokens", done.stdout)
+    if done.returncode != 0 or not match:
+        sys.exit(f"zinf plan does not say b*; give it with --bstar\n{done.stdout}{done.stderr}")
+    return float(match.group(1)) * TO_NUMBER[match.group(2) or ""]
+
+
+def all_batches(options, place, model):
+    batches = [measure.read_batch(text) for text in options.batch]
+    if options.multiple:
+        bstar = options.bstar or ask_plan(options, place, model)
+        print(f"b* {bstar:.0f} tokens a step")
+        for multiple in options.multiple:
+            count = max(1, round(multiple * bstar / (options.micro * options.tokens)))
+            batches.append([options.micro, options.tokens, count])
+    if not batches:
+        sys.exit("give --batch, or --multiple with or without --bstar")
+    return batches
+
+
+class Side:
+    """Runs of one placement."""
+
+    def __init__(self, name):
+        self.name, self.speeds, self.waits, self.shares, self.peaks = name, [], [], [], []
+
+    def add(self, run, warm_up):
+        seconds = statistics.median(run.seconds(warm_up))
+        self.speeds.append(run.tokens_per_step() / seconds)
+        self.waits.append(run.wait("compute", warm_up))
+        self.shares.append(self.waits[-1] / statistics.mean(run.seconds(warm_up)))
+        self.peaks.append(run.peak_bytes / measure.GIB)
+        print(f"    {self.name:6} {seconds:.3f} s/step, {self.speeds[-1]:.1f} tokens/s, compute waited "
+              f"{self.waits[-1]:.3f} s/step ({100 * self.shares[-1]:.0f} %), peak {self.peaks[-1]:.2f} GiB",
+              flush=True)
+
+    def cells(self):
+        return [f"{statistics.median(self.speeds):.1f}",
+                f"{statistics.median(self.waits):.2f} ({100 * statistics.median(self.shares):.0f} %)",
+                f"{statistics.median(self.peaks):.2f}"]
+
+
+def compare(options, place, model, batch):
+    memory, disk = Side("memory"), Side("disk")
+    sets = {memory: options.set + options.memory_set, disk: options.set + options.disk_set}
+    for turn in range(options.turns):
+        print(f"  turn {turn + 1}:", flush=True)
+        # Either goes first in turn, so that neither always meets the warmer machine.
+        for side in (memory, disk) if turn % 2 == 0 else (disk, memory):
+            deck = make_deck(options, place, model, batch, side is disk)
+            side.add(measure.run_zinf(options.zinf, place, deck, sets[side]), options.warm_up)
+    ratios = [below / above for below, above in zip(disk.speeds, memory.speeds)]
+    return memory.cells() + disk.cells() + [measure.median_range(ratios, "{:.3f}")]
+
+
+def main():
+    options = arguments()
+    model = measure.model_section(options.model, options.family, vocabulary=options.vocabulary)
+    model["context"] = max([1024, options.tokens] + [measure.read_batch(text)[1] for text in options.batch])
+    rows = []
+    with measure.Workplace(options.scratch) as place:
+        for batch in all_batches(options, place, model):
+            micro, tokens, micro_batches = batch
+            print(f"{options.family} {options.model}, {measure.model_parameters(model):,} parameters, "
+                  f"{micro_batches} x {micro} x {tokens} = {micro * tokens * micro_batches} tokens a step",
+                  flush=True)
+            rows.append([f"{micro_batches} x {micro} x {tokens}", micro * tokens * micro_batches]
+                        + compare(options, place, model, batch))
+    print(measure.table(
+        ["micro-batches x sequences x tokens", "tokens a step", "memory tokens/s", "waited s/step", "peak GiB",
+         "NVMe tokens/s", "waited s/step", "peak GiB", "NVMe : memory"], rows))
+
+
+if __name__ == "__main__":
+    main()
