@@ -132,12 +132,12 @@ def to_yaml(deck):
 
 
 class Run:
-    """What one run left: rows of steps.csv and timings.csv, peak resident bytes, and its output."""
+    """What one run left: rows of steps.csv, peak resident bytes, and its output."""
 
     def __init__(self, code, peak_bytes, output, errors):
         self.code, self.peak_bytes = code, peak_bytes
         self.output, self.errors = output, errors
-        self.steps, self.timings = [], []
+        self.steps = []
 
     def seconds(self, warm_up):
         return [float(row["seconds"]) for row in self.steps[warm_up:]]
@@ -146,16 +146,17 @@ class Run:
         return float(self.steps[-1]["tokens"]) / len(self.steps)
 
     def column(self, name, warm_up):
-        """Values of a column of steps.csv, or None where this zinf does not write it."""
+        """Values of a column of steps.csv, or None where it has none or the kernel did not tell (-1)."""
         if name not in self.steps[0]:
             return None
-        return [float(row[name]) for row in self.steps[warm_up:]]
+        values = [float(row[name]) for row in self.steps[warm_up:]]
+        return None if -1 in values else values
 
-    def wait(self, lane, warm_up):
-        """Seconds per step that a lane stood still because another was not ready."""
-        waits = [float(row["wait_seconds"]) for row in self.timings
-                 if row["lane"] == lane and int(row["step"]) > warm_up]
-        return sum(waits) / max(1, len(self.steps) - warm_up)
+    def waits(self, warm_up):
+        """Mean seconds per step that the compute lane stood still for each other lane, by lane; longest first."""
+        lanes = [name[len("wait_"):] for name in self.steps[0] if name.startswith("wait_")]
+        means = {lane: statistics.mean(self.column("wait_" + lane, warm_up)) for lane in lanes}
+        return dict(sorted(means.items(), key=lambda item: -item[1]))
 
 
 def read_rows(path):
@@ -180,7 +181,6 @@ def run_zinf(zinf, place, deck, sets=(), before=(), watch=None, may_fail=False):
         err.seek(0)
         run = Run(code, usage.ru_maxrss * 1024, out.read(), err.read())
     run.steps = read_rows(os.path.join(folder, "steps.csv"))
-    run.timings = read_rows(os.path.join(folder, "timings.csv"))
     if code != 0 and not may_fail:
         sys.exit(f"zinf failed with exit code {code}: {' '.join(command)}\n{run.output}{run.errors}")
     return run

@@ -90,18 +90,20 @@ class Side:
         self.name, self.speeds, self.waits, self.shares, self.peaks = name, [], [], [], []
 
     def add(self, run, warm_up):
-        seconds = statistics.median(run.seconds(warm_up))
-        self.speeds.append(run.tokens_per_step() / seconds)
-        self.waits.append(run.wait("compute", warm_up))
-        self.shares.append(self.waits[-1] / statistics.mean(run.seconds(warm_up)))
+        seconds = run.seconds(warm_up)
+        waits = run.waits(warm_up)
+        self.speeds.append(run.tokens_per_step() / statistics.median(seconds))
+        self.waits.append(sum(waits.values()))
+        self.shares.append(100 * self.waits[-1] / statistics.mean(seconds))
         self.peaks.append(run.peak_bytes / measure.GIB)
-        print(f"    {self.name:6} {seconds:.3f} s/step, {self.speeds[-1]:.1f} tokens/s, compute waited "
-              f"{self.waits[-1]:.3f} s/step ({100 * self.shares[-1]:.0f} %), peak {self.peaks[-1]:.2f} GiB",
-              flush=True)
+        reasons = ", ".join(f"{lane} {wait:.3f}" for lane, wait in waits.items() if wait > 0.0005)
+        print(f"    {self.name:6} {statistics.median(seconds):.3f} s/step ({min(seconds):.3f} to {max(seconds):.3f}), "
+              f"{self.speeds[-1]:.1f} tokens/s, compute waited {self.waits[-1]:.3f} s/step ({self.shares[-1]:.1f} %)"
+              f"{': ' + reasons if reasons else ''}; peak {self.peaks[-1]:.2f} GiB", flush=True)
 
     def cells(self):
         return [f"{statistics.median(self.speeds):.1f}",
-                f"{statistics.median(self.waits):.2f} ({100 * statistics.median(self.shares):.0f} %)",
+                f"{statistics.median(self.waits):.2f} ({statistics.median(self.shares):.1f} %)",
                 f"{statistics.median(self.peaks):.2f}"]
 
 
