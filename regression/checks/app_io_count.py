@@ -74,7 +74,8 @@ def compare(place, gradients, micro_batches):
             check(each >= most / 2, f"{name}: {ours} {each:.3f} a parameter: the states were not on disk")
         if pairs:
             print(f"{name}: {ours} {statistics.median(pair[0] for pair in pairs) / parameters:.3f}, {kernel} "
-                  f"{statistics.median(pair[1] for pair in pairs) / parameters:.3f} bytes per parameter; at most {most}")
+                  f"{statistics.median(pair[1] for pair in pairs) / parameters:.3f} bytes per parameter; at most "
+                  f"{most}")
 
 
 def main():
