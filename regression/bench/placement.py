@@ -7,9 +7,9 @@ at given tokens a step. Prints medians of tokens/s, their ratio, and what the co
         --batch 4x1024x4 --batch 4x1024x16 [--bstar TOKENS] [--turns 3]
 
 A batch is MICROxTOKENSxMICRO_BATCHES of one rank. With --bstar, the tokens a step at which arithmetic takes as long
-as the traffic of the disk (`zinf plan` prints it), batches may be given in multiples of it: --multiple 1
---multiple 4 take --micro x --tokens as one micro-batch and round their number up. Without --bstar, --multiple asks
-`zinf plan` itself, for the deck of the disk.
+as the traffic of the disk (`zinf plan` prints it), batches may be given in multiples of it: --multiple 1 --multiple 4,
+of sequences of --tokens, at most --micro in a micro-batch. Without --bstar, --multiple asks `zinf plan` itself, for
+the deck of the disk.
 """
 import argparse
 import os
@@ -33,8 +33,8 @@ def arguments():
     parser.add_argument("--batch", action="append", default=[], metavar="MICROxTOKENSxMICRO_BATCHES")
     parser.add_argument("--multiple", action="append", default=[], type=float, help="batches in units of b*")
     parser.add_argument("--bstar", type=float, help="b* in tokens a step")
-    parser.add_argument("--micro", type=int, default=4, help="sequences of a micro-batch, for --multiple")
-    parser.add_argument("--tokens", type=int, default=1024, help="length of a sequence, for --multiple")
+    parser.add_argument("--micro", type=int, default=8, help="most sequences of a micro-batch, for --multiple")
+    parser.add_argument("--tokens", type=int, default=128, help="length of a sequence, for --multiple")
     parser.add_argument("--memory-tier", default="host", choices=["host", "device"],
                         help="where states are when not on disk")
     parser.add_argument("--keep", action="append", default=[], choices=measure.STATES,
@@ -71,16 +71,19 @@ def ask_plan(options, place, model):
 
 
 def all_batches(options, place, model):
+    """The batches to time, and b* or None."""
     batches = [measure.read_batch(text) for text in options.batch]
+    bstar = options.bstar
     if options.multiple:
-        bstar = options.bstar or ask_plan(options, place, model)
+        bstar = bstar or ask_plan(options, place, model)
         print(f"b* {bstar:.0f} tokens a step")
         for multiple in options.multiple:
-            count = max(1, round(multiple * bstar / (options.micro * options.tokens)))
-            batches.append([options.micro, options.tokens, count])
+            sequences = max(1, round(multiple * bstar / options.tokens))
+            micro_batches = -(-sequences // options.micro)
+            batches.append([round(sequences / micro_batches), options.tokens, micro_batches])
     if not batches:
         sys.exit("give --batch, or --multiple with or without --bstar")
-    return batches
+    return batches, bstar
 
 
 class Side:
@@ -126,12 +129,15 @@ def main():
     model["context"] = max([1024, options.tokens] + [measure.read_batch(text)[1] for text in options.batch])
     rows = []
     with measure.Workplace(options.scratch) as place:
-        for batch in all_batches(options, place, model):
+        batches, bstar = all_batches(options, place, model)
+        for batch in batches:
             micro, tokens, micro_batches = batch
             print(f"{options.family} {options.model}, {measure.model_parameters(model):,} parameters, "
                   f"{micro_batches} x {micro} x {tokens} = {micro * tokens * micro_batches} tokens a step",
                   flush=True)
-            rows.append([f"{micro_batches} x {micro} x {tokens}", micro * tokens * micro_batches]
+            count = micro * tokens * micro_batches
+            rows.append([f"{micro_batches} x {micro} x {tokens}",
+                         f"{count} ({count / bstar:.2f} b*)" if bstar else count]
                         + compare(options, place, model, batch))
     print(measure.table(
         ["micro-batches x sequences x tokens", "tokens a step", "memory tokens/s", "waited s/step", "peak GiB",
