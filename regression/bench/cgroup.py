@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A memory cgroup of Linux, version 1 or 2, for one command: what the kernel allows it and counts for it.
 
-Needs root, or a delegated folder of version 2. The proof figures are the kernel's: the peak with page cache
+Needs root. The proof figures are the kernel's: the peak with page cache
 (memory.max_usage_in_bytes, memory.peak) and the anonymous memory of all its processes, sampled (total_rss, anon).
 """
 import os
