@@ -20,9 +20,6 @@ import sys
 
 import measure
 
-TO_NUMBER = {"": 1, "k": 1e3, "M": 1e6, "Ki": 1024, "Mi": 1024**2}
-
-
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zinf", default="build/zinf")
@@ -33,6 +30,7 @@ def arguments():
     parser.add_argument("--batch", action="append", default=[], metavar="MICROxTOKENSxMICRO_BATCHES")
     parser.add_argument("--multiple", action="append", default=[], type=float, help="batches in units of b*")
     parser.add_argument("--bstar", type=float, help="b* in tokens a step")
+    parser.add_argument("--machine", help="file of rates for `zinf plan`, as `zinf bench disk` writes it")
     parser.add_argument("--micro", type=int, default=8, help="most sequences of a micro-batch, for --multiple")
     parser.add_argument("--tokens", type=int, default=128, help="length of a sequence, for --multiple")
     parser.add_argument("--memory-tier", default="host", choices=["host", "device"],
@@ -61,13 +59,16 @@ def make_deck(options, place, model, batch, on_disk):
 def ask_plan(options, place, model):
     """b* of the deck on disk, as `zinf plan` prints it."""
     batch = [options.micro, options.tokens, 1]
-    path = place.write_deck(make_deck(options, place, model, batch, True))
-    sets = [word for value in options.set + options.disk_set for word in ("--set", value)]
-    done = subprocess.run([options.zinf, "plan", path] + sets, capture_output=True, text=True)
-    match = re.search(r"b\*\s*[=:]?\s*([0-9.e+]+)\s*(k|M|Ki|Mi)?\s*tokens", done.stdout)
-    if done.returncode != 0 or not match:
+    command = [options.zinf, "plan", place.write_deck(make_deck(options, place, model, batch, True))]
+    for value in options.set + options.disk_set:
+        command += ["--set", value]
+    if options.machine:
+        command += ["--machine", options.machine]
+    done = subprocess.run(command, capture_output=True, text=True)
+    match = re.search(r"b\*: ([0-9]+) tokens", done.stdout)
+    if done.returncode != 0 or not match or match.group(1) == "0":
         sys.exit(f"zinf plan does not say b*; give it with --bstar\n{done.stdout}{done.stderr}")
-    return float(match.group(1)) * TO_NUMBER[match.group(2) or ""]
+    return int(match.group(1))
 
 
 def all_batches(options, place, model):
