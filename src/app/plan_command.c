@@ -140,9 +140,8 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     int node_ranks = (int)request->node_ranks;
     setup->config.training = true;
     ZI_TRY(setup_open(setup, node_ranks));
-    enum zi_status fit =
-        zero_resolve(setup->settings, setup->model, device_get_properties(setup->device),
-                     (int)request->ranks, 0, node_ranks, &setup->config);
+    enum zi_status fit = zero_resolve(setup->settings, setup->device, (int)request->ranks, 0,
+                                      node_ranks, &setup->config);
     if (fit < 0 && fit != ZI_ERROR_FIT) return fit;
     if (fit >= 0) ZI_TRY(show_plan(setup, request, node));
     deck->device = setup->device;
