@@ -3,7 +3,8 @@
  *
  * A candidate is the same deck with other values of a few keys, read, compiled and compared with
  * the budgets, as a run would do it; no formula stands between. What `auto` would give way in
- * (prefetch, kept activations) gives way here too: a size fits when its leanest program does. Bytes
+ * (tiers, tiles, prefetch, kept activations) gives way here too: a size fits when its leanest
+ * program does. Bytes
  * grow with size, so doubling until something does not fit and then halving the interval finds the
  * largest in some twenty compilations of milliseconds to a second.
  *
@@ -68,52 +69,21 @@ static enum zi_status read_deck(const struct plan_deck *from, char own[OWN_SETS]
     return deck_parse(from->text, from->bytes, from->name, sets, count, deck);
 }
 
-static size_t excess_of(const struct program *program)
-{
-    size_t excess = 0;
-    for (int tier = 0; tier < ZI_TIER_COUNT; tier++)
-        excess += plan_excess(program, (enum zi_tier)tier);
-    return excess;
-}
-
-/* Compiles with less and less that `auto` is free to leave out, until it fits. */
-static enum zi_status fit_leanest(const struct settings *s, const struct model *model,
-                                  const struct partition *partition, struct zero_config config,
-                                  bool *fits)
-{
-    bool leaner = true;
-    if (s->activations.recompute == ZI_AUTO) config.kept_segments = 0;
-    for (*fits = false; !*fits && leaner; config.prefetch--) {
-        struct program *program;
-        ZI_TRY(program_compile(model, partition, &config, &program));
-        *fits = excess_of(program) == 0;
-        program_destroy(program);
-        leaner = s->zero.prefetch == ZI_AUTO && config.prefetch > 0;
-    }
-    return ZI_OK;
-}
-
+/* Whether a candidate fits with as little as `auto` is free to ask for. */
 static enum zi_status compile_candidate(struct search *search, struct deck *deck, bool *fits)
 {
-    const struct zero_config *config = search->deck->config;
+    struct zero_config config = *search->deck->config;
     const struct settings *s = deck_settings(deck);
     struct model *model;
-    struct partition *partition;
     model_check(deck);
     ZI_TRY(deck_check(deck));
-    ZI_TRY(
-        model_create(&s->model, (enum zi_dtype)s->precision.compute, search->deck->device, &model));
-    enum zi_status status =
-        partition_create(model, &s->optimizer, config->ranks, config->rank, &partition);
-    if (status >= 0) {
-        status = fit_leanest(s, model, partition, *config, fits);
-        partition_destroy(partition);
-    }
-    if (status >= 0 && *fits)
-        search->size = (struct plan_largest){s->model.layers, s->model.hidden, s->model.heads,
-                                             model->parameters, true};
+    ZI_TRY(zero_fits(s, search->deck->device, &config, fits));
+    if (!*fits) return ZI_OK;
+    ZI_TRY(model_create(&s->model, &config.tiling, config.compute, search->deck->device, &model));
+    search->size = (struct plan_largest){s->model.layers, s->model.hidden, s->model.heads,
+                                         model->parameters, true};
     model_destroy(model);
-    return status;
+    return ZI_OK;
 }
 
 static enum zi_status try_size(struct search *search, int64_t steps, bool *fits)

@@ -52,6 +52,11 @@ struct comm;
 enum zi_status zero_resolve_all(const struct settings *settings, const struct device *device,
                                 struct comm *comm, struct zero_config *config);
 
+/* Local. Whether a deck fits the ranks and budgets of `config`, which gets what is auto at its
+ * leanest. */
+enum zi_status zero_fits(const struct settings *settings, const struct device *device,
+                         struct zero_config *config, bool *fits);
+
 /* Local. Why the tiers are what they are, in a line per state kind that was auto. */
 void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out);
 
