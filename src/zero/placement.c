@@ -308,6 +308,14 @@ enum zi_status resolve_choose(const struct settings *s, const struct device *dev
     return choose_kept(s, device, config);
 }
 
+enum zi_status zero_fits(const struct settings *settings, const struct device *device,
+                         struct zero_config *config, bool *fits)
+{
+    resolve_settings(settings, device_get_properties(device), config);
+    ZI_TRY(choose_tiers(settings, device, config, fits));
+    return *fits ? ZI_OK : choose_tiles(settings, device, config, fits);
+}
+
 enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
                             int rank, int node_ranks, struct zero_config *config)
 {

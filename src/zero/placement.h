@@ -46,6 +46,11 @@ void zero_check(struct deck *deck, int ranks);
 enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
                             int rank, int node_ranks, struct zero_config *config);
 
+/* Local. Whether zero_resolve would find a way to fit the deck into the budgets that *config has,
+ * for its ranks; says nothing. *config becomes the leanest one. */
+enum zi_status zero_fits(const struct settings *settings, const struct device *device,
+                         struct zero_config *config, bool *fits);
+
 /* Collective. The same for all ranks of a group: rank 0 decides, since ranks that read different
  * amounts of free memory must not compile different programs. */
 struct comm;
