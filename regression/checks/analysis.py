@@ -4,6 +4,7 @@
 pictures are there, and what is no run is refused with a message. Skipped where h5py or matplotlib is not.
 """
 import importlib.util
+import json
 import math
 import os
 import subprocess
@@ -20,7 +21,9 @@ except ImportError as error:
 
 ANALYSIS = os.path.join(os.environ.get("top_srcdir", "."), "analysis")
 STEPS = ["step", "tokens", "loss", "gradient_norm", "learning_rate", "seconds", "tokens_per_s",
-         "skipped", "checksum", "validation_loss"]
+         "skipped", "checksum", "validation_loss", "wait_compute", "wait_comm", "wait_link_in", "wait_link_out",
+         "wait_disk_read", "wait_disk_write", "wait_host", "disk_read_bytes", "disk_written_bytes",
+         "io_read_bytes", "io_written_bytes"]
 TIMINGS = ["step", "lane", "kind", "count", "seconds", "wait_seconds", "bytes"]
 LANES, KINDS = ["compute", "comm"], ["forward", "backward", "gather"]
 failures = []
@@ -40,7 +43,8 @@ def load(name):
 
 def make_run(folder):
     steps = [[i, 64 * i, 5.0 - 0.25 * i, 1.0 / i, 1e-3 * i, 0.5, 128.0, 0, i,
-              4.5 - 0.25 * i if i % 2 == 0 else math.nan] for i in range(1, 7)]
+              4.5 - 0.25 * i if i % 2 == 0 else math.nan] + [0.01] * 7 + [4096, 0, 4096, -1]
+             for i in range(1, 7)]
     timings = [[step, lane, kind, 3, seconds, wait, 8.0]
                for step in (2, 4) for lane, kind, seconds, wait in
                ((0, 0, 1.0, 0.25), (0, 1, 2.0, 0.5), (1, 2, 0.75, 1.5))]
@@ -87,8 +91,102 @@ def test_timings(folder):
     check(heights == [1.875, 1.875], f"heights {heights}")
 
 
+# Of a step of 10 ms: lane, row, kind, asked for, start, end (ms), lane waited for. The second read begins
+# before the first is done; the compute lane waits 1 + 2 ms for reads and, at the end, 0.5 for a store.
+TRACED = [("disk_read", 6, "load", 0.0, 0.0, 1.0, None), ("disk_read", 13, "load", 0.5, 0.5, 5.0, None),
+          ("compute", 1, "wait", 0.0, 0.0, 1.0, "disk_read"), ("compute", 1, "forward", 0.0, 1.0, 3.0, "disk_read"),
+          ("compute", 1, "wait", 3.0, 3.0, 5.0, "disk_read"), ("compute", 1, "backward", 3.0, 5.0, 9.5, "disk_read"),
+          ("host", 8, "adam", 0.0, 6.0, 7.0, "compute"), ("disk_write", 7, "store", 2.0, 9.0, 10.0, "host"),
+          ("compute", 1, "wait", 9.5, 9.5, 10.0, "disk_write")]
+
+
+def make_trace(path):
+    """Two ranks, steps 3 and 4; step 4 of rank 1 is TRACED, the others are twice as long."""
+    events = [{"ph": "M", "pid": 0, "name": "process_name", "args": {"name": "rank 0"}}]
+    for rank, step in ((0, 3), (0, 4), (1, 3), (1, 4)):
+        scale, zero = 1e3 * (1 if (rank, step) == (1, 4) else 2), 1e6 * step
+        events.append({"ph": "X", "pid": rank, "tid": 0, "cat": "step", "name": f"step {step}", "ts": zero,
+                       "dur": 10 * scale, "args": {"step": step}})
+        for lane, row, kind, ready, start, end, cause in TRACED:
+            known = {"step": step, "lane": lane}
+            if cause:
+                known["waited_for"] = cause
+            if kind != "wait":
+                known.update(op=1, subject="blocks.0.mlp", micro=0, bytes=2000000, flops=1e6,
+                             waited_us=scale * (start - ready))
+            events.append({"ph": "X", "pid": rank, "tid": row, "cat": kind, "name": kind, "args": known,
+                           "ts": zero + scale * start, "dur": scale * (end - start)})
+    with open(path, "w") as file:
+        json.dump({"traceEvents": events}, file)
+
+
+def near(found, expected):
+    """Times are sums of a few numbers that are exact to 1e-9 of a second at 4 seconds."""
+    return len(found) == len(expected) and all(abs(a - b) < 1e-6 for a, b in zip(found, expected))
+
+
+def test_timeline(folder):
+    plot = load("plot_timeline")
+    make_trace(f"{folder}/trace.json")
+    boxes = plot.read(folder)
+    check(boxes == plot.read(f"{folder}/trace.json"), "a folder and its trace.json")
+    step, rank, length, mine = plot.choose(boxes, 4, 1)
+    check((step, rank, len(mine)) == (4, 1, len(TRACED)) and near([length], [10.0]), f"step 4: {length}")
+    check(plot.choose(boxes, None, None)[:2] == (4, 0), "the last step of the first rank")
+    check(near([plot.choose(boxes, 3, 1)[2]], [20.0]), "step 3 of rank 1")
+    table = plot.lane_times(mine)
+    # operations, ms at work, ms waiting, bytes; the second read starts in the first and is counted on from there
+    for lane, expected in {"compute": (2, 6.5, 3.5, 4e6), "disk_read": (2, 5.0, 0.0, 4e6), "host": (1, 1.0, 6.0, 2e6),
+                           "disk_write": (1, 1.0, 7.0, 2e6)}.items():
+        check(near(table.pop(lane, ()), expected), f"times of {lane}")
+    check(not table, f"lanes without operations: {table}")
+    waits = plot.exposed(mine)
+    check(list(waits) == ["disk_read", "disk_write"] and near(waits.values(), [3.0, 0.5]), f"waits {waits}")
+    check("waits 35.0% (disk_read 30.0%, disk_write 5.0%)" in plot.title_of(4, 1, length, waits), "title")
+    check(near([plot.total(plot.merged([(3, 4), (0, 2), (1, 2.5), (5, 5)]))], [3.5]), "merged spans")
+    for wrong in ({"step": 5, "rank": 0}, {"step": 3, "rank": 2}):
+        try:
+            plot.choose(boxes, **wrong)
+            check(False, f"{wrong} was found")
+        except ValueError as error:
+            check("steps 3 to 4" in str(error), f"{wrong}: {error}")
+
+
+def pixels_of(path):
+    """How many pixels have each colour."""
+    pixels = (matplotlib.image.imread(path)[:, :, :3] * 255).round().astype(int)
+    found, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    return {"#%02x%02x%02x" % tuple(colour): int(count) for colour, count in zip(found, counts)}
+
+
+def test_timeline_picture(folder):
+    """The areas of the boxes are in the proportion of their times."""
+    plot = load("plot_timeline")
+    chosen = plot.choose(plot.read(folder), 4, 1)
+    plot.draw(chosen, (0, 10), f"{folder}/whole.png")
+    areas = pixels_of(f"{folder}/whole.png")
+    forward, backward = areas[plot.COLOURS["forward"]], areas[plot.COLOURS["backward"]]
+    # the samples of the legend are small beside the boxes
+    check(2.0 < backward / forward < 2.4, f"areas of forward and backward: {forward} {backward}, not 2 to 4.5")
+    plot.draw(chosen, (0, 5), f"{folder}/part.png")
+    areas = pixels_of(f"{folder}/part.png")
+    check(areas[plot.COLOURS["forward"]] > 1.8 * forward, "a part of the step is not drawn larger")
+    check(areas[plot.COLOURS["backward"]] < 0.05 * backward, "what is after the part is drawn")
+    script = [sys.executable, "-B", os.path.join(ANALYSIS, "plot_timeline.py"), folder]
+    done = subprocess.run(script + ["--step", "4", "--rank", "1", "--output", f"{folder}/line.svg"],
+                          capture_output=True, text=True)
+    check(done.returncode == 0 and "compute waits for disk_read         3.000 ms   30.0%" in done.stdout,
+          f"table: {done.stdout}{done.stderr}")
+    if done.returncode == 0:
+        with open(f"{folder}/line.svg") as file:
+            check("</svg>" in file.read(), "SVG")
+    done = subprocess.run(script + ["--from", "7", "--to", "6", "--output", f"{folder}/none.png"],
+                          capture_output=True, text=True)
+    check(done.returncode != 0 and "between 7 and 6 ms" in done.stderr, f"empty part: {done.stderr}")
+
+
 def test_commands(folder):
-    for name in ("plot_loss", "plot_timings"):
+    for name in ("plot_loss", "plot_timings", "plot_timeline"):
         picture = f"{folder}/{name}.png"
         script = [sys.executable, "-B", os.path.join(ANALYSIS, name + ".py")]
         done = subprocess.run(script + [folder, "--output", picture], capture_output=True, text=True)
@@ -111,6 +209,8 @@ def main():
         steps = make_run(folder)
         test_loss(folder, steps)
         test_timings(folder)
+        test_timeline(folder)
+        test_timeline_picture(folder)
         test_commands(folder)
     for what in failures:
         print(f"failed: {what}")

@@ -65,8 +65,8 @@ expect 2 "$zinf" check "$folder"
 complains "is a folder"
 expect 2 "$zinf" tokenize "$folder"
 complains "--output FILE"
-expect 2 "$zinf" bench disk
-complains "cannot measure disk"
+expect 2 "$zinf" bench network
+complains "cannot measure network"
 expect 2 "$zinf" bench device --set run.steps=2
 expect 2 "$zinf" bench device --set device.type=cpuu
 

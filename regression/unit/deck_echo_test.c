@@ -233,6 +233,44 @@ static void test_odd_text(void)
     }
 }
 
+/* The echo of a deck, which is freed, has the line. */
+static void check_paths_echo(struct deck *deck, const char *line)
+{
+    char *echo = echo_of(deck);
+    if (!strstr(echo, line)) printf("not in the echo: %s\n%s\n", line, strstr(echo, "nvme:"));
+    CHECK(strstr(echo, line) != NULL);
+    free(echo);
+    check_round_trip(deck);
+    deck_destroy(deck);
+}
+
+/* `list` as --set and as a line of a deck; the echo has it as `line`. */
+static void check_paths(const char *list, const char *line)
+{
+    char set[128], whole[512];
+    const char *const one[] = {set, NULL};
+    snprintf(set, sizeof set, "nvme.paths=%s", list);
+    snprintf(whole, sizeof whole, "%snvme:\n  paths: %s\n", DECK_SMALL, list);
+    check_paths_echo(read_deck(DECK_SMALL, one), line);
+    check_paths_echo(read_deck(whole, NULL), line);
+}
+
+/* Lists of paths. */
+static void test_paths(void)
+{
+    check_paths("[scratch/, /mnt/second]", "\n    paths: [scratch/, /mnt/second] ");
+    check_paths("/a,b", "\n    paths: [/a, b] ");
+    check_paths("[one]", "\n    paths: one ");
+    check_paths("['a b', \"c,d\", \"#\", ']']", "\n    paths: [\"a b\", \"c,d\", \"#\", \"]\"] ");
+    /* One path is a list where text would be read as something else. */
+    check_paths("['a,b']", "\n    paths: [\"a,b\"] ");
+    check_paths("[' a']", "\n    paths: [\" a\"] ");
+    check_paths("['a ']", "\n    paths: [\"a \"] ");
+    check_paths("['[a']", "\n    paths: \"[a\" ");
+    check_paths("['~']", "\n    paths: \"~\" ");
+    check_paths("['a # deck line 3', x]", "\n    paths: [\"a # deck line 3\", x] ");
+}
+
 static void test_odd_numbers(void)
 {
     static const char *const odd[] = {
@@ -301,6 +339,7 @@ int main(void)
     test_override();
     test_edited();
     test_odd_text();
+    test_paths();
     test_odd_numbers();
     test_choices();
     return test_finish("deck_echo_test");

@@ -94,6 +94,34 @@ static const char *const line_cases[][2] = {
     {"zero: {\"stage\\0\": 3}", "a key must be a word, found text with a zero character"},
     {"x-a: \"\\0\"\nzero: {order: \"auto\\0\"}", "zero.order: found text with a zero "
                                                  "character"},
+    /* lists of paths */
+    {"nvme: {paths: []}", "d.yaml:8:15: nvme.paths: found an empty list, expected at least one "
+                          "path"},
+    {"nvme:\n  paths:\n  - a\n  - {b: c}", "d.yaml:11:5: nvme.paths: path 2 of the list: found a "
+                                           "mapping, expected the path"},
+    {"nvme: {paths: [a, [b]]}", "d.yaml:8:19: nvme.paths: path 2 of the list: found a list in a "
+                                "list"},
+    {"nvme: {paths: [a, ~]}", "d.yaml:8:19: nvme.paths: path 2 of the list: found nothing"},
+    {"nvme: {paths: [a, '']}", "d.yaml:8:19: nvme.paths: path 2 of the list: found an empty path"},
+    {"nvme: {paths: [\"a\\nb\"]}", "d.yaml:8:16: nvme.paths: path 1 of the list: found a path "
+                                   "with a line break"},
+    {"nvme: {paths: [\"a\\0b\"]}", "d.yaml:8:16: nvme.paths: path 1 of the list: found text with "
+                                   "a zero character"},
+    {"nvme: {paths: [a, b, ./a//]}", "d.yaml:8:22: nvme.paths: path 3 of the list: found the "
+                                     "folder of path 1 of the list once more"},
+    {"nvme: {paths: [/a/b, //a//b/]}", "d.yaml:8:22: nvme.paths: path 2 of the list: found the "},
+    {"nvme: {paths: [/, //]}", "d.yaml:8:19: nvme.paths: path 2 of the list: found the "},
+    {"nvme: {paths: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]}",
+     "d.yaml:8:71: nvme.paths: path 17 of the list: found more than 16 paths"},
+    {"nvme: {paths: {a: b}}", "d.yaml:8:15: nvme.paths: found a mapping, expected a path, or a "
+                              "list of at most 16 paths, as in [/mnt/a, /mnt/b]"},
+    {"nvme: {paths: }", "d.yaml:8:15: nvme.paths: found no value, expected a path, or"},
+    {"nvme: {paths: ''}", "d.yaml:8:15: nvme.paths: found no value, expected a path, or"},
+    {"nvme: {paths: 'a,,b'}", "d.yaml:8:15: nvme.paths: found 'a,,b' (an empty path), expected "},
+    {"nvme: {paths: 'a,b,'}", "d.yaml:8:15: nvme.paths: found 'a,b,' (an empty path), expected "},
+    {"nvme: {paths: 'a,b,a/'}", "nvme.paths: found 'a,b,a/' (the folder of path 1 of the list once "
+                                "more), expected "},
+    {"device: {type: [cpu]}", "device.type: found a list, expected cpu or cuda\n"},
     /* not YAML */
     {"zero: {stage: 3", "not YAML: "},
     {"zero:\n\tstage: 3", "indent with spaces, not tabs"},
@@ -204,6 +232,16 @@ static void test_rules(void)
         {"batch.micro=9", "--set batch.micro: 9 sequences at once, but a step has 8"},
         {"data.validation_every=5", "--set data.validation_every: validation every 5 steps, but "
                                     "data.validation names no file"},
+        {"nvme.paths=a,a", "--set nvme.paths: found 'a,a' (the folder of path 1"},
+        {"nvme.paths=[a, b/, b]", "--set nvme.paths: path 3 of the list: found the folder of path "
+                                  "2 of the list once more"},
+        {"nvme.paths=[a", "--set nvme.paths: a value that begins with [ is a list, as in [a, \"b "
+                          "c\"]: not YAML: "},
+        {"nvme.paths=[]", "--set nvme.paths: found an empty list"},
+        {"nvme.block=6 KiB", "--set nvme.block: 6144 B is not a multiple of 4 KiB, as direct I/O "
+                             "needs; nearest are 4 KiB and 8 KiB"},
+        {"zero.group=5000", "--set zero.group: 5000 elements are not a multiple of 4096, "},
+        {"zero.group=10000", "nearest are 8192 and 12288"},
         {"optimizer.warmup=21", "--set optimizer.warmup: 21 steps of warm-up in a run of 20"},
         {"optimizer.minimum_ratio=1.1", "--set optimizer.minimum_ratio: found '1.1' (too large), "
                                         "expected a number from 0 to 1"},
@@ -216,8 +254,9 @@ static void test_rules(void)
         CHECK(deck_said(cases[i][1]));
         CHECK_INT(deck_message_lines(), 2);
     }
-    static const char *const edges[] = {"batch.tokens=16", "batch.micro=8", "optimizer.warmup=20"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const edges[] = {"batch.tokens=16", "batch.micro=8", "optimizer.warmup=20",
+                                        "nvme.block=12 KiB", "zero.group=12288"};
+    for (int i = 0; i < 5; i++) {
         sets[0] = edges[i];
         CHECK_INT(deck_try(DECK_SMALL, sets, &deck), ZI_OK);
         deck_destroy(deck);

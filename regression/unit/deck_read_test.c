@@ -46,7 +46,12 @@ static void test_defaults(void)
     CHECK(s->placement.parameters == ZI_AUTO && s->placement.gradients == ZI_AUTO);
     CHECK(s->placement.optimizer == ZI_AUTO && s->placement.activations == ZI_AUTO);
     CHECK(s->memory.device == ZI_AUTO && s->memory.host == ZI_AUTO);
-    CHECK(s->activations.recompute == ZI_AUTO && s->activations.interval == 2);
+    CHECK(s->activations.recompute == ZI_AUTO && s->activations.interval == ZI_AUTO);
+    CHECK(s->tiling.attention == ZI_AUTO && s->tiling.mlp == ZI_AUTO);
+    CHECK(s->tiling.vocabulary == ZI_AUTO && s->run.trace == 0 && s->zero.group == 2 << 20);
+    CHECK(strcmp(s->nvme.paths, "scratch") == 0 && s->nvme.engine == ZI_AUTO);
+    CHECK(s->nvme.depth == 16 && s->nvme.block == 1 << 20 && s->nvme.deadline == 60);
+    CHECK(!s->nvme.keep && !s->nvme.reclaim);
     CHECK(s->device.type == DEVICE_CPU && s->device.threads == ZI_AUTO);
     CHECK(s->device.isa == ZI_AUTO && !s->device.separate);
     CHECK(s->checkpoint.every == 0 && s->checkpoint.keep == 2 && s->checkpoint.final);
@@ -69,7 +74,7 @@ static void test_table(void)
         CHECK(seen[rows[i].offset]++ == 0);
         CHECK(!rows[i].may_be_auto || rows[i].offset % sizeof(int64_t) == 0);
     }
-    CHECK_INT(count, 62);
+    CHECK_INT(count, 74);
     CHECK(deck_find("run", "hidden") == NULL && deck_section_help("runs") == NULL);
 }
 
@@ -184,6 +189,41 @@ static void test_types(void)
     deck_destroy(deck);
 }
 
+/* One path, lists in every form of YAML, lists on the command line. */
+static void test_paths(void)
+{
+    static const struct {
+        const char *text, *set, *value;
+    } cases[] = {
+        {"nvme: {paths: a}\n", NULL, "a"},
+        {"nvme: {paths: [a]}\n", NULL, "a"},
+        {"nvme: {paths: [scratch/, /mnt/second]}\n", NULL, "scratch/\n/mnt/second"},
+        {"nvme:\n  paths:\n  - b c\n  - 'd,e'\n  - \" f \"\n", NULL, "b c\nd,e\n f "},
+        {"nvme: {paths: \"a, b/\"}\n", NULL, "a\nb/"},
+        {"nvme:\n  paths: a , b\n", NULL, "a\nb"},
+        {"x-disk: &disk /mnt/d\nnvme: {paths: [a, *disk]}\n", NULL, "a\n/mnt/d"},
+        {"x-disks: &disks [a, b]\nnvme: {paths: *disks}\n", NULL, "a\nb"},
+        {"nvme: {paths: [a, b]}\n", "nvme.paths=c", "c"},
+        {"", "nvme.paths=a,b", "a\nb"},
+        {"", "nvme.paths= a , /b/c", "a\n/b/c"},
+        {"", "nvme.paths=[a, \"b, c\", '~']", "a\nb, c\n~"},
+        {"", "nvme.paths=[a]", "a"},
+        {"", "nvme.paths=a,../a,/a,.a,aa", "a\n../a\n/a\n.a\naa"},
+        {"nvme: {paths: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]}\n", NULL,
+         "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14\n15\n16"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct deck *deck;
+        char text[1024];
+        const char *const sets[] = {cases[i].set, NULL};
+        snprintf(text, sizeof text, "%s%s", DECK_SMALL, cases[i].text);
+        const char *found = read_settings(text, sets, &deck)->nvme.paths;
+        if (strcmp(found, cases[i].value) != 0) printf("case %zu: %s\n", i, found);
+        CHECK(strcmp(found, cases[i].value) == 0);
+        deck_destroy(deck);
+    }
+}
+
 static void test_anchors(void)
 {
     struct deck *deck;
@@ -246,6 +286,7 @@ int main(void)
     test_defaults();
     test_units();
     test_types();
+    test_paths();
     test_anchors();
     test_text();
     return test_finish("deck_read_test");

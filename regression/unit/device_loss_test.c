@@ -101,6 +101,59 @@ static void exponential_case(struct kernels *k)
     buffer_destroy(&kept);
 }
 
+/* Columns in parts, one of them a single column: statistics, loss and gradients are those of all
+ * columns at once, up to the rounding of one more product per part. Statistics start as NaN. */
+static void parts_case(struct kernels *k, const int64_t shape[3], float deviation)
+{
+    int64_t rows = shape[0], columns = shape[1], ld = shape[2];
+    const int64_t ends[] = {0, columns / 3, columns / 3 + 1, columns};
+    struct buffer whole = buffer_random(ZI_FP32, rows * ld, "logits", deviation);
+    struct buffer logits = buffer_copy(&whole), statistics = buffer_create(ZI_FP32, 3 * rows);
+    struct buffer found = buffer_create(k->type, rows * columns);
+    double *expected = doubles_create(rows * columns), loss = 2.5, loss_whole = 0;
+    int32_t *targets = targets_make(rows, columns);
+    struct device_softmax d = {.rows = rows, .ld = ld, .gradient_type = k->type, .scale = 0.75f};
+    d.targets = (struct device_ptr){(uintptr_t)targets};
+    d.statistics = buffer_at(&statistics, 0);
+    CHECK_INT(k->operations.cross_entropy(&k->stream, buffer_at(&whole, 0), d.targets,
+                                          (struct device_ptr){(uintptr_t)&loss_whole}, shape,
+                                          ZI_FP32, d.scale),
+              ZI_OK);
+    for (int64_t i = 0; i < rows * columns; i++)
+        expected[i] = buffer_get(&whole, i / columns * ld + i % columns);
+    for (int64_t i = 0; i < 3 * rows; i++)
+        buffer_set(&statistics, i, (double)NAN);
+    for (int part = 0; part < 3; part++) {
+        d.first = ends[part];
+        d.columns = ends[part + 1] - ends[part];
+        d.begin = part == 0;
+        d.logits = buffer_at(&logits, d.first);
+        CHECK_INT(k->operations.softmax_statistics(&k->stream, &d), ZI_OK);
+    }
+    CHECK_INT(k->operations.softmax_loss(&k->stream, &d, (struct device_ptr){(uintptr_t)&loss}),
+              ZI_OK);
+    CHECK_NEAR(loss - 2.5, loss_whole, 1e-6 * (double)rows);
+    for (int part = 2; part >= 0; part--) {
+        d.first = ends[part];
+        d.columns = ends[part + 1] - ends[part];
+        d.logits = buffer_at(&logits, d.first);
+        CHECK_INT(k->operations.softmax_gradient(&k->stream, &d), ZI_OK);
+        for (int64_t r = 0; r < rows; r++) {
+            size_t element = zi_dtype_bytes(k->type);
+            memcpy(found.bytes + (size_t)(r * columns + d.first) * element,
+                   logits.bytes + (size_t)(r * ld + d.first) * 4, (size_t)d.columns * element);
+        }
+    }
+    kernels_compare(k, "softmax gradient", &found, expected, kernels_rounding(k->type) + 2e-6,
+                    4e-7);
+    kernels_digest(k, &loss, sizeof loss);
+    struct buffer *buffers[] = {&whole, &logits, &statistics, &found};
+    for (int i = 0; i < 4; i++)
+        buffer_destroy(buffers[i]);
+    free(targets);
+    free(expected);
+}
+
 /* NaN in a row shows in the loss; an infinite negative logit is a probability of 0. */
 static void extremes_case(struct kernels *k)
 {
@@ -133,6 +186,7 @@ static void test_loss(struct kernels *k)
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         loss_case(k, shapes[i], 1.0f);
         loss_case(k, shapes[i], 8.0f);
+        if (shapes[i][1] > 2) parts_case(k, shapes[i], 8.0f);
     }
     exponential_case(k);
     extremes_case(k);
@@ -150,6 +204,12 @@ static void test_refusal(void)
     CHECK_INT(operations.cross_entropy(&stream, (struct device_ptr){(uintptr_t)x},
                                        (struct device_ptr){(uintptr_t)targets},
                                        (struct device_ptr){(uintptr_t)&loss}, shape, ZI_FP32, 1.0f),
+              ZI_ERROR_DEVICE);
+    float statistics[6] = {0};
+    struct device_softmax softmax = {.rows = 2, .first = 1, .columns = 2, .ld = 3};
+    softmax.targets = (struct device_ptr){(uintptr_t)targets};
+    softmax.statistics = (struct device_ptr){(uintptr_t)statistics};
+    CHECK_INT(operations.softmax_loss(&stream, &softmax, (struct device_ptr){(uintptr_t)&loss}),
               ZI_ERROR_DEVICE);
 }
 

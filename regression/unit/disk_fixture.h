@@ -10,6 +10,7 @@
 #include "deck/settings.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,31 @@ static inline void disk_folder_remove(void)
         if (entry->d_name[0] != '.') unlink(disk_path(entry->d_name));
     if (folder) closedir(folder);
     rmdir(disk_folder);
+}
+
+/* Whether the folder's file system has direct I/O, and whether a file of the folder is open with
+ * it.
+ */
+static inline bool disk_folder_direct(void)
+{
+    int file = open(disk_path("direct"), O_CREAT | O_RDWR | O_DIRECT, 0600);
+    if (file >= 0) close(file);
+    unlink(disk_path("direct"));
+    return file >= 0;
+}
+
+static inline bool disk_is_direct(const char *name)
+{
+    char link[64], target[1024];
+    for (int file = 3; file < 64; file++) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+        ssize_t length = readlink(link, target, sizeof target - 1);
+        if (length <= 0) continue;
+        target[length] = 0;
+        const char *last = strrchr(target, '/');
+        if (last && strcmp(last + 1, name) == 0) return (fcntl(file, F_GETFL) & O_DIRECT) != 0;
+    }
+    return false;
 }
 
 /* Aligned to DISK_ALIGNMENT and not to twice that, with a guard behind it; freed with

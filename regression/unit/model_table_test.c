@@ -222,6 +222,158 @@ static void test_operations(void)
     model_destroy(m);
 }
 
+/* Every element of every tensor lies in exactly one piece, pieces of a unit lie behind each other
+ * in the order of the table, and tensors find theirs. */
+static void check_pieces(const struct model *m)
+{
+    int next = 0;
+    for (int u = 0; u < m->unit_count; u++) {
+        int64_t end = 0;
+        CHECK_INT(m->units[u].first_piece, next);
+        for (; next < m->units[u].first_piece + m->units[u].piece_count; next++) {
+            const struct model_piece *p = &m->pieces[next];
+            CHECK_INT(p->unit, u);
+            CHECK(p->offset >= end && p->offset < end + 64);
+            CHECK(p->rows >= 1 && p->row >= 1 && p->stride >= p->row);
+            end = p->offset + p->rows * p->row;
+        }
+        CHECK_INT(m->units[u].elements, (end + 63) / 64 * 64);
+    }
+    CHECK_INT(next, m->piece_count);
+    for (int t = 0; t < m->tensor_count; t++) {
+        const struct model_tensor *tensor = &m->tensors[t];
+        char *seen = fixture_zeros((size_t)tensor->elements, 1);
+        int64_t wrong = 0;
+        for (int k = 0; k < tensor->piece_count; k++) {
+            const struct model_piece *p = &m->pieces[tensor->first_piece + k * tensor->piece_step];
+            CHECK_INT(p->tensor, t);
+            for (int64_t i = 0; i < p->rows * p->row; i++) {
+                int64_t at = p->first + i / p->row * p->stride + i % p->row;
+                ZI_REQUIRE(at >= 0 && at < tensor->elements);
+                wrong += seen[at]++ != 0;
+            }
+        }
+        for (int64_t i = 0; i < tensor->elements; i++) {
+            wrong += seen[i] != 1;
+        }
+        CHECK_INT(wrong, 0);
+        free(seen);
+    }
+}
+
+static const struct model_piece *piece_of(const struct model *m, const char *tensor, int tile)
+{
+    const struct model_tensor *t = m->tensors;
+    while (strcmp(t->name, tensor) != 0) {
+        t++;
+    }
+    return &m->pieces[t->first_piece + tile * t->piece_step];
+}
+
+static void check_piece(const struct model *m, const char *tensor, int tile,
+                        const int64_t expected[4] /* first, rows, row, stride */)
+{
+    const struct model_piece *p = piece_of(m, tensor, tile);
+    CHECK_INT(p->first, expected[0]);
+    CHECK_INT(p->rows, expected[1]);
+    CHECK_INT(p->row, expected[2]);
+    CHECK_INT(p->stride, expected[3]);
+}
+
+/* Tensors have the same names, shapes and order in any number of tiles. */
+static void check_tensors_same(const struct model *a, const struct model *b)
+{
+    CHECK_INT(a->tensor_count, b->tensor_count);
+    CHECK_INT(a->parameters, b->parameters);
+    for (int t = 0; t < a->tensor_count; t++) {
+        CHECK(strcmp(a->tensors[t].name, b->tensors[t].name) == 0);
+        CHECK_INT(a->tensors[t].shape[0], b->tensors[t].shape[0]);
+        CHECK_INT(a->tensors[t].shape[1], b->tensors[t].shape[1]);
+    }
+}
+
+/* Five key heads in two tiles, 150 columns in two, 300 ids in three: 2 and 3 heads, 64 and 86
+ * columns, 64, 128 and 108 ids. */
+static void test_tiles_gpt2(void)
+{
+    struct settings_model settings = {.layers = 2,
+                                      .hidden = 30,
+                                      .heads = 15,
+                                      .key_heads = 5,
+                                      .inner = 150,
+                                      .context = 19,
+                                      .vocabulary = 300,
+                                      .tied = 1};
+    struct model *whole = create(&settings);
+    fixture_tiling = (struct settings_tiling){2, 2, 3};
+    struct model *m = create(&settings);
+    check_tensors_same(whole, m);
+    check_pieces(whole);
+    check_pieces(m);
+    CHECK_INT(m->layer_count, 6);
+    CHECK_INT(m->op_count, 3 + 2 * (2 + 2) + 3);
+    CHECK_INT(m->unit_count, 3 + 1 + 2 * (3 + 3) + 1);
+    check_op(m, 0, MODEL_EMBED, "embedding.token.tile.0 embedding.position");
+    check_op(m, 2, MODEL_EMBED, "embedding.token.tile.2");
+    check_op(m, 3, MODEL_ATTENTION, "blocks.0.attention.tile.0 blocks.0.attention.shared");
+    check_op(m, 4, MODEL_ATTENTION, "blocks.0.attention.tile.1 blocks.0.attention.shared");
+    check_op(m, 10, MODEL_MLP, "blocks.1.mlp.tile.1 blocks.1.mlp.shared");
+    check_op(m, 11, MODEL_HEAD, "norm embedding.token.tile.0");
+    check_op(m, 13, MODEL_HEAD, "norm embedding.token.tile.2");
+    CHECK(strcmp(m->ops[10].name, "blocks.1.mlp.tile.1") == 0);
+    CHECK(strcmp(m->ops[2].name, "embedding.tile.2") == 0);
+    static const unsigned differentiates[] = {3, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 2, 2};
+    static const int layers[] = {0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5};
+    for (int op = 0; op < m->op_count; op++) {
+        CHECK_INT(m->ops[op].differentiates, differentiates[op]);
+        CHECK_INT(m->ops[op].layer, layers[op]);
+        CHECK_INT(m->ops[op].tile,
+                  op == 0 || layers[op] > layers[op - 1] ? 0 : m->ops[op - 1].tile + 1);
+        CHECK_INT(m->ops[op].tiles, m->ops[op].block < 0 ? 3 : 2);
+    }
+    check_piece(m, "embedding.token.weight", 1, (int64_t[]){64 * 30, 1, 128 * 30, 128 * 30});
+    check_piece(m, "embedding.token.weight", 2, (int64_t[]){192 * 30, 1, 108 * 30, 108 * 30});
+    check_piece(m, "blocks.0.attention.query.weight", 1, (int64_t[]){360, 1, 540, 540});
+    check_piece(m, "blocks.0.attention.key.bias", 1, (int64_t[]){4, 1, 6, 6});
+    check_piece(m, "blocks.0.attention.output.weight", 1, (int64_t[]){12, 30, 18, 30});
+    check_piece(m, "blocks.0.attention.output.bias", 0, (int64_t[]){0, 1, 30, 30});
+    check_piece(m, "blocks.1.mlp.down.weight", 1, (int64_t[]){64, 30, 86, 150});
+    const struct model_piece *key = piece_of(m, "blocks.0.attention.key.weight", 1);
+    CHECK_INT(key->offset, key[-1].offset + 540); /* still joined */
+    model_destroy(whole);
+    model_destroy(m);
+    fixture_tiling = (struct settings_tiling){1, 1, 1};
+}
+
+static void test_tiles_llama(void)
+{
+    struct settings_model settings = {.family = MODEL_LLAMA,
+                                      .layers = 1,
+                                      .hidden = 24,
+                                      .heads = 6,
+                                      .key_heads = 3,
+                                      .inner = 200,
+                                      .context = 9,
+                                      .vocabulary = 130};
+    struct settings_tiling most = model_most_tiles(&settings);
+    CHECK_INT(most.attention, 3);
+    CHECK_INT(most.mlp, 4);
+    CHECK_INT(most.vocabulary, 3);
+    struct model *whole = create(&settings);
+    fixture_tiling = most;
+    struct model *m = create(&settings);
+    check_tensors_same(whole, m);
+    check_pieces(m);
+    check_op(m, 2, MODEL_EMBED, "embedding.token.tile.2");
+    check_op(m, 10, MODEL_HEAD, "norm head.tile.0");
+    CHECK_INT(m->ops[10].differentiates, 3);
+    CHECK_INT(m->ops[11].differentiates, 2);
+    check_piece(m, "head.weight", 2, (int64_t[]){128 * 24, 1, 48, 48});
+    model_destroy(whole);
+    model_destroy(m);
+    fixture_tiling = (struct settings_tiling){1, 1, 1};
+}
+
 /* Deviation of a tensor's initial values: of n normal deviates it is right within 5 / sqrt(2 n) of
  * itself in all but one of a million draws, and the draw is fixed. */
 static void check_deviation(const struct model *m, const char *name, double deviation)
@@ -316,6 +468,14 @@ static void test_bad_decks(void)
         "model.context: 2000000 times");
     check_deck(SETS("model.hidden=1000000", "model.heads=10000", "model.inner=2000000"),
                "model.inner: 2000000 times");
+    check_deck(SETS("model.heads=6", "model.key_heads=2", "tiling.attention=3"),
+               "tiling.attention: 3 tiles are more than there are key heads; at most 2 works");
+    check_deck(SETS("model.inner=128", "tiling.mlp=3"),
+               "tiling.mlp: 3 tiles are more than there are groups of 64 columns in the inner "
+               "width; at most 2 works");
+    check_deck(SETS("model.vocabulary=129", "tiling.vocabulary=4"),
+               "tiling.vocabulary: 4 tiles are more than there are groups of 64 ids in the "
+               "vocabulary; at most 3 works");
 }
 
 static void check_resolved(const char *const *sets, int64_t key_heads, int64_t inner, int64_t tied)
@@ -334,6 +494,7 @@ static void check_resolved(const char *const *sets, int64_t key_heads, int64_t i
 static void test_auto_values(void)
 {
     check_deck(SETS("model.heads=6", "model.key_heads=2"), NULL);
+    check_deck(SETS("model.heads=6", "tiling.attention=6"), NULL);
     check_deck(SETS("model.heads=8"), NULL); /* odd width without rotary positions */
     check_resolved(SETS("model.heads=3"), 3, 96, 1);
     check_resolved(SETS("model.inner=7", "model.tied=no"), 3, 7, 0);
@@ -349,6 +510,8 @@ int main(void)
     test_published_sizes();
     test_layout();
     test_operations();
+    test_tiles_gpt2();
+    test_tiles_llama();
     test_initial_values();
     test_bad_decks();
     test_auto_values();

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pools keep to the budget of their tier, and give zeroed memory. */
+/* Pools keep to the budget of their tier, and give zeroed memory that
+ * direct I/O can use. */
+#include "tier/store.h"
 #include "tier/tier.h"
 
 #include "regression/unit/test.h"
@@ -35,14 +37,21 @@ static void test_budget(void)
     CHECK(zi_memory_used(ZI_TIER_DEVICE) == 0);
 }
 
-static void test_zeros(enum zi_tier tier)
+/* Whatever the size, a pool is zeroed to its end and starts where direct I/O can. */
+static void test_memory(enum zi_tier tier)
 {
-    struct tier_pool *pool = NULL;
-    CHECK(tier_pool_create(device, tier, 4096, 4096, "states", &pool) == ZI_OK);
-    if (pool == NULL) return;
-    char *base = (char *)tier_pool_base(pool).address;
-    CHECK(base != NULL && base[0] == 0 && base[4095] == 0);
-    tier_pool_destroy(pool);
+    static const size_t sizes[] = {1, 64, 4096, 100000, (2 << 20) - 1, 2 << 20, (2 << 20) + 1};
+    for (size_t s = 0; s < 3 * sizeof sizes / sizeof sizes[0]; s++) {
+        struct tier_pool *pool = NULL;
+        size_t bytes = sizes[s / 3];
+        CHECK(tier_pool_create(device, tier, bytes, bytes, "states", &pool) == ZI_OK);
+        if (pool == NULL) return;
+        char *base = (char *)tier_pool_base(pool).address;
+        CHECK(base != NULL && (uintptr_t)base % TIER_STORE_ALIGNMENT == 0);
+        CHECK(base[0] == 0 && base[bytes - 1] == 0);
+        memset(base, 7, bytes);
+        tier_pool_destroy(pool);
+    }
 }
 
 static void test_empty_pool(void)
@@ -59,8 +68,8 @@ int main(void)
     struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
     if (device_open(&settings, 1, &device) < 0) return 1;
     test_budget();
-    test_zeros(ZI_TIER_DEVICE);
-    test_zeros(ZI_TIER_HOST);
+    test_memory(ZI_TIER_DEVICE);
+    test_memory(ZI_TIER_HOST);
     test_empty_pool();
     for (int kind = 0; kind < TIER_KIND_COUNT; kind++)
         CHECK(tier_kind_name(kind) != NULL && strlen(tier_kind_name(kind)) > 5);

@@ -137,6 +137,41 @@ static void test_two_stores(void)
     free(buffer);
 }
 
+/* Processes that make, use and end stores on one path, each removing what it takes for dead, never
+ * remove one another's. */
+static void test_race(void)
+{
+    enum { PROCESSES = 4, TURNS = 20 };
+    pid_t children[PROCESSES];
+    for (int c = 0; c < PROCESSES; c++) {
+        children[c] = fork();
+        if (children[c] != 0) continue;
+        char *buffer = store_test_buffer(array.bytes), *text;
+        long failures = test_failures();
+        for (int turn = 0; turn < TURNS; turn++) {
+            struct tier_store *store = create((uint64_t)(1000 * c + turn), true, &text);
+            struct tier_channel *channel = NULL;
+            struct tier_transfer transfer = {.bytes = array.bytes, .buffer = buffer};
+            CHECK(strstr(text, "is removed") == NULL);
+            free(text);
+            CHECK(tier_channel_open(store, 1, &channel) == ZI_OK);
+            store_test_fill(buffer, c, 0, array.bytes, (uint32_t)turn);
+            transfer.write = true;
+            CHECK(tier_channel_move(channel, &transfer) == ZI_OK);
+            CHECK(access(tier_store_place(store), F_OK) == 0);
+            tier_channel_close(channel);
+            tier_store_destroy(store);
+        }
+        free(buffer);
+        _exit(test_failures() > failures);
+    }
+    for (int c = 0; c < PROCESSES; c++) {
+        int status = -1;
+        CHECK(waitpid(children[c], &status, 0) == children[c] && status == 0);
+    }
+    CHECK_INT(store_test_entries("disk", "", NULL, 0), 0);
+}
+
 int main(void)
 {
     char folder[32];
@@ -145,6 +180,7 @@ int main(void)
     test_dead_and_alive();
     test_what_stays();
     test_two_stores();
+    test_race();
     CHECK(rmdir("disk") == 0);
     store_test_leave(folder);
     return test_finish("tier_stale_test");

@@ -323,7 +323,7 @@ int main(void)
     char folder[32];
     store_test_enter(folder);
     name_arrays();
-    test_round_trip("disk1/deep", NVME_LIBAIO);
+    test_round_trip("disk1/deep", ZI_AUTO);
     test_round_trip("disk1/deep", NVME_THREADS);
     test_round_trip("disk1/deep\ndisk2", ZI_AUTO);
     test_reading_beside();

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The exactness contract on a small model (doc/design.md, "Exactness"): placement, prefetch,
- * recomputation, copies between separate memories, the disk, when the update is made, ZeRO stage and
- * repetition change no bit; on one
- * rank the order does not either. Between rank counts, and between orders on several ranks, sums
- * change places, so losses agree within a tolerance. Run under 1, 2, 3, 4 and 7 ranks. */
+ * recomputation, copies between separate memories, the disk, when the update is made, ZeRO stage
+ * and repetition change no bit; on one rank the order does not either. Between rank counts, and
+ * between orders on several ranks, sums change places, so losses agree within a tolerance. Run
+ * under 1, 2, 3, 4 and 7 ranks. */
 #include <math.h>
 #include <unistd.h>
 

@@ -13,11 +13,10 @@ static const char *const recomputes[] = {
     "activations.recompute=always", "activations.recompute=never", "activations.recompute=auto"};
 static const char *const intervals[] = {"activations.interval=1", "activations.interval=2",
                                         "activations.interval=4", "activations.interval=32"};
-static const char *const tiers[2][4] = {
-    {"placement.parameters=host", "placement.gradients=host", "placement.optimizer=host",
-     "placement.activations=host"},
-    {"placement.parameters=nvme", "placement.gradients=nvme", "placement.optimizer=nvme",
-     "placement.activations=nvme"}};
+static const char *const tiers[2][4] = {{"placement.parameters=host", "placement.gradients=host",
+                                         "placement.optimizer=host", "placement.activations=host"},
+                                        {"placement.parameters=nvme", "placement.gradients=nvme",
+                                         "placement.optimizer=nvme", "placement.activations=nvme"}};
 static const char *const updates[] = {"zero.update=auto", "zero.update=auto",
                                       "zero.update=immediate", "zero.update=deferred"};
 static const char *const precisions[] = {"precision.compute=fp32", "precision.compute=bf16"};

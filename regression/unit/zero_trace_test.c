@@ -135,22 +135,28 @@ static void check_operation(const struct program_list *list, double (*times)[3],
     for (int l = 0; l < LANE_COUNT; l++)
         if (op->after[l] >= 0 &&
             strcmp(box->waited_for, program_lane_name((enum program_lane)l)) == 0)
-            named = at[1] > at[0] && times[op->after[l]][2] == at[1];
+            named = times[op->after[l]][2] > at[0];
     CHECK(named == (at[1] > at[0]));
 }
 
-/* Boxes of a step against its times. */
-static void check_step(const struct program_list *list, double (*times)[3], double start,
-                       double end, long step, const struct box *boxes, int count)
+/* A step as it was noted. */
+struct noted {
+    double (*times)[3];
+    double start, end;
+    long step;
+};
+
+static void check_step(const struct program_list *list, const struct noted *noted,
+                       const struct box *boxes, int count)
 {
     double working = 0, waiting = 0;
     int operations = 0, steps = 0;
     for (int b = 0; b < count; b++) {
         const struct box *box = &boxes[b];
-        if (box->step != step) continue;
+        if (box->step != noted->step) continue;
         if (box->op >= 0) {
             operations++;
-            check_operation(list, times, box);
+            check_operation(list, noted->times, box);
             if (strcmp(box->lane, "compute") == 0) working += box->length_us;
         } else if (strcmp(box->kind, "wait") == 0) {
             CHECK_INT(box->row, 1 + LANE_COMPUTE);
@@ -160,14 +166,14 @@ static void check_step(const struct program_list *list, double (*times)[3], doub
             steps++;
             CHECK(strcmp(box->kind, "step") == 0);
             CHECK_INT(box->row, 0);
-            CHECK_NEAR(box->start_us, 1e6 * (start - zero_s), 1e-3);
-            CHECK_NEAR(box->length_us, 1e6 * (end - start), 1e-3);
+            CHECK_NEAR(box->start_us, 1e6 * (noted->start - zero_s), 1e-3);
+            CHECK_NEAR(box->length_us, 1e6 * (noted->end - noted->start), 1e-3);
         }
     }
     CHECK_INT(operations, list->count);
     CHECK_INT(steps, 1);
     CHECK(waiting > 0);
-    CHECK_NEAR(working + waiting, 1e6 * (end - start), 1e-3 * count);
+    CHECK_NEAR(working + waiting, 1e6 * (noted->end - noted->start), 1e-3 * count);
 }
 
 static void test_times(const struct program *program)
@@ -193,8 +199,8 @@ static void test_times(const struct program *program)
     CHECK(strstr(text.start, "\"name\":\"forward blocks.1.attention\""));
     CHECK(strstr(text.start, "\"tid\":1,\"name\":\"thread_name\",\"args\":{\"name\":\"compute\"}"));
     int count = read_boxes(&text, boxes);
-    check_step(list, first, zero_s, end, 3, boxes, count);
-    check_step(list, second, end + 1, end2, 4, boxes, count);
+    check_step(list, &(struct noted){first, zero_s, end, 3}, boxes, count);
+    check_step(list, &(struct noted){second, end + 1, end2, 4}, boxes, count);
     free(text.start);
     trace_destroy(trace);
     free(first);
@@ -239,6 +245,57 @@ static void test_rows(const struct program *program)
     trace_destroy(trace);
 }
 
+/* A compute operation that waits for two lanes, and was woken late: 100 asked for, lane `first`
+ * done at 102, lane `second` at 103, started at 104; another lane ends the step at 106. */
+static void test_split(const struct program *program)
+{
+    static struct box boxes[MOST_BOXES];
+    const struct program_list *list = &program->lists[PROGRAM_TRAIN];
+    struct trace *trace = NULL;
+    int op = -1, first = 0, second = 0;
+    for (int i = 0; i < list->count && op < 0; i++) {
+        int lanes[LANE_COUNT], count = 0;
+        for (int l = 0; l < LANE_COUNT; l++)
+            if (list->ops[i].after[l] >= 0) lanes[count++] = l;
+        if (list->ops[i].lane != LANE_COMPUTE || count < 2) continue;
+        op = i;
+        first = lanes[0];
+        second = lanes[1];
+    }
+    if (op < 0) exit(99);
+    const struct {
+        int lane, op;
+        double ready, start, end;
+    } events[3] = {{first, list->ops[op].after[first], 99, 99, 102},
+                   {second, list->ops[op].after[second], 99, 101, 103},
+                   {LANE_COMPUTE, op, 100, 104, 105}};
+    CHECK_INT(trace_create(program, 1, &trace), ZI_OK);
+    for (int i = 0; i < 3; i++)
+        trace_note(trace, (enum program_lane)events[i].lane,
+                   &(struct trace_event){PROGRAM_TRAIN, events[i].op, events[i].ready,
+                                         events[i].start, events[i].end, 2});
+    int last = any_op(list, LANE_HOST, 0);
+    trace_note(trace, LANE_HOST, &(struct trace_event){PROGRAM_TRAIN, last, 104, 104, 106, 2});
+    struct text text = write_text(trace);
+    int count = read_boxes(&text, boxes), found = 0;
+    const int lanes[3] = {first, second, LANE_HOST};
+    const double starts_us[3] = {0, 2e6, 5e6}, lengths_us[3] = {2e6, 2e6, 1e6};
+    for (int b = 0; b < count; b++) {
+        if (boxes[b].op == op)
+            CHECK(strcmp(boxes[b].waited_for, program_lane_name((enum program_lane)first)) == 0);
+        if (strcmp(boxes[b].kind, "wait") != 0) continue;
+        for (int i = 0; i < 3; i++)
+            if (strcmp(boxes[b].waited_for, program_lane_name((enum program_lane)lanes[i])) == 0) {
+                found++;
+                CHECK_NEAR(boxes[b].start_us, starts_us[i], 1e-3);
+                CHECK_NEAR(boxes[b].length_us, lengths_us[i], 1e-3);
+            }
+    }
+    CHECK_INT(found, 3);
+    free(text.start);
+    trace_destroy(trace);
+}
+
 static void test_bounds(const struct program *program)
 {
     static struct box boxes[MOST_BOXES];
@@ -279,12 +336,18 @@ static void test_bounds(const struct program *program)
 int main(void)
 {
     struct zero_fixture f;
-    const char *const sets[] = {"zero.stage=3", "device.separate=yes", "placement.parameters=host",
+    const char *const sets[] = {"zero.stage=3",
+                                "device.separate=yes",
+                                "placement.parameters=host",
+                                "placement.optimizer=host",
+                                "placement.gradients=host",
+                                "placement.activations=host",
                                 NULL};
     zi_log_set_level(ZI_LOG_WARN);
     CHECK(zero_fixture_open(&f, zero_fixture_gpt2, sets, 2, 0) == ZI_OK);
     test_times(f.program);
     test_rows(f.program);
+    test_split(f.program);
     test_bounds(f.program);
     zero_fixture_close(&f);
     return test_finish("zero_trace");

@@ -13,7 +13,6 @@
 
 enum { RANKS_MAX = 1 << 20 };
 
-
 struct request {
     enum program_name name;
     int64_t ranks, rank, node_ranks;
@@ -34,8 +33,8 @@ static enum zi_status read_request(const struct options *options, struct request
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "--name %s: expected train, train-update, validate, validate-update, "
                        "generate or flush-update%s%s%s",
-                       name,
-                       nearest ? " (nearest: " : "", nearest ? nearest : "", nearest ? ")" : "");
+                       name, nearest ? " (nearest: " : "", nearest ? nearest : "",
+                       nearest ? ")" : "");
     }
     ZI_TRY(options_integer(options, "--ranks", 1, RANKS_MAX, &request->ranks));
     ZI_TRY(options_integer(options, "--rank", 0, request->ranks - 1, &request->rank));

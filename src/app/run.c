@@ -57,10 +57,17 @@ static enum zi_status share_deck(struct run *run)
 
 static enum zi_status stage_deck(struct run *run)
 {
-    int set_count;
-    const char *const *sets = options_all(run->options, "--set", &set_count);
-    ZI_TRY(setup_parse(&run->setup, run->deck_text, run->deck_bytes, run->options->words[0], sets,
-                       set_count, comm_size(run->comm)));
+    int count;
+    const char *const *given = options_all(run->options, "--set", &count);
+    const char **sets = calloc((size_t)count + 1, sizeof *sets);
+    if (!sets) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the options");
+    for (int i = 0; i < count; i++)
+        sets[i] = given[i];
+    if (options_given(run->options, "--reclaim")) sets[count++] = "nvme.reclaim=yes";
+    enum zi_status status = setup_parse(&run->setup, run->deck_text, run->deck_bytes,
+                                        run->options->words[0], sets, count, comm_size(run->comm));
+    free(sets);
+    ZI_TRY(status);
     return deck_echo(run->setup.deck, &run->used_text);
 }
 

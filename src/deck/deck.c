@@ -12,6 +12,7 @@
 #include "deck/deck.h"
 
 #include "base/log.h"
+#include "deck/paths.h"
 #include "deck/private.h"
 #include "deck/value.h"
 
@@ -47,9 +48,9 @@ int deck_key_names(const char *section, const char *names[DECK_NAMES_MAX])
     return count;
 }
 
-static bool row_is_text(const struct deck_row *row)
+bool deck_row_is_text(const struct deck_row *row)
 {
-    return row->type == DECK_TEXT || row->type == DECK_PATH;
+    return row->type == DECK_TEXT || row->type == DECK_PATH || row->type == DECK_PATHS;
 }
 
 bool deck_settings_fill(struct settings *settings)
@@ -60,10 +61,10 @@ bool deck_settings_fill(struct settings *settings)
     memset(settings, 0, sizeof *settings);
     for (int i = 0; i < rows; i++) {
         char **place = (char **)(void *)((char *)settings + row[i].offset);
-        if (row_is_text(&row[i]) && !(*place = strdup(row[i].fallback ? row[i].fallback : "")))
+        if (deck_row_is_text(&row[i]) && !(*place = strdup(row[i].fallback ? row[i].fallback : "")))
             return false;
         /* A default that its own row refuses is a mistake in keys.c. */
-        if (!row_is_text(&row[i]) && row[i].fallback)
+        if (!deck_row_is_text(&row[i]) && row[i].fallback)
             ZI_REQUIRE(deck_value_read(&row[i], row[i].fallback, true, settings, problem));
     }
     return true;
@@ -74,7 +75,7 @@ void deck_settings_free(struct settings *settings)
     int rows;
     const struct deck_row *row = deck_rows(&rows);
     for (int i = 0; i < rows; i++)
-        if (row_is_text(&row[i])) free(*(char **)(void *)((char *)settings + row[i].offset));
+        if (deck_row_is_text(&row[i])) free(*(char **)(void *)((char *)settings + row[i].offset));
 }
 
 static enum zi_status deck_new(const char *name, struct deck **result)
@@ -173,13 +174,20 @@ static bool node_is_null(const struct deck_node *node)
            (!*node->text || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
 }
 
+static char **text_field(struct deck *deck, const struct deck_row *row)
+{
+    return (char **)(void *)((char *)&deck->settings + row->offset);
+}
+
 static void value_apply(struct deck *deck, const struct deck_row *row, const struct deck_node *node)
 {
     char problem[DECK_MESSAGE];
     struct deck_origin *origin = &deck->origins[deck_row_index(row)];
     *origin = (struct deck_origin){
         .source = SOURCE_DECK, .line = node->line, .column = node->column, .told_line = node->line};
-    if (node->kind != NODE_SCALAR) {
+    if (node->kind == NODE_SEQUENCE && row->type == DECK_PATHS) {
+        deck_paths_take(row, node, false, &deck->errors, text_field(deck, row));
+    } else if (node->kind != NODE_SCALAR) {
         memset(problem, 0, sizeof problem);
         FILE *out = fmemopen(problem, sizeof problem - 1, "w");
         if (out) {
@@ -294,6 +302,8 @@ static void set_apply(struct deck *deck, const char *set)
             if (!deck_text_is_utf8(equals + 1))
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: the value is not UTF-8",
                                 row->section, row->key);
+            else if (row->type == DECK_PATHS && equals[1] == '[')
+                deck_paths_set(row, equals + 1, &deck->errors, text_field(deck, row));
             else if (!deck_value_read(row, equals + 1, true, &deck->settings, problem))
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: %s", row->section,
                                 row->key, problem);

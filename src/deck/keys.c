@@ -63,7 +63,9 @@ static const struct {
     {"optimizer", "the update of the weights and its schedule"},
     {"precision", "types of arithmetic, of gradients on the network and of kept gradients"},
     {"zero", "how the training state is split over ranks and when it moves"},
-    {"placement", "the tier where each kind of state lives between uses"},
+    {"placement",
+     "the tier where each kind of state lives between uses; auto takes the fastest that "
+     "fits"},
     {"memory", "memory that one rank may use"},
     {"activations", "what is kept of the forward pass for the backward pass"},
     {"tiling", "slices in which blocks and tables are fetched and computed"},
@@ -199,18 +201,26 @@ static const struct deck_row rows[] = {
              "auto: deferred where the optimizer's states are on nvme"},
     {KEY(zero, group), .type = DECK_INTEGER, .fallback = "2 Mi", .minimum = 4096, .maximum = 1e12,
      .changeable = true,
-     .help = "elements that the optimizer takes at once where its states move between tiers"},
+     .help = "elements that the optimizer takes at once where its states move between tiers; a "
+             "multiple of 4096"},
 
     {KEY(placement, parameters), .type = DECK_CHOICE, .choices = tiers, .fallback = "auto",
-     .may_be_auto = true, .changeable = true, .help = "tier of the parameters; auto: device"},
+     .may_be_auto = true, .changeable = true,
+     .help = "tier of the parameters; auto: device while everything fits there; of the four states "
+             "they leave last for host, second for nvme"},
     {KEY(placement, gradients), .type = DECK_CHOICE, .choices = tiers, .fallback = "auto",
-     .may_be_auto = true, .changeable = true, .help = "tier of the kept gradients; auto: device"},
+     .may_be_auto = true, .changeable = true,
+     .help = "tier of the kept gradients; auto: device while everything fits there; of the four "
+             "states they leave second for host, last for nvme"},
     {KEY(placement, optimizer), .type = DECK_CHOICE, .choices = tiers, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
-     .help = "tier of fp32 master weights and moments; auto: device"},
+     .help =
+         "tier of fp32 master weights and moments; auto: device while everything fits there; of "
+         "the four states they leave first for host, and first for nvme"},
     {KEY(placement, activations), .type = DECK_CHOICE, .choices = tiers, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
-     .help = "tier of the kept inputs of blocks; auto: device"},
+     .help = "tier of the kept inputs of blocks; auto: device while everything fits there; of the "
+             "four states they leave third for host, and third for nvme"},
 
     {KEY(memory, device), .type = DECK_BYTES, .fallback = "auto", .may_be_auto = true, .minimum = 1,
      .maximum = LARGEST, .changeable = true,
@@ -225,8 +235,9 @@ static const struct deck_row rows[] = {
              "budget does not hold"},
     {KEY(activations, interval), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 1e6, .changeable = true,
-     .help = "operations (attention and MLP count one each) per kept input; auto: 2, or 1 when they "
-             "are tiled"},
+     .help =
+         "operations (attention and MLP count one each) per kept input; auto: 2, or 1 when they "
+         "are tiled"},
 
     {KEY(tiling, attention), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 1e5, .changeable = true,
@@ -239,12 +250,15 @@ static const struct deck_row rows[] = {
      .help = "tiles of the token embedding and the head, each a range of ids; auto: the fewest "
              "that fit"},
 
-    {KEY(nvme, paths), .type = DECK_PATH, .fallback = "scratch", .changeable = true,
-     .help = "folder on a local disk, or a list of them on several disks; made if absent"},
+    {KEY(nvme, paths), .type = DECK_PATHS, .fallback = "scratch", .maximum = 16, .changeable = true,
+     .help =
+         "folder on a local disk, or one on each of several disks, which then share the states; "
+         "made if absent"},
     {KEY(nvme, engine), .type = DECK_CHOICE, .choices = engines, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
-     .help = "libaio: direct asynchronous I/O; threads: blocking I/O in threads; auto: libaio where "
-             "it works"},
+     .help =
+         "libaio: direct asynchronous I/O; threads: blocking I/O in threads; auto: libaio where "
+         "it works"},
     {KEY(nvme, depth), .type = DECK_INTEGER, .fallback = "16", .minimum = 1, .maximum = 4096,
      .changeable = true, .help = "blocks in flight per path and direction"},
     {KEY(nvme, block), .type = DECK_BYTES, .fallback = "1 MiB", .minimum = 4096, .maximum = 0x1p30,
@@ -255,7 +269,7 @@ static const struct deck_row rows[] = {
     {KEY(nvme, keep), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
      .help = "whether the files stay when the run ends"},
     {KEY(nvme, reclaim), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
-     .help = "whether what runs that died left on the paths is removed"},
+     .help = "whether what runs that died left on the paths is removed, as --reclaim does"},
 
     {KEY(device, type), .type = DECK_CHOICE, .choices = devices, .fallback = "cpu",
      .changeable = true, .help = "kind of device"},

@@ -31,6 +31,9 @@ struct deck {
     bool rules_checked;
 };
 
+/* Local. Whether the field of a row is a char * that the settings own. */
+bool deck_row_is_text(const struct deck_row *row);
+
 /* Local. Index of a row. */
 int deck_row_index(const struct deck_row *row);
 

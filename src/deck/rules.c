@@ -9,6 +9,8 @@
 
 #include <inttypes.h>
 
+enum { PAGE = 4096 };
+
 static void check_batch(struct deck *deck, const struct settings *settings)
 {
     const struct settings_batch *batch = &settings->batch;
@@ -44,10 +46,28 @@ static void check_schedule(struct deck *deck, const struct settings *settings)
                       warmup, steps, steps);
 }
 
+/* Sizes that have to fill whole pages: of direct I/O, and of a state on disk. */
+static void check_pages(struct deck *deck, const struct settings *settings)
+{
+    int64_t block = settings->nvme.block, group = settings->zero.group;
+    if (block % PAGE != 0)
+        deck_complain(deck, "nvme", "block",
+                      "%" PRId64 " B is not a multiple of 4 KiB, as direct I/O needs; nearest are "
+                      "%" PRId64 " KiB and %" PRId64 " KiB",
+                      block, block / PAGE * 4, (block / PAGE + 1) * 4);
+    if (group % PAGE != 0)
+        deck_complain(deck, "zero", "group",
+                      "%" PRId64 " elements are not a multiple of 4096, so that groups of a state "
+                      "on disk would not begin at whole blocks; nearest are %" PRId64
+                      " and %" PRId64,
+                      group, group / PAGE * PAGE, (group / PAGE + 1) * PAGE);
+}
+
 void deck_check_rules(struct deck *deck)
 {
     const struct settings *settings = deck_settings(deck);
     check_batch(deck, settings);
     check_validation(deck, &settings->data);
     check_schedule(deck, settings);
+    check_pages(deck, settings);
 }

@@ -88,6 +88,15 @@ static bool values_write(const struct deck_row *row, FILE *out)
         fprintf(out, "{\"type\": [\"string\", \"number\", \"boolean\"]%s}",
                 row->fallback && !*row->fallback ? "" : ", \"minLength\": 1");
         return true;
+    case DECK_PATHS:
+        fprintf(out,
+                "{\"type\": [\"string\", \"number\", \"boolean\"], \"minLength\": 1}, "
+                "{\"type\": \"array\", \"minItems\": 1, \"maxItems\": %d, "
+                "\"uniqueItems\": true, "
+                "\"items\": {\"type\": [\"string\", \"number\", \"boolean\"], "
+                "\"minLength\": 1}}",
+                (int)row->maximum);
+        return true;
     default:
         return false;
     }

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The typed form of a deck: one struct per section, one field per key, filled through the table in
  * deck/table.h. Rooms read the struct of their own section and nothing else. Strings are owned by
- * the settings.
- *
- * A key that says `auto` holds ZI_AUTO (integers, sizes, choices), until the room that owns the
- * section resolves it. */
+ * the settings. ZI_AUTO stands for `auto` until the room that owns the section resolves it. */
 #ifndef ZI_DECK_SETTINGS_H
 #define ZI_DECK_SETTINGS_H
 
@@ -37,18 +34,17 @@ struct settings_run {
 };
 
 struct settings_model {
-    int family;          /* enum model_family */
-    int64_t layers;      /* transformer blocks L */
-    int64_t hidden;      /* width of the residual stream C */
-    int64_t heads;       /* query heads; divide hidden */
-    int64_t key_heads;   /* key and value heads (grouped-query attention); auto: heads */
-    int64_t inner;       /* width inside the MLP; auto: 4 hidden (gpt2), 8/3 hidden rounded up to 64
-                            (llama) */
-    int64_t context;     /* longest sequence: rows of the position table, limit of RoPE */
-    int64_t vocabulary;  /* token ids are 0 .. vocabulary-1 */
-    int64_t tied;        /* head shares the token embedding: 0, 1; auto: gpt2 yes, llama no */
-    double norm_epsilon; /* added to the variance */
-    double rope_base;    /* theta of rotary positions (llama) */
+    int family;            /* enum model_family */
+    int64_t layers;        /* transformer blocks L */
+    int64_t hidden;        /* width of the residual stream C */
+    int64_t heads;         /* query heads; divide hidden */
+    int64_t key_heads;     /* key and value heads (grouped-query attention); auto: heads */
+    int64_t inner;         /* width inside the MLP; auto: 4 or 8/3 times hidden */
+    int64_t context;       /* longest sequence: rows of the position table, limit of RoPE */
+    int64_t vocabulary;    /* token ids are 0 .. vocabulary-1 */
+    int64_t tied;          /* head shares the token embedding: 0, 1; auto: gpt2 yes, llama no */
+    double norm_epsilon;   /* added to the variance */
+    double rope_base;      /* theta of rotary positions (llama) */
     double init_deviation; /* standard deviation of initial matrices */
 };
 
@@ -62,15 +58,13 @@ struct settings_data {
 
 struct settings_batch {
     int64_t global; /* sequences per step, over all ranks */
-    int64_t micro;  /* sequences one rank passes at once; auto: what a rank has of the global batch,
-                       at most 8 */
+    int64_t micro;  /* sequences one rank passes at once; auto: its share, at most 8 */
     int64_t tokens; /* per sequence; auto: model.context */
 };
 
 struct settings_optimizer {
-    int type; /* 0 = adamw */
-    double learning_rate,
-        minimum_ratio; /* peak; the schedule ends at minimum_ratio * learning_rate */
+    int type;                            /* 0 = adamw */
+    double learning_rate, minimum_ratio; /* peak; the schedule ends at their product */
     double beta1, beta2, epsilon;
     double weight_decay;
     bool decay_embeddings, decay_norms, decay_biases; /* matrices always decay */
@@ -87,16 +81,15 @@ struct settings_precision {
 };
 
 struct settings_zero {
-    int stage;     /* 0, 1, 2, 3 */
-    int64_t order; /* enum zero_order; auto: layer-major */
-    int64_t
-        prefetch;   /* fetches in flight ahead of use; 0 = strictly serial; auto: from the budget */
-    int64_t update; /* enum zero_update; auto: deferred with optimizer states on NVMe */
-    int64_t group;  /* elements of a shard that the optimizer takes at once where states move */
+    int stage;        /* 0, 1, 2, 3 */
+    int64_t order;    /* enum zero_order; auto: layer-major */
+    int64_t prefetch; /* fetches ahead of use; 0 = strictly serial; auto: from the budget */
+    int64_t update;   /* enum zero_update; auto: deferred with optimizer states on NVMe */
+    int64_t group;    /* elements of a shard that the optimizer takes at once where states move */
 };
 
 struct settings_placement {
-    int64_t parameters, gradients, optimizer, activations; /* enum zi_tier; auto: device */
+    int64_t parameters, gradients, optimizer, activations; /* enum zi_tier */
 };
 
 struct settings_memory {
@@ -105,8 +98,7 @@ struct settings_memory {
 
 struct settings_activations {
     int64_t recompute; /* enum recompute; auto: keep what the budget holds, recompute the rest */
-    int64_t interval;  /* operations (attention and MLP count one each) per kept input; auto: 2, or 1
-                          when they are tiled */
+    int64_t interval;  /* operations per kept input; auto: 2, or 1 where they are tiled */
 };
 
 struct settings_tiling {
@@ -129,8 +121,7 @@ struct settings_device {
     int type;        /* enum device_type */
     int64_t threads; /* per rank; auto: cores of the node over ranks of the node */
     int64_t isa;   /* enum device_isa: best instruction set to use; auto: what the processor has */
-    bool separate; /* cpu: pretend that device memory is not host memory, so that copies are made
-                      (tests) */
+    bool separate; /* cpu: treat device memory as apart from host memory (tests) */
 };
 
 struct settings_checkpoint {

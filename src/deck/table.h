@@ -21,7 +21,8 @@ enum deck_type {
     DECK_TRISTATE, /* int64_t; a boolean or auto */
     DECK_CHOICE,   /* int, or int64_t where auto is allowed; one of the row's words */
     DECK_TEXT,     /* char * */
-    DECK_PATH      /* char *; relative to the working directory */
+    DECK_PATH,     /* char *; relative to the working directory */
+    DECK_PATHS     /* char *; paths joined by newlines; a list, or text with commas between them */
 };
 
 struct deck_choice {
@@ -36,7 +37,7 @@ struct deck_row {
     const char *unit;     /* shown and accepted after a number: "steps", "tokens"; NULL for none */
     const char *fallback; /* the default as a deck would write it; NULL: the key is required */
     bool may_be_auto;     /* `auto` is accepted and stored as ZI_AUTO */
-    double minimum, maximum;           /* inclusive; ignored for text */
+    double minimum, maximum;           /* inclusive; ignored for text; of DECK_PATHS: how many */
     const struct deck_choice *choices; /* ends with {NULL, 0} */
     bool may_be_never;                 /* 0 means never, and is written so */
     const char *example;               /* a value to show where there is no default */

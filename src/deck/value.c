@@ -18,6 +18,8 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "deck/paths.h"
+#include "deck/private.h"
 
 struct multiplier {
     const char *word;
@@ -224,9 +226,9 @@ static void choice_store(const struct deck_row *row, int value, struct settings 
         *(int *)field(row, settings) = value;
 }
 
-/* The value into the field, or what is wrong with it. */
+/* The value into the field, or what is wrong with it, which may be in `wrong`. */
 static const char *value_store(const struct deck_row *row, const char *text,
-                               struct settings *settings)
+                               struct settings *settings, char wrong[96])
 {
     int boolean = boolean_word(text);
     switch (row->type) {
@@ -252,6 +254,8 @@ static const char *value_store(const struct deck_row *row, const char *text,
     case DECK_TEXT:
     case DECK_PATH:
         return text_read(row, text, settings);
+    case DECK_PATHS:
+        return deck_paths_read(row, text, field(row, settings), wrong) ? NULL : wrong;
     }
     return "";
 }
@@ -317,9 +321,9 @@ bool deck_value_read(const struct deck_row *row, const char *text, bool quoted,
                      struct settings *settings, char *problem)
 {
     const char *wrong;
-    bool is_text = row->type == DECK_TEXT || row->type == DECK_PATH;
+    char wrong_path[96];
     bool null = !quoted && (!*text || strcmp(text, "~") == 0 || strcmp(text, "null") == 0);
-    if (null && (is_text || *text))
+    if (null && (deck_row_is_text(row) || *text))
         wrong = "nothing";
     else if (row->may_be_auto && strcmp(text, "auto") == 0) {
         *(int64_t *)field(row, settings) = ZI_AUTO;
@@ -328,7 +332,7 @@ bool deck_value_read(const struct deck_row *row, const char *text, bool quoted,
         *(int64_t *)field(row, settings) = 0;
         return true;
     } else {
-        wrong = value_store(row, text, settings);
+        wrong = value_store(row, text, settings, wrong_path);
     }
     if (wrong) problem_write(row, text, wrong, problem);
     return !wrong;
@@ -346,6 +350,7 @@ bool deck_value_same(const struct deck_row *row, const struct settings *left,
     switch (row->type) {
     case DECK_TEXT:
     case DECK_PATH:
+    case DECK_PATHS:
         return strcmp(*(char *const *)a, *(char *const *)b) == 0;
     case DECK_BOOLEAN:
         return *(const bool *)a == *(const bool *)b;

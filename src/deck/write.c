@@ -8,6 +8,8 @@
  * not be anything but text, and characters that YAML does not allow as they are, are escaped. */
 #include "deck/value.h"
 
+#include "base/log.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -107,6 +109,27 @@ static void text_write(const char *text, FILE *out)
     fputc('"', out);
 }
 
+/* A list only where it has to be one. */
+static void paths_write(const char *list, FILE *out)
+{
+    size_t length = strcspn(list, "\n");
+    char *path = strdup(list);
+    ZI_REQUIRE(path != NULL);
+    bool alone = !list[length] && !strchr(list, ',') && *list != ' ' && list[length - 1] != ' ';
+    if (alone) {
+        text_write(list, out);
+    } else {
+        const char *before = "[";
+        for (char *at = path, *next; at; at = next, before = ", ") {
+            if ((next = strchr(at, '\n'))) *next++ = 0;
+            fputs(before, out);
+            text_write(at, out);
+        }
+        fputc(']', out);
+    }
+    free(path);
+}
+
 static void choice_write(const struct deck_row *row, const struct settings *settings, FILE *out)
 {
     int64_t value = row->may_be_auto ? *(const int64_t *)field(row, settings)
@@ -151,6 +174,9 @@ void deck_value_write(const struct deck_row *row, const struct settings *setting
     case DECK_TEXT:
     case DECK_PATH:
         text_write(*(char *const *)value, out);
+        return;
+    case DECK_PATHS:
+        paths_write(*(char *const *)value, out);
         return;
     }
 }
@@ -223,6 +249,10 @@ void deck_value_expected(const struct deck_row *row, FILE *out)
         break;
     case DECK_PATH:
         fputs("a path", out);
+        break;
+    case DECK_PATHS:
+        fprintf(out, "a path, or a list of at most %d paths, as in [/mnt/a, /mnt/b]",
+                (int)row->maximum);
         break;
     }
     if (row->may_be_never) fputs(", or never", out);

@@ -503,11 +503,13 @@ enum zi_status disk_queue_open(const struct disk_options *options, struct disk_q
                        options->block, DISK_BLOCK);
     ZI_REQUIRE(options->depth > 0 && options->paths >= 0 && options->requests > 0);
     ZI_REQUIRE(options->deadline_s > 0);
+    const struct disk_admission *admission = options->admission;
+    ZI_REQUIRE(!admission || (admission->acquire && admission->release && admission->wait));
     struct disk_queue *queue = calloc(1, sizeof *queue);
     if (!queue) return zi_fail(ZI_ERROR_DEVICE, "disk", "no memory for a queue");
     queue->options = *options;
     if (options->paths == 0) queue->options.paths = 1;
-    if (options->admission) queue->admission = *options->admission;
+    if (admission) queue->admission = *admission;
     queue->capacity = options->depth * queue->options.paths;
     queue->next_look = INFINITY;
     queue->refused_path = -1;

@@ -136,7 +136,6 @@ static void sizes(const struct model *model, const struct layer_sizes *s, struct
     lay(model, s, &saved, &scratch);
     to->saved = saved.used;
     to->scratch = scratch.used;
-    to->carry = layer_sum_bytes(s);
 }
 
 static void flops(const struct model *model, const struct layer_sizes *s, struct model_flops *to)

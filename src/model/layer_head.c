@@ -16,7 +16,7 @@
 #define CHUNK_ROWS_MOST 1024
 #define CHUNK_BYTES     ((int64_t)256 << 20) /* of fp32 logits */
 
-/* d_normed without tiles only; with them, carry holds statistics and the sum that stands for it */
+/* d_normed without tiles only; with them, carry holds the statistics and then the sum */
 struct buffers {
     struct layer_normed normed;
     struct device_ptr d_normed, logits, statistics;
@@ -50,7 +50,6 @@ static struct buffers lay(const struct model *model, const struct layer_sizes *s
     }
     b.statistics = layer_take(carry, 3 * s->R, 4);
     b.sum = carry->used;
-    layer_take(carry, (int64_t)layer_sum_bytes(s), 1);
     return b;
 }
 
@@ -236,7 +235,7 @@ static void sizes(const struct model *model, const struct layer_sizes *s, struct
     layer_take(&scratch, s->B * s->C, zi_dtype_bytes(model->type)); /* of model_logits */
     lay(model, s, &scratch, &carry);
     to->scratch = scratch.used;
-    to->carry = carry.used;
+    to->carry += carry.used;
 }
 
 static void flops(const struct model *model, const struct layer_sizes *s, struct model_flops *to)

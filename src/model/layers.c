@@ -261,12 +261,6 @@ struct layer_sum layer_sum_of(const struct model *model, int op, const struct mo
     return (struct layer_sum){device_at(pass->carry, offset), ZI_FP32, tile < tiles - 1};
 }
 
-size_t layer_sum_bytes(const struct layer_sizes *sizes)
-{
-    if (sizes->tiles == 1) return 0;
-    return ((size_t)(sizes->R * sizes->C) * sizeof(float) + 63) / 64 * 64;
-}
-
 enum zi_status layer_norm_backward(const struct model *model, int op, const struct model_pass *pass,
                                    const struct layer_normed *normed, const struct layer_sum *sum)
 {
@@ -289,6 +283,8 @@ void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_
 {
     struct layer_sizes s = layer_sizes_of(model, op, sequences, tokens);
     *sizes = (struct model_sizes){.stream = (size_t)(s.R * s.C) * zi_dtype_bytes(model->type)};
+    if (s.tiles > 1 && model->ops[op].kind != MODEL_EMBED)
+        sizes->carry = (size_t)(s.R * s.C) * sizeof(float); /* of layer_sum */
     layers[model->ops[op].kind]->sizes(model, &s, sizes);
 }
 

@@ -97,7 +97,6 @@ struct layer_sum {
 };
 struct layer_sum layer_sum_of(const struct model *model, int op, const struct model_pass *pass,
                               struct device_ptr single, size_t offset);
-size_t layer_sum_bytes(const struct layer_sizes *sizes);
 
 /* Adds dy W to the sum. */
 enum zi_status linear_add_gradient(const struct layer_linear *l, struct device_ptr dy,

@@ -10,11 +10,13 @@
  *
  * Invariants: used_bytes[tier] is the sum of the live pools of the process on that tier and never
  * passes a budget that was given. Pools are made and destroyed by one thread. A pool of 0 bytes is
- * a pool without memory, so that callers need no special case. */
+ * a pool without memory, so that callers need no special case. A pool starts at an address that
+ * direct I/O can use, which memory as allocated (to 64 or 256 bytes) does not. */
 #include "tier/tier.h"
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "tier/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +25,8 @@ struct tier_pool {
     struct device *device; /* not owned */
     enum zi_tier tier;
     size_t bytes;
-    struct device_ptr base; /* null when bytes is 0 */
+    struct device_ptr memory; /* as the device gave it; null when bytes is 0 */
+    struct device_ptr base;   /* the first place in it that is aligned for direct I/O */
     char purpose[64];
 };
 
@@ -70,11 +73,14 @@ enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t
     made->bytes = bytes;
     snprintf(made->purpose, sizeof made->purpose, "%s", purpose);
     if (bytes > 0) {
-        enum zi_status status = device_allocate(device, tier, bytes, made->purpose, &made->base);
+        enum zi_status status = device_allocate(device, tier, bytes + TIER_STORE_ALIGNMENT - 1,
+                                                made->purpose, &made->memory);
         if (status < 0) {
             free(made);
             return status;
         }
+        uintptr_t rest = made->memory.address % TIER_STORE_ALIGNMENT;
+        made->base = device_at(made->memory, rest > 0 ? TIER_STORE_ALIGNMENT - rest : 0);
     }
     used_bytes[tier] += bytes;
     *pool = made;
@@ -84,7 +90,7 @@ enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t
 void tier_pool_destroy(struct tier_pool *pool)
 {
     if (pool == NULL) return;
-    if (pool->bytes > 0) device_free(pool->device, pool->tier, pool->base);
+    if (pool->bytes > 0) device_free(pool->device, pool->tier, pool->memory);
     used_bytes[pool->tier] -= pool->bytes;
     free(pool);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When nothing fits: what is short by how much, and the nearest change of the deck that would fit.
  *
- * Changes are tried by compiling, one alone first, in an order from those that cost nothing to those
- * that cost most; then each added to those before it. */
+ * Changes are tried by compiling, one alone first, in an order from those that cost nothing to
+ * those that cost most; then each added to those before it. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -171,9 +171,10 @@ static void say_excess(const struct zero_config *config, enum zi_tier tier, size
     zi_memory_text(config->budget[tier] + bytes, need, sizeof need);
     zi_memory_text(bytes, excess, sizeof excess);
     if (tier == ZI_TIER_NVME)
-        zi_log(ZI_LOG_ERROR, "zero",
-               "does not fit: nvme.paths have %s free per rank and the states need %s (%s too much)",
-               budget, need, excess);
+        zi_log(
+            ZI_LOG_ERROR, "zero",
+            "does not fit: nvme.paths have %s free per rank and the states need %s (%s too much)",
+            budget, need, excess);
     else
         zi_log(ZI_LOG_ERROR, "zero",
                "does not fit: memory.%s is %s per rank and the program needs %s (%s too much)",

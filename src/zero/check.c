@@ -5,9 +5,9 @@
  * starts. A lane runs in order, so an operation knows what its predecessor in the lane knew, the
  * predecessor itself, and the same of every operation that it waits for. Two operations that
  * conflict over a slot (one of them writes it) must be ordered by these clocks. Because lanes are
- * in order it is enough to look at the latest conflicting operation of each lane. A disk lane starts
- * its operations in order and tells their ends in order, but has several in flight: an operation
- * knows what its predecessor knew when that started, not that it is done. */
+ * in order it is enough to look at the latest conflicting operation of each lane. A disk lane
+ * starts its operations in order and tells their ends in order, but has several in flight: an
+ * operation knows what its predecessor knew when that started, not that it is done. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -46,8 +46,8 @@ static void set_flags(struct builder *b)
                 (c->unified && c->tier[TIER_PARAMETER] == ZI_TIER_HOST);
     b->local_gradient = c->unified || c->tier[TIER_GRADIENT] == ZI_TIER_DEVICE;
     b->fetches = b->sharded_parameters || !near;
-    b->offload_inputs = c->training && (disk_inputs || (!c->unified && c->tier[TIER_ACTIVATION] ==
-                                                                            ZI_TIER_HOST));
+    b->offload_inputs =
+        c->training && (disk_inputs || (!c->unified && c->tier[TIER_ACTIVATION] == ZI_TIER_HOST));
     b->copies = c->order == ORDER_MICRO_MAJOR ? 1 : (int)c->micro_batches;
     b->depth = b->offload_inputs ? 3 : 2;
     set_adam(b);
@@ -86,7 +86,8 @@ static int lay_home(struct builder *b, int unit, const struct home *h)
     const char *name = b->model->units[unit].name;
     size_t element = zi_dtype_bytes(h->type), bytes = (size_t)h->elements * element;
     enum zi_tier tier = b->config->tier[h->tier];
-    if (tier != ZI_TIER_NVME) return builder_slot(b, tier, h->purpose, bytes, "%s %s", h->kind, name);
+    if (tier != ZI_TIER_NVME)
+        return builder_slot(b, tier, h->purpose, bytes, "%s %s", h->kind, name);
     struct builder_array array = {h->kind, name, h->purpose, h->type, bytes, bytes};
     if (h->slice > 0) array.slice = (size_t)h->slice * element;
     return builder_array(b, &array);
@@ -110,12 +111,12 @@ static void lay_homes(struct builder *b)
                                        &(struct home){"remainder", TIER_MASTER, PURPOSE_OPTIMIZER,
                                                       ZI_INT16, own, c->group});
         }
-        home->moment1 = lay_home(b, u,
-                                 &(struct home){"moment1", TIER_MOMENT1, PURPOSE_OPTIMIZER, ZI_FP32,
-                                                own, c->group});
-        home->moment2 = lay_home(b, u,
-                                 &(struct home){"moment2", TIER_MOMENT2, PURPOSE_OPTIMIZER, ZI_FP32,
-                                                own, c->group});
+        home->moment1 = lay_home(
+            b, u,
+            &(struct home){"moment1", TIER_MOMENT1, PURPOSE_OPTIMIZER, ZI_FP32, own, c->group});
+        home->moment2 = lay_home(
+            b, u,
+            &(struct home){"moment2", TIER_MOMENT2, PURPOSE_OPTIMIZER, ZI_FP32, own, c->group});
         home->gradient = lay_home(b, u,
                                   &(struct home){"gradient", TIER_GRADIENT, PURPOSE_GRADIENT,
                                                  c->gradient, own, c->group});
@@ -224,15 +225,15 @@ static void lay_work(struct builder *b)
     struct model_sizes most = most_sizes(b);
     bool recomputes = c->training && b->program->kept_segments < b->program->segment_count;
     for (int i = 0; i < b->depth * b->copies; i++) {
-        b->transient[i] = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.stream, "stream %d", i);
+        b->transient[i] =
+            builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.stream, "stream %d", i);
     }
     for (int i = 0; i < b->copies; i++) {
         if (c->training)
-            b->stream_gradient[i] = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.stream,
-                                                 "stream gradient %d", i);
+            b->stream_gradient[i] =
+                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.stream, "stream gradient %d", i);
         if (most.carry > 0)
-            b->carry[i] =
-                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.carry, "carry %d", i);
+            b->carry[i] = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.carry, "carry %d", i);
     }
     for (int j = 0; j < (recomputes ? c->interval : 1); j++) {
         b->local_saved[j] =
@@ -361,8 +362,8 @@ static void lay_fetch_ring(struct builder *b, int class, int count)
     const char *name = class ? "large unit" : "unit";
     bool disk = c->tier[TIER_PARAMETER] == ZI_TIER_NVME;
     bool host = disk && !c->unified;
-    bool apart = b->sharded_parameters &&
-                 (disk || (!c->unified && c->tier[TIER_PARAMETER] == ZI_TIER_HOST));
+    bool apart =
+        b->sharded_parameters && (disk || (!c->unified && c->tier[TIER_PARAMETER] == ZI_TIER_HOST));
     if (count > RING_MAX) {
         b->status = zi_fail(ZI_ERROR_USAGE, "zero",
                             "%d slots for fetched units, at most %d: lower zero.prefetch or "
@@ -379,9 +380,9 @@ static void lay_fetch_ring(struct builder *b, int class, int count)
             place->shard =
                 builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, shard, "shard of %s %d", name, i);
         if (host)
-            place->staging = builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH,
-                                          b->sharded_parameters ? shard : full, "staged %s %d", name,
-                                          i);
+            place->staging =
+                builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH, b->sharded_parameters ? shard : full,
+                             "staged %s %d", name, i);
     }
 }
 

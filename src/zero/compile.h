@@ -40,10 +40,10 @@ enum size_class { CLASS_BLOCK, CLASS_LARGE, CLASS_COUNT };
 struct fetch_ring {
     int count;
     struct fetch_place {
-        int unit;                    /* that it is given to, or -1 */
-        int last_visit;              /* latest visit that needs it; -1 = none */
-        bool arrived, delivered;     /* the first station, the last one holds it */
-        int staging, shard, full;    /* slots of the stations, or -1 */
+        int unit;                 /* that it is given to, or -1 */
+        int last_visit;           /* latest visit that needs it; -1 = none */
+        bool arrived, delivered;  /* the first station, the last one holds it */
+        int staging, shard, full; /* slots of the stations, or -1 */
     } places[RING_MAX];
 };
 
@@ -97,18 +97,18 @@ struct builder {
     struct ring accumulator[CLASS_COUNT], reduced[CLASS_COUNT], pulled[CLASS_COUNT],
         leaving[CLASS_COUNT], recalled, input_staging;
 
-    bool pending;     /* the list brings the update of the step before */
-    bool *updated;    /* per unit: it has been brought in this list */
+    bool pending;  /* the list brings the update of the step before */
+    bool *updated; /* per unit: it has been brought in this list */
     struct group *groups;
-    int *unit_groups; /* per unit: its first group; one more at the end */
-    int group_count;  /* in the order in which they are updated */
-    int *update_order; /* units */
+    int *unit_groups;                    /* per unit: its first group; one more at the end */
+    int group_count;                     /* in the order in which they are updated */
+    int *update_order;                   /* units */
     int states_loaded, gradients_loaded; /* groups whose loads have been written */
     struct group_slots group_slots[GROUPS_MAX];
 
-    int *kept;                      /* [layer * copies + m]: slot of the layer's kept input, or -1 */
-    int *transient;                 /* [depth * copies]: slots of inputs that are not kept */
-    int *saved;                     /* [op * copies + m] of kept segments, or -1 */
+    int *kept;      /* [layer * copies + m]: slot of the layer's kept input, or -1 */
+    int *transient; /* [depth * copies]: slots of inputs that are not kept */
+    int *saved;     /* [op * copies + m] of kept segments, or -1 */
     int *local_saved, *local_input; /* [interval]: of the segment that is being recomputed */
     int *stream_gradient, *carry;   /* [copies] */
     int scratch, reduce_scratch;
@@ -122,7 +122,8 @@ struct builder {
 /* program.c: slots, arrays of the store, operations with their dependencies. */
 int builder_slot(struct builder *b, enum zi_tier tier, enum program_purpose purpose, size_t bytes,
                  const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* What an array of the store holds: `bytes` in slots of `slice` bytes each. Gives the first slot. */
+/* What an array of the store holds: `bytes` in slots of `slice` bytes each. Gives the first slot.
+ */
 struct builder_array {
     const char *kind, *name;
     enum program_purpose purpose;

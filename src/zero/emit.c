@@ -157,7 +157,8 @@ static int emit_recall(struct builder *b, int op, int micro)
     for (int i = 0; i < ring->count; i++) {
         if (ring->holds[i] == key) return ring->slots[i];
     }
-    int from = b->kept[layer * b->copies + micro % b->copies], place = ring->next, to = ring_take(ring);
+    int from = b->kept[layer * b->copies + micro % b->copies], place = ring->next,
+        to = ring_take(ring);
     ring->holds[place] = key;
     if (b->input_staging.count > 0) {
         int host = ring_take(&b->input_staging);
@@ -434,8 +435,7 @@ static void deliver(struct builder *b, int unit, int visit, int current)
 static void emit_norm(struct builder *b)
 {
     bool training = is_training(b);
-    struct program_op norm =
-        builder_op(OP_NORM, b->config->ranks > 1 ? LANE_COMM : LANE_COMPUTE);
+    struct program_op norm = builder_op(OP_NORM, b->config->ranks > 1 ? LANE_COMM : LANE_COMPUTE);
     op_reads(&norm, ROLE_INPUT, b->program->loss_slot);
     if (training) {
         op_reads(&norm, ROLE_RESULTS, b->program->norm_slot);
@@ -492,7 +492,8 @@ void emit_end(struct builder *b)
 {
     bool updates = b->pending;
     if (is_training(b) && b->config->deferred) update_preload(b);
-    if (b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE && (!updates || b->config->deferred))
+    if (b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE &&
+        (!updates || b->config->deferred))
         emit_norm(b);
     if (!updates) return;
     struct program_op finish =

@@ -34,11 +34,10 @@ static enum zi_status create_pools(struct engine *engine)
     }
     for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
         if (program->pool_bytes[tier] == 0) continue;
-        ZI_TRY(tier_pool_create(engine->device, (enum zi_tier)tier,
-                                program->pool_bytes[tier] + block,
-                                program->config.budget[tier] + block,
-                                tier == ZI_TIER_DEVICE ? "device pool" : "host pool",
-                                &engine->pools[tier]));
+        ZI_TRY(tier_pool_create(
+            engine->device, (enum zi_tier)tier, program->pool_bytes[tier] + block,
+            program->config.budget[tier] + block,
+            tier == ZI_TIER_DEVICE ? "device pool" : "host pool", &engine->pools[tier]));
         uintptr_t base = tier_pool_base(engine->pools[tier]).address;
         engine->bases[tier].address = (base + block - 1) / block * block;
     }
@@ -148,7 +147,8 @@ static void fill_result(const struct engine *engine, const struct measure *befor
     memcpy(result->wait_s, engine->lanes[LANE_COMPUTE].wait_s, sizeof result->wait_s);
 }
 
-/* Collective. Runs a program, in the form that brings the pending update first when there is one. */
+/* Collective. Runs a program, in the form that brings the pending update first when there is one.
+ */
 static enum zi_status run_program(struct engine *engine, enum program_name plain,
                                   enum program_name with_update)
 {

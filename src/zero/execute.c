@@ -178,12 +178,12 @@ static enum zi_status update_range(struct engine *engine, const struct program_o
         .decay = range->decay,
         .place = range->place,
         .gradient_type = c->gradient,
-        .parameter = device_at(place(engine, op, ROLE_OUTPUT),
-                               (size_t)at * zi_dtype_bytes(c->compute)),
+        .parameter =
+            device_at(place(engine, op, ROLE_OUTPUT), (size_t)at * zi_dtype_bytes(c->compute)),
         .moment1 = device_at(place(engine, op, ROLE_MOMENT1), (size_t)at * 4),
         .moment2 = device_at(place(engine, op, ROLE_MOMENT2), (size_t)at * 4),
-        .gradient = device_at(place(engine, op, ROLE_GRADIENT),
-                              (size_t)at * zi_dtype_bytes(c->gradient)),
+        .gradient =
+            device_at(place(engine, op, ROLE_GRADIENT), (size_t)at * zi_dtype_bytes(c->gradient)),
         .checksum = place(engine, op, ROLE_INPUT),
     };
     if (op->slots[ROLE_REMAINDER] >= 0)

@@ -6,9 +6,9 @@
  *
  * The idea: a fetch has three stages, each of which is empty where it has nothing to do. Arrive:
  * `read` brings the shard (or the unit, where it is not sharded) from nvme to memory. Update: the
- * optimizer works on it there, if the update of the last step is pending (update.c). Deliver: `push`
- * takes it to the device, `gather` joins the shards of all ranks. A place of the ring has a slot per
- * station on this way; a station that coincides with the next has none.
+ * optimizer works on it there, if the update of the last step is pending (update.c). Deliver:
+ * `push` takes it to the device, `gather` joins the shards of all ranks. A place of the ring has a
+ * slot per station on this way; a station that coincides with the next has none.
  *
  * Arrivals are written as early as the window of visits allows, so that reads run ahead. An update
  * is written at the visit that needs the unit, or one visit before when a delivery follows: the
@@ -123,8 +123,7 @@ static void emit_gather(struct builder *b, int unit, int from, int to)
 {
     struct program_op gather = builder_op(OP_GATHER, LANE_COMM);
     gather.unit = unit;
-    gather.bytes =
-        (size_t)b->partition->units[unit].padded * zi_dtype_bytes(b->config->compute);
+    gather.bytes = (size_t)b->partition->units[unit].padded * zi_dtype_bytes(b->config->compute);
     op_reads(&gather, ROLE_INPUT, from);
     op_writes(&gather, ROLE_OUTPUT, to);
     builder_emit(b, &gather);

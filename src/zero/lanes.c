@@ -43,8 +43,7 @@ bool lane_is_ready(struct lane *lane, const struct program_op *op, bool sleeps, 
 void lane_note_done(struct lane *lane, int index, enum zi_status status)
 {
     struct engine *engine = lane->engine;
-    if (status < 0 && engine->comm && comm_size(engine->comm) > 1)
-        comm_abort(engine->comm, status);
+    if (status < 0 && engine->comm && comm_size(engine->comm) > 1) comm_abort(engine->comm, status);
     pthread_mutex_lock(&engine->mutex);
     if (status >= 0) lane->done = index + 1;
     if (status < 0 && engine->status >= 0) engine->status = status;
@@ -63,9 +62,9 @@ void lane_note_time(struct lane *lane, int index, const double times[3] /* ready
     timing->bytes += (double)op->bytes;
     timing->flops += op->flops;
     if (!engine->tracing) return;
-    trace_note(engine->trace, lane->id,
-               &(struct trace_event){engine->name, index, times[0], times[1], times[2],
-                                     engine->number});
+    trace_note(
+        engine->trace, lane->id,
+        &(struct trace_event){engine->name, index, times[0], times[1], times[2], engine->number});
 }
 
 /* Runs all operations of a lane in the current program. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Private to zero: the engine's inside, shared by engine.c (life and entry points), lanes.c
- * (threads that replay a program), disk_lane.c, execute.c (what each kind of operation does) and states.c
- * (initial values, checkpoints). */
+ * (threads that replay a program), disk_lane.c, execute.c (what each kind of operation does) and
+ * states.c (initial values, checkpoints). */
 #ifndef ZI_ZERO_LANES_H
 #define ZI_ZERO_LANES_H
 
@@ -49,10 +49,10 @@ struct engine {
 
     int64_t tokens; /* per sequence of this run */
     int64_t updates;
-    double loss;       /* mean, of the last run */
-    uint64_t checksum; /* of the parameters as they are; a pending update is not in it */
-    int64_t number;    /* of the step that runs, for the trace */
-    struct optimizer_step step;    /* of the last training program */
+    double loss;                /* mean, of the last run */
+    uint64_t checksum;          /* of the parameters as they are; a pending update is not in it */
+    int64_t number;             /* of the step that runs, for the trace */
+    struct optimizer_step step; /* of the last training program */
     struct optimizer_step pending; /* deferred: what the next program's update brings */
     bool is_pending;
     struct engine_timing flat[LANE_COUNT * OP_KIND_COUNT];
@@ -67,8 +67,8 @@ enum zi_status lanes_run(struct engine *engine, enum program_name name);
 /* disk_lane.c: replays a disk lane, with as many transfers in flight as their slots allow. */
 void disk_lane_run(struct lane *lane);
 
-/* lanes.c, for disk_lane.c. Whether all that an operation waits for is done; sleeps until it is when
- * `sleeps`. *failed says that the run has failed. */
+/* lanes.c, for disk_lane.c. Whether all that an operation waits for is done; sleeps until it is
+ * when `sleeps`. *failed says that the run has failed. */
 bool lane_is_ready(struct lane *lane, const struct program_op *op, bool sleeps, bool *failed);
 void lane_note_time(struct lane *lane, int index, const double times[3] /* asked, start, end */);
 void lane_note_done(struct lane *lane, int index, enum zi_status status);

@@ -19,8 +19,8 @@
 #include "comm/comm.h"
 #include "zero/resolve.h"
 
-#define INTERVAL_MAX     32
-#define PREFETCH_MAX     16
+#define INTERVAL_MAX 32
+#define PREFETCH_MAX 16
 
 int64_t resolved_micro(const struct settings_batch *batch, int ranks)
 {
@@ -204,8 +204,8 @@ static const struct departure {
     enum tier_kind kind;
     enum zi_tier to;
 } departures[] = {
-    {TIER_MASTER, ZI_TIER_HOST},    {TIER_GRADIENT, ZI_TIER_HOST}, {TIER_ACTIVATION, ZI_TIER_HOST},
-    {TIER_PARAMETER, ZI_TIER_HOST}, {TIER_MASTER, ZI_TIER_NVME},   {TIER_PARAMETER, ZI_TIER_NVME},
+    {TIER_MASTER, ZI_TIER_HOST},     {TIER_GRADIENT, ZI_TIER_HOST}, {TIER_ACTIVATION, ZI_TIER_HOST},
+    {TIER_PARAMETER, ZI_TIER_HOST},  {TIER_MASTER, ZI_TIER_NVME},   {TIER_PARAMETER, ZI_TIER_NVME},
     {TIER_ACTIVATION, ZI_TIER_NVME}, {TIER_GRADIENT, ZI_TIER_NVME},
 };
 
@@ -214,9 +214,12 @@ static bool may_depart(const struct settings *s, const struct zero_config *confi
 {
     const struct settings_placement *p = &s->placement;
     const int64_t given[TIER_KIND_COUNT] = {
-        [TIER_PARAMETER] = p->parameters, [TIER_GRADIENT] = p->gradients,
-        [TIER_MASTER] = p->optimizer,     [TIER_MOMENT1] = 0,
-        [TIER_MOMENT2] = 0,               [TIER_ACTIVATION] = p->activations,
+        [TIER_PARAMETER] = p->parameters,
+        [TIER_GRADIENT] = p->gradients,
+        [TIER_MASTER] = p->optimizer,
+        [TIER_MOMENT1] = 0,
+        [TIER_MOMENT2] = 0,
+        [TIER_ACTIVATION] = p->activations,
     };
     if (given[departure->kind] != ZI_AUTO) return false;
     if (departure->to == ZI_TIER_HOST) return !config->shared_budget;
@@ -340,7 +343,8 @@ enum zi_status zero_resolve_all(const struct settings *settings, const struct de
     int rank = comm_rank(comm);
     enum zi_status status = ZI_OK;
     if (rank == 0) {
-        status = zero_resolve(settings, device, comm_size(comm), rank, comm_node_size(comm), config);
+        status =
+            zero_resolve(settings, device, comm_size(comm), rank, comm_node_size(comm), config);
     }
     ZI_TRY(comm_agree(comm, status));
     ZI_TRY(comm_broadcast(comm, config, (int64_t)sizeof *config, 0));

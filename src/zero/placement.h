@@ -40,9 +40,9 @@ void zero_check(struct deck *deck, int ranks);
  * the model with config->tiling, and `program.h` compiles the result. What is auto is chosen by
  * compiling, fastest first: tiers (states leave the device for host memory, then for nvme: the
  * optimizer's first, activations and gradients last), tile counts, prefetch, groups in memory,
- * segments with kept activations. Budgets are the deck's or what the node has; of nvme, what is free
- * on its paths. ZI_ERROR_FIT, after logging what is short by how much and the nearest change of the
- * deck that fits. */
+ * segments with kept activations. Budgets are the deck's or what the node has; of nvme, what is
+ * free on its paths. ZI_ERROR_FIT, after logging what is short by how much and the nearest change
+ * of the deck that fits. */
 enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
                             int rank, int node_ranks, struct zero_config *config);
 

@@ -58,9 +58,9 @@ static const char *subject(const struct program *program, const struct program_o
 }
 
 static const char *const role_names[ROLE_COUNT] = {
-    "input",   "output",  "saved",     "scratch",   "dx",        "tokens",  "results", "carry",
-    "weight",  "weight1", "weight2",   "gradient",  "gradient1", "gradient2",
-    "remainder", "moment1", "moment2",
+    "input",     "output",    "saved",     "scratch", "dx",      "tokens",
+    "results",   "carry",     "weight",    "weight1", "weight2", "gradient",
+    "gradient1", "gradient2", "remainder", "moment1", "moment2",
 };
 
 void program_print(const struct program *program, enum program_name name, FILE *out)

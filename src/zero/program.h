@@ -62,8 +62,8 @@ enum program_role {
     ROLE_TOKENS,
     ROLE_RESULTS,
     ROLE_CARRY,
-    ROLE_WEIGHT,                                   /* and the next MODEL_MAX_UNITS - 1 */
-    ROLE_GRADIENT = ROLE_WEIGHT + MODEL_MAX_UNITS, /* and the next MODEL_MAX_UNITS - 1 */
+    ROLE_WEIGHT,                                      /* and the next MODEL_MAX_UNITS - 1 */
+    ROLE_GRADIENT = ROLE_WEIGHT + MODEL_MAX_UNITS,    /* and the next MODEL_MAX_UNITS - 1 */
     ROLE_REMAINDER = ROLE_GRADIENT + MODEL_MAX_UNITS, /* OP_ADAM: its parameter is ROLE_OUTPUT */
     ROLE_MOMENT1,
     ROLE_MOMENT2,
@@ -101,9 +101,9 @@ struct program_op {
                 */
     unsigned
         accumulate; /* OP_BACKWARD: bit i = add to gradient i; OP_ADD: bit 0 = add to the sum */
-    int slots[ROLE_COUNT];  /* -1 = none */
-    unsigned reads, writes; /* bit per role */
-    int after[LANE_COUNT];  /* index of the operation of each other lane to wait for, or -1 */
+    int slots[ROLE_COUNT];      /* -1 = none */
+    unsigned reads, writes;     /* bit per role */
+    int after[LANE_COUNT];      /* index of the operation of each other lane to wait for, or -1 */
     size_t offsets[ROLE_COUNT]; /* bytes into the slots, where an operation takes a slice */
     int64_t first, count;       /* OP_ADAM: elements of what this rank updates of the unit */
     size_t bytes;               /* moved, or gone through */
@@ -122,8 +122,8 @@ enum program_name {
     PROGRAM_COUNT
 };
 
-/* Of the staging slot: what initial values and checkpoints pass through, PROGRAM_STAGING elements at
- * once: parameters, remainders, fp32, and room to align. */
+/* Of the staging slot: what initial values and checkpoints pass through, PROGRAM_STAGING elements
+ * at once: parameters, remainders, fp32, and room to align. */
 #define PROGRAM_STAGING       ((int64_t)1 << 18)
 #define PROGRAM_STAGING_BYTES ((size_t)PROGRAM_STAGING * 16 + 4 * TIER_STORE_BLOCK)
 
@@ -148,8 +148,8 @@ struct program {
     int slot_count, slot_capacity;
     struct tier_array *arrays; /* of the nvme store */
     int array_count, array_capacity;
-    struct program_home *homes;                 /* per unit */
-    int staging_slot;                           /* host, for initial values and checkpoints, or -1 */
+    struct program_home *homes; /* per unit */
+    int staging_slot;           /* host, for initial values and checkpoints, or -1 */
     int tokens_slot, targets_slot, logits_slot; /* int32 ids of all micro-batches; fp32 [V] */
     int loss_slot, norm_slot, checksum_slot;    /* sums of a step, zeroed before it starts */
     size_t pool_bytes[ZI_TIER_COUNT];

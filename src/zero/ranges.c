@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cutting ranges. A range is runs of equal length and stride in its tensor, contiguous in the unit.
- * What a cut leaves of it may begin and end inside a run, and the place of a range can only begin at
- * one: so a cut is up to three ranges, the rest of a run, whole runs, and the beginning of a run. */
+ * What a cut leaves of it may begin and end inside a run, and the place of a range can only begin
+ * at one: so a cut is up to three ranges, the rest of a run, whole runs, and the beginning of a
+ * run. */
 #include "zero/partition.h"
 
 static void append(const struct partition_range *range, int64_t first, int64_t end,

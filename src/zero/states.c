@@ -20,7 +20,7 @@
 
 /* An array of one unit as it lies on this rank. */
 struct state {
-    int slot;      /* first slot of its home, or -1 */
+    int slot; /* first slot of its home, or -1 */
     size_t element;
     int64_t first; /* element of the unit at its start */
     int64_t count;
@@ -157,8 +157,8 @@ static enum zi_status visit_span(const struct walk *w, const int64_t span[2], ch
         struct partition_range cut[3];
         int parts = partition_cut(&ranges[i], span[0], span[1], cut);
         for (int p = 0; p < parts; p++) {
-            ZI_TRY(visit_runs(w, &cut[p],
-                              values + (size_t)(cut[p].unit_first - span[0]) * element, element));
+            ZI_TRY(visit_runs(w, &cut[p], values + (size_t)(cut[p].unit_first - span[0]) * element,
+                              element));
         }
     }
     return ZI_OK;
@@ -299,10 +299,9 @@ static enum zi_status checksum_run(void *context, enum tier_kind kind, int index
         .row = count,
         .stride = count,
     };
-    return engine->operations->checksum(engine->lanes[LANE_COMPUTE].stream,
-                                        (struct device_ptr){(uintptr_t)values},
-                                        (struct device_ptr){0}, count, &place,
-                                        engine_slot(engine, engine->program->checksum_slot));
+    return engine->operations->checksum(
+        engine->lanes[LANE_COMPUTE].stream, (struct device_ptr){(uintptr_t)values},
+        (struct device_ptr){0}, count, &place, engine_slot(engine, engine->program->checksum_slot));
 }
 
 /* Collective. Of the parameters as they are, from their masters. */

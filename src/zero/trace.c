@@ -9,10 +9,9 @@
  * - a row per lane with a box per operation. A disk lane has several operations in flight, and
  *   boxes of a row may not overlap; each goes to the first of the rows "disk_read", "disk_read 2",
  *   ... that is free when it starts;
- * - in the row of the compute lane, boxes "wait LANE" where it stood still: before an operation,
- *   for that lane whose operation was the last to be done of those that it waited for, and at the
- *   end of the step, for the lane that was done last. These are the waits that a step is longer
- *   for.
+ * - in the row of the compute lane, boxes "wait LANE" where it stood still, before an operation and
+ *   at the end of the step. A wait for several lanes is for the first of them until that one is
+ *   done, then for the next, as the executor waits and counts (engine_result.wait_s).
  *
  * Invariants: events of a step are those of one run of a program, so an operation has at most one
  * of them; steps do not overlap in time, because a run of a program ends when all lanes have. */
@@ -45,6 +44,12 @@ struct trace {
 struct row_event {
     struct trace_event event;
     enum program_lane lane;
+};
+
+/* A part of a wait, for one lane. */
+struct wait {
+    enum program_lane lane;
+    double start_s, end_s;
 };
 
 /* What is known while one step is written. */
@@ -153,26 +158,40 @@ static void begin_box(const struct writer *w, const char *kind, int row, const d
             w->events[0].event.step + 1);
 }
 
-static void write_wait(const struct writer *w, int lane, const double times[2])
+/* A wait from one time to another for lanes that were done at some time: which lane is waited for
+ * until when. Gives the number of parts; 0 when all were done before. */
+static int split_wait(const double done[LANE_COUNT], const double times[2], struct wait *parts)
 {
-    const char *name = program_lane_name((enum program_lane)lane);
-    begin_box(w, "wait", row_number(LANE_COMPUTE, 0), times);
-    fprintf(w->out, ",\"lane\":\"compute\",\"waited_for\":\"%s\"},\"name\":\"wait %s\"}", name,
-            name);
+    int count = 0;
+    double now = times[0];
+    for (int l = 0; l < LANE_COUNT; l++) {
+        if (!(done[l] > now)) continue;
+        parts[count++] = (struct wait){(enum program_lane)l, now, done[l]};
+        now = done[l];
+    }
+    if (count > 0) parts[count - 1].end_s = times[1]; /* with waking up */
+    return count;
 }
 
-/* The lane whose operation was done last of those that an operation waits for, or -1 when all were
- * done before it was asked for. */
-static int last_awaited(const struct writer *w, const struct program_op *op, double ready_s)
+static void write_waits(const struct writer *w, const struct wait *parts, int count)
 {
-    int last = -1;
-    double latest = ready_s;
-    for (int l = 0; l < LANE_COUNT; l++) {
-        if (op->after[l] < 0 || !(w->ends[op->after[l]] > latest)) continue;
-        latest = w->ends[op->after[l]];
-        last = l;
+    for (int i = 0; i < count; i++) {
+        const char *name = program_lane_name(parts[i].lane);
+        begin_box(w, "wait", row_number(LANE_COMPUTE, 0),
+                  (double[]){parts[i].start_s, parts[i].end_s});
+        fprintf(w->out, ",\"lane\":\"compute\",\"waited_for\":\"%s\"},\"name\":\"wait %s\"}", name,
+                name);
     }
-    return last;
+}
+
+/* The wait before an operation. */
+static int find_waits(const struct writer *w, const struct trace_event *event, struct wait *parts)
+{
+    double done[LANE_COUNT];
+    const struct program_op *op = op_of(w, event);
+    for (int l = 0; l < LANE_COUNT; l++)
+        done[l] = op->after[l] >= 0 ? w->ends[op->after[l]] : -INFINITY;
+    return split_wait(done, (double[]){event->ready_s, event->start_s}, parts);
 }
 
 static void write_operation(const struct writer *w, const struct row_event *found, int row)
@@ -185,37 +204,39 @@ static void write_operation(const struct writer *w, const struct row_event *foun
                           : op->unit >= 0 ? model->units[op->unit].name
                                           : "";
     double waited = event->start_s - event->ready_s;
-    int awaited = last_awaited(w, op, event->ready_s);
+    struct wait parts[LANE_COUNT];
+    int longest = 0, count = find_waits(w, event, parts);
+    for (int i = 1; i < count; i++)
+        if (parts[i].end_s - parts[i].start_s > parts[longest].end_s - parts[longest].start_s)
+            longest = i;
     begin_box(w, kind, row_number((int)found->lane, row), (double[]){event->start_s, event->end_s});
     fprintf(w->out, ",\"lane\":\"%s\",\"op\":%d,\"subject\":\"%s\",\"micro\":%d", lane, event->op,
             subject, op->micro);
     fprintf(w->out, ",\"bytes\":%zu,\"flops\":%.0f,\"waited_us\":%.3f", op->bytes, op->flops,
             waited > 0 ? 1e6 * waited : 0);
-    if (waited > 0 && awaited >= 0)
-        fprintf(w->out, ",\"waited_for\":\"%s\"", program_lane_name((enum program_lane)awaited));
+    if (count > 0)
+        fprintf(w->out, ",\"waited_for\":\"%s\"", program_lane_name(parts[longest].lane));
     fprintf(w->out, "},\"name\":\"%s%s%s\"}", kind, subject[0] ? " " : "", subject);
-    if (found->lane == LANE_COMPUTE && waited > 0 && awaited >= 0)
-        write_wait(w, awaited, (double[]){event->ready_s, event->start_s});
+    if (found->lane == LANE_COMPUTE) write_waits(w, parts, count);
 }
 
 /* The box of the step, and the wait of the compute lane at its end. */
 static void write_step(const struct writer *w)
 {
-    double start = INFINITY, end = -INFINITY, computed = -INFINITY;
-    int last = -1;
+    double start = INFINITY, end = -INFINITY, done[LANE_COUNT];
+    struct wait parts[LANE_COUNT];
+    for (int l = 0; l < LANE_COUNT; l++)
+        done[l] = -INFINITY;
     for (int64_t i = 0; i < w->count; i++) {
         const struct row_event *found = &w->events[i];
         if (found->event.ready_s < start) start = found->event.ready_s;
-        if (found->lane == LANE_COMPUTE && found->event.end_s > computed)
-            computed = found->event.end_s;
-        if (found->event.end_s > end) {
-            end = found->event.end_s;
-            last = (int)found->lane;
-        }
+        if (found->event.end_s > done[found->lane]) done[found->lane] = found->event.end_s;
+        if (found->event.end_s > end) end = found->event.end_s;
     }
     begin_box(w, "step", STEP_ROW, (double[]){start, end});
     fprintf(w->out, "},\"name\":\"step %" PRId64 "\"}", w->events[0].event.step + 1);
-    if (computed > -INFINITY && computed < end) write_wait(w, last, (double[]){computed, end});
+    if (isinf(done[LANE_COMPUTE])) return;
+    write_waits(w, parts, split_wait(done, (double[]){done[LANE_COMPUTE], end}, parts));
 }
 
 /* Writes a step; rows[lane] becomes the most rows that a lane took. */

@@ -2,15 +2,15 @@
 /* The optimizer as a pipeline over groups.
  *
  * A group is a slice of what this rank updates of a unit. Where states move between tiers it is
- * `zero.group` elements long: `load` brings its states from nvme into one of `config.groups` sets of
- * slots, `adam` works on them, `store` sends them back while later groups are loaded. Where all
+ * `zero.group` elements long: `load` brings its states from nvme into one of `config.groups` sets
+ * of slots, `adam` works on them, `store` sends them back while later groups are loaded. Where all
  * states can be reached in place, a unit is one group without slots.
  *
  * Groups are updated in the order of forward, so loads need no choice: they are written in that
- * order, as far ahead as there are sets, and a load waits for the store of the group that had its set
- * before. With a deferred update the first loads of the next program stand at the end of a training
- * program, behind the last parameters of backward, where the disk is idle: a pending update finds
- * its first groups in memory. Gradients on nvme cannot: the first groups' come last.
+ * order, as far ahead as there are sets, and a load waits for the store of the group that had its
+ * set before. With a deferred update the first loads of the next program stand at the end of a
+ * training program, behind the last parameters of backward, where the disk is idle: a pending
+ * update finds its first groups in memory. Gradients on nvme cannot: the first groups' come last.
  *
  * Invariant: group g uses set g % groups; loads of group g + groups are written after the store of
  * group g. */
@@ -265,7 +265,8 @@ static void emit_adam(struct builder *b, const struct group *g, const struct gro
     builder_emit(b, &adam);
 }
 
-static void store_slice(struct builder *b, const struct group *g, int slot, int home, size_t element)
+static void store_slice(struct builder *b, const struct group *g, int slot, int home,
+                        size_t element)
 {
     if (slot < 0) return;
     struct slice to = home_slice(b, home, g->first, g->count, element);
@@ -308,8 +309,7 @@ static void emit_publish(struct builder *b, int unit, int workplace)
 {
     struct program_op publish = builder_op(OP_PUBLISH, LANE_COMM);
     publish.unit = unit;
-    publish.bytes =
-        (size_t)b->partition->units[unit].padded * zi_dtype_bytes(b->config->compute);
+    publish.bytes = (size_t)b->partition->units[unit].padded * zi_dtype_bytes(b->config->compute);
     op_reads(&publish, ROLE_OUTPUT, workplace);
     op_writes(&publish, ROLE_OUTPUT, workplace);
     builder_emit(b, &publish);

@@ -3,9 +3,9 @@
  *
  * A program is a list of visits: stretches of arithmetic that need the same units. Forward, a visit
  * is one operation. Backward, it is a segment (config.interval layers behind one kept input), whose
- * operations are recomputed and then differentiated; where inner activations are kept, or layers are
- * tiled (then the interval is 1), it is one operation. A tiled head is visited twice: forward for
- * the statistics of its softmax, backward for the gradients.
+ * operations are recomputed and then differentiated; where inner activations are kept, or layers
+ * are tiled (then the interval is 1), it is one operation. A tiled head is visited twice: forward
+ * for the statistics of its softmax, backward for the gradients.
  *
  * Before visit v is written, the units of visits v .. v + prefetch arrive, which puts their fetches
  * early into the queues of their lanes; how far they really run ahead is decided by their places. A
@@ -118,8 +118,7 @@ enum zi_status schedule_visits(struct builder *b, enum program_name name)
     int micros = name == PROGRAM_GENERATE ? 1 : (int)b->config->micro_batches;
     int passes = micro_major ? micros : 1;
     size_t most = 3 * (size_t)(b->model->op_count + 1) * (size_t)passes;
-    struct visit *grown =
-        realloc(b->visits, (most + (size_t)b->model->unit_count) * sizeof *grown);
+    struct visit *grown = realloc(b->visits, (most + (size_t)b->model->unit_count) * sizeof *grown);
     if (!grown) return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the visits of a program");
     b->visits = grown;
     b->visit_count = 0;

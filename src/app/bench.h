@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to app: the disk half of `zinf bench`. */
+#ifndef ZI_APP_BENCH_H
+#define ZI_APP_BENCH_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/status.h"
+#include "deck/settings.h"
+
+enum { BENCH_PATHS = 64 };
+
+/* Bytes per second, the median of the turns. */
+struct bench_rates {
+    double read, write;             /* alone */
+    double mixed_read, mixed_write; /* at the same time */
+};
+
+struct bench_disk {
+    const struct settings_nvme *nvme;
+    int64_t bytes; /* of the file on each path */
+    int turns;
+    bool sweep; /* also print all block sizes and depths */
+    /* what comes out */
+    int paths;
+    char *folders[BENCH_PATHS]; /* freed with bench_disk_cleanup */
+    struct bench_rates rates[BENCH_PATHS];
+};
+
+/* Local. Measures the folders of nvme.paths, all at once as a run uses them, with nvme's block,
+ * depth and engine, and prints a table. The files are removed unless nvme.keep; such a file is used
+ * again by the next measurement. ZI_ERROR_IO. Ended with bench_disk_cleanup, also after an error.
+ */
+enum zi_status bench_disk_measure(struct bench_disk *bench, FILE *out);
+void bench_disk_cleanup(struct bench_disk *bench);
+
+#endif
