@@ -67,12 +67,17 @@ compare 1 --set device.separate=yes --set placement.parameters=host --set placem
     --set placement.optimizer=host --set placement.activations=host
 
 # States on nvme: the step to plan is the one that brings the update of the step before it.
-nvme="--set nvme.paths=$folder/store --set placement.parameters=nvme --set placement.optimizer=nvme"
-compare 1 $nvme --set precision.compute=bf16
-compare 1 $nvme --set zero.update=immediate --set placement.gradients=nvme
-compare 1 $nvme --set placement.gradients=nvme --set placement.activations=nvme --set batch.micro=2 \
+compare_nvme() {
+    ranks=$1
+    shift
+    compare "$ranks" --set nvme.paths="$folder/store" --set placement.parameters=nvme \
+        --set placement.optimizer=nvme "$@"
+}
+compare_nvme 1 --set precision.compute=bf16
+compare_nvme 1 --set zero.update=immediate --set placement.gradients=nvme
+compare_nvme 1 --set placement.gradients=nvme --set placement.activations=nvme --set batch.micro=2 \
     --set precision.compute=bf16
-compare 2 $nvme --set zero.stage=3 --set placement.gradients=host
+compare_nvme 2 --set zero.stage=3 --set placement.gradients=host
 
 # The step on a machine: what is given is not assumed, and twice the arithmetic takes half as long.
 seconds() { awk '$1 == "step" && $3 == "s" { print $2 }' "$folder/out"; }
