@@ -1,13 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # zinf plan against runs of the same decks: the bytes of the pools are those that memory.csv says were
-# allocated, the bytes and counts of a step those of timings.csv. Then its machine file, its trace,
+# allocated (within 2 %: pools are aligned), the bytes and counts of a step those of timings.csv. Then its machine file, its trace,
 # and what it says of decks that do not fit.
 . "${srcdir:-.}/regression/checks/app_common.sh"
 
 make_data
 make_deck
 deck=$folder/deck.yaml
+cat >>"$deck" <<END
+memory: {device: 64 MiB, host: 64 MiB}
+placement: {parameters: device, gradients: device, optimizer: device, activations: device}
+END
 
 # Bytes of a tier's pools: as planned, and as a run allocated them.
 planned() {
@@ -43,7 +47,8 @@ compare() {
     for tier in device host; do
         plan=$(planned "$tier")
         real=$(allocated "$tier" "$run")
-        [ "${plan:-0}" = "$real" ] ||
+        awk -v plan="${plan:-0}" -v real="$real" \
+            'BEGIN { d = plan - real; exit (d < 0 ? -d : d) > 0.02 * real }' ||
             fail "$tier memory: planned ${plan:-0}, allocated $real: $*"
     done
     [ "$(allocated device "$run")" -gt 100000 ] || fail "memory.csv names no device memory"
@@ -59,8 +64,20 @@ compare 1 --set zero.order=micro-major
 compare 2 --set zero.stage=3 --set precision.compute=bf16
 compare 2 --set zero.stage=1
 compare 1 --set device.separate=yes --set placement.parameters=host --set placement.gradients=host \
-    --set placement.optimizer=host --set placement.activations=host --set "memory.device=1 GiB" \
-    --set "memory.host=1 GiB"
+    --set placement.optimizer=host --set placement.activations=host
+
+# States on nvme: the step to plan is the one that brings the update of the step before it.
+compare_nvme() {
+    ranks=$1
+    shift
+    compare "$ranks" --set nvme.paths="$folder/store" --set placement.parameters=nvme \
+        --set placement.optimizer=nvme "$@"
+}
+compare_nvme 1 --set precision.compute=bf16
+compare_nvme 1 --set zero.update=immediate --set placement.gradients=nvme
+compare_nvme 1 --set placement.gradients=nvme --set placement.activations=nvme --set batch.micro=2 \
+    --set precision.compute=bf16
+compare_nvme 2 --set zero.stage=3 --set placement.gradients=host
 
 # The step on a machine: what is given is not assumed, and twice the arithmetic takes half as long.
 seconds() { awk '$1 == "step" && $3 == "s" { print $2 }' "$folder/out"; }
@@ -108,12 +125,12 @@ fi
 expect 5 "$zinf" plan "$deck" --trace "$folder/absent/trace.json"
 
 # What does not fit.
-expect 3 "$zinf" plan "$deck" --set "memory.device=900 KiB" --set "memory.host=1 GiB"
+expect 3 "$zinf" plan "$deck" --set "memory.device=1000 KiB"
 complains "too much"
 complains "nearest change that fits"
 says "more layers   1 layers of 32"
 expect 3 "$zinf" plan "$deck" --set "memory.device=100 KiB"
-says "none: the smallest does not fit"
+says "none: not even 1 layers of 32"
 expect 2 "$zinf" plan "$deck" --ranks 5
 complains "5 ranks"
 expect 2 "$zinf" plan "$deck" --set model.heads=3

@@ -14,6 +14,10 @@ static struct capture messages;
     "device.separate=yes", "placement.parameters=host", "placement.gradients=host",                \
         "placement.optimizer=host"
 
+#define ON_DEVICE                                                                                  \
+    "placement.parameters=device", "placement.gradients=device", "placement.optimizer=device",     \
+        "placement.activations=device"
+
 static const char *const everything_on_host[] = {OFFLOADED, "placement.activations=host",
                                                  "precision.compute=bf16", NULL};
 static const char *const in_memory[] = {"zero.stage=3", NULL};
@@ -156,7 +160,7 @@ static void test_balance(void)
 /* Whether the deck with these overrides more would run. */
 static bool runs(const char *deck, const char *const *sets, const char *const more[4])
 {
-    const char *all[16];
+    const char *all[20];
     struct zero_fixture f;
     int count = 0;
     while (sets[count]) {
@@ -184,7 +188,8 @@ static void check_largest(const char *deck, const char *const *sets, enum plan_g
     while (sets[count])
         count++;
     CHECK_INT(zero_fixture_open(&f, deck, sets, 1, 0), ZI_OK);
-    struct plan_deck request = {deck, "fixture", strlen(deck), sets, count, f.device, &f.config};
+    struct plan_deck request = {deck,  "fixture", strlen(deck), sets,
+                                count, f.device,  &f.config,    true};
     CHECK_INT(plan_largest(&request, growth, &largest), ZI_OK);
     zero_fixture_close(&f);
     CHECK(largest.layers > 0 && largest.parameters > 0 && largest.bounded);
@@ -206,17 +211,17 @@ static void check_largest(const char *deck, const char *const *sets, enum plan_g
 
 static void test_largest(void)
 {
-    const char *const budgets[][6] = {
-        {"memory.device=4 MiB", "memory.host=4 MiB", "activations.recompute=always"},
-        {"memory.device=24 MiB", "memory.host=4 MiB", "zero.prefetch=1"},
-        {"memory.device=2 MiB", "memory.host=9 MiB", OFFLOADED},
+    const char *const budgets[][8] = {
+        {"memory.device=4 MiB", "memory.host=8 MiB", "activations.recompute=always", ON_DEVICE},
+        {"memory.device=24 MiB", "memory.host=8 MiB", "zero.prefetch=1", ON_DEVICE},
+        {"memory.device=2 MiB", "memory.host=16 MiB", "placement.activations=device", OFFLOADED},
     };
     long failed = test_failures();
     capture_begin(&messages, stderr); /* refusals are logged on purpose */
     for (int i = 0; i < 3; i++) {
-        const char *sets[8] = {0};
+        const char *sets[9] = {0};
         int count = 0;
-        while (count < 6 && budgets[i][count]) {
+        while (count < 8 && budgets[i][count]) {
             sets[count] = budgets[i][count];
             count++;
         }
@@ -232,35 +237,22 @@ static void test_largest(void)
 /* Not even one layer fits; and a budget that nothing reaches ends the search. */
 static void test_largest_ends(void)
 {
-    const char *const sets[] = {"memory.device=1 MiB", "memory.host=1 MiB"};
-    const char *const ample[] = {"memory.device=1000 GiB", "memory.host=1 GiB"};
+    const char *const sets[] = {ON_DEVICE};
     struct zero_fixture f;
     struct plan_largest largest;
     CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, in_memory, 1, 0), ZI_OK);
     struct zero_config config = f.config;
     config.shared_budget = false;
     config.budget[ZI_TIER_DEVICE] = 1000;
-    struct plan_deck request = {zero_fixture_gpt2, "fixture", strlen(zero_fixture_gpt2), sets, 2,
-                                f.device,          &config};
+    struct plan_deck request = {
+        zero_fixture_gpt2, "fixture", strlen(zero_fixture_gpt2), sets, 4, f.device, &config, false};
     CHECK_INT(plan_largest(&request, PLAN_DEEPER, &largest), ZI_OK);
-    CHECK_INT(largest.layers, 0);
+    CHECK_INT(largest.parameters, 0);
+    CHECK_INT(largest.layers, 1);
     config.budget[ZI_TIER_DEVICE] = (size_t)1000 << 30;
-    request.sets = ample;
     CHECK_INT(plan_largest(&request, PLAN_DEEPER, &largest), ZI_OK);
     CHECK(largest.layers > 1000 && !largest.bounded);
     zero_fixture_close(&f);
-}
-
-static void test_excess(void)
-{
-    struct program program = {.pool_bytes = {10, 20, 30}};
-    CHECK_INT(plan_excess(&program, ZI_TIER_NVME), 0); /* not known */
-    program.config.budget[ZI_TIER_NVME] = 25;
-    CHECK_INT(plan_excess(&program, ZI_TIER_NVME), 5);
-    program.config.budget[ZI_TIER_HOST] = 20;
-    CHECK_INT(plan_excess(&program, ZI_TIER_HOST), 0);
-    program.config.budget[ZI_TIER_HOST] = 19;
-    CHECK_INT(plan_excess(&program, ZI_TIER_HOST), 1);
 }
 
 int main(int argc, char **argv)
@@ -272,7 +264,6 @@ int main(int argc, char **argv)
     test_balance();
     test_largest();
     test_largest_ends();
-    test_excess();
     comm_destroy(self);
     int result = test_finish("plan_program");
     comm_finish(world);

@@ -104,14 +104,15 @@ static enum zi_status show_largest(const struct plan_deck *deck)
     for (int i = 0; i < 2; i++) {
         struct plan_largest largest;
         ZI_TRY(plan_largest(deck, lines[i].growth, &largest));
-        if (largest.layers == 0) {
-            printf("  %-13s none: the smallest does not fit\n", lines[i].name);
-            continue;
-        }
-        printf("  %-13s %s%" PRId64 " layers of %" PRId64 ", %" PRId64 " heads: %.4g billion "
-               "parameters\n",
-               lines[i].name, largest.bounded ? "" : "more than ", largest.layers, largest.hidden,
-               largest.heads, (double)largest.parameters * 1e-9);
+        printf("  %-13s %s%" PRId64 " layers of %" PRId64, lines[i].name,
+               largest.parameters == 0 ? "none: not even "
+               : largest.bounded       ? ""
+                                       : "more than ",
+               largest.layers, largest.hidden);
+        if (largest.parameters > 0)
+            printf(", %" PRId64 " heads: %" PRId64 " parameters", largest.heads,
+                   largest.parameters);
+        printf("\n");
     }
     return ZI_OK;
 }
@@ -124,6 +125,7 @@ static enum zi_status show_plan(struct setup *setup, const struct request *reque
     plan_machine_of(node, setup->config.compute, (int)request->node_ranks, &machine);
     print_heading(setup, request);
     program_print_memory(setup->program, stdout);
+    zero_explain(setup->settings, &setup->config, stdout);
     printf("\n");
     plan_print_fit(setup->program, stdout);
     printf("\n");
@@ -146,6 +148,7 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     if (fit >= 0) ZI_TRY(show_plan(setup, request, node));
     deck->device = setup->device;
     deck->config = &setup->config;
+    deck->fits = fit >= 0;
     ZI_TRY(show_largest(deck));
     return fit;
 }

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The largest model of a shape that fits.
  *
- * A candidate is the same deck with other values of a few keys, read, compiled and compared with
- * the budgets, as a run would do it; no formula stands between. What `auto` would give way in
- * (tiers, tiles, prefetch, kept activations) gives way here too: a size fits when its leanest
- * program does. Bytes
- * grow with size, so doubling until something does not fit and then halving the interval finds the
- * largest in some twenty compilations of milliseconds to a second.
+ * A candidate is the same deck with other values of a few keys, read, and asked of the zero room
+ * whether a run would find a way to fit it; no formula stands between. Bytes grow with size, so
+ * doubling until something does not fit and then halving the interval finds the largest in some
+ * twenty candidates.
  *
- * Deeper candidates have more layers. Wider ones have heads of 64, so many as their width holds, in
- * the deck's proportion of query to key heads; an inner width that the deck gives keeps its
- * proportion to the hidden one. */
+ * Deeper candidates have more layers. If the deck fits they keep its tiles, since more layers make
+ * none of them larger; trying finer tiles for thousands of layers would take minutes. Wider ones
+ * have heads of 64, so many as their width holds, in the deck's proportion of query to key heads;
+ * an inner width that the deck gives keeps its proportion to the hidden one. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -22,8 +21,8 @@
 enum { SETS_MAX = 128, OWN_SETS = 4, SET_BYTES = 64, HEAD_WIDTH = 64 };
 
 /* Larger programs are not compiled: their description alone would be gigabytes. */
-static const int64_t most_layers = 8192;
-static const int64_t most_hidden = 262144;
+static const int64_t most_layers = 4096;
+static const int64_t most_hidden = 65536;
 static const int64_t most_elements = (int64_t)1 << 40; /* of one tensor, as model_check says */
 
 struct search {
@@ -32,6 +31,7 @@ struct search {
     struct settings_model model; /* the deck's, with its `auto` */
     int64_t unit;                /* of width */
     struct plan_largest size;    /* of the last candidate */
+    struct plan_largest largest; /* of the last that fitted */
 };
 
 static void write_sets(const struct search *search, int64_t steps, char own[OWN_SETS][SET_BYTES],
@@ -69,19 +69,33 @@ static enum zi_status read_deck(const struct plan_deck *from, char own[OWN_SETS]
     return deck_parse(from->text, from->bytes, from->name, sets, count, deck);
 }
 
-/* Whether a candidate fits with as little as `auto` is free to ask for. */
-static enum zi_status compile_candidate(struct search *search, struct deck *deck, bool *fits)
+/* Leaves of the tiles that the deck names so many as a narrow candidate can be cut into. */
+static void clamp_tiles(struct settings *s)
+{
+    struct settings_model m = s->model;
+    if (m.key_heads == ZI_AUTO) m.key_heads = m.heads;
+    if (m.inner == ZI_AUTO) m.inner = 2 * m.hidden; /* it is more in each family */
+    struct settings_tiling most = model_most_tiles(&m), *t = &s->tiling;
+    if (t->attention > most.attention) t->attention = most.attention;
+    if (t->mlp > most.mlp) t->mlp = most.mlp;
+    if (t->vocabulary > most.vocabulary) t->vocabulary = most.vocabulary;
+}
+
+static enum zi_status fit_candidate(struct search *search, struct deck *deck, bool *fits)
 {
     struct zero_config config = *search->deck->config;
-    const struct settings *s = deck_settings(deck);
+    struct settings *s = deck_settings(deck);
     struct model *model;
+    if (search->growth == PLAN_DEEPER && search->deck->fits) s->tiling = config.tiling;
+    clamp_tiles(s);
     model_check(deck);
     ZI_TRY(deck_check(deck));
     ZI_TRY(zero_fits(s, search->deck->device, &config, fits));
+    search->size = (struct plan_largest){s->model.layers, s->model.hidden, s->model.heads, 0, true};
     if (!*fits) return ZI_OK;
     ZI_TRY(model_create(&s->model, &config.tiling, config.compute, search->deck->device, &model));
-    search->size = (struct plan_largest){s->model.layers, s->model.hidden, s->model.heads,
-                                         model->parameters, true};
+    search->size.parameters = model->parameters;
+    search->largest = search->size;
     model_destroy(model);
     return ZI_OK;
 }
@@ -93,7 +107,7 @@ static enum zi_status try_size(struct search *search, int64_t steps, bool *fits)
     int count;
     write_sets(search, steps, own, &count);
     ZI_TRY(read_deck(search->deck, own, count, &deck));
-    enum zi_status status = compile_candidate(search, deck, fits);
+    enum zi_status status = fit_candidate(search, deck, fits);
     deck_destroy(deck);
     return status;
 }
@@ -145,7 +159,7 @@ enum zi_status plan_largest(const struct plan_deck *deck, enum plan_growth growt
         if (fits) low = middle;
         if (!fits) high = middle;
     }
-    *largest = search.size; /* of the last that fitted, which is low */
+    *largest = low > 0 ? search.largest : search.size;
     largest->bounded = high <= end;
     return ZI_OK;
 }

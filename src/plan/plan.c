@@ -14,8 +14,7 @@
 
 enum program_name plan_step(const struct program *program)
 {
-    (void)program;
-    return PROGRAM_TRAIN;
+    return program->config.deferred ? PROGRAM_TRAIN_UPDATE : PROGRAM_TRAIN;
 }
 
 void plan_traffic_sum(const struct program_list *list,
@@ -52,10 +51,4 @@ enum zi_status plan_balance_of(const struct program *program, const struct plan_
     double faster = balance->arithmetic_per_token - balance->io_per_token;
     balance->tokens = faster <= 0 ? INFINITY : ahead <= 0 ? 0 : ahead / faster;
     return ZI_OK;
-}
-
-size_t plan_excess(const struct program *program, enum zi_tier tier)
-{
-    if (tier == ZI_TIER_NVME && program->config.budget[tier] == 0) return 0;
-    return program_excess(program, tier);
 }

@@ -14,7 +14,8 @@ struct plan_traffic {
     double flops;
 };
 
-/* Local. The list of a training step in the steady state. */
+/* Local. The list of a training step in the steady state: with a pending update where updates are
+ * deferred. */
 enum program_name plan_step(const struct program *program);
 
 /* Local. Sums of a list per lane and kind: exactly what a run of it counts. */
@@ -43,7 +44,8 @@ struct plan_deck {
     const char *const *sets; /* "section.key=value" */
     int set_count;
     const struct device *device;      /* outlives the search */
-    const struct zero_config *config; /* resolved, with the budgets; the deck need not fit */
+    const struct zero_config *config; /* resolved, with the budgets */
+    bool fits;                        /* the deck as it is */
 };
 
 enum plan_growth {
@@ -52,20 +54,17 @@ enum plan_growth {
 };
 
 struct plan_largest {
-    int64_t layers, hidden, heads; /* layers 0: not even the smallest fits */
-    int64_t parameters;
+    int64_t layers, hidden, heads;
+    int64_t parameters; /* 0: not even this smallest one fits */
     bool bounded; /* the next larger one does not fit; else the search ended at what a deck may say
                    */
 };
 
-/* Local. The largest model of the deck's shape that fits the budgets of device, host and nvme when
- * `auto` chooses the leanest prefetch and recomputation; found by compiling candidates. An nvme
- * budget of 0 is not known, and bounds nothing. */
+/* Local. The largest model of the deck's shape that a run would fit into the budgets of device,
+ * host and nvme, `auto` choosing tiers and tiles as it does for a run; found by compiling
+ * candidates. */
 enum zi_status plan_largest(const struct plan_deck *deck, enum plan_growth growth,
                             struct plan_largest *largest);
-
-/* Local. Bytes that a tier's pools pass its budget by, where the budget is known. */
-size_t plan_excess(const struct program *program, enum zi_tier tier);
 
 /* Local. The parts of `zinf plan`'s output. */
 void plan_print_fit(const struct program *program, FILE *out);

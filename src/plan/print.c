@@ -21,15 +21,13 @@ void plan_print_fit(const struct program *program, FILE *out)
     for (int t = 0; t < ZI_TIER_COUNT; t++) {
         enum zi_tier tier = (enum zi_tier)t;
         size_t bytes = program->pool_bytes[t], budget = c->budget[t];
-        bool known = tier != ZI_TIER_NVME || budget > 0, shared = c->shared_budget;
+        bool shared = c->shared_budget;
         if (bytes == 0) continue;
         fprintf(out, "  %-10s %20zu %14s  ", zi_tier_name(tier), bytes,
-                known ? zi_memory_text(budget, text, sizeof text) : "not known");
+                zi_memory_text(budget, text, sizeof text));
         size_t used = bytes;
         if (shared && tier == ZI_TIER_DEVICE) used += program->pool_bytes[ZI_TIER_HOST];
-        if (!known)
-            fprintf(out, "its free bytes are not known here\n");
-        else if (shared && tier == ZI_TIER_HOST)
+        if (shared && tier == ZI_TIER_HOST)
             fprintf(out, "counted with device: one memory\n");
         else if (used > budget)
             fprintf(out, "%s too much\n", zi_memory_text(used - budget, left, sizeof left));

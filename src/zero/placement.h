@@ -46,16 +46,16 @@ void zero_check(struct deck *deck, int ranks);
 enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
                             int rank, int node_ranks, struct zero_config *config);
 
+/* Local. Whether zero_resolve would find a way to fit the deck into the budgets that *config has,
+ * for its ranks; says nothing. *config becomes the leanest one. */
+enum zi_status zero_fits(const struct settings *settings, const struct device *device,
+                         struct zero_config *config, bool *fits);
+
 /* Collective. The same for all ranks of a group: rank 0 decides, since ranks that read different
  * amounts of free memory must not compile different programs. */
 struct comm;
 enum zi_status zero_resolve_all(const struct settings *settings, const struct device *device,
                                 struct comm *comm, struct zero_config *config);
-
-/* Local. Whether a deck fits the ranks and budgets of `config`, which gets what is auto at its
- * leanest. */
-enum zi_status zero_fits(const struct settings *settings, const struct device *device,
-                         struct zero_config *config, bool *fits);
 
 /* Local. Why the tiers are what they are, in a line per state kind that was auto. */
 void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out);

@@ -266,8 +266,8 @@ size_t program_excess(const struct program *program, enum zi_tier tier)
 {
     size_t bytes = program->pool_bytes[tier];
     if (program->config.shared_budget) {
-        if (tier != ZI_TIER_DEVICE) return 0;
-        bytes += program->pool_bytes[ZI_TIER_HOST];
+        if (tier == ZI_TIER_HOST) return 0;
+        if (tier == ZI_TIER_DEVICE) bytes += program->pool_bytes[ZI_TIER_HOST];
     }
     return bytes > program->config.budget[tier] ? bytes - program->config.budget[tier] : 0;
 }
