@@ -34,7 +34,8 @@ enum zi_status setup_parse_part(struct setup *setup, const char *text, const cha
 /* Local. Opens the device and makes the model's tables, with the tiles that the deck names. */
 enum zi_status setup_open(struct setup *setup, int node_ranks);
 
-/* Local. Makes the model again with the tiles of setup->config, cuts it, compiles the programs of setup->config and proves them sound. */
+/* Local. Makes the model again with the tiles of setup->config, cuts it, compiles the programs of
+ * setup->config and proves them sound. */
 enum zi_status setup_compile(struct setup *setup);
 
 /* Local. Ends whatever has been made; twice does nothing. */

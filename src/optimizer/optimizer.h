@@ -35,7 +35,7 @@ void optimizer_decide(const struct settings_optimizer *settings, double squares,
  * device_adam. */
 struct optimizer_range {
     int64_t count;
-    bool decay; /* weight decay applies */
+    bool decay;                /* weight decay applies */
     struct device_place place; /* in the tensor */
     enum zi_dtype gradient_type;
     struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
