@@ -20,6 +20,7 @@ import sys
 
 import measure
 
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zinf", default="build/zinf")

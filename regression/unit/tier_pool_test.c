@@ -47,7 +47,7 @@ static void test_memory(enum zi_tier tier)
         CHECK(tier_pool_create(device, tier, bytes, bytes, "states", &pool) == ZI_OK);
         if (pool == NULL) return;
         char *base = (char *)tier_pool_base(pool).address;
-        CHECK(base != NULL && (uintptr_t)base % TIER_STORE_ALIGNMENT == 0);
+        CHECK(base != NULL && (uintptr_t)base % TIER_STORE_BLOCK == 0);
         CHECK(base[0] == 0 && base[bytes - 1] == 0);
         memset(base, 7, bytes);
         tier_pool_destroy(pool);

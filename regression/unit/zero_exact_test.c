@@ -75,6 +75,22 @@ static const struct variant exact[] = {
 };
 #define EXACT_COUNT ((int)(sizeof exact / sizeof *exact))
 
+/* With the same tiles: each a group of its own, exact within, and near the untiled one. */
+#define TILED                                                                                      \
+    "tiling.attention=2", "tiling.mlp=2", "tiling.vocabulary=2", "model.inner=160",                \
+        "model.vocabulary=130"
+static const struct variant tiled[] = {
+    {{TILED, "zero.stage=3"}},
+    {{TILED, "zero.stage=1", "zero.prefetch=0"}},
+    {{TILED, "zero.stage=0", "activations.recompute=never"}},
+    {{TILED, DISK, ALL_NVME}},
+    {{TILED, DISK, "device.separate=yes", "placement.parameters=nvme", "placement.optimizer=nvme",
+      "placement.activations=host", "zero.update=immediate"}},
+};
+#define TILED_COUNT ((int)(sizeof tiled / sizeof *tiled))
+static const struct variant whole = {{"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1",
+                                      "model.inner=160", "model.vocabulary=130"}};
+
 static const char *const precisions[][3] = {
     {"precision.compute=fp32", NULL},
     {"precision.compute=bf16", NULL},
@@ -151,6 +167,17 @@ static void test_deck(const char *deck, const char *const *precision, struct com
         check_near(&minor, &first, bf16);
         check_equal(&kept, &first); /* stages 0 and 1 accumulate locally in either order */
     }
+    struct zero_fixture_run untiled = run_with(deck, &whole, precision, world);
+    first = run_with(deck, &tiled[0], precision, world);
+    check_near(&untiled, &first, bf16);
+    CHECK(untiled.last != first.last);
+    for (int v = 1; v < TILED_COUNT; v++) {
+        struct zero_fixture_run other = run_with(deck, &tiled[v], precision, world);
+        long before = test_failures();
+        check_equal(&other, &first);
+        if (test_failures() > before) fprintf(stderr, "  in tiled variant %d\n", v);
+    }
+    first = run_with(deck, &exact[0], precision, world);
     /* The bits do depend on what they should depend on. */
     static const struct variant seed = {{"run.seed=4"}};
     struct zero_fixture_run other = run_with(deck, &seed, precision, world);

@@ -34,7 +34,7 @@ struct zero_fixture_run {
     double loss[ZERO_FIXTURE_STEPS], norm[ZERO_FIXTURE_STEPS], validation;
     uint64_t checksum[ZERO_FIXTURE_STEPS], last; /* before each step, after the last */
     bool skipped[ZERO_FIXTURE_STEPS];
-    float logits[67];
+    float logits[130];
 };
 
 /* What a run is made of, opened by zero_fixture_open and closed by zero_fixture_close. */

@@ -5,8 +5,8 @@
  * all ranks have met, so that all of them are waiting for it; what a rank then finds between its
  * clock and the time it was sent is the difference of the clocks and how long the message took. The
  * smallest difference is the one with the least delay in it, which on a node is tens of
- * microseconds. It is done when the trace is written, right after the traced steps: clocks of
- * different machines run apart.
+ * microseconds. It is done when the trace is written: trace short runs, for clocks of different
+ * machines run apart, by some milliseconds in ten minutes.
  *
  * Ranks then append to the file in turn, which needs no memory for the text of others. */
 #include "app/report.h"

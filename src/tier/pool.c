@@ -73,14 +73,14 @@ enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t
     made->bytes = bytes;
     snprintf(made->purpose, sizeof made->purpose, "%s", purpose);
     if (bytes > 0) {
-        enum zi_status status = device_allocate(device, tier, bytes + TIER_STORE_ALIGNMENT - 1,
+        enum zi_status status = device_allocate(device, tier, bytes + TIER_STORE_BLOCK - 1,
                                                 made->purpose, &made->memory);
         if (status < 0) {
             free(made);
             return status;
         }
-        uintptr_t rest = made->memory.address % TIER_STORE_ALIGNMENT;
-        made->base = device_at(made->memory, rest > 0 ? TIER_STORE_ALIGNMENT - rest : 0);
+        uintptr_t rest = made->memory.address % TIER_STORE_BLOCK;
+        made->base = device_at(made->memory, rest > 0 ? TIER_STORE_BLOCK - rest : 0);
     }
     used_bytes[tier] += bytes;
     *pool = made;

@@ -25,7 +25,7 @@ const char *tier_kind_name(enum tier_kind kind);
 
 /* Local. Gives a pool of `bytes` zeroed bytes on a tier of the device, named `purpose` in the
  * memory table. `budget` is the deck's for that tier: ZI_ERROR_FIT when all pools of the tier
- * together would pass it. The base is a multiple of TIER_STORE_ALIGNMENT: slots at such offsets can
+ * together would pass it. The base is a multiple of TIER_STORE_BLOCK: slots at such offsets can
  * take part in direct I/O. */
 enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t bytes,
                                 size_t budget, const char *purpose, struct tier_pool **pool);

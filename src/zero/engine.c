@@ -27,19 +27,17 @@ static enum zi_status create_pools(struct engine *engine)
 {
     const struct program *program = engine->program;
     const struct device_properties *properties = device_get_properties(engine->device);
-    const size_t block = TIER_STORE_BLOCK;
     if (!properties->host_addressable) {
         return zi_fail(ZI_ERROR_DEVICE, "zero", "the host cannot address memory of %s",
                        properties->name);
     }
     for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
         if (program->pool_bytes[tier] == 0) continue;
-        ZI_TRY(tier_pool_create(
-            engine->device, (enum zi_tier)tier, program->pool_bytes[tier] + block,
-            program->config.budget[tier] + block,
-            tier == ZI_TIER_DEVICE ? "device pool" : "host pool", &engine->pools[tier]));
-        uintptr_t base = tier_pool_base(engine->pools[tier]).address;
-        engine->bases[tier].address = (base + block - 1) / block * block;
+        ZI_TRY(tier_pool_create(engine->device, (enum zi_tier)tier, program->pool_bytes[tier],
+                                program->config.budget[tier],
+                                tier == ZI_TIER_DEVICE ? "device pool" : "host pool",
+                                &engine->pools[tier]));
+        engine->bases[tier] = tier_pool_base(engine->pools[tier]);
     }
     return ZI_OK;
 }

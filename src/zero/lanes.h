@@ -33,7 +33,7 @@ struct engine {
     struct comm *comm;
     const struct settings *settings;
     struct tier_pool *pools[ZI_TIER_COUNT];
-    struct device_ptr bases[ZI_TIER_COUNT]; /* of the pools, aligned for direct I/O */
+    struct device_ptr bases[ZI_TIER_COUNT]; /* of the pools */
     struct tier_store *store;               /* NULL without states on nvme */
     struct tier_channel *channel;           /* of initial values and checkpoints */
     struct trace *trace;                    /* NULL unless steps are traced */

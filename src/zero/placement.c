@@ -21,6 +21,7 @@
 
 #define INTERVAL_MAX 32
 #define PREFETCH_MAX 16
+#define TILES_MOST   64 /* that auto takes */
 
 int64_t resolved_micro(const struct settings_batch *batch, int ranks)
 {
@@ -240,13 +241,14 @@ static enum zi_status choose_tiers(const struct settings *s, const struct device
 
 static bool more_tiles(int64_t given, int64_t most, int64_t *tiles)
 {
+    if (most > TILES_MOST) most = TILES_MOST;
     if (given != ZI_AUTO || *tiles >= most) return false;
     *tiles = 2 * *tiles < most ? 2 * *tiles : most;
     return true;
 }
 
 /* Doubles the tile counts that are open until the candidate fits, then takes back what was not
- * needed, the vocabulary's first. */
+ * needed, the vocabulary's first. Tiles save memory only, so a disk that is too small ends it. */
 static enum zi_status choose_tiles(const struct settings *s, const struct device *device,
                                    struct zero_config *config, bool *fits)
 {
@@ -254,7 +256,9 @@ static enum zi_status choose_tiles(const struct settings *s, const struct device
     struct settings_tiling *t = &config->tiling;
     bool body = s->activations.interval == ZI_AUTO || s->activations.interval == 1;
     bool more = true;
-    while (!*fits && more) {
+    struct resolve_fit fit;
+    ZI_TRY(resolve_measure(s, device, config, &fit));
+    while (!*fits && more && fit.excess[ZI_TIER_NVME] == 0) {
         more = more_tiles(s->tiling.vocabulary, most.vocabulary, &t->vocabulary);
         if (body) {
             more = more_tiles(s->tiling.mlp, most.mlp, &t->mlp) || more;
