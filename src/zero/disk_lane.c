@@ -26,6 +26,7 @@ struct flight {
         bool done;
         double times[3];
     } ops[DISK_LANE_TRANSFERS];
+    int outstanding; /* in the channel */
     double last_end_s;
 };
 
@@ -51,11 +52,14 @@ static void land(struct lane *lane, struct flight *flight, uint64_t tag)
     if (last >= 0) lane_note_done(lane, last, ZI_OK);
 }
 
-/* Waits for one transfer, at most `patience_s`. False when it failed. */
+/* Waits for one transfer, at most `patience_s`. False when it failed; it is out of the channel then
+ * as well, but the lane's count does not pass it. */
 static bool reap(struct lane *lane, struct flight *flight, double patience_s)
 {
     uint64_t tag;
     enum zi_status status = tier_channel_reap(lane->channel, patience_s, &tag);
+    if (status == ZI_IN_PROGRESS) return true;
+    flight->outstanding--;
     if (status == ZI_OK) land(lane, flight, tag);
     if (status < 0) lane_note_done(lane, 0, status);
     return status >= 0;
@@ -80,6 +84,7 @@ static bool start(struct lane *lane, struct flight *flight, int index, double as
         if (!reap(lane, flight, DISK_LANE_PATIENCE_S)) return false;
     }
     flight->count++;
+    flight->outstanding++;
     return true;
 }
 
@@ -107,12 +112,7 @@ void disk_lane_run(struct lane *lane)
         good = prepare(lane, &flight, &list->ops[i]) && start(lane, &flight, i, asked_s);
     }
     /* What the kernel still works on must not outlive the buffers, in a failed run either. */
-    while (flight.count > 0) {
-        uint64_t tag;
-        enum zi_status status = tier_channel_reap(lane->channel, DISK_LANE_PATIENCE_S, &tag);
-        if (status == ZI_OK) land(lane, &flight, tag);
-        if (status >= 0) continue;
-        if (good) lane_note_done(lane, 0, status);
-        break;
+    while (flight.outstanding > 0) {
+        reap(lane, &flight, DISK_LANE_PATIENCE_S);
     }
 }
