@@ -12,6 +12,10 @@
 #include "comm/comm.h"
 #include "zero/emit.h"
 
+/* Streams of so many layers wait for the disk, whose queue may be full of the optimizer's states.
+ */
+#define STREAMS_TO_DISK 6
+
 /* Whether a configuration has a program of this name. */
 static bool program_exists(const struct zero_config *c, enum program_name name)
 {
@@ -49,7 +53,7 @@ static void set_flags(struct builder *b)
     b->offload_inputs =
         c->training && (disk_inputs || (!c->unified && c->tier[TIER_ACTIVATION] == ZI_TIER_HOST));
     b->copies = c->order == ORDER_MICRO_MAJOR ? 1 : (int)c->micro_batches;
-    b->depth = b->offload_inputs ? 3 : 2;
+    b->depth = !b->offload_inputs ? 2 : disk_inputs ? STREAMS_TO_DISK : 3;
     set_adam(b);
     b->end_body = b->model->op_count;
     for (int o = 0; o < b->model->op_count; o++) {

@@ -104,6 +104,8 @@ struct builder {
     int group_count;                     /* in the order in which they are updated */
     int *update_order;                   /* units */
     int states_loaded, gradients_loaded; /* groups whose loads have been written */
+    int preloaded;                       /* the same, for the next program */
+    int first_backward;                  /* visit behind the last one that is forward */
     struct group_slots group_slots[GROUPS_MAX];
 
     int *kept;      /* [layer * copies + m]: slot of the layer's kept input, or -1 */

@@ -314,12 +314,30 @@ static void take_accumulators(struct builder *b, const struct visit *visit,
     }
 }
 
-static int backward_input(struct builder *b, int op, int micro)
+/* The input that backward needs after that of `micro` in a visit is recalled as early. */
+static void recall_next(struct builder *b, int visit, int micro)
 {
-    int layer = b->model->ops[op].layer, m = micro % b->copies;
-    if (!layer_is_kept(b, layer)) return forward_input(b, layer, micro);
-    if (!b->offload_inputs || b->status < 0) return b->kept[layer * b->copies + m];
-    return emit_recall(b, op, micro);
+    const struct visit *v = &b->visits[visit];
+    if (b->recalled.count < 2) return;
+    if (micro + 1 < v->micro + v->micro_count) {
+        emit_recall(b, v->first, micro + 1);
+        return;
+    }
+    const struct visit *next = v + 1;
+    if (visit + 1 == b->visit_count || next->phase != VISIT_BACKWARD) return;
+    if (op_is_body(b, next->first)) emit_recall(b, next->first, next->micro);
+}
+
+static int backward_input(struct builder *b, int visit, int micro)
+{
+    int op = b->visits[visit].first, layer = b->model->ops[op].layer;
+    bool kept = layer_is_kept(b, layer);
+    int slot =
+        kept ? b->kept[layer * b->copies + micro % b->copies] : forward_input(b, layer, micro);
+    if (!b->offload_inputs || b->status < 0) return slot;
+    if (kept) slot = emit_recall(b, op, micro);
+    recall_next(b, visit, micro);
+    return slot;
 }
 
 static void emit_recompute(struct builder *b, int visit, int micro, int input)
@@ -390,7 +408,7 @@ static void emit_backward(struct builder *b, int visit)
     struct visit_gradients taken;
     take_accumulators(b, v, &taken);
     for (int m = v->micro; m < v->micro + v->micro_count; m++) {
-        int input = v->phase == VISIT_GRADIENT ? -1 : backward_input(b, v->first, m);
+        int input = v->phase == VISIT_GRADIENT ? -1 : backward_input(b, visit, m);
         if (recomputes) emit_recompute(b, visit, m, input);
         for (int j = v->count - 1; j >= 0; j--) {
             int saved = -1;
@@ -452,7 +470,7 @@ static void emit_fetches(struct builder *b, int visit)
         each_unit(b, w, visit, arrive);
         if (b->visits[w].phase != VISIT_UPDATE) continue;
         if (disk) fetch_arrive(b, b->visits[w].first, w, visit);
-        if (!b->config->deferred) update_preload(b);
+        if (!b->config->deferred) update_start(b);
     }
     for (int w = visit; w <= visit + ahead && w < b->visit_count && b->pending; w++) {
         each_unit(b, w, visit, deliver);
@@ -478,6 +496,9 @@ void emit_visit(struct builder *b, int visit)
     }
     if (v->phase == VISIT_BACKWARD || v->phase == VISIT_GRADIENT) {
         emit_backward(b, visit);
+        if (b->config->deferred && visit > b->first_backward)
+            update_preload(b, (double)(visit - b->first_backward) /
+                                  (double)(b->visit_count - b->first_backward));
         return;
     }
     for (int m = v->micro; m < v->micro + v->micro_count; m++) {
@@ -491,7 +512,7 @@ void emit_visit(struct builder *b, int visit)
 void emit_end(struct builder *b)
 {
     bool updates = b->pending;
-    if (is_training(b) && b->config->deferred) update_preload(b);
+    if (is_training(b) && b->config->deferred) update_preload(b, 1.0);
     if (b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE &&
         (!updates || b->config->deferred))
         emit_norm(b);

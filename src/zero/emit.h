@@ -24,7 +24,8 @@ void fetch_update(struct builder *b, int unit, int visit, int current);
 enum zi_status update_lay(struct builder *b);
 void update_begin(struct builder *b);
 void update_unit(struct builder *b, int unit, int workplace);
-void update_preload(struct builder *b);
+void update_start(struct builder *b);
+void update_preload(struct builder *b, double share);
 int update_ahead(const struct builder *b);
 
 /* emit.c */

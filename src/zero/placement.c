@@ -180,7 +180,8 @@ enum zi_status resolve_measure(const struct settings *s, const struct device *de
 /* From the best to the least that a candidate may ask for. */
 static const struct rung {
     int prefetch, groups;
-} rungs[] = {{2, 32}, {2, 16}, {2, 8}, {2, 4}, {1, 4}, {1, 3}, {0, 3}, {0, 2}};
+} rungs[] = {{2, 128}, {2, 64}, {2, 48}, {2, 32}, {2, 24}, {2, 16}, {2, 12},
+             {2, 8},   {2, 6},  {2, 4},  {1, 4},  {1, 3},  {0, 3},  {0, 2}};
 #define RUNG_COUNT ((int)(sizeof rungs / sizeof *rungs))
 
 static void set_rung(const struct settings *s, int rung, struct zero_config *config)

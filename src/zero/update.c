@@ -88,6 +88,11 @@ static enum zi_status list_groups(struct builder *b)
     return ZI_OK;
 }
 
+static int set_count(const struct builder *b)
+{
+    return b->config->groups < b->group_count ? b->config->groups : b->group_count;
+}
+
 static int lay_state(struct builder *b, enum zi_tier tier, size_t bytes, const char *name, int set)
 {
     return builder_slot(b, tier, PURPOSE_WORK, bytes, "%s %d", name, set);
@@ -124,7 +129,7 @@ enum zi_status update_lay(struct builder *b)
     for (int g = 0; g < b->group_count; g++) {
         if (b->groups[g].count > largest) largest = b->groups[g].count;
     }
-    int sets = b->config->groups < b->group_count ? b->config->groups : b->group_count;
+    int sets = set_count(b);
     ZI_REQUIRE(b->config->groups <= GROUPS_MAX);
     for (int set = 0; set < sets; set++) {
         lay_set(b, set, (size_t)largest);
@@ -159,17 +164,22 @@ static void load_slice(struct builder *b, const struct group *g, int home, int s
     emit_move(b, OP_LOAD, g->unit, &from, &to);
 }
 
+static void load_group(struct builder *b, int group)
+{
+    const struct group *g = &b->groups[group];
+    const struct program_home *home = &b->program->homes[g->unit];
+    const struct group_slots *s = set_of(b, group);
+    if (!states_on_disk(b)) return;
+    load_slice(b, g, home->remainder, s->remainder, 2);
+    load_slice(b, g, home->moment1, s->moment1, 4);
+    load_slice(b, g, home->moment2, s->moment2, 4);
+}
+
 static void load_states(struct builder *b, int end)
 {
     if (end > b->group_count) end = b->group_count;
     for (; b->states_loaded < end; b->states_loaded++) {
-        const struct group *g = &b->groups[b->states_loaded];
-        const struct program_home *home = &b->program->homes[g->unit];
-        const struct group_slots *s = set_of(b, b->states_loaded);
-        if (!states_on_disk(b)) continue;
-        load_slice(b, g, home->remainder, s->remainder, 2);
-        load_slice(b, g, home->moment1, s->moment1, 4);
-        load_slice(b, g, home->moment2, s->moment2, 4);
+        load_group(b, b->states_loaded);
     }
 }
 
@@ -188,23 +198,34 @@ static void load_gradients(struct builder *b, int end)
 void update_begin(struct builder *b)
 {
     b->pending = list_is_pending(b->name);
-    b->states_loaded = b->gradients_loaded = 0;
+    b->states_loaded = b->gradients_loaded = b->preloaded = 0;
     if (!b->config->training) return;
     memset(b->updated, 0, (size_t)b->model->unit_count * sizeof *b->updated);
     for (int u = 0; u < b->model->unit_count; u++) {
         b->gradients[u].seen = 0;
     }
     if (!b->pending) return;
-    b->states_loaded = b->config->groups < b->group_count ? b->config->groups : b->group_count;
+    b->states_loaded = set_count(b);
     load_gradients(b, b->config->groups);
 }
 
-/* The states of as many groups as there are sets: behind the arithmetic of a training program for
- * the next one's update, or before an immediate update. */
-void update_preload(struct builder *b)
+/* Before an immediate update: the states of as many groups as there are sets. */
+void update_start(struct builder *b)
 {
-    if (b->config->deferred) b->states_loaded = 0;
-    if (b->states_loaded == 0) load_states(b, b->config->groups);
+    load_states(b, set_count(b));
+}
+
+/* During backward, for the next program's update: the same, a share after each visit, so that loads
+ * do not stand in the lane's queue behind the last parameters of backward, nor before the first. */
+void update_preload(struct builder *b, double share)
+{
+    int end = (int)(share * set_count(b));
+    for (int u = 0; u < b->model->unit_count && b->pending; u++) {
+        if (!b->updated[u]) return;
+    }
+    for (; b->preloaded < end; b->preloaded++) {
+        load_group(b, b->preloaded);
+    }
 }
 
 int update_ahead(const struct builder *b)

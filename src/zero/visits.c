@@ -129,6 +129,9 @@ enum zi_status schedule_visits(struct builder *b, enum program_name name)
     for (int pass = 0; pass < passes; pass++) {
         add_pass(b, name, (int[]){pass, micro_major ? 1 : micros});
     }
+    b->first_backward = b->visit_count;
+    while (b->first_backward > 0 && b->visits[b->first_backward - 1].phase >= VISIT_BACKWARD)
+        b->first_backward--;
     if (name == PROGRAM_TRAIN && !b->config->deferred) add_updates(b);
     return ZI_OK;
 }
