@@ -113,6 +113,26 @@ static void note_access(struct checker *c, int index, int role)
     }
 }
 
+/* A disk lane moves bytes between an array and memory, a link lane between memories; no other lane
+ * reaches an array. */
+static enum zi_status check_reach(const struct checker *c, int index)
+{
+    const struct program_op *op = &c->list->ops[index];
+    int arrays = 0;
+    bool disk = program_lane_is_disk(op->lane);
+    bool link = op->lane == LANE_LINK_IN || op->lane == LANE_LINK_OUT;
+    for (int role = 0; role < ROLE_COUNT; role++) {
+        if (op->slots[role] >= 0)
+            arrays += c->program->slots[op->slots[role]].tier == ZI_TIER_NVME;
+    }
+    bool moves = op->slots[ROLE_INPUT] >= 0 && op->slots[ROLE_OUTPUT] >= 0;
+    if (arrays == disk && (moves || (!disk && !link))) return ZI_OK;
+    return zi_fail(ZI_ERROR_BUG, "zero",
+                   "program %d: operation %d (%s, lane %s) moves between %d arrays of the store",
+                   (int)c->name, index, program_kind_name(op->kind), program_lane_name(op->lane),
+                   arrays);
+}
+
 static enum zi_status check_list(struct checker *c)
 {
     int latest[LANE_COUNT];
@@ -124,6 +144,7 @@ static enum zi_status check_list(struct checker *c)
     }
     for (int i = 0; i < c->list->count; i++) {
         ZI_TRY(advance_clock(c, i, latest));
+        ZI_TRY(check_reach(c, i));
         for (int role = 0; role < ROLE_COUNT; role++) {
             if (c->list->ops[i].slots[role] >= 0) ZI_TRY(check_slot(c, i, role));
         }

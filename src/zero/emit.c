@@ -320,7 +320,7 @@ static void recall_next(struct builder *b, int visit, int micro)
     const struct visit *v = &b->visits[visit];
     if (b->recalled.count < 2) return;
     if (micro + 1 < v->micro + v->micro_count) {
-        emit_recall(b, v->first, micro + 1);
+        if (op_is_body(b, v->first)) emit_recall(b, v->first, micro + 1);
         return;
     }
     const struct visit *next = v + 1;
