@@ -134,25 +134,55 @@ static void test_others_go_on(int64_t engine)
     unlink(disk_path("others"));
 }
 
-/* The kernel itself refuses or fails: a closed descriptor stands in for a disk that is gone. */
-static void test_real_error(int64_t engine)
+/* A file that ends too early, inside a block: what is there is given up to the last whole one. */
+static void test_end_of_file(int64_t engine)
 {
     disk_fault_set(NULL);
     struct disk_queue *queue = disk_queue_of(engine, 2, BLOCK, 60);
-    struct disk_file *file = disk_file_of("short", BLOCK);
+    struct disk_file *file = disk_file_of("short", BLOCK + DISK_BLOCK);
     unsigned char *buffer = disk_buffer(BYTES);
-    struct disk_result results[2];
+    CHECK(truncate(disk_path("short"), BLOCK + DISK_BLOCK + 100) == 0);
     capture_begin(&capture, stderr);
-    results[0] = disk_move(queue, file, false, 0, BYTES, buffer);
+    struct disk_result result = disk_move(queue, file, false, 0, 3 * BLOCK, buffer);
     const char *text = capture_end(&capture);
-    CHECK_INT(results[0].error, ENODATA);
-    CHECK_INT(results[0].bytes, BLOCK);
+    CHECK_INT(result.error, ENODATA);
+    CHECK_INT(result.bytes, BLOCK + DISK_BLOCK);
     CHECK(strstr(text, "the file ends there") != NULL);
     CHECK_INT(lines_with(text, "error: "), 1);
     disk_queue_close(queue);
     disk_file_close(file);
     disk_buffer_free(buffer);
     unlink(disk_path("short"));
+}
+
+/* The kernel refuses each block as it is handed over: a descriptor that has been closed stands in
+ * for a disk that is gone. */
+static void test_gone(int64_t engine)
+{
+    struct disk_queue *queue = disk_queue_of(engine, 2, BLOCK, 60);
+    struct disk_file *file = disk_file_of("gone", BYTES);
+    unsigned char *buffer = disk_buffer(BYTES);
+    struct disk_request request = {file, 0, BYTES, buffer, true, "gone", 1};
+    struct disk_result results[3];
+    double start = zi_time_s();
+    capture_begin(&capture, stderr);
+    close(disk_descriptor("gone"));
+    for (int i = 0; i < 3; i++)
+        CHECK(disk_push(queue, &request) == DISK_QUEUED);
+    CHECK_INT(disk_reap(queue, 3, 3, 30, results), 3);
+    CHECK(zi_time_s() - start < 20);
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(results[i].error, EBADF);
+        CHECK_INT(results[i].bytes, 0);
+    }
+    CHECK(disk_file_sync(file) == ZI_ERROR_IO);
+    disk_queue_close(queue);
+    disk_file_close(file);
+    const char *text = capture_end(&capture);
+    CHECK_INT(lines_with(text, "gone: cannot write "), 3);
+    CHECK(strstr(text, "gone: cannot make its contents durable") != NULL);
+    disk_buffer_free(buffer);
+    unlink(disk_path("gone"));
 }
 
 static void test_stall(int64_t engine)
@@ -207,7 +237,8 @@ int main(void)
         test_mended(engines[i]);
         test_errors(engines[i]);
         test_others_go_on(engines[i]);
-        test_real_error(engines[i]);
+        test_end_of_file(engines[i]);
+        test_gone(engines[i]);
         test_stall(engines[i]);
         test_close_waits(engines[i]);
     }

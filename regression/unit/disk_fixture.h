@@ -56,7 +56,8 @@ static inline bool disk_folder_direct(void)
     return file >= 0;
 }
 
-static inline bool disk_is_direct(const char *name)
+/* The descriptor of a file of this process, or -1. */
+static inline int disk_descriptor(const char *name)
 {
     char link[64], target[1024];
     for (int file = 3; file < 64; file++) {
@@ -65,9 +66,14 @@ static inline bool disk_is_direct(const char *name)
         if (length <= 0) continue;
         target[length] = 0;
         const char *last = strrchr(target, '/');
-        if (last && strcmp(last + 1, name) == 0) return (fcntl(file, F_GETFL) & O_DIRECT) != 0;
+        if (last && strcmp(last + 1, name) == 0) return file;
     }
-    return false;
+    return -1;
+}
+
+static inline bool disk_is_direct(const char *name)
+{
+    return (fcntl(disk_descriptor(name), F_GETFL) & O_DIRECT) != 0;
 }
 
 /* Aligned to DISK_ALIGNMENT and not to twice that, with a guard behind it; freed with

@@ -267,10 +267,6 @@ static void submit_blocks(struct disk_queue *queue)
         for (const struct block *block = queue->ready.first; block; block = block->next)
             queue->batch[count++] = &block->transfer;
         int taken = queue->engine->calls->submit(queue->engine, queue->batch, count);
-        if (taken == -EAGAIN || taken == -EINTR) {
-            back_off(queue);
-            return;
-        }
         if (taken < 0) take_result(queue, take_block(&queue->ready), taken);
         if (taken > 0) queue->backoff = 0;
         if (taken > 0 && queue->inside == 0) queue->busy_since = zi_time_s();
