@@ -74,11 +74,14 @@ rm -rf "$disk"
 # Two runs at once on one path: seen there together, they do each other no harm.
 expect 0 "$zinf" run "$deck" --overwrite --set run.steps=300
 bits "$run" >"$folder/bits"
-for name in left right; do
-    "$zinf" run "$deck" --set run.steps=300 --set run.directory="$folder/$name" >"$folder/$name.out" \
-        2>"$folder/$name.err" </dev/null &
-    eval "$name=\$!"
-done
+beside() {
+    exec "$zinf" run "$deck" --set run.steps=300 --set run.directory="$folder/$1" >"$folder/$1.out" \
+        2>"$folder/$1.err" </dev/null
+}
+beside left &
+left=$!
+beside right &
+right=$!
 together=0
 while kill -0 "$left" 2>/dev/null && kill -0 "$right" 2>/dev/null; do
     [ "$(find "$disk" -name rank-0.h5 2>/dev/null | wc -l)" -eq 2 ] && together=1

@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# No room on the disk that is to hold the states: found before the first step, with exit code 5 and
-# a message that says where, how much is wanted and free, and what to do; nothing is left there, on
-# one rank, on two of which only one finds room, and with a second path that has room. Room that was
-# claimed cannot be taken away by others: the disk fills up, the run goes on. The disk is a small
-# tmpfs in a mount namespace of its own; skipped (77) where that is not permitted.
+# No room on the disk that is to hold the states: found before the first step, by the plan (exit code
+# 3) or when the space is claimed (5), with a message that says where, how much is wanted and free,
+# and what to do; nothing is left there, on one rank, on two of which only one finds room, and with a
+# second path that has room. Room that was claimed cannot be taken away by others: the disk fills up,
+# the run goes on. The disk is a small tmpfs in a mount namespace of its own; skipped (77) where that
+# is not permitted.
 set -eu
 
 if [ "${1:-}" != inside ]; then
@@ -16,6 +17,7 @@ if [ "${1:-}" != inside ]; then
 fi
 . "${srcdir:-.}/regression/checks/app_common.sh"
 
+trap 'umount "$disk" 2>/dev/null; rm -rf "$folder"' EXIT
 make_data
 make_nvme_deck
 deck=$folder/deck.yaml
@@ -25,22 +27,31 @@ mount -t tmpfs -o size=300k none "$disk" 2>/dev/null || {
     exit 77
 }
 
+# refused CODE COMMAND...: before the first step, leaving nothing.
 refused() {
-    expect 5 "$@"
-    complains ": cannot claim "
-    complains " free"
-    empty "$disk"
+    expect "$@"
     if grep -q '^step ' "$folder/out"; then fail "a run without room has trained"; fi
+    empty "$disk"
 }
-refused "$zinf" run "$deck" --overwrite
+
+# The plan sees at once that the free space is less than the states.
+refused 3 "$zinf" run "$deck" --overwrite
+complains_once "does not fit: nvme.paths have 300.00 KiB free per rank and the states need "
+refused 3 "$launcher" -n 2 "$zinf" run "$deck" --overwrite
+
+# What it cannot foresee, such as room that is there for the states but not for all of their file, or
+# that another rank takes, is found when the space is claimed.
+mount -o remount,size=620k "$disk"
+refused 5 "$zinf" run "$deck" --overwrite
 complains_once "error: tier: $disk/zinf-tiny-"
 complains "/rank-0.h5: cannot claim "
-complains "free some space, add a folder of another disk to nvme.paths, or place a state on another tier"
-refused "$zinf" run "$deck" --overwrite --set nvme.paths="$folder/second,$disk"
+complains "No space left on device (620.00 KiB free there); free some space, add a folder of another "
+refused 5 "$zinf" run "$deck" --overwrite --set nvme.paths="$folder/second,$disk"
+complains "cannot claim "
 empty "$folder/second"
-refused "$launcher" -n 2 "$zinf" run "$deck" --overwrite
 mount -o remount,size=800k "$disk"
-refused "$launcher" -n 2 "$zinf" run "$deck" --overwrite
+refused 5 "$launcher" -n 2 "$zinf" run "$deck" --overwrite
+complains "cannot claim "
 mount -o remount,size=4m "$disk"
 expect 0 "$launcher" -n 2 "$zinf" run "$deck" --overwrite
 empty "$disk"
@@ -48,6 +59,7 @@ empty "$disk"
 # The disk is filled to the last byte while the run goes on.
 expect 0 "$zinf" run "$deck" --overwrite --set run.steps=400
 bits "$folder/run" >"$folder/bits"
+rm -r "$folder/run"
 "$zinf" run "$deck" --overwrite --set run.steps=400 >"$folder/out" 2>"$folder/err" </dev/null &
 job=$!
 tries=0
