@@ -71,6 +71,27 @@ device: {threads: 1}
 END
 }
 
+# All states of the deck on disk, in the folder $disk; what a run with other places has is the same.
+disk=$folder/disk
+make_nvme_deck() {
+    make_deck
+    cat >>"$folder/deck.yaml" <<END
+precision: {compute: bf16}
+placement: {parameters: nvme, gradients: nvme, optimizer: nvme, activations: nvme}
+nvme: {paths: $disk}
+checkpoint: {final: no}
+END
+}
+
+# bits DIRECTORY: what the placement of states must not change of a run's steps.
+bits() { cut -d, -f 1-5,8-10 "$1/steps.csv"; }
+
+# empty FOLDER: nothing is in it.
+empty() {
+    [ -z "$(ls -A "$1")" ] || fail "left in $1: $(ls -A "$1")"
+    passed=$((passed + 1))
+}
+
 done_with() {
     echo "$1: $passed checks passed"
 }
