@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -85,6 +86,7 @@ class Workplace:
         self.scratch_parent = scratch or "."
 
     def __enter__(self):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.folder = tempfile.mkdtemp(prefix="zinf-bench-")
         os.makedirs(self.scratch_parent, exist_ok=True)
         self.scratch = tempfile.mkdtemp(prefix="zinf-bench-", dir=self.scratch_parent)
@@ -176,7 +178,12 @@ def run_zinf(zinf, place, deck, sets=(), before=(), watch=None, may_fail=False):
         command += ["--set", value]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
-        code, usage = wait_for(process, watch)
+        try:
+            code, usage = wait_for(process, watch)
+        except BaseException:
+            process.terminate()  # zinf removes its files
+            process.wait()
+            raise
         out.seek(0)
         err.seek(0)
         run = Run(code, usage.ru_maxrss * 1024, out.read(), err.read())
