@@ -122,8 +122,7 @@ static enum zi_status check_reach(const struct checker *c, int index)
     bool disk = program_lane_is_disk(op->lane);
     bool link = op->lane == LANE_LINK_IN || op->lane == LANE_LINK_OUT;
     for (int role = 0; role < ROLE_COUNT; role++) {
-        if (op->slots[role] >= 0)
-            arrays += c->program->slots[op->slots[role]].tier == ZI_TIER_NVME;
+        if (op->slots[role] >= 0) arrays += c->program->slots[op->slots[role]].tier == ZI_TIER_NVME;
     }
     bool moves = op->slots[ROLE_INPUT] >= 0 && op->slots[ROLE_OUTPUT] >= 0;
     if (arrays == disk && (moves || (!disk && !link))) return ZI_OK;

@@ -144,15 +144,19 @@ static void lay_gradient(struct builder *b, int unit)
     ZI_REQUIRE(g->uses <= 8);
     g->contributions = g->uses * (each && micro_major ? (int)c->micro_batches : 1);
     g->sum = direct ? b->program->homes[unit].gradient : -1;
-    if (g->sum < 0 && g->contributions > 1) {
-        size_t bytes = (size_t)(each ? part->shard : part->padded) * 4;
+    bool disk_sum = c->sums_on_disk && c->tier[TIER_GRADIENT] == ZI_TIER_NVME;
+    size_t bytes = (size_t)(each ? part->shard : part->padded) * 4;
+    if (g->contributions > 1 && disk_sum) {
+        g->sum = builder_array(
+            b, &(struct builder_array){"sum", name, PURPOSE_GRADIENT, ZI_FP32, bytes, bytes});
+    } else if (g->sum < 0 && g->contributions > 1) {
         g->sum = builder_slot(b, b->local_gradient ? ZI_TIER_DEVICE : ZI_TIER_HOST, PURPOSE_REDUCE,
                               bytes, "sum %s", name);
     }
     for (int use = 0; use < g->uses; use++) {
         g->dedicated[use] = -1;
         if (each) continue;
-        bool into_sum = use == 0 && b->local_gradient && g->sum >= 0;
+        bool into_sum = use == 0 && b->local_gradient && g->sum >= 0 && !disk_sum;
         if (into_sum)
             g->dedicated[use] = g->sum;
         else if (micro_major)
@@ -334,6 +338,10 @@ static void lay_gradient_rings(struct builder *b)
             lay_ring(b, &b->leaving[class], c->prefetch > 0 ? 2 : 1, ZI_TIER_HOST, PURPOSE_REDUCE,
                      (b->sharded_optimizer ? shard : full) / 4 * zi_dtype_bytes(c->gradient),
                      class ? "large gradient" : "gradient");
+        }
+        if (c->sums_on_disk && c->tier[TIER_GRADIENT] == ZI_TIER_NVME && used) {
+            lay_ring(b, &b->summed[class], c->prefetch > 0 ? 2 : 1, ZI_TIER_HOST, PURPOSE_REDUCE,
+                     b->sharded_gradients ? shard : full, class ? "large sum" : "sum");
         }
         if (full > most_reduced) most_reduced = full;
     }

@@ -95,7 +95,7 @@ struct builder {
     int64_t class_elements[CLASS_COUNT]; /* padded elements of the largest unit of a class */
     struct fetch_ring fetch[CLASS_COUNT];
     struct ring accumulator[CLASS_COUNT], reduced[CLASS_COUNT], pulled[CLASS_COUNT],
-        leaving[CLASS_COUNT], recalled, input_staging;
+        leaving[CLASS_COUNT], summed[CLASS_COUNT], recalled, input_staging;
 
     bool pending;  /* the list brings the update of the step before */
     bool *updated; /* per unit: it has been brought in this list */

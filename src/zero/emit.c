@@ -229,27 +229,43 @@ static void emit_leave(struct builder *b, int unit, int from, int home)
     }
 }
 
+/* An fp32 sum that waits on nvme between contributions. */
+static void move_sum(struct builder *b, enum program_kind kind, int unit, const int slots[2],
+                     size_t bytes)
+{
+    struct slice from = {slots[0], 0, bytes}, to = {slots[1], 0, bytes};
+    emit_move(b, kind, unit, &from, &to);
+}
+
 /* Adds a contribution that has arrived at `from` to the unit's sum, and finishes the last one. */
 static void emit_add(struct builder *b, int unit, int from)
 {
     struct unit_gradient *g = &b->gradients[unit];
     const struct partition_unit *part = &b->partition->units[unit];
     bool first = g->seen++ == 0, last = g->seen == g->contributions;
+    bool away = on_disk(b, g->sum);
+    size_t bytes = (size_t)(b->sharded_gradients ? part->shard : part->padded) * sizeof(float);
     if (from == g->sum && !last) return;
+    if (away && first) {
+        move_sum(b, OP_STORE, unit, (int[]){from, g->sum}, bytes);
+        return;
+    }
+    int sum = away ? ring_take(&b->summed[unit_class(b, unit)]) : g->sum;
+    if (away) move_sum(b, OP_LOAD, unit, (int[]){g->sum, sum}, bytes);
     enum program_lane lane = LANE_COMPUTE;
     if (!b->local_gradient || (b->config->unified && b->config->ranks > 1)) lane = LANE_HOST;
     struct program_op add = builder_op(OP_ADD, lane);
     add.unit = unit;
     add.mode = last;
     add.accumulate = !first;
-    add.bytes = (size_t)(b->sharded_gradients ? part->shard : part->padded) * sizeof(float);
+    add.bytes = bytes;
     op_reads(&add, ROLE_INPUT, from);
-    if (g->sum >= 0) {
-        if (!first) op_reads(&add, ROLE_OUTPUT, g->sum);
-        if (from != g->sum)
-            op_writes(&add, ROLE_OUTPUT, g->sum);
+    if (sum >= 0) {
+        if (!first) op_reads(&add, ROLE_OUTPUT, sum);
+        if (from != sum)
+            op_writes(&add, ROLE_OUTPUT, sum);
         else
-            op_reads(&add, ROLE_OUTPUT, g->sum);
+            op_reads(&add, ROLE_OUTPUT, sum);
     }
     int home = b->program->homes[unit].gradient, to = home;
     if (last && on_disk(b, home)) to = ring_take(&b->leaving[unit_class(b, unit)]);
@@ -259,6 +275,7 @@ static void emit_add(struct builder *b, int unit, int from)
         op_writes(&add, ROLE_RESULTS, b->program->norm_slot);
     }
     builder_emit(b, &add);
+    if (away && !last) move_sum(b, OP_STORE, unit, (int[]){sum, g->sum}, bytes);
     if (last && to != home) emit_leave(b, unit, to, home);
 }
 
@@ -274,7 +291,7 @@ static void emit_contribution(struct builder *b, int unit, int from)
         op_reads(&reduce, ROLE_INPUT, from);
         op_writes(&reduce, ROLE_INPUT, from);
         if (b->sharded_gradients) {
-            bool into_sum = b->local_gradient && g->sum >= 0 && g->seen == 0;
+            bool into_sum = b->local_gradient && g->sum >= 0 && g->seen == 0 && !on_disk(b, g->sum);
             from = into_sum ? g->sum : ring_take(&b->reduced[unit_class(b, unit)]);
             op_writes(&reduce, ROLE_OUTPUT, from);
         }

@@ -7,9 +7,9 @@
  *
  * `auto` choices are made in this order. Tiers: all states start on the device; while nothing fits,
  * states leave for the next slower tier, in the order of how little it costs. Tiles: only when the
- * slowest tiers do not fit either, counts double until they do. Then the most groups of the
- * optimizer in memory and the deepest prefetch of at most 2, then as many segments with kept
- * activations as the rest holds. */
+ * slowest tiers do not fit either, counts double until they do (before, fp32 sums of gradients go
+ * to nvme where gradients are). Then the most groups of the optimizer in memory and the deepest
+ * prefetch of at most 2, then as many segments with kept activations as the rest holds. */
 #include "zero/placement.h"
 
 #include <inttypes.h>
@@ -137,6 +137,7 @@ void resolve_settings(const struct settings *s, const struct device_properties *
         s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
     config->group = (s->zero.group + 4095) / 4096 * 4096;
     config->kept_segments = s->activations.recompute == RECOMPUTE_NEVER ? -1 : 0;
+    config->sums_on_disk = false;
 }
 
 /* What follows from the tiers and tile counts of a candidate. */
@@ -248,6 +249,16 @@ static bool more_tiles(int64_t given, int64_t most, int64_t *tiles)
     return true;
 }
 
+/* Where gradients are on nvme, fp32 sums can wait there as well: it costs traffic, so only where
+ * memory is short. */
+static enum zi_status choose_sums(const struct settings *s, const struct device *device,
+                                  struct zero_config *config, bool *fits)
+{
+    if (config->tier[TIER_GRADIENT] != ZI_TIER_NVME) return ZI_OK;
+    config->sums_on_disk = true;
+    return fits_least(s, device, config, fits);
+}
+
 /* Doubles the tile counts that are open until the candidate fits, then takes back what was not
  * needed, the vocabulary's first. Tiles save memory only, so a disk that is too small ends it. */
 static enum zi_status choose_tiles(const struct settings *s, const struct device *device,
@@ -280,6 +291,11 @@ static enum zi_status choose_tiles(const struct settings *s, const struct device
             break;
         }
     }
+    if (*fits && config->sums_on_disk) {
+        config->sums_on_disk = false;
+        ZI_TRY(fits_least(s, device, config, fits));
+        config->sums_on_disk = !*fits;
+    }
     return fits_least(s, device, config, fits);
 }
 
@@ -306,6 +322,7 @@ enum zi_status resolve_choose(const struct settings *s, const struct device *dev
                               struct zero_config *config, bool *fits)
 {
     ZI_TRY(choose_tiers(s, device, config, fits));
+    if (!*fits) ZI_TRY(choose_sums(s, device, config, fits));
     if (!*fits) ZI_TRY(choose_tiles(s, device, config, fits));
     if (!*fits) return ZI_OK;
     struct resolve_fit fit = {.fits = false};
@@ -321,6 +338,7 @@ enum zi_status zero_fits(const struct settings *settings, const struct device *d
 {
     resolve_settings(settings, device_get_properties(device), config);
     ZI_TRY(choose_tiers(settings, device, config, fits));
+    if (!*fits) ZI_TRY(choose_sums(settings, device, config, fits));
     return *fits ? ZI_OK : choose_tiles(settings, device, config, fits);
 }
 

@@ -14,11 +14,12 @@ struct zero_config {
     int ranks, rank, node_ranks;
     int stage;
     enum zero_order order;
-    int prefetch;                       /* visits fetched ahead; 0 = strictly serial */
-    bool deferred;                      /* the update waits for the next program's fetches */
-    int64_t group;                      /* elements of a group, a multiple of 4096 */
-    int groups;                         /* groups whose states are in memory at once */
-    bool unified;                       /* device memory is host memory */
+    int prefetch;      /* visits fetched ahead; 0 = strictly serial */
+    bool deferred;     /* the update waits for the next program's fetches */
+    int64_t group;     /* elements of a group, a multiple of 4096 */
+    int groups;        /* groups whose states are in memory at once */
+    bool sums_on_disk; /* gradients on nvme: fp32 sums of several contributions wait there too */
+    bool unified;      /* device memory is host memory */
     enum zi_tier tier[TIER_KIND_COUNT]; /* homes */
     size_t budget[ZI_TIER_COUNT];
     struct settings_tiling tiling; /* resolved: the model that was compiled has these */
