@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every placement gives the same bits: parameters, gradients, optimizer states and activations,
  * each on device, host or nvme, all 81 combinations; the device with its memory in one with the
- * host's and apart, updates deferred and immediate, tiled and whole, in turns. */
+ * host's and apart, updates deferred and immediate, tiled and whole, sums of gradients in memory
+ * and on nvme, in turns. */
 #include <unistd.h>
 
 #include "regression/unit/test.h"
