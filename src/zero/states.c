@@ -58,6 +58,18 @@ static bool on_disk(const struct engine *engine, const struct state *state)
     return engine->program->slots[state->slot].tier == ZI_TIER_NVME;
 }
 
+/* Calls a visitor for the ranges of a unit in elements [span[0], span[1]) of it, run by run; values
+ * are those of a piece of memory whose first element is that of the unit at `origin`. */
+struct walk {
+    struct engine *engine;
+    int unit;
+    enum tier_kind kind;
+    bool own;   /* only this rank's shard */
+    bool fresh; /* the states have not been written yet */
+    engine_visit *visit;
+    void *context;
+};
+
 /* Elements [first, first + count) of a state, in memory: `values` points at the first. On nvme they
  * are whole blocks around it, in `buffer`. */
 struct chunk {
@@ -97,11 +109,16 @@ static struct chunk place_chunk(struct engine *engine, const struct state *state
     return chunk;
 }
 
-static enum zi_status fetch_chunk(struct engine *engine, const struct state *state,
+/* Brings elements [span[0], span[1]) of a state to memory. A `fresh` state is zero, which need not
+ * be read where the chunk starts at a block: what follows it in its last block is zero too. */
+static enum zi_status fetch_chunk(const struct walk *w, const struct state *state,
                                   const int64_t span[2], char *buffer, struct chunk *chunk)
 {
-    *chunk = place_chunk(engine, state, span[0], span[1] - span[0], buffer);
-    return chunk->buffer ? move_chunk(engine, chunk, false) : ZI_OK;
+    *chunk = place_chunk(w->engine, state, span[0], span[1] - span[0], buffer);
+    if (!chunk->buffer) return ZI_OK;
+    if (!w->fresh || chunk->values != chunk->buffer) return move_chunk(w->engine, chunk, false);
+    memset(chunk->buffer, 0, chunk->bytes);
+    return ZI_OK;
 }
 
 static enum zi_status put_chunk(struct engine *engine, const struct chunk *chunk)
@@ -120,17 +137,6 @@ static struct staging staging_of(const struct engine *engine)
     size_t part = (size_t)PROGRAM_STAGING * 4 + 2 * TIER_STORE_BLOCK;
     return (struct staging){base, base + part, base + 2 * part};
 }
-
-/* Calls a visitor for the ranges of a unit in elements [span[0], span[1]) of it, run by run; values
- * are those of a piece of memory whose first element is that of the unit at `origin`. */
-struct walk {
-    struct engine *engine;
-    int unit;
-    enum tier_kind kind;
-    bool own; /* only this rank's shard */
-    engine_visit *visit;
-    void *context;
-};
 
 static enum zi_status visit_runs(const struct walk *w, const struct partition_range *range,
                                  char *values, size_t element)
@@ -188,7 +194,7 @@ static enum zi_status walk_state(const struct walk *w, bool writes)
     while (next_span(w, &state, span)) {
         struct chunk chunk;
         int64_t within[2] = {span[0] - state.first, span[1] - state.first};
-        ZI_TRY(fetch_chunk(w->engine, &state, within, staging.parameter, &chunk));
+        ZI_TRY(fetch_chunk(w, &state, within, staging.parameter, &chunk));
         ZI_TRY(visit_span(w, span, chunk.values, state.element));
         if (writes) ZI_TRY(put_chunk(w->engine, &chunk));
     }
@@ -224,10 +230,10 @@ static enum zi_status walk_master(const struct walk *w, bool writes)
     if (remainder.slot < 0) return ZI_OK;
     while (next_span(w, &remainder, span)) {
         struct chunk upper, lower;
-        ZI_TRY(fetch_chunk(w->engine, &parameter,
+        ZI_TRY(fetch_chunk(w, &parameter,
                            (int64_t[]){span[0] - parameter.first, span[1] - parameter.first},
                            staging.parameter, &upper));
-        ZI_TRY(fetch_chunk(w->engine, &remainder,
+        ZI_TRY(fetch_chunk(w, &remainder,
                            (int64_t[]){span[0] - remainder.first, span[1] - remainder.first},
                            staging.remainder, &lower));
         join(&upper, &lower, (float *)staging.wide);
@@ -249,7 +255,7 @@ static enum zi_status walk_all(struct engine *engine, engine_visit *visit, void 
         for (int k = 0; k < (training ? 4 : 1); k++) {
             enum tier_kind kind = kinds[k];
             bool own = !writes || sharded(engine, kind == TIER_PARAMETER ? 3 : 1);
-            struct walk walk = {engine, u, kind, own, visit, context};
+            struct walk walk = {engine, u, kind, own, false, visit, context};
             ZI_TRY(kind == TIER_MASTER ? walk_master(&walk, writes) : walk_state(&walk, writes));
         }
     }
@@ -273,18 +279,6 @@ static enum zi_status initialize_run(void *context, enum tier_kind kind, int ind
         ((uint16_t *)values)[i] = zi_bf16_round_away(wide[i]);
     }
     return ZI_OK;
-}
-
-/* Gaps between tensors and what pads a unit are zero from the start, in memory and in the store. */
-static enum zi_status initialize_unit(struct engine *engine, int unit)
-{
-    bool split_master = engine->program->homes[unit].remainder >= 0;
-    struct walk walk = {engine, unit, TIER_PARAMETER, sharded(engine, 3), initialize_run, engine};
-    ZI_TRY(walk_state(&walk, true));
-    if (!split_master) return ZI_OK;
-    walk.kind = TIER_MASTER;
-    walk.own = sharded(engine, 1);
-    return walk_master(&walk, true);
 }
 
 /* Visitor that adds the checksum of a run of fp32 weights. */
@@ -311,7 +305,7 @@ static enum zi_status sum_parameters(struct engine *engine)
     if (!p->config.training) return ZI_OK;
     ZI_TRY(execute_clear_sums(engine));
     for (int u = 0; u < p->partition->unit_count; u++) {
-        struct walk walk = {engine, u, TIER_PARAMETER, true, checksum_run, engine};
+        struct walk walk = {engine, u, TIER_PARAMETER, true, false, checksum_run, engine};
         bool whole = p->homes[u].remainder < 0;
         if (!whole) walk.kind = TIER_MASTER;
         ZI_TRY(whole ? walk_state(&walk, false) : walk_master(&walk, false));
@@ -321,14 +315,47 @@ static enum zi_status sum_parameters(struct engine *engine)
     return comm_sum_uint64(engine->comm, &engine->checksum, 1);
 }
 
+/* Visitor that fills a run, and adds to the checksum where each element is visited once. */
+static enum zi_status initialize_and_sum(void *context, enum tier_kind kind, int index,
+                                         int64_t first, int64_t count, void *values)
+{
+    ZI_TRY(initialize_run(context, kind, index, first, count, values));
+    return checksum_run(context, kind, index, first, count, values);
+}
+
+/* Gaps between tensors and what pads a unit are zero from the start, in memory and in the store.
+ * Masters that are whole units, or their shards, make the parameters as well. */
+static enum zi_status initialize_unit(struct engine *engine, int unit)
+{
+    bool split_master = engine->program->homes[unit].remainder >= 0;
+    bool same = sharded(engine, 3) || !sharded(engine, 1);
+    struct walk walk = {engine, unit,           TIER_PARAMETER, sharded(engine, 3),
+                        true,   initialize_run, engine};
+    if (!split_master) walk.visit = same ? initialize_and_sum : initialize_run;
+    if (!split_master || !same) ZI_TRY(walk_state(&walk, true));
+    if (!split_master) return ZI_OK;
+    walk.kind = TIER_MASTER;
+    walk.own = sharded(engine, 1);
+    walk.fresh = same;
+    walk.visit = initialize_and_sum;
+    return walk_master(&walk, true);
+}
+
 enum zi_status engine_initialize(struct engine *engine)
 {
-    enum zi_status status = ZI_OK;
-    for (int u = 0; u < engine->program->partition->unit_count && status >= 0; u++) {
+    const struct program *p = engine->program;
+    bool training = p->config.training;
+    enum zi_status status = training ? execute_clear_sums(engine) : ZI_OK;
+    for (int u = 0; u < p->partition->unit_count && status >= 0; u++) {
         status = initialize_unit(engine, u);
     }
+    if (status >= 0) status = device_stream_synchronize(engine->lanes[LANE_COMPUTE].stream);
     ZI_TRY(comm_agree(engine->comm, status));
-    return sum_parameters(engine);
+    if (!training) return ZI_OK;
+    /* Where shards overlap or every rank has all, the sum over ranks counts more than once. */
+    if (p->config.ranks > 1 && !sharded(engine, 3)) return sum_parameters(engine);
+    engine->checksum = *(const uint64_t *)engine_slot(engine, p->checksum_slot).address;
+    return comm_sum_uint64(engine->comm, &engine->checksum, 1);
 }
 
 enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context)
