@@ -66,10 +66,12 @@ fails write:EIO:100 write "Input/output error"
 fails write:ENOSPC:100 write "No space left on device"
 fails read:EIO:150 read "Input/output error"
 
-# No rank waits for one that has failed.
-expect 5 "$launcher" -n 2 env ZINF_DISK_FAULT=write:EIO:100 "$zinf" run "$deck" --overwrite
-complains "cannot write"
-rm -rf "$disk"
+# No rank waits for one that has failed, and its exit code is that of the job.
+for fault in write:EIO:100 write:EIO:130 read:EIO:150 write:EIO:160 any:EIO:350; do
+    expect 5 "$launcher" -n 2 env ZINF_DISK_FAULT=$fault "$zinf" run "$deck" --overwrite
+    complains ": cannot "
+    rm -rf "$disk"
+done
 
 # Two runs at once on one path: seen there together, they do each other no harm.
 expect 0 "$zinf" run "$deck" --overwrite --set run.steps=300

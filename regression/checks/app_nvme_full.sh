@@ -17,7 +17,7 @@ if [ "${1:-}" != inside ]; then
 fi
 . "${srcdir:-.}/regression/checks/app_common.sh"
 
-trap 'umount "$disk" 2>/dev/null; rm -rf "$folder"' EXIT
+trap 'umount "$disk" 2>/dev/null || :; rm -rf "$folder"' EXIT
 make_data
 make_nvme_deck
 deck=$folder/deck.yaml

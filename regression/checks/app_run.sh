@@ -34,7 +34,6 @@ awk -F, 'NR == 2 { first = $3 } NR == 7 { exit !($3 < first) }' "$run/steps.csv"
     fail "the loss does not fall"
 
 # An earlier run is not touched without being told, and then wholly replaced.
-bits() { cut -d, -f 1-5,8-10 "$1/steps.csv"; }
 bits "$run" >"$folder/bits"
 expect 2 "$zinf" run "$deck"
 complains "--overwrite"

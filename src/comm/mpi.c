@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #define PIECE_BYTES    ((int64_t)16 << 20) /* of an all_gather or broadcast */
 #define PEERS_AT_ONCE  16                  /* of an all_gather */
@@ -257,8 +258,19 @@ static enum zi_status mpi_minimum(struct comm *comm, int *value)
     return ZI_OK;
 }
 
+static int abort_code;
+
+static void leave_at_once(void)
+{
+    _exit(abort_code);
+}
+
+/* MPI_Abort ends in exit(), whose handlers unmap what other threads of the rank still work on: the
+ * process would die of that, with another exit code. The handler registered last runs first. */
 static void mpi_abort(struct comm *comm, int exit_code)
 {
+    abort_code = exit_code;
+    (void)atexit(leave_at_once);
     MPI_Abort(library_of(comm)->comm, exit_code);
 }
 
