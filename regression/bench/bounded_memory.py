@@ -7,8 +7,10 @@ not zinf, holds memory below the limit. Prints (and writes, with --output) a Mar
         [--size 0.35B --size 0.76B --size 1.3B --size 2.7B --size 4B] [--family llama] [--output table.md]
 
 Tiles are cut so that the largest has the same number of parameters (--tile) in all sizes, and a micro-batch is one
-sequence of --tokens; so memory should not grow with the model. A peak with page cache may come near the limit, since
-the kernel gives cache back only then; the anonymous memory, sampled, is what the program holds.
+sequence of --tokens; so memory should not grow with the model. (gpt2 ties the head to the embedding, whose whole fp32
+gradient is kept from the backward pass of the one to that of the other: this does grow. llama has none.) A peak with
+page cache may come near the limit, since the kernel gives cache back only then; the anonymous memory, sampled, is what
+the program holds.
 
 With --control, the group must kill a process that takes more, and the smallest size with its states in memory must not
 run in it. Exit code: 0, 1 where a run fails, 77 where there is no cgroup or no disk space.
@@ -35,7 +37,7 @@ def arguments():
     parser.add_argument("--zinf", default="build/zinf")
     parser.add_argument("--scratch", default=".", help="folder on the disk that takes the states")
     parser.add_argument("--size", action="append", choices=sorted(measure.SHAPES))
-    parser.add_argument("--family", default="gpt2", choices=["gpt2", "llama"])
+    parser.add_argument("--family", default="llama", choices=["gpt2", "llama"])
     parser.add_argument("--vocabulary", type=int, default=0)
     parser.add_argument("--limit", default="2 GiB", help="of the cgroup")
     parser.add_argument("--device-memory", default="1 GiB")

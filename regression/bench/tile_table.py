@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The largest hidden size of one transformer layer that a fixed device budget holds, at several tile counts: the shape
-of figure 6b of the ZeRO-Infinity paper. Nothing is trained: `zinf program` compiles each deck and says whether it fits.
+of figure 6b of the ZeRO-Infinity paper. Nothing is trained: `zinf program` compiles each deck and says whether it fits
+(the disk must have room all the same).
 
     regression/bench/tile_table.py --zinf build/zinf --budget "1 GiB" [--tiles 1 --tiles 4] [--plot tiles.svg]
 
@@ -20,6 +21,7 @@ DOES_NOT_FIT = 3
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zinf", default="build/zinf")
+    parser.add_argument("--scratch", default=".", help="folder on a disk with room for the states of the widest layer")
     parser.add_argument("--budget", default="1 GiB", help="memory.device")
     parser.add_argument("--host-memory", default="64 GiB", help="memory.host: not what is measured")
     parser.add_argument("--tiles", action="append", type=int)
@@ -51,6 +53,8 @@ def fits(options, place, heads, tiles):
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode not in (0, DOES_NOT_FIT):
         sys.exit(f"zinf program ends with exit code {done.returncode}:\n{done.stderr}")
+    if done.returncode == DOES_NOT_FIT and "memory.device is" not in done.stderr:
+        sys.exit(f"not the device is the limit; name a larger disk by --scratch, or more --host-memory:\n{done.stderr}")
     return done.returncode == 0
 
 
@@ -89,7 +93,7 @@ def main():
     options = arguments()
     tiles = options.tiles or [1, 2, 4, 16]
     rows, sizes = [], []
-    with measure.Workplace() as place:
+    with measure.Workplace(options.scratch) as place:
         for count in tiles:
             heads = largest_heads(options, place, count)
             sizes.append(heads * options.head)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# A model of 29 million parameters, whose state takes 400 MB, trains in a memory cgroup of 192 MiB with every state on
+# A model of 34 million parameters, whose state takes 470 MB, trains in a memory cgroup of 192 MiB with every state on
 # NVMe; the group kills what takes more, and the same deck in memory cannot run in it. Skipped (77) without cgroups.
 set -eu
 
