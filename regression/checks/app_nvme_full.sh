@@ -35,9 +35,9 @@ refused() {
 }
 
 # The plan sees at once that the free space is less than the states.
-refused 3 "$zinf" run "$deck" --overwrite
+refused 5 "$zinf" run "$deck" --overwrite
 complains_once "does not fit: nvme.paths have 300.00 KiB free per rank and the states need "
-refused 3 "$launcher" -n 2 "$zinf" run "$deck" --overwrite
+refused 5 "$launcher" -n 2 "$zinf" run "$deck" --overwrite
 
 # What it cannot foresee, such as room that is there for the states but not for all of their file, or
 # that another rank takes, is found when the space is claimed.

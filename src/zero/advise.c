@@ -33,14 +33,17 @@ static bool change_micro(struct settings *s, const struct zero_config *config)
 
 static bool to_host(int64_t *tier, const struct zero_config *config)
 {
-    if (config->shared_budget || *tier == ZI_TIER_HOST || *tier == ZI_TIER_NVME) return false;
+    if (*tier == ZI_TIER_HOST) return false;
+    if (*tier == ZI_TIER_NVME ? config->excess[ZI_TIER_NVME] == 0 : config->shared_budget)
+        return false;
     *tier = ZI_TIER_HOST;
     return true;
 }
 
 static bool to_disk(int64_t *tier, const struct zero_config *config)
 {
-    if (!config->training || config->budget[ZI_TIER_NVME] == 0 || *tier == ZI_TIER_NVME)
+    if (!config->training || config->budget[ZI_TIER_NVME] == 0 || *tier == ZI_TIER_NVME ||
+        config->excess[ZI_TIER_NVME] > 0)
         return false;
     *tier = ZI_TIER_NVME;
     return true;

@@ -169,6 +169,7 @@ enum zi_status resolve_measure(const struct settings *s, const struct device *de
         for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
             fit->excess[tier] = program_excess(program, (enum zi_tier)tier);
             fit->fits = fit->fits && fit->excess[tier] == 0;
+            config->excess[tier] = fit->excess[tier];
         }
         fit->segments = program->segment_count;
         program_destroy(program);
@@ -368,6 +369,9 @@ enum zi_status zero_resolve_all(const struct settings *settings, const struct de
     if (rank == 0) {
         status =
             zero_resolve(settings, device, comm_size(comm), rank, comm_node_size(comm), config);
+        bool memory = config->excess[ZI_TIER_DEVICE] + config->excess[ZI_TIER_HOST] > 0;
+        /* A run whose disk is too full meets an error of input and output. */
+        if (status == ZI_ERROR_FIT && !memory) status = ZI_ERROR_IO;
     }
     ZI_TRY(comm_agree(comm, status));
     ZI_TRY(comm_broadcast(comm, config, (int64_t)sizeof *config, 0));

@@ -22,6 +22,7 @@ struct zero_config {
     bool unified;      /* device memory is host memory */
     enum zi_tier tier[TIER_KIND_COUNT]; /* homes */
     size_t budget[ZI_TIER_COUNT];
+    size_t excess[ZI_TIER_COUNT]; /* where nothing fits: bytes that the leanest program is past it */
     struct settings_tiling tiling; /* resolved: the model that was compiled has these */
     bool shared_budget; /* device and host budgets are one memory: their sum is bounded by
                            budget[device] */
@@ -53,7 +54,8 @@ enum zi_status zero_fits(const struct settings *settings, const struct device *d
                          struct zero_config *config, bool *fits);
 
 /* Collective. The same for all ranks of a group: rank 0 decides, since ranks that read different
- * amounts of free memory must not compile different programs. */
+ * amounts of free memory must not compile different programs. Where only the disk is short it is
+ * ZI_ERROR_IO: a run then has a full disk. */
 struct comm;
 enum zi_status zero_resolve_all(const struct settings *settings, const struct device *device,
                                 struct comm *comm, struct zero_config *config);
