@@ -8,8 +8,7 @@ bench() {
     wanted=$1
     shift
     expect "$wanted" "$zinf" bench disk --size 3 --turns 2 --output "$folder/machine.yaml" \
-        --set "nvme.paths=$folder/new/one
-$folder/two" --set "nvme.block=128 KiB" \
+        --set "nvme.paths=[$folder/new/one, $folder/two]" --set "nvme.block=128 KiB" \
         --set device.threads=1 "$@"
 }
 gone() {
