@@ -157,7 +157,7 @@ static enum zi_status stage_engine(struct run *run)
     if (setup->settings->run.trace > 0)
         status = engine_trace(run->engine, setup->settings->run.trace);
     ZI_TRY(comm_agree(run->comm, status));
-    return comm_agree(run->comm, engine_initialize(run->engine));
+    return run_guard(run, engine_initialize(run->engine));
 }
 
 /* Rank 0. The first outputs; those of an earlier run go now, when nothing else can go wrong. */

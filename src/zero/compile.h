@@ -12,8 +12,7 @@ enum visit_phase {
     VISIT_FORWARD,  /* one operation, forward; of a tiled head: its statistics */
     VISIT_LOSS,     /* head: loss only */
     VISIT_LOGITS,   /* head: logits of the last token */
-    VISIT_BACKWARD, /* operations [first, first + count) recomputed where needed and differentiated
-                     */
+    VISIT_BACKWARD, /* operations [first, first + count), recomputed and differentiated */
     VISIT_GRADIENT, /* backward that needs no weights (embed) */
     VISIT_UPDATE    /* the optimizer on unit `first` */
 };
@@ -104,8 +103,7 @@ struct builder {
     int group_count;                     /* in the order in which they are updated */
     int *update_order;                   /* units */
     int states_loaded, gradients_loaded; /* groups whose loads have been written */
-    int preloaded;                       /* the same, for the next program */
-    int first_backward;                  /* visit behind the last one that is forward */
+    int preloaded, first_backward;       /* the same for the next program; visit */
     struct group_slots group_slots[GROUPS_MAX];
 
     int *kept;      /* [layer * copies + m]: slot of the layer's kept input, or -1 */
