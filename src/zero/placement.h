@@ -22,7 +22,8 @@ struct zero_config {
     bool unified;      /* device memory is host memory */
     enum zi_tier tier[TIER_KIND_COUNT]; /* homes */
     size_t budget[ZI_TIER_COUNT];
-    size_t excess[ZI_TIER_COUNT]; /* where nothing fits: bytes that the leanest program is past it */
+    size_t
+        excess[ZI_TIER_COUNT]; /* where nothing fits: bytes that the leanest program is past it */
     struct settings_tiling tiling; /* resolved: the model that was compiled has these */
     bool shared_budget; /* device and host budgets are one memory: their sum is bounded by
                            budget[device] */
