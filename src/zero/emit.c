@@ -529,7 +529,10 @@ void emit_visit(struct builder *b, int visit)
 void emit_end(struct builder *b)
 {
     bool updates = b->pending;
-    if (is_training(b) && b->config->deferred) update_preload(b, 1.0);
+    if (is_training(b) && b->config->deferred) {
+        update_preload(b, 1.0);
+        fetch_preload(b);
+    }
     if (b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE &&
         (!updates || b->config->deferred))
         emit_norm(b);

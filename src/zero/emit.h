@@ -16,6 +16,7 @@ struct slice {
  * that needs the unit, `current` the one whose arithmetic is written next: places of earlier visits
  * may be taken. */
 void fetch_reset(struct builder *b);
+void fetch_preload(struct builder *b);
 void fetch_arrive(struct builder *b, int unit, int visit, int current);
 int fetch_deliver(struct builder *b, int unit, int visit, int current);
 void fetch_update(struct builder *b, int unit, int visit, int current);
@@ -26,6 +27,7 @@ void update_begin(struct builder *b);
 void update_unit(struct builder *b, int unit, int workplace);
 void update_start(struct builder *b);
 void update_preload(struct builder *b, double share);
+bool list_is_pending(enum program_name name);
 int update_ahead(const struct builder *b);
 
 /* emit.c */

@@ -20,6 +20,36 @@
 #include "base/log.h"
 #include "zero/emit.h"
 
+/* The first station: where parameters are read to from nvme. */
+static int first_station(const struct fetch_place *place)
+{
+    if (place->staging >= 0) return place->staging;
+    return place->shard >= 0 ? place->shard : place->full;
+}
+
+/* The units of the first visit, which a pending update finds in memory: the training program before
+ * has read them behind its own, each into a place that follows from its class alone. */
+static void each_first_unit(struct builder *b,
+                            void (*what)(struct builder *, int unit, struct fetch_place *place))
+{
+    const struct model_op *op = &b->model->ops[0];
+    int taken[CLASS_COUNT] = {0, 0};
+    if (!b->config->deferred || b->config->tier[TIER_PARAMETER] != ZI_TIER_NVME) return;
+    for (int i = 0; i < op->unit_count; i++) {
+        struct fetch_ring *ring = &b->fetch[unit_class(b, op->units[i])];
+        int place = taken[unit_class(b, op->units[i])]++;
+        if (place < ring->count) what(b, op->units[i], &ring->places[place]);
+    }
+}
+
+static void mark_arrived(struct builder *b, int unit, struct fetch_place *place)
+{
+    (void)b;
+    place->unit = unit;
+    place->arrived = true;
+    place->delivered = place->staging < 0 && place->shard < 0;
+}
+
 void fetch_reset(struct builder *b)
 {
     for (int class = 0; class < CLASS_COUNT; class ++) {
@@ -30,6 +60,7 @@ void fetch_reset(struct builder *b)
         }
     }
     memset(b->recalled.holds, 0xff, sizeof b->recalled.holds);
+    if (list_is_pending(b->name)) each_first_unit(b, mark_arrived);
 }
 
 static bool on_disk(const struct builder *b)
@@ -65,13 +96,6 @@ static struct fetch_place *take_place(struct builder *b, int unit, int visit, in
     return place;
 }
 
-/* The first station: where parameters are read to from nvme. */
-static int first_station(const struct fetch_place *place)
-{
-    if (place->staging >= 0) return place->staging;
-    return place->shard >= 0 ? place->shard : place->full;
-}
-
 /* Where the optimizer finds the parameters of a unit that has arrived. */
 static int workplace(struct builder *b, int unit)
 {
@@ -88,6 +112,26 @@ static size_t kept_bytes(const struct builder *b, int unit)
            zi_dtype_bytes(b->config->compute);
 }
 
+static void read_unit(struct builder *b, int unit, struct fetch_place *place)
+{
+    size_t bytes = kept_bytes(b, unit);
+    struct slice home = {b->program->homes[unit].parameter, 0, bytes};
+    struct slice station = {first_station(place), 0, bytes};
+    emit_move(b, OP_READ, unit, &home, &station);
+}
+
+static void preload_unit(struct builder *b, int unit, struct fetch_place *place)
+{
+    read_unit(b, unit, place);
+    if (b->status >= 0) b->program->slots[first_station(place)].lasting = true;
+}
+
+/* Behind the parameters of a training program: the first of the next one. */
+void fetch_preload(struct builder *b)
+{
+    each_first_unit(b, preload_unit);
+}
+
 void fetch_arrive(struct builder *b, int unit, int visit, int current)
 {
     if (!b->fetches || b->status < 0) return;
@@ -96,12 +140,8 @@ void fetch_arrive(struct builder *b, int unit, int visit, int current)
         place->arrived = true;
         return;
     }
-    size_t bytes = kept_bytes(b, unit);
-    struct slice home = {b->program->homes[unit].parameter, 0, bytes};
-    struct slice station = {first_station(place), 0, bytes};
-    emit_move(b, OP_READ, unit, &home, &station);
-    place->arrived = true;
-    place->delivered = place->staging < 0 && place->shard < 0;
+    read_unit(b, unit, place);
+    mark_arrived(b, unit, place);
 }
 
 void fetch_update(struct builder *b, int unit, int visit, int current)

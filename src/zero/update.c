@@ -20,6 +20,10 @@
 #include "base/log.h"
 #include "zero/emit.h"
 
+/* Groups whose gradients are on their way at once: enough to keep the disk busy, not so many that
+ * parameters of the next visits stand behind them. */
+#define GRADIENTS_AHEAD 8
+
 static bool states_on_disk(const struct builder *b)
 {
     return b->config->tier[TIER_MOMENT1] == ZI_TIER_NVME;
@@ -145,7 +149,7 @@ enum zi_status update_lay(struct builder *b)
     return b->status;
 }
 
-static bool list_is_pending(enum program_name name)
+bool list_is_pending(enum program_name name)
 {
     return name == PROGRAM_TRAIN_UPDATE || name == PROGRAM_VALIDATE_UPDATE ||
            name == PROGRAM_FLUSH_UPDATE;
@@ -206,7 +210,6 @@ void update_begin(struct builder *b)
     }
     if (!b->pending) return;
     b->states_loaded = set_count(b);
-    load_gradients(b, b->config->groups);
 }
 
 /* Before an immediate update: the states of as many groups as there are sets. */
@@ -307,7 +310,7 @@ static void update_group(struct builder *b, int group, int workplace)
                       ? c->rank * b->partition->units[g->unit].shard
                       : 0;
     load_states(b, group + 1);
-    load_gradients(b, group + 1);
+    load_gradients(b, group + (c->groups < GRADIENTS_AHEAD ? c->groups : GRADIENTS_AHEAD));
     struct slice parameter = {workplace, (size_t)(own + g->first) * element,
                               (size_t)g->count * element};
     struct slice gradient =
@@ -322,7 +325,6 @@ static void update_group(struct builder *b, int group, int workplace)
     store_slice(b, g, s->moment1, home->moment1, 4);
     store_slice(b, g, s->moment2, home->moment2, 4);
     load_states(b, group + 1 + c->groups);
-    load_gradients(b, group + 1 + c->groups);
 }
 
 /* All ranks' shares of a unit that every rank keeps whole (stages 1 and 2). */
