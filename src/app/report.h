@@ -14,7 +14,7 @@ struct report_row {
     int64_t tokens; /* trained on so far */
     double loss, gradient_norm, learning_rate, seconds, tokens_per_s;
     bool skipped;
-    uint64_t checksum;                           /* of all parameters after the step */
+    uint64_t checksum;                           /* of all parameters before the step's update */
     double validation_loss;                      /* NaN: no validation at this step */
     double wait_s[LANE_COUNT];                   /* compute lane idle because of that lane */
     int64_t disk_read_bytes, disk_written_bytes; /* what the store asked from the kernel */
