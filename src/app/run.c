@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/version.h"
+#include "zero/trace.h"
 
 #define PEAK_SECONDS 0.15
 
@@ -153,9 +154,10 @@ static enum zi_status stage_engine(struct run *run)
     struct setup *setup = &run->setup;
     /* It has agreed on every step, and must end on all ranks: stores are removed on the way. */
     ZI_TRY(engine_create(setup->program, setup->device, run->comm, setup->settings, &run->engine));
+    const struct settings_run *s = &setup->settings->run;
+    int64_t traced = s->steps - TRACE_FIRST_STEP < s->trace ? s->steps - TRACE_FIRST_STEP : s->trace;
     enum zi_status status = ZI_OK;
-    if (setup->settings->run.trace > 0)
-        status = engine_trace(run->engine, setup->settings->run.trace);
+    if (traced > 0) status = engine_trace(run->engine, traced);
     ZI_TRY(comm_agree(run->comm, status));
     return run_guard(run, engine_initialize(run->engine));
 }

@@ -76,7 +76,13 @@ enum zi_status engine_create(const struct program *program, struct device *devic
                              struct engine **engine)
 {
     struct engine *e = calloc(1, sizeof *e);
-    if (!e) return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the engine");
+    enum zi_status status =
+        e ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the engine");
+    status = comm_agree(comm, status);
+    if (status < 0) {
+        free(e);
+        return status;
+    }
     e->program = program;
     e->device = device;
     e->operations = device_get_operations(device);
@@ -84,7 +90,7 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     e->settings = settings;
     e->tokens = program->config.tokens;
     lanes_init(e);
-    enum zi_status status = comm_agree(comm, create_pools(e));
+    status = comm_agree(comm, create_pools(e));
     if (status >= 0) status = agree_on_program(e);
     if (status >= 0) status = create_store(e);
     if (status >= 0) status = comm_agree(comm, lanes_start(e));

@@ -8,9 +8,9 @@
  *
  * Groups are updated in the order of forward, so loads need no choice: they are written in that
  * order, as far ahead as there are sets, and a load waits for the store of the group that had its
- * set before. With a deferred update the first loads of the next program stand at the end of a
- * training program, behind the last parameters of backward, where the disk is idle: a pending
- * update finds its first groups in memory. Gradients on nvme cannot: the first groups' come last.
+ * set before. With a deferred update the first loads of the next program stand between the visits
+ * of backward, where the disk is nearly idle: a pending update finds its first groups in memory.
+ * Gradients on nvme cannot be early: the first groups' are the last that backward makes.
  *
  * Invariant: group g uses set g % groups; loads of group g + groups are written after the store of
  * group g. */
