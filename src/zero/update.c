@@ -20,9 +20,10 @@
 #include "base/log.h"
 #include "zero/emit.h"
 
-/* Groups whose gradients are on their way at once: enough to keep the disk busy, not so many that
- * parameters of the next visits stand behind them. */
-#define GRADIENTS_AHEAD 8
+/* Groups whose gradients are loaded first. Each update then loads those of two more, until as many
+ * are there as there are sets: were all asked for at once, parameters of the first visits would
+ * stand behind them; were it always a few, an update would wait for each. */
+#define GRADIENTS_FIRST 8
 
 static bool states_on_disk(const struct builder *b)
 {
@@ -310,7 +311,8 @@ static void update_group(struct builder *b, int group, int workplace)
                       ? c->rank * b->partition->units[g->unit].shard
                       : 0;
     load_states(b, group + 1);
-    load_gradients(b, group + (c->groups < GRADIENTS_AHEAD ? c->groups : GRADIENTS_AHEAD));
+    int gradients = 2 * group + GRADIENTS_FIRST;
+    load_gradients(b, gradients < group + c->groups ? gradients : group + c->groups);
     struct slice parameter = {workplace, (size_t)(own + g->first) * element,
                               (size_t)g->count * element};
     struct slice gradient =
