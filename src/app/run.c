@@ -155,9 +155,9 @@ static enum zi_status stage_engine(struct run *run)
     /* It has agreed on every step, and must end on all ranks: stores are removed on the way. */
     ZI_TRY(engine_create(setup->program, setup->device, run->comm, setup->settings, &run->engine));
     const struct settings_run *s = &setup->settings->run;
-    int64_t traced = s->steps - TRACE_FIRST_STEP < s->trace ? s->steps - TRACE_FIRST_STEP : s->trace;
+    int64_t most = s->steps > TRACE_FIRST_STEP ? s->steps - TRACE_FIRST_STEP : 0;
     enum zi_status status = ZI_OK;
-    if (traced > 0) status = engine_trace(run->engine, traced);
+    if (s->trace > 0) status = engine_trace(run->engine, s->trace < most ? s->trace : most);
     ZI_TRY(comm_agree(run->comm, status));
     return run_guard(run, engine_initialize(run->engine));
 }

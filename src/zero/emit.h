@@ -16,15 +16,16 @@ struct slice {
  * that needs the unit, `current` the one whose arithmetic is written next: places of earlier visits
  * may be taken. */
 void fetch_reset(struct builder *b); /* at the start of a list */
-void fetch_preload(struct builder *b); /* behind a training program: what the next one starts with */
+void fetch_preload(
+    struct builder *b); /* behind a training program: what the next one starts with */
 void fetch_arrive(struct builder *b, int unit, int visit, int current);
 int fetch_deliver(struct builder *b, int unit, int visit, int current);
 void fetch_update(struct builder *b, int unit, int visit, int current);
 
-/* update.c. Groups and their slots, once; the start of a list; the groups of a unit whose parameters
- * are in slot `workplace`; states loaded early, for an immediate update, and for the next program's
- * (a share of them that grows from 0 to 1); whether a list brings the update of the step before; so
- * many visits ahead of its use a unit is updated. */
+/* update.c. Groups and their slots, once; the start of a list; the groups of a unit whose
+ * parameters are in slot `workplace`; states loaded early, for an immediate update, and for the
+ * next program's (a share of them that grows from 0 to 1); whether a list brings the update of the
+ * step before; so many visits ahead of its use a unit is updated. */
 enum zi_status update_lay(struct builder *b);
 void update_begin(struct builder *b);
 void update_unit(struct builder *b, int unit, int workplace);
