@@ -33,10 +33,9 @@ static bool on_disk(const struct builder *b, int slot)
 struct slice home_slice(const struct builder *b, int home, int64_t first, int64_t count,
                         size_t element)
 {
-    size_t bytes = (size_t)count * element, block = TIER_STORE_BLOCK;
+    size_t bytes = (size_t)count * element;
     if (!on_disk(b, home)) return (struct slice){home, (size_t)first * element, bytes};
-    return (struct slice){home + (int)(first / b->config->group), 0,
-                          (bytes + block - 1) / block * block};
+    return (struct slice){home + (int)(first / b->config->group), 0, bytes};
 }
 
 static enum program_lane lane_between(const struct builder *b, int from, int to)
@@ -75,7 +74,7 @@ void emit_move(struct builder *b, enum program_kind kind, int unit, const struct
     move(b, &op, from, to);
 }
 
-/* A layer's input or its gradient, from slot to slot. */
+/* A layer's input, from slot to slot. */
 static void emit_input_move(struct builder *b, enum program_kind kind, const int which[2],
                             const int slots[2])
 {
@@ -83,11 +82,8 @@ static void emit_input_move(struct builder *b, enum program_kind kind, const int
     if (b->status < 0) return;
     op.op = which[0];
     op.micro = which[1];
-    int memory = on_disk(b, slots[0]) ? slots[1] : slots[0];
-    size_t bytes = b->program->slots[memory].bytes;
-    if (on_disk(b, slots[1])) bytes = b->program->slots[slots[1]].bytes;
-    if (on_disk(b, slots[0])) bytes = b->program->slots[slots[0]].bytes;
-    struct slice from = {slots[0], 0, bytes}, to = {slots[1], 0, bytes};
+    struct slice from = {slots[0], 0, b->program->slots[slots[0]].bytes};
+    struct slice to = {slots[1], 0, b->program->slots[slots[1]].bytes};
     move(b, &op, &from, &to);
 }
 

@@ -269,9 +269,7 @@ static enum zi_status choose_tiles(const struct settings *s, const struct device
     struct settings_tiling *t = &config->tiling;
     bool body = s->activations.interval == ZI_AUTO || s->activations.interval == 1;
     bool more = true;
-    struct resolve_fit fit;
-    ZI_TRY(resolve_measure(s, device, config, &fit));
-    while (!*fits && more && fit.excess[ZI_TIER_NVME] == 0) {
+    while (!*fits && more && config->excess[ZI_TIER_NVME] == 0) {
         more = more_tiles(s->tiling.vocabulary, most.vocabulary, &t->vocabulary);
         if (body) {
             more = more_tiles(s->tiling.mlp, most.mlp, &t->mlp) || more;
@@ -319,12 +317,19 @@ static enum zi_status choose_kept(const struct settings *s, const struct device 
     return ZI_OK;
 }
 
-enum zi_status resolve_choose(const struct settings *s, const struct device *device,
-                              struct zero_config *config, bool *fits)
+/* Tiers and tiles with which the leanest program fits. */
+static enum zi_status choose_leanest(const struct settings *s, const struct device *device,
+                                     struct zero_config *config, bool *fits)
 {
     ZI_TRY(choose_tiers(s, device, config, fits));
     if (!*fits) ZI_TRY(choose_sums(s, device, config, fits));
-    if (!*fits) ZI_TRY(choose_tiles(s, device, config, fits));
+    return *fits ? ZI_OK : choose_tiles(s, device, config, fits);
+}
+
+enum zi_status resolve_choose(const struct settings *s, const struct device *device,
+                              struct zero_config *config, bool *fits)
+{
+    ZI_TRY(choose_leanest(s, device, config, fits));
     if (!*fits) return ZI_OK;
     struct resolve_fit fit = {.fits = false};
     for (int rung = 0; rung < RUNG_COUNT && !fit.fits; rung++) {
@@ -338,9 +343,7 @@ enum zi_status zero_fits(const struct settings *settings, const struct device *d
                          struct zero_config *config, bool *fits)
 {
     resolve_settings(settings, device_get_properties(device), config);
-    ZI_TRY(choose_tiers(settings, device, config, fits));
-    if (!*fits) ZI_TRY(choose_sums(settings, device, config, fits));
-    return *fits ? ZI_OK : choose_tiles(settings, device, config, fits);
+    return choose_leanest(settings, device, config, fits);
 }
 
 enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,

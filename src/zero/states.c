@@ -58,8 +58,7 @@ static bool on_disk(const struct engine *engine, const struct state *state)
     return engine->program->slots[state->slot].tier == ZI_TIER_NVME;
 }
 
-/* Calls a visitor for the ranges of a unit in elements [span[0], span[1]) of it, run by run; values
- * are those of a piece of memory whose first element is that of the unit at `origin`. */
+/* What is walked: a state of a unit, and who is called for each run of a tensor in it. */
 struct walk {
     struct engine *engine;
     int unit;
@@ -151,6 +150,7 @@ static enum zi_status visit_runs(const struct walk *w, const struct partition_ra
     return ZI_OK;
 }
 
+/* Elements [span[0], span[1]) of the unit, whose first one is at `values`. */
 static enum zi_status visit_span(const struct walk *w, const int64_t span[2], char *values,
                                  size_t element)
 {
