@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files by name, without surprises. A name that a user gives may stand for a device, a fifo, a
+ * folder, a link, or nothing; a program that renames or opens without asking replaces the first,
+ * hangs on the second and empties what the fourth points to. Every file that zinf makes or reads by
+ * name goes through here. Rule: links are followed, what exists and is no regular file is refused.
+ *
+ * `room` is the name of the room that speaks in messages. All are Local. */
+#ifndef ZI_BASE_FILE_H
+#define ZI_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/status.h"
+
+/* "a device", "a fifo", "a folder", "a socket", "a regular file" of a st_mode; for messages. */
+const char *zi_file_kind(mode_t mode);
+
+/* Opens a regular file for reading and gives its size; never waits for a writer. The caller closes
+ * *file. ZI_ERROR_USAGE when it is absent, no regular file, or may not be read. */
+enum zi_status zi_file_open_input(const char *room, const char *path, int *file, int64_t *bytes);
+
+/* Creates a file whose name must be free, for one whose folder belongs to zinf: an existing file or
+ * link is refused, not followed. The caller closes *file. ZI_ERROR_IO. */
+enum zi_status zi_file_create_new(const char *room, const char *path, mode_t mode, int *file);
+
+/* Writes all bytes at the end of a file, or none: where the disk is full the file is cut back to
+ * what it was. ZI_ERROR_IO naming `path`. */
+enum zi_status zi_file_append(const char *room, const char *path, int file, const void *bytes,
+                              size_t count);
+
+/* Makes the list of names of a folder durable. ZI_ERROR_IO. */
+enum zi_status zi_file_sync_folder(const char *room, const char *folder);
+
+/* A file that appears under its name when it is whole: written beside it under a name of its own,
+ * synced, then renamed. What was there before stays until then. */
+struct zi_output {
+    const char *room;
+    char *path;      /* the name, links followed */
+    char *temporary; /* in the same folder; NULL when there is none */
+    int file;        /* open for reading and writing; -1: closed */
+};
+
+/* Whether zi_output_begin would work now: a file is made beside `path` and removed again.
+ * ZI_ERROR_USAGE when something stands there that is no regular file; ZI_ERROR_IO naming folder and
+ * cause when no file can be made there. */
+enum zi_status zi_output_check(const char *room, const char *path);
+
+/* Begins an output. On success it is ended by exactly one of commit and discard. The folder must
+ * exist. Errors as zi_output_check; on error there is nothing to discard. */
+enum zi_status zi_output_begin(const char *room, const char *path, mode_t mode,
+                               struct zi_output *output);
+
+/* Writes `count` bytes at the end. ZI_ERROR_IO; the output is still to be discarded. */
+enum zi_status zi_output_write(struct zi_output *output, const void *bytes, size_t count);
+
+/* Syncs, closes, asks once more what stands at the name, renames, syncs the folder. ZI_ERROR_IO,
+ * ZI_ERROR_USAGE; the temporary file is gone in any case. */
+enum zi_status zi_output_commit(struct zi_output *output);
+
+/* Removes the temporary file. Of an output that was committed or is all zero it does nothing. */
+void zi_output_discard(struct zi_output *output);
+
+/* begin, write, commit: a whole text as a file. */
+enum zi_status zi_output_text(const char *room, const char *path, const char *text);
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One thread waits for signals; all others block them.
+ *
+ * A signal that is sent to a process goes to any thread that does not block it. Threads inherit the
+ * mask of their maker, so blocking in the first thread before it makes others blocks everywhere:
+ * OpenMP's teams, MPI's progress threads, the lanes. The one thread here blocks the signals that it
+ * waits for too, and takes them with sigwait, so that not even there a handler interrupts anything.
+ * Signals that zinf has no use for (SIGTSTP of Ctrl-Z, SIGALRM, ...) are open in this thread only:
+ * their default action is that of the whole process, and a handler that MPI or its transports
+ * installed runs here, on a stack of its own.
+ *
+ * Faults (SIGSEGV and the like) are raised in the thread that made them and cannot be blocked there
+ * with any use; SIGPIPE is blocked, so that a write to a closed pipe is an error with a message. */
+#include "base/stop.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/timing.h"
+
+static const struct {
+    int number;
+    const char *name;
+} stops[] = {
+    {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"},   {SIGUSR1, "SIGUSR1"},
+    {SIGHUP, "SIGHUP"},   {SIGQUIT, "SIGQUIT"},
+};
+enum { STOP_COUNT = (int)(sizeof stops / sizeof *stops) };
+
+#define AGAIN_S 1.0 /* a launcher and a terminal may both pass on one Ctrl-C */
+
+static atomic_int requested;
+
+static void fill_stops(sigset_t *set)
+{
+    sigemptyset(set);
+    for (int i = 0; i < STOP_COUNT; i++)
+        sigaddset(set, stops[i].number);
+}
+
+static void fill_blocked(sigset_t *set)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    sigfillset(set);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(set, faults[i]);
+}
+
+/* Ends the process as the signal would have, had nobody waited for it. */
+static void end_at_once(int number)
+{
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    signal(number, SIG_DFL);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    raise(number);
+    _exit(128 + number);
+}
+
+static void *wait_for_signals(void *context)
+{
+    static char stack[1 << 16];
+    sigset_t wanted, blocked;
+    double first_s = 0;
+    (void)context;
+    stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
+    (void)sigaltstack(&own, NULL);
+    fill_stops(&wanted);
+    blocked = wanted;
+    sigaddset(&blocked, SIGPIPE);
+    pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+    for (;;) {
+        int number = 0, none = 0;
+        if (sigwait(&wanted, &number) != 0) continue;
+        if (number == SIGINT && atomic_load(&requested) == SIGINT &&
+            zi_time_s() - first_s > AGAIN_S)
+            end_at_once(number);
+        if (!atomic_compare_exchange_strong(&requested, &none, number)) continue;
+        first_s = zi_time_s();
+        zi_log(ZI_LOG_NOTE, "base", "%s: ending in good order%s", zi_stop_name(number),
+               number == SIGINT ? "; once more ends at once" : "");
+    }
+    return NULL;
+}
+
+enum zi_status zi_stop_start(void)
+{
+    pthread_t thread;
+    sigset_t blocked;
+    fill_blocked(&blocked);
+    int error = pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+    if (error == 0) error = pthread_create(&thread, NULL, wait_for_signals, NULL);
+    if (error != 0)
+        return zi_fail(ZI_ERROR_DEVICE, "base", "no thread for signals: %s", strerror(error));
+    pthread_detach(thread);
+    return ZI_OK;
+}
+
+int zi_stop_signal(void)
+{
+    return atomic_load_explicit(&requested, memory_order_relaxed);
+}
+
+const char *zi_stop_name(int number)
+{
+    for (int i = 0; i < STOP_COUNT; i++) {
+        if (stops[i].number == number) return stops[i].name;
+    }
+    return "a signal";
+}
+
+enum zi_status zi_stop_check(void)
+{
+    return zi_stop_signal() ? ZI_STOPPED : ZI_OK;
+}
+
+void zi_stop_child(void)
+{
+    sigset_t none;
+    for (int i = 0; i < STOP_COUNT; i++)
+        signal(stops[i].number, SIG_DFL);
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
