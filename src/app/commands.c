@@ -12,8 +12,10 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/version.h"
 #include "deck/deck.h"
+#include "device/team.h"
 
 #define SET_OPTION                                                                                 \
     {                                                                                              \
@@ -28,8 +30,10 @@ static const struct command commands[] = {
      "train what a deck describes",
      "Started by an MPI launcher it runs on all ranks: mpiexec -n 4 zinf run deck.yaml.\n"
      "Outputs go to run.directory: used.yaml, steps.csv, timings.csv, memory.csv, run.h5 and\n"
-     "checkpoints/. SIGTERM and SIGUSR1 end the run after the present step with a checkpoint\n"
-     "(exit code 4).\n",
+     "checkpoints/. SIGTERM, SIGINT (Ctrl-C), SIGUSR1, SIGHUP and SIGQUIT end the run after the\n"
+     "present step with a checkpoint (exit code 4); a second SIGINT ends it at once.\n",
+     true,
+     true,
      true,
      run_command,
      {SET_OPTION,
@@ -43,6 +47,8 @@ static const struct command commands[] = {
      "read a deck and report every error in it",
      "Looks at the deck alone, not at data files or memory.\n",
      false,
+     false,
+     false,
      check_command,
      {SET_OPTION, {"--ranks", "N", "check for a run on N ranks (default 1)"}}},
     {"plan",
@@ -55,6 +61,8 @@ static const struct command commands[] = {
      "program on a described machine. Rates that the machine file leaves out are assumed, and "
      "said\n"
      "to be. Exit code 3 when the deck does not fit.\n",
+     false,
+     false,
      false,
      plan_command,
      {SET_OPTION,
@@ -71,6 +79,8 @@ static const struct command commands[] = {
      "what\n"
      "it waits for, its buffers. The picture shows the lanes in virtual time.\n",
      false,
+     false,
+     false,
      program_command,
      {SET_OPTION,
       {"--ranks", "N", "compile for N ranks (default 1)"},
@@ -84,6 +94,8 @@ static const struct command commands[] = {
      -1,
      "make token files from texts, one token a byte",
      "An INPUT is a file or a folder, whose files are taken in the order of their names.\n",
+     false,
+     true,
      false,
      tokenize_command,
      {{"--output", "FILE", "token file to write (required)"},
@@ -99,6 +111,8 @@ static const struct command commands[] = {
      "directory. The prompt and its continuation are written as they come. Models with more than\n"
      "256 tokens take and give token ids (--ids). The same seed gives the same text.\n",
      false,
+     false,
+     true,
      generate_command,
      {{"--prompt", "TEXT", "text to continue"},
       {"--ids", "LIST", "token ids to continue, as 1,2,3; the continuation is written as ids"},
@@ -114,6 +128,8 @@ static const struct command commands[] = {
      "print what a checkpoint, run record or token file holds",
      "FILE is an HDF5 file that zinf wrote; h5dump and h5py open it as well.\n",
      false,
+     false,
+     false,
      inspect_command,
      {{NULL, NULL, NULL}}},
     {"bench",
@@ -125,6 +141,8 @@ static const struct command commands[] = {
      "disk: prints what the folders of nvme.paths give for reading, writing and both at once, and\n"
      "writes a machine file for `zinf plan`.\n",
      false,
+     true,
+     true,
      bench_command,
      {{"--set", "SECTION.KEY=VALUE", "a key of device, or of nvme; may be given again"},
       {"--size", "MIB", "disk: size of the file on each path (default 1024 MiB)"},
@@ -138,6 +156,8 @@ static const struct command commands[] = {
      "explain a command or the keys of a deck",
      "`zinf help deck` lists the sections of a deck, `zinf help deck batch.micro` explains a key.\n"
      "The options write the generated documents.\n",
+     false,
+     false,
      false,
      help_command,
      {{"--markdown", NULL, "deck: all keys as a Markdown document"},
@@ -240,6 +260,8 @@ static enum zi_status run_collective(const struct command *command, struct comm 
 enum zi_status commands_run(const struct command *command, int *argc, char ***argv)
 {
     enum zi_status status;
+    if (command->computes) device_team_prepare(*argv);
+    if (command->stops) ZI_TRY(zi_stop_start());
     if (command->collective) {
         struct comm *world;
         ZI_TRY(comm_start(argc, argv, &world));

@@ -16,6 +16,8 @@ struct command {
     const char *summary;  /* one line, no full stop */
     const char *details;  /* paragraphs of the help, ending in a newline */
     bool collective;      /* runs on all ranks of an MPI job */
+    bool stops;           /* takes requests to stop (base/stop.h); signals end the others */
+    bool computes;        /* with the threads of a device */
     enum zi_status (*run)(struct comm *world, const struct options *options);
     struct option_row options[OPTIONS_MAX]; /* ends with a NULL name */
 };

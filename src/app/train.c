@@ -7,32 +7,16 @@
  * decides for all. Inside a step ranks wait for each other in collectives; an error there cannot be
  * agreed upon and ends the job.
  *
- * SIGTERM and SIGUSR1 (what a batch system sends before it kills) only set a flag. The step at hand
- * is finished, and the run ends with a checkpoint as if it had been the last. */
+ * A request to stop (base/stop.h) is looked at between steps: the step at hand is finished, and the
+ * run ends with a checkpoint as if it had been the last. */
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <string.h>
 
 #include "app/run.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/timing.h"
-
-static volatile sig_atomic_t stop_signal;
-
-static void note_signal(int number)
-{
-    stop_signal = number;
-}
-
-static enum zi_status catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    if (sigaction(SIGTERM, &action, NULL) == 0 && sigaction(SIGUSR1, &action, NULL) == 0)
-        return ZI_OK;
-    return zi_fail(ZI_ERROR_BUG, "app", "cannot catch signals");
-}
 
 /* Local. Puts this rank's sequences of a step where the engine reads them. */
 static enum zi_status read_batch(struct run *run, struct sampler *sampler, int64_t step)
@@ -94,7 +78,7 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
     double start = zi_time_s();
     enum zi_status status = *reported;
     if (status >= 0) status = read_batch(run, run->train, run->done);
-    if (status >= 0 && stop_signal) status = ZI_STOPPED;
+    if (status >= 0) status = zi_stop_check();
     ZI_TRY(comm_agree(run->comm, status));
     int64_t before[2], after[2];
     report_kernel_bytes(&before[0], &before[1]);
@@ -143,7 +127,6 @@ enum zi_status train_loop(struct run *run)
     enum zi_status reported = ZI_OK;
     struct engine_result result;
     int64_t in_a_row = 0;
-    ZI_TRY(comm_agree(run->comm, catch_signals()));
     while (run->done < s->run.steps) {
         ZI_TRY(train_step(run, &reported, &result));
         in_a_row = result.skipped ? in_a_row + 1 : 0;

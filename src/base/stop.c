@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,11 +37,21 @@ enum { STOP_COUNT = (int)(sizeof stops / sizeof *stops) };
 
 static atomic_int requested;
 
+/* What a shell or nohup had the process ignore (SIGHUP, and SIGINT and SIGQUIT of a job in the
+ * background) stays ignored. */
+static bool is_ignored(int number)
+{
+    struct sigaction action;
+    return number != SIGTERM && number != SIGUSR1 && sigaction(number, NULL, &action) == 0 &&
+           action.sa_handler == SIG_IGN;
+}
+
 static void fill_stops(sigset_t *set)
 {
     sigemptyset(set);
-    for (int i = 0; i < STOP_COUNT; i++)
-        sigaddset(set, stops[i].number);
+    for (int i = 0; i < STOP_COUNT; i++) {
+        if (!is_ignored(stops[i].number)) sigaddset(set, stops[i].number);
+    }
 }
 
 static void fill_blocked(sigset_t *set)
@@ -66,12 +77,11 @@ static void end_at_once(int number)
 static void *wait_for_signals(void *context)
 {
     static char stack[1 << 16];
-    sigset_t wanted, blocked;
+    const sigset_t wanted = *(const sigset_t *)context;
+    sigset_t blocked;
     double first_s = 0;
-    (void)context;
     stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
     (void)sigaltstack(&own, NULL);
-    fill_stops(&wanted);
     blocked = wanted;
     sigaddset(&blocked, SIGPIPE);
     pthread_sigmask(SIG_SETMASK, &blocked, NULL);
@@ -91,11 +101,13 @@ static void *wait_for_signals(void *context)
 
 enum zi_status zi_stop_start(void)
 {
+    static sigset_t wanted; /* as they are here: libraries may install handlers later */
     pthread_t thread;
     sigset_t blocked;
+    fill_stops(&wanted);
     fill_blocked(&blocked);
     int error = pthread_sigmask(SIG_SETMASK, &blocked, NULL);
-    if (error == 0) error = pthread_create(&thread, NULL, wait_for_signals, NULL);
+    if (error == 0) error = pthread_create(&thread, NULL, wait_for_signals, &wanted);
     if (error != 0)
         return zi_fail(ZI_ERROR_DEVICE, "base", "no thread for signals: %s", strerror(error));
     pthread_detach(thread);

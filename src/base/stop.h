@@ -13,9 +13,10 @@
 
 /* Local. Blocks all signals but those of faults in the calling thread, and so in all threads that
  * it makes; starts the thread that takes them. SIGTERM, SIGINT, SIGUSR1, SIGHUP and SIGQUIT become
- * requests to stop; others do what they do by default. To be called once, before the first thread
- * and before libraries that make threads. A second SIGINT, a second or more after the first, ends
- * the process at once. ZI_ERROR_DEVICE when there is no thread. */
+ * requests to stop, but for those that the process was started to ignore (nohup); others do what
+ * they do by default. To be called once, before the first thread and before libraries that make
+ * threads. A second SIGINT, a second or more after the first, ends the process at once.
+ * ZI_ERROR_DEVICE when there is no thread. */
 enum zi_status zi_stop_start(void);
 
 /* Local. The number of the first signal that asked to stop, 0 for none. Costs one load. */

@@ -275,7 +275,9 @@ static const struct deck_row rows[] = {
      .changeable = true, .help = "kind of device"},
     {KEY(device, threads), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 65536, .changeable = true,
-     .help = "threads per rank; auto: cores of the node divided by its ranks"},
+     .help =
+         "threads per rank; auto: OMP_NUM_THREADS where it is set, else cores of the node divided "
+         "by its ranks"},
     {KEY(device, isa), .type = DECK_CHOICE, .choices = isas, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
      .help = "best instruction set that cpu kernels may use; auto: the best the processor has"},

@@ -27,6 +27,19 @@ static int cores_of_process(void)
     return online > 0 ? (int)online : 1;
 }
 
+/* What OMP_NUM_THREADS asks for: its first number, that of the outermost level; 0 for none. */
+static int threads_of_environment(void)
+{
+    const char *text = getenv("OMP_NUM_THREADS");
+    char *end;
+    if (!text) return 0;
+    long count = strtol(text, &end, 10);
+    while (*end == ' ')
+        end++;
+    return end != text && (*end == 0 || *end == ',') && count > 0 && count <= 65536 ? (int)count
+                                                                                    : 0;
+}
+
 static void processor_name(char *name, size_t size)
 {
     char line[512];
@@ -68,7 +81,8 @@ enum zi_status cpu_device_open(const struct settings_device *settings, int node_
     p->unified = !settings->separate;
     p->host_addressable = true;
     p->bf16_native = isa == CPU_AVX512BF16;
-    int threads = cores_of_process() / (node_ranks > 0 ? node_ranks : 1);
+    int threads = threads_of_environment();
+    if (threads == 0) threads = cores_of_process() / (node_ranks > 0 ? node_ranks : 1);
     if (settings->threads != ZI_AUTO) threads = (int)settings->threads;
     p->threads = threads > 0 ? threads : 1;
     cpu_isa_register(isa, &d->operations);

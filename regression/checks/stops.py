@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting a run that can be stopped, for the checks of requests to stop: a tiny deck with its data, and the process
+numbers of its ranks.
+"""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+BUILD = os.environ.get("abs_top_builddir", os.getcwd())
+ZINF = os.environ.get("ZINF", os.path.join(BUILD, "zinf"))
+LAUNCHER = os.environ.get("MPIEXEC", "mpiexec").split()
+SOURCES = os.environ.get("srcdir", ".")
+
+DECK = """
+run: {{name: stops, directory: {folder}/run, steps: 1000000, report_every: 1000 steps}}
+model: {{family: gpt2, layers: 2, hidden: 32, heads: 2, context: 16, vocabulary: 256}}
+data: {{train: {folder}/train.h5}}
+batch: {{global: 4, micro: 2}}
+optimizer: {{learning_rate: 1e-3}}
+"""
+
+
+def default_signals():
+    """In the child: signals as an interactive shell would leave them."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+class Runs:
+    """Runs of one deck, one after the other, in a folder that goes away."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp()
+        text = os.path.join(self.folder, "text")
+        with open(text, "wb") as file:
+            for name in sorted(os.listdir(os.path.join(SOURCES, "regression/checks"))):
+                if name.startswith("app_") and name.endswith(".sh"):
+                    with open(os.path.join(SOURCES, "regression/checks", name), "rb") as part:
+                        file.write(part.read())
+        subprocess.run([ZINF, "tokenize", text, "--output", os.path.join(self.folder, "train.h5")], check=True,
+                       stdout=subprocess.DEVNULL)
+        with open(os.path.join(self.folder, "deck.yaml"), "w") as file:
+            file.write(DECK.format(folder=self.folder))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def start(self, ranks, sets=()):
+        """Starts a run on so many ranks; its output goes to the files out and err."""
+        pids = self.path("pids")
+        shutil.rmtree(self.path("run"), ignore_errors=True)
+        shutil.rmtree(pids, ignore_errors=True)
+        os.mkdir(pids)
+        words = [ZINF, "run", self.path("deck.yaml")]
+        for one in sets:
+            words += ["--set", one]
+        shell = ["sh", "-c", 'echo $$ >"$0/${PMI_RANK:-0}.new" && mv "$0/${PMI_RANK:-0}.new" "$0/${PMI_RANK:-0}" && '
+                 'exec "$@"', pids] + words
+        if ranks > 1:
+            shell = LAUNCHER + ["-n", str(ranks)] + shell
+        with open(self.path("out"), "wb") as out, open(self.path("err"), "wb") as err:
+            self.job = subprocess.Popen(shell, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                        preexec_fn=default_signals)
+        self.ranks = ranks
+
+    def pid(self, rank):
+        with open(self.path("pids", str(rank))) as file:
+            return int(file.read())
+
+    def rows(self):
+        """Steps that the record has."""
+        try:
+            with open(self.path("run", "steps.csv")) as file:
+                return file.read().count("\n") - 1
+        except FileNotFoundError:
+            return 0
+
+    def wait_until(self, condition, what, seconds=120):
+        end = time.monotonic() + seconds
+        while not condition():
+            if self.job.poll() is not None:
+                self.fail(f"the run ended with {self.job.returncode} before {what}")
+            if time.monotonic() > end:
+                self.job.kill()
+                self.fail(f"{what} did not come within {seconds} s")
+            time.sleep(0.01)
+
+    def wait_end(self, seconds=120):
+        """The exit code."""
+        try:
+            return self.job.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.job.kill()
+            self.fail(f"the run did not end within {seconds} s")
+
+    def fail(self, text):
+        print("failed:", text)
+        for name in ("out", "err"):
+            with open(self.path(name), errors="replace") as file:
+                print(f"--- {name}:", *file.read().split("\n")[-30:], sep="\n")
+        self.__exit__()
+        sys.exit(1)
