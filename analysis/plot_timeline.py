@@ -5,8 +5,8 @@
     analysis/plot_timeline.py TRACE [--step N] [--rank N] [--from MS] [--to MS] [--output timeline.png]
 
 TRACE is a run directory, its trace.json, or the file of `zinf plan --trace`. A row per lane, a box per
-operation, colours by kind of operation; where several operations of a lane are in flight its row is
-divided. Hatched: the compute lane stands still, and the colour is that of the lane that it waits for.
+operation, in the colour that the trace gives its kind; where several operations of a lane are in flight its
+row is divided. Hatched: the compute lane stands still, and the colour is that of the lane that it waits for.
 The table has, of each lane, the time in which at least one operation was at work, the time in which it had
 none at work and waited for other lanes, and bytes moved per time at work; then the waits of the compute
 lane by the lane that caused them. --from and --to cut out a part of the step.
@@ -22,33 +22,35 @@ import matplotlib.pyplot as plt
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
-LANES = ["compute", "comm", "link_in", "link_out", "disk_read", "disk_write", "host"]
-COLOURS = {"forward": "#7fc97f", "recompute": "#c7e9c0", "backward": "#238b45", "logits": "#b8de6f",
-           "gather": "#4292c6", "reduce": "#08519c", "publish": "#9ecae1", "norm": "#525252",
-           "finish": "#969696", "push": "#807dba", "pull": "#54278f", "keep": "#b8b5dc", "recall": "#9e9ac8",
-           "read": "#fd8d3c", "load": "#fdbe85", "store": "#d94801", "adam": "#cb181d", "add": "#fcae91"}
-OTHERS = ["#17becf", "#bcbd22", "#e377c2", "#8c564b"]
-WAITS = {"compute": "#525252", "comm": "#2171b5", "link_in": "#807dba", "link_out": "#54278f",
-         "disk_read": "#e6550d", "disk_write": "#a63603", "host": "#a50f15"}
+
+class Palette:
+    """Lanes in the order of their rows and kinds of operations, each with its colour, as the trace says."""
+
+    def __init__(self, events):
+        tables = {event["name"]: event["args"] for event in events
+                  if event["ph"] == "M" and event["name"] in ("lanes", "kinds")}
+        if len(tables) < 2:
+            raise ValueError("it has no table of lanes and kinds; write it with this version of zinf")
+        self.lanes, self.kinds = tables["lanes"], tables["kinds"]
 
 
 def read(path):
-    """Boxes of a trace: dictionaries with rank, step, lane, kind, row, start and end (ms), and what else
-    the event says."""
+    """The palette and the boxes of a trace: dictionaries with rank, step, lane, kind, row, start and end (ms),
+    and what else the event says."""
     if os.path.isdir(path):
         path = os.path.join(path, "trace.json")
     with open(path) as file:
         events = json.load(file)["traceEvents"]
-    boxes = []
+    palette, boxes = Palette(events), []
     for event in events:
         if event["ph"] != "X":
             continue
         box = dict(event["args"], kind=event["cat"], rank=event["pid"], row=event["tid"],
                    start=event["ts"] / 1e3, end=(event["ts"] + event["dur"]) / 1e3)
-        if box["kind"] != "step" and box["lane"] not in LANES:
+        if box["kind"] != "step" and box["lane"] not in palette.lanes:
             raise ValueError(f"no lane has the name {box['lane']}")
         boxes.append(box)
-    return boxes
+    return palette, boxes
 
 
 def choose(boxes, step, rank):
@@ -85,10 +87,10 @@ def total(spans):
     return sum(end - start for start, end in spans)
 
 
-def lane_times(mine):
+def lane_times(mine, lanes):
     """Of each lane that does something: operations, ms at work, ms waiting with nothing at work, bytes."""
     table = {}
-    for lane in LANES:
+    for lane in lanes:
         boxes = [box for box in mine if box["lane"] == lane]
         work = [box for box in boxes if box["kind"] != "wait"]
         if not work:
@@ -110,22 +112,21 @@ def exposed(mine):
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
-def kind_colours(mine):
+def kind_colours(mine, palette):
     """In the order of the legend: kinds by lane and first use."""
     kinds = []
-    for lane in LANES:
+    for lane in palette.lanes:
         for box in sorted((b for b in mine if b["lane"] == lane), key=lambda b: b["start"]):
             if box["kind"] not in kinds and box["kind"] != "wait":
                 kinds.append(box["kind"])
-    unknown = [kind for kind in kinds if kind not in COLOURS]
-    return {kind: COLOURS.get(kind) or OTHERS[unknown.index(kind) % len(OTHERS)] for kind in kinds}
+    return {kind: palette.kinds[kind] for kind in kinds}
 
 
 def rectangle(box, low, height):
     return [(box["start"], low), (box["end"], low), (box["end"], low + height), (box["start"], low + height)]
 
 
-def draw_lane(axes, boxes, place, colours, axis_ms):
+def draw_lane(axes, boxes, place, palette, axis_ms):
     """A row around `place`, divided among the rows of the lane in the trace."""
     rows = sorted({box["row"] for box in boxes})
     height = 0.8 / len(rows)
@@ -137,14 +138,14 @@ def draw_lane(axes, boxes, place, colours, axis_ms):
                           []).append(rectangle(box, lows[box["row"]], 0.94 * height))
     for (kind, cause), corners in groups.items():
         if kind == "wait":
-            axes.add_collection(PolyCollection(corners, facecolors="white", edgecolors=WAITS[cause],
+            axes.add_collection(PolyCollection(corners, facecolors="white", edgecolors=palette.lanes[cause],
                                                hatch="//////", linewidths=0.4, zorder=2))
         else:
             # boxes of more than 4 pixels are set off from each other; those below one stay visible
             widths = [right[0] - left[0] for left, right, *_ in corners]
-            edges = ["white" if width > axis_ms / 300 else colours[kind] for width in widths]
+            edges = ["white" if width > axis_ms / 300 else palette.kinds[kind] for width in widths]
             lines = [0.3 if width > axis_ms / 300 or width < axis_ms / 1200 else 0.0 for width in widths]
-            axes.add_collection(PolyCollection(corners, facecolors=colours[kind], edgecolors=edges,
+            axes.add_collection(PolyCollection(corners, facecolors=palette.kinds[kind], edgecolors=edges,
                                                linewidths=lines, zorder=3))
 
 
@@ -155,13 +156,13 @@ def title_of(step, rank, length, waits):
             + (f" ({', '.join(shares)})" if shares else ""))
 
 
-def draw(chosen, window, output):
+def draw(chosen, palette, window, output):
     step, rank, length, mine = chosen
-    table, colours, waits = lane_times(mine), kind_colours(mine), exposed(mine)
+    table, colours, waits = lane_times(mine, palette.lanes), kind_colours(mine, palette), exposed(mine)
     lanes = list(table)
     figure, axes = plt.subplots(figsize=(13, 1.5 + 0.62 * len(lanes)))
     for place, lane in enumerate(lanes):
-        draw_lane(axes, [box for box in mine if box["lane"] == lane], place, colours,
+        draw_lane(axes, [box for box in mine if box["lane"] == lane], place, palette,
                   window[1] - window[0])
         axes.text(1.008, place, f"{100 * table[lane][1] / length:.0f}% at work", fontsize=9, va="center",
                   transform=axes.get_yaxis_transform(), color="#4a5568")
@@ -176,7 +177,7 @@ def draw(chosen, window, output):
         axes.spines[side].set_visible(False)
     axes.set_title(title_of(step, rank, length, waits), loc="left", fontsize=11)
     handles = [Patch(facecolor=colour, label=kind) for kind, colour in colours.items()]
-    handles += [Patch(facecolor="white", edgecolor=WAITS[lane], hatch="//////", label=f"wait for {lane}")
+    handles += [Patch(facecolor="white", edgecolor=palette.lanes[lane], hatch="//////", label=f"wait for {lane}")
                 for lane in waits]
     columns = min(len(handles), 9)
     figure.tight_layout()
@@ -185,11 +186,11 @@ def draw(chosen, window, output):
     figure.savefig(output, dpi=130, bbox_inches="tight")
 
 
-def print_table(chosen):
+def print_table(chosen, lanes):
     step, rank, length, mine = chosen
     print(f"step {step} of rank {rank}: {length:.3f} ms")
     print(f"{'lane':<11}{'operations':>11}{'at work ms':>12}{'%':>7}{'waiting ms':>12}{'%':>7}{'GB':>9}{'GB/s':>8}")
-    for lane, (count, busy, waiting, moved) in lane_times(mine).items():
+    for lane, (count, busy, waiting, moved) in lane_times(mine, lanes).items():
         rate = f"{moved / busy / 1e6:8.2f}" if moved and busy > 0 else f"{'-':>8}"
         print(f"{lane:<11}{count:>11}{busy:>12.3f}{100 * busy / length:>7.1f}{waiting:>12.3f}"
               f"{100 * waiting / length:>7.1f}{moved / 1e9:>9.3f}{rate}")
@@ -210,14 +211,15 @@ def main():
     parser.add_argument("--output", default="timeline.png", help="a name with .png, .svg or .pdf")
     options = parser.parse_args()
     try:
-        chosen = choose(read(options.trace), options.step, options.rank)
+        palette, boxes = read(options.trace)
+        chosen = choose(boxes, options.step, options.rank)
         window = (options.first, chosen[2] if options.to is None else options.to)
         if not 0 <= window[0] < window[1]:
             raise ValueError(f"nothing lies between {window[0]:g} and {window[1]:g} ms")
-        draw(chosen, window, options.output)
+        draw(chosen, palette, window, options.output)
     except (OSError, KeyError, TypeError, ValueError) as error:
         sys.exit(f"{options.trace}: {error}")
-    print_table(chosen)
+    print_table(chosen, palette.lanes)
     print(options.output)
 
 

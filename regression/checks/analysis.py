@@ -100,9 +100,15 @@ TRACED = [("disk_read", 6, "load", 0.0, 0.0, 1.0, None), ("disk_read", 13, "load
           ("compute", 1, "wait", 9.5, 9.5, 10.0, "disk_write")]
 
 
+LANES = {"compute": "#525252", "disk_read": "#e6550d", "disk_write": "#a63603", "host": "#a50f15"}
+KINDS = {"load": "#101112", "forward": "#205080", "backward": "#80a020", "adam": "#a01010", "store": "#d94801"}
+
+
 def make_trace(path):
     """Two ranks, steps 3 and 4; step 4 of rank 1 is TRACED, the others are twice as long."""
-    events = [{"ph": "M", "pid": 0, "name": "process_name", "args": {"name": "rank 0"}}]
+    events = [{"ph": "M", "pid": 0, "name": "process_name", "args": {"name": "rank 0"}},
+              {"ph": "M", "pid": 0, "name": "lanes", "args": LANES},
+              {"ph": "M", "pid": 0, "name": "kinds", "args": KINDS}]
     for rank, step in ((0, 3), (0, 4), (1, 3), (1, 4)):
         scale, zero = 1e3 * (1 if (rank, step) == (1, 4) else 2), 1e6 * step
         events.append({"ph": "X", "pid": rank, "tid": 0, "cat": "step", "name": f"step {step}", "ts": zero,
@@ -128,13 +134,14 @@ def near(found, expected):
 def test_timeline(folder):
     plot = load("plot_timeline")
     make_trace(f"{folder}/trace.json")
-    boxes = plot.read(folder)
-    check(boxes == plot.read(f"{folder}/trace.json"), "a folder and its trace.json")
+    palette, boxes = plot.read(folder)
+    check(boxes == plot.read(f"{folder}/trace.json")[1], "a folder and its trace.json")
+    check((palette.lanes, palette.kinds) == (LANES, KINDS), "lanes and kinds of the trace")
     step, rank, length, mine = plot.choose(boxes, 4, 1)
     check((step, rank, len(mine)) == (4, 1, len(TRACED)) and near([length], [10.0]), f"step 4: {length}")
     check(plot.choose(boxes, None, None)[:2] == (4, 0), "the last step of the first rank")
     check(near([plot.choose(boxes, 3, 1)[2]], [20.0]), "step 3 of rank 1")
-    table = plot.lane_times(mine)
+    table = plot.lane_times(mine, palette.lanes)
     # operations, ms at work, ms waiting, bytes; the second read starts in the first and is counted on from there
     for lane, expected in {"compute": (2, 6.5, 3.5, 4e6), "disk_read": (2, 5.0, 0.0, 4e6), "host": (1, 1.0, 6.0, 2e6),
                            "disk_write": (1, 1.0, 7.0, 2e6)}.items():
@@ -162,16 +169,17 @@ def pixels_of(path):
 def test_timeline_picture(folder):
     """The areas of the boxes are in the proportion of their times."""
     plot = load("plot_timeline")
-    chosen = plot.choose(plot.read(folder), 4, 1)
-    plot.draw(chosen, (0, 10), f"{folder}/whole.png")
+    palette, boxes = plot.read(folder)
+    chosen = plot.choose(boxes, 4, 1)
+    plot.draw(chosen, palette, (0, 10), f"{folder}/whole.png")
     areas = pixels_of(f"{folder}/whole.png")
-    forward, backward = areas[plot.COLOURS["forward"]], areas[plot.COLOURS["backward"]]
+    forward, backward = areas[KINDS["forward"]], areas[KINDS["backward"]]
     # the samples of the legend are small beside the boxes
     check(2.0 < backward / forward < 2.4, f"areas of forward and backward: {forward} {backward}, not 2 to 4.5")
-    plot.draw(chosen, (0, 5), f"{folder}/part.png")
+    plot.draw(chosen, palette, (0, 5), f"{folder}/part.png")
     areas = pixels_of(f"{folder}/part.png")
-    check(areas[plot.COLOURS["forward"]] > 1.8 * forward, "a part of the step is not drawn larger")
-    check(areas[plot.COLOURS["backward"]] < 0.05 * backward, "what is after the part is drawn")
+    check(areas[KINDS["forward"]] > 1.8 * forward, "a part of the step is not drawn larger")
+    check(areas[KINDS["backward"]] < 0.05 * backward, "what is after the part is drawn")
     script = [sys.executable, "-B", os.path.join(ANALYSIS, "plot_timeline.py"), folder]
     done = subprocess.run(script + ["--step", "4", "--rank", "1", "--output", f"{folder}/line.svg"],
                           capture_output=True, text=True)

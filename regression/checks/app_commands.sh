@@ -81,6 +81,12 @@ for document in --markdown --reference --schema; do
     expect 0 "$zinf" help deck $document
     says "learning_rate"
 done
+expect 0 "$zinf" help operations
+says "adam: "
+expect 0 "$zinf" help operations --markdown
+says "| \`adam\` |"
+expect 2 "$zinf" help operations --schema
+expect 2 "$zinf" help operations adam
 expect 2 "$zinf" help deck --markdown --schema
 expect 2 "$zinf" help deck run --schema
 expect 2 "$zinf" help run --schema

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The documents that `zinf help deck` writes are those in the tree, and the manual page names every command and
-# option. To write them anew: zinf help deck --markdown >doc/deck.md, and so on as below.
+# The documents that `zinf help` writes are those in the tree, and the manual page names every command and option.
+# To write them anew: zinf help deck --markdown >doc/deck.md, and so on as below; a table inside a document stands
+# between a comment that names its command and a comment "end".
 set -eu
 top=${top_srcdir:-.}
 zinf=${ZINF:-${abs_top_builddir:-.}/zinf}
@@ -18,6 +19,18 @@ done <<END
 --markdown doc/deck.md
 --reference inputs/reference.yaml
 --schema inputs/zinf.schema.json
+END
+
+# Tables inside documents.
+while read -r topic file; do
+    "$zinf" help "$topic" --markdown >"$folder/table"
+    sed -n "/^<!-- zinf help $topic --markdown -->$/,/^<!-- end -->$/p" "$top/$file" | sed '1d;$d' >"$folder/found"
+    if ! [ -s "$folder/found" ] || ! cmp "$folder/table" "$folder/found"; then
+        echo "failed: zinf help $topic --markdown writes another table than $file has"
+        failed=1
+    fi
+done <<END
+operations doc/design.md
 END
 
 # The manual page: dots and dashes of mdoc taken away.

@@ -49,6 +49,65 @@ static int draw_sets(uint64_t draw, const char **sets)
     return count;
 }
 
+static void op_set(struct program_op *op, enum program_operand operand, int slot)
+{
+    op->slots[operand] = slot;
+    op->reads |= 1u << operand;
+}
+
+/* Makes an operation differ from the row of its kind; false when it cannot. */
+static bool break_row(struct program *p, struct program_op *op, int way)
+{
+    bool adam = op->kind == OP_ADAM;
+    switch (way) {
+    case 0: /* an operand that the row has not */
+        if (adam) op_set(op, OPERAND_CARRY, p->logits_slot);
+        return adam;
+    case 1: /* one too few */
+        if (adam) op->slots[OPERAND_MOMENT1] = -1;
+        return adam;
+    case 2: /* written where the row only reads */
+        if (adam) op->writes |= 1u << OPERAND_GRADIENT;
+        return adam;
+    case 3: /* another lane than that of the rule */
+        if (adam) op->lane = LANE_HOST;
+        return adam;
+    case 4: /* another cost */
+        op->bytes += op->kind == OP_GATHER;
+        return op->kind == OP_GATHER;
+    case 5:
+        op->flops *= op->kind == OP_BACKWARD ? 2 : 1;
+        return op->kind == OP_BACKWARD;
+    case 6: /* more than its slot holds */
+        if (adam) op->offsets[OPERAND_MOMENT2] = p->slots[op->slots[OPERAND_MOMENT2]].bytes;
+        return adam;
+    case 7: /* in a tier where the lane does not reach it */
+        if (op->kind == OP_FORWARD) p->slots[op->slots[OPERAND_SCRATCH]].tier = ZI_TIER_NVME;
+        return op->kind == OP_FORWARD;
+    default:
+        return false;
+    }
+}
+
+static void test_rows(void)
+{
+    for (int way = 0; way < 8; way++) {
+        struct zero_fixture f;
+        const char *const plain[] = {"zero.stage=3", "precision.compute=bf16", NULL};
+        bool broken = false;
+        CHECK(zero_fixture_open(&f, zero_fixture_gpt2, plain, 3, 1) == ZI_OK);
+        struct program_list *list = &f.program->lists[PROGRAM_TRAIN];
+        for (int i = 0; i < list->count && !broken; i++) {
+            broken = break_row(f.program, &list->ops[i], way);
+            if (!broken) continue;
+            CHECK(program_op_check(f.program, &list->ops[i], i) == ZI_ERROR_BUG);
+        }
+        CHECK(broken);
+        CHECK(program_check(f.program) == ZI_ERROR_BUG);
+        zero_fixture_close(&f);
+    }
+}
+
 /* Breaks program `p` in way `way`; false when the program has nothing to break in that way. */
 static bool break_program(struct program *p, int way)
 {
@@ -65,8 +124,8 @@ static bool break_program(struct program *p, int way)
                 return true;
             }
         }
-        if (way == 2 && op->kind == OP_BACKWARD && op->slots[ROLE_SAVED] >= 0) {
-            op->slots[ROLE_SAVED] = p->logits_slot; /* reads what nothing has filled */
+        if (way == 2 && op->kind == OP_BACKWARD && op->slots[OPERAND_SAVED] >= 0) {
+            op->slots[OPERAND_SAVED] = p->logits_slot; /* reads what nothing has filled */
             return true;
         }
     }
@@ -128,6 +187,7 @@ int main(void)
         CHECK(program_check(f.program) < 0);
         zero_fixture_close(&f);
     }
+    test_rows();
     const char *const plain[] = {"zero.stage=2", "device.separate=yes", "placement.gradients=host",
                                  NULL};
     CHECK(zero_fixture_open(&f, zero_fixture_gpt2, plain, 2, 0) == ZI_OK);

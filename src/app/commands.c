@@ -150,17 +150,18 @@ static const struct command commands[] = {
       {"--sweep", NULL, "disk: also measure other block sizes and depths"},
       {"--output", "FILE", "disk: machine file to write (default machine.yaml)"}}},
     {"help",
-     "[COMMAND | deck [SECTION[.KEY]]]",
+     "[COMMAND | deck [SECTION[.KEY]] | operations]",
      0,
      2,
-     "explain a command or the keys of a deck",
-     "`zinf help deck` lists the sections of a deck, `zinf help deck batch.micro` explains a key.\n"
+     "explain a command, the keys of a deck, or operations",
+     "`zinf help deck` lists the sections of a deck, `zinf help deck batch.micro` explains a key,\n"
+     "`zinf help operations` the kinds of operations that `zinf program` and traces show.\n"
      "The options write the generated documents.\n",
      false,
      false,
      false,
      help_command,
-     {{"--markdown", NULL, "deck: all keys as a Markdown document"},
+     {{"--markdown", NULL, "deck, operations: all of them as a Markdown table"},
       {"--reference", NULL, "deck: a reference deck with every key and its default"},
       {"--schema", NULL, "deck: a JSON schema, for editors"}}},
 };
@@ -195,7 +196,8 @@ void commands_overview(FILE *out)
         fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
     fprintf(out,
             "\n`zinf help COMMAND` explains a command, `zinf help deck` the keys of a deck,\n"
-            "`zinf --version` says which zinf this is.\n\n"
+            "`zinf help operations` what programs are made of; `zinf --version` says which zinf\n"
+            "this is.\n\n"
             "exit codes: 0 done, 2 deck or usage, 3 does not fit, 4 stopped early with a\n"
             "good checkpoint, 5 input/output, 6 device or communication, 7 numerics, 70 bug\n");
 }

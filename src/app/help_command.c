@@ -1,38 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `zinf help` and `zinf inspect`.
  *
- * Help about commands comes from the table of commands, help about decks and the generated
- * documents from the deck's own table. A document that is asked for by an option goes to stdout, so
- * that the build can redirect it. */
+ * Help about commands comes from the table of commands, help about decks and operations, and the
+ * generated documents, from the tables of keys and of kinds of operations. A document that is asked
+ * for by an option goes to stdout, so that the build can redirect it. */
 #include <string.h>
 
 #include "app/commands.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint.h"
 #include "deck/deck.h"
+#include "zero/program.h"
 
 static const struct {
-    const char *option;
+    const char *topic, *option;
     void (*write)(FILE *out);
 } documents[] = {
-    {"--markdown", deck_write_markdown},
-    {"--reference", deck_write_reference},
-    {"--schema", deck_write_schema},
+    {"deck", "--markdown", deck_write_markdown},
+    {"deck", "--reference", deck_write_reference},
+    {"deck", "--schema", deck_write_schema},
+    {"operations", "--markdown", program_kinds_write_markdown},
 };
+enum { DOCUMENT_COUNT = (int)(sizeof documents / sizeof *documents) };
 
-static enum zi_status help_deck(const struct options *options)
+/* What a topic says without an option. */
+static enum zi_status explain(const char *topic, const char *what)
+{
+    if (strcmp(topic, "deck") == 0) return deck_describe(what, stdout);
+    program_kinds_print(stdout);
+    return ZI_OK;
+}
+
+static enum zi_status help_topic(const char *topic, const struct options *options)
 {
     const char *what = options->word_count > 1 ? options->words[1] : NULL;
-    int asked = 0;
-    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++)
-        asked += options_given(options, documents[i].option);
-    if (!asked) return deck_describe(what, stdout);
-    if (asked > 1 || what)
+    int asked = 0, found = -1;
+    for (int i = 0; i < DOCUMENT_COUNT; i++) {
+        if (!options_given(options, documents[i].option)) continue;
+        if (strcmp(documents[i].topic, topic) == 0) asked++, found = i;
+    }
+    for (int i = 0; i < DOCUMENT_COUNT; i++)
+        if (options_given(options, documents[i].option) && found < 0)
+            return zi_fail(ZI_ERROR_USAGE, "app", "%s is for decks: zinf help deck %s",
+                           documents[i].option, documents[i].option);
+    if (what && (asked || strcmp(topic, "deck") != 0))
+        return zi_fail(ZI_ERROR_USAGE, "app", "zinf help %s takes no more words, but got %s%s",
+                       topic, what, asked ? ": a document is always whole" : "");
+    if (asked > 1)
         return zi_fail(ZI_ERROR_USAGE, "app",
-                       "one document at a time, and always of the whole deck: zinf help deck "
-                       "--markdown, --reference or --schema");
-    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++)
-        if (options_given(options, documents[i].option)) documents[i].write(stdout);
+                       "one document at a time: zinf help %s --markdown, --reference or --schema",
+                       topic);
+    if (found < 0) return explain(topic, what);
+    documents[found].write(stdout);
     return ZI_OK;
 }
 
@@ -40,8 +59,9 @@ enum zi_status help_command(struct comm *world, const struct options *options)
 {
     (void)world;
     const char *topic = options->word_count ? options->words[0] : NULL;
-    if (topic && strcmp(topic, "deck") == 0) return help_deck(options);
-    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
+    for (int i = 0; i < DOCUMENT_COUNT && topic; i++)
+        if (strcmp(topic, documents[i].topic) == 0) return help_topic(topic, options);
+    for (int i = 0; i < DOCUMENT_COUNT; i++) {
         if (options_given(options, documents[i].option))
             return zi_fail(ZI_ERROR_USAGE, "app", "%s is for decks: zinf help deck %s",
                            documents[i].option, documents[i].option);

@@ -10,6 +10,7 @@
 #include "app/commands.h"
 #include "app/setup.h"
 #include "base/log.h"
+#include "plan/plan.h"
 
 enum { RANKS_MAX = 1 << 20 };
 
@@ -50,7 +51,7 @@ static enum zi_status draw(const struct program *program, const struct request *
     if (!out)
         return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", request->picture,
                        strerror(errno));
-    enum zi_status status = program_draw(program, request->name, out);
+    enum zi_status status = plan_draw(program, request->name, out);
     if (fclose(out) != 0 && status >= 0)
         status =
             zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", request->picture, strerror(errno));

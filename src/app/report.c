@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "checkpoint/record.h"
 
+#define WAIT_COLUMN(constant, name) {"wait_" #name, "s", 0},
 static const struct record_column step_columns[] = {
     {"step", "", 1},
     {"tokens", "", 1},
@@ -32,13 +33,8 @@ static const struct record_column step_columns[] = {
     {"skipped", "0 or 1", 1},
     {"checksum", "64 bits", 1},
     {"validation_loss", "nats per token, NaN: none", 0},
-    {"wait_compute", "s", 0},
-    {"wait_comm", "s", 0},
-    {"wait_link_in", "s", 0},
-    {"wait_link_out", "s", 0},
-    {"wait_disk_read", "s", 0},
-    {"wait_disk_write", "s", 0},
-    {"wait_host", "s", 0},
+    PROGRAM_LANES(WAIT_COLUMN)
+    /* Of the store, and as the kernel counts. */
     {"disk_read_bytes", "B", 1},
     {"disk_written_bytes", "B", 1},
     {"io_read_bytes", "B, -1: unknown", 1},
@@ -53,10 +49,8 @@ enum {
 };
 _Static_assert(STEP_BYTES + 4 == STEP_COLUMNS, "a column per lane");
 
-static const char lane_codes[] = "0 compute, 1 comm, 2 link_in, 3 link_out, 4 disk_read, "
-                                 "5 disk_write, 6 host";
 static const struct record_column timing_columns[] = {
-    {"step", "", 1},     {"lane", lane_codes, 1},  {"kind", "see kinds", 1}, {"count", "", 1},
+    {"step", "", 1},     {"lane", "codes", 1},     {"kind", "codes", 1}, {"count", "", 1},
     {"seconds", "s", 0}, {"wait_seconds", "s", 0}, {"bytes", "B", 0},
 };
 enum { TIMING_COLUMNS = (int)(sizeof timing_columns / sizeof *timing_columns) };
@@ -94,20 +88,29 @@ static enum zi_status write_heading(FILE *file, const struct record_column *colu
     return fflush(file) == 0 ? ZI_OK : ZI_ERROR_IO;
 }
 
-/* The kinds of operations by number, as the unit of the column that has the numbers. */
-static const char *kind_codes(char *text, size_t size)
+static const char *lane_name(int lane)
+{
+    return program_lane_name((enum program_lane)lane);
+}
+
+static const char *kind_name(int kind)
+{
+    return program_kind_name((enum program_kind)kind);
+}
+
+/* Names by number, as the unit of the column that has the numbers. */
+static const char *codes(int count, const char *(*name)(int), char *text, size_t size)
 {
     size_t used = 0;
     text[0] = 0;
-    for (int kind = 0; kind < OP_KIND_COUNT && used < size; kind++)
-        used += (size_t)snprintf(text + used, size - used, "%s%d %s", kind ? ", " : "", kind,
-                                 program_kind_name((enum program_kind)kind));
+    for (int i = 0; i < count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%d %s", i ? ", " : "", i, name(i));
     return text;
 }
 
 static enum zi_status open_record(struct report *report, const char *deck_text)
 {
-    char kinds[512];
+    char lanes[256], kinds[512];
     struct record_column columns[TIMING_COLUMNS];
     size_t size = strlen(report->directory) + sizeof "/run.h5";
     char *path = malloc(size);
@@ -117,7 +120,8 @@ static enum zi_status open_record(struct report *report, const char *deck_text)
     free(path);
     ZI_TRY(status);
     memcpy(columns, timing_columns, sizeof columns);
-    columns[2].unit = kind_codes(kinds, sizeof kinds);
+    columns[1].unit = codes(LANE_COUNT, lane_name, lanes, sizeof lanes);
+    columns[2].unit = codes(OP_KIND_COUNT, kind_name, kinds, sizeof kinds);
     ZI_TRY(
         record_add_table(report->record, "steps", step_columns, STEP_COLUMNS, &report->step_table));
     ZI_TRY(record_add_table(report->record, "timings", columns, TIMING_COLUMNS,

@@ -56,16 +56,18 @@ enum zi_status plan_node_parse(const char *text, size_t bytes, const char *name,
 void plan_machine_of(const struct plan_node *node, enum zi_dtype type, int node_ranks,
                      struct plan_machine *machine)
 {
-    static const enum plan_rate lanes[LANE_COUNT] = {
-        [LANE_COMPUTE] = RATE_MEMORY,      [LANE_COMM] = RATE_NETWORK,
-        [LANE_LINK_IN] = RATE_LINK,        [LANE_LINK_OUT] = RATE_LINK,
-        [LANE_DISK_READ] = RATE_DISK_READ, [LANE_DISK_WRITE] = RATE_DISK_WRITE,
-        [LANE_HOST] = RATE_MEMORY,
+    static const enum plan_rate rates[MEDIUM_COUNT] = {
+        [MEDIUM_MEMORY] = RATE_MEMORY,
+        [MEDIUM_NETWORK] = RATE_NETWORK,
+        [MEDIUM_LINK] = RATE_LINK,
+        [MEDIUM_DISK_READ] = RATE_DISK_READ,
+        [MEDIUM_DISK_WRITE] = RATE_DISK_WRITE,
     };
     double share = 1.0 / node_ranks;
     machine->flops_per_s = share * node->rates[type == ZI_BF16 ? RATE_FLOPS_BF16 : RATE_FLOPS_FP32];
     for (int lane = 0; lane < LANE_COUNT; lane++)
-        machine->bytes_per_s[lane] = share * node->rates[lanes[lane]];
+        machine->bytes_per_s[lane] =
+            share * node->rates[rates[program_lane_row((enum program_lane)lane)->medium]];
     machine->mixed_bytes_per_s = share * node->rates[RATE_DISK_MIXED];
 }
 

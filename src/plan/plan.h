@@ -74,6 +74,10 @@ void plan_print_time(const struct program *program, const struct plan_machine *m
 void plan_print_balance(const struct program *program, const struct plan_balance *balance,
                         FILE *out);
 
+/* Local. A picture (SVG) of a list on the assumed machine. ZI_ERROR_IO when `out` cannot be
+ * written. */
+enum zi_status plan_draw(const struct program *program, enum program_name name, FILE *out);
+
 /* Local. The simulated operations of a list as Chrome trace events, in the rows that zero/trace.h
  * gives a real run. ZI_ERROR_IO when `out` cannot be written. */
 enum zi_status plan_trace(const struct program *program, enum program_name name,

@@ -31,11 +31,6 @@ struct simulation {
     double now;
 };
 
-static bool is_disk(int lane)
-{
-    return lane == LANE_DISK_READ || lane == LANE_DISK_WRITE;
-}
-
 static int next_of(const struct program_list *list, int lane, int from)
 {
     while (from < list->count && (int)list->ops[from].lane != lane)
@@ -85,7 +80,8 @@ static double end_of(const struct simulation *s, int lane)
 {
     const struct lane_state *state = &s->lanes[lane];
     if (!state->busy) return INFINITY;
-    return is_disk(lane) ? s->now + state->left / disk_rate(s, lane) : state->end;
+    return program_lane_is_disk((enum program_lane)lane) ? s->now + state->left / disk_rate(s, lane)
+                                                         : state->end;
 }
 
 /* Goes to the next end of an operation; false when none is running. */
@@ -189,11 +185,11 @@ void plan_load_of(const struct program_list *list, const struct plan_machine *ma
     }
     seconds[LANE_DISK_READ] = disk_seconds(bytes, machine);
     *load = (struct plan_load){seconds[LANE_COMPUTE], 0, LANE_COMPUTE};
-    static const enum program_lane lanes[] = {LANE_DISK_READ, LANE_LINK_IN, LANE_LINK_OUT,
-                                              LANE_COMM};
-    for (int i = 0; i < 4; i++) {
-        if (seconds[lanes[i]] <= load->io_s) continue;
-        load->io_s = seconds[lanes[i]];
-        load->io_lane = lanes[i];
+    seconds[LANE_DISK_WRITE] = 0;
+    for (int l = 0; l < LANE_COUNT; l++) {
+        enum program_lane lane = (enum program_lane)l;
+        if (program_lane_row(lane)->medium == MEDIUM_MEMORY || seconds[l] <= load->io_s) continue;
+        load->io_s = seconds[l];
+        load->io_lane = lane;
     }
 }

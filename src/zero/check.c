@@ -7,7 +7,9 @@
  * conflict over a slot (one of them writes it) must be ordered by these clocks. Because lanes are
  * in order it is enough to look at the latest conflicting operation of each lane. A disk lane
  * starts its operations in order and tells their ends in order, but has several in flight: an
- * operation knows what its predecessor knew when that started, not that it is done. */
+ * operation knows what its predecessor knew when that started, not that it is done.
+ *
+ * Before that, each operation is held to the row of its kind (operands.c). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,11 +77,11 @@ static enum zi_status advance_clock(struct checker *c, int index, int latest[LAN
     return ZI_OK;
 }
 
-static enum zi_status check_slot(struct checker *c, int index, int role)
+static enum zi_status check_slot(struct checker *c, int index, int operand)
 {
     const struct program_op *op = &c->list->ops[index];
-    int slot = op->slots[role];
-    bool writes = op->writes >> role & 1u, reads = op->reads >> role & 1u;
+    int slot = op->slots[operand];
+    bool writes = op->writes >> operand & 1u, reads = op->reads >> operand & 1u;
     if (slot >= c->program->slot_count || (!reads && !writes)) {
         return zi_fail(ZI_ERROR_BUG, "zero",
                        "program %d: operation %d (%s) names slot %d for nothing", (int)c->name,
@@ -100,36 +102,17 @@ static enum zi_status check_slot(struct checker *c, int index, int role)
     return ZI_OK;
 }
 
-static void note_access(struct checker *c, int index, int role)
+static void note_access(struct checker *c, int index, int operand)
 {
     const struct program_op *op = &c->list->ops[index];
-    struct access *access = &c->accesses[op->slots[role]];
-    if (op->writes >> role & 1u) {
+    struct access *access = &c->accesses[op->slots[operand]];
+    if (op->writes >> operand & 1u) {
         access->write = index;
         access->filled = true;
         memset(access->reads, 0xff, sizeof access->reads);
     } else {
         access->reads[op->lane] = index;
     }
-}
-
-/* A disk lane moves bytes between an array and memory, a link lane between memories; no other lane
- * reaches an array. */
-static enum zi_status check_reach(const struct checker *c, int index)
-{
-    const struct program_op *op = &c->list->ops[index];
-    int arrays = 0;
-    bool disk = program_lane_is_disk(op->lane);
-    bool link = op->lane == LANE_LINK_IN || op->lane == LANE_LINK_OUT;
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        if (op->slots[role] >= 0) arrays += c->program->slots[op->slots[role]].tier == ZI_TIER_NVME;
-    }
-    bool moves = op->slots[ROLE_INPUT] >= 0 && op->slots[ROLE_OUTPUT] >= 0;
-    if (arrays == disk && (moves || (!disk && !link))) return ZI_OK;
-    return zi_fail(ZI_ERROR_BUG, "zero",
-                   "program %d: operation %d (%s, lane %s) moves between %d arrays of the store",
-                   (int)c->name, index, program_kind_name(op->kind), program_lane_name(op->lane),
-                   arrays);
 }
 
 static enum zi_status check_list(struct checker *c)
@@ -143,12 +126,12 @@ static enum zi_status check_list(struct checker *c)
     }
     for (int i = 0; i < c->list->count; i++) {
         ZI_TRY(advance_clock(c, i, latest));
-        ZI_TRY(check_reach(c, i));
-        for (int role = 0; role < ROLE_COUNT; role++) {
-            if (c->list->ops[i].slots[role] >= 0) ZI_TRY(check_slot(c, i, role));
+        ZI_TRY(program_op_check(c->program, &c->list->ops[i], i));
+        for (int operand = 0; operand < OPERAND_COUNT; operand++) {
+            if (c->list->ops[i].slots[operand] >= 0) ZI_TRY(check_slot(c, i, operand));
         }
-        for (int role = 0; role < ROLE_COUNT; role++) {
-            if (c->list->ops[i].slots[role] >= 0) note_access(c, i, role);
+        for (int operand = 0; operand < OPERAND_COUNT; operand++) {
+            if (c->list->ops[i].slots[operand] >= 0) note_access(c, i, operand);
         }
     }
     return ZI_OK;

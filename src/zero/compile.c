@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "comm/comm.h"
 #include "zero/emit.h"
+#include "zero/row.h"
 
 /* Streams of so many layers wait for the disk, whose queue may be full of the optimizer's states.
  */
@@ -36,16 +37,16 @@ static void set_adam(struct builder *b)
 {
     const struct zero_config *c = b->config;
     b->adam_tier = c->tier[TIER_MOMENT1] == ZI_TIER_DEVICE ? ZI_TIER_DEVICE : ZI_TIER_HOST;
-    b->adam_lane = c->unified || b->adam_tier == ZI_TIER_DEVICE ? LANE_COMPUTE : LANE_HOST;
+    b->adam_lane = program_lane_near(c, b->adam_tier);
 }
 
 static void set_flags(struct builder *b)
 {
     const struct zero_config *c = b->config;
-    bool several = c->ranks > 1, disk_inputs = c->tier[TIER_ACTIVATION] == ZI_TIER_NVME;
-    b->sharded_parameters = several && c->stage >= 3;
-    b->sharded_gradients = several && c->stage >= 2;
-    b->sharded_optimizer = several && c->stage >= 1;
+    bool disk_inputs = c->tier[TIER_ACTIVATION] == ZI_TIER_NVME;
+    b->sharded_parameters = zero_is_sharded(c, 3);
+    b->sharded_gradients = zero_is_sharded(c, 2);
+    b->sharded_optimizer = zero_is_sharded(c, 1);
     bool near = c->tier[TIER_PARAMETER] == ZI_TIER_DEVICE ||
                 (c->unified && c->tier[TIER_PARAMETER] == ZI_TIER_HOST);
     b->local_gradient = c->unified || c->tier[TIER_GRADIENT] == ZI_TIER_DEVICE;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to zero: the state of a compilation. compile.c lays out slots, visits.c lists visits,
- * fetch.c brings units to where they are used, update.c writes the optimizer's groups, emit.c
- * writes the arithmetic of a visit and what becomes of its gradients. */
+/* Private to zero: the state of a compilation. build.h writes lists, compile.c lays out slots,
+ * visits.c lists visits, fetch.c brings units to where they are used, update.c writes the
+ * optimizer's groups, emit.c writes the arithmetic of a visit and what becomes of its gradients. */
 #ifndef ZI_ZERO_COMPILE_H
 #define ZI_ZERO_COMPILE_H
 
-#include "zero/program.h"
+#include "zero/build.h"
 
 /* A visit is a stretch of compute operations for which the same units are on the device. */
 enum visit_phase {
@@ -35,7 +35,7 @@ struct ring {
 enum size_class { CLASS_BLOCK, CLASS_LARGE, CLASS_COUNT };
 
 /* Places for fetched units of one class. Parameters that do not live where they are used pass
- * through stations: a host buffer, this rank's shard on the device, the whole unit. */
+ * through stations: host buffer, shard on the device, whole unit. */
 struct fetch_ring {
     int count;
     struct fetch_place {
@@ -118,25 +118,6 @@ struct builder {
     struct visit *visits;
     int visit_count;
 };
-
-/* program.c: slots, arrays of the store, operations with their dependencies. */
-int builder_slot(struct builder *b, enum zi_tier tier, enum program_purpose purpose, size_t bytes,
-                 const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* What an array of the store holds: `bytes` in slots of `slice` bytes each. Gives the first slot.
- */
-struct builder_array {
-    const char *kind, *name;
-    enum program_purpose purpose;
-    enum zi_dtype type;
-    size_t bytes, slice;
-};
-int builder_array(struct builder *b, const struct builder_array *array);
-struct program_op builder_op(enum program_kind kind, enum program_lane lane);
-void builder_emit(struct builder *b, const struct program_op *op);
-void builder_begin(struct builder *b, enum program_name name);
-/* Marks a slot as read or written (or both) by an operation, in a role, from `offset` bytes on. */
-void op_reads(struct program_op *op, int role, int slot);
-void op_writes(struct program_op *op, int role, int slot);
 
 /* visits.c */
 enum zi_status schedule_visits(struct builder *b, enum program_name name);

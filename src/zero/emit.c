@@ -38,53 +38,42 @@ struct slice home_slice(const struct builder *b, int home, int64_t first, int64_
     return (struct slice){home + (int)(first / b->config->group), 0, bytes};
 }
 
-static enum program_lane lane_between(const struct builder *b, int from, int to)
-{
-    if (on_disk(b, from)) return LANE_DISK_READ;
-    if (on_disk(b, to)) return LANE_DISK_WRITE;
-    return b->program->slots[to].tier == ZI_TIER_DEVICE ? LANE_LINK_IN : LANE_LINK_OUT;
-}
-
-/* What nvme transfers is whole blocks; slots have room for it. */
-static size_t moved_bytes(const struct builder *b, const struct slice *from, const struct slice *to)
-{
-    size_t bytes = from->bytes < to->bytes ? from->bytes : to->bytes, block = TIER_STORE_BLOCK;
-    if (!on_disk(b, from->slot) && !on_disk(b, to->slot)) return bytes;
-    return (bytes + block - 1) / block * block;
-}
-
 static void move(struct builder *b, struct program_op *op, const struct slice *from,
                  const struct slice *to)
 {
     if (b->status < 0) return;
-    op->lane = lane_between(b, from->slot, to->slot);
-    op->bytes = moved_bytes(b, from, to);
-    op_reads(op, ROLE_INPUT, from->slot);
-    op_writes(op, ROLE_OUTPUT, to->slot);
-    op->offsets[ROLE_INPUT] = from->offset;
-    op->offsets[ROLE_OUTPUT] = to->offset;
+    op->length = from->bytes < to->bytes ? from->bytes : to->bytes;
+    op_reads(op, OPERAND_FROM, from->slot);
+    op_writes(op, OPERAND_TO, to->slot);
+    op->offsets[OPERAND_FROM] = from->offset;
+    op->offsets[OPERAND_TO] = to->offset;
     builder_emit(b, op);
 }
 
 void emit_move(struct builder *b, enum program_kind kind, int unit, const struct slice *from,
                const struct slice *to)
 {
-    struct program_op op = builder_op(kind, LANE_LINK_IN);
+    struct program_op op = builder_op(kind);
     op.unit = unit;
     move(b, &op, from, to);
 }
 
-/* A layer's input, from slot to slot. */
-static void emit_input_move(struct builder *b, enum program_kind kind, const int which[2],
-                            const int slots[2])
+/* The input of an operation of the model, for one micro-batch. */
+struct model_input {
+    int op, micro;
+};
+
+/* Takes it from slot to slot. */
+static void emit_input_move(struct builder *b, enum program_kind kind, struct model_input input,
+                            int from, int to)
 {
-    struct program_op op = builder_op(kind, LANE_LINK_IN);
+    struct program_op op = builder_op(kind);
     if (b->status < 0) return;
-    op.op = which[0];
-    op.micro = which[1];
-    struct slice from = {slots[0], 0, b->program->slots[slots[0]].bytes};
-    struct slice to = {slots[1], 0, b->program->slots[slots[1]].bytes};
-    move(b, &op, &from, &to);
+    op.op = input.op;
+    op.micro = input.micro;
+    struct slice left = {from, 0, b->program->slots[from].bytes};
+    struct slice arrived = {to, 0, b->program->slots[to].bytes};
+    move(b, &op, &left, &arrived);
 }
 
 /* Slot of the stream that enters a layer, in forward. */
@@ -100,7 +89,7 @@ static void set_weights(struct builder *b, struct program_op *o, int visit)
 {
     const struct model_op *op = &b->model->ops[o->op];
     for (int i = 0; i < op->unit_count; i++) {
-        op_reads(o, ROLE_WEIGHT + i, fetch_deliver(b, op->units[i], visit, visit));
+        op_reads(o, OPERAND_WEIGHT + i, fetch_deliver(b, op->units[i], visit, visit));
     }
 }
 
@@ -109,21 +98,15 @@ static void set_carry(struct builder *b, struct program_op *o, bool first)
 {
     if (b->model->ops[o->op].tiles == 1) return;
     int slot = b->carry[o->micro % b->copies];
-    if (!first) op_reads(o, ROLE_CARRY, slot);
-    op_writes(o, ROLE_CARRY, slot);
+    if (!first) op_reads(o, OPERAND_CARRY, slot);
+    op_writes(o, OPERAND_CARRY, slot);
 }
 
-static struct program_op compute_op(const struct builder *b, enum program_kind kind, int op,
-                                    int micro)
+static struct program_op model_operation(enum program_kind kind, int op, int micro)
 {
-    struct program_op o = builder_op(kind, LANE_COMPUTE);
-    struct model_flops flops;
+    struct program_op o = builder_op(kind);
     o.op = op;
     o.micro = micro;
-    model_op_flops(b->model, op, b->config->micro, b->config->tokens, &flops);
-    o.flops = kind == OP_BACKWARD    ? flops.backward
-              : kind == OP_RECOMPUTE ? flops.recompute
-                                     : flops.forward;
     return o;
 }
 
@@ -134,19 +117,19 @@ static void emit_keep(struct builder *b, int op, int micro)
     int layer = b->model->ops[op].layer;
     int home = b->kept[layer * b->copies + micro % b->copies];
     int from = forward_input(b, layer, micro);
-    const int which[2] = {op, micro};
+    const struct model_input input = {op, micro};
     if (b->input_staging.count > 0) {
         int host = ring_take(&b->input_staging);
-        emit_input_move(b, OP_KEEP, which, (int[]){from, host});
+        emit_input_move(b, OP_KEEP, input, from, host);
         from = host;
     }
-    emit_input_move(b, OP_KEEP, which, (int[]){from, home});
+    emit_input_move(b, OP_KEEP, input, from, home);
 }
 
 /* And back; `key` tells the inputs apart, so that the tiles of a layer share one recall. */
 static int emit_recall(struct builder *b, int op, int micro)
 {
-    const int which[2] = {op, micro};
+    const struct model_input input = {op, micro};
     int layer = b->model->ops[op].layer;
     int64_t key = layer * b->config->micro_batches + micro;
     struct ring *ring = &b->recalled;
@@ -158,10 +141,10 @@ static int emit_recall(struct builder *b, int op, int micro)
     ring->holds[place] = key;
     if (b->input_staging.count > 0) {
         int host = ring_take(&b->input_staging);
-        emit_input_move(b, OP_RECALL, which, (int[]){from, host});
+        emit_input_move(b, OP_RECALL, input, from, host);
         from = host;
     }
-    emit_input_move(b, OP_RECALL, which, (int[]){from, to});
+    emit_input_move(b, OP_RECALL, input, from, to);
     return to;
 }
 
@@ -172,16 +155,16 @@ static void emit_forward(struct builder *b, int visit, int micro)
     bool training = is_training(b), last = model_op->tile == model_op->tiles - 1;
     bool saves = training && op_is_body(b, op) && segment_is_kept(b, op);
     int output = forward_input(b, model_op->layer + 1, micro);
-    struct program_op o = compute_op(b, OP_FORWARD, op, micro);
+    struct program_op o = model_operation(OP_FORWARD, op, micro);
     o.mode = saves ? MODEL_TRAIN : MODEL_INFER;
     if (model_op->kind == MODEL_EMBED)
-        op_reads(&o, ROLE_TOKENS, b->program->tokens_slot);
+        op_reads(&o, OPERAND_TOKENS, b->program->tokens_slot);
     else
-        op_reads(&o, ROLE_INPUT, forward_input(b, model_op->layer, micro));
-    if (model_op->tile > 0) op_reads(&o, ROLE_OUTPUT, output);
-    op_writes(&o, ROLE_OUTPUT, output);
-    op_writes(&o, ROLE_SAVED, saves ? b->saved[op * b->copies + m] : b->local_saved[0]);
-    op_writes(&o, ROLE_SCRATCH, b->scratch);
+        op_reads(&o, OPERAND_INPUT, forward_input(b, model_op->layer, micro));
+    if (model_op->tile > 0) op_reads(&o, OPERAND_OUTPUT, output);
+    op_writes(&o, OPERAND_OUTPUT, output);
+    op_writes(&o, OPERAND_SAVED, saves ? b->saved[op * b->copies + m] : b->local_saved[0]);
+    op_writes(&o, OPERAND_SCRATCH, b->scratch);
     set_weights(b, &o, visit);
     builder_emit(b, &o);
     if (training && b->offload_inputs && last && layer_is_kept(b, model_op->layer + 1))
@@ -194,18 +177,17 @@ static void emit_head(struct builder *b, int visit, int micro)
     bool logits = b->visits[visit].phase == VISIT_LOGITS;
     int op = b->visits[visit].first;
     const struct model_op *model_op = &b->model->ops[op];
-    struct program_op o = compute_op(b, logits ? OP_LOGITS : OP_FORWARD, op, micro);
+    struct program_op o = model_operation(logits ? OP_LOGITS : OP_FORWARD, op, micro);
     o.mode = MODEL_INFER;
-    op_reads(&o, ROLE_INPUT, forward_input(b, model_op->layer, micro));
-    op_writes(&o, ROLE_SAVED, b->local_saved[0]);
-    op_writes(&o, ROLE_SCRATCH, b->scratch);
+    op_reads(&o, OPERAND_INPUT, forward_input(b, model_op->layer, micro));
+    op_writes(&o, OPERAND_SAVED, b->local_saved[0]);
+    op_writes(&o, OPERAND_SCRATCH, b->scratch);
     if (logits) {
-        op_writes(&o, ROLE_OUTPUT, b->program->logits_slot);
+        op_writes(&o, OPERAND_LOGITS, b->program->logits_slot);
     } else {
         set_carry(b, &o, model_op->tile == 0);
-        op_reads(&o, ROLE_TOKENS, b->program->targets_slot);
-        op_reads(&o, ROLE_RESULTS, b->program->loss_slot);
-        op_writes(&o, ROLE_RESULTS, b->program->loss_slot);
+        op_reads(&o, OPERAND_TARGETS, b->program->targets_slot);
+        op_changes(&o, OPERAND_LOSS, b->program->loss_slot);
     }
     set_weights(b, &o, visit);
     builder_emit(b, &o);
@@ -226,11 +208,11 @@ static void emit_leave(struct builder *b, int unit, int from, int home)
 }
 
 /* An fp32 sum that waits on nvme between contributions. */
-static void move_sum(struct builder *b, enum program_kind kind, int unit, const int slots[2],
+static void move_sum(struct builder *b, enum program_kind kind, int unit, int from, int to,
                      size_t bytes)
 {
-    struct slice from = {slots[0], 0, bytes}, to = {slots[1], 0, bytes};
-    emit_move(b, kind, unit, &from, &to);
+    struct slice left = {from, 0, bytes}, arrived = {to, 0, bytes};
+    emit_move(b, kind, unit, &left, &arrived);
 }
 
 /* Adds a contribution that has arrived at `from` to the unit's sum, and finishes the last one. */
@@ -243,35 +225,28 @@ static void emit_add(struct builder *b, int unit, int from)
     size_t bytes = (size_t)(b->sharded_gradients ? part->shard : part->padded) * sizeof(float);
     if (from == g->sum && !last) return;
     if (away && first) {
-        move_sum(b, OP_STORE, unit, (int[]){from, g->sum}, bytes);
+        move_sum(b, OP_STORE, unit, from, g->sum, bytes);
         return;
     }
     int sum = away ? ring_take(&b->summed[unit_class(b, unit)]) : g->sum;
-    if (away) move_sum(b, OP_LOAD, unit, (int[]){g->sum, sum}, bytes);
-    enum program_lane lane = LANE_COMPUTE;
-    if (!b->local_gradient || (b->config->unified && b->config->ranks > 1)) lane = LANE_HOST;
-    struct program_op add = builder_op(OP_ADD, lane);
+    if (away) move_sum(b, OP_LOAD, unit, g->sum, sum, bytes);
+    struct program_op add = builder_op(OP_ADD);
     add.unit = unit;
-    add.mode = last;
-    add.accumulate = !first;
-    add.bytes = bytes;
-    op_reads(&add, ROLE_INPUT, from);
-    if (sum >= 0) {
-        if (!first) op_reads(&add, ROLE_OUTPUT, sum);
-        if (from != sum)
-            op_writes(&add, ROLE_OUTPUT, sum);
-        else
-            op_reads(&add, ROLE_OUTPUT, sum);
+    add.adds = !first;
+    add.last = last;
+    op_reads(&add, OPERAND_CONTRIBUTION, from);
+    if (sum >= 0 && from != sum) {
+        if (add.adds) op_reads(&add, OPERAND_SUM, sum);
+        op_writes(&add, OPERAND_SUM, sum);
     }
     int home = b->program->homes[unit].gradient, to = home;
     if (last && on_disk(b, home)) to = ring_take(&b->leaving[unit_class(b, unit)]);
     if (last) {
-        op_writes(&add, ROLE_GRADIENT, to);
-        op_reads(&add, ROLE_RESULTS, b->program->norm_slot);
-        op_writes(&add, ROLE_RESULTS, b->program->norm_slot);
+        op_writes(&add, OPERAND_GRADIENT, to);
+        op_changes(&add, OPERAND_NORM, b->program->norm_slot);
     }
     builder_emit(b, &add);
-    if (away && !last) move_sum(b, OP_STORE, unit, (int[]){sum, g->sum}, bytes);
+    if (away && !last) move_sum(b, OP_STORE, unit, sum, g->sum, bytes);
     if (last && to != home) emit_leave(b, unit, to, home);
 }
 
@@ -281,27 +256,23 @@ static void emit_contribution(struct builder *b, int unit, int from)
     const struct unit_gradient *g = &b->gradients[unit];
     const struct partition_unit *part = &b->partition->units[unit];
     if (b->config->ranks > 1) {
-        struct program_op reduce = builder_op(OP_REDUCE, LANE_COMM);
+        struct program_op reduce = builder_op(OP_REDUCE);
         reduce.unit = unit;
-        reduce.bytes = (size_t)part->padded * zi_dtype_bytes(b->config->reduce);
-        op_reads(&reduce, ROLE_INPUT, from);
-        op_writes(&reduce, ROLE_INPUT, from);
+        op_changes(&reduce, OPERAND_CONTRIBUTION, from);
         if (b->sharded_gradients) {
             bool into_sum = b->local_gradient && g->sum >= 0 && g->seen == 0 && !on_disk(b, g->sum);
             from = into_sum ? g->sum : ring_take(&b->reduced[unit_class(b, unit)]);
-            op_writes(&reduce, ROLE_OUTPUT, from);
+            op_writes(&reduce, OPERAND_SHARD, from);
         }
-        op_writes(&reduce, ROLE_SCRATCH, b->reduce_scratch);
+        op_writes(&reduce, OPERAND_SCRATCH, b->reduce_scratch);
         builder_emit(b, &reduce);
     }
     if (!b->local_gradient) {
-        struct program_op pull = builder_op(OP_PULL, LANE_LINK_OUT);
-        pull.unit = unit;
-        pull.bytes = (size_t)(b->sharded_gradients ? part->shard : part->padded) * sizeof(float);
-        op_reads(&pull, ROLE_INPUT, from);
-        from = ring_take(&b->pulled[unit_class(b, unit)]);
-        op_writes(&pull, ROLE_OUTPUT, from);
-        builder_emit(b, &pull);
+        size_t bytes = (size_t)(b->sharded_gradients ? part->shard : part->padded) * sizeof(float);
+        struct slice device = {from, 0, bytes};
+        struct slice host = {ring_take(&b->pulled[unit_class(b, unit)]), 0, bytes};
+        emit_move(b, OP_PULL, unit, &device, &host);
+        from = host.slot;
     }
     emit_add(b, unit, from);
 }
@@ -357,53 +328,52 @@ static void emit_recompute(struct builder *b, int visit, int micro, int input)
 {
     const struct visit *v = &b->visits[visit];
     for (int j = 0; j < v->count; j++) {
-        struct program_op o = compute_op(b, OP_RECOMPUTE, v->first + j, micro);
+        struct program_op o = model_operation(OP_RECOMPUTE, v->first + j, micro);
         bool more = j + 1 < v->count;
-        struct model_flops flops;
-        model_op_flops(b->model, v->first + j, b->config->micro, b->config->tokens, &flops);
-        o.flops = more ? flops.forward : flops.recompute;
         o.mode = more ? MODEL_TRAIN : MODEL_RECOMPUTE;
-        op_reads(&o, ROLE_INPUT, j == 0 ? input : b->local_input[j]);
-        if (more) op_writes(&o, ROLE_OUTPUT, b->local_input[j + 1]);
-        op_writes(&o, ROLE_SAVED, b->local_saved[j]);
-        op_writes(&o, ROLE_SCRATCH, b->scratch);
+        op_reads(&o, OPERAND_INPUT, j == 0 ? input : b->local_input[j]);
+        if (more) op_writes(&o, OPERAND_OUTPUT, b->local_input[j + 1]);
+        op_writes(&o, OPERAND_SAVED, b->local_saved[j]);
+        op_writes(&o, OPERAND_SCRATCH, b->scratch);
         set_weights(b, &o, visit);
         builder_emit(b, &o);
     }
 }
 
-static void emit_differentiate(struct builder *b, int visit, int micro, const int operands[2],
-                               const int gradients[MODEL_MAX_UNITS], int j)
+/* What an operation's backward finds: its input, and what forward saved, or -1. */
+struct backward_operands {
+    int input, saved;
+};
+
+/* Backward of operation `j` of a visit, into its accumulators (-1: no gradient). */
+static void emit_differentiate(struct builder *b, int visit, int micro, int j,
+                               struct backward_operands found, const int gradients[MODEL_MAX_UNITS])
 {
     const struct visit *v = &b->visits[visit];
     const struct model_op *op = &b->model->ops[v->first + j];
-    struct program_op o = compute_op(b, OP_BACKWARD, v->first + j, micro);
+    struct program_op o = model_operation(OP_BACKWARD, v->first + j, micro);
     bool again = micro > v->micro || (!b->sharded_gradients && micro > 0);
     int stream = b->stream_gradient[micro % b->copies];
-    if (op->kind != MODEL_EMBED) op_reads(&o, ROLE_INPUT, operands[0]);
-    if (operands[1] >= 0) {
-        op_reads(&o, ROLE_SAVED, operands[1]);
-        op_writes(&o, ROLE_SAVED, operands[1]);
-    }
-    if (op->kind != MODEL_HEAD) op_reads(&o, ROLE_STREAM_GRADIENT, stream);
-    if (op->kind != MODEL_EMBED && op->tile == 0) op_writes(&o, ROLE_STREAM_GRADIENT, stream);
-    op_writes(&o, ROLE_SCRATCH, b->scratch);
+    if (op->kind != MODEL_EMBED) op_reads(&o, OPERAND_INPUT, found.input);
+    op_changes(&o, OPERAND_SAVED, found.saved);
+    if (op->kind != MODEL_HEAD) op_reads(&o, OPERAND_STREAM_GRADIENT, stream);
+    if (op->kind != MODEL_EMBED && op->tile == 0) op_writes(&o, OPERAND_STREAM_GRADIENT, stream);
+    op_writes(&o, OPERAND_SCRATCH, b->scratch);
     if (op->kind != MODEL_EMBED)
         set_carry(b, &o, op->kind != MODEL_HEAD && op->tile == op->tiles - 1);
-    if (op->kind == MODEL_EMBED) op_reads(&o, ROLE_TOKENS, b->program->tokens_slot);
+    if (op->kind == MODEL_EMBED) op_reads(&o, OPERAND_TOKENS, b->program->tokens_slot);
     if (op->kind == MODEL_HEAD) {
-        op_reads(&o, ROLE_TOKENS, b->program->targets_slot);
-        op_reads(&o, ROLE_RESULTS, b->program->loss_slot);
-        op_writes(&o, ROLE_RESULTS, b->program->loss_slot);
+        op_reads(&o, OPERAND_TARGETS, b->program->targets_slot);
+        op_changes(&o, OPERAND_LOSS, b->program->loss_slot);
     }
     if (v->phase != VISIT_GRADIENT) set_weights(b, &o, visit);
     for (int i = 0; i < op->unit_count; i++) {
         if (gradients[i] < 0) continue;
         if (again) {
-            op_reads(&o, ROLE_GRADIENT + i, gradients[i]);
+            op_reads(&o, OPERAND_ACCUMULATOR + i, gradients[i]);
             o.accumulate |= 1u << i;
         }
-        op_writes(&o, ROLE_GRADIENT + i, gradients[i]);
+        op_writes(&o, OPERAND_ACCUMULATOR + i, gradients[i]);
     }
     builder_emit(b, &o);
     int last =
@@ -429,8 +399,8 @@ static void emit_backward(struct builder *b, int visit)
                 saved =
                     recomputes ? b->local_saved[j] : b->saved[v->first * b->copies + m % b->copies];
             }
-            int operands[2] = {j == 0 ? input : b->local_input[j], saved};
-            emit_differentiate(b, visit, m, operands, taken.slots[j], j);
+            struct backward_operands found = {j == 0 ? input : b->local_input[j], saved};
+            emit_differentiate(b, visit, m, j, found, taken.slots[j]);
         }
     }
 }
@@ -466,12 +436,9 @@ static void deliver(struct builder *b, int unit, int visit, int current)
 static void emit_norm(struct builder *b)
 {
     bool training = is_training(b);
-    struct program_op norm = builder_op(OP_NORM, b->config->ranks > 1 ? LANE_COMM : LANE_COMPUTE);
-    op_reads(&norm, ROLE_INPUT, b->program->loss_slot);
-    if (training) {
-        op_reads(&norm, ROLE_RESULTS, b->program->norm_slot);
-        op_writes(&norm, ROLE_RESULTS, b->program->norm_slot);
-    }
+    struct program_op norm = builder_op(OP_NORM);
+    op_reads(&norm, OPERAND_LOSS, b->program->loss_slot);
+    if (training) op_changes(&norm, OPERAND_NORM, b->program->norm_slot);
     builder_emit(b, &norm);
 }
 
@@ -533,9 +500,7 @@ void emit_end(struct builder *b)
         (!updates || b->config->deferred))
         emit_norm(b);
     if (!updates) return;
-    struct program_op finish =
-        builder_op(OP_FINISH, b->config->ranks > 1 ? LANE_COMM : LANE_COMPUTE);
-    op_reads(&finish, ROLE_INPUT, b->program->checksum_slot);
-    op_writes(&finish, ROLE_INPUT, b->program->checksum_slot);
+    struct program_op finish = builder_op(OP_FINISH);
+    op_changes(&finish, OPERAND_CHECKSUM, b->program->checksum_slot);
     builder_emit(b, &finish);
 }

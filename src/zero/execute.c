@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What each kind of operation does, with the addresses of its slots filled in. Everything that was
- * to be decided was decided at compile time; the only choices left are how many sequences a
- * micro-batch really has, and whether the step is skipped. */
+/* What each kind of operation does, with the addresses of its slots filled in: a function per row
+ * of the table of kinds (kinds.h), run_NAME. Everything that was to be decided was decided at
+ * compile time; the only choices left are how many sequences a micro-batch really has, and whether
+ * the step is skipped. */
 #include "base/log.h"
 #include "zero/lanes.h"
 
@@ -13,16 +14,11 @@ struct device_ptr engine_slot(const struct engine *engine, int slot)
     return device_at(engine->bases[s->tier], s->offset);
 }
 
-static struct device_ptr place(const struct engine *engine, const struct program_op *op, int role)
+static struct device_ptr place(const struct engine *engine, const struct program_op *op,
+                               int operand)
 {
-    struct device_ptr at = engine_slot(engine, op->slots[role]);
-    return device_is_null(at) ? at : device_at(at, op->offsets[role]);
-}
-
-static bool sharded(const struct engine *engine, int stage)
-{
-    const struct zero_config *c = &engine->program->config;
-    return c->ranks > 1 && c->stage >= stage;
+    struct device_ptr at = engine_slot(engine, op->slots[operand]);
+    return device_is_null(at) ? at : device_at(at, op->offsets[operand]);
 }
 
 static void fill_pass(struct engine *engine, const struct program_op *op,
@@ -36,66 +32,123 @@ static void fill_pass(struct engine *engine, const struct program_op *op,
     pass->sequences = generates ? 1 : zero_sequences(c, c->rank, op->micro, &first);
     pass->tokens = engine->tokens;
     for (int i = 0; i < model_op->unit_count; i++) {
-        pass->weights[i] = place(engine, op, ROLE_WEIGHT + i);
-        pass->gradients[i] = place(engine, op, ROLE_GRADIENT + i);
+        pass->weights[i] = place(engine, op, OPERAND_WEIGHT + i);
+        pass->gradients[i] = place(engine, op, OPERAND_ACCUMULATOR + i);
         pass->accumulate[i] = op->accumulate >> i & 1u;
     }
-    pass->input = place(engine, op, ROLE_INPUT);
-    pass->output = place(engine, op, ROLE_OUTPUT);
-    pass->gradient = place(engine, op, ROLE_STREAM_GRADIENT);
-    pass->saved = place(engine, op, ROLE_SAVED);
-    pass->scratch = place(engine, op, ROLE_SCRATCH);
-    pass->carry = place(engine, op, ROLE_CARRY);
-    if (op->slots[ROLE_TOKENS] >= 0) {
-        struct device_ptr ids = device_at(place(engine, op, ROLE_TOKENS),
-                                          (size_t)(micro * c->micro * engine->tokens) * 4);
-        if (model_op->kind == MODEL_HEAD)
-            pass->targets = ids;
-        else
-            pass->token_ids = ids;
-    }
-    pass->loss = place(engine, op, ROLE_RESULTS);
+    pass->input = place(engine, op, OPERAND_INPUT);
+    pass->output = place(engine, op, OPERAND_OUTPUT);
+    pass->gradient = place(engine, op, OPERAND_STREAM_GRADIENT);
+    pass->saved = place(engine, op, OPERAND_SAVED);
+    pass->scratch = place(engine, op, OPERAND_SCRATCH);
+    pass->carry = place(engine, op, OPERAND_CARRY);
+    size_t ids = (size_t)(micro * c->micro * engine->tokens) * sizeof(int32_t);
+    if (op->slots[OPERAND_TOKENS] >= 0)
+        pass->token_ids = device_at(place(engine, op, OPERAND_TOKENS), ids);
+    if (op->slots[OPERAND_TARGETS] >= 0)
+        pass->targets = device_at(place(engine, op, OPERAND_TARGETS), ids);
+    pass->loss = place(engine, op, OPERAND_LOSS);
     pass->loss_scale = (float)(1.0 / ((double)c->global * (double)engine->tokens));
 }
 
-static enum zi_status run_model(struct engine *engine, const struct program_op *op,
-                                struct device_stream *stream)
+static enum zi_status run_forward(struct engine *engine, const struct program_op *op,
+                                  struct device_stream *stream)
 {
-    const struct model *model = engine->program->model;
     struct model_pass pass;
     fill_pass(engine, op, stream, &pass);
-    switch (op->kind) {
-    case OP_FORWARD:
-    case OP_RECOMPUTE:
-        return model_forward(model, op->op, (enum model_mode)op->mode, &pass);
-    case OP_LOGITS:
-        pass.output = (struct device_ptr){0};
-        return model_logits(model, op->op, &pass, place(engine, op, ROLE_OUTPUT));
-    default:
-        return model_backward(model, op->op, &pass);
-    }
+    return model_forward(engine->program->model, op->op, op->mode, &pass);
 }
 
-static enum zi_status run_copy(struct engine *engine, const struct program_op *op,
+static enum zi_status run_recompute(struct engine *engine, const struct program_op *op,
+                                    struct device_stream *stream)
+{
+    return run_forward(engine, op, stream);
+}
+
+static enum zi_status run_backward(struct engine *engine, const struct program_op *op,
+                                   struct device_stream *stream)
+{
+    struct model_pass pass;
+    fill_pass(engine, op, stream, &pass);
+    return model_backward(engine->program->model, op->op, &pass);
+}
+
+static enum zi_status run_logits(struct engine *engine, const struct program_op *op,
+                                 struct device_stream *stream)
+{
+    struct model_pass pass;
+    fill_pass(engine, op, stream, &pass);
+    return model_logits(engine->program->model, op->op, &pass, place(engine, op, OPERAND_LOGITS));
+}
+
+static enum zi_status run_push(struct engine *engine, const struct program_op *op,
                                struct device_stream *stream)
 {
-    return device_copy(stream, place(engine, op, ROLE_OUTPUT), place(engine, op, ROLE_INPUT),
+    return device_copy(stream, place(engine, op, OPERAND_TO), place(engine, op, OPERAND_FROM),
                        op->bytes);
+}
+
+static enum zi_status run_pull(struct engine *engine, const struct program_op *op,
+                               struct device_stream *stream)
+{
+    return run_push(engine, op, stream);
+}
+
+static enum zi_status run_keep(struct engine *engine, const struct program_op *op,
+                               struct device_stream *stream)
+{
+    return run_push(engine, op, stream);
+}
+
+static enum zi_status run_recall(struct engine *engine, const struct program_op *op,
+                                 struct device_stream *stream)
+{
+    return run_push(engine, op, stream);
+}
+
+/* A disk lane does its operations by transfers (execute_transfer). */
+static enum zi_status run_read(struct engine *engine, const struct program_op *op,
+                               struct device_stream *stream)
+{
+    (void)engine;
+    (void)stream;
+    return zi_fail(ZI_ERROR_BUG, "zero", "operation %s in a lane that cannot do it",
+                   program_kind_name(op->kind));
+}
+
+static enum zi_status run_load(struct engine *engine, const struct program_op *op,
+                               struct device_stream *stream)
+{
+    return run_read(engine, op, stream);
+}
+
+static enum zi_status run_store(struct engine *engine, const struct program_op *op,
+                                struct device_stream *stream)
+{
+    return run_read(engine, op, stream);
+}
+
+static int64_t shard_bytes(const struct engine *engine, int unit)
+{
+    const struct program *p = engine->program;
+    return p->partition->units[unit].shard * (int64_t)zi_dtype_bytes(p->config.compute);
 }
 
 static enum zi_status run_gather(struct engine *engine, const struct program_op *op,
                                  struct device_stream *stream)
 {
-    const struct zero_config *c = &engine->program->config;
-    int64_t bytes =
-        engine->program->partition->units[op->unit].shard * (int64_t)zi_dtype_bytes(c->compute);
-    struct device_ptr full = place(engine, op, ROLE_OUTPUT);
-    if (op->kind == OP_GATHER) {
-        return comm_all_gather(engine->comm, stream, place(engine, op, ROLE_INPUT), full, bytes);
-    }
+    return comm_all_gather(engine->comm, stream, place(engine, op, OPERAND_SHARD),
+                           place(engine, op, OPERAND_UNIT), shard_bytes(engine, op->unit));
+}
+
+static enum zi_status run_publish(struct engine *engine, const struct program_op *op,
+                                  struct device_stream *stream)
+{
+    int64_t bytes = shard_bytes(engine, op->unit);
+    struct device_ptr unit = place(engine, op, OPERAND_UNIT);
     if (engine_update_step(engine)->skip) return ZI_OK;
-    struct device_ptr own = device_at(full, (size_t)(c->rank * bytes));
-    return comm_all_gather(engine->comm, stream, own, full, bytes);
+    struct device_ptr own = device_at(unit, (size_t)(engine->program->config.rank * bytes));
+    return comm_all_gather(engine->comm, stream, own, unit, bytes);
 }
 
 static enum zi_status run_reduce(struct engine *engine, const struct program_op *op,
@@ -103,12 +156,12 @@ static enum zi_status run_reduce(struct engine *engine, const struct program_op 
 {
     const struct zero_config *c = &engine->program->config;
     int64_t shard = engine->program->partition->units[op->unit].shard;
-    struct device_ptr full = place(engine, op, ROLE_INPUT);
-    struct device_ptr scratch = place(engine, op, ROLE_SCRATCH);
-    if (op->slots[ROLE_OUTPUT] < 0) {
+    struct device_ptr full = place(engine, op, OPERAND_CONTRIBUTION);
+    struct device_ptr scratch = place(engine, op, OPERAND_SCRATCH);
+    if (op->slots[OPERAND_SHARD] < 0) {
         return comm_all_reduce(engine->comm, stream, full, shard, c->reduce, scratch);
     }
-    return comm_reduce_scatter(engine->comm, stream, full, place(engine, op, ROLE_OUTPUT), shard,
+    return comm_reduce_scatter(engine->comm, stream, full, place(engine, op, OPERAND_SHARD), shard,
                                c->reduce, scratch);
 }
 
@@ -118,38 +171,39 @@ static enum zi_status run_add(struct engine *engine, const struct program_op *op
     const struct zero_config *c = &engine->program->config;
     const struct partition_unit *part = &engine->program->partition->units[op->unit];
     const struct device_operations *ops = engine->operations;
-    int64_t count = sharded(engine, 2) ? part->shard : part->padded;
-    struct device_ptr from = place(engine, op, ROLE_INPUT);
-    int sum = op->slots[ROLE_OUTPUT];
-    if (sum >= 0 && sum != op->slots[ROLE_INPUT]) {
-        struct device_ptr to = engine_slot(engine, sum);
-        if (op->accumulate)
-            ZI_TRY(ops->add(stream, ZI_FP32, to, ZI_FP32, from, count));
+    int64_t count = program_elements(engine->program, op->unit, 2);
+    struct device_ptr from = place(engine, op, OPERAND_CONTRIBUTION);
+    if (op->slots[OPERAND_SUM] >= 0) {
+        struct device_ptr sum = place(engine, op, OPERAND_SUM);
+        if (op->adds)
+            ZI_TRY(ops->add(stream, ZI_FP32, sum, ZI_FP32, from, count));
         else
-            ZI_TRY(device_copy(stream, to, from, (size_t)count * sizeof(float)));
+            ZI_TRY(device_copy(stream, sum, from, (size_t)count * sizeof(float)));
+        from = sum;
     }
-    if (!op->mode) return ZI_OK;
-    if (sum >= 0) from = engine_slot(engine, sum);
+    if (!op->last) return ZI_OK;
     /* Kept is what this rank updates; counted, in every stage, what is its own. What pads a unit
      * holds no gradient. */
     int64_t first = c->rank * part->shard, end = first + part->shard;
-    int64_t kept = sharded(engine, 1) ? part->shard : part->padded;
-    struct device_ptr home = place(engine, op, ROLE_GRADIENT);
-    if (sharded(engine, 1) && !sharded(engine, 2))
-        from = device_at(from, (size_t)first * sizeof(float));
+    int64_t kept = program_elements(engine->program, op->unit, 1);
+    struct device_ptr home = place(engine, op, OPERAND_GRADIENT);
+    if (kept < count) from = device_at(from, (size_t)first * sizeof(float));
     if (home.address != from.address)
         ZI_TRY(ops->convert(stream, c->gradient, home, ZI_FP32, from, kept));
     if (end > part->elements) end = part->elements;
     if (first >= end) return ZI_OK;
-    size_t own = sharded(engine, 1) ? 0 : (size_t)first;
+    size_t own = zero_is_sharded(c, 1) ? 0 : (size_t)first;
     return ops->gradient_norm(stream, c->gradient,
                               device_at(home, own * zi_dtype_bytes(c->gradient)), end - first,
-                              place(engine, op, ROLE_RESULTS));
+                              place(engine, op, OPERAND_NORM));
 }
 
-static enum zi_status run_norm(struct engine *engine)
+static enum zi_status run_norm(struct engine *engine, const struct program_op *op,
+                               struct device_stream *stream)
 {
     const struct program *p = engine->program;
+    (void)op;
+    (void)stream;
     const struct device_norm_sums *sums =
         (const struct device_norm_sums *)engine_slot(engine, p->norm_slot).address;
     double values[3] = {*(const double *)engine_slot(engine, p->loss_slot).address, sums->squares,
@@ -178,16 +232,16 @@ static enum zi_status update_range(struct engine *engine, const struct program_o
         .decay = range->decay,
         .place = range->place,
         .gradient_type = c->gradient,
-        .parameter =
-            device_at(place(engine, op, ROLE_OUTPUT), (size_t)at * zi_dtype_bytes(c->compute)),
-        .moment1 = device_at(place(engine, op, ROLE_MOMENT1), (size_t)at * 4),
-        .moment2 = device_at(place(engine, op, ROLE_MOMENT2), (size_t)at * 4),
-        .gradient =
-            device_at(place(engine, op, ROLE_GRADIENT), (size_t)at * zi_dtype_bytes(c->gradient)),
-        .checksum = place(engine, op, ROLE_INPUT),
+        .parameter = device_at(place(engine, op, OPERAND_PARAMETER),
+                               (size_t)at * zi_dtype_bytes(c->compute)),
+        .moment1 = device_at(place(engine, op, OPERAND_MOMENT1), (size_t)at * 4),
+        .moment2 = device_at(place(engine, op, OPERAND_MOMENT2), (size_t)at * 4),
+        .gradient = device_at(place(engine, op, OPERAND_GRADIENT),
+                              (size_t)at * zi_dtype_bytes(c->gradient)),
+        .checksum = place(engine, op, OPERAND_CHECKSUM),
     };
-    if (op->slots[ROLE_REMAINDER] >= 0)
-        update.remainder = device_at(place(engine, op, ROLE_REMAINDER), (size_t)at * 2);
+    if (op->slots[OPERAND_REMAINDER] >= 0)
+        update.remainder = device_at(place(engine, op, OPERAND_REMAINDER), (size_t)at * 2);
     return optimizer_update(&engine->settings->optimizer, engine->device, stream,
                             engine_update_step(engine), &update);
 }
@@ -198,7 +252,7 @@ static enum zi_status run_adam(struct engine *engine, const struct program_op *o
     const struct zero_config *c = &engine->program->config;
     const struct partition *partition = engine->program->partition;
     const struct partition_unit *part = &partition->units[op->unit];
-    bool own = sharded(engine, 1);
+    bool own = zero_is_sharded(c, 1);
     const struct partition_range *ranges =
         &partition->ranges[own ? part->own_first : part->full_first];
     int count = own ? part->own_count : part->full_count;
@@ -214,11 +268,15 @@ static enum zi_status run_adam(struct engine *engine, const struct program_op *o
 }
 
 /* A skipped step has changed no parameter. */
-static enum zi_status run_finish(struct engine *engine)
+static enum zi_status run_finish(struct engine *engine, const struct program_op *op,
+                                 struct device_stream *stream)
 {
+    (void)op;
+    (void)stream;
     if (engine_update_step(engine)->skip) return ZI_OK;
     uint64_t sum = *(const uint64_t *)engine_slot(engine, engine->program->checksum_slot).address;
-    if (sharded(engine, 1)) ZI_TRY(comm_sum_uint64(engine->comm, &sum, 1));
+    if (zero_is_sharded(&engine->program->config, 1))
+        ZI_TRY(comm_sum_uint64(engine->comm, &sum, 1));
     engine->checksum = sum;
     return ZI_OK;
 }
@@ -238,7 +296,7 @@ void execute_transfer(const struct engine *engine, const struct program_op *op,
                       struct tier_transfer *transfer)
 {
     bool writes = op->lane == LANE_DISK_WRITE;
-    int memory = writes ? ROLE_INPUT : ROLE_OUTPUT, disk = writes ? ROLE_OUTPUT : ROLE_INPUT;
+    int memory = writes ? OPERAND_FROM : OPERAND_TO, disk = writes ? OPERAND_TO : OPERAND_FROM;
     const struct program_slot *slot = &engine->program->slots[op->slots[disk]];
     *transfer = (struct tier_transfer){
         .array = slot->array,
@@ -249,39 +307,16 @@ void execute_transfer(const struct engine *engine, const struct program_op *op,
     };
 }
 
+/* A kind without its function does not compile. */
+#define RUN(constant, name) [constant] = run_##name,
+static enum zi_status (*const runs[OP_KIND_COUNT])(struct engine *engine,
+                                                   const struct program_op *op,
+                                                   struct device_stream *stream) = {
+    PROGRAM_KINDS(RUN)};
+#undef RUN
+
 enum zi_status execute_op(struct engine *engine, const struct program_op *op,
                           struct device_stream *stream)
 {
-    switch (op->kind) {
-    case OP_FORWARD:
-    case OP_RECOMPUTE:
-    case OP_BACKWARD:
-    case OP_LOGITS:
-        return run_model(engine, op, stream);
-    case OP_PUSH:
-    case OP_PULL:
-    case OP_KEEP:
-    case OP_RECALL:
-        return run_copy(engine, op, stream);
-    case OP_GATHER:
-    case OP_PUBLISH:
-        return run_gather(engine, op, stream);
-    case OP_REDUCE:
-        return run_reduce(engine, op, stream);
-    case OP_ADD:
-        return run_add(engine, op, stream);
-    case OP_NORM:
-        return run_norm(engine);
-    case OP_ADAM:
-        return run_adam(engine, op, stream);
-    case OP_FINISH:
-        return run_finish(engine);
-    case OP_READ:
-    case OP_LOAD:
-    case OP_STORE:
-    case OP_KIND_COUNT:
-        break;
-    }
-    return zi_fail(ZI_ERROR_BUG, "zero", "operation %s in a lane that cannot do it",
-                   program_kind_name(op->kind));
+    return runs[op->kind](engine, op, stream);
 }

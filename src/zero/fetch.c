@@ -161,11 +161,10 @@ void fetch_update(struct builder *b, int unit, int visit, int current)
 
 static void emit_gather(struct builder *b, int unit, int from, int to)
 {
-    struct program_op gather = builder_op(OP_GATHER, LANE_COMM);
+    struct program_op gather = builder_op(OP_GATHER);
     gather.unit = unit;
-    gather.bytes = (size_t)b->partition->units[unit].padded * zi_dtype_bytes(b->config->compute);
-    op_reads(&gather, ROLE_INPUT, from);
-    op_writes(&gather, ROLE_OUTPUT, to);
+    op_reads(&gather, OPERAND_SHARD, from);
+    op_writes(&gather, OPERAND_UNIT, to);
     builder_emit(b, &gather);
 }
 

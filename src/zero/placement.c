@@ -62,6 +62,11 @@ void zero_check(struct deck *deck, int ranks)
     }
 }
 
+bool zero_is_sharded(const struct zero_config *config, int stage)
+{
+    return config->ranks > 1 && config->stage >= stage;
+}
+
 int64_t zero_sequences(const struct zero_config *config, int rank, int micro, int64_t *first)
 {
     int64_t begin = config->global * rank / config->ranks;

@@ -64,6 +64,9 @@ enum zi_status zero_resolve_all(const struct settings *settings, const struct de
 /* Local. Why the tiers are what they are, in a line per state kind that was auto. */
 void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out);
 
+/* Local. Whether what ZeRO shards from a stage on is sharded in this run. */
+bool zero_is_sharded(const struct zero_config *config, int stage);
+
 /* Local. Sequences of micro-batch `micro` of a rank: 0 .. config->micro. The global batch is dealt
  * in order: rank r has sequences [r * global / ranks, (r+1) * global / ranks). *first is the first
  * one's number in the global batch. */

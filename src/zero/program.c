@@ -17,19 +17,8 @@
 #include "base/random.h"
 #include "zero/compile.h"
 
-static const char *const kind_names[OP_KIND_COUNT] = {
-    [OP_PUSH] = "push",         [OP_GATHER] = "gather", [OP_FORWARD] = "forward",
-    [OP_KEEP] = "keep",         [OP_RECALL] = "recall", [OP_RECOMPUTE] = "recompute",
-    [OP_BACKWARD] = "backward", [OP_REDUCE] = "reduce", [OP_PULL] = "pull",
-    [OP_ADD] = "add",           [OP_NORM] = "norm",     [OP_ADAM] = "adam",
-    [OP_PUBLISH] = "publish",   [OP_FINISH] = "finish", [OP_LOGITS] = "logits",
-    [OP_READ] = "read",         [OP_LOAD] = "load",     [OP_STORE] = "store",
-};
 static const char *const program_names[PROGRAM_COUNT] = {
     "train", "train-update", "validate", "validate-update", "generate", "flush-update",
-};
-static const char *const lane_names[LANE_COUNT] = {
-    "compute", "comm", "link_in", "link_out", "disk_read", "disk_write", "host",
 };
 static const char *const purpose_names[PURPOSE_COUNT] = {
     "parameters", "gradients", "optimizer", "activations", "fetch", "reduce", "work",
@@ -38,16 +27,6 @@ static const char *const purpose_names[PURPOSE_COUNT] = {
 const char *program_name_text(enum program_name name)
 {
     return program_names[name];
-}
-
-const char *program_kind_name(enum program_kind kind)
-{
-    return kind_names[kind];
-}
-
-const char *program_lane_name(enum program_lane lane)
-{
-    return lane_names[lane];
 }
 
 const char *program_purpose_name(enum program_purpose purpose)
@@ -148,11 +127,11 @@ int builder_array(struct builder *b, const struct builder_array *array)
     return first;
 }
 
-struct program_op builder_op(enum program_kind kind, enum program_lane lane)
+struct program_op builder_op(enum program_kind kind)
 {
-    struct program_op op = {.kind = kind, .lane = lane, .op = -1, .unit = -1, .micro = -1};
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        op.slots[role] = -1;
+    struct program_op op = {.kind = kind, .op = -1, .unit = -1, .micro = -1};
+    for (int operand = 0; operand < OPERAND_COUNT; operand++) {
+        op.slots[operand] = -1;
     }
     for (int l = 0; l < LANE_COUNT; l++) {
         op.after[l] = -1;
@@ -160,16 +139,22 @@ struct program_op builder_op(enum program_kind kind, enum program_lane lane)
     return op;
 }
 
-void op_reads(struct program_op *op, int role, int slot)
+void op_reads(struct program_op *op, int operand, int slot)
 {
-    op->slots[role] = slot;
-    if (slot >= 0) op->reads |= 1u << role;
+    op->slots[operand] = slot;
+    if (slot >= 0) op->reads |= 1u << operand;
 }
 
-void op_writes(struct program_op *op, int role, int slot)
+void op_writes(struct program_op *op, int operand, int slot)
 {
-    op->slots[role] = slot;
-    if (slot >= 0) op->writes |= 1u << role;
+    op->slots[operand] = slot;
+    if (slot >= 0) op->writes |= 1u << operand;
+}
+
+void op_changes(struct program_op *op, int operand, int slot)
+{
+    op_reads(op, operand, slot);
+    op_writes(op, operand, slot);
 }
 
 void builder_begin(struct builder *b, enum program_name name)
@@ -190,9 +175,10 @@ void builder_begin(struct builder *b, enum program_name name)
     b->name = name;
 }
 
-bool program_lane_is_disk(enum program_lane lane)
+/* Number of the lowest bit that is set. */
+static int first_bit(unsigned bits)
 {
-    return lane == LANE_DISK_READ || lane == LANE_DISK_WRITE;
+    return __builtin_ctz(bits);
 }
 
 static void wait_for(const struct program_list *list, struct program_op *op, int earlier)
@@ -206,11 +192,10 @@ static void wait_for(const struct program_list *list, struct program_op *op, int
 /* Finds what the operation has to wait for from the slots that it touches. */
 static void find_dependencies(const struct builder *b, struct program_op *op)
 {
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        int slot = op->slots[role];
-        if (slot < 0) continue;
+    for (unsigned left = op->reads | op->writes; left; left &= left - 1) {
+        int operand = first_bit(left), slot = op->slots[operand];
         wait_for(b->list, op, b->last_write[slot]);
-        if (!(op->writes >> role & 1u)) continue;
+        if (!(op->writes >> operand & 1u)) continue;
         for (int lane = 0; lane < LANE_COUNT; lane++) {
             wait_for(b->list, op, b->last_read[slot][lane]);
         }
@@ -234,12 +219,13 @@ void builder_emit(struct builder *b, const struct program_op *op)
     }
     int index = list->count;
     list->ops[index] = *op;
+    op = &list->ops[index];
+    program_op_complete(b->program, &list->ops[index]);
     find_dependencies(b, &list->ops[index]);
     list->count++;
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        int slot = op->slots[role];
-        if (slot < 0) continue;
-        if (op->writes >> role & 1u) {
+    for (unsigned left = op->reads | op->writes; left; left &= left - 1) {
+        int operand = first_bit(left), slot = op->slots[operand];
+        if (op->writes >> operand & 1u) {
             b->last_write[slot] = index;
             for (int lane = 0; lane < LANE_COUNT; lane++) {
                 b->last_read[slot][lane] = -1;
@@ -289,6 +275,19 @@ size_t program_bytes(const struct program *program, enum zi_tier tier, enum prog
         if (slot->tier == tier && slot->purpose == purpose) bytes += slot->bytes;
     }
     return bytes;
+}
+
+int64_t program_elements(const struct program *program, int unit, int stage)
+{
+    const struct partition_unit *part = &program->partition->units[unit];
+    return zero_is_sharded(&program->config, stage) ? part->shard : part->padded;
+}
+
+const char *program_op_subject(const struct program *program, const struct program_op *op)
+{
+    if (op->op >= 0) return program->model->ops[op->op].name;
+    if (op->unit >= 0) return program->model->units[op->unit].name;
+    return "";
 }
 
 uint64_t program_hash(const struct program *program)

@@ -17,58 +17,8 @@
 #include <stdio.h>
 
 #include "tier/store.h"
+#include "zero/kinds.h"
 #include "zero/placement.h"
-
-enum program_lane {
-    LANE_COMPUTE,
-    LANE_COMM,
-    LANE_LINK_IN,
-    LANE_LINK_OUT,
-    LANE_DISK_READ,
-    LANE_DISK_WRITE,
-    LANE_HOST,
-    LANE_COUNT
-};
-
-enum program_kind {
-    OP_READ,      /* parameters, nvme to memory */
-    OP_PUSH,      /* a unit or shard, host to device */
-    OP_GATHER,    /* shards of a unit to the full unit */
-    OP_FORWARD,   /* one model operation, one micro-batch */
-    OP_KEEP,      /* an input of an operation, device to its tier */
-    OP_RECALL,    /* and back */
-    OP_RECOMPUTE, /* forward again, for what backward needs */
-    OP_BACKWARD,
-    OP_REDUCE,  /* a unit's gradient over ranks */
-    OP_PULL,    /* a gradient or parameter, device to host */
-    OP_ADD,     /* into the kept gradient, with its share of the norm */
-    OP_NORM,    /* global norm, loss, and the decision to skip */
-    OP_LOAD,    /* optimizer states or gradients of one group, nvme to memory */
-    OP_ADAM,    /* update of one group: a slice of a unit's shard */
-    OP_STORE,   /* changed parameters, states or gradients, memory to nvme */
-    OP_PUBLISH, /* updated shards to all ranks' full copies (stages 1 and 2) */
-    OP_FINISH,  /* checksum over ranks */
-    OP_LOGITS,  /* generation: logits of the last token */
-    OP_KIND_COUNT
-};
-
-/* Roles of the slots of an operation. */
-enum program_role {
-    ROLE_INPUT,
-    ROLE_OUTPUT,
-    ROLE_SAVED,
-    ROLE_SCRATCH,
-    ROLE_STREAM_GRADIENT,
-    ROLE_TOKENS,
-    ROLE_RESULTS,
-    ROLE_CARRY,
-    ROLE_WEIGHT,                                      /* and the next MODEL_MAX_UNITS - 1 */
-    ROLE_GRADIENT = ROLE_WEIGHT + MODEL_MAX_UNITS,    /* and the next MODEL_MAX_UNITS - 1 */
-    ROLE_REMAINDER = ROLE_GRADIENT + MODEL_MAX_UNITS, /* OP_ADAM: its parameter is ROLE_OUTPUT */
-    ROLE_MOMENT1,
-    ROLE_MOMENT2,
-    ROLE_COUNT
-};
 
 enum program_purpose {
     PURPOSE_PARAMETER,
@@ -91,22 +41,31 @@ struct program_slot {
     int array;     /* of the store, or -1 in memory */
 };
 
+/* What is not said of an operation's kind is 0 or -1. */
 struct program_op {
     enum program_kind kind;
     enum program_lane lane;
-    int op;    /* of the model, or -1 */
-    int unit;  /* or -1 */
-    int micro; /* or -1 */
-    int mode;  /* enum model_mode of OP_FORWARD; OP_ADD: 1 = the last contribution, 0 = more follow
-                */
-    unsigned
-        accumulate; /* OP_BACKWARD: bit i = add to gradient i; OP_ADD: bit 0 = add to the sum */
-    int slots[ROLE_COUNT];      /* -1 = none */
-    unsigned reads, writes;     /* bit per role */
-    int after[LANE_COUNT];      /* index of the operation of each other lane to wait for, or -1 */
-    size_t offsets[ROLE_COUNT]; /* bytes into the slots, where an operation takes a slice */
-    int64_t first, count;       /* OP_ADAM: elements of what this rank updates of the unit */
-    size_t bytes;               /* moved, or gone through */
+    /* Of the model; its unit; its micro-batch; or -1. */
+    int op, unit, micro;
+    /* Forward, recompute and logits. */
+    enum model_mode mode;
+    /* Backward: bit i = adds to accumulator i. */
+    unsigned accumulate;
+    /* Add: to what the sum holds; the last contribution, which makes the kept gradient. */
+    bool adds, last;
+    /* Adam: elements of what this rank updates of the unit. */
+    int64_t first, count;
+    /* Moves: bytes asked for. */
+    size_t length;
+    /* By operand: its slot, or -1; bytes into it, where an operation takes a slice. */
+    int slots[OPERAND_COUNT];
+    size_t offsets[OPERAND_COUNT];
+    /* A bit per operand. */
+    unsigned reads, writes;
+    /* Index of the operation of each other lane to wait for, or -1. */
+    int after[LANE_COUNT];
+    /* Moved, or gone through. */
+    size_t bytes;
     double flops;
 };
 
@@ -180,18 +139,17 @@ uint64_t program_hash(const struct program *program);
 /* Local. Bytes that a run of a list moves or goes through in a lane. */
 size_t program_traffic(const struct program_list *list, enum program_lane lane);
 
-/* Local. Whether a lane has several operations in flight. */
-bool program_lane_is_disk(enum program_lane lane);
+/* Local. Elements of a unit that a rank has of what is sharded from a ZeRO stage on. */
+int64_t program_elements(const struct program *program, int unit, int stage);
+
+/* Local. Name of what an operation is about: an operation of the model, a unit, or "". */
+const char *program_op_subject(const struct program *program, const struct program_op *op);
 
 const char *program_name_text(enum program_name name); /* "train", "train-update", ... */
-const char *program_kind_name(enum program_kind kind);
-const char *program_lane_name(enum program_lane lane);
 const char *program_purpose_name(enum program_purpose purpose);
 
-/* Local. The memory table, the operations as text, and a picture (SVG) of the lanes in virtual
- * time, in which an operation lasts as long as its FLOPs and bytes at nominal rates. */
+/* Local. The memory table, and the operations as text. */
 void program_print_memory(const struct program *program, FILE *out);
 void program_print(const struct program *program, enum program_name name, FILE *out);
-enum zi_status program_draw(const struct program *program, enum program_name name, FILE *out);
 
 #endif

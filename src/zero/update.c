@@ -248,12 +248,10 @@ static struct slice bring(struct builder *b, int unit, struct slice from, int sl
     return to;
 }
 
-static void put(struct program_op *op, int role, const struct slice *slice, bool changes)
+static void put(struct program_op *op, int operand, struct slice slice)
 {
-    if (slice->slot < 0) return;
-    op_reads(op, role, slice->slot);
-    if (changes) op_writes(op, role, slice->slot);
-    op->offsets[role] = slice->offset;
+    op_changes(op, operand, slice.slot);
+    op->offsets[operand] = slice.offset;
 }
 
 /* The states of a group where adam works on them: in its set, or at home. */
@@ -265,28 +263,28 @@ static struct slice state_slice(const struct builder *b, const struct group *g, 
     return home_slice(b, home, g->first, g->count, element);
 }
 
+/* Where adam finds what does not lie in a group's slots alone. */
+struct workplace {
+    struct slice parameter, gradient;
+};
+
 static void emit_adam(struct builder *b, const struct group *g, const struct group_slots *s,
-                      const struct slice places[2] /* parameter, gradient */)
+                      const struct workplace *at)
 {
     const struct program_home *home = &b->program->homes[g->unit];
     const struct zero_config *c = b->config;
-    struct slice remainder = state_slice(b, g, home->remainder, s->remainder, 2);
-    struct slice moment1 = state_slice(b, g, home->moment1, s->moment1, 4);
-    struct slice moment2 = state_slice(b, g, home->moment2, s->moment2, 4);
-    struct program_op adam = builder_op(OP_ADAM, b->adam_lane);
+    struct program_op adam = builder_op(OP_ADAM);
     adam.unit = g->unit;
     adam.first = g->first;
     adam.count = g->count;
-    /* 12 bytes are read and written: moments, and the master, whole or split. */
-    adam.bytes = (size_t)g->count * (24 + zi_dtype_bytes(c->gradient));
-    put(&adam, ROLE_OUTPUT, &places[0], true);
-    put(&adam, ROLE_GRADIENT, &places[1], false);
-    put(&adam, ROLE_REMAINDER, &remainder, true);
-    put(&adam, ROLE_MOMENT1, &moment1, true);
-    put(&adam, ROLE_MOMENT2, &moment2, true);
-    op_reads(&adam, ROLE_INPUT, b->program->checksum_slot);
-    op_writes(&adam, ROLE_INPUT, b->program->checksum_slot);
-    if (!c->deferred) op_reads(&adam, ROLE_RESULTS, b->program->norm_slot);
+    put(&adam, OPERAND_PARAMETER, at->parameter);
+    put(&adam, OPERAND_REMAINDER, state_slice(b, g, home->remainder, s->remainder, 2));
+    put(&adam, OPERAND_MOMENT1, state_slice(b, g, home->moment1, s->moment1, 4));
+    put(&adam, OPERAND_MOMENT2, state_slice(b, g, home->moment2, s->moment2, 4));
+    op_reads(&adam, OPERAND_GRADIENT, at->gradient.slot);
+    adam.offsets[OPERAND_GRADIENT] = at->gradient.offset;
+    op_changes(&adam, OPERAND_CHECKSUM, b->program->checksum_slot);
+    if (!c->deferred) op_reads(&adam, OPERAND_NORM, b->program->norm_slot);
     builder_emit(b, &adam);
 }
 
@@ -317,11 +315,11 @@ static void update_group(struct builder *b, int group, int workplace)
                               (size_t)g->count * element};
     struct slice gradient =
         state_slice(b, g, home->gradient, s->gradient_host, zi_dtype_bytes(c->gradient));
-    struct slice places[2] = {bring(b, g->unit, parameter, s->parameter),
-                              bring(b, g->unit, gradient, s->gradient)};
-    emit_adam(b, g, s, places);
+    struct workplace at = {bring(b, g->unit, parameter, s->parameter),
+                           bring(b, g->unit, gradient, s->gradient)};
+    emit_adam(b, g, s, &at);
     if (s->parameter >= 0)
-        emit_move(b, b->adam_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit, &places[0],
+        emit_move(b, b->adam_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit, &at.parameter,
                   &parameter);
     store_slice(b, g, s->remainder, home->remainder, 2);
     store_slice(b, g, s->moment1, home->moment1, 4);
@@ -332,11 +330,9 @@ static void update_group(struct builder *b, int group, int workplace)
 /* All ranks' shares of a unit that every rank keeps whole (stages 1 and 2). */
 static void emit_publish(struct builder *b, int unit, int workplace)
 {
-    struct program_op publish = builder_op(OP_PUBLISH, LANE_COMM);
+    struct program_op publish = builder_op(OP_PUBLISH);
     publish.unit = unit;
-    publish.bytes = (size_t)b->partition->units[unit].padded * zi_dtype_bytes(b->config->compute);
-    op_reads(&publish, ROLE_OUTPUT, workplace);
-    op_writes(&publish, ROLE_OUTPUT, workplace);
+    op_changes(&publish, OPERAND_UNIT, workplace);
     builder_emit(b, &publish);
 }
 
