@@ -444,6 +444,7 @@ static enum zi_status write_programs(struct builder *b)
         builder_begin(b, name);
         fetch_reset(b);
         update_begin(b);
+        emit_begin(b);
         for (int v = 0; v < b->visit_count && b->status >= 0; v++) {
             emit_visit(b, v);
         }

@@ -489,6 +489,23 @@ void emit_visit(struct builder *b, int visit)
     }
 }
 
+static void emit_clear(struct builder *b, int slot)
+{
+    struct program_op clear = builder_op(OP_CLEAR);
+    op_writes(&clear, OPERAND_TO, slot);
+    builder_emit(b, &clear);
+}
+
+void emit_begin(struct builder *b)
+{
+    const struct program *p = b->program;
+    bool losses = b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE;
+    bool updates = b->pending || (is_training(b) && !b->config->deferred);
+    if (losses) emit_clear(b, p->loss_slot);
+    if (is_training(b)) emit_clear(b, p->norm_slot);
+    if (updates) emit_clear(b, p->checksum_slot);
+}
+
 void emit_end(struct builder *b)
 {
     bool updates = b->pending;

@@ -34,7 +34,8 @@ void update_preload(struct builder *b, double share);
 bool list_is_pending(enum program_name name);
 int update_ahead(const struct builder *b);
 
-/* emit.c */
+/* emit.c. The start of a list: sums that it adds to are 0. */
+void emit_begin(struct builder *b);
 void emit_visit(struct builder *b, int visit);
 void emit_end(struct builder *b);
 /* Copies a slice to another slot, by the lane that joins their tiers. */

@@ -307,6 +307,13 @@ void execute_transfer(const struct engine *engine, const struct program_op *op,
     };
 }
 
+static enum zi_status run_clear(struct engine *engine, const struct program_op *op,
+                                struct device_stream *stream)
+{
+    size_t bytes = engine->program->slots[op->slots[OPERAND_TO]].bytes;
+    return engine->operations->fill(stream, place(engine, op, OPERAND_TO), bytes, 0);
+}
+
 /* A kind without its function does not compile. */
 #define RUN(constant, name) [constant] = run_##name,
 static enum zi_status (*const runs[OP_KIND_COUNT])(struct engine *engine,

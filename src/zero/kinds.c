@@ -84,6 +84,12 @@ static enum program_lane sum_lane(const struct program *p, const struct program_
 static const struct lane_rule on_sum = {
     sum_lane, "compute; host where gradients are in host memory, or ranks share one memory"};
 
+static enum program_lane clear_lane(const struct program *p, const struct program_op *op)
+{
+    return program_lane_near(&p->config, tier_of(p, op, OPERAND_TO));
+}
+static const struct lane_rule on_clear = {clear_lane, "compute; host for what is in host memory"};
+
 /* Costs. */
 static void no_cost(const struct program *p, struct program_op *op)
 {
@@ -327,6 +333,13 @@ static const struct kind_row logits_row = {
      {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_REACH},
      {OPERAND_LOGITS, ACCESS_WRITE, TYPE_FP32, EXTENT_SLOT, IN_REACH},
      {OPERAND_WEIGHT, ACCESS_READ | SEVERAL, TYPE_COMPUTE, EXTENT_UNIT, IN_REACH}},
+};
+static const struct kind_row clear_row = {
+    "zeroes a sum of the step: loss, norm or checksum",
+    "#d9d9d9",
+    &on_clear,
+    &costs_nothing,
+    {{OPERAND_TO, ACCESS_WRITE, TYPE_SUMS, EXTENT_SLOT, IN_REACH}},
 };
 
 #define ROW(constant, name) [constant] = &name##_row,

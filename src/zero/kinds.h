@@ -65,7 +65,8 @@ struct program_lane_row {
     KIND(OP_STORE, store)                                                                          \
     KIND(OP_PUBLISH, publish)                                                                      \
     KIND(OP_FINISH, finish)                                                                        \
-    KIND(OP_LOGITS, logits)
+    KIND(OP_LOGITS, logits)                                                                        \
+    KIND(OP_CLEAR, clear)
 
 enum program_kind { PROGRAM_KINDS(PROGRAM_CONSTANT) OP_KIND_COUNT };
 #undef PROGRAM_CONSTANT
