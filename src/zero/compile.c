@@ -269,11 +269,7 @@ static void lay_step(struct builder *b)
     p->logits_slot = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK,
                                   (size_t)b->model->settings.vocabulary * 4, "logits");
     if (b->status < 0) return;
-    const int filled[] = {p->tokens_slot, p->targets_slot, p->loss_slot, p->norm_slot,
-                          p->checksum_slot};
-    for (int i = 0; i < 5; i++) {
-        p->slots[filled[i]].lasting = true;
-    }
+    p->slots[p->tokens_slot].lasting = p->slots[p->targets_slot].lasting = true;
 }
 
 static void lay_ring(struct builder *b, struct ring *ring, int count, enum zi_tier tier,

@@ -281,17 +281,6 @@ static enum zi_status run_finish(struct engine *engine, const struct program_op 
     return ZI_OK;
 }
 
-enum zi_status execute_clear_sums(struct engine *engine)
-{
-    const struct program *p = engine->program;
-    const int slots[] = {p->loss_slot, p->norm_slot, p->checksum_slot};
-    struct device_stream *stream = engine->lanes[LANE_COMPUTE].stream;
-    for (int i = 0; i < 3; i++) {
-        ZI_TRY(engine->operations->fill(stream, engine_slot(engine, slots[i]), 64, 0));
-    }
-    return device_stream_synchronize(stream);
-}
-
 void execute_transfer(const struct engine *engine, const struct program_op *op,
                       struct tier_transfer *transfer)
 {

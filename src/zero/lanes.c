@@ -173,7 +173,6 @@ void lanes_stop(struct engine *engine)
 
 enum zi_status lanes_run(struct engine *engine, enum program_name name)
 {
-    ZI_TRY(execute_clear_sums(engine));
     pthread_mutex_lock(&engine->mutex);
     engine->name = name;
     engine->status = ZI_OK;

@@ -80,6 +80,5 @@ void execute_transfer(const struct engine *engine, const struct program_op *op,
                       struct tier_transfer *transfer);
 const struct optimizer_step *engine_update_step(const struct engine *engine);
 struct device_ptr engine_slot(const struct engine *engine, int slot);
-enum zi_status execute_clear_sums(struct engine *engine);
 
 #endif

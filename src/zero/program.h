@@ -110,7 +110,7 @@ struct program {
     struct program_home *homes; /* per unit */
     int staging_slot;           /* host, for initial values and checkpoints, or -1 */
     int tokens_slot, targets_slot, logits_slot; /* int32 ids of all micro-batches; fp32 [V] */
-    int loss_slot, norm_slot, checksum_slot;    /* sums of a step, zeroed before it starts */
+    int loss_slot, norm_slot, checksum_slot;    /* sums of a step */
     size_t pool_bytes[ZI_TIER_COUNT];
     int segment_count, kept_segments;
 };

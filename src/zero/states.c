@@ -298,12 +298,19 @@ static enum zi_status checksum_run(void *context, enum tier_kind kind, int index
         (struct device_ptr){0}, count, &place, engine_slot(engine, engine->program->checksum_slot));
 }
 
+static enum zi_status clear_checksum(struct engine *engine)
+{
+    int slot = engine->program->checksum_slot;
+    struct device_stream *stream = engine->lanes[LANE_COMPUTE].stream;
+    return engine->operations->fill(stream, engine_slot(engine, slot), 64, 0);
+}
+
 /* Collective. Of the parameters as they are, from their masters. */
 static enum zi_status sum_parameters(struct engine *engine)
 {
     const struct program *p = engine->program;
     if (!p->config.training) return ZI_OK;
-    ZI_TRY(execute_clear_sums(engine));
+    ZI_TRY(clear_checksum(engine));
     for (int u = 0; u < p->partition->unit_count; u++) {
         struct walk walk = {engine, u, TIER_PARAMETER, true, false, checksum_run, engine};
         bool whole = p->homes[u].remainder < 0;
@@ -345,7 +352,7 @@ enum zi_status engine_initialize(struct engine *engine)
 {
     const struct program *p = engine->program;
     bool training = p->config.training;
-    enum zi_status status = training ? execute_clear_sums(engine) : ZI_OK;
+    enum zi_status status = training ? clear_checksum(engine) : ZI_OK;
     for (int u = 0; u < p->partition->unit_count && status >= 0; u++) {
         status = initialize_unit(engine, u);
     }
