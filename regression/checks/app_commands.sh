@@ -85,6 +85,8 @@ expect 0 "$zinf" help operations
 says "adam: "
 expect 0 "$zinf" help operations --markdown
 says "| \`adam\` |"
+expect 0 "$zinf" help states
+says "saved as  master"
 expect 2 "$zinf" help operations --schema
 expect 2 "$zinf" help operations adam
 expect 2 "$zinf" help deck --markdown --schema

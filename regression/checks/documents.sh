@@ -31,6 +31,7 @@ while read -r topic file; do
     fi
 done <<END
 operations doc/design.md
+states doc/design.md
 END
 
 # The manual page: dots and dashes of mdoc taken away.

@@ -29,13 +29,13 @@ static inline int64_t tensor_elements(int tensor)
     return t->dimensions == 2 ? t->shape[0] * t->shape[1] : t->shape[0];
 }
 
-static inline size_t state_bytes(enum checkpoint_state state, enum zi_dtype type)
+static inline size_t state_bytes(enum tier_kind state, enum zi_dtype type)
 {
-    return state == CHECKPOINT_PARAMETER ? zi_dtype_bytes(type) : 4;
+    return state == TIER_PARAMETER ? zi_dtype_bytes(type) : 4;
 }
 
 /* A finite fp32 with all mantissa bits in use. */
-static inline float value_at(int version, enum checkpoint_state state, int tensor, int64_t i)
+static inline float value_at(int version, enum tier_kind state, int tensor, int64_t i)
 {
     uint32_t x = (uint32_t)i * 2654435761u + (uint32_t)(tensor * 4 + (int)state) * 0x9e3779b9u +
                  (uint32_t)version * 0x85ebca6bu;
@@ -45,14 +45,14 @@ static inline float value_at(int version, enum checkpoint_state state, int tenso
     return (float)((double)x / 4294967296.0 - 0.5);
 }
 
-static inline void values_fill(int version, enum checkpoint_state state, enum zi_dtype type,
-                               int tensor, int64_t first, int64_t count, void *values)
+static inline void values_fill(int version, enum tier_kind state, enum zi_dtype type, int tensor,
+                               int64_t first, int64_t count, void *values)
 {
     /* fp32: one dataset is both */
-    if (type == ZI_FP32 && state == CHECKPOINT_MASTER) state = CHECKPOINT_PARAMETER;
+    if (type == ZI_FP32 && state == TIER_MASTER) state = TIER_PARAMETER;
     for (int64_t i = 0; i < count; i++) {
         float value = value_at(version, state, tensor, first + i);
-        if (state == CHECKPOINT_PARAMETER && type == ZI_BF16)
+        if (state == TIER_PARAMETER && type == ZI_BF16)
             ((uint16_t *)values)[i] = zi_bf16_round_away(value);
         else
             ((float *)values)[i] = value;
@@ -83,8 +83,8 @@ static inline struct checkpoint_header header_of(int version, enum zi_dtype type
 static inline void write_states(struct checkpoint *checkpoint, int version, enum zi_dtype type,
                                 int ranks, int rank)
 {
-    for (int s = 0; s < CHECKPOINT_STATE_COUNT; s++) {
-        if (type == ZI_FP32 && s == CHECKPOINT_MASTER) continue;
+    for (int s = 0; s < TIER_KIND_COUNT; s++) {
+        if (!tier_kind_row(s)->saved || (type == ZI_FP32 && s == TIER_MASTER)) continue;
         for (int t = 0; t < TENSOR_COUNT; t++) {
             /* cut at places that fall inside rows; one element lies on the last rank, others have
              * none of it */
@@ -103,9 +103,8 @@ static inline void write_states(struct checkpoint *checkpoint, int version, enum
 }
 
 /* Elements of [first, first+count) that differ from what was written, or -1 when reading fails. */
-static inline int64_t count_wrong(struct checkpoint *checkpoint, int version,
-                                  enum checkpoint_state state, int tensor, int64_t first,
-                                  int64_t count)
+static inline int64_t count_wrong(struct checkpoint *checkpoint, int version, enum tier_kind state,
+                                  int tensor, int64_t first, int64_t count)
 {
     enum zi_dtype type = checkpoint_get_header(checkpoint)->type;
     size_t bytes = (size_t)count * state_bytes(state, type);
@@ -125,8 +124,8 @@ static inline int64_t count_wrong(struct checkpoint *checkpoint, int version,
 static inline int64_t count_wrong_everywhere(struct checkpoint *checkpoint, int version)
 {
     int64_t wrong = 0;
-    for (int s = 0; s < CHECKPOINT_STATE_COUNT; s++)
-        for (int t = 0; t < TENSOR_COUNT; t++)
+    for (int s = 0; s < TIER_KIND_COUNT; s++)
+        for (int t = 0; t < TENSOR_COUNT && tier_kind_row(s)->saved; t++)
             wrong += count_wrong(checkpoint, version, s, t, 0, tensor_elements(t)) != 0;
     return wrong;
 }

@@ -243,11 +243,11 @@ static void test_refusals(void)
     float value[4];
     CHECK(checkpoint_open(world, folder, &checkpoint) == ZI_OK);
     if (checkpoint == NULL) return;
-    CHECK(checkpoint_read(checkpoint, CHECKPOINT_MASTER, "no.such.weight", 1, 0, 1, value) ==
+    CHECK(checkpoint_read(checkpoint, TIER_MASTER, "no.such.weight", 1, 0, 1, value) ==
           ZI_ERROR_USAGE);
-    CHECK(checkpoint_read(checkpoint, CHECKPOINT_MASTER, "norm.weight", 2, 0, 1, value) ==
+    CHECK(checkpoint_read(checkpoint, TIER_MASTER, "norm.weight", 2, 0, 1, value) ==
           ZI_ERROR_USAGE);
-    CHECK(checkpoint_read(checkpoint, CHECKPOINT_MASTER, "norm.weight", 1, 1, 0, value) == ZI_OK);
+    CHECK(checkpoint_read(checkpoint, TIER_MASTER, "norm.weight", 1, 1, 0, value) == ZI_OK);
     checkpoint_close(checkpoint);
 
     CHECK(checkpoint_open(world, path_in("step-by-step.h5"), &checkpoint) == ZI_ERROR_USAGE);

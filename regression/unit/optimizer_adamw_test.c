@@ -106,8 +106,7 @@ static struct optimizer_range range_of(const struct state *state, enum zi_dtype 
         .gradient_type = type,
         .parameter = state->parameter,
         .remainder = state->remainder,
-        .moment1 = state->moment1,
-        .moment2 = state->moment2,
+        .states = {state->moment1, state->moment2},
         .gradient = state->gradient,
         .checksum = state->checksum,
     };

@@ -64,7 +64,7 @@ static bool break_row(struct program *p, struct program_op *op, int way)
         if (adam) op_set(op, OPERAND_CARRY, p->logits_slot);
         return adam;
     case 1: /* one too few */
-        if (adam) op->slots[OPERAND_MOMENT1] = -1;
+        if (adam) op->slots[OPERAND_STATE + TIER_MOMENT1] = -1;
         return adam;
     case 2: /* written where the row only reads */
         if (adam) op->writes |= 1u << OPERAND_GRADIENT;
@@ -79,7 +79,9 @@ static bool break_row(struct program *p, struct program_op *op, int way)
         op->flops *= op->kind == OP_BACKWARD ? 2 : 1;
         return op->kind == OP_BACKWARD;
     case 6: /* more than its slot holds */
-        if (adam) op->offsets[OPERAND_MOMENT2] = p->slots[op->slots[OPERAND_MOMENT2]].bytes;
+        if (adam)
+            op->offsets[OPERAND_STATE + TIER_MOMENT2] =
+                p->slots[op->slots[OPERAND_STATE + TIER_MOMENT2]].bytes;
         return adam;
     case 7: /* in a tier where the lane does not reach it */
         if (op->kind == OP_FORWARD) p->slots[op->slots[OPERAND_SCRATCH]].tier = ZI_TIER_NVME;

@@ -150,18 +150,19 @@ static const struct command commands[] = {
       {"--sweep", NULL, "disk: also measure other block sizes and depths"},
       {"--output", "FILE", "disk: machine file to write (default machine.yaml)"}}},
     {"help",
-     "[COMMAND | deck [SECTION[.KEY]] | operations]",
+     "[COMMAND | deck [SECTION[.KEY]] | operations | states]",
      0,
      2,
-     "explain a command, the keys of a deck, or operations",
+     "explain a command, the keys of a deck, operations, or states",
      "`zinf help deck` lists the sections of a deck, `zinf help deck batch.micro` explains a key,\n"
-     "`zinf help operations` the kinds of operations that `zinf program` and traces show.\n"
+     "`zinf help operations` the kinds of operations that `zinf program` and traces show,\n"
+     "`zinf help states` what a run keeps of each unit.\n"
      "The options write the generated documents.\n",
      false,
      false,
      false,
      help_command,
-     {{"--markdown", NULL, "deck, operations: all of them as a Markdown table"},
+     {{"--markdown", NULL, "deck, operations, states: all as a Markdown table"},
       {"--reference", NULL, "deck: a reference deck with every key and its default"},
       {"--schema", NULL, "deck: a JSON schema, for editors"}}},
 };

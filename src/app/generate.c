@@ -114,7 +114,7 @@ static enum zi_status load_range(void *context, enum tier_kind kind, int tensor,
     struct generation *g = context;
     const struct model_tensor *t = &g->setup.model->tensors[tensor];
     if (kind != TIER_PARAMETER) return ZI_OK;
-    return checkpoint_read(g->checkpoint, CHECKPOINT_PARAMETER, t->name, t->elements, first, count,
+    return checkpoint_read(g->checkpoint, TIER_PARAMETER, t->name, t->elements, first, count,
                            values);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `zinf help` and `zinf inspect`.
  *
- * Help about commands comes from the table of commands, help about decks and operations, and the
- * generated documents, from the tables of keys and of kinds of operations. A document that is asked
- * for by an option goes to stdout, so that the build can redirect it. */
+ * Help about commands comes from the table of commands, help about decks, operations and states,
+ * and the generated documents, from the tables of keys, of kinds of operations and of states. A
+ * document that is asked for by an option goes to stdout, so that the build can redirect it. */
 #include <string.h>
 
 #include "app/commands.h"
@@ -20,6 +20,7 @@ static const struct {
     {"deck", "--reference", deck_write_reference},
     {"deck", "--schema", deck_write_schema},
     {"operations", "--markdown", program_kinds_write_markdown},
+    {"states", "--markdown", tier_kinds_write_markdown},
 };
 enum { DOCUMENT_COUNT = (int)(sizeof documents / sizeof *documents) };
 
@@ -27,7 +28,10 @@ enum { DOCUMENT_COUNT = (int)(sizeof documents / sizeof *documents) };
 static enum zi_status explain(const char *topic, const char *what)
 {
     if (strcmp(topic, "deck") == 0) return deck_describe(what, stdout);
-    program_kinds_print(stdout);
+    if (strcmp(topic, "states") == 0)
+        tier_kinds_print(stdout);
+    else
+        program_kinds_print(stdout);
     return ZI_OK;
 }
 

@@ -15,14 +15,7 @@
 static enum zi_status save_range(void *context, enum tier_kind kind, int tensor, int64_t first,
                                  int64_t count, void *values)
 {
-    static const enum checkpoint_state states[TIER_KIND_COUNT] = {
-        [TIER_PARAMETER] = CHECKPOINT_PARAMETER,
-        [TIER_MASTER] = CHECKPOINT_MASTER,
-        [TIER_MOMENT1] = CHECKPOINT_MOMENT1,
-        [TIER_MOMENT2] = CHECKPOINT_MOMENT2,
-    };
-    ZI_REQUIRE(kind != TIER_GRADIENT && kind != TIER_ACTIVATION);
-    return checkpoint_write(context, states[kind], tensor, first, count, values);
+    return checkpoint_write(context, kind, tensor, first, count, values);
 }
 
 static enum zi_status save_states(struct run *run, const char *directory,

@@ -33,6 +33,13 @@ static enum zi_status no_memory(void)
     return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the description of a checkpoint");
 }
 
+/* Whether a kind of state has datasets of its own: with fp32 the parameter is the master. */
+static bool is_written(const struct checkpoint *checkpoint, enum tier_kind state)
+{
+    if (state == TIER_MASTER && checkpoint->header.type == ZI_FP32) return false;
+    return checkpoint_state_name(state) != NULL;
+}
+
 /* Datasets of all states in the order of the file; dataset of (state, tensor) is found by
  * dataset_at. */
 static enum zi_status list_datasets(struct checkpoint *checkpoint,
@@ -40,11 +47,13 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint,
 {
     int count = checkpoint->tensor_count;
     checkpoint->datasets =
-        calloc((size_t)count * CHECKPOINT_STATE_COUNT + 1, sizeof *checkpoint->datasets);
+        calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *checkpoint->datasets);
     if (checkpoint->datasets == NULL) return no_memory();
-    for (int s = 0; s < CHECKPOINT_STATE_COUNT; s++) {
-        if (s == CHECKPOINT_MASTER && checkpoint->header.type == ZI_FP32) continue;
-        enum zi_dtype type = s == CHECKPOINT_PARAMETER ? checkpoint->header.type : ZI_FP32;
+    for (int s = 0; s < TIER_KIND_COUNT; s++) {
+        if (!is_written(checkpoint, (enum tier_kind)s)) continue;
+        enum zi_dtype parameter = checkpoint->header.type;
+        enum zi_dtype type =
+            tier_type_of(tier_kind_row((enum tier_kind)s)->saved_type, parameter, parameter);
         for (int t = 0; t < count; t++) {
             ZI_REQUIRE(tensors[t].dimensions == 1 || tensors[t].dimensions == 2);
             ZI_TRY(checkpoint_dataset_set(&checkpoint->datasets[checkpoint->dataset_count], s,
@@ -56,11 +65,13 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint,
     return ZI_OK;
 }
 
-static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint,
-                                             enum checkpoint_state state, int tensor)
+static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint, enum tier_kind state,
+                                             int tensor)
 {
-    int place = state;
-    if (checkpoint->header.type == ZI_FP32 && state >= CHECKPOINT_MASTER) place--;
+    int place = 0;
+    ZI_REQUIRE(checkpoint_state_name(state) != NULL);
+    for (int s = 0; s < (int)state; s++)
+        place += is_written(checkpoint, (enum tier_kind)s);
     return &checkpoint->datasets[place * checkpoint->tensor_count + tensor];
 }
 
@@ -138,8 +149,8 @@ static int write_all(int descriptor, const char *from, size_t bytes, int64_t off
     return 0;
 }
 
-enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum checkpoint_state state,
-                                int tensor, int64_t first, int64_t count, const void *values)
+enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum tier_kind state, int tensor,
+                                int64_t first, int64_t count, const void *values)
 {
     if (count == 0 || checkpoint->status < 0) return ZI_OK;
     ZI_REQUIRE(tensor >= 0 && tensor < checkpoint->tensor_count);

@@ -2,13 +2,12 @@
 /* Checkpoints: one HDF5 file per step, written in parallel by all ranks under the tensors' own
  * names and shapes, so that any number of ranks, h5dump and h5py read it.
  *
- *   /parameter/<name>   compute type (bf16 as an HDF5 float type of 16 bits)
- *   /master/<name>      fp32; with fp32 compute a hard link to /parameter/<name>
- *   /moment1/<name>, /moment2/<name>   fp32
- *   attributes of /: format, step, updates, tokens, seed, deck (text), type, model (family and
- *   sizes, text), version, revision, written (date)
- *   attribute checksum of each dataset: the checksum of device/operations.h over its bits (fp32, or
- *   the 16 of bf16), seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
+ *   /<state>/<name>     of each kind of state that is saved (tier/kinds.h), in its type there
+ *                       (bf16 as an HDF5 float type of 16 bits); with fp32 compute /master/<name>
+ * is a hard link to /parameter/<name> attributes of /: format, step, updates, tokens, seed, deck
+ * (text), type, model (family and sizes, text), version, revision, written (date) attribute
+ * checksum of each dataset: the checksum of device/operations.h over its bits (fp32, or the 16 of
+ * bf16), seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
  *
  * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name; then
  * fsync, agreement of all ranks, rename, fsync of the folder, and the link `latest` moves last: a
@@ -21,14 +20,7 @@
 #include "base/dtype.h"
 #include "base/status.h"
 #include "comm/comm.h"
-
-enum checkpoint_state {
-    CHECKPOINT_PARAMETER,
-    CHECKPOINT_MASTER,
-    CHECKPOINT_MOMENT1,
-    CHECKPOINT_MOMENT2,
-    CHECKPOINT_STATE_COUNT
-};
+#include "tier/kinds.h"
 
 struct checkpoint_tensor {
     const char *name;
@@ -58,8 +50,8 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
  * of one tensor from host memory in the state's type. Over all ranks every element is written once.
  * A failing disk is logged at once and given back on every rank by checkpoint_commit; the call
  * itself gives ZI_OK then, so that all ranks leave by the same door. */
-enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum checkpoint_state state,
-                                int tensor, int64_t first, int64_t count, const void *values);
+enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum tier_kind state, int tensor,
+                                int64_t first, int64_t count, const void *values);
 
 /* Collective. Makes it durable, gives it its name, moves `latest`, and removes the oldest beyond
  * `keep` (0 keeps all) and temporary files of killed runs. After an error of any rank the temporary
@@ -75,7 +67,7 @@ const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *c
 /* Local. Reads elements of one state of the named tensor of `elements` elements in all, in the
  * state's type. ZI_ERROR_USAGE when it is not there or has another size; ZI_ERROR_IO when the disk
  * fails or, for a read of the whole tensor, the checksum differs. */
-enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum checkpoint_state state,
+enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum tier_kind state,
                                const char *tensor, int64_t elements, int64_t first, int64_t count,
                                void *values);
 

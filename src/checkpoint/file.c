@@ -20,16 +20,9 @@
 #error "checkpoints are written as the bytes of memory, which must be little-endian"
 #endif
 
-static const char *const state_names[CHECKPOINT_STATE_COUNT] = {
-    [CHECKPOINT_PARAMETER] = "parameter",
-    [CHECKPOINT_MASTER] = "master",
-    [CHECKPOINT_MOMENT1] = "moment1",
-    [CHECKPOINT_MOMENT2] = "moment2",
-};
-
-const char *checkpoint_state_name(enum checkpoint_state state)
+const char *checkpoint_state_name(enum tier_kind state)
 {
-    return state_names[state];
+    return tier_kind_row(state)->saved;
 }
 
 /* The low 32 bits of (first + i + seed) * 0x9e3779b1 need the low 32 bits of the index only. */
@@ -55,9 +48,9 @@ uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t f
     return sum;
 }
 
-enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset,
-                                      enum checkpoint_state state, const char *tensor,
-                                      enum zi_dtype type, const int64_t *shape, int dimensions)
+enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum tier_kind state,
+                                      const char *tensor, enum zi_dtype type, const int64_t *shape,
+                                      int dimensions)
 {
     size_t size = strlen(tensor) + 16;
     dataset->name = malloc(size);

@@ -11,7 +11,7 @@
 
 struct checkpoint_dataset {
     char *name; /* "parameter/blocks.3.attention.query.weight", owned */
-    enum checkpoint_state state;
+    enum tier_kind state;
     enum zi_dtype type;
     int dimensions;
     int64_t shape[2], elements;
@@ -32,17 +32,17 @@ struct checkpoint {
     enum zi_status status; /* first error of this rank's writes */
 };
 
-/* Local. "parameter", "master", "moment1", "moment2". */
-const char *checkpoint_state_name(enum checkpoint_state state);
+/* Local. Name of a kind of state in checkpoints, or NULL where it is in none. */
+const char *checkpoint_state_name(enum tier_kind state);
 
 /* Local. The checksum of elements first .. first+count-1 of a dataset. */
 uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,
                              const void *values);
 
 /* Local. Names a dataset and sets its sizes and seed. */
-enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset,
-                                      enum checkpoint_state state, const char *tensor,
-                                      enum zi_dtype type, const int64_t *shape, int dimensions);
+enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum tier_kind state,
+                                      const char *tensor, enum zi_dtype type, const int64_t *shape,
+                                      int dimensions);
 
 /* Local. Frees everything; the file is the caller's business. */
 void checkpoint_free(struct checkpoint *checkpoint);

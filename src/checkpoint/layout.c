@@ -145,7 +145,7 @@ static herr_t link_masters(hid_t file, const struct checkpoint *checkpoint)
     if (checkpoint->header.type != ZI_FP32) return 0;
     for (int d = 0; d < checkpoint->dataset_count; d++) {
         const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        if (dataset->state != CHECKPOINT_PARAMETER) continue;
+        if (dataset->state != TIER_PARAMETER) continue;
         char name[512];
         int length = snprintf(name, sizeof name, "master%s", dataset->name + strlen("parameter"));
         if (length < 0 || (size_t)length >= sizeof name) return -1;
@@ -158,7 +158,8 @@ static herr_t link_masters(hid_t file, const struct checkpoint *checkpoint)
 static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
 {
     const char *path = checkpoint->temporary;
-    for (int s = 0; s < CHECKPOINT_STATE_COUNT; s++) {
+    for (int s = 0; s < TIER_KIND_COUNT; s++) {
+        if (checkpoint_state_name(s) == NULL) continue;
         hid_t group =
             H5Gcreate2(file, checkpoint_state_name(s), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
         if (group < 0) return h5_fail(path, "create a group");

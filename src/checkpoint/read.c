@@ -28,7 +28,7 @@ enum { PATH_SIZE = 4096, VERIFY_BYTES = 4 * 1024 * 1024 };
 /* What the visit of a group's links gathers. */
 struct listing {
     struct checkpoint *checkpoint;
-    enum checkpoint_state state;
+    enum tier_kind state;
     int capacity;
     enum zi_status status;
 };
@@ -116,7 +116,7 @@ static enum zi_status dataset_describe(hid_t dataset, const char *tensor, struct
 static void dataset_alias_seed(const struct checkpoint *checkpoint,
                                struct checkpoint_dataset *dataset)
 {
-    if (checkpoint->header.type != ZI_FP32 || dataset->state != CHECKPOINT_MASTER) return;
+    if (checkpoint->header.type != ZI_FP32 || dataset->state != TIER_MASTER) return;
     char name[512];
     snprintf(name, sizeof name, "parameter%s", dataset->name + strlen("master"));
     dataset->seed = zi_random_stream(name);
@@ -153,7 +153,8 @@ static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, vo
 static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
 {
     struct listing listing = {.checkpoint = checkpoint};
-    for (int s = 0; s < CHECKPOINT_STATE_COUNT; s++) {
+    for (int s = 0; s < TIER_KIND_COUNT; s++) {
+        if (checkpoint_state_name(s) == NULL) continue;
         listing.state = s;
         hid_t group = H5Gopen2(file, checkpoint_state_name(s), H5P_DEFAULT);
         if (group < 0) return h5_fail(checkpoint->path, "open a group");
@@ -266,8 +267,7 @@ const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *c
 }
 
 static const struct checkpoint_dataset *dataset_find(const struct checkpoint *checkpoint,
-                                                     enum checkpoint_state state,
-                                                     const char *tensor)
+                                                     enum tier_kind state, const char *tensor)
 {
     int low = 0, high = checkpoint->dataset_count;
     while (low < high) {
@@ -318,7 +318,7 @@ static enum zi_status fail_checksum(const struct checkpoint *checkpoint,
                    (unsigned long long)dataset->checksum);
 }
 
-enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum checkpoint_state state,
+enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum tier_kind state,
                                const char *tensor, int64_t elements, int64_t first, int64_t count,
                                void *values)
 {

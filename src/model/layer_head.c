@@ -167,6 +167,7 @@ static enum zi_status differentiate_chunk(const struct call *c, struct chunk chu
     to_input.b = c->pass->weights[1];
     to_input.c = rows_of(c, c->sum.at, c->sum.type, chunk.first);
     ZI_TRY(ops->matmul(c->pass->stream, &to_input));
+    if (device_is_null(c->pass->gradients[1])) return ZI_OK; /* not trainable */
     struct device_matmul to_weight = {.type = type, .type_c = ZI_FP32, .transpose_a = true};
     to_weight.m = c->s.V;
     to_weight.n = to_weight.ldb = to_weight.ldc = c->s.C;

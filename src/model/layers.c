@@ -190,6 +190,7 @@ enum zi_status linear_weight_gradient(const struct layer_linear *l, struct devic
 {
     struct device_matmul d = linear_base(l);
     struct layer_place weight = layer_find(l->model, l->op, l->weight);
+    if (!(l->model->ops[l->op].differentiates >> weight.i & 1)) return ZI_OK;
     d.type_c = ZI_FP32;
     d.m = d.lda = l->outputs;
     d.n = d.ldb = d.ldc = l->inputs;

@@ -100,6 +100,7 @@ static void add_tensor(struct model *m, const char *layer, const struct family_r
         t->elements = t->shape[0] * t->shape[1];
         t->kind = row->kind;
         t->init = row->init;
+        t->trainable = true;
         t->deviation = (float)s->init_deviation;
         if (row->scaled) t->deviation /= sqrtf(2.0f * (float)s->layers);
         m->parameters += t->elements;
@@ -260,6 +261,24 @@ static struct settings_tiling resolve(const struct settings_tiling *tiling,
     return t;
 }
 
+void model_settle_trainable(struct model *model)
+{
+    for (int u = 0; u < model->unit_count; u++) {
+        struct model_unit *unit = &model->units[u];
+        unit->trainable = false;
+        for (int i = 0; i < unit->piece_count; i++) {
+            int tensor = model->pieces[unit->first_piece + i].tensor;
+            unit->trainable = unit->trainable || model->tensors[tensor].trainable;
+        }
+    }
+    for (int o = 0; o < model->op_count; o++) {
+        struct model_op *op = &model->ops[o];
+        for (int i = 0; i < op->unit_count; i++) {
+            if (!model->units[op->units[i]].trainable) op->differentiates &= ~(1u << i);
+        }
+    }
+}
+
 enum zi_status model_create(const struct settings_model *settings,
                             const struct settings_tiling *tiling, enum zi_dtype type,
                             const struct device *device, struct model **model)
@@ -281,6 +300,7 @@ enum zi_status model_create(const struct settings_model *settings,
         return zi_fail(ZI_ERROR_DEVICE, "model", "no memory for tables of %d tensors", tensors);
     }
     add_all(m);
+    model_settle_trainable(m);
     *model = m;
     return ZI_OK;
 }

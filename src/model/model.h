@@ -48,6 +48,8 @@ struct model_tensor {
     enum model_tensor_kind kind;
     enum model_init init;
     float deviation; /* of MODEL_INIT_NORMAL */
+    /* Training changes it. */
+    bool trainable;
 };
 
 /* Where a part of a tensor lies in a unit: `rows` runs of `row` elements, `stride` apart in the
@@ -64,6 +66,8 @@ struct model_unit {
     int first_piece, piece_count;
     int64_t elements; /* from the first piece to the end of the last, a multiple of 64; gaps hold
                          zeros */
+    /* One of its tensors is; then all of it has gradients and optimizer states. */
+    bool trainable;
 };
 
 struct model_op {
@@ -104,6 +108,10 @@ enum zi_status model_create(const struct settings_model *settings,
                             const struct settings_tiling *tiling, enum zi_dtype type,
                             const struct device *device, struct model **model);
 void model_destroy(struct model *model);
+
+/* Local. Units and operations follow their tensors' `trainable`: a unit without trainable tensors
+ * is not, and no operation makes its gradient. */
+void model_settle_trainable(struct model *model);
 
 /* Local. Initial values of elements [first, first+count) of a tensor, fp32, from (seed, tensor
  * name, element index). */

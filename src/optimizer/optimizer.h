@@ -31,6 +31,9 @@ struct optimizer_step {
 void optimizer_decide(const struct settings_optimizer *settings, double squares, uint64_t nonfinite,
                       double loss, struct optimizer_step *step);
 
+/* The most states of its own that an optimizer has per element. */
+enum { OPTIMIZER_STATES = 2 };
+
 /* One contiguous piece of one tensor: what an update call works on. Buffers as in struct
  * device_adam. */
 struct optimizer_range {
@@ -38,7 +41,9 @@ struct optimizer_range {
     bool decay;                /* weight decay applies */
     struct device_place place; /* in the tensor */
     enum zi_dtype gradient_type;
-    struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
+    struct device_ptr parameter, remainder, gradient, checksum;
+    /* The optimizer's own: of AdamW running means of the gradient and of its square. */
+    struct device_ptr states[OPTIMIZER_STATES];
 };
 
 /* Local. Enqueues the update of one range; nothing when step->skip. */

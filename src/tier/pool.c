@@ -30,11 +30,6 @@ struct tier_pool {
     char purpose[64];
 };
 
-static const char *const kind_names[TIER_KIND_COUNT] = {
-    [TIER_PARAMETER] = "parameter", [TIER_GRADIENT] = "gradient", [TIER_MASTER] = "master",
-    [TIER_MOMENT1] = "moment1",     [TIER_MOMENT2] = "moment2",   [TIER_ACTIVATION] = "activation",
-};
-
 static size_t used_bytes[ZI_TIER_COUNT];
 
 static enum zi_status refuse_budget(enum zi_tier tier, size_t bytes, size_t budget,
@@ -50,11 +45,6 @@ static enum zi_status refuse_budget(enum zi_tier tier, size_t bytes, size_t budg
                    zi_memory_text(budget, has, sizeof has),
                    zi_memory_text(used_bytes[tier], taken, sizeof taken),
                    zi_memory_text(bytes - left, lack, sizeof lack), name);
-}
-
-const char *tier_kind_name(enum tier_kind kind)
-{
-    return kind >= 0 && kind < TIER_KIND_COUNT ? kind_names[kind] : "unknown";
 }
 
 enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t bytes,

@@ -7,21 +7,9 @@
 
 #include "base/status.h"
 #include "device/device.h"
+#include "tier/kinds.h"
 
 struct tier_pool;
-
-enum tier_kind {
-    TIER_PARAMETER, /* compute type */
-    TIER_GRADIENT,
-    TIER_MASTER, /* fp32 */
-    TIER_MOMENT1,
-    TIER_MOMENT2,
-    TIER_ACTIVATION,
-    TIER_KIND_COUNT
-};
-
-/* Local. "parameter", "gradient", "master", "moment1", "moment2", "activation". */
-const char *tier_kind_name(enum tier_kind kind);
 
 /* Local. Gives a pool of `bytes` zeroed bytes on a tier of the device, named `purpose` in the
  * memory table. `budget` is the deck's for that tier: ZI_ERROR_FIT when all pools of the tier

@@ -9,10 +9,12 @@
 #include "base/log.h"
 #include "zero/resolve.h"
 
-/* One change of the deck that may make it fit. */
+/* One change of the deck that may make it fit: a state to a tier, or what `apply` does. */
 struct change {
     const char *text;
     bool (*apply)(struct settings *s, const struct zero_config *config);
+    enum tier_place place;
+    enum zi_tier tier;
 };
 
 static bool change_recompute(struct settings *s, const struct zero_config *config)
@@ -31,24 +33,6 @@ static bool change_micro(struct settings *s, const struct zero_config *config)
     return true;
 }
 
-static bool to_host(int64_t *tier, const struct zero_config *config)
-{
-    if (*tier == ZI_TIER_HOST) return false;
-    if (*tier == ZI_TIER_NVME ? config->excess[ZI_TIER_NVME] == 0 : config->shared_budget)
-        return false;
-    *tier = ZI_TIER_HOST;
-    return true;
-}
-
-static bool to_disk(int64_t *tier, const struct zero_config *config)
-{
-    if (!config->training || config->budget[ZI_TIER_NVME] == 0 || *tier == ZI_TIER_NVME ||
-        config->excess[ZI_TIER_NVME] > 0)
-        return false;
-    *tier = ZI_TIER_NVME;
-    return true;
-}
-
 static bool change_tiles(struct settings *s, const struct zero_config *config)
 {
     (void)config;
@@ -58,46 +42,6 @@ static bool change_tiles(struct settings *s, const struct zero_config *config)
     return true;
 }
 
-static bool change_optimizer(struct settings *s, const struct zero_config *config)
-{
-    return to_host(&s->placement.optimizer, config);
-}
-
-static bool change_gradients(struct settings *s, const struct zero_config *config)
-{
-    return to_host(&s->placement.gradients, config);
-}
-
-static bool change_activations(struct settings *s, const struct zero_config *config)
-{
-    return to_host(&s->placement.activations, config);
-}
-
-static bool change_parameters(struct settings *s, const struct zero_config *config)
-{
-    return to_host(&s->placement.parameters, config);
-}
-
-static bool disk_optimizer(struct settings *s, const struct zero_config *config)
-{
-    return to_disk(&s->placement.optimizer, config);
-}
-
-static bool disk_parameters(struct settings *s, const struct zero_config *config)
-{
-    return to_disk(&s->placement.parameters, config);
-}
-
-static bool disk_activations(struct settings *s, const struct zero_config *config)
-{
-    return to_disk(&s->placement.activations, config);
-}
-
-static bool disk_gradients(struct settings *s, const struct zero_config *config)
-{
-    return to_disk(&s->placement.gradients, config);
-}
-
 static bool change_stage(struct settings *s, const struct zero_config *config)
 {
     if (config->ranks == 1 || s->zero.stage == 3) return false;
@@ -105,21 +49,53 @@ static bool change_stage(struct settings *s, const struct zero_config *config)
     return true;
 }
 
+/* Whether moving states from a tier to another could help. */
+static bool may_move(int64_t from, enum zi_tier to, const struct zero_config *config)
+{
+    bool full = config->excess[ZI_TIER_NVME] > 0;
+    if (from == (int64_t)to) return false;
+    if (to == ZI_TIER_NVME) return config->training && config->budget[ZI_TIER_NVME] > 0 && !full;
+    return from == ZI_TIER_NVME ? full : !config->shared_budget;
+}
+
 static const struct change changes[] = {
-    {"activations.recompute: auto", change_recompute},
-    {"zero.stage: 3", change_stage},
-    {"placement.optimizer: host", change_optimizer},
-    {"placement.gradients: host", change_gradients},
-    {"placement.activations: host", change_activations},
-    {"placement.parameters: host", change_parameters},
-    {"a smaller batch.micro", change_micro},
-    {"placement.optimizer: nvme", disk_optimizer},
-    {"placement.parameters: nvme", disk_parameters},
-    {"placement.activations: nvme", disk_activations},
-    {"placement.gradients: nvme", disk_gradients},
-    {"tiling: auto", change_tiles},
+    {.text = "activations.recompute: auto", .apply = change_recompute},
+    {.text = "zero.stage: 3", .apply = change_stage},
+    {.place = PLACE_OPTIMIZER, .tier = ZI_TIER_HOST},
+    {.place = PLACE_GRADIENTS, .tier = ZI_TIER_HOST},
+    {.place = PLACE_ACTIVATIONS, .tier = ZI_TIER_HOST},
+    {.place = PLACE_PARAMETERS, .tier = ZI_TIER_HOST},
+    {.text = "a smaller batch.micro", .apply = change_micro},
+    {.place = PLACE_OPTIMIZER, .tier = ZI_TIER_NVME},
+    {.place = PLACE_PARAMETERS, .tier = ZI_TIER_NVME},
+    {.place = PLACE_ACTIVATIONS, .tier = ZI_TIER_NVME},
+    {.place = PLACE_GRADIENTS, .tier = ZI_TIER_NVME},
+    {.text = "tiling: auto", .apply = change_tiles},
 };
 #define CHANGE_COUNT ((int)(sizeof changes / sizeof *changes))
+
+static bool apply(const struct change *change, struct settings *s, const struct zero_config *config)
+{
+    if (change->apply) return change->apply(s, config);
+    int64_t from = tier_place_given(&s->placement, change->place);
+    if (!may_move(from, change->tier, config)) return false;
+    tier_place_set(&s->placement, change->place, change->tier);
+    return true;
+}
+
+/* Appends what a change has made of the deck to a list of changes. */
+static void describe(const struct change *change, const struct settings *s, char *text, size_t size)
+{
+    size_t used = strlen(text);
+    const char *comma = used ? ", " : "";
+    if (change->apply == change_micro)
+        snprintf(text + used, size - used, "%sbatch.micro: %" PRId64, comma, s->batch.micro);
+    else if (change->apply)
+        snprintf(text + used, size - used, "%s%s", comma, change->text);
+    else
+        snprintf(text + used, size - used, "%splacement.%s: %s", comma,
+                 tier_place_name(change->place), zi_tier_name(change->tier));
+}
 
 static enum zi_status try_settings(const struct settings *s, const struct device *device,
                                    const struct zero_config *config, bool *fits)
@@ -141,20 +117,13 @@ static enum zi_status search_change(const struct settings *settings, const struc
         for (int i = 0; i < CHANGE_COUNT; i++) {
             if (!together) s = *settings, advice[0] = '\0';
             bool fits = false, applied = false;
-            while (changes[i].apply(&s, config)) {
+            while (apply(&changes[i], &s, config)) {
                 applied = true;
                 ZI_TRY(try_settings(&s, device, config, &fits));
                 if (fits || changes[i].apply != change_micro) break;
             }
-            size_t used = strlen(advice);
-            const char *comma = used ? ", " : "";
             if (!applied) continue;
-            if (changes[i].apply == change_micro) {
-                snprintf(advice + used, sizeof advice - used, "%sbatch.micro: %" PRId64, comma,
-                         s.batch.micro);
-            } else {
-                snprintf(advice + used, sizeof advice - used, "%s%s", comma, changes[i].text);
-            }
+            describe(&changes[i], &s, advice, sizeof advice);
             if (fits) {
                 zi_log(ZI_LOG_ERROR, "zero", "nearest change that fits: %s", advice);
                 return ZI_OK;

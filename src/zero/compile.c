@@ -32,30 +32,23 @@ static bool program_exists(const struct zero_config *c, enum program_name name)
     }
 }
 
-/* Where the optimizer works: with its states, or, when they are on nvme, in host memory. */
-static void set_adam(struct builder *b)
-{
-    const struct zero_config *c = b->config;
-    b->adam_tier = c->tier[TIER_MOMENT1] == ZI_TIER_DEVICE ? ZI_TIER_DEVICE : ZI_TIER_HOST;
-    b->adam_lane = program_lane_near(c, b->adam_tier);
-}
-
 static void set_flags(struct builder *b)
 {
     const struct zero_config *c = b->config;
-    bool disk_inputs = c->tier[TIER_ACTIVATION] == ZI_TIER_NVME;
-    b->sharded_parameters = zero_is_sharded(c, 3);
-    b->sharded_gradients = zero_is_sharded(c, 2);
-    b->sharded_optimizer = zero_is_sharded(c, 1);
-    bool near = c->tier[TIER_PARAMETER] == ZI_TIER_DEVICE ||
-                (c->unified && c->tier[TIER_PARAMETER] == ZI_TIER_HOST);
-    b->local_gradient = c->unified || c->tier[TIER_GRADIENT] == ZI_TIER_DEVICE;
+    bool disk_inputs = c->tier[PLACE_ACTIVATIONS] == ZI_TIER_NVME;
+    b->sharded_parameters = zero_is_sharded(c, TIER_PARAMETER);
+    b->sharded_gradients = zero_is_sharded(c, TIER_SUM);
+    b->sharded_optimizer = zero_is_sharded(c, TIER_GRADIENT);
+    bool near = c->tier[PLACE_PARAMETERS] == ZI_TIER_DEVICE ||
+                (c->unified && c->tier[PLACE_PARAMETERS] == ZI_TIER_HOST);
+    b->local_gradient = c->unified || c->tier[PLACE_GRADIENTS] == ZI_TIER_DEVICE;
     b->fetches = b->sharded_parameters || !near;
     b->offload_inputs =
-        c->training && (disk_inputs || (!c->unified && c->tier[TIER_ACTIVATION] == ZI_TIER_HOST));
+        c->training && (disk_inputs || (!c->unified && c->tier[PLACE_ACTIVATIONS] == ZI_TIER_HOST));
     b->copies = c->order == ORDER_MICRO_MAJOR ? 1 : (int)c->micro_batches;
     b->depth = !b->offload_inputs ? 2 : disk_inputs ? STREAMS_TO_DISK : 3;
-    set_adam(b);
+    b->adam_tier = zero_optimizer_tier(c);
+    b->adam_lane = program_lane_near(c, b->adam_tier);
     b->end_body = b->model->op_count;
     for (int o = 0; o < b->model->op_count; o++) {
         const struct model_op *op = &b->model->ops[o];
@@ -76,57 +69,43 @@ static void set_flags(struct builder *b)
     if (p->kept_segments > p->segment_count) p->kept_segments = p->segment_count;
 }
 
-/* The home of one state of a unit, in memory or as an array of the store in slices of `slice`
- * elements (0: one slice). */
-struct home {
-    const char *kind;
-    enum tier_kind tier;
-    enum program_purpose purpose;
-    enum zi_dtype type;
-    int64_t elements, slice;
-};
-
-static int lay_home(struct builder *b, int unit, const struct home *h)
+/* The home of one kind of state of a unit, in memory or as an array of the store in slices. */
+static int lay_home(struct builder *b, int unit, enum tier_kind kind)
 {
+    static const enum program_purpose purposes[PLACE_COUNT] = {
+        [PLACE_PARAMETERS] = PURPOSE_PARAMETER,
+        [PLACE_GRADIENTS] = PURPOSE_GRADIENT,
+        [PLACE_OPTIMIZER] = PURPOSE_OPTIMIZER,
+        [PLACE_ACTIVATIONS] = PURPOSE_ACTIVATION,
+    };
+    const struct zero_config *c = b->config;
+    const struct tier_kind_row *row = tier_kind_row(kind);
     const char *name = b->model->units[unit].name;
-    size_t element = zi_dtype_bytes(h->type), bytes = (size_t)h->elements * element;
-    enum zi_tier tier = b->config->tier[h->tier];
+    enum program_purpose purpose = purposes[row->place];
+    enum zi_tier tier = c->tier[row->place];
+    size_t element = program_element_bytes(b->program, kind);
+    size_t bytes = (size_t)program_elements(b->program, unit, kind) * element;
     if (tier != ZI_TIER_NVME)
-        return builder_slot(b, tier, h->purpose, bytes, "%s %s", h->kind, name);
-    struct builder_array array = {h->kind, name, h->purpose, h->type, bytes, bytes};
-    if (h->slice > 0) array.slice = (size_t)h->slice * element;
-    return builder_array(b, &array);
+        return builder_slot(b, tier, purpose, bytes, "%s %s", row->name, name);
+    enum zi_dtype type = tier_type_of(row->type, c->compute, c->gradient);
+    size_t slice = row->grouped ? (size_t)c->group * element : bytes;
+    return builder_array(b, &(struct builder_array){row->name, name, purpose, type, bytes, slice});
 }
 
 static void lay_homes(struct builder *b)
 {
     const struct zero_config *c = b->config;
     for (int u = 0; u < b->model->unit_count; u++) {
-        const struct partition_unit *part = &b->partition->units[u];
         struct program_home *home = &b->program->homes[u];
-        int64_t own = b->sharded_optimizer ? part->shard : part->padded;
-        int64_t elements = b->sharded_parameters ? part->shard : part->padded;
-        *home = (struct program_home){-1, -1, -1, -1, -1};
-        home->parameter = lay_home(b, u,
-                                   &(struct home){"parameter", TIER_PARAMETER, PURPOSE_PARAMETER,
-                                                  c->compute, elements, 0});
-        if (!c->training) continue;
-        if (c->compute == ZI_BF16) {
-            home->remainder = lay_home(b, u,
-                                       &(struct home){"remainder", TIER_MASTER, PURPOSE_OPTIMIZER,
-                                                      ZI_INT16, own, c->group});
+        bool trained = c->training && b->model->units[u].trainable;
+        for (int k = 0; k < TIER_KIND_COUNT; k++) {
+            enum tier_kind kind = (enum tier_kind)k;
+            bool exists = tier_kind_exists(kind, trained, c->compute);
+            home->slots[k] = exists ? lay_home(b, u, kind) : -1;
         }
-        home->moment1 = lay_home(
-            b, u,
-            &(struct home){"moment1", TIER_MOMENT1, PURPOSE_OPTIMIZER, ZI_FP32, own, c->group});
-        home->moment2 = lay_home(
-            b, u,
-            &(struct home){"moment2", TIER_MOMENT2, PURPOSE_OPTIMIZER, ZI_FP32, own, c->group});
-        home->gradient = lay_home(b, u,
-                                  &(struct home){"gradient", TIER_GRADIENT, PURPOSE_GRADIENT,
-                                                 c->gradient, own, c->group});
         /* A deferred update finds the gradient of the step before. */
-        if (c->deferred && b->status >= 0) b->program->slots[home->gradient].lasting = true;
+        int gradient = home->slots[TIER_GRADIENT];
+        if (c->deferred && gradient >= 0) b->program->slots[gradient].lasting = true;
     }
 }
 
@@ -140,19 +119,19 @@ static void lay_gradient(struct builder *b, int unit)
     bool micro_major = c->order == ORDER_MICRO_MAJOR && c->micro_batches > 1;
     bool each = b->sharded_gradients;
     bool direct = b->local_gradient && c->gradient == ZI_FP32 &&
-                  c->tier[TIER_GRADIENT] != ZI_TIER_NVME &&
+                  c->tier[PLACE_GRADIENTS] != ZI_TIER_NVME &&
                   b->sharded_gradients == b->sharded_optimizer;
     ZI_REQUIRE(g->uses <= 8);
     g->contributions = g->uses * (each && micro_major ? (int)c->micro_batches : 1);
-    g->sum = direct ? b->program->homes[unit].gradient : -1;
-    bool disk_sum = c->sums_on_disk && c->tier[TIER_GRADIENT] == ZI_TIER_NVME;
+    g->sum = direct ? b->program->homes[unit].slots[TIER_GRADIENT] : -1;
+    bool disk_sum = c->sums_on_disk && c->tier[PLACE_GRADIENTS] == ZI_TIER_NVME;
     size_t bytes = (size_t)(each ? part->shard : part->padded) * 4;
     if (g->contributions > 1 && disk_sum) {
-        g->sum = builder_array(
-            b, &(struct builder_array){"sum", name, PURPOSE_GRADIENT, ZI_FP32, bytes, bytes});
+        g->sum = builder_array(b, &(struct builder_array){tier_kind_name(TIER_SUM), name,
+                                                          PURPOSE_GRADIENT, ZI_FP32, bytes, bytes});
     } else if (g->sum < 0 && g->contributions > 1) {
         g->sum = builder_slot(b, b->local_gradient ? ZI_TIER_DEVICE : ZI_TIER_HOST, PURPOSE_REDUCE,
-                              bytes, "sum %s", name);
+                              bytes, "%s %s", tier_kind_name(TIER_SUM), name);
     }
     for (int use = 0; use < g->uses; use++) {
         g->dedicated[use] = -1;
@@ -181,7 +160,7 @@ static void number_uses(struct builder *b)
 static int lay_kept_input(struct builder *b, int layer, int micro, size_t bytes)
 {
     const struct zero_config *c = b->config;
-    enum zi_tier tier = c->tier[TIER_ACTIVATION];
+    enum zi_tier tier = c->tier[PLACE_ACTIVATIONS];
     char name[48];
     snprintf(name, sizeof name, "%d.%d", layer, micro);
     if (tier == ZI_TIER_NVME) {
@@ -194,7 +173,7 @@ static int lay_kept_input(struct builder *b, int layer, int micro, size_t bytes)
 static void lay_kept(struct builder *b)
 {
     const struct zero_config *c = b->config;
-    bool near_host = c->unified && c->tier[TIER_ACTIVATION] == ZI_TIER_HOST;
+    bool near_host = c->unified && c->tier[PLACE_ACTIVATIONS] == ZI_TIER_HOST;
     struct model_sizes sizes;
     for (int op = b->first_body; op < b->end_body; op++) {
         const struct model_op *o = &b->model->ops[op];
@@ -331,12 +310,12 @@ static void lay_gradient_rings(struct builder *b)
             lay_ring(b, &b->pulled[class], overlaps ? 2 : 1, ZI_TIER_HOST, PURPOSE_REDUCE,
                      b->sharded_gradients ? shard : full, class ? "large pulled" : "pulled");
         }
-        if (c->tier[TIER_GRADIENT] == ZI_TIER_NVME && used) {
+        if (c->tier[PLACE_GRADIENTS] == ZI_TIER_NVME && used) {
             lay_ring(b, &b->leaving[class], c->prefetch > 0 ? 2 : 1, ZI_TIER_HOST, PURPOSE_REDUCE,
                      (b->sharded_optimizer ? shard : full) / 4 * zi_dtype_bytes(c->gradient),
                      class ? "large gradient" : "gradient");
         }
-        if (c->sums_on_disk && c->tier[TIER_GRADIENT] == ZI_TIER_NVME && used) {
+        if (c->sums_on_disk && c->tier[PLACE_GRADIENTS] == ZI_TIER_NVME && used) {
             lay_ring(b, &b->summed[class], c->prefetch > 0 ? 2 : 1, ZI_TIER_HOST, PURPOSE_REDUCE,
                      b->sharded_gradients ? shard : full, class ? "large sum" : "sum");
         }
@@ -357,7 +336,7 @@ static void lay_input_rings(struct builder *b)
     size_t stream = most_sizes(b).stream;
     if (!b->offload_inputs) return;
     lay_ring(b, &b->recalled, depth, ZI_TIER_DEVICE, PURPOSE_WORK, stream, "recalled");
-    if (c->unified || c->tier[TIER_ACTIVATION] != ZI_TIER_NVME) return;
+    if (c->unified || c->tier[PLACE_ACTIVATIONS] != ZI_TIER_NVME) return;
     lay_ring(b, &b->input_staging, 2 * depth, ZI_TIER_HOST, PURPOSE_WORK, stream, "input staging");
 }
 
@@ -369,10 +348,10 @@ static void lay_fetch_ring(struct builder *b, int class, int count)
     size_t full = (size_t)b->class_elements[class] * zi_dtype_bytes(c->compute);
     size_t shard = full / (size_t)c->ranks;
     const char *name = class ? "large unit" : "unit";
-    bool disk = c->tier[TIER_PARAMETER] == ZI_TIER_NVME;
+    bool disk = c->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
     bool host = disk && !c->unified;
-    bool apart =
-        b->sharded_parameters && (disk || (!c->unified && c->tier[TIER_PARAMETER] == ZI_TIER_HOST));
+    bool apart = b->sharded_parameters &&
+                 (disk || (!c->unified && c->tier[PLACE_PARAMETERS] == ZI_TIER_HOST));
     if (count > RING_MAX) {
         b->status = zi_fail(ZI_ERROR_USAGE, "zero",
                             "%d slots for fetched units, at most %d: lower zero.prefetch or "

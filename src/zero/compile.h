@@ -55,9 +55,10 @@ struct group {
 /* Slots through which the states of a group pass; -1 where they are used at home. */
 #define GROUPS_MAX 256
 struct group_slots {
-    int remainder, moment1, moment2; /* host */
-    int gradient_host;               /* from nvme */
-    int gradient, parameter;         /* where adam runs, when that is another memory than theirs */
+    /* By kind of state: in host memory, for what is on nvme. */
+    int loaded[TIER_KIND_COUNT];
+    /* Where the optimizer works, for what is in another memory. */
+    int brought[TIER_KIND_COUNT];
 };
 
 /* How the gradient of a unit comes together (doc/design.md, "Gradients"). */
@@ -101,7 +102,7 @@ struct builder {
     struct group *groups;
     int *unit_groups;                    /* per unit: its first group; one more at the end */
     int group_count;                     /* in the order in which they are updated */
-    int *update_order;                   /* units */
+    int *update_order, update_count;     /* trainable units */
     int states_loaded, gradients_loaded; /* groups whose loads have been written */
     int preloaded, first_backward;       /* the same for the next program; visit */
     struct group_slots group_slots[GROUPS_MAX];

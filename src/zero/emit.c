@@ -239,7 +239,7 @@ static void emit_add(struct builder *b, int unit, int from)
         if (add.adds) op_reads(&add, OPERAND_SUM, sum);
         op_writes(&add, OPERAND_SUM, sum);
     }
-    int home = b->program->homes[unit].gradient, to = home;
+    int home = b->program->homes[unit].slots[TIER_GRADIENT], to = home;
     if (last && on_disk(b, home)) to = ring_take(&b->leaving[unit_class(b, unit)]);
     if (last) {
         op_writes(&add, OPERAND_GRADIENT, to);
@@ -445,7 +445,7 @@ static void emit_norm(struct builder *b)
 static void emit_fetches(struct builder *b, int visit)
 {
     int ahead = update_ahead(b);
-    bool disk = b->config->tier[TIER_PARAMETER] == ZI_TIER_NVME;
+    bool disk = b->config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
     for (int w = visit; w <= visit + b->config->prefetch && w < b->visit_count; w++) {
         each_unit(b, w, visit, arrive);
         if (b->visits[w].phase != VISIT_UPDATE) continue;

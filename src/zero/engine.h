@@ -16,8 +16,8 @@ struct engine_result {
     double norm; /* global gradient norm; NaN when not finite */
     double learning_rate;
     bool skipped;
-    uint64_t checksum; /* of all parameters that the step was computed with, that is before its
-                          update; independent of partition */
+    uint64_t checksum; /* of all trainable parameters that the step was computed with, that is
+                          before its update; independent of partition */
     double seconds;    /* of this rank */
     double
         wait_s[LANE_COUNT]; /* compute lane idle because it waited for an operation of that lane */
@@ -44,7 +44,7 @@ void engine_destroy(struct engine *engine);
  * those after the last step. Nothing to do is no error. */
 enum zi_status engine_flush(struct engine *engine);
 
-/* Of all parameters as they are; after a flush, those after the last step. */
+/* Of all trainable parameters as they are; after a flush, those after the last step. */
 uint64_t engine_checksum(const struct engine *engine);
 
 /* Local. Records the operations of the training steps that the trace covers (trace.h); call once,
@@ -81,8 +81,7 @@ void engine_set_updates(struct engine *engine, int64_t updates);
 /* Local. This rank's states, for checkpoints: calls `visit` for each range of each unit that this
  * rank is the one to write (or, loading, all that it holds) with the host address of its values,
  * which is good until the visit returns. Flush before a save.
- * kind is TIER_PARAMETER (compute type; fp32 when it is the master), TIER_MASTER, TIER_MOMENT1 or
- * TIER_MOMENT2 (fp32). */
+ * The kinds are those that are saved, in the types in which they are (tier/kinds.h). */
 typedef enum zi_status engine_visit(void *context, enum tier_kind kind, int tensor, int64_t first,
                                     int64_t count, void *values);
 enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context);

@@ -171,7 +171,7 @@ static enum zi_status run_add(struct engine *engine, const struct program_op *op
     const struct zero_config *c = &engine->program->config;
     const struct partition_unit *part = &engine->program->partition->units[op->unit];
     const struct device_operations *ops = engine->operations;
-    int64_t count = program_elements(engine->program, op->unit, 2);
+    int64_t count = program_elements(engine->program, op->unit, TIER_SUM);
     struct device_ptr from = place(engine, op, OPERAND_CONTRIBUTION);
     if (op->slots[OPERAND_SUM] >= 0) {
         struct device_ptr sum = place(engine, op, OPERAND_SUM);
@@ -185,14 +185,14 @@ static enum zi_status run_add(struct engine *engine, const struct program_op *op
     /* Kept is what this rank updates; counted, in every stage, what is its own. What pads a unit
      * holds no gradient. */
     int64_t first = c->rank * part->shard, end = first + part->shard;
-    int64_t kept = program_elements(engine->program, op->unit, 1);
+    int64_t kept = program_elements(engine->program, op->unit, TIER_GRADIENT);
     struct device_ptr home = place(engine, op, OPERAND_GRADIENT);
     if (kept < count) from = device_at(from, (size_t)first * sizeof(float));
     if (home.address != from.address)
         ZI_TRY(ops->convert(stream, c->gradient, home, ZI_FP32, from, kept));
     if (end > part->elements) end = part->elements;
     if (first >= end) return ZI_OK;
-    size_t own = zero_is_sharded(c, 1) ? 0 : (size_t)first;
+    size_t own = zero_is_sharded(c, TIER_GRADIENT) ? 0 : (size_t)first;
     return ops->gradient_norm(stream, c->gradient,
                               device_at(home, own * zi_dtype_bytes(c->gradient)), end - first,
                               place(engine, op, OPERAND_NORM));
@@ -221,27 +221,34 @@ const struct optimizer_step *engine_update_step(const struct engine *engine)
     return engine->program->config.deferred ? &engine->pending : &engine->step;
 }
 
+/* A kind of state in an update of a group, `at` elements into it; null where it does not exist. */
+static struct device_ptr state_at(const struct engine *engine, const struct program_op *op,
+                                  enum tier_kind kind, int64_t at)
+{
+    struct device_ptr group = place(engine, op, OPERAND_STATE + (int)kind);
+    if (device_is_null(group)) return group;
+    return device_at(group, (size_t)at * program_element_bytes(engine->program, kind));
+}
+
 /* The update of one range, `at` elements into the group. */
 static enum zi_status update_range(struct engine *engine, const struct program_op *op,
                                    struct device_stream *stream,
                                    const struct partition_range *range, int64_t at)
 {
-    const struct zero_config *c = &engine->program->config;
     struct optimizer_range update = {
         .count = range->count,
         .decay = range->decay,
         .place = range->place,
-        .gradient_type = c->gradient,
-        .parameter = device_at(place(engine, op, OPERAND_PARAMETER),
-                               (size_t)at * zi_dtype_bytes(c->compute)),
-        .moment1 = device_at(place(engine, op, OPERAND_MOMENT1), (size_t)at * 4),
-        .moment2 = device_at(place(engine, op, OPERAND_MOMENT2), (size_t)at * 4),
-        .gradient = device_at(place(engine, op, OPERAND_GRADIENT),
-                              (size_t)at * zi_dtype_bytes(c->gradient)),
+        .gradient_type = engine->program->config.gradient,
+        .parameter = state_at(engine, op, TIER_PARAMETER, at),
+        .remainder = state_at(engine, op, TIER_MASTER, at),
+        .gradient = state_at(engine, op, TIER_GRADIENT, at),
         .checksum = place(engine, op, OPERAND_CHECKSUM),
     };
-    if (op->slots[OPERAND_REMAINDER] >= 0)
-        update.remainder = device_at(place(engine, op, OPERAND_REMAINDER), (size_t)at * 2);
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        int own = tier_kind_row((enum tier_kind)k)->optimizer;
+        if (own >= 0) update.states[own] = state_at(engine, op, (enum tier_kind)k, at);
+    }
     return optimizer_update(&engine->settings->optimizer, engine->device, stream,
                             engine_update_step(engine), &update);
 }
@@ -252,7 +259,7 @@ static enum zi_status run_adam(struct engine *engine, const struct program_op *o
     const struct zero_config *c = &engine->program->config;
     const struct partition *partition = engine->program->partition;
     const struct partition_unit *part = &partition->units[op->unit];
-    bool own = zero_is_sharded(c, 1);
+    bool own = zero_is_sharded(c, TIER_GRADIENT);
     const struct partition_range *ranges =
         &partition->ranges[own ? part->own_first : part->full_first];
     int count = own ? part->own_count : part->full_count;
@@ -275,7 +282,7 @@ static enum zi_status run_finish(struct engine *engine, const struct program_op 
     (void)stream;
     if (engine_update_step(engine)->skip) return ZI_OK;
     uint64_t sum = *(const uint64_t *)engine_slot(engine, engine->program->checksum_slot).address;
-    if (zero_is_sharded(&engine->program->config, 1))
+    if (zero_is_sharded(&engine->program->config, TIER_GRADIENT))
         ZI_TRY(comm_sum_uint64(engine->comm, &sum, 1));
     engine->checksum = sum;
     return ZI_OK;

@@ -34,7 +34,7 @@ static void each_first_unit(struct builder *b,
 {
     const struct model_op *op = &b->model->ops[0];
     int taken[CLASS_COUNT] = {0, 0};
-    if (!b->config->deferred || b->config->tier[TIER_PARAMETER] != ZI_TIER_NVME) return;
+    if (!b->config->deferred || b->config->tier[PLACE_PARAMETERS] != ZI_TIER_NVME) return;
     for (int i = 0; i < op->unit_count; i++) {
         struct fetch_ring *ring = &b->fetch[unit_class(b, op->units[i])];
         int place = taken[unit_class(b, op->units[i])]++;
@@ -65,7 +65,7 @@ void fetch_reset(struct builder *b)
 
 static bool on_disk(const struct builder *b)
 {
-    return b->config->tier[TIER_PARAMETER] == ZI_TIER_NVME;
+    return b->config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
 }
 
 static struct fetch_place *find_place(struct builder *b, int unit)
@@ -99,7 +99,7 @@ static struct fetch_place *take_place(struct builder *b, int unit, int visit, in
 /* Where the optimizer finds the parameters of a unit that has arrived. */
 static int workplace(struct builder *b, int unit)
 {
-    if (!on_disk(b)) return b->program->homes[unit].parameter;
+    if (!on_disk(b)) return b->program->homes[unit].slots[TIER_PARAMETER];
     struct fetch_place *place = find_place(b, unit);
     ZI_REQUIRE(place && place->arrived);
     return first_station(place);
@@ -115,7 +115,7 @@ static size_t kept_bytes(const struct builder *b, int unit)
 static void read_unit(struct builder *b, int unit, struct fetch_place *place)
 {
     size_t bytes = kept_bytes(b, unit);
-    struct slice home = {b->program->homes[unit].parameter, 0, bytes};
+    struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes};
     struct slice station = {first_station(place), 0, bytes};
     emit_move(b, OP_READ, unit, &home, &station);
 }
@@ -155,7 +155,8 @@ void fetch_update(struct builder *b, int unit, int visit, int current)
     if (place) place->delivered = on_disk(b) && place->staging < 0 && place->shard < 0;
     if (!on_disk(b)) return;
     size_t bytes = kept_bytes(b, unit);
-    struct slice from = {at, 0, bytes}, home = {b->program->homes[unit].parameter, 0, bytes};
+    struct slice from = {at, 0, bytes},
+                 home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes};
     emit_move(b, OP_STORE, unit, &from, &home);
 }
 
@@ -172,14 +173,14 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
 {
     if (b->status < 0) return -1;
     fetch_update(b, unit, visit, current);
-    if (!b->fetches) return b->program->homes[unit].parameter;
+    if (!b->fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
     fetch_arrive(b, unit, visit, current);
     struct fetch_place *place = take_place(b, unit, visit, current);
     if (place->delivered) return place->full;
-    int from = on_disk(b) ? first_station(place) : b->program->homes[unit].parameter;
+    int from = on_disk(b) ? first_station(place) : b->program->homes[unit].slots[TIER_PARAMETER];
     enum zi_tier tier = on_disk(b) && place->staging >= 0 ? ZI_TIER_HOST
                         : on_disk(b)                      ? ZI_TIER_DEVICE
-                                                          : b->config->tier[TIER_PARAMETER];
+                                                          : b->config->tier[PLACE_PARAMETERS];
     if (!b->config->unified && tier == ZI_TIER_HOST) {
         size_t bytes = kept_bytes(b, unit);
         struct slice host = {from, 0, bytes};

@@ -71,7 +71,8 @@ static const struct lane_rule on_joined = {joined_lane, "compute; comm with seve
 
 static enum program_lane optimizer_lane(const struct program *p, const struct program_op *op)
 {
-    return program_lane_near(&p->config, tier_of(p, op, OPERAND_MOMENT1));
+    (void)op;
+    return program_lane_near(&p->config, zero_optimizer_tier(&p->config));
 }
 static const struct lane_rule on_optimizer = {
     optimizer_lane, "compute; host where its states are in host memory apart"};
@@ -125,18 +126,24 @@ static const struct cost_rule costs_reduce = {reduce_cost, "the unit, precision.
 
 static void sum_cost(const struct program *p, struct program_op *op)
 {
-    op->bytes = (size_t)program_elements(p, op->unit, 2) * sizeof(float);
+    op->bytes = (size_t)program_elements(p, op->unit, TIER_SUM) * sizeof(float);
     op->flops = 0;
 }
 static const struct cost_rule costs_sum = {sum_cost, "the contribution, fp32", "-"};
 
-/* Moments, and the master, whole or split: 12 bytes are read and written. */
+/* Its operands are read, and all but the gradient written. */
 static void adam_cost(const struct program *p, struct program_op *op)
 {
-    op->bytes = (size_t)op->count * (24 + zi_dtype_bytes(p->config.gradient));
+    size_t bytes = 0;
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        enum tier_kind kind = (enum tier_kind)k;
+        if (!tier_kind_exists(kind, true, p->config.compute)) continue;
+        bytes += (kind == TIER_GRADIENT ? 1 : 2) * program_element_bytes(p, kind);
+    }
+    op->bytes = (size_t)op->count * bytes;
     op->flops = 0;
 }
-static const struct cost_rule costs_adam = {adam_cost, "24 and its gradient, per element", "-"};
+static const struct cost_rule costs_adam = {adam_cost, "states twice, the gradient once", "-"};
 
 static struct model_flops model_flops_of(const struct program *p, const struct program_op *op)
 {
@@ -268,8 +275,8 @@ static const struct kind_row add_row = {
     &on_sum,
     &costs_sum,
     {{OPERAND_CONTRIBUTION, ACCESS_READ, TYPE_FP32, EXTENT_SUMMED, IN_REACH},
-     {OPERAND_SUM, ACCESS_ADD | OPTIONAL, TYPE_FP32, EXTENT_SUMMED, IN_REACH},
-     {OPERAND_GRADIENT, ACCESS_WRITE | OPTIONAL, TYPE_GRADIENT, EXTENT_OWN, IN_REACH},
+     {OPERAND_SUM, ACCESS_ADD | OPTIONAL, TYPE_STATE, EXTENT_SUMMED, IN_REACH},
+     {OPERAND_GRADIENT, ACCESS_WRITE | OPTIONAL, TYPE_STATE, EXTENT_OWN, IN_REACH},
      {OPERAND_NORM, ACCESS_CHANGE | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_REACH}},
 };
 static const struct kind_row norm_row = {
@@ -293,11 +300,9 @@ static const struct kind_row adam_row = {
     "#cb181d",
     &on_optimizer,
     &costs_adam,
-    {{OPERAND_PARAMETER, ACCESS_CHANGE, TYPE_COMPUTE, EXTENT_GROUP, IN_REACH},
-     {OPERAND_REMAINDER, ACCESS_CHANGE | OPTIONAL, TYPE_INT16, EXTENT_GROUP, IN_REACH},
-     {OPERAND_MOMENT1, ACCESS_CHANGE, TYPE_FP32, EXTENT_GROUP, IN_REACH},
-     {OPERAND_MOMENT2, ACCESS_CHANGE, TYPE_FP32, EXTENT_GROUP, IN_REACH},
-     {OPERAND_GRADIENT, ACCESS_READ, TYPE_GRADIENT, EXTENT_GROUP, IN_REACH},
+    {{OPERAND_PARAMETER, ACCESS_CHANGE, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_STATE, ACCESS_CHANGE | STATES, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_GRADIENT, ACCESS_READ, TYPE_STATE, EXTENT_GROUP, IN_REACH},
      {OPERAND_CHECKSUM, ACCESS_CHANGE, TYPE_SUMS, EXTENT_SLOT, IN_REACH},
      {OPERAND_NORM, ACCESS_READ | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_MEMORY}},
 };
@@ -368,12 +373,6 @@ static const char *const operand_names[OPERAND_COUNT] = {
     [OPERAND_CONTRIBUTION] = "contribution",
     [OPERAND_SHARD] = "shard",
     [OPERAND_UNIT] = "unit",
-    [OPERAND_PARAMETER] = "parameter",
-    [OPERAND_REMAINDER] = "remainder",
-    [OPERAND_MOMENT1] = "moment1",
-    [OPERAND_MOMENT2] = "moment2",
-    [OPERAND_GRADIENT] = "gradient",
-    [OPERAND_SUM] = "sum",
     [OPERAND_WEIGHT] = "weight",
     [OPERAND_WEIGHT + 1] = "weight1",
     [OPERAND_WEIGHT + 2] = "weight2",
@@ -420,6 +419,8 @@ const char *program_kind_colour(enum program_kind kind)
 
 const char *program_operand_name(enum program_operand operand)
 {
+    int kind = (int)operand - OPERAND_STATE;
+    if (kind >= 0 && kind < TIER_KIND_COUNT) return tier_kind_name((enum tier_kind)kind);
     return operand_names[operand];
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "model/model.h"
+#include "tier/kinds.h"
 
 struct program;
 struct program_op;
@@ -90,14 +91,13 @@ enum program_operand {
     OPERAND_CONTRIBUTION,
     OPERAND_SHARD,
     OPERAND_UNIT,
-    OPERAND_PARAMETER,
-    OPERAND_REMAINDER,
-    OPERAND_MOMENT1,
-    OPERAND_MOMENT2,
-    OPERAND_GRADIENT,
-    OPERAND_SUM,
+    /* A kind of state: OPERAND_STATE + enum tier_kind. */
+    OPERAND_STATE,
+    OPERAND_PARAMETER = OPERAND_STATE + TIER_PARAMETER,
+    OPERAND_GRADIENT = OPERAND_STATE + TIER_GRADIENT,
+    OPERAND_SUM = OPERAND_STATE + TIER_SUM,
     /* Of the first unit of the model's operation, and of the next MODEL_MAX_UNITS - 1. */
-    OPERAND_WEIGHT,
+    OPERAND_WEIGHT = OPERAND_STATE + TIER_KIND_COUNT,
     OPERAND_ACCUMULATOR = OPERAND_WEIGHT + MODEL_MAX_UNITS,
     OPERAND_COUNT = OPERAND_ACCUMULATOR + MODEL_MAX_UNITS
 };

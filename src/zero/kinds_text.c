@@ -6,9 +6,8 @@
 #include "zero/row.h"
 
 static const char *const type_names[TYPE_COUNT] = {
-    [TYPE_BYTES] = "bytes", [TYPE_COMPUTE] = "compute", [TYPE_GRADIENT] = "gradient",
-    [TYPE_FP32] = "fp32",   [TYPE_INT32] = "int32",     [TYPE_INT16] = "int16",
-    [TYPE_SUMS] = "sums",
+    [TYPE_BYTES] = "bytes", [TYPE_COMPUTE] = "compute", [TYPE_FP32] = "fp32",
+    [TYPE_INT32] = "int32", [TYPE_SUMS] = "sums",
 };
 
 static const char *access_sign(unsigned access)
@@ -45,15 +44,33 @@ static const char *tier_text(unsigned tiers)
     }
 }
 
+static void print_operand(const struct operand_row *row, enum program_operand operand,
+                          bool optional, FILE *out)
+{
+    const char *type = type_names[row->type];
+    if (row->type == TYPE_STATE)
+        type = tier_type_name(tier_kind_row((enum tier_kind)(operand - OPERAND_STATE))->type);
+    fprintf(out, "%s%s%s%s %s%s%s", optional ? "[" : "", program_operand_name(operand),
+            access_sign(row->access), row->access & SEVERAL ? "..." : "", type,
+            tier_text(row->tiers), optional ? "]" : "");
+}
+
 /* "from< bytes nvme, to> bytes memory" */
 static void print_operands(const struct kind_row *row, FILE *out)
 {
+    const char *comma = "";
     for (int i = 0; i < ROW_OPERANDS && row->operands[i].access; i++) {
         const struct operand_row *o = &row->operands[i];
-        fprintf(out, "%s%s%s%s%s %s%s", i ? ", " : "", o->access & OPTIONAL ? "[" : "",
-                program_operand_name(o->operand), access_sign(o->access),
-                o->access & SEVERAL ? "..." : "", type_names[o->type], tier_text(o->tiers));
-        if (o->access & OPTIONAL) fputc(']', out);
+        bool states = o->access & STATES;
+        for (int k = 0; k < (states ? TIER_KIND_COUNT : 1); k++) {
+            enum tier_kind kind = (enum tier_kind)k;
+            if (states && !row_has_state(kind)) continue;
+            bool optional =
+                o->access & OPTIONAL || (states && tier_kind_row(kind)->owner == TIER_SPLIT_UNITS);
+            fputs(comma, out);
+            print_operand(o, (enum program_operand)((int)o->operand + k), optional, out);
+            comma = ", ";
+        }
     }
 }
 

@@ -12,15 +12,13 @@ static enum zi_status differs(const struct program_op *op, int index, const stru
                    program_kind_name(op->kind), program_operand_name(row->operand), what);
 }
 
-static size_t type_bytes(const struct program *p, enum operand_type type)
+static size_t type_bytes(const struct program *p, const struct operand_row *row, int number)
 {
-    switch (type) {
+    switch (row->type) {
     case TYPE_COMPUTE:
         return zi_dtype_bytes(p->config.compute);
-    case TYPE_GRADIENT:
-        return zi_dtype_bytes(p->config.gradient);
-    case TYPE_INT16:
-        return zi_dtype_bytes(ZI_INT16);
+    case TYPE_STATE:
+        return program_element_bytes(p, (enum tier_kind)(row->operand - OPERAND_STATE + number));
     case TYPE_FP32:
     case TYPE_INT32:
         return sizeof(float);
@@ -35,7 +33,7 @@ static size_t extent_bytes(const struct program *p, const struct program_op *op,
 {
     const struct partition_unit *units = p->partition->units;
     int unit = op->op >= 0 ? p->model->ops[op->op].units[number] : op->unit;
-    size_t element = type_bytes(p, row->type);
+    size_t element = type_bytes(p, row, number);
     switch (row->extent) {
     case EXTENT_MOVED:
         return op->length;
@@ -46,9 +44,9 @@ static size_t extent_bytes(const struct program *p, const struct program_op *op,
     case EXTENT_UNIT:
         return (size_t)units[unit].padded * element;
     case EXTENT_OWN:
-        return (size_t)program_elements(p, unit, 1) * element;
+        return (size_t)program_elements(p, unit, TIER_GRADIENT) * element;
     case EXTENT_SUMMED:
-        return (size_t)program_elements(p, unit, 2) * element;
+        return (size_t)program_elements(p, unit, TIER_SUM) * element;
     default:
         return 0;
     }
@@ -87,6 +85,8 @@ static enum zi_status check_operand(const struct program *p, const struct progra
     int operand = (int)row->operand + number, place = op->slots[operand];
     if (place < 0 || place >= p->slot_count) {
         bool needed = !(row->access & (OPTIONAL | SEVERAL));
+        if (row->access & STATES)
+            needed = tier_kind_exists((enum tier_kind)number, true, p->config.compute);
         return place >= 0 || needed ? differs(op, index, row, "is missing") : ZI_OK;
     }
     const struct program_slot *slot = &p->slots[place];
@@ -103,6 +103,7 @@ static enum zi_status check_operand(const struct program *p, const struct progra
 static int row_count(const struct program *p, const struct program_op *op,
                      const struct operand_row *row)
 {
+    if (row->access & STATES) return TIER_KIND_COUNT;
     if (!(row->access & SEVERAL)) return 1;
     return op->op >= 0 ? p->model->ops[op->op].unit_count : 0;
 }
@@ -133,6 +134,7 @@ enum zi_status program_op_check(const struct program *program, const struct prog
         const struct operand_row *row = &kind->operands[i];
         int count = row_count(program, op, row);
         for (int number = 0; number < count; number++) {
+            if (row->access & STATES && !row_has_state((enum tier_kind)number)) continue;
             known |= 1u << ((int)row->operand + number);
             ZI_TRY(check_operand(program, op, index, row, number));
         }

@@ -62,9 +62,19 @@ void zero_check(struct deck *deck, int ranks)
     }
 }
 
-bool zero_is_sharded(const struct zero_config *config, int stage)
+bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind)
 {
-    return config->ranks > 1 && config->stage >= stage;
+    return config->ranks > 1 && config->stage >= tier_kind_row(kind)->stage;
+}
+
+enum zi_tier zero_tier(const struct zero_config *config, enum tier_kind kind)
+{
+    return config->tier[tier_kind_row(kind)->place];
+}
+
+enum zi_tier zero_optimizer_tier(const struct zero_config *config)
+{
+    return config->tier[PLACE_OPTIMIZER] == ZI_TIER_DEVICE ? ZI_TIER_DEVICE : ZI_TIER_HOST;
 }
 
 int64_t zero_sequences(const struct zero_config *config, int rank, int micro, int64_t *first)
@@ -77,20 +87,14 @@ int64_t zero_sequences(const struct zero_config *config, int rank, int micro, in
     return end - start < config->micro ? end - start : config->micro;
 }
 
-static enum zi_tier tier_or_device(int64_t tier)
-{
-    return tier == ZI_AUTO ? ZI_TIER_DEVICE : (enum zi_tier)tier;
-}
-
 /* Free space on the nvme paths, where the deck lets a state go there. */
 static enum zi_status set_disk_budget(const struct settings *s, struct zero_config *config)
 {
-    const struct settings_placement *p = &s->placement;
-    const int64_t tiers[] = {p->parameters, p->gradients, p->optimizer, p->activations};
     bool wanted = false, possible = false;
-    for (int i = 0; i < 4; i++) {
-        wanted = wanted || tiers[i] == ZI_TIER_NVME;
-        possible = possible || tiers[i] == ZI_AUTO;
+    for (int place = 0; place < PLACE_COUNT; place++) {
+        int64_t given = tier_place_given(&s->placement, (enum tier_place)place);
+        wanted = wanted || given == ZI_TIER_NVME;
+        possible = possible || given == ZI_AUTO;
     }
     config->budget[ZI_TIER_NVME] = 0;
     if (!wanted && !(possible && config->training)) return ZI_OK;
@@ -124,10 +128,10 @@ void resolve_settings(const struct settings *s, const struct device_properties *
     config->stage = s->zero.stage;
     config->order = s->zero.order == ORDER_MICRO_MAJOR ? ORDER_MICRO_MAJOR : ORDER_LAYER_MAJOR;
     config->unified = properties->unified;
-    config->tier[TIER_PARAMETER] = tier_or_device(s->placement.parameters);
-    config->tier[TIER_GRADIENT] = tier_or_device(s->placement.gradients);
-    config->tier[TIER_MASTER] = tier_or_device(s->placement.optimizer);
-    config->tier[TIER_ACTIVATION] = tier_or_device(s->placement.activations);
+    for (int place = 0; place < PLACE_COUNT; place++) {
+        int64_t given = tier_place_given(&s->placement, (enum tier_place)place);
+        config->tier[place] = given == ZI_AUTO ? ZI_TIER_DEVICE : (enum zi_tier)given;
+    }
     config->tiling.attention = tiles_or_one(s->tiling.attention);
     config->tiling.mlp = tiles_or_one(s->tiling.mlp);
     config->tiling.vocabulary = tiles_or_one(s->tiling.vocabulary);
@@ -149,11 +153,10 @@ void resolve_settings(const struct settings *s, const struct device_properties *
 static void settle(const struct settings *s, struct zero_config *config)
 {
     bool tiled = config->tiling.attention > 1 || config->tiling.mlp > 1;
-    config->tier[TIER_MOMENT1] = config->tier[TIER_MOMENT2] = config->tier[TIER_MASTER];
     config->interval = s->activations.interval != ZI_AUTO ? (int)s->activations.interval
                        : tiled                            ? 1
                                                           : 2;
-    config->deferred = s->zero.update == ZI_AUTO ? config->tier[TIER_MASTER] == ZI_TIER_NVME
+    config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
                                                  : s->zero.update == UPDATE_DEFERRED;
     config->deferred = config->deferred && config->training;
 }
@@ -210,27 +213,19 @@ static enum zi_status fits_least(const struct settings *s, const struct device *
 
 /* The order in which states leave faster tiers. */
 static const struct departure {
-    enum tier_kind kind;
+    enum tier_place place;
     enum zi_tier to;
 } departures[] = {
-    {TIER_MASTER, ZI_TIER_HOST},     {TIER_GRADIENT, ZI_TIER_HOST}, {TIER_ACTIVATION, ZI_TIER_HOST},
-    {TIER_PARAMETER, ZI_TIER_HOST},  {TIER_MASTER, ZI_TIER_NVME},   {TIER_PARAMETER, ZI_TIER_NVME},
-    {TIER_ACTIVATION, ZI_TIER_NVME}, {TIER_GRADIENT, ZI_TIER_NVME},
+    {PLACE_OPTIMIZER, ZI_TIER_HOST},   {PLACE_GRADIENTS, ZI_TIER_HOST},
+    {PLACE_ACTIVATIONS, ZI_TIER_HOST}, {PLACE_PARAMETERS, ZI_TIER_HOST},
+    {PLACE_OPTIMIZER, ZI_TIER_NVME},   {PLACE_PARAMETERS, ZI_TIER_NVME},
+    {PLACE_ACTIVATIONS, ZI_TIER_NVME}, {PLACE_GRADIENTS, ZI_TIER_NVME},
 };
 
 static bool may_depart(const struct settings *s, const struct zero_config *config,
                        const struct departure *departure)
 {
-    const struct settings_placement *p = &s->placement;
-    const int64_t given[TIER_KIND_COUNT] = {
-        [TIER_PARAMETER] = p->parameters,
-        [TIER_GRADIENT] = p->gradients,
-        [TIER_MASTER] = p->optimizer,
-        [TIER_MOMENT1] = 0,
-        [TIER_MOMENT2] = 0,
-        [TIER_ACTIVATION] = p->activations,
-    };
-    if (given[departure->kind] != ZI_AUTO) return false;
+    if (tier_place_given(&s->placement, departure->place) != ZI_AUTO) return false;
     if (departure->to == ZI_TIER_HOST) return !config->shared_budget;
     return config->training && config->budget[ZI_TIER_NVME] > 0;
 }
@@ -241,7 +236,7 @@ static enum zi_status choose_tiers(const struct settings *s, const struct device
     ZI_TRY(fits_least(s, device, config, fits));
     for (size_t i = 0; i < sizeof departures / sizeof *departures && !*fits; i++) {
         if (!may_depart(s, config, &departures[i])) continue;
-        config->tier[departures[i].kind] = departures[i].to;
+        config->tier[departures[i].place] = departures[i].to;
         ZI_TRY(fits_least(s, device, config, fits));
     }
     return ZI_OK;
@@ -260,7 +255,7 @@ static bool more_tiles(int64_t given, int64_t most, int64_t *tiles)
 static enum zi_status choose_sums(const struct settings *s, const struct device *device,
                                   struct zero_config *config, bool *fits)
 {
-    if (config->tier[TIER_GRADIENT] != ZI_TIER_NVME) return ZI_OK;
+    if (config->tier[PLACE_GRADIENTS] != ZI_TIER_NVME) return ZI_OK;
     config->sums_on_disk = true;
     return fits_least(s, device, config, fits);
 }
@@ -389,19 +384,12 @@ enum zi_status zero_resolve_all(const struct settings *settings, const struct de
 
 void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out)
 {
-    const struct settings_placement *p = &settings->placement;
-    const struct {
-        const char *name;
-        int64_t given;
-        enum tier_kind kind;
-    } states[] = {{"parameters", p->parameters, TIER_PARAMETER},
-                  {"gradients", p->gradients, TIER_GRADIENT},
-                  {"optimizer", p->optimizer, TIER_MASTER},
-                  {"activations", p->activations, TIER_ACTIVATION}};
-    for (int i = 0; i < 4; i++) {
-        enum zi_tier tier = config->tier[states[i].kind];
-        if (states[i].given != ZI_AUTO) continue;
-        fprintf(out, "placement.%s: auto chose %s, %s\n", states[i].name, zi_tier_name(tier),
+    for (int p = 0; p < PLACE_COUNT; p++) {
+        enum tier_place place = (enum tier_place)p;
+        enum zi_tier tier = config->tier[p];
+        if (tier_place_given(&settings->placement, place) != ZI_AUTO) continue;
+        fprintf(out, "placement.%s: auto chose %s, %s\n", tier_place_name(place),
+                zi_tier_name(tier),
                 tier == ZI_TIER_DEVICE ? "the fastest tier, which holds it"
                 : tier == ZI_TIER_HOST ? "because the device's budget does not hold everything"
                                        : "because the budgets of device and host do not hold "

@@ -20,7 +20,8 @@ struct zero_config {
     int groups;        /* groups whose states are in memory at once */
     bool sums_on_disk; /* gradients on nvme: fp32 sums of several contributions wait there too */
     bool unified;      /* device memory is host memory */
-    enum zi_tier tier[TIER_KIND_COUNT]; /* homes */
+    /* Homes of states, by the deck's keys. */
+    enum zi_tier tier[PLACE_COUNT];
     size_t budget[ZI_TIER_COUNT];
     size_t
         excess[ZI_TIER_COUNT]; /* where nothing fits: bytes that the leanest program is past it */
@@ -64,8 +65,13 @@ enum zi_status zero_resolve_all(const struct settings *settings, const struct de
 /* Local. Why the tiers are what they are, in a line per state kind that was auto. */
 void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out);
 
-/* Local. Whether what ZeRO shards from a stage on is sharded in this run. */
-bool zero_is_sharded(const struct zero_config *config, int stage);
+/* Local. Whether each rank has only a shard of a kind of state. */
+bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind);
+
+/* Local. The tier of a kind of state, and the memory in which the optimizer works: with its states,
+ * or, where they are on nvme, the host's. */
+enum zi_tier zero_tier(const struct zero_config *config, enum tier_kind kind);
+enum zi_tier zero_optimizer_tier(const struct zero_config *config);
 
 /* Local. Sequences of micro-batch `micro` of a rank: 0 .. config->micro. The global batch is dealt
  * in order: rank r has sequences [r * global / ranks, (r+1) * global / ranks). *first is the first

@@ -277,10 +277,16 @@ size_t program_bytes(const struct program *program, enum zi_tier tier, enum prog
     return bytes;
 }
 
-int64_t program_elements(const struct program *program, int unit, int stage)
+int64_t program_elements(const struct program *program, int unit, enum tier_kind kind)
 {
     const struct partition_unit *part = &program->partition->units[unit];
-    return zero_is_sharded(&program->config, stage) ? part->shard : part->padded;
+    return zero_is_sharded(&program->config, kind) ? part->shard : part->padded;
+}
+
+size_t program_element_bytes(const struct program *program, enum tier_kind kind)
+{
+    const struct zero_config *c = &program->config;
+    return zi_dtype_bytes(tier_type_of(tier_kind_row(kind)->type, c->compute, c->gradient));
 }
 
 const char *program_op_subject(const struct program *program, const struct program_op *op)

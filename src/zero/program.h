@@ -91,11 +91,10 @@ struct program_list {
     int count, capacity;
 };
 
-/* Homes of one unit's states: slots, or -1 where a state does not exist. On nvme it is the first of
- * a row of slots, one per group of config.group elements. The fp32 master is the parameter itself
- * (fp32), or parameter (bf16) and remainder (int16) together. */
+/* Homes of one unit's states, by kind: slots, or -1 where it has none. On nvme it is the first of a
+ * row of slots, one per group of config.group elements. */
 struct program_home {
-    int parameter, remainder, moment1, moment2, gradient;
+    int slots[TIER_KIND_COUNT];
 };
 
 struct program {
@@ -139,8 +138,9 @@ uint64_t program_hash(const struct program *program);
 /* Local. Bytes that a run of a list moves or goes through in a lane. */
 size_t program_traffic(const struct program_list *list, enum program_lane lane);
 
-/* Local. Elements of a unit that a rank has of what is sharded from a ZeRO stage on. */
-int64_t program_elements(const struct program *program, int unit, int stage);
+/* Local. Elements of a unit that this rank has of a kind of state; bytes of one of them. */
+int64_t program_elements(const struct program *program, int unit, enum tier_kind kind);
+size_t program_element_bytes(const struct program *program, enum tier_kind kind);
 
 /* Local. Name of what an operation is about: an operation of the model, a unit, or "". */
 const char *program_op_subject(const struct program *program, const struct program_op *op);

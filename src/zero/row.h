@@ -31,16 +31,18 @@ enum operand_access {
     ACCESS_MASK = 7,
     OPTIONAL = 8,
     /* One per unit of the model's operation: this operand and those behind it. */
-    SEVERAL = 16
+    SEVERAL = 16,
+    /* One per kind of state that lies with the optimizer's. */
+    STATES = 32
 };
 
 enum operand_type {
     TYPE_BYTES,
     TYPE_COMPUTE,
-    TYPE_GRADIENT,
+    /* As the row of the state's kind says. */
+    TYPE_STATE,
     TYPE_FP32,
     TYPE_INT32,
-    TYPE_INT16,
     TYPE_SUMS,
     TYPE_COUNT
 };
@@ -76,6 +78,12 @@ struct kind_row {
     /* Up to the first without access. */
     struct operand_row operands[ROW_OPERANDS];
 };
+
+/* Local. Whether an operand that is one per STATES has this kind. */
+static inline bool row_has_state(enum tier_kind kind)
+{
+    return tier_kind_row(kind)->place == PLACE_OPTIMIZER;
+}
 
 /* Local. */
 const struct kind_row *program_kind_row(enum program_kind kind);

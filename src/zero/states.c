@@ -26,31 +26,21 @@ struct state {
     int64_t count;
 };
 
-static bool sharded(const struct engine *engine, int stage)
+static bool sharded(const struct engine *engine, enum tier_kind kind)
 {
-    const struct zero_config *c = &engine->program->config;
-    return c->ranks > 1 && c->stage >= stage;
+    return zero_is_sharded(&engine->program->config, kind);
 }
 
 static struct state state_of(const struct engine *engine, int unit, enum tier_kind kind)
 {
-    const struct zero_config *c = &engine->program->config;
-    const struct program_home *home = &engine->program->homes[unit];
-    const struct partition_unit *part = &engine->program->partition->units[unit];
-    const struct {
-        int slot, stage;
-        size_t element;
-    } all[TIER_KIND_COUNT] = {
-        [TIER_PARAMETER] = {home->parameter, 3, zi_dtype_bytes(c->compute)},
-        [TIER_GRADIENT] = {home->gradient, 1, zi_dtype_bytes(c->gradient)},
-        [TIER_MASTER] = {home->remainder, 1, 2},
-        [TIER_MOMENT1] = {home->moment1, 1, 4},
-        [TIER_MOMENT2] = {home->moment2, 1, 4},
-        [TIER_ACTIVATION] = {-1, 1, 0},
+    const struct program *p = engine->program;
+    int64_t shard = p->partition->units[unit].shard;
+    return (struct state){
+        .slot = p->homes[unit].slots[kind],
+        .element = program_element_bytes(p, kind),
+        .first = sharded(engine, kind) ? p->config.rank * shard : 0,
+        .count = program_elements(p, unit, kind),
     };
-    bool cut = sharded(engine, all[kind].stage);
-    return (struct state){all[kind].slot, all[kind].element, cut ? c->rank * part->shard : 0,
-                          cut ? part->shard : part->padded};
 }
 
 static bool on_disk(const struct engine *engine, const struct state *state)
@@ -249,12 +239,11 @@ static enum zi_status walk_master(const struct walk *w, bool writes)
 static enum zi_status walk_all(struct engine *engine, engine_visit *visit, void *context,
                                bool writes)
 {
-    static const enum tier_kind kinds[] = {TIER_PARAMETER, TIER_MASTER, TIER_MOMENT1, TIER_MOMENT2};
-    bool training = engine->program->config.training;
     for (int u = 0; u < engine->program->partition->unit_count; u++) {
-        for (int k = 0; k < (training ? 4 : 1); k++) {
-            enum tier_kind kind = kinds[k];
-            bool own = !writes || sharded(engine, kind == TIER_PARAMETER ? 3 : 1);
+        for (int k = 0; k < TIER_KIND_COUNT; k++) {
+            enum tier_kind kind = (enum tier_kind)k;
+            if (!tier_kind_row(kind)->saved) continue;
+            bool own = !writes || sharded(engine, kind);
             struct walk walk = {engine, u, kind, own, false, visit, context};
             ZI_TRY(kind == TIER_MASTER ? walk_master(&walk, writes) : walk_state(&walk, writes));
         }
@@ -305,7 +294,7 @@ static enum zi_status clear_checksum(struct engine *engine)
     return engine->operations->fill(stream, engine_slot(engine, slot), 64, 0);
 }
 
-/* Collective. Of the parameters as they are, from their masters. */
+/* Collective. Of the trainable parameters as they are, from their masters. */
 static enum zi_status sum_parameters(struct engine *engine)
 {
     const struct program *p = engine->program;
@@ -313,7 +302,8 @@ static enum zi_status sum_parameters(struct engine *engine)
     ZI_TRY(clear_checksum(engine));
     for (int u = 0; u < p->partition->unit_count; u++) {
         struct walk walk = {engine, u, TIER_PARAMETER, true, false, checksum_run, engine};
-        bool whole = p->homes[u].remainder < 0;
+        if (!p->model->units[u].trainable) continue;
+        bool whole = p->homes[u].slots[TIER_MASTER] < 0;
         if (!whole) walk.kind = TIER_MASTER;
         ZI_TRY(whole ? walk_state(&walk, false) : walk_master(&walk, false));
     }
@@ -334,15 +324,16 @@ static enum zi_status initialize_and_sum(void *context, enum tier_kind kind, int
  * Masters that are whole units, or their shards, make the parameters as well. */
 static enum zi_status initialize_unit(struct engine *engine, int unit)
 {
-    bool split_master = engine->program->homes[unit].remainder >= 0;
-    bool same = sharded(engine, 3) || !sharded(engine, 1);
-    struct walk walk = {engine, unit,           TIER_PARAMETER, sharded(engine, 3),
+    bool split_master = engine->program->homes[unit].slots[TIER_MASTER] >= 0;
+    bool same = sharded(engine, TIER_PARAMETER) || !sharded(engine, TIER_MASTER);
+    struct walk walk = {engine, unit,           TIER_PARAMETER, sharded(engine, TIER_PARAMETER),
                         true,   initialize_run, engine};
-    if (!split_master) walk.visit = same ? initialize_and_sum : initialize_run;
+    bool summed = same && engine->program->model->units[unit].trainable;
+    if (!split_master) walk.visit = summed ? initialize_and_sum : initialize_run;
     if (!split_master || !same) ZI_TRY(walk_state(&walk, true));
     if (!split_master) return ZI_OK;
     walk.kind = TIER_MASTER;
-    walk.own = sharded(engine, 1);
+    walk.own = sharded(engine, TIER_MASTER);
     walk.fresh = same;
     walk.visit = initialize_and_sum;
     return walk_master(&walk, true);
@@ -360,7 +351,7 @@ enum zi_status engine_initialize(struct engine *engine)
     ZI_TRY(comm_agree(engine->comm, status));
     if (!training) return ZI_OK;
     /* Where shards overlap or every rank has all, the sum over ranks counts more than once. */
-    if (p->config.ranks > 1 && !sharded(engine, 3)) return sum_parameters(engine);
+    if (p->config.ranks > 1 && !sharded(engine, TIER_PARAMETER)) return sum_parameters(engine);
     engine->checksum = *(const uint64_t *)engine_slot(engine, p->checksum_slot).address;
     return comm_sum_uint64(engine->comm, &engine->checksum, 1);
 }

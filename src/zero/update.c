@@ -25,49 +25,50 @@
  * stand behind them; were it always a few, an update would wait for each. */
 #define GRADIENTS_FIRST 8
 
-static bool states_on_disk(const struct builder *b)
+/* Whether a kind of state passes through the slots of groups: what is on nvme is loaded, what is in
+ * another memory than the optimizer's is brought. */
+static bool is_loaded(const struct builder *b, enum tier_kind kind)
 {
-    return b->config->tier[TIER_MOMENT1] == ZI_TIER_NVME;
+    return tier_kind_row(kind)->grouped && tier_kind_exists(kind, true, b->config->compute) &&
+           zero_tier(b->config, kind) == ZI_TIER_NVME;
 }
 
-static bool gradient_on_disk(const struct builder *b)
+static bool is_brought(const struct builder *b, enum tier_kind kind)
 {
-    return b->config->tier[TIER_GRADIENT] == ZI_TIER_NVME;
-}
-
-/* Whether bytes in a tier's memory (nvme: its host slots) must move for the optimizer. */
-static bool is_apart(const struct builder *b, enum zi_tier tier)
-{
-    if (b->config->unified) return false;
-    return (tier == ZI_TIER_DEVICE) != (b->adam_tier == ZI_TIER_DEVICE);
+    if (b->config->unified || !tier_kind_exists(kind, true, b->config->compute)) return false;
+    return (zero_tier(b->config, kind) == ZI_TIER_DEVICE) != (b->adam_tier == ZI_TIER_DEVICE);
 }
 
 static bool uses_groups(const struct builder *b)
 {
-    return states_on_disk(b) || gradient_on_disk(b) ||
-           is_apart(b, b->config->tier[TIER_GRADIENT]) ||
-           is_apart(b, b->config->tier[TIER_PARAMETER]);
+    for (int kind = 0; kind < TIER_KIND_COUNT; kind++) {
+        if (is_loaded(b, (enum tier_kind)kind) || is_brought(b, (enum tier_kind)kind)) return true;
+    }
+    return false;
+}
+
+static bool is_optimizers(enum tier_kind kind)
+{
+    return tier_kind_row(kind)->place == PLACE_OPTIMIZER;
 }
 
 static int64_t updated_elements(const struct builder *b, int unit)
 {
-    const struct partition_unit *part = &b->partition->units[unit];
-    return b->sharded_optimizer ? part->shard : part->padded;
+    return program_elements(b->program, unit, TIER_GRADIENT);
 }
 
 /* Units in the order in which forward first uses them. */
 static void order_units(struct builder *b)
 {
-    int count = 0;
     for (int o = 0; o < b->model->op_count; o++) {
         const struct model_op *op = &b->model->ops[o];
         for (int i = 0; i < op->unit_count; i++) {
-            if (b->updated[op->units[i]]) continue;
-            b->updated[op->units[i]] = true;
-            b->update_order[count++] = op->units[i];
+            int unit = op->units[i];
+            if (b->updated[unit] || !b->model->units[unit].trainable) continue;
+            b->updated[unit] = true;
+            b->update_order[b->update_count++] = unit;
         }
     }
-    ZI_REQUIRE(count == b->model->unit_count);
 }
 
 static enum zi_status list_groups(struct builder *b)
@@ -80,7 +81,7 @@ static enum zi_status list_groups(struct builder *b)
     b->groups = malloc((size_t)(count + 1) * sizeof *b->groups);
     if (!b->groups)
         return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the groups of the optimizer");
-    for (int i = 0; i < b->model->unit_count; i++) {
+    for (int i = 0; i < b->update_count; i++) {
         int unit = b->update_order[i];
         int64_t elements = updated_elements(b, unit);
         b->unit_groups[unit] = b->group_count;
@@ -98,31 +99,21 @@ static int set_count(const struct builder *b)
     return b->config->groups < b->group_count ? b->config->groups : b->group_count;
 }
 
-static int lay_state(struct builder *b, enum zi_tier tier, size_t bytes, const char *name, int set)
-{
-    return builder_slot(b, tier, PURPOSE_WORK, bytes, "%s %d", name, set);
-}
-
 static void lay_set(struct builder *b, int set, size_t elements)
 {
-    const struct zero_config *c = b->config;
     struct group_slots *s = &b->group_slots[set];
-    *s = (struct group_slots){-1, -1, -1, -1, -1, -1};
-    if (is_apart(b, c->tier[TIER_PARAMETER]))
-        s->parameter = lay_state(b, b->adam_tier, elements * zi_dtype_bytes(c->compute),
-                                 "group parameter", set);
-    if (states_on_disk(b)) {
-        if (c->compute == ZI_BF16)
-            s->remainder = lay_state(b, ZI_TIER_HOST, elements * 2, "group remainder", set);
-        s->moment1 = lay_state(b, ZI_TIER_HOST, elements * 4, "group moment1", set);
-        s->moment2 = lay_state(b, ZI_TIER_HOST, elements * 4, "group moment2", set);
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        enum tier_kind kind = (enum tier_kind)k;
+        const char *name = tier_kind_name(kind);
+        size_t bytes = elements * program_element_bytes(b->program, kind);
+        s->loaded[k] = s->brought[k] = -1;
+        if (is_loaded(b, kind))
+            s->loaded[k] =
+                builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, bytes, "loaded %s %d", name, set);
+        if (is_brought(b, kind))
+            s->brought[k] =
+                builder_slot(b, b->adam_tier, PURPOSE_WORK, bytes, "brought %s %d", name, set);
     }
-    if (gradient_on_disk(b))
-        s->gradient_host = lay_state(b, ZI_TIER_HOST, elements * zi_dtype_bytes(c->gradient),
-                                     "group gradient from disk", set);
-    if (is_apart(b, c->tier[TIER_GRADIENT]))
-        s->gradient = lay_state(b, b->adam_tier, elements * zi_dtype_bytes(c->gradient),
-                                "group gradient", set);
 }
 
 enum zi_status update_lay(struct builder *b)
@@ -142,9 +133,9 @@ enum zi_status update_lay(struct builder *b)
     /* States that are loaded ahead for the next program last from one to the other. */
     for (int set = 0; set < sets && b->config->deferred && b->status >= 0; set++) {
         const struct group_slots *s = &b->group_slots[set];
-        const int kept[] = {s->remainder, s->moment1, s->moment2};
-        for (int i = 0; i < 3; i++) {
-            if (kept[i] >= 0) b->program->slots[kept[i]].lasting = true;
+        for (int k = 0; k < TIER_KIND_COUNT; k++) {
+            if (is_optimizers((enum tier_kind)k) && s->loaded[k] >= 0)
+                b->program->slots[s->loaded[k]].lasting = true;
         }
     }
     return b->status;
@@ -161,23 +152,23 @@ static struct group_slots *set_of(struct builder *b, int group)
     return &b->group_slots[group % b->config->groups];
 }
 
-static void load_slice(struct builder *b, const struct group *g, int home, int slot, size_t element)
+/* Loads one kind of state of a group. */
+static void load_state(struct builder *b, int group, enum tier_kind kind)
 {
+    const struct group *g = &b->groups[group];
+    int home = b->program->homes[g->unit].slots[kind], slot = set_of(b, group)->loaded[kind];
     if (slot < 0) return;
-    struct slice from = home_slice(b, home, g->first, g->count, element);
+    struct slice from =
+        home_slice(b, home, g->first, g->count, program_element_bytes(b->program, kind));
     struct slice to = {slot, 0, from.bytes};
     emit_move(b, OP_LOAD, g->unit, &from, &to);
 }
 
 static void load_group(struct builder *b, int group)
 {
-    const struct group *g = &b->groups[group];
-    const struct program_home *home = &b->program->homes[g->unit];
-    const struct group_slots *s = set_of(b, group);
-    if (!states_on_disk(b)) return;
-    load_slice(b, g, home->remainder, s->remainder, 2);
-    load_slice(b, g, home->moment1, s->moment1, 4);
-    load_slice(b, g, home->moment2, s->moment2, 4);
+    for (int k = 0; k < TIER_KIND_COUNT && uses_groups(b); k++) {
+        if (is_optimizers((enum tier_kind)k)) load_state(b, group, (enum tier_kind)k);
+    }
 }
 
 static void load_states(struct builder *b, int end)
@@ -192,11 +183,7 @@ static void load_gradients(struct builder *b, int end)
 {
     if (end > b->group_count) end = b->group_count;
     for (; b->gradients_loaded < end; b->gradients_loaded++) {
-        const struct group *g = &b->groups[b->gradients_loaded];
-        if (!gradient_on_disk(b)) continue;
-        load_slice(b, g, b->program->homes[g->unit].gradient,
-                   set_of(b, b->gradients_loaded)->gradient_host,
-                   zi_dtype_bytes(b->config->gradient));
+        if (uses_groups(b)) load_state(b, b->gradients_loaded, TIER_GRADIENT);
     }
 }
 
@@ -205,8 +192,8 @@ void update_begin(struct builder *b)
     b->pending = list_is_pending(b->name);
     b->states_loaded = b->gradients_loaded = b->preloaded = 0;
     if (!b->config->training) return;
-    memset(b->updated, 0, (size_t)b->model->unit_count * sizeof *b->updated);
     for (int u = 0; u < b->model->unit_count; u++) {
+        b->updated[u] = !b->model->units[u].trainable;
         b->gradients[u].seen = 0;
     }
     if (!b->pending) return;
@@ -248,82 +235,83 @@ static struct slice bring(struct builder *b, int unit, struct slice from, int sl
     return to;
 }
 
-static void put(struct program_op *op, int operand, struct slice slice)
+/* A kind of state of a group where the optimizer finds it: in its set, or at home. */
+static struct slice state_slice(const struct builder *b, const struct group *g, enum tier_kind kind,
+                                int slot)
 {
-    op_changes(op, operand, slice.slot);
-    op->offsets[operand] = slice.offset;
-}
-
-/* The states of a group where adam works on them: in its set, or at home. */
-static struct slice state_slice(const struct builder *b, const struct group *g, int home, int slot,
-                                size_t element)
-{
+    size_t element = program_element_bytes(b->program, kind);
+    int home = b->program->homes[g->unit].slots[kind];
     if (home < 0) return (struct slice){-1, 0, 0};
     if (slot >= 0) return (struct slice){slot, 0, (size_t)g->count * element};
     return home_slice(b, home, g->first, g->count, element);
 }
 
-/* Where adam finds what does not lie in a group's slots alone. */
+/* What the optimizer works on, by kind of state. */
 struct workplace {
-    struct slice parameter, gradient;
+    struct slice at[TIER_KIND_COUNT];
 };
 
-static void emit_adam(struct builder *b, const struct group *g, const struct group_slots *s,
-                      const struct workplace *at)
+static void emit_adam(struct builder *b, const struct group *g, const struct workplace *work)
 {
-    const struct program_home *home = &b->program->homes[g->unit];
-    const struct zero_config *c = b->config;
     struct program_op adam = builder_op(OP_ADAM);
     adam.unit = g->unit;
     adam.first = g->first;
     adam.count = g->count;
-    put(&adam, OPERAND_PARAMETER, at->parameter);
-    put(&adam, OPERAND_REMAINDER, state_slice(b, g, home->remainder, s->remainder, 2));
-    put(&adam, OPERAND_MOMENT1, state_slice(b, g, home->moment1, s->moment1, 4));
-    put(&adam, OPERAND_MOMENT2, state_slice(b, g, home->moment2, s->moment2, 4));
-    op_reads(&adam, OPERAND_GRADIENT, at->gradient.slot);
-    adam.offsets[OPERAND_GRADIENT] = at->gradient.offset;
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        int operand = OPERAND_STATE + k;
+        op_reads(&adam, operand, work->at[k].slot);
+        if (k != TIER_GRADIENT) op_writes(&adam, operand, work->at[k].slot);
+        adam.offsets[operand] = work->at[k].offset;
+    }
     op_changes(&adam, OPERAND_CHECKSUM, b->program->checksum_slot);
-    if (!c->deferred) op_reads(&adam, OPERAND_NORM, b->program->norm_slot);
+    if (!b->config->deferred) op_reads(&adam, OPERAND_NORM, b->program->norm_slot);
     builder_emit(b, &adam);
 }
 
-static void store_slice(struct builder *b, const struct group *g, int slot, int home,
-                        size_t element)
+/* This rank's part of the parameters of a group in the slot that has them. */
+static struct slice parameter_slice(const struct builder *b, const struct group *g, int slot)
 {
-    if (slot < 0) return;
-    struct slice to = home_slice(b, home, g->first, g->count, element);
-    struct slice from = {slot, 0, to.bytes};
-    emit_move(b, OP_STORE, g->unit, &from, &to);
+    size_t element = program_element_bytes(b->program, TIER_PARAMETER);
+    int64_t own = b->sharded_optimizer && !b->sharded_parameters
+                      ? b->config->rank * b->partition->units[g->unit].shard
+                      : 0;
+    return (struct slice){slot, (size_t)(own + g->first) * element, (size_t)g->count * element};
+}
+
+/* Writes the optimizer's states of a group that were loaded. */
+static void store_group(struct builder *b, const struct group *g, const struct group_slots *s)
+{
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        enum tier_kind kind = (enum tier_kind)k;
+        if (!is_optimizers(kind) || s->loaded[k] < 0) continue;
+        struct slice to = home_slice(b, b->program->homes[g->unit].slots[k], g->first, g->count,
+                                     program_element_bytes(b->program, kind));
+        struct slice from = {s->loaded[k], 0, to.bytes};
+        emit_move(b, OP_STORE, g->unit, &from, &to);
+    }
 }
 
 static void update_group(struct builder *b, int group, int workplace)
 {
-    static const struct group_slots at_home = {-1, -1, -1, -1, -1, -1};
     const struct group *g = &b->groups[group];
-    const struct program_home *home = &b->program->homes[g->unit];
     const struct zero_config *c = b->config;
-    const struct group_slots *s = uses_groups(b) ? set_of(b, group) : &at_home;
-    size_t element = zi_dtype_bytes(c->compute);
-    int64_t own = b->sharded_optimizer && !b->sharded_parameters
-                      ? c->rank * b->partition->units[g->unit].shard
-                      : 0;
+    const struct group_slots *s = uses_groups(b) ? set_of(b, group) : NULL;
+    struct slice parameter = parameter_slice(b, g, workplace);
+    struct workplace work;
     load_states(b, group + 1);
     int gradients = 2 * group + GRADIENTS_FIRST;
     load_gradients(b, gradients < group + c->groups ? gradients : group + c->groups);
-    struct slice parameter = {workplace, (size_t)(own + g->first) * element,
-                              (size_t)g->count * element};
-    struct slice gradient =
-        state_slice(b, g, home->gradient, s->gradient_host, zi_dtype_bytes(c->gradient));
-    struct workplace at = {bring(b, g->unit, parameter, s->parameter),
-                           bring(b, g->unit, gradient, s->gradient)};
-    emit_adam(b, g, s, &at);
-    if (s->parameter >= 0)
-        emit_move(b, b->adam_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit, &at.parameter,
-                  &parameter);
-    store_slice(b, g, s->remainder, home->remainder, 2);
-    store_slice(b, g, s->moment1, home->moment1, 4);
-    store_slice(b, g, s->moment2, home->moment2, 4);
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        struct slice at = k == TIER_PARAMETER
+                              ? parameter
+                              : state_slice(b, g, (enum tier_kind)k, s ? s->loaded[k] : -1);
+        work.at[k] = bring(b, g->unit, at, s ? s->brought[k] : -1);
+    }
+    emit_adam(b, g, &work);
+    if (s && s->brought[TIER_PARAMETER] >= 0)
+        emit_move(b, b->adam_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit,
+                  &work.at[TIER_PARAMETER], &parameter);
+    if (s) store_group(b, g, s);
     load_states(b, group + 1 + c->groups);
 }
 

@@ -54,42 +54,47 @@ bool layer_is_kept(const struct builder *b, int layer)
            layer == 1 + segment * b->config->interval;
 }
 
-static void add_visit(struct builder *b, enum visit_phase phase, const int span[2],
-                      const int micro[2])
+/* Consecutive operations of the model, or micro-batches. */
+struct span {
+    int first, count;
+};
+
+static void add_visit(struct builder *b, enum visit_phase phase, struct span ops,
+                      struct span micros)
 {
     b->visits[b->visit_count++] = (struct visit){.phase = phase,
-                                                 .first = span[0],
-                                                 .count = span[1],
-                                                 .micro = micro[0],
-                                                 .micro_count = micro[1]};
+                                                 .first = ops.first,
+                                                 .count = ops.count,
+                                                 .micro = micros.first,
+                                                 .micro_count = micros.count};
 }
 
-static void add_head(struct builder *b, enum visit_phase phase, const int micro[2])
+static void add_head(struct builder *b, enum visit_phase phase, struct span micros)
 {
     for (int op = b->end_body; op < b->model->op_count; op++) {
-        add_visit(b, phase, (int[]){op, 1}, micro);
+        add_visit(b, phase, (struct span){op, 1}, micros);
     }
 }
 
-static void add_backward(struct builder *b, const int micro[2])
+static void add_backward(struct builder *b, struct span micros)
 {
     for (int op = b->model->op_count - 1; op >= b->end_body; op--) {
-        add_visit(b, VISIT_BACKWARD, (int[]){op, 1}, micro);
+        add_visit(b, VISIT_BACKWARD, (struct span){op, 1}, micros);
     }
     for (int op = b->end_body - 1; op >= b->first_body;) {
         int first = segment_is_kept(b, op) ? op : segment_first(b, op);
-        add_visit(b, VISIT_BACKWARD, (int[]){first, op - first + 1}, micro);
+        add_visit(b, VISIT_BACKWARD, (struct span){first, op - first + 1}, micros);
         op = first - 1;
     }
     for (int op = b->first_body - 1; op >= 0; op--) {
-        add_visit(b, VISIT_GRADIENT, (int[]){op, 1}, micro);
+        add_visit(b, VISIT_GRADIENT, (struct span){op, 1}, micros);
     }
 }
 
 static void add_updates(struct builder *b)
 {
-    for (int i = 0; i < b->model->unit_count; i++) {
-        add_visit(b, VISIT_UPDATE, (int[]){b->update_order[i], 1}, (int[]){0, 0});
+    for (int i = 0; i < b->update_count; i++) {
+        add_visit(b, VISIT_UPDATE, (struct span){b->update_order[i], 1}, (struct span){0, 0});
     }
 }
 
@@ -98,18 +103,18 @@ static bool is_validation(enum program_name name)
     return name == PROGRAM_VALIDATE || name == PROGRAM_VALIDATE_UPDATE;
 }
 
-/* Micro-batches [micro[0], micro[0] + micro[1]) through the model, once. */
-static void add_pass(struct builder *b, enum program_name name, const int micro[2])
+/* Micro-batches through the model, once. */
+static void add_pass(struct builder *b, enum program_name name, struct span micros)
 {
     for (int op = 0; op < b->end_body; op++) {
-        add_visit(b, VISIT_FORWARD, (int[]){op, 1}, micro);
+        add_visit(b, VISIT_FORWARD, (struct span){op, 1}, micros);
     }
     if (name == PROGRAM_GENERATE || is_validation(name)) {
-        add_head(b, is_validation(name) ? VISIT_LOSS : VISIT_LOGITS, micro);
+        add_head(b, is_validation(name) ? VISIT_LOSS : VISIT_LOGITS, micros);
         return;
     }
-    if (b->model->op_count - b->end_body > 1) add_head(b, VISIT_FORWARD, micro);
-    add_backward(b, micro);
+    if (b->model->op_count - b->end_body > 1) add_head(b, VISIT_FORWARD, micros);
+    add_backward(b, micros);
 }
 
 enum zi_status schedule_visits(struct builder *b, enum program_name name)
@@ -127,7 +132,7 @@ enum zi_status schedule_visits(struct builder *b, enum program_name name)
         return ZI_OK;
     }
     for (int pass = 0; pass < passes; pass++) {
-        add_pass(b, name, (int[]){pass, micro_major ? 1 : micros});
+        add_pass(b, name, (struct span){pass, micro_major ? 1 : micros});
     }
     b->first_backward = b->visit_count;
     while (b->first_backward > 0 && b->visits[b->first_backward - 1].phase >= VISIT_BACKWARD)
@@ -164,7 +169,7 @@ static int count_units(const struct builder *b, int class, int first, int end)
         const struct visit *visit = &b->visits[v];
         if (visit->phase == VISIT_GRADIENT) continue;
         if (visit->phase == VISIT_UPDATE) {
-            if (b->config->tier[TIER_PARAMETER] == ZI_TIER_NVME) add_unit(b, visit->first, &set);
+            if (b->config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME) add_unit(b, visit->first, &set);
             continue;
         }
         for (int o = visit->first; o < visit->first + visit->count; o++) {

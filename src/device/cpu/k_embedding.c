@@ -90,7 +90,7 @@ static enum zi_status embed_backward(struct device_stream *stream, const struct 
         int64_t first = columns * s / slices, count = columns * (s + 1) / slices - first;
         for (int64_t r = 0; r < rows; r++) {
             const char *from = (const char *)e->y.address + (size_t)r * bytes;
-            if (holds(e, ids[r]))
+            if (!device_is_null(e->table) && holds(e, ids[r]))
                 add_slice(e->type, cpu_fp32(e->table) + (ids[r] - e->first) * columns + first, from,
                           first, count);
             if (!device_is_null(e->position))

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rows of state kinds, and of the places that a deck has for them.
+ *
+ * To add a kind (an adapter, a quantised moment, the state of another optimizer): a constant in
+ * tier/kinds.h, a row here, and the optimizer that uses it. */
+#include "tier/kinds.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+
+static const struct {
+    const char *name;
+    size_t offset;
+} places[PLACE_COUNT] = {
+    [PLACE_PARAMETERS] = {"parameters", offsetof(struct settings_placement, parameters)},
+    [PLACE_GRADIENTS] = {"gradients", offsetof(struct settings_placement, gradients)},
+    [PLACE_OPTIMIZER] = {"optimizer", offsetof(struct settings_placement, optimizer)},
+    [PLACE_ACTIVATIONS] = {"activations", offsetof(struct settings_placement, activations)},
+};
+
+static const struct tier_kind_row rows[TIER_KIND_COUNT] = {
+    [TIER_PARAMETER] = {.name = "parameter",
+                        .help = "what arithmetic reads; with fp32 the master as well",
+                        .place = PLACE_PARAMETERS,
+                        .type = TIER_TYPE_COMPUTE,
+                        .owner = TIER_ALL_UNITS,
+                        .stage = 3,
+                        .optimizer = -1,
+                        .saved = "parameter",
+                        .saved_type = TIER_TYPE_COMPUTE},
+    [TIER_MASTER] = {.name = "remainder",
+                     .help = "what the fp32 master has beyond 16-bit parameters; saved joined",
+                     .place = PLACE_OPTIMIZER,
+                     .type = TIER_TYPE_INT16,
+                     .owner = TIER_SPLIT_UNITS,
+                     .stage = 1,
+                     .optimizer = -1,
+                     .grouped = true,
+                     .saved = "master",
+                     .saved_type = TIER_TYPE_FP32},
+    [TIER_MOMENT1] = {.name = "moment1",
+                      .help = "running mean of the gradient",
+                      .place = PLACE_OPTIMIZER,
+                      .type = TIER_TYPE_FP32,
+                      .owner = TIER_TRAINABLE_UNITS,
+                      .stage = 1,
+                      .optimizer = 0,
+                      .grouped = true,
+                      .saved = "moment1",
+                      .saved_type = TIER_TYPE_FP32},
+    [TIER_MOMENT2] = {.name = "moment2",
+                      .help = "running mean of its square",
+                      .place = PLACE_OPTIMIZER,
+                      .type = TIER_TYPE_FP32,
+                      .owner = TIER_TRAINABLE_UNITS,
+                      .stage = 1,
+                      .optimizer = 1,
+                      .grouped = true,
+                      .saved = "moment2",
+                      .saved_type = TIER_TYPE_FP32},
+    [TIER_GRADIENT] = {.name = "gradient",
+                       .help = "of a step, as kept for the optimizer",
+                       .place = PLACE_GRADIENTS,
+                       .type = TIER_TYPE_GRADIENT,
+                       .owner = TIER_TRAINABLE_UNITS,
+                       .stage = 1,
+                       .optimizer = -1,
+                       .grouped = true},
+    [TIER_SUM] = {.name = "sum",
+                  .help = "of contributions to a gradient",
+                  .place = PLACE_GRADIENTS,
+                  .type = TIER_TYPE_FP32,
+                  .owner = TIER_SUMMED_UNITS,
+                  .stage = 2,
+                  .optimizer = -1},
+};
+
+static const char *const type_names[TIER_TYPE_COUNT] = {
+    [TIER_TYPE_COMPUTE] = "compute",
+    [TIER_TYPE_FP32] = "fp32",
+    [TIER_TYPE_INT16] = "int16",
+    [TIER_TYPE_GRADIENT] = "gradient",
+};
+
+static const char *const owner_names[TIER_OWNER_COUNT] = {
+    [TIER_ALL_UNITS] = "all",
+    [TIER_TRAINABLE_UNITS] = "trainable",
+    [TIER_SPLIT_UNITS] = "trainable, with bf16",
+    [TIER_SUMMED_UNITS] = "trainable, with several contributions",
+};
+
+const struct tier_kind_row *tier_kind_row(enum tier_kind kind)
+{
+    return &rows[kind];
+}
+
+const char *tier_kind_name(enum tier_kind kind)
+{
+    return rows[kind].name;
+}
+
+const char *tier_type_name(enum tier_type type)
+{
+    return type_names[type];
+}
+
+const char *tier_place_name(enum tier_place place)
+{
+    return places[place].name;
+}
+
+int64_t tier_place_given(const struct settings_placement *placement, enum tier_place place)
+{
+    return *(const int64_t *)((const char *)placement + places[place].offset);
+}
+
+void tier_place_set(struct settings_placement *placement, enum tier_place place, int64_t tier)
+{
+    *(int64_t *)((char *)placement + places[place].offset) = tier;
+}
+
+enum zi_dtype tier_type_of(enum tier_type type, enum zi_dtype compute, enum zi_dtype gradient)
+{
+    switch (type) {
+    case TIER_TYPE_COMPUTE:
+        return compute;
+    case TIER_TYPE_GRADIENT:
+        return gradient;
+    case TIER_TYPE_INT16:
+        return ZI_INT16;
+    case TIER_TYPE_FP32:
+    case TIER_TYPE_COUNT:
+        break;
+    }
+    return ZI_FP32;
+}
+
+bool tier_kind_exists(enum tier_kind kind, bool trainable, enum zi_dtype compute)
+{
+    switch (rows[kind].owner) {
+    case TIER_ALL_UNITS:
+        return true;
+    case TIER_TRAINABLE_UNITS:
+        return trainable;
+    case TIER_SPLIT_UNITS:
+        return trainable && compute == ZI_BF16;
+    case TIER_SUMMED_UNITS:
+    case TIER_OWNER_COUNT:
+        break;
+    }
+    return false;
+}
+
+void tier_kinds_print(FILE *out)
+{
+    fprintf(out, "States of the units of a model.\n");
+    for (int kind = 0; kind < TIER_KIND_COUNT; kind++) {
+        const struct tier_kind_row *row = &rows[kind];
+        fprintf(out,
+                "\n%s: %s\n  type      %s\n  placed by placement.%s\n  sharded   from stage %d\n"
+                "  units     %s\n  saved as  %s\n",
+                row->name, row->help, type_names[row->type], places[row->place].name, row->stage,
+                owner_names[row->owner], row->saved ? row->saved : "-");
+    }
+}
+
+void tier_kinds_write_markdown(FILE *out)
+{
+    fprintf(out, "| state | what it is | type | placed by | sharded from stage | units | in "
+                 "checkpoints |\n|---|---|---|---|---|---|---|\n");
+    for (int kind = 0; kind < TIER_KIND_COUNT; kind++) {
+        const struct tier_kind_row *row = &rows[kind];
+        fprintf(out, "| `%s` | %s | %s | `placement.%s` | %d | %s | ", row->name, row->help,
+                type_names[row->type], places[row->place].name, row->stage,
+                owner_names[row->owner]);
+        if (row->saved)
+            fprintf(out, "`%s`, %s |\n", row->saved, type_names[row->saved_type]);
+        else
+            fprintf(out, "- |\n");
+    }
+}
