@@ -26,10 +26,8 @@ from matplotlib.patches import Patch
 class Palette:
     """Lanes in the order of their rows and kinds of operations, each with its colour, as the trace says."""
 
-    def __init__(self, events):
-        tables = {event["name"]: event["args"] for event in events
-                  if event["ph"] == "M" and event["name"] in ("lanes", "kinds")}
-        if len(tables) < 2:
+    def __init__(self, tables):
+        if not {"lanes", "kinds"} <= set(tables):
             raise ValueError("it has no table of lanes and kinds; write it with this version of zinf")
         self.lanes, self.kinds = tables["lanes"], tables["kinds"]
 
@@ -40,9 +38,9 @@ def read(path):
     if os.path.isdir(path):
         path = os.path.join(path, "trace.json")
     with open(path) as file:
-        events = json.load(file)["traceEvents"]
-    palette, boxes = Palette(events), []
-    for event in events:
+        trace = json.load(file)
+    palette, boxes = Palette(trace.get("otherData", {})), []
+    for event in trace["traceEvents"]:
         if event["ph"] != "X":
             continue
         box = dict(event["args"], kind=event["cat"], rank=event["pid"], row=event["tid"],

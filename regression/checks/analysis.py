@@ -106,9 +106,7 @@ KINDS = {"load": "#101112", "forward": "#205080", "backward": "#80a020", "adam":
 
 def make_trace(path):
     """Two ranks, steps 3 and 4; step 4 of rank 1 is TRACED, the others are twice as long."""
-    events = [{"ph": "M", "pid": 0, "name": "process_name", "args": {"name": "rank 0"}},
-              {"ph": "M", "pid": 0, "name": "lanes", "args": LANES},
-              {"ph": "M", "pid": 0, "name": "kinds", "args": KINDS}]
+    events = [{"ph": "M", "pid": 0, "name": "process_name", "args": {"name": "rank 0"}}]
     for rank, step in ((0, 3), (0, 4), (1, 3), (1, 4)):
         scale, zero = 1e3 * (1 if (rank, step) == (1, 4) else 2), 1e6 * step
         events.append({"ph": "X", "pid": rank, "tid": 0, "cat": "step", "name": f"step {step}", "ts": zero,
@@ -123,7 +121,7 @@ def make_trace(path):
             events.append({"ph": "X", "pid": rank, "tid": row, "cat": kind, "name": kind, "args": known,
                            "ts": zero + scale * start, "dur": scale * (end - start)})
     with open(path, "w") as file:
-        json.dump({"traceEvents": events}, file)
+        json.dump({"otherData": {"lanes": LANES, "kinds": KINDS}, "traceEvents": events}, file)
 
 
 def near(found, expected):

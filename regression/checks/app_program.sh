@@ -22,7 +22,7 @@ grep -o 'fill="#[0-9a-f]*"/><text [^>]*>[a-z]*<' "$folder/lanes.svg" |
     sed 's/^fill="\(#[0-9a-f]*\)".*>\([a-z]*\)<$/\2 \1/' | sort >"$folder/picture"
 "$zinf" help operations --markdown | sed -n 's/^| `\([a-z]*\)` .* \(#[0-9a-f]*\) |$/\1 \2/p' | sort >"$folder/table"
 expect 0 "$zinf" plan "$deck" --trace "$folder/trace.json"
-sed -n '/"name":"kinds"/s/.*"args":{//p' "$folder/trace.json" | tr ',' '\n' |
+sed -n 's/^"kinds":{//p' "$folder/trace.json" | tr ',' '\n' |
     sed -n 's/^"\([a-z]*\)":"\(#[0-9a-f]*\)".*/\1 \2/p' | sort >"$folder/traced"
 [ "$(wc -l <"$folder/picture")" -gt 5 ] || fail "the picture has no legend"
 comm -13 "$folder/table" "$folder/picture" | grep . && fail "the picture has other colours than the table"

@@ -64,6 +64,15 @@ static enum zi_status cannot_write(const char *path)
     return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", path, strerror(errno));
 }
 
+static void write_heading(FILE *file)
+{
+    fprintf(file,
+            "{\"displayTimeUnit\":\"ms\",\"otherData\":{\"version\":\"%s\",\"revision\":\"%s\",",
+            zi_version(), zi_version_revision());
+    trace_write_tables(file);
+    fprintf(file, "},\"traceEvents\":[\n");
+}
+
 static enum zi_status append(const char *path, const struct trace *trace, double zero_s,
                              struct comm *comm)
 {
@@ -71,11 +80,7 @@ static enum zi_status append(const char *path, const struct trace *trace, double
     FILE *file = fopen(path, rank == 0 ? "w" : "a");
     if (!file) return cannot_write(path);
     if (rank == 0)
-        fprintf(
-            file,
-            "{\"displayTimeUnit\":\"ms\",\"otherData\":{\"version\":\"%s\",\"revision\":\"%s\"},"
-            "\"traceEvents\":[\n",
-            zi_version(), zi_version_revision());
+        write_heading(file);
     else
         fputs(",\n", file);
     enum zi_status status = trace_write(trace, rank, zero_s, file);

@@ -122,7 +122,9 @@ enum zi_status plan_trace(const struct program *program, enum program_name name,
                                     .end_s = spans[i].end_s};
         trace_note(trace, list->ops[i].lane, &event);
     }
-    fprintf(out, "{\"otherData\":{\"times\":\"simulated\"},\n\"traceEvents\":[\n");
+    fprintf(out, "{\"otherData\":{\"times\":\"simulated\",");
+    trace_write_tables(out);
+    fprintf(out, "},\n\"traceEvents\":[\n");
     enum zi_status status = trace_write(trace, program->config.rank, 0, out);
     fprintf(out, "\n]}\n");
     trace_destroy(trace);

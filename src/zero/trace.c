@@ -9,7 +9,6 @@
  * - a row per lane with a box per operation. A disk lane has several operations in flight, and
  *   boxes of a row may not overlap; each goes to the first of the rows "disk_read", "disk_read 2",
  *   ... that is free when it starts;
- * - metadata "lanes" and "kinds": their names and colours, for who draws it;
  * - in the row of the compute lane, boxes "wait LANE" where it stood still, before an operation and
  *   at the end of the step. A wait for several lanes is for the first of them until that one is
  *   done, then for the next, as the executor waits and counts (engine_result.wait_s).
@@ -323,22 +322,21 @@ static void write_steps(struct writer *w, struct row_event *events, int rows[LAN
     }
 }
 
-/* Lanes in the order of their rows, and kinds, each with its colour. */
-static void write_tables(FILE *out, int rank)
+void trace_write_tables(FILE *out)
 {
-    fprintf(out, ",\n{\"ph\":\"M\",\"pid\":%d,\"name\":\"lanes\",\"args\":{", rank);
+    fprintf(out, "\"lanes\":{");
     for (int l = 0; l < LANE_COUNT; l++) {
         enum program_lane lane = (enum program_lane)l;
         fprintf(out, "%s\"%s\":\"%s\"", l ? "," : "", program_lane_name(lane),
                 program_lane_row(lane)->colour);
     }
-    fprintf(out, "}},\n{\"ph\":\"M\",\"pid\":%d,\"name\":\"kinds\",\"args\":{", rank);
+    fprintf(out, "},\n\"kinds\":{");
     for (int k = 0; k < OP_KIND_COUNT; k++) {
         enum program_kind kind = (enum program_kind)k;
         fprintf(out, "%s\"%s\":\"%s\"", k ? "," : "", program_kind_name(kind),
                 program_kind_colour(kind));
     }
-    fprintf(out, "}}");
+    fprintf(out, "}");
 }
 
 enum zi_status trace_write(const struct trace *trace, int rank, double zero_s, FILE *out)
@@ -367,7 +365,6 @@ enum zi_status trace_write(const struct trace *trace, int rank, double zero_s, F
     fprintf(out,
             "{\"ph\":\"M\",\"pid\":%d,\"name\":\"process_name\",\"args\":{\"name\":\"rank %d\"}}",
             rank, rank);
-    write_tables(out, rank);
     write_steps(&writer, events, rows);
     write_row_names(out, rank, rows);
     free(events);

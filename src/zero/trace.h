@@ -37,6 +37,10 @@ void trace_note(struct trace *trace, enum program_lane lane, const struct trace_
 /* Local. When the first event was asked for; infinite when there is no event. */
 double trace_start_s(const struct trace *trace);
 
+/* Local. Writes the members "lanes" (in the order of their rows) and "kinds" of a JSON object:
+ * names and colours, for who draws a trace. They belong into its otherData. */
+void trace_write_tables(FILE *out);
+
 /* Local; while no lane runs. Writes this rank's events as JSON objects separated by commas, times
  * from `zero_s` (of the events' clock) on, in microseconds; the caller writes the brackets around
  * those of all ranks and commas between them. There is always at least one object. */
