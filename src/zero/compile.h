@@ -121,12 +121,25 @@ struct builder {
 };
 
 /* visits.c */
+
+/* Lists the visits of a program. */
 enum zi_status schedule_visits(struct builder *b, enum program_name name);
+
+/* The most units of a class that any window of the listed visits needs. */
 int schedule_window(const struct builder *b, int class);
+
 enum size_class unit_class(const struct builder *b, int unit);
+
+/* First operation of the segment of a body operation; with tiles, the operation itself. */
 int segment_first(const struct builder *b, int op);
+
+/* Whether the inner activations of an operation's segment are kept. */
 bool segment_is_kept(const struct builder *b, int op);
+
+/* Whether the input of a layer is kept. */
 bool layer_is_kept(const struct builder *b, int layer);
+
+/* Whether an operation is between embedding and head. */
 bool op_is_body(const struct builder *b, int op);
 
 #endif
