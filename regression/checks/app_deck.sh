@@ -31,6 +31,11 @@ same "$folder/used.yaml" "$folder/run/used.yaml"
 expect 0 "$zinf" help deck optimizer.decay
 says "only with: optimizer.schedule: wsd"
 
+# A deck may come through a pipe; what never ends is none.
+expect 0 sh -c "cat '$deck' | '$zinf' check /dev/stdin"
+expect 2 "$zinf" check /dev/zero
+complains "/dev/zero is no deck: it has more than 1 MiB"
+
 # More than there is: of a trace, and of the sequences of a rank.
 expect 0 "$zinf" check "$deck" --set run.trace=5
 complains_once "--set run.trace: 5 steps, but the trace begins with step 3, and a run of 6 (run.steps) has 4"
