@@ -154,8 +154,7 @@ static enum zi_status bench_disk(const struct settings *settings, const struct o
     return status;
 }
 
-/* Options that the one benchmark has and the other has not, and keys of sections that it does not
- * look at. */
+/* Options that the one benchmark has and the other has not, and keys that it does not look at. */
 static enum zi_status check_words(const struct options *options, bool disk)
 {
     static const char *const of_disk[] = {"--size", "--turns", "--sweep", "--output"};
@@ -167,6 +166,10 @@ static enum zi_status check_words(const struct options *options, bool disk)
                            of_disk[i]);
     }
     for (int i = 0; i < set_count; i++) {
+        if (strncmp(sets[i], "device.separate=", 16) == 0 ||
+            strncmp(sets[i], "nvme.reclaim=", 13) == 0)
+            return zi_fail(ZI_ERROR_USAGE, "app", "--set %s has no effect on a measurement",
+                           sets[i]);
         if (strncmp(sets[i], "device.", 7) == 0) continue;
         if (disk && strncmp(sets[i], "nvme.", 5) == 0) continue;
         return zi_fail(ZI_ERROR_USAGE, "app", "--set %s: `zinf bench %s` has keys of section %s",

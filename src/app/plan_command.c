@@ -145,7 +145,11 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     enum zi_status fit = zero_resolve(setup->settings, setup->device, (int)request->ranks, 0,
                                       node_ranks, &setup->config);
     if (fit < 0 && fit != ZI_ERROR_FIT) return fit;
-    if (fit >= 0) ZI_TRY(show_plan(setup, request, node));
+    if (fit >= 0)
+        ZI_TRY(show_plan(setup, request, node));
+    else if (request->trace)
+        zi_log(ZI_LOG_WARN, "app", "--trace %s is not written: there is no step to simulate",
+               request->trace);
     deck->device = setup->device;
     deck->config = &setup->config;
     deck->fits = fit >= 0;

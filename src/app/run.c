@@ -41,19 +41,50 @@ enum zi_status run_guard(struct run *run, enum zi_status status)
     return status;
 }
 
+/* Collective. Rank 0's text, of `*bytes` and a 0 behind it, to all; the others' own is freed. */
+static enum zi_status share_text(struct run *run, char **text, int64_t *bytes)
+{
+    enum zi_status status = ZI_OK;
+    ZI_TRY(comm_broadcast(run->comm, bytes, (int64_t)sizeof *bytes, 0));
+    if (!is_first(run)) {
+        free(*text);
+        *text = calloc((size_t)*bytes + 1, 1);
+        if (!*text) status = zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the deck");
+    }
+    ZI_TRY(comm_agree(run->comm, status));
+    return comm_broadcast(run->comm, *text, *bytes, 0);
+}
+
 static enum zi_status share_deck(struct run *run)
 {
     enum zi_status status = ZI_OK;
     if (is_first(run))
         status = setup_read_file(run->options->words[0], &run->deck_text, &run->deck_bytes);
     ZI_TRY(comm_agree(run->comm, status));
-    ZI_TRY(comm_broadcast(run->comm, &run->deck_bytes, (int64_t)sizeof run->deck_bytes, 0));
-    if (!is_first(run)) {
-        run->deck_text = calloc((size_t)run->deck_bytes + 1, 1);
-        if (!run->deck_text) status = zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the deck");
-    }
+    return share_text(run, &run->deck_text, &run->deck_bytes);
+}
+
+/* Collective. Variables in paths may differ between ranks. That is right for disks of nodes; the
+ * used deck is rank 0's, and the directory must be one. */
+static enum zi_status share_used(struct run *run)
+{
+    const char *own = run->setup.settings->run.directory;
+    char *first = strdup(own);
+    enum zi_status status = ZI_OK;
+    if (!first) status = zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the deck");
     ZI_TRY(comm_agree(run->comm, status));
-    return comm_broadcast(run->comm, run->deck_text, run->deck_bytes, 0);
+    int64_t bytes = (int64_t)strlen(first);
+    status = share_text(run, &first, &bytes);
+    if (status >= 0 && strcmp(first, own) != 0)
+        status =
+            zi_fail(ZI_ERROR_USAGE, "app",
+                    "run.directory is %s on this rank and %s on rank 0, but must be one folder "
+                    "for all; give all ranks the same variables, or write the path out",
+                    own, first);
+    free(first);
+    ZI_TRY(comm_agree(run->comm, status));
+    bytes = (int64_t)strlen(run->used_text);
+    return share_text(run, &run->used_text, &bytes);
 }
 
 static enum zi_status stage_deck(struct run *run)
@@ -69,6 +100,7 @@ static enum zi_status stage_deck(struct run *run)
                                         run->options->words[0], sets, count, comm_size(run->comm));
     free(sets);
     ZI_TRY(status);
+    if (is_first(run)) deck_warn(run->setup.deck);
     return deck_echo(run->setup.deck, &run->used_text);
 }
 
@@ -181,6 +213,7 @@ static enum zi_status prepare(struct run *run)
 {
     ZI_TRY(share_deck(run));
     ZI_TRY(first_alone(run, stage_deck));
+    ZI_TRY(share_used(run));
     ZI_TRY(first_alone(run, stage_data));
     ZI_TRY(first_alone(run, stage_directory));
     ZI_TRY(first_alone(run, stage_device));

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "comm/comm.h"
 #include "zero/resolve.h"
+#include "zero/trace.h"
 
 #define INTERVAL_MAX 32
 #define PREFETCH_MAX 16
@@ -28,6 +29,25 @@ int64_t resolved_micro(const struct settings_batch *batch, int ranks)
     if (batch->micro != ZI_AUTO) return batch->micro;
     int64_t own = (batch->global + ranks - 1) / ranks;
     return own < 8 ? own : 8;
+}
+
+/* What is taken, but not all of it. */
+static void remark_clamped(struct deck *deck, int ranks)
+{
+    const struct settings *s = deck_settings(deck);
+    int64_t own = (s->batch.global + ranks - 1) / ranks, traced = s->run.steps - TRACE_FIRST_STEP;
+    if (s->batch.micro > own) {
+        deck_remark(deck, "batch", "micro",
+                    "%" PRId64 " sequences at once, but of %" PRId64 " (batch.global) on %d ranks "
+                    "one rank has at most %" PRId64 "; the rest only takes memory",
+                    s->batch.micro, s->batch.global, ranks, own);
+    }
+    if (traced > 0 && s->run.trace > traced) {
+        deck_remark(deck, "run", "trace",
+                    "%" PRId64 " steps, but the trace begins with step %d, and a run of %" PRId64
+                    " (run.steps) has %" PRId64 " from there on",
+                    s->run.trace, TRACE_FIRST_STEP + 1, s->run.steps, traced);
+    }
 }
 
 void zero_check(struct deck *deck, int ranks)
@@ -60,6 +80,7 @@ void zero_check(struct deck *deck, int ranks)
                       "bf16 gradients of fp32 arithmetic lose what fp32 was chosen for; use fp32, "
                       "or compute bf16");
     }
+    remark_clamped(deck, ranks);
 }
 
 int64_t zero_sequences(const struct zero_config *config, int rank, int micro, int64_t *first)
