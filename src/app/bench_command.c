@@ -6,13 +6,13 @@
  * disks, and the few rates of processor and memory that belong to them, and writes all of it to a
  * machine file, from which `zinf plan` tells the time of a step. The rates there are of the whole
  * node: sums over its paths, all cores at work. */
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/bench.h"
 #include "app/commands.h"
+#include "app/output.h"
 #include "app/setup.h"
 #include "base/log.h"
 #include "base/timing.h"
@@ -130,6 +130,15 @@ static void write_machine(const struct machine *machine, const struct bench_disk
     fprintf(out, "  disk_mixed_bytes_per_s: %.4g\n", both);
 }
 
+static enum zi_status save_machine(const struct machine *machine, const struct bench_disk *disk,
+                                   const char *path)
+{
+    struct output_stream stream;
+    ZI_TRY(output_stream_begin(path, &stream));
+    write_machine(machine, disk, stream.out);
+    return output_stream_end(&stream, ZI_OK);
+}
+
 static enum zi_status bench_disk(const struct settings *settings, const struct options *options)
 {
     struct bench_disk disk = {.nvme = &settings->nvme, .sweep = options_given(options, "--sweep")};
@@ -140,15 +149,10 @@ static enum zi_status bench_disk(const struct settings *settings, const struct o
     ZI_TRY(options_integer(options, "--turns", 1, 99, &turns));
     disk.bytes = mebibytes << 20;
     disk.turns = (int)turns;
-    FILE *out = fopen(name, "w"); /* before the measurement: an hour is lost otherwise */
-    if (!out)
-        return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s; name another file with --output",
-                       name, strerror(errno));
+    ZI_TRY(zi_output_check("app", name)); /* first: an hour is lost otherwise */
     enum zi_status status = bench_disk_measure(&disk, stdout);
     if (status >= 0) status = measure_device(&settings->device, &machine);
-    if (status >= 0) write_machine(&machine, &disk, out);
-    if ((fclose(out) != 0 || ferror(stdout)) && status >= 0)
-        status = zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", name, strerror(errno));
+    if (status >= 0) status = save_machine(&machine, &disk, name);
     if (status >= 0) printf("\nwritten to %s, for `zinf plan DECK --machine %s`\n", name, name);
     bench_disk_cleanup(&disk);
     return status;
