@@ -6,7 +6,6 @@
  * disks, and the few rates of processor and memory that belong to them, and writes all of it to a
  * machine file, from which `zinf plan` tells the time of a step. The rates there are of the whole
  * node: sums over its paths, all cores at work. */
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,9 @@
 #include "app/bench.h"
 #include "app/commands.h"
 #include "app/setup.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/timing.h"
 #include "device/bench.h"
 #include "device/operations.h"
@@ -33,6 +34,7 @@ static enum zi_status repeat(enum zi_status (*work)(struct device_stream *, cons
 {
     double start = zi_time_s(), best = INFINITY;
     for (int count = 0; count < 3 || zi_time_s() - start < SECONDS; count++) {
+        ZI_TRY(zi_stop_check());
         double from = zi_time_s();
         ZI_TRY(work(stream, argument));
         ZI_TRY(device_stream_synchronize(stream));
@@ -105,7 +107,7 @@ static enum zi_status measure_device(const struct settings_device *settings,
     return status;
 }
 
-static void write_machine(const struct machine *machine, const struct bench_disk *disk, FILE *out)
+static void print_machine(const struct machine *machine, const struct bench_disk *disk, FILE *out)
 {
     double read = 0, write = 0, both = 0;
     char stamp[64];
@@ -130,6 +132,22 @@ static void write_machine(const struct machine *machine, const struct bench_disk
     fprintf(out, "  disk_mixed_bytes_per_s: %.4g\n", both);
 }
 
+static enum zi_status write_machine(const struct machine *machine, const struct bench_disk *disk,
+                                    const char *name)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    if (out) print_machine(machine, disk, out);
+    if (!out || fclose(out) != 0 || !text) {
+        free(text);
+        return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the text of %s", name);
+    }
+    enum zi_status status = zi_output_text("app", name, text);
+    free(text);
+    return status;
+}
+
 static enum zi_status bench_disk(const struct settings *settings, const struct options *options)
 {
     struct bench_disk disk = {.nvme = &settings->nvme, .sweep = options_given(options, "--sweep")};
@@ -140,16 +158,14 @@ static enum zi_status bench_disk(const struct settings *settings, const struct o
     ZI_TRY(options_integer(options, "--turns", 1, 99, &turns));
     disk.bytes = mebibytes << 20;
     disk.turns = (int)turns;
-    FILE *out = fopen(name, "w"); /* before the measurement: an hour is lost otherwise */
-    if (!out)
-        return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s; name another file with --output",
-                       name, strerror(errno));
+    ZI_TRY(zi_output_check("app", name)); /* an hour is lost when it is found out at the end */
     enum zi_status status = bench_disk_measure(&disk, stdout);
     if (status >= 0) status = measure_device(&settings->device, &machine);
-    if (status >= 0) write_machine(&machine, &disk, out);
-    if ((fclose(out) != 0 || ferror(stdout)) && status >= 0)
-        status = zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", name, strerror(errno));
+    if (status >= 0) status = zi_stop_check();
+    if (status >= 0) status = write_machine(&machine, &disk, name);
     if (status >= 0) printf("\nwritten to %s, for `zinf plan DECK --machine %s`\n", name, name);
+    if (status == ZI_STOPPED)
+        printf("\nstopped by %s; %s is not written\n", zi_stop_name(zi_stop_signal()), name);
     bench_disk_cleanup(&disk);
     return status;
 }

@@ -37,7 +37,8 @@ static enum zi_status first_alone(struct run *run, enum zi_status (*stage)(struc
 
 enum zi_status run_guard(struct run *run, enum zi_status status)
 {
-    if (status < 0 && comm_size(run->comm) > 1) comm_abort(run->comm, status);
+    bool agreed = status == ZI_STOPPED; /* a stop never is one rank's alone */
+    if (status < 0 && !agreed && comm_size(run->comm) > 1) comm_abort(run->comm, status);
     return status;
 }
 
