@@ -14,7 +14,9 @@
 #include "app/commands.h"
 #include "app/output.h"
 #include "app/setup.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/timing.h"
 #include "device/bench.h"
 #include "device/operations.h"
@@ -33,6 +35,7 @@ static enum zi_status repeat(enum zi_status (*work)(struct device_stream *, cons
 {
     double start = zi_time_s(), best = INFINITY;
     for (int count = 0; count < 3 || zi_time_s() - start < SECONDS; count++) {
+        ZI_TRY(zi_stop_check());
         double from = zi_time_s();
         ZI_TRY(work(stream, argument));
         ZI_TRY(device_stream_synchronize(stream));
@@ -105,7 +108,7 @@ static enum zi_status measure_device(const struct settings_device *settings,
     return status;
 }
 
-static void write_machine(const struct machine *machine, const struct bench_disk *disk, FILE *out)
+static void print_machine(const struct machine *machine, const struct bench_disk *disk, FILE *out)
 {
     double read = 0, write = 0, both = 0;
     char stamp[64];
@@ -135,7 +138,7 @@ static enum zi_status save_machine(const struct machine *machine, const struct b
 {
     struct output_stream stream;
     ZI_TRY(output_stream_begin(path, &stream));
-    write_machine(machine, disk, stream.out);
+    print_machine(machine, disk, stream.out);
     return output_stream_end(&stream, ZI_OK);
 }
 
@@ -149,11 +152,14 @@ static enum zi_status bench_disk(const struct settings *settings, const struct o
     ZI_TRY(options_integer(options, "--turns", 1, 99, &turns));
     disk.bytes = mebibytes << 20;
     disk.turns = (int)turns;
-    ZI_TRY(zi_output_check("app", name)); /* first: an hour is lost otherwise */
+    ZI_TRY(zi_output_check("app", name)); /* an hour is lost when it is found out at the end */
     enum zi_status status = bench_disk_measure(&disk, stdout);
     if (status >= 0) status = measure_device(&settings->device, &machine);
+    if (status >= 0) status = zi_stop_check();
     if (status >= 0) status = save_machine(&machine, &disk, name);
     if (status >= 0) printf("\nwritten to %s, for `zinf plan DECK --machine %s`\n", name, name);
+    if (status == ZI_STOPPED)
+        printf("\nstopped by %s; %s is not written\n", zi_stop_name(zi_stop_signal()), name);
     bench_disk_cleanup(&disk);
     return status;
 }

@@ -54,7 +54,8 @@ static enum zi_status write_end(const struct run *run, enum zi_status status)
 
 enum zi_status run_guard(struct run *run, enum zi_status status)
 {
-    if (status >= 0 || comm_size(run->comm) == 1) return status;
+    bool agreed = status == ZI_STOPPED; /* a stop never is one rank's alone */
+    if (status >= 0 || agreed || comm_size(run->comm) == 1) return status;
     (void)run_end_report(run);
     (void)write_end(run, status);
     comm_abort(run->comm, status);
