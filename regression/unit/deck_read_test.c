@@ -31,7 +31,7 @@ static void test_defaults(void)
     CHECK(strcmp(s->data.train, "t.h5") == 0 && *s->data.validation == 0);
     CHECK(s->data.format == ZI_AUTO && s->data.type == ZI_AUTO);
     CHECK(s->data.validation_every == 0); /* resolved: there is no file */
-    CHECK(s->data.validation_batches == 8);
+    CHECK(s->data.validation_sequences == ZI_AUTO);
     CHECK(s->batch.global == 8 && s->batch.micro == ZI_AUTO && s->batch.tokens == ZI_AUTO);
     CHECK(s->optimizer.type == 0 && s->optimizer.learning_rate == 0.01);
     CHECK(s->optimizer.minimum_ratio == 0.1 && s->optimizer.beta1 == 0.9);

@@ -31,8 +31,8 @@ static const struct {
     {{"data.type=uint32", "data.format=llmc"},
      "data.type has no effect with data.format: llmc; it is used with data.format: nanogpt\n",
      "data.format=nanogpt"},
-    {{"data.validation_batches=3"},
-     "data.validation_batches has no effect with data.validation: \"\"; it is used with "
+    {{"data.validation_sequences=3"},
+     "data.validation_sequences has no effect with data.validation: \"\"; it is used with "
      "data.validation given and data.validation_every other than never\n",
      "data.validation=v"},
     {{"optimizer.minimum_ratio=0.1", "optimizer.schedule=constant"},
@@ -222,12 +222,12 @@ static void test_places(void)
 {
     static const char *const neutral[] = {
         "data.validation=",          "data.validation_every=never",
-        "data.validation_batches=8", "optimizer.decay=auto",
+        "data.validation_sequences=8", "optimizer.decay=auto",
         "run.trace=never",           "nvme.keep=no",
         "optimizer.decay_biases=no", NULL};
     CHECK(!*warned(DECK_SMALL, NULL));
     warned(DECK_SMALL, neutral);
-    CHECK(deck_said("data.validation_batches"));
+    CHECK(deck_said("data.validation_sequences"));
     CHECK_INT(deck_message_lines(), 1);
     static const char *const schedule[] = {"optimizer.schedule=linear", "run.trace=1",
                                            "run.steps=2", NULL};

@@ -98,7 +98,9 @@ static const struct command commands[] = {
      1,
      -1,
      "make token files from texts, one token a byte",
-     "An INPUT is a file or a folder, whose files are taken in the order of their names.\n",
+     "An INPUT is a file or a folder, whose files are taken in the order of their names. Token "
+     "files\n"
+     "in a folder, outputs of this command and links to nothing are left out, which is said.\n",
      false,
      true,
      false,

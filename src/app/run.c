@@ -124,22 +124,22 @@ static enum zi_status stage_deck(struct run *run)
     return deck_echo(run->setup.deck, &run->used_text);
 }
 
-static enum zi_status open_tokens(struct run *run, const char *path, int shuffle,
-                                  struct tokens **tokens, struct sampler **sampler)
-{
-    const struct settings *s = run->setup.settings;
-    int64_t length = s->batch.tokens == ZI_AUTO ? s->model.context : s->batch.tokens;
-    ZI_TRY(tokens_open(path, s->data.format, s->model.vocabulary, tokens));
-    return sampler_create(*tokens, (uint64_t)s->run.seed, s->batch.global, length, shuffle,
-                          sampler);
-}
-
 static enum zi_status stage_data(struct run *run)
 {
-    const struct settings_data *data = &run->setup.settings->data;
-    ZI_TRY(open_tokens(run, data->train, 1, &run->train_tokens, &run->train));
+    enum { SEQUENCES = 1024 }; /* of a validation, where the deck says auto */
+    const struct settings *s = run->setup.settings;
+    const struct settings_data *data = &s->data;
+    int64_t length = s->batch.tokens == ZI_AUTO ? s->model.context : s->batch.tokens;
+    int64_t most = data->validation_sequences == ZI_AUTO ? SEQUENCES : data->validation_sequences;
+    ZI_TRY(tokens_open(data->train, data->format, data->type, s->model.vocabulary,
+                       &run->train_tokens));
+    ZI_TRY(sampler_create(run->train_tokens, (uint64_t)s->run.seed, s->batch.global, length, 1,
+                          &run->train));
     if (!data->validation[0]) return ZI_OK;
-    return open_tokens(run, data->validation, 0, &run->validation_tokens, &run->validation);
+    ZI_TRY(tokens_open(data->validation, data->format, data->type, s->model.vocabulary,
+                       &run->validation_tokens));
+    return sampler_create_once(run->validation_tokens, most, s->batch.global, length,
+                               &run->validation);
 }
 
 /* Whether this rank sees the lock that rank 0 has taken. A network file system may be slow to tell.
@@ -218,6 +218,7 @@ static enum zi_status stage_program(struct run *run)
     program_print_memory(setup->program, stdout);
     zero_explain(setup->settings, &setup->config, stdout);
     printf("\n");
+    print_data(run);
     fflush(stdout);
     return ZI_OK;
 }
@@ -286,6 +287,7 @@ static enum zi_status prepare(struct run *run)
     ZI_TRY(first_alone(run, stage_device));
     ZI_TRY(print_banner(run));
     ZI_TRY(stage_program(run));
+    ZI_TRY(scan_data(run));
     ZI_TRY(comm_agree(run->comm, is_first(run) ? save_room(run, false) : ZI_OK));
     ZI_TRY(stage_engine(run));
     double peak;

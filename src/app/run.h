@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to app: a training job in progress, shared by run.c (getting ready), train.c (the loop)
- * and save.c (checkpoints). */
+/* Private to app: a training job in progress, shared by run.c (getting ready), scan.c (the tokens),
+ * train.c (the loop), validate.c and save.c (checkpoints). */
 #ifndef ZI_APP_RUN_H
 #define ZI_APP_RUN_H
 
@@ -35,6 +35,21 @@ struct run {
 /* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when
  * a signal ended it between two steps; ZI_ERROR_NUMERICS. */
 enum zi_status train_loop(struct run *run);
+
+/* Local. Puts this rank's sequences of a step where the engine reads them. */
+enum zi_status run_read_batch(struct run *run, struct sampler *sampler, int64_t step);
+
+/* Collective. Mean loss over the targets of run->validation. ZI_STOPPED when a stop was asked for:
+ * *loss stays as it was. */
+enum zi_status validate(struct run *run, double *loss);
+
+/* Collective. Looks for tokens outside the vocabulary in the files whose largest token is not
+ * known, once a file: what was found is kept in data.scan of the run directory. ZI_ERROR_USAGE
+ * naming file, place and remedy; ZI_STOPPED. */
+enum zi_status scan_data(struct run *run);
+
+/* Local. Says how much of its files a run uses. */
+void print_data(const struct run *run);
 
 /* Collective. Writes the checkpoint of step run->good into <run.directory>/checkpoints unless it is
  * there. ZI_ERROR_NUMERICS, with a warning, when the parameters are not finite: the last one

@@ -33,9 +33,9 @@ static const struct deck_choice formats[] = {{"hdf5", DATA_HDF5},
                                              {"nanogpt", DATA_NANOGPT},
                                              {"megatron", DATA_MEGATRON},
                                              END};
-static const struct deck_choice types[] = {{"uint8", DATA_UINT8},   {"uint16", DATA_UINT16},
-                                           {"uint32", DATA_UINT32}, {"int32", DATA_INT32},
-                                           {"int64", DATA_INT64},   END};
+static const struct deck_choice token_types[] = {{"uint8", DATA_UINT8},   {"uint16", DATA_UINT16},
+                                                 {"uint32", DATA_UINT32}, {"int32", DATA_INT32},
+                                                 {"int64", DATA_INT64},   END};
 static const struct deck_choice optimizers[] = {{"adamw", 0}, END};
 static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
                                                {"linear", SCHEDULE_LINEAR},
@@ -188,18 +188,20 @@ static const struct deck_row rows[] = {
     {KEY(data, format), .type = DECK_CHOICE, .choices = formats, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
      .help = "format of the token files; auto: told by first bytes and name"},
-    {KEY(data, type), .type = DECK_CHOICE, .choices = types, .fallback = "auto",
+    {KEY(data, type), .type = DECK_CHOICE, .choices = token_types, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_bare_ids,
-     .help = "type of the ids in token files without a header (format nanogpt); auto: uint16"},
+     .help = "type of the ids in a file without a header (nanogpt); auto: uint16, or refused where "
+             "that cannot be right"},
     {KEY(data, validation_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "auto",
      .may_be_auto = true, .may_be_never = true, .maximum = COUNT, .changeable = true,
      .uses = with_file, .must_be_used = true,
      .help =
          "steps between validations; auto: a tenth of the run where data.validation names a file, "
          "else never"},
-    {KEY(data, validation_batches), .type = DECK_INTEGER, .fallback = "8", .minimum = 1,
-     .maximum = COUNT, .changeable = true, .uses = with_validation,
-     .help = "batches of batch.global sequences in one validation"},
+    {KEY(data, validation_sequences), .type = DECK_INTEGER, .unit = "sequences", .fallback = "auto",
+     .may_be_auto = true, .minimum = 1, .maximum = 1e9, .changeable = true, .uses = with_validation,
+     .help = "sequences of the validation file that a validation uses, each once, evenly spread; "
+             "auto: all, at most 1024"},
 
     {KEY(batch, global), .type = DECK_INTEGER, .unit = "sequences", .minimum = 1, .maximum = 1e9,
      .example = "32 sequences", .help = "sequences of one step, over all ranks"},

@@ -48,12 +48,11 @@ struct settings_model {
 };
 
 struct settings_data {
-    char *train;              /* token file */
-    char *validation;         /* token file, or "" for none */
+    char *train, *validation; /* token files; validation: "" for none */
     int64_t format;           /* enum data_format; auto: told by the file's first bytes and name */
     int64_t type;             /* enum data_type of ids in files without a header; auto: uint16 */
     int64_t validation_every; /* steps; 0 = never; auto: a tenth of the run where there is a file */
-    int64_t validation_batches; /* global batches per validation */
+    int64_t validation_sequences; /* auto: all, to 1024 */
 };
 
 struct settings_batch {
