@@ -67,7 +67,7 @@ expect 0 "$zinf" run "$folder/validates.yaml" --set run.steps=11 --overwrite
 grep -q '^    validation_every: 2 steps  *# default: auto$' "$folder/run/used.yaml" || fail "validation_every of used.yaml"
 expect 0 "$zinf" run "$folder/validates.yaml" --set data.validation= --overwrite
 [ "$(awk -F, 'NR > 1 && $10 != ""' "$folder/run/steps.csv" | wc -l)" -eq 0 ] || fail "validation without a file"
-complains_once "validates.yaml:4:28: data.validation_sequences has no effect with data.validation: \"\";"
+complains_once "validates.yaml:4:30: data.validation_sequences has no effect with data.validation: \"\";"
 
 # Shell notation. The deck is read where no folder is called ~ or $PLACE, and none is made.
 PLACE=$folder/'a # $b'

@@ -220,11 +220,14 @@ static void test_table(void)
 /* Places; values that ask for nothing; the order of the deck. */
 static void test_places(void)
 {
-    static const char *const neutral[] = {
-        "data.validation=",          "data.validation_every=never",
-        "data.validation_sequences=8", "optimizer.decay=auto",
-        "run.trace=never",           "nvme.keep=no",
-        "optimizer.decay_biases=no", NULL};
+    static const char *const neutral[] = {"data.validation=",
+                                          "data.validation_every=never",
+                                          "data.validation_sequences=8",
+                                          "optimizer.decay=auto",
+                                          "run.trace=never",
+                                          "nvme.keep=no",
+                                          "optimizer.decay_biases=no",
+                                          NULL};
     CHECK(!*warned(DECK_SMALL, NULL));
     warned(DECK_SMALL, neutral);
     CHECK(deck_said("data.validation_sequences"));
