@@ -54,6 +54,8 @@ enum zi_status save_checkpoint(struct run *run)
     const struct settings *s = run->setup.settings;
     const struct zero_config *c = &run->setup.config;
     const struct model *model = run->setup.model;
+    static const unsigned modes[] = {
+        [CHECKPOINT_OWNER] = 0600, [CHECKPOINT_GROUP] = 0640, [CHECKPOINT_ALL] = 0644};
     char directory[PATH_MAX], *model_text = NULL;
     int length = snprintf(directory, sizeof directory, "%s/checkpoints", s->run.directory);
     struct checkpoint_tensor *tensors = calloc((size_t)model->tensor_count, sizeof *tensors);
@@ -71,6 +73,7 @@ enum zi_status save_checkpoint(struct run *run)
             .deck = run->used_text,
             .type = model->type,
             .model_text = model_text,
+            .mode = modes[s->checkpoint.mode],
         };
         list_tensors(model, tensors);
         status = save_states(run, directory, &header, tensors);

@@ -7,7 +7,8 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/h5.h"
 
-#define CHECKPOINT_FORMAT "zinf-checkpoint-1"
+#define CHECKPOINT_FORMAT        "zinf-checkpoint-1"
+#define CHECKPOINT_ELEMENTS_MOST (INT64_MAX / 16) /* of a dataset: its bytes can be counted */
 
 struct checkpoint_dataset {
     char *name; /* "parameter/blocks.3.attention.query.weight", owned */
@@ -39,10 +40,19 @@ const char *checkpoint_state_name(enum checkpoint_state state);
 uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,
                              const void *values);
 
-/* Local. Names a dataset and sets its sizes and seed. */
+/* Local. Names a dataset and sets its sizes and seed. On error the name is set all the same, or
+ * NULL. ZI_ERROR_IO for an extent that is not positive, or beyond what can be counted. */
 enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset,
                                       enum checkpoint_state state, const char *tensor,
                                       enum zi_dtype type, const int64_t *shape, int dimensions);
+
+/* Local (rank 0). The file that `path` stands for, which the caller frees with free(): itself; of a
+ * folder what `latest` names; where that is missing or leads nowhere the newest whole checkpoint,
+ * which is said. ZI_ERROR_USAGE when there is none; ZI_ERROR_IO when HDF5 cannot read it. */
+enum zi_status checkpoint_find(const char *path, char **found);
+
+/* Local. The step of a name that the writer makes, step-NNNNNNNN.h5 and no other; otherwise -1. */
+int64_t checkpoint_step_of(const char *name);
 
 /* Local. Frees everything; the file is the caller's business. */
 void checkpoint_free(struct checkpoint *checkpoint);
@@ -54,6 +64,9 @@ hid_t checkpoint_access_create(struct comm *comm);
 /* Collective. Creates the temporary file with all datasets, claims its space, and stores their
  * offsets. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
+
+/* Local. Opens the temporary file as it is, a regular file that no link leads to. ZI_ERROR_IO. */
+enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags, int *file);
 
 /* Local (rank 0). Renames the finished file, moves `latest`, removes what is beyond `keep`. */
 enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep);

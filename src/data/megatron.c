@@ -140,6 +140,10 @@ static enum zi_status check_sequences(const struct index *index, int64_t *tokens
                            "preprocess_data.py",
                            index->path, i, pointer, total * element_bytes);
         total += length;
+        if (total > INT64_MAX / 16) /* so that bytes can be counted below and above */
+            return zi_fail(ZI_ERROR_USAGE, "data",
+                           "%s lists more tokens than a file can hold; the index is damaged",
+                           index->path);
     }
     *tokens = total;
     return ZI_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The typed form of a deck: one struct per section, one field per key, filled through the table in
- * deck/table.h. Rooms read the struct of their own section and nothing else. Strings are owned by
- * the settings. ZI_AUTO stands for `auto` until the room that owns the section resolves it. */
+ * deck/table.h. Rooms read the struct of their own section. Strings are owned by the settings.
+ * ZI_AUTO stands for `auto` until the room that owns the section resolves it. */
 #ifndef ZI_DECK_SETTINGS_H
 #define ZI_DECK_SETTINGS_H
 
@@ -12,7 +12,6 @@
 #include "base/memory.h"
 
 #define ZI_AUTO (-1)
-
 enum model_family { MODEL_GPT2, MODEL_LLAMA };
 enum data_format { DATA_HDF5, DATA_LLMC, DATA_NANOGPT, DATA_MEGATRON };
 enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
@@ -22,6 +21,7 @@ enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
 enum device_type { DEVICE_CPU, DEVICE_CUDA };
 enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
 enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
+enum checkpoint_mode { CHECKPOINT_OWNER, CHECKPOINT_GROUP, CHECKPOINT_ALL };
 
 struct settings_run {
     char *name;              /* what the run is called in its outputs */
@@ -65,8 +65,7 @@ struct settings_batch {
 struct settings_optimizer {
     int type;                            /* 0 = adamw */
     double learning_rate, minimum_ratio; /* peak; the schedule ends at their product */
-    double beta1, beta2, epsilon;
-    double weight_decay;
+    double beta1, beta2, epsilon, weight_decay;
     bool decay_embeddings, decay_norms, decay_biases; /* matrices always decay */
     double clip;    /* largest global gradient norm; 0 = no clipping */
     int schedule;   /* enum optimizer_schedule */
@@ -128,6 +127,7 @@ struct settings_checkpoint {
     int64_t every; /* steps; 0 = never but at the end */
     int64_t keep;  /* newest checkpoints kept; 0 = all */
     bool final;    /* write one when the run ends */
+    int mode;      /* enum checkpoint_mode: who may read the files */
 };
 
 struct settings {
