@@ -58,6 +58,9 @@ static const struct deck_choice engines[] = {
 static const struct deck_choice isas[] = {
     {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, END};
 
+static const struct deck_choice modes[] = {
+    {"owner", CHECKPOINT_OWNER}, {"group", CHECKPOINT_GROUP}, {"all", CHECKPOINT_ALL}, END};
+
 #define IF(s, k, relates, to) .section = #s, .key = #k, .relation = relates, .value = to
 #define OR(s, k, relates, to) IF(s, k, relates, to), .or_next = true
 #define ALL                                                                                        \
@@ -363,6 +366,9 @@ static const struct deck_row rows[] = {
      .changeable = true, .uses = with_several, .help = "newest checkpoints that are kept; 0: all"},
     {KEY(checkpoint, final), .type = DECK_BOOLEAN, .fallback = "yes", .changeable = true,
      .help = "whether the end of the run writes a checkpoint"},
+    {KEY(checkpoint, mode), .type = DECK_CHOICE, .choices = modes, .fallback = "owner",
+     .changeable = true,
+     .help = "who may read checkpoint files: owner (permissions 0600), group (0640), all (0644)"},
 };
 
 const struct deck_row *deck_rows(int *count)
