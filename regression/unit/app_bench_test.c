@@ -65,6 +65,7 @@ int main(void)
         .paths = paths, .engine = ZI_AUTO, .block = 4096, .deadline = 60, .keep = false};
     CHECK(mkdir("one", 0777) == 0 && zi_stop_start() == ZI_OK);
     CHECK(pthread_create(&thread, NULL, ask, NULL) == 0);
+    alarm(60);
     /* as often as it takes: a fast disk may be through before the request comes */
     enum zi_status status = ZI_OK;
     while (status == ZI_OK)

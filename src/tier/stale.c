@@ -50,13 +50,29 @@ static bool is_locked(int directory, const char *name)
     return locked;
 }
 
+/* Whether the locks of all that use the path are seen here. */
+static bool is_local(const struct store_folder *path)
+{
+    const char *name;
+    enum system_kind kind = system_kind(path->path_descriptor, &name);
+    return kind != SYSTEM_NETWORK && kind != SYSTEM_PROGRAM;
+}
+
+static bool made_elsewhere(const struct remains *remains)
+{
+    char host[MARKER_HOST] = "";
+    if (is_local(remains->own)) return false;
+    (void)gethostname(host, sizeof host - 1);
+    return strcmp(host, remains->host) != 0;
+}
+
 /* Whether a run has made the folder and no living one owns it; counts the bytes of its files. */
 static bool is_stale(struct remains *remains)
 {
     int directory = dirfd(remains->list);
     char other[256];
-    if (!marker_read(directory, remains->host))
-        return !marker_find_other(directory, true, other, sizeof other);
+    if (!marker_read(directory, remains->host)) /* empty: its maker died, or is not seen to live */
+        return is_local(remains->own) && !marker_find_other(directory, true, other, sizeof other);
     rewinddir(remains->list);
     for (struct dirent *entry = readdir(remains->list); entry != NULL;
          entry = readdir(remains->list)) {
@@ -67,16 +83,6 @@ static bool is_stale(struct remains *remains)
         remains->bytes += bytes;
     }
     return true;
-}
-
-static bool made_elsewhere(const struct remains *remains)
-{
-    char host[MARKER_HOST] = "";
-    const char *name;
-    enum system_kind kind = system_kind(remains->own->path_descriptor, &name);
-    if (kind != SYSTEM_NETWORK && kind != SYSTEM_PROGRAM) return false;
-    (void)gethostname(host, sizeof host - 1);
-    return remains->host[0] != '\0' && strcmp(host, remains->host) != 0;
 }
 
 /* Removes the files of a store, but its marker. 0, or the first errno. */
