@@ -31,6 +31,18 @@ done
 [ "$(grep -cv '^#' "$folder/machine.yaml")" -eq 7 ] || fail "more in the machine file than is known"
 grep -q '^machine:$' "$folder/machine.yaml" || fail "no section"
 
+# What zinf has not made under the file's name is neither written through nor waited at.
+echo precious >"$folder/precious"
+ln -s "$folder/precious" "$folder/two/zinf-bench"
+bench 2
+complains "$folder/two/zinf-bench is a link"
+[ "$(cat "$folder/precious")" = precious ] || fail "a link was followed"
+rm "$folder/two/zinf-bench"
+mkfifo "$folder/two/zinf-bench"
+bench 2
+complains "$folder/two/zinf-bench is a fifo"
+rm "$folder/two/zinf-bench"
+
 # The file stays when it is to be kept, and is used again.
 bench 0 --set nvme.keep=yes --set nvme.engine=threads
 says " threads "

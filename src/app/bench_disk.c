@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/timing.h"
@@ -169,7 +170,14 @@ static enum zi_status make_folder(const char *folder, bool *made)
 static enum zi_status open_path(struct path *path, const char *folder, int64_t bytes)
 {
     ZI_TRY(make_folder(folder, &path->made_folder));
+    struct stat is;
     snprintf(path->name, sizeof path->name, "%s/%s", folder, file_name);
+    /* A file is one that nvme.keep has left; it is written over. */
+    if (lstat(path->name, &is) == 0 && !S_ISREG(is.st_mode))
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "%s is %s, which zinf has not made; move it, or choose another folder in "
+                       "nvme.paths",
+                       path->name, zi_file_kind(is.st_mode));
     struct disk_file_options options = {
         .name = path->name, .create = access(path->name, F_OK) != 0, .bytes = bytes};
     return disk_file_open(&options, &path->file);
