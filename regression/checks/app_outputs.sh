@@ -20,12 +20,10 @@ trains_not() {
 
 # refused CODE TEXT: with --overwrite and without, on one rank and on two, before the first step.
 refused() {
-    for command in "$zinf" "$launcher -n 2 $zinf"; do
-        for option in "" --overwrite; do
-            expect "$1" $command run "$deck" $short $option
-            complains_once "$2"
-            trains_not
-        done
+    for command in "$zinf run" "$zinf run --overwrite" "$launcher -n 2 $zinf run --overwrite"; do
+        expect "$1" $command "$deck" $short
+        complains_once "$2"
+        trains_not
     done
     [ ! -e "$run/run.lock" ] || [ ! -f "$run/run.lock" ] || fail "a refused run left its lock"
 }
@@ -37,7 +35,9 @@ mkdir -p "$checkpoints"
 for name in run.lock used.yaml steps.csv timings.csv memory.csv run.h5 trace.json \
     checkpoints/step-00000002.h5 checkpoints/step-00000002.h5.tmp; do
     mkdir "$run/$name"
-    refused 2 "$run/$name is a folder"
+    expect 2 "$zinf" run "$deck" $short
+    complains "$run/$name is a folder"
+    trains_not
     rmdir "$run/$name" || fail "$name was removed"
     ln -s "$precious" "$run/$name"
     expect 2 "$zinf" run "$deck" $short --overwrite
