@@ -104,5 +104,6 @@ for command in "$zinf" "$launcher -n 2 $zinf"; do
     [ "$(awk -F, '$8 == 1' "$folder/run/steps.csv" | wc -l)" -eq 3 ] || fail "skipped steps of steps.csv"
     [ "$(awk -F, '$8 == 1 { print $9 }' "$folder/run/steps.csv" | sort -u | wc -l)" -eq 1 ] ||
         fail "a skipped step changed a parameter"
+    grep -q resident "$folder/run/memory.csv" || fail "memory.csv after exit code 7"
 done
 done_with app_bad_input

@@ -48,6 +48,19 @@ if grep -q '^step ' "$folder/out"; then fail "a run without room for its record 
 [ ! -e "$folder/disk/other/used.yaml" ] || fail "an empty used.yaml"
 rm -rf "$folder/disk"/*
 
+# Room for some of the outputs: whichever is the first that does not fit is named, and the end is orderly.
+for left in 8 16 24 40 80 160 240; do
+    mkdir "$folder/disk/other"
+    free=$(df -k "$folder/disk" | awk 'END { print $4 }')
+    dd if=/dev/zero of="$folder/disk/filler" bs=1k count=$((free - left)) 2>/dev/null
+    expect 5 "$zinf" run "$folder/deck.yaml" --set run.directory="$folder/disk/other" \
+        --set checkpoint.final=no
+    grep -Eq 'error: .*cannot write .*/disk/other/.*: No space left on device; make room' "$folder/err" ||
+        fail "no file, cause and remedy with $left KiB left"
+    if grep -Eqi 'HDF5|unable to' "$folder/err"; then fail "a message of HDF5 with $left KiB left"; fi
+    rm -rf "$folder/disk"/*
+done
+
 # Checkpoints, of 0.5 MB and claimed with a margin as 1 MB: room for one of them and not for three;
 # for none; and for one once --overwrite has removed what there is.
 mount -t tmpfs -o remount,size=2700k none "$folder/disk"

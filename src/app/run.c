@@ -144,16 +144,22 @@ static enum zi_status stage_data(struct run *run)
 
 /* Whether this rank sees the lock that rank 0 has taken. A network file system may be slow to tell.
  */
-static enum zi_status see_lock(const char *directory, const char *text)
+static enum zi_status see_lock(const char *directory, const char *text, bool needed)
 {
     for (int i = 0; i < SHARED_TRIES; i++) {
         if (lock_seen(directory, text)) return ZI_OK;
         usleep(SHARED_WAIT_US);
     }
-    return zi_fail(ZI_ERROR_IO, "app",
-                   "run.directory %s is not the folder that rank 0 sees; choose one on a file "
-                   "system that all nodes share",
-                   directory);
+    if (needed)
+        return zi_fail(ZI_ERROR_IO, "app",
+                       "run.directory %s is not the folder that rank 0 sees; choose one on a file "
+                       "system that all nodes share",
+                       directory);
+    zi_log(
+        ZI_LOG_WARN, "app",
+        "run.directory %s is not the folder that rank 0 sees: a stop could not save a checkpoint",
+        directory);
+    return ZI_OK;
 }
 
 /* Collective. From here on the end of the run is written into its directory, unless outputs of an
@@ -169,7 +175,9 @@ static enum zi_status begin_end(struct run *run)
 /* Collective. */
 static enum zi_status stage_directory(struct run *run)
 {
-    const char *directory = run->setup.settings->run.directory;
+    const struct settings *s = run->setup.settings;
+    const char *directory = s->run.directory;
+    bool needed = save_count(s) > 0 || s->run.trace > 0;
     char text[LOCK_TEXT] = "";
     enum zi_status status = ZI_OK;
     if (is_first(run))
@@ -178,7 +186,7 @@ static enum zi_status stage_directory(struct run *run)
     ZI_TRY(comm_agree(run->comm, status));
     ZI_TRY(begin_end(run));
     ZI_TRY(comm_broadcast(run->comm, text, sizeof text, 0));
-    return comm_agree(run->comm, is_first(run) ? ZI_OK : see_lock(directory, text));
+    return comm_agree(run->comm, is_first(run) ? ZI_OK : see_lock(directory, text, needed));
 }
 
 static enum zi_status stage_device(struct run *run)
@@ -349,6 +357,9 @@ static void print_end(const struct run *run, enum zi_status left)
                skipped, skipped > 1 ? "s" : "", run->good);
     if (run->saved >= 0)
         printf("checkpoint of step %" PRId64 " in %s/checkpoints\n", run->saved, s->run.directory);
+    if (skipped > 0 && run->saved == run->good && run->proven >= 0)
+        printf("with its parameters no loss was finite; with those of step %" PRId64 " one was\n",
+               run->proven);
     if (left == ZI_STOPPED)
         printf("stopped by a signal after step %" PRId64 " of %" PRId64 "\n", run->done,
                s->run.steps);
@@ -405,7 +416,8 @@ static void cleanup(struct run *run)
 
 enum zi_status run_command(struct comm *world, const struct options *options)
 {
-    struct run run = {.comm = world, .options = options, .saved = -1, .begun_s = zi_time_s()};
+    struct run run = {
+        .comm = world, .options = options, .saved = -1, .proven = -1, .begun_s = zi_time_s()};
     enum zi_status status = prepare(&run);
     if (status >= 0) {
         status = train_loop(&run);

@@ -25,11 +25,12 @@ struct run {
     bool report_ended;                   /* its last rows have been written */
     struct progress progress;            /* rank 0 */
     double begun_s, layout_s, initial_s; /* when the run began; parts of its start */
-    bool ends;     /* rank 0: the run directory is this run's, its end is written there */
-    int64_t done;  /* steps */
-    int64_t good;  /* the last of them that was not skipped: the states are those after it */
-    int64_t saved; /* step of the last checkpoint, -1 before the first */
-    bool due;      /* a checkpoint waits for a step that is not skipped */
+    bool ends;      /* rank 0: the run directory is this run's, its end is written there */
+    int64_t done;   /* steps */
+    int64_t good;   /* the last of them that was not skipped: the states are those after it */
+    int64_t saved;  /* step of the last checkpoint, -1 before the first */
+    int64_t proven; /* that of the last one whose parameters a step has found a finite loss with */
+    bool due;       /* a checkpoint waits for a step that is not skipped */
 };
 
 /* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when
@@ -57,8 +58,12 @@ void print_data(const struct run *run);
 enum zi_status save_checkpoint(struct run *run);
 
 /* Collective. After a step: writes the checkpoint that is due by checkpoint.every, or lets it wait
- * when the step was skipped. Parameters that are not finite are no error here: steps tell. */
+ * when the step was skipped. Parameters that are not finite are no error here: steps tell. Removes
+ * the one before the last when this step has shown that the last is good, and one is to be kept. */
 enum zi_status save_when_due(struct run *run, bool skipped);
+
+/* Local. How many checkpoints a run of the deck writes when nothing stops it. */
+int64_t save_count(const struct settings *settings);
 
 /* Local. Compares the space of the run's checkpoints with what is free: ZI_ERROR_IO when there is
  * none for one; where there is too little for those that will stand together a warning, if `warn`.

@@ -9,7 +9,9 @@
  * A checkpoint never takes the place of a better one. A skipped step changes nothing, so the states
  * at hand are those after the last step that was not skipped, and a checkpoint is of that step. One
  * that is due at a skipped step waits, and the checkpoint room refuses parameters that are not
- * finite, as the update of a finite step may leave them.
+ * finite, as the update of a finite step may leave them. Whether finite parameters are good ones
+ * only the next step tells: until it has, the checkpoint before stays, though one be kept. (Before
+ * that one there was such a step: the one that the newer checkpoint is of.)
  *
  * The space is asked for before the first step: what all checkpoints that stand together take, the
  * one that is being written included, against what is free, with what --overwrite will remove. */
@@ -50,7 +52,8 @@ static enum zi_status save_states(struct run *run, const char *directory,
     enum zi_status status = engine_flush(run->engine);
     if (status >= 0) status = engine_save(run->engine, save_range, checkpoint);
     status = comm_agree(run->comm, status);
-    if (status >= 0) status = checkpoint_commit(checkpoint, s->checkpoint.keep);
+    int64_t keep = s->checkpoint.keep == 1 ? 2 : s->checkpoint.keep;
+    if (status >= 0) status = checkpoint_commit(checkpoint, keep);
     checkpoint_close(checkpoint);
     return status;
 }
@@ -118,9 +121,22 @@ enum zi_status save_checkpoint(struct run *run)
     return status;
 }
 
+/* A step has had a finite loss with the parameters of the last checkpoint. */
+static void note_proven(struct run *run)
+{
+    const struct settings *s = run->setup.settings;
+    char directory[PATH_MAX];
+    if (run->saved < 0 || run->proven == run->saved) return;
+    run->proven = run->saved;
+    int length = snprintf(directory, sizeof directory, "%s/checkpoints", s->run.directory);
+    if (comm_rank(run->comm) == 0 && s->checkpoint.keep == 1 && length < PATH_MAX)
+        checkpoint_prune(directory, run->proven, 1);
+}
+
 enum zi_status save_when_due(struct run *run, bool skipped)
 {
     const struct settings_checkpoint *s = &run->setup.settings->checkpoint;
+    if (!skipped) note_proven(run);
     if (s->every > 0 && run->done % s->every == 0) run->due = true;
     if (!run->due || skipped) return ZI_OK;
     run->due = false;
@@ -128,13 +144,11 @@ enum zi_status save_when_due(struct run *run, bool skipped)
     return status == ZI_ERROR_NUMERICS ? ZI_OK : status;
 }
 
-/* How many files the run will write, and how many of them stand at once. */
-static void count_files(const struct settings *s, int64_t *written, int64_t *standing)
+int64_t save_count(const struct settings *settings)
 {
-    int64_t every = s->checkpoint.every, keep = s->checkpoint.keep;
-    *written = every > 0 ? s->run.steps / every : 0;
-    if (s->checkpoint.final && (every == 0 || s->run.steps % every != 0)) ++*written;
-    *standing = keep > 0 && keep < *written ? keep + 1 : *written;
+    int64_t every = settings->checkpoint.every, steps = settings->run.steps;
+    int64_t count = every > 0 ? steps / every : 0;
+    return count + (settings->checkpoint.final && (every == 0 || steps % every != 0));
 }
 
 static enum zi_status compare_room(const struct run *run, const struct save_plan *plan, bool warn)
@@ -143,7 +157,8 @@ static enum zi_status compare_room(const struct run *run, const struct save_plan
     const char *where = plan->directory;
     struct statvfs system;
     struct stat is;
-    int64_t written, standing;
+    int64_t written = save_count(s), keep = s->checkpoint.keep;
+    int64_t standing = keep > 0 && keep < written ? keep + 1 : written;
     if (stat(where, &is) != 0) where = s->run.directory;
     if (stat(where, &is) != 0 || statvfs(where, &system) != 0)
         return zi_fail(ZI_ERROR_IO, "app", "cannot examine %s: %s", where, strerror(errno));
@@ -152,7 +167,6 @@ static enum zi_status compare_room(const struct run *run, const struct save_plan
                         (double)report_old_bytes(s->run.directory, is.st_dev);
     double bytes =
         (double)checkpoint_bytes(&plan->header, plan->tensors, run->setup.model->tensor_count);
-    count_files(s, &written, &standing);
     char one[32], there[32];
     zi_memory_text((size_t)bytes, one, sizeof one);
     zi_memory_text((size_t)free_bytes, there, sizeof there);

@@ -70,6 +70,10 @@ enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum checkpoint_s
  * checkpoint_close only. */
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep);
 
+/* Local; for one rank. Removes from a folder what commit would remove, never the checkpoint of step
+ * `newest`. What cannot be removed is a warning. */
+void checkpoint_prune(const char *directory, int64_t newest, int64_t keep);
+
 /* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading; where that link is
  * missing or leads nowhere the newest whole checkpoint of the folder, with a warning. Type, extents
  * and place of all it holds have been checked then. ZI_ERROR_USAGE when there is none or it is no

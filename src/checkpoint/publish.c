@@ -122,6 +122,13 @@ static void remove_old(const char *directory, const char *newest, int64_t keep)
     if (count >= 0) free(entries);
 }
 
+void checkpoint_prune(const char *directory, int64_t newest, int64_t keep)
+{
+    char name[64];
+    snprintf(name, sizeof name, CHECKPOINT_NAME, (long long)newest);
+    remove_old(directory, name, keep);
+}
+
 enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep)
 {
     const char *directory = checkpoint->directory, *path = checkpoint->path;

@@ -139,6 +139,20 @@ static int descriptor_of(const struct record *record)
     return descriptor != NULL ? *descriptor : -1;
 }
 
+/* It could not be written: what HDF5 still holds of it goes to memory. */
+static void let_go(struct record *record)
+{
+    hsize_t end;
+    if (record->broken) return;
+    record->broken = 1;
+    int memory = memfd_create("run record", MFD_CLOEXEC), descriptor = descriptor_of(record);
+    /* The header may have been written and say more than was; readers refuse a file that is cut. */
+    if (descriptor >= 0 && H5Fget_filesize(record->file, &end) >= 0)
+        (void)!ftruncate(descriptor, (off_t)end);
+    if (memory >= 0 && descriptor >= 0) (void)dup3(memory, descriptor, O_CLOEXEC);
+    if (memory >= 0) close(memory);
+}
+
 static enum zi_status claim(struct record *record, int64_t bytes)
 {
     hsize_t end;
@@ -146,19 +160,14 @@ static enum zi_status claim(struct record *record, int64_t bytes)
     enum zi_status status = descriptor < 0 || H5Fget_filesize(record->file, &end) < 0
                                 ? h5_fail(record->path, "find its end")
                                 : claim_on(record->path, descriptor, (int64_t)end, bytes);
-    if (status < 0) record->broken = 1;
+    if (status < 0) let_go(record);
     return status;
 }
 
-/* A write has failed: says so, and lets what HDF5 still holds go to memory. */
 static enum zi_status fail_write(struct record *record, const char *what)
 {
     enum zi_status status = h5_fail(record->path, what);
-    if (record->broken) return status;
-    record->broken = 1;
-    int memory = memfd_create("run record", MFD_CLOEXEC), descriptor = descriptor_of(record);
-    if (memory >= 0 && descriptor >= 0) (void)dup3(memory, descriptor, O_CLOEXEC);
-    if (memory >= 0) close(memory);
+    let_go(record);
     return status;
 }
 
