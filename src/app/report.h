@@ -50,6 +50,18 @@ enum zi_status report_close(struct report *report);
 /* Local. Writes `text` to the file `name` of `directory`. ZI_ERROR_IO. */
 enum zi_status report_text(const char *directory, const char *name, const char *text);
 
+/* How a run ended. */
+struct report_end {
+    enum zi_status status;
+    int64_t step, steps; /* done, and asked for by the deck */
+    int64_t saved;       /* step of the newest checkpoint of this run, -1: none */
+};
+
+/* Local. Writes end.yaml into `directory`, for job scripts; removes that of an earlier run, which
+ * need not be there. ZI_ERROR_IO. */
+enum zi_status report_end(const char *directory, const struct report_end *end);
+enum zi_status report_end_remove(const char *directory);
+
 /* Local. Makes `directory` and those above it, and makes sure that files can be made in it.
  * ZI_ERROR_IO with path and cause. ZI_ERROR_USAGE when it has outputs of an earlier run, unless
  * `overwrite`. */

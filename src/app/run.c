@@ -92,9 +92,13 @@ static enum zi_status stage_data(struct run *run)
 
 static enum zi_status stage_directory(struct run *run)
 {
+    const char *directory = run->setup.settings->run.directory;
+    bool overwrite = options_given(run->options, "--overwrite");
     if (!is_first(run)) return ZI_OK;
-    return report_prepare(run->setup.settings->run.directory,
-                          options_given(run->options, "--overwrite"));
+    ZI_TRY(report_prepare(directory, overwrite));
+    if (!overwrite) ZI_TRY(report_end_remove(directory));
+    run->ends = !overwrite;
+    return ZI_OK;
 }
 
 static enum zi_status stage_device(struct run *run)
@@ -169,6 +173,7 @@ static enum zi_status open_outputs(struct run *run)
     const char *directory = run->setup.settings->run.directory;
     if (!is_first(run)) return ZI_OK;
     ZI_TRY(report_clear(directory));
+    run->ends = true;
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
     return report_open(directory, run->used_text, &run->report);
 }
@@ -252,9 +257,16 @@ static enum zi_status finish(struct run *run, enum zi_status left)
     return left;
 }
 
-static enum zi_status cleanup(struct run *run)
+/* Rank 0. The last file of the run, with the status that all ranks leave with. */
+static enum zi_status write_end(const struct run *run, enum zi_status status)
 {
-    enum zi_status status = report_close(run->report);
+    const struct settings_run *s = &run->setup.settings->run;
+    if (!run->ends) return ZI_OK;
+    return report_end(s->directory, &(struct report_end){status, run->done, s->steps, run->saved});
+}
+
+static void cleanup(struct run *run)
+{
     engine_destroy(run->engine);
     if (run->train) sampler_destroy(run->train);
     if (run->validation) sampler_destroy(run->validation);
@@ -263,7 +275,6 @@ static enum zi_status cleanup(struct run *run)
     free(run->deck_text);
     free(run->used_text);
     setup_cleanup(&run->setup);
-    return status;
 }
 
 enum zi_status run_command(struct comm *world, const struct options *options)
@@ -275,8 +286,12 @@ enum zi_status run_command(struct comm *world, const struct options *options)
         if (status >= 0 || status == ZI_STOPPED || status == ZI_ERROR_NUMERICS)
             status = finish(&run, status);
     }
-    enum zi_status closed = cleanup(&run);
+    enum zi_status closed = report_close(run.report);
     if (status >= 0) status = closed;
     fflush(stdout);
+    status = comm_agree(world, status);
+    enum zi_status written = write_end(&run, status);
+    if (status >= 0) status = written;
+    cleanup(&run);
     return comm_agree(world, status);
 }

@@ -22,6 +22,7 @@ struct run {
     struct engine *engine;
     struct report *report;    /* rank 0, else NULL */
     struct progress progress; /* rank 0 */
+    bool ends;                /* the run directory is this run's: its end is written there */
     int64_t done;             /* steps */
     int64_t saved;            /* step of the last checkpoint, -1 before the first */
 };
