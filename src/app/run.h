@@ -20,11 +20,16 @@ struct run {
     struct tokens *train_tokens, *validation_tokens;
     struct sampler *train, *validation; /* validation: NULL for none */
     struct engine *engine;
-    struct report *report;    /* rank 0, else NULL */
-    struct progress progress; /* rank 0 */
-    bool ends;                /* the run directory is this run's: its end is written there */
-    int64_t done;             /* steps */
-    int64_t saved;            /* step of the last checkpoint, -1 before the first */
+    struct lock *lock;                   /* of the run directory; rank 0, else NULL */
+    struct report *report;               /* rank 0, else NULL */
+    bool report_ended;                   /* its last rows have been written */
+    struct progress progress;            /* rank 0 */
+    double begun_s, layout_s, initial_s; /* when the run began; parts of its start */
+    bool ends;     /* rank 0: the run directory is this run's, its end is written there */
+    int64_t done;  /* steps */
+    int64_t good;  /* the last of them that was not skipped: the states are those after it */
+    int64_t saved; /* step of the last checkpoint, -1 before the first */
+    bool due;      /* a checkpoint waits for a step that is not skipped */
 };
 
 /* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when
@@ -46,8 +51,25 @@ enum zi_status scan_data(struct run *run);
 /* Local. Says how much of its files a run uses. */
 void print_data(const struct run *run);
 
-/* Collective. Writes the checkpoint of step run->done into <run.directory>/checkpoints. */
+/* Collective. Writes the checkpoint of step run->good into <run.directory>/checkpoints unless it is
+ * there. ZI_ERROR_NUMERICS, with a warning, when the parameters are not finite: the last one
+ * stands. */
 enum zi_status save_checkpoint(struct run *run);
+
+/* Collective. After a step: writes the checkpoint that is due by checkpoint.every, or lets it wait
+ * when the step was skipped. Parameters that are not finite are no error here: steps tell. */
+enum zi_status save_when_due(struct run *run, bool skipped);
+
+/* Local. Compares the space of the run's checkpoints with what is free: ZI_ERROR_IO when there is
+ * none for one; where there is too little for those that will stand together a warning, if `warn`.
+ */
+enum zi_status save_room(const struct run *run, bool warn);
+
+/* Local. Says that `in_a_row` steps were not finite, and what of this deck may help. */
+void advise_numerics(const struct run *run, int64_t in_a_row);
+
+/* Local. Rank 0, once, when outputs are open: the last rows of timings.csv, and memory.csv. */
+enum zi_status run_end_report(struct run *run);
 
 /* Ends the job when a call failed on this rank alone, perhaps: the others may be waiting inside the
  * same call. One rank gives the status back. */

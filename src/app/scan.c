@@ -157,7 +157,8 @@ enum zi_status scan_data(struct run *run)
     if (first && status >= 0) status = record_begin(&record, run->setup.settings->run.directory);
     status = comm_agree(run->comm, status);
     if (status >= 0) status = scan_file(run, run->train_tokens, &record);
-    if (status >= 0) status = scan_file(run, run->validation_tokens, &record);
+    if (status >= 0 && run->setup.settings->data.validation_every > 0)
+        status = scan_file(run, run->validation_tokens, &record);
     if (status >= 0) status = record_end(&record);
     status = comm_agree(run->comm, status);
     if (first && status == ZI_STOPPED)

@@ -10,7 +10,6 @@
  * A request to stop (base/stop.h) is looked at between steps: the step at hand is finished, and the
  * run ends with a checkpoint as if it had been the last. A validation ends at its next batch; its
  * step has no validation loss then. */
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -53,6 +52,7 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
     report_kernel_bytes(&after[0], &after[1]);
     double seconds = zi_time_s() - start, tokens = (double)(c->global * c->tokens);
     run->done++;
+    if (!result->skipped) run->good = run->done;
     struct report_row row = {
         .step = run->done,
         .tokens = run->done * c->global * c->tokens,
@@ -80,12 +80,7 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
 /* All ranks see the same results, so they decide alike. */
 static enum zi_status give_up(const struct run *run, int64_t in_a_row)
 {
-    if (comm_rank(run->comm) == 0)
-        zi_log(ZI_LOG_ERROR, "app",
-               "%" PRId64 " steps in a row were not finite and were skipped (run.nonfinite_limit); "
-               "try a lower optimizer.learning_rate, a longer optimizer.warmup, a smaller "
-               "optimizer.clip, or precision.compute: fp32",
-               in_a_row);
+    if (comm_rank(run->comm) == 0) advise_numerics(run, in_a_row);
     return ZI_ERROR_NUMERICS;
 }
 
@@ -99,8 +94,7 @@ enum zi_status train_loop(struct run *run)
         ZI_TRY(train_step(run, &reported, &result));
         in_a_row = result.skipped ? in_a_row + 1 : 0;
         if (in_a_row >= s->run.nonfinite_limit) return give_up(run, in_a_row);
-        if (s->checkpoint.every > 0 && run->done % s->checkpoint.every == 0)
-            ZI_TRY(save_checkpoint(run));
+        ZI_TRY(save_when_due(run, result.skipped));
     }
     return comm_agree(run->comm, reported);
 }

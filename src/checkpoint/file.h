@@ -7,7 +7,9 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/h5.h"
 
-#define CHECKPOINT_FORMAT "zinf-checkpoint-1"
+#define CHECKPOINT_FORMAT    "zinf-checkpoint-1"
+#define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
+#define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
 
 struct checkpoint_dataset {
     char *name; /* "parameter/blocks.3.attention.query.weight", owned */
@@ -19,6 +21,7 @@ struct checkpoint_dataset {
     uint64_t seed;     /* of its checksum */
     uint64_t checksum; /* writing: of what this rank has written; reading: as recorded */
     uint64_t written;  /* elements this rank has written */
+    uint64_t broken;   /* of them, not finite; of parameters and masters only */
 };
 
 struct checkpoint {
@@ -54,6 +57,14 @@ hid_t checkpoint_access_create(struct comm *comm);
 /* Collective. Creates the temporary file with all datasets, claims its space, and stores their
  * offsets. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
+
+/* Local. The step of a name that is CHECKPOINT_NAME and `ending`, exactly as zinf writes it; else
+ * -1. */
+int64_t checkpoint_step_of(const char *name, const char *ending);
+
+/* Local. Whether a path of one of the names of checkpoint_kind_of is absent or of that kind, so
+ * that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status checkpoint_name_free(const char *path);
 
 /* Local (rank 0). Renames the finished file, moves `latest`, removes what is beyond `keep`. */
 enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep);

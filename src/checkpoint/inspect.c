@@ -154,7 +154,7 @@ static herr_t print_value(hid_t attribute, hid_t type, const char *name, const s
     case H5T_FLOAT:
         if (walk->long_texts) return 0;
         if (H5Aread(attribute, H5T_NATIVE_DOUBLE, &real) < 0) return -1;
-        fprintf(walk->out, "%-12s %.9g\n", name, real);
+        fprintf(walk->out, "%-12s %.9g\n", name, zi_nan_plain(real));
         return 0;
     default:
         if (!walk->long_texts) fprintf(walk->out, "%-12s (of another type)\n", name);
