@@ -129,7 +129,7 @@ static void test_inspect(const char *path)
 {
     char text[8192] = "";
     FILE *out = fmemopen(text, sizeof text - 1, "w");
-    CHECK(checkpoint_inspect(path, out) == ZI_OK);
+    CHECK(checkpoint_inspect(path, 0, out) == ZI_OK);
     fclose(out);
     CHECK(strstr(text, "run record") != NULL);
     CHECK(strstr(text, "/steps/loss") != NULL && strstr(text, "largest 10") != NULL);
@@ -159,17 +159,17 @@ static void test_inspect_others(const char *folder)
     H5Sclose(scalar);
     H5Fclose(file);
     FILE *out = fmemopen(text, sizeof text - 1, "w");
-    CHECK(checkpoint_inspect(path, out) == ZI_OK);
+    CHECK(checkpoint_inspect(path, 0, out) == ZI_OK);
     fclose(out);
     CHECK(strstr(text, "token file") != NULL && strstr(text, "uint16") != NULL);
     CHECK(strstr(text, "vocabulary   256") != NULL);
 
     H5Fclose(H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
-    CHECK(checkpoint_inspect(path, stdout) == ZI_ERROR_USAGE);
+    CHECK(checkpoint_inspect(path, 0, stdout) == ZI_ERROR_USAGE);
     FILE *other = fopen(path, "w");
     fputs("not HDF5", other);
     fclose(other);
-    CHECK(checkpoint_inspect(path, stdout) == ZI_ERROR_USAGE);
+    CHECK(checkpoint_inspect(path, 0, stdout) == ZI_ERROR_USAGE);
 }
 
 static int hold(const char *path)

@@ -105,15 +105,15 @@ static void test_inspect(void)
     if (rank != 0) return;
     char text[8192] = "";
     FILE *out = fmemopen(text, sizeof text - 1, "w");
-    CHECK(checkpoint_inspect(path_in("step-00000200.h5"), out) == ZI_OK);
+    CHECK(checkpoint_inspect(path_in("step-00000200.h5"), 0, out) == ZI_OK);
     fclose(out);
     CHECK(strstr(text, "step-00000200.h5: checkpoint") != NULL);
     CHECK(strstr(text, "/parameter/blocks.0.mlp.up.weight") != NULL);
     CHECK(strstr(text, "bf16") != NULL && strstr(text, "301 x 1003") != NULL);
     CHECK(strstr(text, "tokens       1099511627776") != NULL);
     CHECK(strstr(text, "non-finite") == NULL);
-    CHECK(checkpoint_inspect(path_in("absent.h5"), stdout) == ZI_ERROR_USAGE);
-    CHECK(checkpoint_inspect(folder, stdout) == ZI_ERROR_USAGE);
+    CHECK(checkpoint_inspect(path_in("absent.h5"), 0, stdout) == ZI_ERROR_USAGE);
+    CHECK(checkpoint_inspect(folder, 0, stdout) == ZI_ERROR_USAGE);
 }
 
 static void test_keep(void)

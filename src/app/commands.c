@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "base/stop.h"
 #include "base/version.h"
 #include "deck/deck.h"
@@ -114,9 +115,11 @@ static const struct command commands[] = {
      1,
      1,
      "continue a text with a trained model",
-     "CHECKPOINT is a checkpoint file, a folder of checkpoints (the latest is taken), or a run\n"
-     "directory. The prompt and its continuation are written as they come. Models with more than\n"
-     "256 tokens take and give token ids (--ids). The same seed gives the same text.\n",
+     "CHECKPOINT is a checkpoint file, a folder of checkpoints, or a run directory: the latest is\n"
+     "taken, or, where no link says which that is, the newest whole one. The prompt and its\n"
+     "continuation are written as they come. A vocabulary of up to 1024 is taken for the 256\n"
+     "bytes and padding that has no text; larger models take and give token ids (--ids). The same\n"
+     "seed gives the same text.\n",
      false,
      false,
      true,
@@ -133,12 +136,14 @@ static const struct command commands[] = {
      1,
      1,
      "print what a checkpoint, run record or token file holds",
-     "FILE is an HDF5 file that zinf wrote; h5dump and h5py open it as well.\n",
+     "FILE is an HDF5 file that zinf wrote; h5dump and h5py open it as well. A checkpoint has a\n"
+     "checksum for each of its datasets; they are compared with --verify only, which reads all of\n"
+     "the file. Exit code 5 when it is damaged.\n",
      false,
      false,
      false,
      inspect_command,
-     {{NULL, NULL, NULL}}},
+     {{"--verify", NULL, "also read all of a checkpoint and compare its checksums"}}},
     {"bench",
      "device|disk",
      1,
@@ -256,6 +261,7 @@ static enum zi_status run_collective(const struct command *command, struct comm 
     struct options options;
     enum zi_status status = ZI_OK;
     bool first = comm_rank(world) == 0, parsed = false;
+    if (!first) zi_probe_set(NULL); /* rank 0 looks at files for all */
     if (first) status = parse(command, argc, argv, &options), parsed = status >= 0;
     status = comm_agree(world, status);
     if (status >= 0 && !first) status = parse(command, argc, argv, &options), parsed = status >= 0;

@@ -37,6 +37,9 @@ void commands_describe(const struct command *command, FILE *out);
  * status. Started once for the process. */
 enum zi_status commands_run(const struct command *command, int *argc, char ***argv);
 
+/* Local. What a child that was started by zi_probe_file does; gives its exit code. */
+int commands_probe(const char *path);
+
 /* `world` is NULL unless the command is collective. */
 enum zi_status run_command(struct comm *world, const struct options *options);
 enum zi_status check_command(struct comm *world, const struct options *options);

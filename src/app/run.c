@@ -287,8 +287,8 @@ static enum zi_status prepare(struct run *run)
     ZI_TRY(first_alone(run, stage_device));
     ZI_TRY(print_banner(run));
     ZI_TRY(stage_program(run));
-    ZI_TRY(comm_agree(run->comm, is_first(run) ? save_room(run, false) : ZI_OK));
     ZI_TRY(scan_data(run));
+    ZI_TRY(comm_agree(run->comm, is_first(run) ? save_room(run, false) : ZI_OK));
     ZI_TRY(stage_engine(run));
     double peak;
     ZI_TRY(measure_peak(run, &peak));

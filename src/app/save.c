@@ -73,6 +73,8 @@ struct save_plan {
 
 static enum zi_status plan_make(const struct run *run, struct save_plan *plan)
 {
+    static const unsigned modes[] = {
+        [CHECKPOINT_OWNER] = 0600, [CHECKPOINT_GROUP] = 0640, [CHECKPOINT_ALL] = 0644};
     const struct settings *s = run->setup.settings;
     const struct zero_config *c = &run->setup.config;
     const struct model *model = run->setup.model;
@@ -92,6 +94,7 @@ static enum zi_status plan_make(const struct run *run, struct save_plan *plan)
         .deck = run->used_text,
         .type = model->type,
         .model_text = plan->model_text,
+        .mode = modes[s->checkpoint.mode],
     };
     return ZI_OK;
 }

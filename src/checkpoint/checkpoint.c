@@ -85,17 +85,6 @@ static enum zi_status describe(struct checkpoint *checkpoint, const char *direct
     return list_datasets(checkpoint, tensors);
 }
 
-static enum zi_status open_for_writing(struct checkpoint *checkpoint)
-{
-    checkpoint->descriptor =
-        open(checkpoint->temporary, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (checkpoint->descriptor < 0)
-        return zi_fail(ZI_ERROR_IO, "checkpoint",
-                       "%s: cannot be opened: %s (is it on a file system that all nodes share?)",
-                       checkpoint->temporary, strerror(errno));
-    return ZI_OK;
-}
-
 enum zi_status checkpoint_create(struct comm *comm, const char *directory,
                                  const struct checkpoint_header *header,
                                  const struct checkpoint_tensor *tensors, int tensor_count,
@@ -113,7 +102,7 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
     status = comm_agree(comm, status);
     if (status == ZI_OK) status = checkpoint_layout(made);
     if (status == ZI_OK) {
-        status = comm_agree(comm, open_for_writing(made));
+        status = comm_agree(comm, checkpoint_reopen(made, O_WRONLY, &made->descriptor));
         if (status < 0 && comm_rank(comm) == 0) unlink(made->temporary);
     }
     if (status < 0) {
@@ -284,14 +273,14 @@ static enum zi_status store_header(struct checkpoint *checkpoint)
     if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail(path, "close it");
     if (status < 0) return status;
     struct stat is;
-    int descriptor = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    int descriptor;
+    ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
     /* Gives back what was claimed behind the end. */
-    int failed = descriptor < 0 || fstat(descriptor, &is) != 0 ||
-                 ftruncate(descriptor, is.st_size) != 0 || fsync(descriptor) != 0;
-    if (failed)
+    if (fstat(descriptor, &is) != 0 || ftruncate(descriptor, is.st_size) != 0 ||
+        fsync(descriptor) != 0)
         status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s", path,
                          strerror(errno));
-    if (descriptor >= 0) close(descriptor);
+    close(descriptor);
     return status;
 }
 

@@ -42,6 +42,7 @@ struct checkpoint_header {
     const char *deck;       /* the used deck, text */
     enum zi_dtype type;     /* of parameters */
     const char *model_text; /* family and sizes, one line of YAML, readable by deck_parse */
+    unsigned mode;          /* writing: permissions of the file, whatever the umask; 0: 0600 */
 };
 
 struct checkpoint;
@@ -69,8 +70,10 @@ enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum checkpoint_s
  * checkpoint_close only. */
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep);
 
-/* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading. ZI_ERROR_USAGE
- * when there is none or it is no checkpoint; ZI_ERROR_IO when it is damaged. */
+/* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading; where that link is
+ * missing or leads nowhere the newest whole checkpoint of the folder, with a warning. Type, extents
+ * and place of all it holds have been checked then. ZI_ERROR_USAGE when there is none or it is no
+ * checkpoint; ZI_ERROR_IO when it is damaged. */
 enum zi_status checkpoint_open(struct comm *comm, const char *path, struct checkpoint **checkpoint);
 const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *checkpoint);
 
@@ -96,9 +99,23 @@ mode_t checkpoint_kind_of(const char *name);
 /* Local. Ends what create or open gave; one that was not committed loses its temporary file. */
 void checkpoint_close(struct checkpoint *checkpoint);
 
+/* Local. Elements of one state of the named tensor of an open checkpoint, -1 when it has none; and
+ * how many tensors it has. */
+int64_t checkpoint_elements(const struct checkpoint *checkpoint, enum checkpoint_state state,
+                            const char *tensor);
+int checkpoint_tensors(const struct checkpoint *checkpoint);
+
 /* Local. Prints what an HDF5 file of zinf holds (checkpoint, run record or token file): attributes,
- * datasets with type, shape, bytes, and for small floats mean, deviation, smallest and largest.
- * ZI_ERROR_USAGE when it is none of them. */
-enum zi_status checkpoint_inspect(const char *path, FILE *out);
+ * datasets with type, shape, bytes, and for small floats mean, deviation, smallest and largest;
+ * with `verify` also whether the checksums of a checkpoint hold, without that they were not looked
+ * at. ZI_ERROR_USAGE when it is none of them; ZI_ERROR_IO, after all is printed, when it is
+ * damaged.
+ */
+enum zi_status checkpoint_inspect(const char *path, int verify, FILE *out);
+
+/* Local. All of a file that checkpoint_open, checkpoint_inspect and tokens_open ask HDF5 for: what
+ * a child does with it (base/probe.h). ZI_ERROR_DEVICE when HDF5 was refused memory, otherwise as
+ * these. */
+enum zi_status checkpoint_probe(const char *path);
 
 #endif

@@ -7,9 +7,10 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/h5.h"
 
-#define CHECKPOINT_FORMAT    "zinf-checkpoint-1"
-#define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
-#define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
+#define CHECKPOINT_FORMAT        "zinf-checkpoint-1"
+#define CHECKPOINT_NAME          "step-%08lld.h5" /* of a step, a long long */
+#define CHECKPOINT_TEMPORARY     ".tmp"           /* behind it, until it is whole */
+#define CHECKPOINT_ELEMENTS_MOST (INT64_MAX / 16) /* of a dataset: its bytes can be counted */
 
 struct checkpoint_dataset {
     char *name; /* "parameter/blocks.3.attention.query.weight", owned */
@@ -42,10 +43,16 @@ const char *checkpoint_state_name(enum checkpoint_state state);
 uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,
                              const void *values);
 
-/* Local. Names a dataset and sets its sizes and seed. */
+/* Local. Names a dataset and sets its sizes and seed. On error the name is set all the same, or
+ * NULL. ZI_ERROR_IO for an extent that is not positive, or beyond what can be counted. */
 enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset,
                                       enum checkpoint_state state, const char *tensor,
                                       enum zi_dtype type, const int64_t *shape, int dimensions);
+
+/* Local (rank 0). The file that `path` stands for, which the caller frees with free(): itself; of a
+ * folder what `latest` names; where that is missing or leads nowhere the newest whole checkpoint,
+ * which is said. ZI_ERROR_USAGE when there is none; ZI_ERROR_IO when HDF5 cannot read it. */
+enum zi_status checkpoint_find(const char *path, char **found);
 
 /* Local. Frees everything; the file is the caller's business. */
 void checkpoint_free(struct checkpoint *checkpoint);
@@ -65,6 +72,9 @@ int64_t checkpoint_step_of(const char *name, const char *ending);
 /* Local. Whether a path of one of the names of checkpoint_kind_of is absent or of that kind, so
  * that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
 enum zi_status checkpoint_name_free(const char *path);
+
+/* Local. Opens the temporary file as it is, a regular file that no link leads to. ZI_ERROR_IO. */
+enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags, int *file);
 
 /* Local (rank 0). Renames the finished file, moves `latest`, removes what is beyond `keep`. */
 enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep);

@@ -81,8 +81,39 @@ int64_t checkpoint_bytes(const struct checkpoint_header *header,
     return bytes;
 }
 
-/* Rank 0: makes the folder and shows that the file can be made in its full size. What a killed run
- * has left of this name goes. */
+/* Rank 0: a new file of the temporary name, with the permissions that were asked for. A file that a
+ * killed run left is removed; what no run has made is left alone, and refused. */
+static enum zi_status create_temporary(const struct checkpoint *checkpoint, int *file)
+{
+    const char *path = checkpoint->temporary;
+    mode_t mode = checkpoint->header.mode != 0 ? checkpoint->header.mode : 0600;
+    struct stat is;
+    if (lstat(path, &is) == 0 && S_ISREG(is.st_mode) && unlink(path) != 0)
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be removed: %s", path,
+                       strerror(errno));
+    ZI_TRY(zi_file_create_new("checkpoint", path, 0600, file));
+    if (fchmod(*file, mode) == 0) return ZI_OK;
+    enum zi_status status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot have mode %04o: %s",
+                                    path, (unsigned)mode, strerror(errno));
+    close(*file);
+    return status;
+}
+
+/* Opens the temporary file again, on any rank; it is still the regular file that rank 0 made. */
+enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags, int *file)
+{
+    struct stat is;
+    *file = open(checkpoint->temporary, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int error = *file < 0 || fstat(*file, &is) != 0 ? errno : 0;
+    if (error == 0 && S_ISREG(is.st_mode)) return ZI_OK;
+    if (*file >= 0) close(*file);
+    *file = -1;
+    return zi_fail(ZI_ERROR_IO, "checkpoint",
+                   "%s: cannot be opened: %s (is it on a file system that all nodes share?)",
+                   checkpoint->temporary, error != 0 ? strerror(error) : "it is no regular file");
+}
+
+/* Rank 0: makes the folder and shows that the file can be made in its full size. */
 static enum zi_status claim_before(const struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->temporary;
@@ -92,13 +123,10 @@ static enum zi_status claim_before(const struct checkpoint *checkpoint)
     if (mkdir(checkpoint->directory, 0777) != 0 && errno != EEXIST)
         return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s",
                        checkpoint->directory, strerror(errno));
+    int descriptor;
     ZI_TRY(checkpoint_name_free(path));
     ZI_TRY(checkpoint_name_free(checkpoint->path));
-    if (unlink(path) != 0 && errno != ENOENT)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be removed: %s", path,
-                       strerror(errno));
-    int descriptor;
-    ZI_TRY(zi_file_create_new("checkpoint", path, 0666, &descriptor));
+    ZI_TRY(create_temporary(checkpoint, &descriptor));
     enum zi_status status = claim(descriptor, path, 0, 0, bytes);
     close(descriptor);
     if (status < 0) (void)unlink(path);
@@ -110,12 +138,12 @@ static enum zi_status claim_before(const struct checkpoint *checkpoint)
 static enum zi_status claim_after(const struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->temporary;
-    int descriptor = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     struct stat is;
-    if (descriptor < 0 || fstat(descriptor, &is) != 0) {
-        if (descriptor >= 0) close(descriptor);
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be opened: %s", path,
-                       strerror(errno));
+    int descriptor;
+    ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
+    if (fstat(descriptor, &is) != 0) {
+        close(descriptor);
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be examined", path);
     }
     int64_t size = (int64_t)is.st_size;
     for (int d = 0; d < checkpoint->dataset_count; d++) {
@@ -230,8 +258,9 @@ enum zi_status checkpoint_layout(struct checkpoint *checkpoint)
 {
     struct comm *comm = checkpoint->comm;
     int root = comm_rank(comm) == 0;
-    ZI_TRY(comm_agree(comm, root ? claim_before(checkpoint) : ZI_OK));
-    enum zi_status status = comm_agree(comm, create_file(checkpoint));
+    enum zi_status status = comm_agree(comm, root ? claim_before(checkpoint) : ZI_OK);
+    if (status < 0) return status; /* no file was made, or it has gone */
+    status = comm_agree(comm, create_file(checkpoint));
     if (status == ZI_OK) status = comm_agree(comm, root ? claim_after(checkpoint) : ZI_OK);
     if (status < 0 && root) (void)unlink(checkpoint->temporary);
     return status;

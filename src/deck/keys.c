@@ -33,9 +33,9 @@ static const struct deck_choice formats[] = {{"hdf5", DATA_HDF5},
                                              {"nanogpt", DATA_NANOGPT},
                                              {"megatron", DATA_MEGATRON},
                                              END};
-static const struct deck_choice types[] = {{"uint8", DATA_UINT8},   {"uint16", DATA_UINT16},
-                                           {"uint32", DATA_UINT32}, {"int32", DATA_INT32},
-                                           {"int64", DATA_INT64},   END};
+static const struct deck_choice token_types[] = {{"uint8", DATA_UINT8},   {"uint16", DATA_UINT16},
+                                                 {"uint32", DATA_UINT32}, {"int32", DATA_INT32},
+                                                 {"int64", DATA_INT64},   END};
 static const struct deck_choice optimizers[] = {{"adamw", 0}, END};
 static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
                                                {"linear", SCHEDULE_LINEAR},
@@ -57,6 +57,9 @@ static const struct deck_choice engines[] = {
     {"libaio", NVME_LIBAIO}, {"threads", NVME_THREADS}, END};
 static const struct deck_choice isas[] = {
     {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, END};
+
+static const struct deck_choice modes[] = {
+    {"owner", CHECKPOINT_OWNER}, {"group", CHECKPOINT_GROUP}, {"all", CHECKPOINT_ALL}, END};
 
 #define IF(s, k, relates, to) .section = #s, .key = #k, .relation = relates, .value = to
 #define OR(s, k, relates, to) IF(s, k, relates, to), .or_next = true
@@ -188,7 +191,7 @@ static const struct deck_row rows[] = {
     {KEY(data, format), .type = DECK_CHOICE, .choices = formats, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
      .help = "format of the token files; auto: told by first bytes and name"},
-    {KEY(data, type), .type = DECK_CHOICE, .choices = types, .fallback = "auto",
+    {KEY(data, type), .type = DECK_CHOICE, .choices = token_types, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_bare_ids,
      .help = "type of the ids in a file without a header (nanogpt); auto: uint16, or refused where "
              "that cannot be right"},
@@ -363,6 +366,9 @@ static const struct deck_row rows[] = {
      .changeable = true, .uses = with_several, .help = "newest checkpoints that are kept; 0: all"},
     {KEY(checkpoint, final), .type = DECK_BOOLEAN, .fallback = "yes", .changeable = true,
      .help = "whether the end of the run writes a checkpoint"},
+    {KEY(checkpoint, mode), .type = DECK_CHOICE, .choices = modes, .fallback = "owner",
+     .changeable = true,
+     .help = "who may read checkpoint files: owner (permissions 0600), group (0640), all (0644)"},
 };
 
 const struct deck_row *deck_rows(int *count)

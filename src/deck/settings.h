@@ -21,6 +21,7 @@ enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
 enum device_type { DEVICE_CPU, DEVICE_CUDA };
 enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
 enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
+enum checkpoint_mode { CHECKPOINT_OWNER, CHECKPOINT_GROUP, CHECKPOINT_ALL };
 
 struct settings_run {
     char *name;              /* what the run is called in its outputs */
@@ -50,9 +51,9 @@ struct settings_model {
 struct settings_data {
     char *train, *validation; /* token files; validation: "" for none */
     int64_t format;           /* enum data_format; auto: told by the file's first bytes and name */
-    int64_t type;             /* enum data_type of ids in files without a header */
+    int64_t type;             /* enum data_type of ids in files without a header; auto: uint16 */
     int64_t validation_every; /* steps; 0 = never; auto: a tenth of the run where there is a file */
-    int64_t validation_sequences; /* windows of one validation; auto: all, at most 1024 */
+    int64_t validation_sequences; /* auto: all, to 1024 */
 };
 
 struct settings_batch {
@@ -64,8 +65,7 @@ struct settings_batch {
 struct settings_optimizer {
     int type;                            /* 0 = adamw */
     double learning_rate, minimum_ratio; /* peak; the schedule ends at their product */
-    double beta1, beta2, epsilon;
-    double weight_decay;
+    double beta1, beta2, epsilon, weight_decay;
     bool decay_embeddings, decay_norms, decay_biases; /* matrices always decay */
     double clip;    /* largest global gradient norm; 0 = no clipping */
     int schedule;   /* enum optimizer_schedule */
@@ -127,6 +127,7 @@ struct settings_checkpoint {
     int64_t every; /* steps; 0 = never but at the end */
     int64_t keep;  /* newest checkpoints kept; 0 = all */
     bool final;    /* write one when the run ends */
+    int mode;      /* enum checkpoint_mode: who may read the files */
 };
 
 struct settings {
