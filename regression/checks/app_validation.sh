@@ -97,6 +97,14 @@ for command in "$zinf" "$launcher -n 2 $zinf"; do
     if grep -q '^step ' "$folder/out"; then fail "a step was made with a bad token in the file"; fi
 done
 
+# Ranks that see other files under one path.
+mkdir "$folder/a" "$folder/b"
+cp "$folder/train.bin" "$folder/a/own.bin"
+cp "$folder/all.bin" "$folder/b/own.bin"
+command="$zinf run $deck $sets --set data.train=own.bin"
+expect 2 $launcher -n 1 -wdir "$folder/a" $command : -n 1 -wdir "$folder/b" $command
+complains_once "20000 tokens on rank 0, but 808 on rank 1"
+
 # What a scan found is kept for a file that is at rest, and holds as long as it does not change.
 touch -d '1 hour ago' "$folder/train.bin"
 rm -f "$scan"

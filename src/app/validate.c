@@ -68,7 +68,7 @@ static void print_training(const struct run *run)
 void print_data(const struct run *run)
 {
     print_training(run);
-    if (run->validation) {
+    if (run->validation && run->setup.settings->data.validation_every > 0) {
         int64_t windows = sampler_windows(run->validation);
         int64_t chosen = sampler_chosen(run->validation);
         printf("validation on %" PRId64 " of %" PRId64 " sequence%s of %s%s: %" PRId64
