@@ -15,6 +15,10 @@ says "of peak"
 says "ETA"
 says "  v "
 says "peak resident memory"
+says "at the start (layout"
+awk '/ in steps, / { seconds = $1; sum = 0; for (i = 3; i < NF; i++) if ($i ~ /^[0-9.]+$/ && $(i - 1) !~ /layout|values/) sum += $i
+    found = sum > seconds - 0.31 && sum < seconds + 0.31 } END { exit !found }' "$folder/out" ||
+    fail "the parts of the time are not the whole: $(grep " in steps, " "$folder/out")"
 cp "$folder/out" "$folder/first.out"
 for file in used.yaml steps.csv timings.csv memory.csv run.h5 checkpoints/step-00000006.h5; do
     [ -s "$run/$file" ] || fail "no $file"
@@ -65,6 +69,12 @@ expect 0 "$zinf" run "$deck" --set run.directory="$folder/kept" --set checkpoint
     fail "checkpoints kept: $(ls "$folder/kept/checkpoints")"
 same "$folder/kept/checkpoints/step-00000006.h5" "$folder/kept/checkpoints/latest"
 
+# Checkpoints are their owner's alone unless the deck says otherwise.
+[ "$(stat -c %a "$folder/kept/checkpoints/step-00000006.h5")" = 600 ] || fail "mode of a checkpoint"
+expect 0 "$zinf" run "$deck" --set run.directory="$folder/group" --set run.steps=2 \
+    --set checkpoint.mode=group
+[ "$(stat -c %a "$folder/group/checkpoints/step-00000002.h5")" = 640 ] || fail "checkpoint.mode=group"
+
 # Commands on outputs.
 run=$folder/kept
 for file in "$run/checkpoints/step-00000006.h5" "$run/run.h5" "$folder/train.h5"; do
@@ -72,6 +82,35 @@ for file in "$run/checkpoints/step-00000006.h5" "$run/run.h5" "$folder/train.h5"
     [ -s "$folder/out" ] || fail "inspect $file says nothing"
 done
 expect 2 "$zinf" inspect "$folder/text"
+
+# The checksums of a checkpoint are compared when that is asked for, and it is said when not.
+checkpoint=$folder/flipped.h5
+cp "$run/checkpoints/step-00000006.h5" "$checkpoint"
+expect 0 "$zinf" inspect "$checkpoint" --verify
+says "checksums    verified"
+# a place of numbers: a long row of bytes in which two checkpoints differ
+place=$(cmp -l "$checkpoint" "$run/checkpoints/step-00000004.h5" |
+    awk '{ row = $1 == last + 1 ? row + 1 : 0; last = $1; if (row == 40) { print $1 - 20; exit } }')
+printf '\252\125\252\125' | dd of="$checkpoint" bs=1 seek="$place" conv=notrunc 2>"$folder/err"
+expect 0 "$zinf" inspect "$checkpoint"
+says "checksums    not verified; --verify"
+expect 5 "$zinf" inspect "$checkpoint" --verify
+complains "is damaged: its checksum is"
+says "the file is damaged"
+expect 0 "$zinf" inspect "$run/run.h5" --verify
+says "none in a run record"
+
+# Without the link, the newest whole checkpoint of the folder.
+cp -r "$run/checkpoints" "$folder/unlinked"
+rm "$folder/unlinked/latest"
+truncate -s 3000 "$folder/unlinked/step-00000006.h5"
+cp "$run/checkpoints/step-00000006.h5" "$folder/unlinked/step-00000007-best.h5"
+expect 0 "$zinf" generate "$folder/unlinked" --prompt "the " --tokens 5
+complains "step-00000004.h5 is taken"
+ln -s step-00000009.h5 "$folder/unlinked/latest"
+expect 0 "$zinf" generate "$folder/unlinked" --prompt "the " --tokens 5
+complains "step-00000009.h5, which is not there"
+
 for path in "$run" "$run/checkpoints" "$run/checkpoints/step-00000006.h5"; do
     expect 0 "$zinf" generate "$path" --prompt "the " --tokens 60 --seed 3 --threads 1
     cp "$folder/out" "$folder/text.$(basename "$path")"
@@ -92,10 +131,15 @@ complains "256"
 expect 2 "$zinf" generate "$run" --ids 1,,2
 expect 0 "$zinf" generate "$run" --prompt x --tokens 0
 
-# A larger vocabulary has no text.
+# A vocabulary that is padded above the bytes has text; a larger one has not.
 expect 0 "$zinf" run "$deck" --set model.vocabulary=300 --set run.steps=2 \
     --set run.directory="$folder/large"
-expect 2 "$zinf" generate "$folder/large" --prompt x
+expect 0 "$zinf" generate "$folder/large" --prompt x --tokens 3
+complains "padding"
+[ "$(wc -c <"$folder/out")" -eq 5 ] || fail "length of the text of a padded vocabulary"
+expect 0 "$zinf" run "$deck" --set model.vocabulary=2000 --set run.steps=2 \
+    --set run.directory="$folder/larger"
+expect 2 "$zinf" generate "$folder/larger" --prompt x
 complains "--ids"
 expect 0 "$zinf" generate "$folder/large" --ids 299,0 --tokens 3
 

@@ -6,12 +6,18 @@
  *
  * A collective command runs on all ranks of a job. The words are the same on all of them, so a
  * mistake in them is rank 0's to report: it looks first, the ranks agree, and the others look only
- * when it found nothing. */
+ * when it found nothing.
+ *
+ * The other commands are work for one process. Where a launcher has started several, all of them
+ * would write the same files and interleave their lines; so MPI is started for these commands too
+ * then, rank 0 works, and the others wait for its end, asleep, and leave with its exit code. A
+ * process that no launcher started never starts MPI for them. */
 #include "app/commands.h"
 
 #include <string.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "base/stop.h"
 #include "base/version.h"
 #include "deck/deck.h"
@@ -93,7 +99,9 @@ static const struct command commands[] = {
      1,
      -1,
      "make token files from texts, one token a byte",
-     "An INPUT is a file or a folder, whose files are taken in the order of their names.\n",
+     "An INPUT is a file or a folder, whose files are taken in the order of their names. Token "
+     "files\n"
+     "in a folder, outputs of this command and links to nothing are left out, which is said.\n",
      false,
      true,
      false,
@@ -107,9 +115,11 @@ static const struct command commands[] = {
      1,
      1,
      "continue a text with a trained model",
-     "CHECKPOINT is a checkpoint file, a folder of checkpoints (the latest is taken), or a run\n"
-     "directory. The prompt and its continuation are written as they come. Models with more than\n"
-     "256 tokens take and give token ids (--ids). The same seed gives the same text.\n",
+     "CHECKPOINT is a checkpoint file, a folder of checkpoints, or a run directory: the latest is\n"
+     "taken, or, where no link says which that is, the newest whole one. The prompt and its\n"
+     "continuation are written as they come. A vocabulary of up to 1024 is taken for the 256\n"
+     "bytes and padding that has no text; larger models take and give token ids (--ids). The same\n"
+     "seed gives the same text.\n",
      false,
      false,
      true,
@@ -126,12 +136,14 @@ static const struct command commands[] = {
      1,
      1,
      "print what a checkpoint, run record or token file holds",
-     "FILE is an HDF5 file that zinf wrote; h5dump and h5py open it as well.\n",
+     "FILE is an HDF5 file that zinf wrote; h5dump and h5py open it as well. A checkpoint has a\n"
+     "checksum for each of its datasets; they are compared with --verify only, which reads all of\n"
+     "the file. Exit code 5 when it is damaged.\n",
      false,
      false,
      false,
      inspect_command,
-     {{NULL, NULL, NULL}}},
+     {{"--verify", NULL, "also read all of a checkpoint and compare its checksums"}}},
     {"bench",
      "device|disk",
      1,
@@ -252,6 +264,7 @@ static enum zi_status run_collective(const struct command *command, struct comm 
     struct options options;
     enum zi_status status = ZI_OK;
     bool first = comm_rank(world) == 0, parsed = false;
+    if (!first) zi_probe_set(NULL); /* rank 0 looks at files for all */
     if (first) status = parse(command, argc, argv, &options), parsed = status >= 0;
     status = comm_agree(world, status);
     if (status >= 0 && !first) status = parse(command, argc, argv, &options), parsed = status >= 0;
@@ -260,21 +273,37 @@ static enum zi_status run_collective(const struct command *command, struct comm 
     return status;
 }
 
+static enum zi_status run_alone(const struct command *command, int argc, char **argv)
+{
+    struct options options;
+    ZI_TRY(parse(command, argc, argv, &options));
+    enum zi_status status = command->run(NULL, &options);
+    options_cleanup(&options);
+    return status;
+}
+
+static enum zi_status run_first(const struct command *command, struct comm *world, int argc,
+                                char **argv)
+{
+    enum zi_status status = ZI_OK;
+    if (comm_rank(world) == 0) {
+        zi_log(ZI_LOG_WARN, "app",
+               "%d processes were started; zinf %s works in one of them, the others wait for it",
+               comm_size(world), command->name);
+        status = run_alone(command, argc, argv);
+    }
+    return comm_agree(world, status);
+}
+
 enum zi_status commands_run(const struct command *command, int *argc, char ***argv)
 {
-    enum zi_status status;
     if (command->computes) device_team_prepare(*argv);
     if (command->stops) ZI_TRY(zi_stop_start());
-    if (command->collective) {
-        struct comm *world;
-        ZI_TRY(comm_start(argc, argv, &world));
-        status = run_collective(command, world, *argc, *argv);
-        comm_finish(world);
-        return status;
-    }
-    struct options options;
-    ZI_TRY(parse(command, *argc, *argv, &options));
-    status = command->run(NULL, &options);
-    options_cleanup(&options);
+    if (!command->collective && comm_launched() == 1) return run_alone(command, *argc, *argv);
+    struct comm *world;
+    ZI_TRY(comm_start(argc, argv, &world));
+    enum zi_status status = command->collective ? run_collective(command, world, *argc, *argv)
+                                                : run_first(command, world, *argc, *argv);
+    comm_finish(world);
     return status;
 }

@@ -6,9 +6,13 @@
  * sequence, and the states are read by the tensors' names. Each new token takes one pass over the
  * last `context` tokens, so a text may grow past the context.
  *
- * A byte-level model (vocabulary of at most 256) takes a prompt as text and writes its bytes as
- * they come, even those that are no valid UTF-8 yet. Other models have no tokenizer here, and take
- * and give ids.
+ * A byte-level model (vocabulary of 256) takes a prompt as text and writes its bytes as they come,
+ * even those that are no valid UTF-8 yet. A vocabulary is often padded to a rounder number: ids
+ * from 256 on have no text then, and are never drawn where text is written. Larger models have no
+ * tokenizer here, and take and give ids.
+ *
+ * What the checkpoint says of the model is held against the tensors that it has before anything is
+ * allocated by it.
  *
  * Choices are a function of the seed and of the place in the text (inverse of the cumulated odds
  * at a random number by counter), so a seed gives the same text on every run. */
@@ -27,7 +31,8 @@
 #include "checkpoint/checkpoint.h"
 #include "zero/engine.h"
 
-enum { BYTE_VOCABULARY = 256 };
+/* Ids of bytes, and the largest vocabulary that is taken for them with padding. */
+enum { BYTE_VOCABULARY = 256, PADDED_VOCABULARY = 1024 };
 
 struct candidate {
     float logit;
@@ -40,6 +45,7 @@ struct generation {
     struct setup setup;
     struct engine *engine;
     int64_t vocabulary, context;
+    int64_t drawn;                        /* ids 0 .. drawn-1 may be chosen */
     int64_t tokens, top_k, seed, threads; /* threads 0: auto */
     double temperature;
     const char *prompt, *id_list; /* one of them NULL */
@@ -59,6 +65,10 @@ static enum zi_status read_request(const struct options *options, struct generat
     ZI_TRY(options_integer(options, "--top-k", 0, INT32_MAX, &g->top_k));
     ZI_TRY(options_integer(options, "--seed", 0, INT64_MAX, &g->seed));
     ZI_TRY(options_integer(options, "--threads", 1, 4096, &g->threads));
+    if (g->temperature == 0 && g->top_k > 0)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "--top-k has no effect with --temperature 0, which takes the likeliest "
+                       "token; leave one of them out");
     g->prompt = options_text(options, "--prompt", NULL);
     g->id_list = options_text(options, "--ids", NULL);
     if (!g->prompt == !g->id_list)
@@ -81,6 +91,29 @@ static enum zi_status open_checkpoint(struct generation *g, const char *path)
     return checkpoint_open(g->comm, is_run ? inner : path, &g->checkpoint);
 }
 
+static enum zi_status fail_model(const char *what, int64_t said, int64_t found)
+{
+    return zi_fail(ZI_ERROR_IO, "app",
+                   "the checkpoint's text of its model says %" PRId64 " %s, but it has %" PRId64
+                   ": the file is damaged; use an older checkpoint",
+                   said, what, found);
+}
+
+/* The tensors of the model are those that the checkpoint has. */
+static enum zi_status check_tensors(const struct generation *g)
+{
+    const struct model *model = g->setup.model;
+    for (int i = 0; i < model->tensor_count; i++) {
+        const struct model_tensor *t = &model->tensors[i];
+        int64_t found = checkpoint_elements(g->checkpoint, TIER_PARAMETER, t->name);
+        char what[160];
+        snprintf(what, sizeof what, "elements of %s", t->name);
+        if (found != t->elements) return fail_model(what, t->elements, found < 0 ? 0 : found);
+    }
+    int found = checkpoint_tensors(g->checkpoint);
+    return found == model->tensor_count ? ZI_OK : fail_model("tensors", model->tensor_count, found);
+}
+
 static enum zi_status build_model(struct generation *g)
 {
     const struct checkpoint_header *header = checkpoint_get_header(g->checkpoint);
@@ -99,7 +132,10 @@ static enum zi_status build_model(struct generation *g)
         return zi_fail(ZI_ERROR_IO, "app", "the checkpoint says %s of parameters that are %s",
                        zi_dtype_name((enum zi_dtype)s->precision.compute),
                        zi_dtype_name(header->type));
+    if (s->model.layers > checkpoint_tensors(g->checkpoint)) /* each has several */
+        return fail_model("layers", s->model.layers, checkpoint_tensors(g->checkpoint));
     ZI_TRY(setup_open(&g->setup, 1));
+    ZI_TRY(check_tensors(g));
     g->setup.config.training = false;
     ZI_TRY(zero_resolve(s, g->setup.device, 1, 0, 1, &g->setup.config));
     ZI_TRY(setup_compile(&g->setup));
@@ -145,15 +181,30 @@ static enum zi_status read_ids(struct generation *g)
     }
 }
 
-static enum zi_status read_prompt(struct generation *g)
+/* Which ids may be chosen: where text is written those that have one. */
+static enum zi_status choose_ids(struct generation *g)
 {
-    const char *text = g->prompt ? g->prompt : g->id_list;
-    size_t room = strlen(text) + (size_t)g->tokens + 1;
-    if (g->prompt && g->vocabulary > BYTE_VOCABULARY)
+    g->drawn = g->vocabulary;
+    if (!g->prompt || g->vocabulary <= BYTE_VOCABULARY) return ZI_OK;
+    if (g->vocabulary > PADDED_VOCABULARY)
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "the model has %" PRId64 " tokens, and zinf reads text as bytes only; give "
                        "token ids of its own tokenizer: --ids 1,2,3",
                        g->vocabulary);
+    zi_log(ZI_LOG_WARN, "app",
+           "the model has %" PRId64
+           " tokens; they are taken for the %d bytes and padding, which is "
+           "never drawn",
+           g->vocabulary, BYTE_VOCABULARY);
+    g->drawn = BYTE_VOCABULARY;
+    return ZI_OK;
+}
+
+static enum zi_status read_prompt(struct generation *g)
+{
+    const char *text = g->prompt ? g->prompt : g->id_list;
+    size_t room = strlen(text) + (size_t)g->tokens + 1;
+    ZI_TRY(choose_ids(g));
     g->ids = calloc(room, sizeof *g->ids);
     g->logits = calloc((size_t)g->vocabulary, sizeof *g->logits);
     g->candidates = calloc((size_t)g->vocabulary, sizeof *g->candidates);
@@ -175,7 +226,7 @@ static int by_logit(const void *left, const void *right)
 
 static int32_t choose(struct generation *g)
 {
-    int64_t count = g->vocabulary;
+    int64_t count = g->drawn;
     for (int64_t i = 0; i < count; i++)
         g->candidates[i] = (struct candidate){g->logits[i], (int32_t)i};
     qsort(g->candidates, (size_t)count, sizeof *g->candidates, by_logit);
@@ -229,6 +280,10 @@ static enum zi_status prepare(struct generation *g, const struct options *option
     ZI_TRY(comm_self(&g->comm));
     ZI_TRY(open_checkpoint(g, options->words[0]));
     ZI_TRY(build_model(g));
+    if (g->top_k > g->vocabulary)
+        zi_log(ZI_LOG_WARN, "app",
+               "--top-k %" PRId64 " has no effect: the model has %" PRId64 " tokens", g->top_k,
+               g->vocabulary);
     ZI_TRY(read_prompt(g));
     return engine_load(g->engine, load_range, g);
 }

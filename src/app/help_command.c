@@ -86,5 +86,5 @@ enum zi_status help_command(struct comm *world, const struct options *options)
 enum zi_status inspect_command(struct comm *world, const struct options *options)
 {
     (void)world;
-    return checkpoint_inspect(options->words[0], stdout);
+    return checkpoint_inspect(options->words[0], options_given(options, "--verify"), stdout);
 }

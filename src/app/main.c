@@ -10,6 +10,7 @@
 
 #include "app/commands.h"
 #include "base/log.h"
+#include "base/probe.h"
 #include "base/version.h"
 
 static enum zi_status dispatch(int *argc, char ***argv)
@@ -39,6 +40,8 @@ static enum zi_status dispatch(int *argc, char ***argv)
 
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], ZI_PROBE_WORD) == 0) return commands_probe(argv[2]);
+    zi_probe_set("/proc/self/exe");
     enum zi_status status = dispatch(&argc, &argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         int cause = errno;

@@ -16,6 +16,7 @@
 #define ZI_CHECKPOINT_CHECKPOINT_H
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/dtype.h"
 #include "base/status.h"
@@ -33,6 +34,7 @@ struct checkpoint_header {
     const char *deck;       /* the used deck, text */
     enum zi_dtype type;     /* of parameters */
     const char *model_text; /* family and sizes, one line of YAML, readable by deck_parse */
+    unsigned mode;          /* writing: permissions of the file, whatever the umask; 0: 0600 */
 };
 
 struct checkpoint;
@@ -54,13 +56,20 @@ enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum tier_kind st
                                 int64_t first, int64_t count, const void *values);
 
 /* Collective. Makes it durable, gives it its name, moves `latest`, and removes the oldest beyond
- * `keep` (0 keeps all) and temporary files of killed runs. After an error of any rank the temporary
- * file is removed and nothing else has changed. The checkpoint is then good for checkpoint_close
- * only. */
+ * `keep` (0 keeps all) and temporary files of killed runs. ZI_ERROR_NUMERICS when a parameter or a
+ * master is not finite: such states never take the place of good ones. After an error of any rank
+ * the temporary file is removed and nothing else has changed. The checkpoint is then good for
+ * checkpoint_close only. */
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep);
 
-/* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading. ZI_ERROR_USAGE
- * when there is none or it is no checkpoint; ZI_ERROR_IO when it is damaged. */
+/* Local; for one rank. Removes from a folder what commit would remove, never the checkpoint of step
+ * `newest`. What cannot be removed is a warning. */
+void checkpoint_prune(const char *directory, int64_t newest, int64_t keep);
+
+/* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading; where that link is
+ * missing or leads nowhere the newest whole checkpoint of the folder, with a warning. Type, extents
+ * and place of all it holds have been checked then. ZI_ERROR_USAGE when there is none or it is no
+ * checkpoint; ZI_ERROR_IO when it is damaged. */
 enum zi_status checkpoint_open(struct comm *comm, const char *path, struct checkpoint **checkpoint);
 const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *checkpoint);
 
@@ -75,12 +84,34 @@ enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum tier_kind sta
  * ZI_ERROR_IO naming file and tensor when a byte has changed. */
 enum zi_status checkpoint_verify(struct checkpoint *checkpoint);
 
+/* Local. The most bytes that a checkpoint file of these tensors takes on the disk. */
+int64_t checkpoint_bytes(const struct checkpoint_header *header,
+                         const struct checkpoint_tensor *tensors, int tensor_count);
+
+/* Local. What zinf makes under this name in a folder of checkpoints: S_IFREG for step-NNNNNNNN.h5
+ * and the same with .tmp behind it, S_IFLNK for latest and latest.tmp, 0 for every other name. */
+mode_t checkpoint_kind_of(const char *name);
+
 /* Local. Ends what create or open gave; one that was not committed loses its temporary file. */
 void checkpoint_close(struct checkpoint *checkpoint);
 
+/* Local. Elements of one state of the named tensor of an open checkpoint, -1 when it has none; and
+ * how many tensors it has. */
+int64_t checkpoint_elements(const struct checkpoint *checkpoint, enum tier_kind state,
+                            const char *tensor);
+int checkpoint_tensors(const struct checkpoint *checkpoint);
+
 /* Local. Prints what an HDF5 file of zinf holds (checkpoint, run record or token file): attributes,
- * datasets with type, shape, bytes, and for small floats mean, deviation, smallest and largest.
- * ZI_ERROR_USAGE when it is none of them. */
-enum zi_status checkpoint_inspect(const char *path, FILE *out);
+ * datasets with type, shape, bytes, and for small floats mean, deviation, smallest and largest;
+ * with `verify` also whether the checksums of a checkpoint hold, without that they were not looked
+ * at. ZI_ERROR_USAGE when it is none of them; ZI_ERROR_IO, after all is printed, when it is
+ * damaged.
+ */
+enum zi_status checkpoint_inspect(const char *path, int verify, FILE *out);
+
+/* Local. All of a file that checkpoint_open, checkpoint_inspect and tokens_open ask HDF5 for: what
+ * a child does with it (base/probe.h). ZI_ERROR_DEVICE when HDF5 was refused memory, otherwise as
+ * these. */
+enum zi_status checkpoint_probe(const char *path);
 
 #endif

@@ -25,6 +25,17 @@ const char *checkpoint_state_name(enum tier_kind state)
     return tier_kind_row(state)->saved;
 }
 
+enum zi_dtype checkpoint_state_type(enum tier_kind state, enum zi_dtype parameter)
+{
+    return tier_type_of(tier_kind_row(state)->saved_type, parameter, parameter);
+}
+
+bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter)
+{
+    if (state == TIER_MASTER && parameter == ZI_FP32) return false;
+    return checkpoint_state_name(state) != NULL;
+}
+
 /* The low 32 bits of (first + i + seed) * 0x9e3779b1 need the low 32 bits of the index only. */
 static inline uint64_t weight(uint32_t index)
 {
@@ -61,11 +72,14 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum t
     dataset->type = type;
     dataset->dimensions = dimensions;
     dataset->elements = 1;
+    dataset->seed = zi_random_stream(dataset->name);
     for (int d = 0; d < dimensions; d++) {
         dataset->shape[d] = shape[d];
+        if (shape[d] < 1 || shape[d] > CHECKPOINT_ELEMENTS_MOST / dataset->elements)
+            return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: an extent of %lld cannot be",
+                           dataset->name, (long long)shape[d]);
         dataset->elements *= shape[d];
     }
-    dataset->seed = zi_random_stream(dataset->name);
     return ZI_OK;
 }
 

@@ -7,7 +7,10 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/h5.h"
 
-#define CHECKPOINT_FORMAT "zinf-checkpoint-1"
+#define CHECKPOINT_FORMAT        "zinf-checkpoint-1"
+#define CHECKPOINT_NAME          "step-%08lld.h5" /* of a step, a long long */
+#define CHECKPOINT_TEMPORARY     ".tmp"           /* behind it, until it is whole */
+#define CHECKPOINT_ELEMENTS_MOST (INT64_MAX / 16) /* of a dataset: its bytes can be counted */
 
 struct checkpoint_dataset {
     char *name; /* "parameter/blocks.3.attention.query.weight", owned */
@@ -19,6 +22,7 @@ struct checkpoint_dataset {
     uint64_t seed;     /* of its checksum */
     uint64_t checksum; /* writing: of what this rank has written; reading: as recorded */
     uint64_t written;  /* elements this rank has written */
+    uint64_t broken;   /* of them, not finite; of parameters and masters only */
 };
 
 struct checkpoint {
@@ -35,14 +39,25 @@ struct checkpoint {
 /* Local. Name of a kind of state in checkpoints, or NULL where it is in none. */
 const char *checkpoint_state_name(enum tier_kind state);
 
+/* Local. Its type there, and whether it has datasets of its own (with fp32 the parameter is the
+ * master), for the type of parameters. */
+enum zi_dtype checkpoint_state_type(enum tier_kind state, enum zi_dtype parameter);
+bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter);
+
 /* Local. The checksum of elements first .. first+count-1 of a dataset. */
 uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,
                              const void *values);
 
-/* Local. Names a dataset and sets its sizes and seed. */
+/* Local. Names a dataset and sets its sizes and seed. On error the name is set all the same, or
+ * NULL. ZI_ERROR_IO for an extent that is not positive, or beyond what can be counted. */
 enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum tier_kind state,
                                       const char *tensor, enum zi_dtype type, const int64_t *shape,
                                       int dimensions);
+
+/* Local (rank 0). The file that `path` stands for, which the caller frees with free(): itself; of a
+ * folder what `latest` names; where that is missing or leads nowhere the newest whole checkpoint,
+ * which is said. ZI_ERROR_USAGE when there is none; ZI_ERROR_IO when HDF5 cannot read it. */
+enum zi_status checkpoint_find(const char *path, char **found);
 
 /* Local. Frees everything; the file is the caller's business. */
 void checkpoint_free(struct checkpoint *checkpoint);
@@ -54,6 +69,17 @@ hid_t checkpoint_access_create(struct comm *comm);
 /* Collective. Creates the temporary file with all datasets, claims its space, and stores their
  * offsets. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
+
+/* Local. The step of a name that is CHECKPOINT_NAME and `ending`, exactly as zinf writes it; else
+ * -1. */
+int64_t checkpoint_step_of(const char *name, const char *ending);
+
+/* Local. Whether a path of one of the names of checkpoint_kind_of is absent or of that kind, so
+ * that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status checkpoint_name_free(const char *path);
+
+/* Local. Opens the temporary file as it is, a regular file that no link leads to. ZI_ERROR_IO. */
+enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags, int *file);
 
 /* Local (rank 0). Renames the finished file, moves `latest`, removes what is beyond `keep`. */
 enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep);

@@ -3,25 +3,35 @@
  *
  * HDF5 prints a stack of a dozen lines for every failure and its return values say only that
  * something failed. Here its printing is replaced by a function that notes the innermost message of
- * the stack, which has the cause ("No space left on device"); h5_fail puts it into one line of the
- * log with the file's name. It is noted at the failing call itself, because the next call, of a
- * clean-up for instance, clears HDF5's stack. */
+ * the stack, which has the cause ("No space left on device", where the system has given one);
+ * h5_fail puts it into one line of the log with the file's name. It is noted at the failing call
+ * itself, because the next call, of a clean-up for instance, clears HDF5's stack. */
 #include "checkpoint/h5.h"
 
 #include "base/log.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define ELEMENTS_MOST (INT64_MAX / 16)
+
 /* Innermost message of the latest failure. HDF5 is used by one thread. */
 static char last_failure[256];
+static int lacked_memory;
 
+/* What the system said is one of many fields that HDF5's drivers put into the text. */
 static herr_t take_description(unsigned place, const H5E_error2_t *entry, void *context)
 {
+    static const char mark[] = "error message = '";
     (void)context;
-    if (place == 0)
-        snprintf(last_failure, sizeof last_failure, "%s", entry->desc != NULL ? entry->desc : "");
+    if (entry->maj_num == H5E_RESOURCE && entry->min_num == H5E_NOSPACE) lacked_memory = 1;
+    if (place != 0) return 0;
+    const char *text = entry->desc != NULL ? entry->desc : "", *cause = strstr(text, mark);
+    if (cause != NULL) text = cause + strlen(mark);
+    int length = (int)strcspn(text, cause != NULL ? "'" : "\n");
+    snprintf(last_failure, sizeof last_failure, "%.*s", length, text);
     return 0;
 }
 
@@ -35,6 +45,11 @@ void h5_quiet(void)
 {
     last_failure[0] = '\0';
     H5Eset_auto2(H5E_DEFAULT, note_failure, NULL);
+}
+
+int h5_lacked_memory(void)
+{
+    return lacked_memory;
 }
 
 enum zi_status h5_fail(const char *path, const char *what)
@@ -112,26 +127,6 @@ herr_t h5_text_write(hid_t object, const char *name, const char *text)
     return result;
 }
 
-herr_t h5_text_read(hid_t object, const char *name, char **text)
-{
-    hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
-    if (attribute < 0) return -1;
-    hid_t stored = H5Aget_type(attribute), type = text_type_create();
-    char *value = NULL;
-    herr_t result = -1;
-    if (stored >= 0 && type >= 0 && H5Tis_variable_str(stored) > 0)
-        result = H5Aread(attribute, type, &value);
-    if (result >= 0) {
-        *text = strdup(value != NULL ? value : "");
-        if (*text == NULL) result = -1;
-    }
-    if (value != NULL) H5free_memory(value);
-    if (stored >= 0) H5Tclose(stored);
-    if (type >= 0) H5Tclose(type);
-    H5Aclose(attribute);
-    return result;
-}
-
 herr_t h5_integer_write(hid_t object, const char *name, int64_t value)
 {
     return scalar_write(object, name, H5T_STD_I64LE, &value);
@@ -142,11 +137,116 @@ herr_t h5_bits_write(hid_t object, const char *name, uint64_t value)
     return scalar_write(object, name, H5T_STD_U64LE, &value);
 }
 
-herr_t h5_integer_read(hid_t object, const char *name, int64_t *value)
+/* Notes why something that HDF5 gave is refused, for h5_fail; gives -1. */
+static int refuse(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(last_failure, sizeof last_failure, format, arguments);
+    va_end(arguments);
+    return -1;
+}
+
+static int is_single(hid_t space)
+{
+    hsize_t extents[H5S_MAX_RANK];
+    int dimensions = H5Sget_simple_extent_dims(space, extents, NULL);
+    int single = dimensions >= 0 && H5Sget_simple_extent_npoints(space) == 1;
+    for (int d = 0; d < dimensions; d++)
+        single = single && extents[d] == 1;
+    return single;
+}
+
+/* Opens an attribute of one element: a text of variable length, or a number of 8 bytes at most.
+ * Negative otherwise. */
+static hid_t scalar_open(hid_t object, const char *name, H5T_class_t class)
 {
     hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
     if (attribute < 0) return -1;
-    herr_t result = H5Aread(attribute, H5T_NATIVE_INT64, value);
+    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
+    int fits = type >= 0 && space >= 0 && is_single(space) && H5Tget_class(type) == class;
+    if (fits && class == H5T_STRING)
+        fits = H5Tis_variable_str(type) > 0;
+    else if (fits)
+        fits = H5Tget_size(type) <= 8;
+    if (type >= 0) H5Tclose(type);
+    if (space >= 0) H5Sclose(space);
+    if (fits) return attribute;
+    H5Aclose(attribute);
+    return refuse("attribute %s is not one %s", name,
+                  class == H5T_STRING ? "text" : "number of its kind");
+}
+
+herr_t h5_text_read(hid_t object, const char *name, char **text)
+{
+    hid_t attribute = scalar_open(object, name, H5T_STRING);
+    if (attribute < 0) return -1;
+    hid_t type = text_type_create();
+    char *value = NULL;
+    herr_t result = type < 0 ? -1 : H5Aread(attribute, type, &value);
+    if (result >= 0 && value != NULL && strnlen(value, H5_TEXT_MOST + 1) > H5_TEXT_MOST)
+        result = refuse("attribute %s is longer than a text may be", name);
+    if (result >= 0) {
+        *text = strdup(value != NULL ? value : "");
+        if (*text == NULL) result = refuse("no memory for attribute %s", name);
+    }
+    if (value != NULL) H5free_memory(value);
+    if (type >= 0) H5Tclose(type);
     H5Aclose(attribute);
     return result;
+}
+
+/* Reads one number of a class into 8 bytes of a type of memory. */
+static herr_t number_read(hid_t object, const char *name, H5T_class_t class, hid_t type,
+                          void *value)
+{
+    hid_t attribute = scalar_open(object, name, class);
+    if (attribute < 0) return -1;
+    herr_t result = H5Aread(attribute, type, value);
+    H5Aclose(attribute);
+    return result;
+}
+
+herr_t h5_integer_read(hid_t object, const char *name, int64_t *value)
+{
+    return number_read(object, name, H5T_INTEGER, H5T_NATIVE_INT64, value);
+}
+
+herr_t h5_bits_read(hid_t object, const char *name, uint64_t *value)
+{
+    return number_read(object, name, H5T_INTEGER, H5T_NATIVE_UINT64, value);
+}
+
+herr_t h5_real_read(hid_t object, const char *name, double *value)
+{
+    return number_read(object, name, H5T_FLOAT, H5T_NATIVE_DOUBLE, value);
+}
+
+/* Multiplies extents that HDF5 gives as unsigned numbers of 64 bits. */
+static int shape_convert(const hsize_t *extents, int dimensions, int64_t *shape, int64_t *elements)
+{
+    *elements = 1;
+    for (int d = 0; d < dimensions; d++) {
+        if (extents[d] > (hsize_t)ELEMENTS_MOST) return -1;
+        shape[d] = (int64_t)extents[d];
+        if (__builtin_mul_overflow(*elements, shape[d], elements)) return -1;
+        if (*elements > ELEMENTS_MOST) return -1;
+    }
+    return dimensions;
+}
+
+int h5_shape_read(hid_t dataset, int most, int64_t *shape, int64_t *elements)
+{
+    hsize_t extents[H5S_MAX_RANK];
+    hid_t space = H5Dget_space(dataset);
+    if (space < 0) return -1;
+    int dimensions = H5Sget_simple_extent_ndims(space);
+    int known = dimensions >= 0 && H5Sget_simple_extent_type(space) != H5S_NULL &&
+                H5Sget_simple_extent_dims(space, extents, NULL) == dimensions;
+    H5Sclose(space);
+    if (!known || dimensions > most)
+        return refuse("it has %d dimensions, not %d at most", dimensions, most);
+    if (shape_convert(extents, dimensions, shape, elements) < 0)
+        return refuse("its extents are beyond what a file can hold");
+    return dimensions;
 }

@@ -5,11 +5,19 @@
  * most 64 Mi elements the mean, the deviation and the range, read in pieces so that memory stays
  * small. Attributes of the file come first; texts of several lines (the deck) come last, as they
  * are. Nothing is assumed about the file beyond its kind: a checkpoint, a run record or a token
- * file, told by the attribute `format` or the dataset /tokens. */
+ * file, told by the attribute `format` or the dataset /tokens. HDF5 is asked for numbers of the
+ * types that zinf writes only; others are named and not read.
+ *
+ * The same walk is what a child does with a file before HDF5 opens it here or elsewhere
+ * (base/probe.h). It is brief then: of a contiguous dataset, whose bytes lie in one extent, it
+ * reads one row, of others everything, since chunks are found through numbers of the file; and it
+ * also asks for what only readers of token files ask for. */
 #include "checkpoint/checkpoint.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/probe.h"
 #include "checkpoint/h5.h"
 
 #include <errno.h>
@@ -29,6 +37,7 @@ struct walk {
     FILE *out;
     double *piece;  /* PIECE numbers */
     int long_texts; /* which attributes to print: 0 of one line, 1 of several */
+    int brief;      /* for a child that looks whether HDF5 survives the file */
 };
 
 /* Welford's running mean and deviation. */
@@ -50,26 +59,28 @@ static void statistics_add(struct statistics *statistics, const double *values, 
 }
 
 /* Reads a dataset of 1 or 2 dimensions in slabs of whole rows; a row must fit in the piece. */
-static herr_t statistics_read(hid_t dataset, hid_t space, const hsize_t *shape, int dimensions,
-                              const struct walk *walk, struct statistics *statistics)
+static herr_t statistics_read(hid_t dataset, const int64_t *shape, int dimensions, int brief,
+                              double *piece, struct statistics *statistics)
 {
-    hsize_t width = dimensions == 2 ? shape[1] : 1;
-    hsize_t rows = width > 0 ? PIECE / width : 0;
-    if (rows == 0) return -1;
-    for (hsize_t row = 0; row < shape[0]; row += rows) {
-        hsize_t start[2] = {row, 0};
-        hsize_t extent[2] = {shape[0] - row < rows ? shape[0] - row : rows, width};
-        hsize_t count = extent[0] * width;
+    int64_t width = dimensions == 2 ? shape[1] : 1, end = brief && shape[0] > 0 ? 1 : shape[0];
+    int64_t rows = width > 0 ? PIECE / width : 0;
+    if (width == 0 || shape[0] == 0) return 0;
+    hid_t space = H5Dget_space(dataset);
+    herr_t result = space < 0 || rows == 0 ? -1 : 0;
+    for (int64_t row = 0; row < end && result >= 0; row += rows) {
+        int64_t taken = end - row < rows ? end - row : rows;
+        hsize_t start[2] = {(hsize_t)row, 0}, extent[2] = {(hsize_t)taken, (hsize_t)width};
+        hsize_t count = extent[0] * extent[1];
         hid_t memory = H5Screate_simple(1, &count, NULL);
-        herr_t result = -1;
+        result = -1;
         if (memory >= 0 &&
             H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, extent, NULL) >= 0)
-            result = H5Dread(dataset, H5T_NATIVE_DOUBLE, memory, space, H5P_DEFAULT, walk->piece);
+            result = H5Dread(dataset, H5T_NATIVE_DOUBLE, memory, space, H5P_DEFAULT, piece);
         if (memory >= 0) H5Sclose(memory);
-        if (result < 0) return -1;
-        statistics_add(statistics, walk->piece, (int64_t)count);
+        if (result >= 0) statistics_add(statistics, piece, (int64_t)count);
     }
-    return 0;
+    if (space >= 0) H5Sclose(space);
+    return result;
 }
 
 static void print_statistics(const struct statistics *statistics, FILE *out)
@@ -96,70 +107,66 @@ static void type_text(hid_t type, char *text, size_t size)
         snprintf(text, size, class == H5T_STRING ? "text" : "other");
 }
 
+/* Whether HDF5 is asked for the numbers: floats of the types that zinf writes. */
+static int is_float(hid_t type)
+{
+    return h5_type_is(type, ZI_FP32) || h5_type_is(type, ZI_BF16) ||
+           H5Tequal(type, H5T_IEEE_F64LE) > 0;
+}
+
+/* Whether a dataset is one extent of its own file; asks all that readers of token files ask. */
+static int is_contiguous(hid_t dataset)
+{
+    hid_t creation = H5Dget_create_plist(dataset);
+    if (creation < 0) return 0;
+    int contiguous =
+        H5Pget_layout(creation) == H5D_CONTIGUOUS && H5Pget_external_count(creation) == 0;
+    H5Pclose(creation);
+    return contiguous && H5Dget_offset(dataset) != HADDR_UNDEF;
+}
+
+static void print_shape(const int64_t *shape, int dimensions, FILE *out)
+{
+    char text[MOST_DIMENSIONS * 24] = "";
+    size_t used = 0;
+    for (int d = 0; d < dimensions; d++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld", d > 0 ? " x " : "",
+                                 (long long)shape[d]);
+    fprintf(out, "%-16s", text);
+}
+
+/* Prints a dataset whose type is open. */
+static herr_t print_typed(hid_t dataset, hid_t type, const char *name, const struct walk *walk)
+{
+    char text[32], bytes[32];
+    int64_t shape[MOST_DIMENSIONS] = {0}, elements;
+    struct statistics statistics = {0};
+    herr_t result = 0;
+    int dimensions = h5_shape_read(dataset, MOST_DIMENSIONS, shape, &elements);
+    if (dimensions < 0) return -1;
+    type_text(type, text, sizeof text);
+    fprintf(walk->out, "/%-48s %-6s ", name, text);
+    print_shape(shape, dimensions, walk->out);
+    size_t size = H5Tget_size(type), all;
+    if (__builtin_mul_overflow((size_t)elements, size, &all)) return -1;
+    fprintf(walk->out, " %12s", zi_memory_text(all, bytes, sizeof bytes));
+    int brief = walk->brief && is_contiguous(dataset);
+    if (is_float(type) && (dimensions == 1 || dimensions == 2) && elements <= MOST_ELEMENTS &&
+        (dimensions == 1 || shape[1] <= PIECE)) {
+        result = statistics_read(dataset, shape, dimensions, brief, walk->piece, &statistics);
+        print_statistics(&statistics, walk->out);
+    }
+    fputc('\n', walk->out);
+    return result;
+}
+
 static herr_t print_dataset(hid_t dataset, const char *name, const struct walk *walk)
 {
-    hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
-    herr_t result = -1;
-    hsize_t shape[MOST_DIMENSIONS] = {0};
-    int dimensions = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
-    if (type >= 0 && dimensions >= 0 && dimensions <= MOST_DIMENSIONS &&
-        H5Sget_simple_extent_dims(space, shape, NULL) == dimensions) {
-        char text[32], bytes[32], shape_text[MOST_DIMENSIONS * 24] = "";
-        int64_t elements = 1;
-        size_t used = 0;
-        for (int d = 0; d < dimensions; d++) {
-            elements *= (int64_t)shape[d];
-            used += (size_t)snprintf(shape_text + used, sizeof shape_text - used, "%s%llu",
-                                     d > 0 ? " x " : "", (unsigned long long)shape[d]);
-        }
-        type_text(type, text, sizeof text);
-        zi_memory_text((size_t)elements * H5Tget_size(type), bytes, sizeof bytes);
-        fprintf(walk->out, "/%-48s %-6s %-16s %12s", name, text, shape_text, bytes);
-        struct statistics statistics = {0};
-        result = 0;
-        if (H5Tget_class(type) == H5T_FLOAT && (dimensions == 1 || dimensions == 2) &&
-            elements <= MOST_ELEMENTS && (dimensions == 1 || shape[1] <= PIECE)) {
-            result = statistics_read(dataset, space, shape, dimensions, walk, &statistics);
-            print_statistics(&statistics, walk->out);
-        }
-        fputc('\n', walk->out);
-    }
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
+    hid_t type = H5Dget_type(dataset);
+    if (type < 0) return -1;
+    herr_t result = print_typed(dataset, type, name, walk);
+    H5Tclose(type);
     return result;
-}
-
-static herr_t visit_link(hid_t file, const char *name, const H5L_info_t *info, void *context)
-{
-    if (info->type != H5L_TYPE_HARD) return 0;
-    hid_t object = H5Oopen(file, name, H5P_DEFAULT);
-    if (object < 0) return -1;
-    herr_t result = 0;
-    if (H5Iget_type(object) == H5I_DATASET) result = print_dataset(object, name, context);
-    H5Oclose(object);
-    return result;
-}
-
-/* Prints a scalar attribute when it is of the kind the walk is after. */
-static herr_t print_value(hid_t attribute, hid_t type, const char *name, const struct walk *walk)
-{
-    int64_t whole;
-    double real;
-    switch (H5Tget_class(type)) {
-    case H5T_INTEGER:
-        if (walk->long_texts) return 0;
-        if (H5Aread(attribute, H5T_NATIVE_INT64, &whole) < 0) return -1;
-        fprintf(walk->out, "%-12s %lld\n", name, (long long)whole);
-        return 0;
-    case H5T_FLOAT:
-        if (walk->long_texts) return 0;
-        if (H5Aread(attribute, H5T_NATIVE_DOUBLE, &real) < 0) return -1;
-        fprintf(walk->out, "%-12s %.9g\n", name, real);
-        return 0;
-    default:
-        if (!walk->long_texts) fprintf(walk->out, "%-12s (of another type)\n", name);
-        return 0;
-    }
 }
 
 static void print_text(const char *name, const char *text, const struct walk *walk)
@@ -175,26 +182,47 @@ static void print_text(const char *name, const char *text, const struct walk *wa
     fprintf(walk->out, "\n%s:\n%s%s", name, text, text[length - 1] == '\n' ? "" : "\n");
 }
 
+/* Prints an attribute when it is of the kind the walk is after. */
 static herr_t visit_attribute(hid_t object, const char *name, const H5A_info_t *info, void *context)
 {
     (void)info;
+    const struct walk *walk = context;
     char *text = NULL;
+    int64_t whole;
+    double real;
     if (h5_text_read(object, name, &text) >= 0) {
-        print_text(name, text, context);
+        print_text(name, text, walk);
         free(text);
         return 0;
     }
-    hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
-    if (attribute < 0) return -1;
-    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-    herr_t result = -1;
-    if (type >= 0 && space >= 0)
-        result = H5Sget_simple_extent_npoints(space) == 1
-                     ? print_value(attribute, type, name, context)
-                     : 0;
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    H5Aclose(attribute);
+    if (walk->long_texts) return 0;
+    if (h5_integer_read(object, name, &whole) >= 0)
+        fprintf(walk->out, "%-12s %lld\n", name, (long long)whole);
+    else if (h5_real_read(object, name, &real) >= 0)
+        fprintf(walk->out, "%-12s %.9g\n", name, zi_nan_plain(real));
+    else
+        fprintf(walk->out, "%-12s (of another type)\n", name);
+    return 0;
+}
+
+static herr_t visit_attributes(hid_t object, void *context)
+{
+    hsize_t place = 0;
+    return H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, &place, visit_attribute, context);
+}
+
+static herr_t visit_link(hid_t file, const char *name, const H5L_info_t *info, void *context)
+{
+    const struct walk *walk = context;
+    if (info->type != H5L_TYPE_HARD) return 0;
+    hid_t object = H5Oopen(file, name, H5P_DEFAULT);
+    if (object < 0) return -1;
+    herr_t result = 0;
+    if (H5Iget_type(object) == H5I_DATASET) {
+        result = print_dataset(object, name, walk);
+        if (walk->brief && result >= 0) result = visit_attributes(object, context);
+    }
+    H5Oclose(object);
     return result;
 }
 
@@ -212,48 +240,106 @@ static const char *kind_of(hid_t file)
     return kind;
 }
 
-static enum zi_status inspect_file(hid_t file, const char *path, FILE *out)
+static enum zi_status print_all(hid_t file, const char *path, struct walk *walk)
+{
+    if (visit_attributes(file, walk) < 0) return h5_fail(path, "read its attributes");
+    fputc('\n', walk->out);
+    if (H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_link, walk) < 0)
+        return h5_fail(path, "read its datasets");
+    walk->long_texts = 1;
+    return visit_attributes(file, walk) < 0 ? h5_fail(path, "read its attributes") : ZI_OK;
+}
+
+/* Reads all of a checkpoint and compares its checksums. */
+static enum zi_status verify_checkpoint(const char *path)
+{
+    struct comm *self;
+    struct checkpoint *checkpoint;
+    ZI_TRY(comm_self(&self));
+    enum zi_status status = checkpoint_open(self, path, &checkpoint);
+    if (status >= 0) {
+        status = checkpoint_verify(checkpoint);
+        checkpoint_close(checkpoint);
+    }
+    comm_destroy(self);
+    return status;
+}
+
+/* One line on the checksums of a checkpoint; other files have none. */
+static enum zi_status print_checksums(const char *path, const char *kind, int verify, FILE *out)
+{
+    enum zi_status status = ZI_OK;
+    const char *found = "not verified; --verify reads all and compares them";
+    if (strcmp(kind, "checkpoint") != 0) {
+        if (verify) fprintf(out, "%-12s none in a %s\n", "checksums", kind);
+        return ZI_OK;
+    }
+    if (verify) {
+        status = verify_checkpoint(path);
+        found = status >= 0 ? "verified: all of them hold" : "the file is damaged";
+    }
+    fprintf(out, "%-12s %s\n", "checksums", found);
+    return status;
+}
+
+static enum zi_status inspect_file(hid_t file, const char *path, int verify, struct walk *walk)
 {
     const char *kind = kind_of(file);
     if (kind == NULL)
         return zi_fail(ZI_ERROR_USAGE, "checkpoint",
                        "%s: an HDF5 file, but no checkpoint, run record or token file of zinf",
                        path);
-    struct walk walk = {.out = out, .piece = malloc(PIECE * sizeof(double))};
-    if (walk.piece == NULL)
+    walk->piece = malloc(PIECE * sizeof(double));
+    if (walk->piece == NULL)
         return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory to read %s", path);
-    enum zi_status status = ZI_OK;
-    hsize_t place = 0;
-    fprintf(out, "%s: %s\n\n", path, kind);
-    if (H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, &place, visit_attribute, &walk) < 0)
-        status = h5_fail(path, "read its attributes");
-    fputc('\n', out);
-    if (status == ZI_OK && H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_link, &walk) < 0)
-        status = h5_fail(path, "read its datasets");
-    walk.long_texts = 1;
-    place = 0;
-    if (status == ZI_OK &&
-        H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, &place, visit_attribute, &walk) < 0)
-        status = h5_fail(path, "read its attributes");
-    free(walk.piece);
-    return status;
+    fprintf(walk->out, "%s: %s\n\n", path, kind);
+    enum zi_status sound = walk->brief ? ZI_OK : print_checksums(path, kind, verify, walk->out);
+    enum zi_status status = print_all(file, path, walk);
+    free(walk->piece);
+    return sound < 0 ? sound : status;
 }
 
-enum zi_status checkpoint_inspect(const char *path, FILE *out)
+static enum zi_status open_and_inspect(const char *path, int verify, struct walk *walk)
 {
-    h5_quiet();
-    if (access(path, R_OK) != 0)
-        return zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: cannot be read: %s", path,
-                       strerror(errno));
     if (H5Fis_hdf5(path) <= 0)
         return zi_fail(ZI_ERROR_USAGE, "checkpoint",
                        "%s: not an HDF5 file; checkpoints, run records and token files of zinf are",
                        path);
+    if (!walk->brief) ZI_TRY(zi_probe_file("checkpoint", path, "use an older one"));
     hid_t access_list = h5_access_create();
     hid_t file = access_list < 0 ? -1 : H5Fopen(path, H5F_ACC_RDONLY, access_list);
     if (access_list >= 0) H5Pclose(access_list);
     if (file < 0) return h5_fail(path, "open it (is it damaged?)");
-    enum zi_status status = inspect_file(file, path, out);
+    enum zi_status status = inspect_file(file, path, verify, walk);
     H5Fclose(file);
     return status;
+}
+
+enum zi_status checkpoint_inspect(const char *path, int verify, FILE *out)
+{
+    struct walk walk = {.out = out};
+    int file;
+    int64_t bytes;
+    h5_quiet();
+    ZI_TRY(zi_file_open_input("checkpoint", path, &file, &bytes));
+    close(file);
+    return open_and_inspect(path, verify, &walk);
+}
+
+enum zi_status checkpoint_probe(const char *path)
+{
+    struct walk walk = {.brief = 1};
+    struct comm *self;
+    struct checkpoint *checkpoint;
+    h5_quiet();
+    walk.out = fopen("/dev/null", "w");
+    if (walk.out == NULL)
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "/dev/null: %s", strerror(errno));
+    enum zi_status status = open_and_inspect(path, 0, &walk);
+    fclose(walk.out);
+    if (comm_self(&self) >= 0) {
+        if (checkpoint_open(self, path, &checkpoint) >= 0) checkpoint_close(checkpoint);
+        comm_destroy(self);
+    }
+    return h5_lacked_memory() ? ZI_ERROR_DEVICE : status;
 }

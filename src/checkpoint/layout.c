@@ -12,11 +12,13 @@
  *
  * A full disk is found here: rank 0 claims the whole size before HDF5 writes anything (a collective
  * HDF5 call that fails on one rank may leave the others waiting) and again when HDF5 has made the
- * file, whose creation gives the first claim back.
+ * file, whose creation gives the first claim back; then with room behind its end for the header,
+ * which comes last.
  *
  * Invariants: all ranks hold the same offsets on success; on error no temporary file is left. */
 #include "checkpoint/file.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -42,20 +44,74 @@ static enum zi_status fail_full(const char *path, int64_t bytes, const char *cau
                    path, zi_memory_text((size_t)bytes, need, sizeof need), cause, free_text);
 }
 
-/* Claims bytes of an open file. A file system that cannot claim is asked what it has free. */
-static enum zi_status claim(int descriptor, const char *path, int64_t bytes)
+/* Claims bytes of an open file. A file system that cannot claim is asked what it has free; one that
+ * does not say (of 0 blocks in all) is believed to have enough. */
+static enum zi_status claim(int descriptor, const char *path, int mode, int64_t first,
+                            int64_t bytes)
 {
     int result;
     do {
-        result = fallocate(descriptor, 0, 0, bytes);
+        result = fallocate(descriptor, mode, (off_t)first, (off_t)bytes);
     } while (result != 0 && errno == EINTR);
     if (result == 0) return ZI_OK;
     if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_full(path, bytes, strerror(errno));
     struct statvfs system;
     if (fstatvfs(descriptor, &system) != 0) return fail_full(path, bytes, strerror(errno));
-    if ((double)system.f_bavail * (double)system.f_frsize < (double)bytes)
+    if (system.f_blocks > 0 && (double)system.f_bavail * (double)system.f_frsize < (double)bytes)
         return fail_full(path, bytes, "too little is free");
     return ZI_OK;
+}
+
+static int64_t dataset_room(int64_t elements, enum zi_dtype type)
+{
+    int64_t bytes = elements * (int64_t)zi_dtype_bytes(type);
+    return bytes + METADATA_PER_DATASET + (bytes >= ALIGNMENT ? ALIGNMENT : 0);
+}
+
+int64_t checkpoint_bytes(const struct checkpoint_header *header,
+                         const struct checkpoint_tensor *tensors, int tensor_count)
+{
+    int64_t bytes = METADATA_BYTES + (int64_t)strlen(header->deck);
+    for (int t = 0; t < tensor_count; t++) {
+        int64_t elements = tensors[t].shape[0];
+        if (tensors[t].dimensions > 1) elements *= tensors[t].shape[1];
+        for (int s = 0; s < TIER_KIND_COUNT; s++)
+            if (checkpoint_state_is_written(s, header->type))
+                bytes += dataset_room(elements, checkpoint_state_type(s, header->type));
+    }
+    return bytes;
+}
+
+/* Rank 0: a new file of the temporary name, with the permissions that were asked for. A file that a
+ * killed run left is removed; what no run has made is left alone, and refused. */
+static enum zi_status create_temporary(const struct checkpoint *checkpoint, int *file)
+{
+    const char *path = checkpoint->temporary;
+    mode_t mode = checkpoint->header.mode != 0 ? checkpoint->header.mode : 0600;
+    struct stat is;
+    if (lstat(path, &is) == 0 && S_ISREG(is.st_mode) && unlink(path) != 0)
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be removed: %s", path,
+                       strerror(errno));
+    ZI_TRY(zi_file_create_new("checkpoint", path, 0600, file));
+    if (fchmod(*file, mode) == 0) return ZI_OK;
+    enum zi_status status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot have mode %04o: %s",
+                                    path, (unsigned)mode, strerror(errno));
+    close(*file);
+    return status;
+}
+
+/* Opens the temporary file again, on any rank; it is still the regular file that rank 0 made. */
+enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags, int *file)
+{
+    struct stat is;
+    *file = open(checkpoint->temporary, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int error = *file < 0 || fstat(*file, &is) != 0 ? errno : 0;
+    if (error == 0 && S_ISREG(is.st_mode)) return ZI_OK;
+    if (*file >= 0) close(*file);
+    *file = -1;
+    return zi_fail(ZI_ERROR_IO, "checkpoint",
+                   "%s: cannot be opened: %s (is it on a file system that all nodes share?)",
+                   checkpoint->temporary, error != 0 ? strerror(error) : "it is no regular file");
 }
 
 /* Rank 0: makes the folder and shows that the file can be made in its full size. */
@@ -63,21 +119,18 @@ static enum zi_status claim_before(const struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->temporary;
     int64_t bytes = METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck);
-    for (int d = 0; d < checkpoint->dataset_count; d++) {
-        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        bytes += dataset->elements * (int64_t)zi_dtype_bytes(dataset->type) + METADATA_PER_DATASET;
-        if (dataset->elements * (int64_t)zi_dtype_bytes(dataset->type) >= ALIGNMENT)
-            bytes += ALIGNMENT;
-    }
+    for (int d = 0; d < checkpoint->dataset_count; d++)
+        bytes += dataset_room(checkpoint->datasets[d].elements, checkpoint->datasets[d].type);
     if (mkdir(checkpoint->directory, 0777) != 0 && errno != EEXIST)
         return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s",
                        checkpoint->directory, strerror(errno));
-    int descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (descriptor < 0)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be created: %s", path,
-                       strerror(errno));
-    enum zi_status status = claim(descriptor, path, bytes);
+    int descriptor;
+    ZI_TRY(checkpoint_name_free(path));
+    ZI_TRY(checkpoint_name_free(checkpoint->path));
+    ZI_TRY(create_temporary(checkpoint, &descriptor));
+    enum zi_status status = claim(descriptor, path, 0, 0, bytes);
     close(descriptor);
+    if (status < 0) (void)unlink(path);
     return status;
 }
 
@@ -86,12 +139,12 @@ static enum zi_status claim_before(const struct checkpoint *checkpoint)
 static enum zi_status claim_after(const struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->temporary;
-    int descriptor = open(path, O_RDWR | O_CLOEXEC);
     struct stat is;
-    if (descriptor < 0 || fstat(descriptor, &is) != 0) {
-        if (descriptor >= 0) close(descriptor);
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be opened: %s", path,
-                       strerror(errno));
+    int descriptor;
+    ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
+    if (fstat(descriptor, &is) != 0) {
+        close(descriptor);
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be examined", path);
     }
     int64_t size = (int64_t)is.st_size;
     for (int d = 0; d < checkpoint->dataset_count; d++) {
@@ -99,7 +152,10 @@ static enum zi_status claim_after(const struct checkpoint *checkpoint)
         int64_t end = dataset->offset + dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
         if (end > size) size = end;
     }
-    enum zi_status status = claim(descriptor, path, size);
+    enum zi_status status = claim(descriptor, path, 0, 0, size);
+    if (status >= 0)
+        status = claim(descriptor, path, FALLOC_FL_KEEP_SIZE, size,
+                       METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck));
     close(descriptor);
     return status;
 }
@@ -205,8 +261,9 @@ enum zi_status checkpoint_layout(struct checkpoint *checkpoint)
     struct comm *comm = checkpoint->comm;
     int root = comm_rank(comm) == 0;
     enum zi_status status = comm_agree(comm, root ? claim_before(checkpoint) : ZI_OK);
-    if (status == ZI_OK) status = comm_agree(comm, create_file(checkpoint));
+    if (status < 0) return status; /* no file was made, or it has gone */
+    status = comm_agree(comm, create_file(checkpoint));
     if (status == ZI_OK) status = comm_agree(comm, root ? claim_after(checkpoint) : ZI_OK);
-    if (status < 0 && root) unlink(checkpoint->temporary);
+    if (status < 0 && root) (void)unlink(checkpoint->temporary);
     return status;
 }

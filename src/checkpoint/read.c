@@ -5,25 +5,27 @@
  * the datasets with type, shape, offset and recorded checksum, and close it again. Numbers are read
  * with plain reads at the offsets, so a read needs no other rank and no HDF5 call.
  *
- * Damage is found three ways: HDF5 cannot open the file, a dataset ends beyond the file, or a
- * checksum differs. A read of a whole tensor is compared at once; checkpoint_verify reads all of
- * the file, a share of every dataset on each rank, and adds the parts of the checksums.
+ * Nothing that the file says about itself is believed: types, extents and places are compared with
+ * what a commit leaves before they are used, so that every later read stays inside the file and
+ * inside the caller's memory. Other damage is found by a child that opens the file first
+ * (base/probe.h, in find.c), and by checksums: a read of a whole tensor is compared at once;
+ * checkpoint_verify reads all of the file, a share of every dataset on each rank, and adds the
+ * parts of the checksums.
  *
  * Invariant: datasets are sorted by (state, name) and found by bisection. */
 #include "checkpoint/file.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/random.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 4096, VERIFY_BYTES = 4 * 1024 * 1024 };
+enum { PATH_SIZE = 4096, VERIFY_BYTES = 4 * 1024 * 1024, DATASETS_MOST = 1 << 26 };
 
 /* What the visit of a group's links gathers. */
 struct listing {
@@ -38,77 +40,38 @@ static enum zi_status no_memory(void)
     return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the description of a checkpoint");
 }
 
-static enum zi_status fail_damaged(const char *path, const char *what)
+/* `name` is a dataset's, or NULL for the file itself. */
+static enum zi_status fail_damaged(const char *path, const char *name, const char *what)
 {
     return zi_fail(ZI_ERROR_IO, "checkpoint",
-                   "%s: %s: the file is damaged; use an older checkpoint", path, what);
+                   "%s: %s%s%s: the file is damaged; use an older checkpoint", path,
+                   name != NULL ? name : "", name != NULL ? " " : "", what);
 }
 
-/* Rank 0. The file that `path` stands for: itself, or what `latest` of a folder names. */
-static enum zi_status resolve(const char *path, char resolved[PATH_SIZE])
-{
-    struct stat is;
-    if (stat(path, &is) != 0)
-        return zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: no such checkpoint: %s", path,
-                       strerror(errno));
-    int length = snprintf(resolved, PATH_SIZE, "%s", path);
-    if (S_ISDIR(is.st_mode) && length < PATH_SIZE) {
-        char link[PATH_SIZE], name[256];
-        length = snprintf(link, PATH_SIZE, "%s/latest", path);
-        ssize_t size = length < PATH_SIZE ? readlink(link, name, sizeof name - 1) : -1;
-        if (size < 0)
-            return zi_fail(ZI_ERROR_USAGE, "checkpoint",
-                           "%s: no checkpoint in this folder: it has no link named latest; name a "
-                           "file of it",
-                           path);
-        name[size] = '\0';
-        length = snprintf(resolved, PATH_SIZE, "%s/%s", path, name);
-    }
-    if (length < 0 || length >= PATH_SIZE)
-        return zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: the path is too long", path);
-    if (access(resolved, R_OK) != 0)
-        return zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: cannot be read: %s", resolved,
-                       strerror(errno));
-    /* A file cut to nothing, or of another kind, before all ranks open it together. */
-    if (H5Fis_hdf5(resolved) <= 0)
-        return zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: no checkpoint: not an HDF5 file",
-                       resolved);
-    return ZI_OK;
-}
-
+/* Type, extents, place and recorded checksum of an open dataset. */
 static enum zi_status dataset_describe(hid_t dataset, const char *tensor, struct listing *listing)
 {
-    const char *path = listing->checkpoint->path;
-    hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
-    hsize_t extent[2] = {0, 0};
-    int dimensions = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
-    int known = 0;
-    enum zi_dtype element = ZI_FP32;
-    if (type >= 0 && dimensions >= 1 && dimensions <= 2 &&
-        H5Sget_simple_extent_dims(space, extent, NULL) == dimensions) {
-        element = h5_type_is(type, ZI_BF16) ? ZI_BF16 : ZI_FP32;
-        known = element == ZI_BF16 || h5_type_is(type, ZI_FP32);
-    }
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    if (!known) return fail_damaged(path, "a dataset has an unknown type or shape");
-
     struct checkpoint *checkpoint = listing->checkpoint;
-    struct checkpoint_dataset *to = &checkpoint->datasets[checkpoint->dataset_count];
+    const char *path = checkpoint->path;
+    enum zi_dtype element = checkpoint_state_type(listing->state, checkpoint->header.type);
+    int64_t shape[2] = {0, 0}, elements;
+    hid_t type = H5Dget_type(dataset);
+    int known = type >= 0 && h5_type_is(type, element);
+    if (type >= 0) H5Tclose(type);
+    if (!known) return fail_damaged(path, tensor, "is not of the type that its kind of state has");
+    int dimensions = h5_shape_read(dataset, 2, shape, &elements);
+    if (dimensions < 0) return h5_fail(path, "use a dataset");
+    if (dimensions == 0) return fail_damaged(path, tensor, "has no extents");
+
+    struct checkpoint_dataset *to = &checkpoint->datasets[checkpoint->dataset_count++];
     memset(to, 0, sizeof *to);
-    int64_t shape[2] = {(int64_t)extent[0], (int64_t)extent[1]};
     ZI_TRY(checkpoint_dataset_set(to, listing->state, tensor, element, shape, dimensions));
-    checkpoint->dataset_count++;
     haddr_t offset = H5Dget_offset(dataset);
-    hid_t attribute = H5Aopen(dataset, "checksum", H5P_DEFAULT);
-    herr_t result = -1;
-    if (attribute >= 0) {
-        result = H5Aread(attribute, H5T_NATIVE_UINT64, &to->checksum);
-        H5Aclose(attribute);
-    }
-    if (offset == HADDR_UNDEF || result < 0)
-        return fail_damaged(path, "a dataset has no bytes or no checksum");
+    if (offset == HADDR_UNDEF || offset > (haddr_t)INT64_MAX)
+        return fail_damaged(path, to->name, "has no place in the file");
     to->offset = (int64_t)offset;
+    if (h5_bits_read(dataset, "checksum", &to->checksum) < 0)
+        return fail_damaged(path, to->name, "has no checksum");
     return ZI_OK;
 }
 
@@ -124,9 +87,16 @@ static void dataset_alias_seed(const struct checkpoint *checkpoint,
 
 static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, void *context)
 {
-    (void)info;
     struct listing *listing = context;
     struct checkpoint *checkpoint = listing->checkpoint;
+    if (info->type != H5L_TYPE_HARD) { /* it could lead into another file */
+        listing->status = fail_damaged(checkpoint->path, name, "is a link");
+        return -1;
+    }
+    if (checkpoint->dataset_count >= DATASETS_MOST) {
+        listing->status = fail_damaged(checkpoint->path, NULL, "has too many datasets");
+        return -1;
+    }
     if (checkpoint->dataset_count == listing->capacity) {
         int capacity = 2 * listing->capacity + 64;
         void *grown =
@@ -167,6 +137,25 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
     return ZI_OK;
 }
 
+/* Every state has every tensor, in the same shape: what a commit leaves. */
+static enum zi_status check_complete(struct checkpoint *checkpoint)
+{
+    int states = tier_kinds_saved(), count = checkpoint->dataset_count / states;
+    checkpoint->tensor_count = count;
+    if (count == 0 || count * states != checkpoint->dataset_count)
+        return fail_damaged(checkpoint->path, NULL, "its states have not the same tensors");
+    for (int d = 0; d < checkpoint->dataset_count; d++) {
+        const struct checkpoint_dataset *like = &checkpoint->datasets[d % count];
+        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        if (strcmp(strchr(dataset->name, '/'), strchr(like->name, '/')) != 0 ||
+            dataset->dimensions != like->dimensions || dataset->shape[0] != like->shape[0] ||
+            dataset->shape[1] != like->shape[1])
+            return fail_damaged(checkpoint->path, dataset->name,
+                                "is not what the same tensor is in other states");
+    }
+    return ZI_OK;
+}
+
 static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
 {
     struct checkpoint_header *header = &checkpoint->header;
@@ -189,6 +178,10 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
     header->deck = deck;
     header->model_text = model;
     header->type = type != NULL && strcmp(type, "bf16") == 0 ? ZI_BF16 : ZI_FP32;
+    if (status == ZI_OK && strcmp(type, zi_dtype_name(header->type)) != 0)
+        status = fail_damaged(checkpoint->path, NULL, "its header states an unknown type");
+    if (status == ZI_OK && (header->step < 0 || header->updates < 0 || header->tokens < 0))
+        status = fail_damaged(checkpoint->path, NULL, "its header has negative counts");
     free(type);
     return status;
 }
@@ -209,6 +202,7 @@ static enum zi_status read_layout(struct checkpoint *checkpoint)
     if (file < 0) return h5_fail(checkpoint->path, "open it (is it damaged?)");
     enum zi_status status = read_header(checkpoint, file);
     if (status == ZI_OK) status = list_datasets(checkpoint, file);
+    if (status == ZI_OK) status = check_complete(checkpoint);
     H5Fclose(file);
     return status;
 }
@@ -216,16 +210,14 @@ static enum zi_status read_layout(struct checkpoint *checkpoint)
 static enum zi_status open_for_reading(struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->path;
-    struct stat is;
-    checkpoint->descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (checkpoint->descriptor < 0 || fstat(checkpoint->descriptor, &is) != 0)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be opened: %s", path,
-                       strerror(errno));
+    int64_t size;
+    if (zi_file_open_input("checkpoint", path, &checkpoint->descriptor, &size) < 0)
+        return ZI_ERROR_IO;
     for (int d = 0; d < checkpoint->dataset_count; d++) {
         const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
         int64_t bytes = dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
-        if (dataset->offset + bytes > (int64_t)is.st_size)
-            return fail_damaged(path, "a dataset ends beyond the file");
+        if (dataset->offset > size || bytes > size - dataset->offset)
+            return fail_damaged(path, dataset->name, "ends beyond the file");
     }
     return ZI_OK;
 }
@@ -233,11 +225,16 @@ static enum zi_status open_for_reading(struct checkpoint *checkpoint)
 /* Collective. Rank 0 finds the file and tells the others its name. */
 static enum zi_status agree_on_path(struct comm *comm, const char *path, char **found)
 {
-    char resolved[PATH_SIZE] = "";
-    enum zi_status status = comm_rank(comm) == 0 ? resolve(path, resolved) : ZI_OK;
+    char name[PATH_SIZE] = "";
+    enum zi_status status = ZI_OK;
+    *found = NULL;
+    if (comm_rank(comm) == 0) status = checkpoint_find(path, found);
+    if (*found != NULL && strlen(*found) >= sizeof name)
+        status = zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: the path is too long", path);
     ZI_TRY(comm_agree(comm, status));
-    ZI_TRY(comm_broadcast(comm, resolved, PATH_SIZE, 0));
-    *found = strdup(resolved);
+    if (*found != NULL) memcpy(name, *found, strlen(*found) + 1);
+    ZI_TRY(comm_broadcast(comm, name, PATH_SIZE, 0));
+    if (*found == NULL) *found = strdup(name);
     return comm_agree(comm, *found == NULL ? no_memory() : ZI_OK);
 }
 
@@ -283,6 +280,18 @@ static const struct checkpoint_dataset *dataset_find(const struct checkpoint *ch
             high = middle;
     }
     return NULL;
+}
+
+int64_t checkpoint_elements(const struct checkpoint *checkpoint, enum tier_kind state,
+                            const char *tensor)
+{
+    const struct checkpoint_dataset *dataset = dataset_find(checkpoint, state, tensor);
+    return dataset != NULL ? dataset->elements : -1;
+}
+
+int checkpoint_tensors(const struct checkpoint *checkpoint)
+{
+    return checkpoint->tensor_count;
 }
 
 static enum zi_status read_range(const struct checkpoint *checkpoint,

@@ -11,12 +11,17 @@
  * laid out like that; only largest_token may be missing. What is chunked or compressed is refused,
  * with the command that rewrites it.
  *
+ * What the file says about itself is compared with what can be (types, ranks, numbers of elements,
+ * and the place of the tokens with the size of the file) before it is used, and a child has opened
+ * the file before the library does so here (base/probe.h).
+ *
  * The library here is the parallel one, used serially: all files are opened by one process through
  * the default (sec2) driver. Its own error output is switched off while it works for us; the
  * messages here say what was wanted and what to do. Called from the main thread only. */
 #include "data/format.h"
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "data/library.h"
 
 #include <inttypes.h>
@@ -88,7 +93,9 @@ static enum zi_status find_extent(const char *path, hid_t dataset, int64_t *coun
     return ZI_OK;
 }
 
-static enum zi_status find_offset(const char *path, hid_t dataset, int64_t *offset)
+/* Where the tokens begin, compared with the size of the file: `bytes`. */
+static enum zi_status find_offset(const char *path, hid_t dataset, int64_t bytes,
+                                  struct token_layout *layout)
 {
     hid_t creation = H5Dget_create_plist(dataset);
     int is_plain = creation >= 0 && H5Pget_layout(creation) == H5D_CONTIGUOUS &&
@@ -103,8 +110,29 @@ static enum zi_status find_offset(const char *path, hid_t dataset, int64_t *offs
     if (place == HADDR_UNDEF)
         return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s has no data: it was never written", path,
                        TOKENS_DATASET);
-    *offset = (int64_t)place;
+    int64_t size = token_element_bytes(layout->element);
+    if (place > (haddr_t)bytes || layout->count > (bytes - (int64_t)place) / size)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s is truncated or damaged: %" PRId64 " tokens of %" PRId64
+                       " bytes end beyond its %" PRId64 " bytes; copy or make it again",
+                       path, layout->count, size, bytes);
+    layout->offset = (int64_t)place;
     return ZI_OK;
+}
+
+/* Whether an open attribute is one integer, and nothing that would be written beyond one. */
+static int is_integer(hid_t attribute)
+{
+    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
+    hsize_t extents[H5S_MAX_RANK];
+    int dimensions = space < 0 ? -1 : H5Sget_simple_extent_dims(space, extents, NULL);
+    int is_one = type >= 0 && dimensions >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
+                 H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) <= sizeof(int64_t);
+    for (int d = 0; d < dimensions; d++)
+        is_one = is_one && extents[d] == 1;
+    if (type >= 0) H5Tclose(type);
+    if (space >= 0) H5Sclose(space);
+    return is_one;
 }
 
 /* The value of an attribute of one integer; `value` stays as it is when there is none. */
@@ -114,18 +142,31 @@ static enum zi_status read_attribute(const char *path, hid_t dataset, const char
     htri_t is_there = H5Aexists(dataset, name);
     if (is_there == 0) return ZI_OK;
     hid_t attribute = is_there > 0 ? H5Aopen(dataset, name, H5P_DEFAULT) : -1;
-    hid_t space = attribute < 0 ? -1 : H5Aget_space(attribute);
-    int is_read = space >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
-                  H5Aread(attribute, H5T_NATIVE_INT64, value) >= 0;
-    if (space >= 0) H5Sclose(space);
+    int is_read =
+        attribute >= 0 && is_integer(attribute) && H5Aread(attribute, H5T_NATIVE_INT64, value) >= 0;
     if (attribute >= 0) H5Aclose(attribute);
     if (!is_read)
-        return zi_fail(ZI_ERROR_USAGE, "data", "%s: attribute %s of %s is no integer", path, name,
-                       TOKENS_DATASET);
+        return zi_fail(ZI_ERROR_USAGE, "data", "%s: attribute %s of %s is not one integer", path,
+                       name, TOKENS_DATASET);
     return ZI_OK;
 }
 
-static enum zi_status find_in_dataset(const char *path, hid_t dataset, struct token_layout *layout)
+static enum zi_status find_largest(const char *path, hid_t dataset, int64_t *largest)
+{
+    int64_t value = 0;
+    if (H5Aexists(dataset, "largest_token") == 0) return ZI_OK;
+    ZI_TRY(read_attribute(path, dataset, "largest_token", &value));
+    if (value < 0 || value > UINT32_MAX)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s: attribute largest_token of %s is %" PRId64
+                       ", which no token is: the file is damaged; copy or make it again",
+                       path, TOKENS_DATASET, value);
+    *largest = value;
+    return ZI_OK;
+}
+
+static enum zi_status find_in_dataset(const char *path, hid_t dataset, int64_t bytes,
+                                      struct token_layout *layout)
 {
     int64_t version = TOKENS_FORMAT_VERSION;
     ZI_TRY(read_attribute(path, dataset, "format_version", &version));
@@ -133,28 +174,44 @@ static enum zi_status find_in_dataset(const char *path, hid_t dataset, struct to
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s is a token file of format %" PRId64 "; this zinf reads format %d", path,
                        version, TOKENS_FORMAT_VERSION);
-    ZI_TRY(read_attribute(path, dataset, "largest_token", &layout->largest));
+    ZI_TRY(find_largest(path, dataset, &layout->largest));
     ZI_TRY(find_extent(path, dataset, &layout->count));
     ZI_TRY(find_element(path, dataset, &layout->element));
-    return find_offset(path, dataset, &layout->offset);
+    return find_offset(path, dataset, bytes, layout);
 }
 
-static enum zi_status find_in_file(const char *path, struct token_layout *layout)
+/* The tokens must be of this very file: a link may lead into another one. */
+static enum zi_status check_link(const char *path, hid_t file)
+{
+    H5L_info_t info;
+    htri_t is_there = H5Lexists(file, TOKENS_DATASET, H5P_DEFAULT);
+    if (is_there <= 0 || H5Lget_info(file, TOKENS_DATASET, &info, H5P_DEFAULT) < 0)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s has no dataset %s: it is no token file; `zinf tokenize` makes one", path,
+                       TOKENS_DATASET);
+    if (info.type != H5L_TYPE_HARD)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s: %s is a link to a dataset: name the file that has it as %s", path,
+                       TOKENS_DATASET, TOKENS_DATASET);
+    return ZI_OK;
+}
+
+static enum zi_status find_in_file(const char *path, int64_t bytes, struct token_layout *layout)
 {
     hid_t file = open_for_reading(path);
     if (file < 0)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "HDF5 cannot open %s: it is truncated or damaged; copy or make it again",
                        path);
-    enum zi_status status;
-    htri_t is_there = H5Lexists(file, TOKENS_DATASET, H5P_DEFAULT);
-    hid_t dataset = is_there > 0 ? H5Dopen2(file, TOKENS_DATASET, H5P_DEFAULT) : -1;
-    if (dataset < 0) {
+    enum zi_status status = check_link(path, file);
+    hid_t dataset = status < 0 ? -1 : H5Dopen2(file, TOKENS_DATASET, H5P_DEFAULT);
+    if (status >= 0 && dataset < 0)
         status = zi_fail(ZI_ERROR_USAGE, "data",
-                         "%s has no dataset %s: it is no token file; `zinf tokenize` makes one",
+                         "%s: HDF5 cannot open %s: it is no dataset, or damaged; copy or make the "
+                         "file again",
                          path, TOKENS_DATASET);
-    } else {
-        status = find_in_dataset(path, dataset, layout);
+    if (dataset >= 0) {
+        status = find_in_dataset(path, dataset, bytes, layout);
         H5Dclose(dataset);
     }
     H5Fclose(file);
@@ -178,8 +235,8 @@ enum zi_status token_find_hdf5(const char *path, struct token_layout *layout)
         status =
             zi_fail(ZI_ERROR_USAGE, "data",
                     "%s is no HDF5 file: set data.format to auto or to what the file is", path);
-    else
-        status = find_in_file(path, layout);
+    if (status >= 0) status = zi_probe_file("data", path, "copy or make it again");
+    if (status >= 0) status = find_in_file(path, bytes, layout);
     hdf5_messages_restore(&saved);
     return status;
 }

@@ -151,6 +151,14 @@ bool tier_kind_exists(enum tier_kind kind, bool trainable, enum zi_dtype compute
     return false;
 }
 
+int tier_kinds_saved(void)
+{
+    int count = 0;
+    for (int kind = 0; kind < TIER_KIND_COUNT; kind++)
+        count += rows[kind].saved != NULL;
+    return count;
+}
+
 void tier_kinds_print(FILE *out)
 {
     fprintf(out, "States of the units of a model.\n");

@@ -83,6 +83,9 @@ const char *tier_place_name(enum tier_place place);
 int64_t tier_place_given(const struct settings_placement *placement, enum tier_place place);
 void tier_place_set(struct settings_placement *placement, enum tier_place place, int64_t tier);
 
+/* Local. How many kinds checkpoints have. */
+int tier_kinds_saved(void);
+
 /* Local. The type of elements, given those of parameters and of kept gradients. */
 enum zi_dtype tier_type_of(enum tier_type type, enum zi_dtype compute, enum zi_dtype gradient);
 
