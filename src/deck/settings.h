@@ -19,7 +19,7 @@ enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, S
 enum zero_order { ORDER_LAYER_MAJOR, ORDER_MICRO_MAJOR };
 enum zero_update { UPDATE_IMMEDIATE, UPDATE_DEFERRED };
 enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
-enum device_type { DEVICE_CPU, DEVICE_CUDA };
+enum device_type { DEVICE_CPU, DEVICE_CUDA, DEVICE_TYPE_COUNT };
 enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
 enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
 

@@ -27,7 +27,7 @@ static enum zi_status create_pools(struct engine *engine)
 {
     const struct program *program = engine->program;
     const struct device_properties *properties = device_get_properties(engine->device);
-    if (!properties->host_addressable) {
+    if (!properties->mappable) {
         return zi_fail(ZI_ERROR_DEVICE, "zero", "the host cannot address memory of %s",
                        properties->name);
     }
