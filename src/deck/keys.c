@@ -281,8 +281,6 @@ static const struct deck_row rows[] = {
     {KEY(device, isa), .type = DECK_CHOICE, .choices = isas, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
      .help = "best instruction set that cpu kernels may use; auto: the best the processor has"},
-    {KEY(device, separate), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
-     .help = "cpu: treat device memory as apart from host memory, with copies between (tests)"},
 
     {KEY(checkpoint, every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
      .may_be_never = true, .maximum = COUNT, .changeable = true,

@@ -120,8 +120,7 @@ struct settings_nvme {
 struct settings_device {
     int type;        /* enum device_type */
     int64_t threads; /* per rank; auto: cores of the node over ranks of the node */
-    int64_t isa;   /* enum device_isa: best instruction set to use; auto: what the processor has */
-    bool separate; /* cpu: treat device memory as apart from host memory (tests) */
+    int64_t isa; /* enum device_isa: best instruction set to use; auto: what the processor has */
 };
 
 struct settings_checkpoint {

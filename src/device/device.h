@@ -66,12 +66,12 @@ struct device_properties {
  * the processor lacks. */
 enum zi_status device_open(const struct settings_device *settings, int node_ranks,
                            struct device **device);
+void device_close(struct device *device);
 
 /* Local. The host beside a device, for operations on host memory: the device itself where it is the
  * host, otherwise a cpu device that the caller closes before `device`. */
 enum zi_status device_open_host(struct device *device, const struct settings_device *settings,
                                 int node_ranks, struct device **host);
-void device_close(struct device *device);
 
 const struct device_properties *device_get_properties(const struct device *device);
 

@@ -188,10 +188,11 @@ void plan_load_of(const struct program_list *list, const struct plan_machine *ma
         seconds[op->lane] += seconds_of(op, machine);
     }
     seconds[LANE_DISK_READ] = disk_seconds(bytes, machine);
-    *load = (struct plan_load){seconds[LANE_COMPUTE], 0, LANE_COMPUTE};
+    *load = (struct plan_load){.arithmetic_s = seconds[LANE_COMPUTE], .io_lane = LANE_COMPUTE};
     static const enum program_lane lanes[] = {LANE_DISK_READ, LANE_LINK_IN, LANE_LINK_OUT,
                                               LANE_COMM};
     for (int i = 0; i < 4; i++) {
+        load->lanes_s[lanes[i]] = seconds[lanes[i]];
         if (seconds[lanes[i]] <= load->io_s) continue;
         load->io_s = seconds[lanes[i]];
         load->io_lane = lanes[i];

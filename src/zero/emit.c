@@ -175,7 +175,7 @@ static void emit_forward(struct builder *b, int visit, int micro)
     struct program_op o = compute_op(b, OP_FORWARD, op, micro);
     o.mode = saves ? MODEL_TRAIN : MODEL_INFER;
     if (model_op->kind == MODEL_EMBED)
-        op_reads(&o, ROLE_TOKENS, b->program->tokens_slot);
+        op_reads(&o, ROLE_TOKENS, b->program->inside.tokens);
     else
         op_reads(&o, ROLE_INPUT, forward_input(b, model_op->layer, micro));
     if (model_op->tile > 0) op_reads(&o, ROLE_OUTPUT, output);
@@ -200,12 +200,12 @@ static void emit_head(struct builder *b, int visit, int micro)
     op_writes(&o, ROLE_SAVED, b->local_saved[0]);
     op_writes(&o, ROLE_SCRATCH, b->scratch);
     if (logits) {
-        op_writes(&o, ROLE_OUTPUT, b->program->logits_slot);
+        op_writes(&o, ROLE_OUTPUT, b->program->inside.logits);
     } else {
         set_carry(b, &o, model_op->tile == 0);
-        op_reads(&o, ROLE_TOKENS, b->program->targets_slot);
-        op_reads(&o, ROLE_RESULTS, b->program->loss_slot);
-        op_writes(&o, ROLE_RESULTS, b->program->loss_slot);
+        op_reads(&o, ROLE_TOKENS, b->program->inside.targets);
+        op_reads(&o, ROLE_RESULTS, b->program->inside.loss);
+        op_writes(&o, ROLE_RESULTS, b->program->inside.loss);
     }
     set_weights(b, &o, visit);
     builder_emit(b, &o);
@@ -267,8 +267,8 @@ static void emit_add(struct builder *b, int unit, int from)
     if (last && on_disk(b, home)) to = ring_take(&b->leaving[unit_class(b, unit)]);
     if (last) {
         op_writes(&add, ROLE_GRADIENT, to);
-        op_reads(&add, ROLE_RESULTS, b->program->norm_slot);
-        op_writes(&add, ROLE_RESULTS, b->program->norm_slot);
+        op_reads(&add, ROLE_RESULTS, b->program->inside.norm);
+        op_writes(&add, ROLE_RESULTS, b->program->inside.norm);
     }
     builder_emit(b, &add);
     if (away && !last) move_sum(b, OP_STORE, unit, (int[]){sum, g->sum}, bytes);
@@ -390,11 +390,11 @@ static void emit_differentiate(struct builder *b, int visit, int micro, const in
     op_writes(&o, ROLE_SCRATCH, b->scratch);
     if (op->kind != MODEL_EMBED)
         set_carry(b, &o, op->kind != MODEL_HEAD && op->tile == op->tiles - 1);
-    if (op->kind == MODEL_EMBED) op_reads(&o, ROLE_TOKENS, b->program->tokens_slot);
+    if (op->kind == MODEL_EMBED) op_reads(&o, ROLE_TOKENS, b->program->inside.tokens);
     if (op->kind == MODEL_HEAD) {
-        op_reads(&o, ROLE_TOKENS, b->program->targets_slot);
-        op_reads(&o, ROLE_RESULTS, b->program->loss_slot);
-        op_writes(&o, ROLE_RESULTS, b->program->loss_slot);
+        op_reads(&o, ROLE_TOKENS, b->program->inside.targets);
+        op_reads(&o, ROLE_RESULTS, b->program->inside.loss);
+        op_writes(&o, ROLE_RESULTS, b->program->inside.loss);
     }
     if (v->phase != VISIT_GRADIENT) set_weights(b, &o, visit);
     for (int i = 0; i < op->unit_count; i++) {
@@ -463,14 +463,32 @@ static void deliver(struct builder *b, int unit, int visit, int current)
     fetch_deliver(b, unit, visit, current);
 }
 
+/* Brings a small value to where it is wanted, unless it is there. */
+static void emit_value(struct builder *b, enum program_kind kind, int from, int to)
+{
+    if (from == to || b->status < 0) return;
+    size_t bytes = b->program->slots[from].bytes;
+    emit_move(b, kind, -1, &(struct slice){from, 0, bytes}, &(struct slice){to, 0, bytes});
+}
+
+/* Lane of what the host decides from values of all ranks. */
+static enum program_lane deciding_lane(const struct builder *b)
+{
+    if (b->config->ranks > 1) return LANE_COMM;
+    return b->config->unified ? LANE_COMPUTE : LANE_HOST;
+}
+
 static void emit_norm(struct builder *b)
 {
+    const struct program_values *out = &b->program->outside, *in = &b->program->inside;
     bool training = is_training(b);
-    struct program_op norm = builder_op(OP_NORM, b->config->ranks > 1 ? LANE_COMM : LANE_COMPUTE);
-    op_reads(&norm, ROLE_INPUT, b->program->loss_slot);
+    struct program_op norm = builder_op(OP_NORM, deciding_lane(b));
+    emit_value(b, OP_PULL, in->loss, out->loss);
+    op_reads(&norm, ROLE_INPUT, out->loss);
     if (training) {
-        op_reads(&norm, ROLE_RESULTS, b->program->norm_slot);
-        op_writes(&norm, ROLE_RESULTS, b->program->norm_slot);
+        emit_value(b, OP_PULL, in->norm, out->norm);
+        op_reads(&norm, ROLE_RESULTS, out->norm);
+        op_writes(&norm, ROLE_RESULTS, out->norm);
     }
     builder_emit(b, &norm);
 }
@@ -522,20 +540,30 @@ void emit_visit(struct builder *b, int visit)
     }
 }
 
+void emit_begin(struct builder *b)
+{
+    const struct program_values *out = &b->program->outside, *in = &b->program->inside;
+    if (b->name == PROGRAM_FLUSH_UPDATE) return;
+    emit_value(b, OP_PUSH, out->tokens, in->tokens);
+    if (b->name != PROGRAM_GENERATE) emit_value(b, OP_PUSH, out->targets, in->targets);
+}
+
 void emit_end(struct builder *b)
 {
+    const struct program_values *out = &b->program->outside, *in = &b->program->inside;
     bool updates = b->pending;
     if (is_training(b) && b->config->deferred) {
         update_preload(b, 1.0);
         fetch_preload(b);
     }
-    if (b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE &&
-        (!updates || b->config->deferred))
+    if (b->name == PROGRAM_GENERATE)
+        emit_value(b, OP_PULL, in->logits, out->logits);
+    else if (b->name != PROGRAM_FLUSH_UPDATE && (!updates || b->config->deferred))
         emit_norm(b);
     if (!updates) return;
-    struct program_op finish =
-        builder_op(OP_FINISH, b->config->ranks > 1 ? LANE_COMM : LANE_COMPUTE);
-    op_reads(&finish, ROLE_INPUT, b->program->checksum_slot);
-    op_writes(&finish, ROLE_INPUT, b->program->checksum_slot);
+    struct program_op finish = builder_op(OP_FINISH, deciding_lane(b));
+    emit_value(b, OP_PULL, in->checksum, out->checksum);
+    op_reads(&finish, ROLE_INPUT, out->checksum);
+    op_writes(&finish, ROLE_INPUT, out->checksum);
     builder_emit(b, &finish);
 }

@@ -35,6 +35,8 @@ bool list_is_pending(enum program_name name);
 int update_ahead(const struct builder *b);
 
 /* emit.c */
+/* What a list starts with: tokens and targets enter. */
+void emit_begin(struct builder *b);
 void emit_visit(struct builder *b, int visit);
 void emit_end(struct builder *b);
 /* Copies a slice to another slot, by the lane that joins their tiers. */

@@ -2,8 +2,10 @@
 /* What each kind of operation does, with the addresses of its slots filled in. Everything that was
  * to be decided was decided at compile time; the only choices left are how many sequences a
  * micro-batch really has, and whether the step is skipped. */
+#include <string.h>
+
 #include "base/log.h"
-#include "zero/lanes.h"
+#include "zero/execute.h"
 
 struct device_ptr engine_slot(const struct engine *engine, int slot)
 {
@@ -11,6 +13,13 @@ struct device_ptr engine_slot(const struct engine *engine, int slot)
     const struct program_slot *s = &engine->program->slots[slot];
     if (s->tier == ZI_TIER_NVME) return (struct device_ptr){0};
     return device_at(engine->bases[s->tier], s->offset);
+}
+
+void *engine_host_slot(const struct engine *engine, int slot)
+{
+    const struct program_slot *s = &engine->program->slots[slot];
+    ZI_REQUIRE(s->tier == ZI_TIER_HOST);
+    return engine->hosts[s->tier] + s->offset;
 }
 
 static struct device_ptr place(const struct engine *engine, const struct program_op *op, int role)
@@ -32,7 +41,7 @@ static void fill_pass(struct engine *engine, const struct program_op *op,
     const struct model_op *model_op = &engine->program->model->ops[op->op];
     int64_t first, micro = op->micro;
     bool generates = engine->name == PROGRAM_GENERATE;
-    *pass = (struct model_pass){.device = engine->device, .stream = stream};
+    *pass = (struct model_pass){.device = engine->lanes[op->lane].device, .stream = stream};
     pass->sequences = generates ? 1 : zero_sequences(c, c->rank, op->micro, &first);
     pass->tokens = engine->tokens;
     for (int i = 0; i < model_op->unit_count; i++) {
@@ -117,7 +126,7 @@ static enum zi_status run_add(struct engine *engine, const struct program_op *op
 {
     const struct zero_config *c = &engine->program->config;
     const struct partition_unit *part = &engine->program->partition->units[op->unit];
-    const struct device_operations *ops = engine->operations;
+    const struct device_operations *ops = engine->lanes[op->lane].operations;
     int64_t count = sharded(engine, 2) ? part->shard : part->padded;
     struct device_ptr from = place(engine, op, ROLE_INPUT);
     int sum = op->slots[ROLE_OUTPUT];
@@ -147,15 +156,16 @@ static enum zi_status run_add(struct engine *engine, const struct program_op *op
                               place(engine, op, ROLE_RESULTS));
 }
 
-static enum zi_status run_norm(struct engine *engine)
+/* The host decides; in a lane that runs ahead, when the lane's stream has brought the values. */
+static enum zi_status run_norm(struct engine *engine, struct device_stream *stream)
 {
-    const struct program *p = engine->program;
-    const struct device_norm_sums *sums =
-        (const struct device_norm_sums *)engine_slot(engine, p->norm_slot).address;
-    double values[3] = {*(const double *)engine_slot(engine, p->loss_slot).address, sums->squares,
-                        (double)sums->nonfinite};
-    if (p->config.ranks > 1) ZI_TRY(comm_sum_doubles(engine->comm, values, 3));
-    engine->loss = values[0] / ((double)p->config.global * (double)engine->tokens);
+    const struct program_values *out = &engine->program->outside;
+    const struct device_norm_sums *sums = engine_host_slot(engine, out->norm);
+    const double *loss = engine_host_slot(engine, out->loss);
+    ZI_TRY(device_stream_synchronize(stream));
+    double values[3] = {*loss, sums->squares, (double)sums->nonfinite};
+    if (engine->program->config.ranks > 1) ZI_TRY(comm_sum_doubles(engine->comm, values, 3));
+    engine->loss = values[0] / ((double)engine->program->config.global * (double)engine->tokens);
     if (engine->name != PROGRAM_TRAIN && engine->name != PROGRAM_TRAIN_UPDATE) return ZI_OK;
     optimizer_decide(&engine->settings->optimizer, values[1], (uint64_t)values[2], engine->loss,
                      &engine->step);
@@ -188,7 +198,7 @@ static enum zi_status update_range(struct engine *engine, const struct program_o
     };
     if (op->slots[ROLE_REMAINDER] >= 0)
         update.remainder = device_at(place(engine, op, ROLE_REMAINDER), (size_t)at * 2);
-    return optimizer_update(&engine->settings->optimizer, engine->device, stream,
+    return optimizer_update(&engine->settings->optimizer, engine->lanes[op->lane].device, stream,
                             engine_update_step(engine), &update);
 }
 
@@ -214,10 +224,11 @@ static enum zi_status run_adam(struct engine *engine, const struct program_op *o
 }
 
 /* A skipped step has changed no parameter. */
-static enum zi_status run_finish(struct engine *engine)
+static enum zi_status run_finish(struct engine *engine, struct device_stream *stream)
 {
     if (engine_update_step(engine)->skip) return ZI_OK;
-    uint64_t sum = *(const uint64_t *)engine_slot(engine, engine->program->checksum_slot).address;
+    ZI_TRY(device_stream_synchronize(stream));
+    uint64_t sum = *(const uint64_t *)engine_host_slot(engine, engine->program->outside.checksum);
     if (sharded(engine, 1)) ZI_TRY(comm_sum_uint64(engine->comm, &sum, 1));
     engine->checksum = sum;
     return ZI_OK;
@@ -226,12 +237,17 @@ static enum zi_status run_finish(struct engine *engine)
 enum zi_status execute_clear_sums(struct engine *engine)
 {
     const struct program *p = engine->program;
-    const int slots[] = {p->loss_slot, p->norm_slot, p->checksum_slot};
-    struct device_stream *stream = engine->lanes[LANE_COMPUTE].stream;
+    const int slots[] = {p->inside.loss, p->inside.norm, p->inside.checksum};
+    const struct lane *lane = &engine->lanes[LANE_COMPUTE];
     for (int i = 0; i < 3; i++) {
-        ZI_TRY(engine->operations->fill(stream, engine_slot(engine, slots[i]), 64, 0));
+        const struct program_slot *slot = &p->slots[slots[i]];
+        if (slot->tier == ZI_TIER_HOST)
+            memset(engine_host_slot(engine, slots[i]), 0, slot->bytes);
+        else
+            ZI_TRY(lane->operations->fill(lane->stream, engine_slot(engine, slots[i]), slot->bytes,
+                                          0));
     }
-    return device_stream_synchronize(stream);
+    return device_stream_synchronize(lane->stream);
 }
 
 void execute_transfer(const struct engine *engine, const struct program_op *op,
@@ -239,19 +255,21 @@ void execute_transfer(const struct engine *engine, const struct program_op *op,
 {
     bool writes = op->lane == LANE_DISK_WRITE;
     int memory = writes ? ROLE_INPUT : ROLE_OUTPUT, disk = writes ? ROLE_OUTPUT : ROLE_INPUT;
+    const struct program_slot *at = &engine->program->slots[op->slots[memory]];
     const struct program_slot *slot = &engine->program->slots[op->slots[disk]];
+    ZI_REQUIRE(engine->hosts[at->tier]); /* device memory only where it is the host's as well */
     *transfer = (struct tier_transfer){
         .array = slot->array,
         .offset = slot->offset + op->offsets[disk],
         .bytes = op->bytes,
-        .buffer = (void *)place(engine, op, memory).address,
+        .buffer = engine->hosts[at->tier] + at->offset + op->offsets[memory],
         .write = writes,
     };
 }
 
-enum zi_status execute_op(struct engine *engine, const struct program_op *op,
-                          struct device_stream *stream)
+enum zi_status execute_op(struct engine *engine, const struct program_op *op)
 {
+    struct device_stream *stream = engine->lanes[op->lane].stream;
     switch (op->kind) {
     case OP_FORWARD:
     case OP_RECOMPUTE:
@@ -271,11 +289,11 @@ enum zi_status execute_op(struct engine *engine, const struct program_op *op,
     case OP_ADD:
         return run_add(engine, op, stream);
     case OP_NORM:
-        return run_norm(engine);
+        return run_norm(engine, stream);
     case OP_ADAM:
         return run_adam(engine, op, stream);
     case OP_FINISH:
-        return run_finish(engine);
+        return run_finish(engine, stream);
     case OP_READ:
     case OP_LOAD:
     case OP_STORE:

@@ -284,9 +284,9 @@ static void emit_adam(struct builder *b, const struct group *g, const struct gro
     put(&adam, ROLE_REMAINDER, &remainder, true);
     put(&adam, ROLE_MOMENT1, &moment1, true);
     put(&adam, ROLE_MOMENT2, &moment2, true);
-    op_reads(&adam, ROLE_INPUT, b->program->checksum_slot);
-    op_writes(&adam, ROLE_INPUT, b->program->checksum_slot);
-    if (!c->deferred) op_reads(&adam, ROLE_RESULTS, b->program->norm_slot);
+    op_reads(&adam, ROLE_INPUT, b->program->inside.checksum);
+    op_writes(&adam, ROLE_INPUT, b->program->inside.checksum);
+    if (!c->deferred) op_reads(&adam, ROLE_RESULTS, b->program->outside.norm);
     builder_emit(b, &adam);
 }
 

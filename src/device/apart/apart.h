@@ -15,7 +15,8 @@ enum apart_schedule {
     APART_EAGER,
     /* One piece of work in four, by chance, waits until somebody waits for it. */
     APART_RANDOM,
-    /* Not before somebody, a stream or the host, waits for it or for what comes after it. */
+    /* Not before the host waits for something; the first stream then goes as far as its waits let
+     * it, and others do what somebody waits for, when the first stream can do nothing. */
     APART_LATE
 };
 

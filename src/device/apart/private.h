@@ -16,17 +16,21 @@ struct apart_memory {
     char *alias;
 };
 
+struct apart_stream;
+
 struct apart_device {
     struct device base;
     /* The cpu device that does the arithmetic. */
     struct device *cpu;
     enum apart_schedule schedule;
     uint64_t seed;
-    /* Streams that were made so far. */
-    uint64_t streams;
     /* Guards all that follows, and the queues of all streams. */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
+    /* Streams that were made so far; the first of them; threads of the host that wait for work. */
+    uint64_t streams;
+    struct apart_stream *lead;
+    int host_waits;
     struct apart_memory *memories;
     /* device_map less device_unmap. */
     int mapped;

@@ -6,9 +6,12 @@
  *
  * The idea: a stream is a queue and a thread that takes from it; an entry of the queue may be held,
  * and then stays, with all behind it, until somebody needs it: the host synchronizes with the
- * stream or an event behind it, or another stream reaches a wait for such an event. With every
- * entry held work is done as late as the program's waits allow, in the order that they demand, so
- * what is not waited for is not done, every time. With none held it is done at once.
+ * stream or an event behind it, or another stream reaches a wait for such an event. With none held
+ * work is done at once. With every entry held (late) nothing is done before the host waits. Then
+ * the first stream, which in a program is that of the arithmetic, goes on until a wait stops it,
+ * and only then others do what is needed of them, and no more. So what the first stream reads and
+ * does not wait for has not arrived, and what it overwrites without a wait has not been taken away,
+ * every time.
  *
  * Invariants: one mutex guards the queues of all streams and all events; it is not held while work
  * is done. An event's record is an entry too; a wait names the record it waits for by number, and
@@ -56,7 +59,8 @@ struct apart_stream {
     int64_t given, done, demanded;
     uint64_t number;
     enum zi_status status;
-    bool closing;
+    /* Work is being done; the stream ends when its queue is empty. */
+    bool working, closing;
 };
 
 static struct apart_stream *stream_of(struct device_stream *stream)
@@ -82,9 +86,25 @@ static void demand(struct apart_stream *stream, int64_t count)
     pthread_cond_broadcast(&device_of(stream)->changed);
 }
 
-static bool may_start(const struct apart_stream *s)
+static bool is_needed(const struct apart_device *d, const struct apart_stream *s)
 {
-    return s->first && (!s->first->held || s->done < s->demanded);
+    bool leads = s == d->lead && d->host_waits > 0;
+    return s->first && (!s->first->held || s->done < s->demanded || leads);
+}
+
+static bool is_stopped(const struct apart_stream *s)
+{
+    const struct entry *first = s->first;
+    return first && first->kind == ENTRY_WAIT && first->event->passed < first->record;
+}
+
+/* Whether the first entry of a stream may be done; in a late schedule after the lead's. */
+static bool may_start(const struct apart_device *d, const struct apart_stream *s)
+{
+    const struct apart_stream *lead = d->lead;
+    if (!is_needed(d, s)) return false;
+    if (d->schedule != APART_LATE || !lead || s == lead) return true;
+    return !lead->working && (!is_needed(d, lead) || is_stopped(lead));
 }
 
 /* Does the first entry, or sleeps for it. Under the mutex. */
@@ -92,7 +112,7 @@ static void do_first(struct apart_device *d, struct apart_stream *s)
 {
     struct entry *entry = s->first;
     struct apart_event *event = entry->event;
-    if (entry->kind == ENTRY_WAIT && event->passed < entry->record) {
+    if (is_stopped(s)) {
         demand(event->stream, event->place + 1);
         pthread_cond_wait(&d->changed, &d->mutex);
         return;
@@ -103,9 +123,11 @@ static void do_first(struct apart_device *d, struct apart_stream *s)
         event->status = s->status;
     }
     if (entry->kind == ENTRY_CALL && s->status >= 0) {
+        s->working = true;
         pthread_mutex_unlock(&d->mutex);
         enum zi_status status = entry->call.run(&d->cpu->operations, s->cpu, &entry->call);
         pthread_mutex_lock(&d->mutex);
+        s->working = false;
         s->status = status;
     }
     s->first = entry->next;
@@ -121,7 +143,7 @@ static void *stream_thread(void *argument)
     struct apart_device *d = device_of(s);
     pthread_mutex_lock(&d->mutex);
     while (s->first || !s->closing) {
-        if (may_start(s))
+        if (may_start(d, s))
             do_first(d, s);
         else
             pthread_cond_wait(&d->changed, &d->mutex);
@@ -179,11 +201,15 @@ enum zi_status apart_stream_create(struct device *device, int threads,
     if (status >= 0) status = device_stream_create(d->cpu, threads, &s->cpu);
     if (status >= 0) {
         s->base = (struct device_stream){device, threads};
+        pthread_mutex_lock(&d->mutex);
         s->number = d->streams++;
+        if (!d->lead) d->lead = s;
+        pthread_mutex_unlock(&d->mutex);
         if (pthread_create(&s->thread, NULL, stream_thread, s) != 0)
             status = zi_fail(ZI_ERROR_DEVICE, "apart", "no thread for a stream");
     }
     if (status < 0) {
+        if (d->lead == s) d->lead = NULL;
         if (s) device_stream_destroy(s->cpu);
         free(s);
         return status;
@@ -198,12 +224,20 @@ void apart_stream_destroy(struct device_stream *stream)
     struct apart_device *d = device_of(s);
     pthread_mutex_lock(&d->mutex);
     s->closing = true;
+    if (d->lead == s) d->lead = NULL;
     demand(s, s->given);
     pthread_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->mutex);
     pthread_join(s->thread, NULL);
     device_stream_destroy(s->cpu);
     free(s);
+}
+
+/* The host begins to wait. Under the mutex. */
+static void wait_begin(struct apart_device *d)
+{
+    d->host_waits++;
+    pthread_cond_broadcast(&d->changed);
 }
 
 enum zi_status apart_stream_synchronize(struct device_stream *stream)
@@ -213,9 +247,11 @@ enum zi_status apart_stream_synchronize(struct device_stream *stream)
     pthread_mutex_lock(&d->mutex);
     int64_t given = s->given;
     demand(s, given);
+    wait_begin(d);
     while (s->done < given) {
         pthread_cond_wait(&d->changed, &d->mutex);
     }
+    d->host_waits--;
     enum zi_status status = s->status;
     pthread_mutex_unlock(&d->mutex);
     return status;
@@ -265,9 +301,11 @@ enum zi_status apart_event_synchronize(struct device_event *event, double *time_
     pthread_mutex_lock(&d->mutex);
     int64_t record = e->recorded;
     if (e->passed < record) demand(e->stream, e->place + 1);
+    wait_begin(d);
     while (e->passed < record) {
         pthread_cond_wait(&d->changed, &d->mutex);
     }
+    d->host_waits--;
     if (time_s) *time_s = e->time_s;
     enum zi_status status = e->status;
     pthread_mutex_unlock(&d->mutex);

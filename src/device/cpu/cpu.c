@@ -241,8 +241,7 @@ enum zi_status cpu_device_open(const struct settings_device *settings, int node_
     snprintf(p->name, sizeof p->name, "%s, %s", name, cpu_isa_name(isa));
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     p->memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
-    p->is_host = p->mappable = true;
-    p->unified = !settings->separate;
+    p->is_host = p->unified = p->mappable = true;
     p->bf16_native = isa == CPU_AVX512BF16;
     int threads = threads_of_environment();
     if (threads == 0) threads = cores_of_process() / (node_ranks > 0 ? node_ranks : 1);
