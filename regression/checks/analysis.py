@@ -25,7 +25,7 @@ STEPS = ["step", "tokens", "loss", "gradient_norm", "learning_rate", "seconds", 
          "wait_disk_read", "wait_disk_write", "wait_host", "disk_read_bytes", "disk_written_bytes",
          "io_read_bytes", "io_written_bytes"]
 TIMINGS = ["step", "lane", "kind", "count", "seconds", "wait_seconds", "bytes"]
-LANES, KINDS = ["compute", "comm"], ["forward", "backward", "gather"]
+TIMED_LANES, TIMED_KINDS = ["compute", "comm"], ["forward", "backward", "gather"]
 failures = []
 
 
@@ -58,14 +58,14 @@ def make_run(folder):
     with open(f"{folder}/timings.csv", "w") as file:
         file.write(",".join(TIMINGS) + "\n")
         for row in timings:
-            names = [row[0], LANES[row[1]], KINDS[row[2]]] + row[3:]
+            names = [row[0], TIMED_LANES[row[1]], TIMED_KINDS[row[2]]] + row[3:]
             file.write(",".join(str(value) for value in names) + "\n")
     with h5py.File(f"{folder}/run.h5", "w") as file:
         for group, names, rows in (("steps", STEPS, steps), ("timings", TIMINGS, timings)):
             for number, name in enumerate(names):
                 file[f"{group}/{name}"] = np.array([row[number] for row in rows])
-        file["timings/lane"].attrs["unit"] = ", ".join(f"{i} {n}" for i, n in enumerate(LANES))
-        file["timings/kind"].attrs["unit"] = ", ".join(f"{i} {n}" for i, n in enumerate(KINDS))
+        file["timings/lane"].attrs["unit"] = ", ".join(f"{i} {n}" for i, n in enumerate(TIMED_LANES))
+        file["timings/kind"].attrs["unit"] = ", ".join(f"{i} {n}" for i, n in enumerate(TIMED_KINDS))
     return steps
 
 

@@ -87,7 +87,7 @@ else
 fi
 
 # Memory: exit 3, what is short, and a change of the deck that then works.
-expect 3 "$zinf" run "$deck" --set "memory.device=300 KiB"
+expect 3 "$zinf" run "$deck" --set "memory.device=200 KiB"
 complains "does not fit"
 complains "nearest change that fits"
 expect 3 "$launcher" -n 2 "$zinf" run "$deck" --set "memory.device=150 KiB"

@@ -5,6 +5,9 @@ set -eu
 
 top=${abs_top_builddir:-$(pwd)}
 zinf=${ZINF:-$top/zinf}
+# The same program, in which device.type: cuda is the apart device of the tests (device/apart).
+# shellcheck disable=SC2034
+zinf_apart=$top/regression/zinf_apart
 launcher=${MPIEXEC:-mpiexec}
 export OMP_NUM_THREADS=1
 folder=$(mktemp -d)

@@ -63,8 +63,8 @@ compare 1 --set precision.compute=bf16 --set activations.recompute=always
 compare 1 --set zero.order=micro-major
 compare 2 --set zero.stage=3 --set precision.compute=bf16
 compare 2 --set zero.stage=1
-compare 1 --set device.separate=yes --set placement.parameters=host --set placement.gradients=host \
-    --set placement.optimizer=host --set placement.activations=host
+(zinf=$zinf_apart; compare 1 --set device.type=cuda --set placement.parameters=host --set placement.gradients=host \
+    --set placement.optimizer=host --set placement.activations=host)
 
 # States on nvme: the step to plan is the one that brings the update of the step before it.
 compare_nvme() {
@@ -109,7 +109,7 @@ expect 0 "$zinf" plan "$deck" --ranks 4 --ranks-per-node 2 --set zero.stage=3
 says "gather"
 says "exposed"
 printf 'machine: {link_bytes_per_s: 100 MB/s}\n' >"$folder/link.yaml"
-expect 0 "$zinf" plan "$deck" --set device.separate=yes --set placement.parameters=host \
+expect 0 "$zinf_apart" plan "$deck" --set device.type=cuda --set placement.parameters=host \
     --machine "$folder/link.yaml"
 says "tokens a step make arithmetic as long as I/O; this deck has 128"
 

@@ -10,7 +10,7 @@ python=/usr/bin/python3
 make_data
 make_deck
 deck=$folder/deck.yaml
-far="--set device.separate=yes --set placement.parameters=host --set placement.gradients=host
+far="--set device.type=cuda --set placement.parameters=host --set placement.gradients=host
      --set placement.optimizer=host --set placement.activations=host"
 
 # traced RUN PROGRAM RANKS STEP...: what must be in RUN/trace.json, PROGRAM being what `zinf program` prints.
@@ -75,20 +75,20 @@ END
     passed=$((passed + 1))
 }
 
-expect 0 "$zinf" run "$deck" $far
+expect 0 "$zinf_apart" run "$deck" $far
 cp "$folder/run/steps.csv" "$folder/untraced"
 [ ! -e "$folder/run/trace.json" ] || fail "a trace without run.trace"
-expect 0 "$zinf" program "$deck" $far
+expect 0 "$zinf_apart" program "$deck" $far
 cp "$folder/out" "$folder/program.1"
-expect 0 "$zinf" run "$deck" $far --overwrite --set run.trace=2
+expect 0 "$zinf_apart" run "$deck" $far --overwrite --set run.trace=2
 traced "$folder/run" "$folder/program.1" 1 3 4
 cut -d, -f 1-5,8-10 "$folder/untraced" >"$folder/bits"
 cut -d, -f 1-5,8-10 "$folder/run/steps.csv" | cmp -s - "$folder/bits" || fail "tracing changes numbers"
 
 # Two ranks; a run that ends before the last step to be traced; an older trace is an output of an earlier run.
-expect 0 "$zinf" program "$deck" $far --ranks 2
+expect 0 "$zinf_apart" program "$deck" $far --ranks 2
 cp "$folder/out" "$folder/program.2"
-expect 0 "$launcher" -n 2 "$zinf" run "$deck" $far --overwrite --set run.trace=100 --set run.steps=5
+expect 0 "$launcher" -n 2 "$zinf_apart" run "$deck" $far --overwrite --set run.trace=100 --set run.steps=5
 traced "$folder/run" "$folder/program.2" 2 3 4 5
 for file in "$folder"/run/*; do
     case $file in */trace.json) ;; *) rm -r "$file" ;; esac

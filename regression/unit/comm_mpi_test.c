@@ -7,6 +7,7 @@
 #include "comm/comm.h"
 
 #include "base/dtype.h"
+#include "regression/unit/stream_fixture.h"
 #include "regression/unit/test.h"
 
 #include <stdbool.h>
@@ -72,7 +73,7 @@ static void test_all_gather(int64_t bytes, bool is_in_place)
     memset(full, 0xa5, (size_t)(bytes * ranks + 64));
     for (int64_t i = 0; i < bytes; i++)
         shard[i] = gather_byte(my_rank, i);
-    CHECK(comm_all_gather(world, NULL, pointer_to(shard), pointer_to(full), bytes) == ZI_OK);
+    CHECK(comm_all_gather(world, stream, pointer_to(shard), pointer_to(full), bytes) == ZI_OK);
     int64_t wrong = 0;
     for (int rank = 0; rank < ranks; rank++)
         for (int64_t i = 0; i < bytes; i++)
@@ -139,7 +140,7 @@ static void test_reduce_scatter(const struct reduce_case *c)
     float *full = make_full(c);
     float *shard =
         c->is_in_place ? full + c->count * my_rank : allocate((size_t)c->count * sizeof *shard);
-    CHECK(comm_reduce_scatter(world, NULL, pointer_to(full), pointer_to(shard), c->count, c->wire,
+    CHECK(comm_reduce_scatter(world, stream, pointer_to(full), pointer_to(shard), c->count, c->wire,
                               pointer_to(scratch)) == ZI_OK);
     CHECK_INT(sum_errors(c, shard, c->count * my_rank, c->count), 0);
     CHECK_INT(guard_errors(scratch, scratch_bytes, full, c->count * ranks), 0);
@@ -154,8 +155,8 @@ static void test_all_reduce(const struct reduce_case *c)
     size_t scratch_bytes;
     unsigned char *scratch = make_scratch(c->count, &scratch_bytes);
     float *full = make_full(c);
-    CHECK(comm_all_reduce(world, NULL, pointer_to(full), c->count, c->wire, pointer_to(scratch)) ==
-          ZI_OK);
+    CHECK(comm_all_reduce(world, stream, pointer_to(full), c->count, c->wire,
+                          pointer_to(scratch)) == ZI_OK);
     CHECK_INT(sum_errors(c, full, 0, c->count * ranks), 0);
     CHECK_INT(guard_errors(scratch, scratch_bytes, full, c->count * ranks), 0);
     free(full);
@@ -291,6 +292,7 @@ int main(int argc, char **argv)
 {
     int expected = ranks_in_name(argv[0]);
     if (comm_start(&argc, &argv, &world) < 0) return 1;
+    stream_fixture_open();
     my_rank = comm_rank(world);
     ranks = comm_size(world);
     CHECK_INT(ranks, expected);
@@ -316,6 +318,7 @@ int main(int argc, char **argv)
     test_waits_sleep(meet);
     test_waits_sleep(gather_much);
     test_waits_sleep(reduce_much);
+    stream_fixture_close();
     comm_finish(world);
     return test_finish("comm_mpi_test");
 }

@@ -3,6 +3,7 @@
 #include "comm/comm.h"
 
 #include "base/dtype.h"
+#include "regression/unit/stream_fixture.h"
 #include "regression/unit/test.h"
 
 #include <string.h>
@@ -25,18 +26,18 @@ static void test_copies(struct comm *comm)
 {
     float values[5] = {1.5f, -0.0f, 3.0000002f, 1e-40f, 7.0f}, full[6], shard[6];
     full[5] = shard[5] = 99.0f;
-    CHECK(comm_all_gather(comm, NULL, pointer_to(values), pointer_to(full), sizeof values) ==
+    CHECK(comm_all_gather(comm, stream, pointer_to(values), pointer_to(full), sizeof values) ==
           ZI_OK);
     CHECK(memcmp(full, values, sizeof values) == 0);
     CHECK(full[5] == 99.0f);
     struct device_ptr nothing = {0};
     CHECK_INT((long)comm_reduce_scratch(1, 5), 0);
     /* 3.0000002 does not fit bf16: nothing is sent, so nothing is rounded. */
-    CHECK(comm_reduce_scatter(comm, NULL, pointer_to(full), pointer_to(shard), 5, ZI_BF16,
+    CHECK(comm_reduce_scatter(comm, stream, pointer_to(full), pointer_to(shard), 5, ZI_BF16,
                               nothing) == ZI_OK);
     CHECK(memcmp(shard, values, sizeof values) == 0);
     CHECK(shard[5] == 99.0f);
-    CHECK(comm_all_reduce(comm, NULL, pointer_to(full), 5, ZI_FP32, nothing) == ZI_OK);
+    CHECK(comm_all_reduce(comm, stream, pointer_to(full), 5, ZI_FP32, nothing) == ZI_OK);
     CHECK(memcmp(full, values, sizeof values) == 0);
 }
 
@@ -61,10 +62,12 @@ int main(void)
 {
     struct comm *comm;
     CHECK(comm_self(&comm) == ZI_OK);
+    stream_fixture_open();
     test_group(comm);
     test_copies(comm);
     test_values(comm);
     comm_destroy(comm);
     comm_destroy(NULL);
+    stream_fixture_close();
     return test_finish("comm_self_test");
 }

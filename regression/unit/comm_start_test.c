@@ -5,6 +5,7 @@
 #include "comm/comm.h"
 
 #include "base/memory.h"
+#include "regression/unit/stream_fixture.h"
 #include "regression/unit/test.h"
 
 #include <stdlib.h>
@@ -57,14 +58,16 @@ static int start_alone(void)
     char **argv = NULL;
     enum zi_status status = comm_start(&argc, &argv, &world);
     if (status < 0) return zi_status_exit_code(status);
+    stream_fixture_open();
     float full[3] = {1, 2, 3}, shard[3] = {0, 0, 0};
     struct device_ptr full_place = {(uintptr_t)full}, shard_place = {(uintptr_t)shard};
     struct device_ptr nothing = {0};
     int is_good =
         comm_rank(world) == 0 && comm_size(world) == 1 && comm_node_size(world) == 1 &&
         comm_node_rank(world) == 0 && comm_mpi(world) != NULL &&
-        comm_reduce_scatter(world, NULL, full_place, shard_place, 3, ZI_FP32, nothing) == ZI_OK &&
+        comm_reduce_scatter(world, stream, full_place, shard_place, 3, ZI_FP32, nothing) == ZI_OK &&
         memcmp(full, shard, sizeof full) == 0 && comm_agree(world, ZI_ERROR_IO) == ZI_ERROR_IO;
+    stream_fixture_close();
     comm_finish(world);
     return is_good ? 0 : 100;
 }

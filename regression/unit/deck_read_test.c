@@ -54,7 +54,7 @@ static void test_defaults(void)
     CHECK(s->nvme.depth == 16 && s->nvme.block == 1 << 20 && s->nvme.deadline == 60);
     CHECK(!s->nvme.keep && !s->nvme.reclaim);
     CHECK(s->device.type == DEVICE_CPU && s->device.threads == ZI_AUTO);
-    CHECK(s->device.isa == ZI_AUTO && !s->device.separate);
+    CHECK(s->device.isa == ZI_AUTO);
     CHECK(s->checkpoint.every == 0 && s->checkpoint.keep == 2 && s->checkpoint.final);
     deck_destroy(deck);
     deck_destroy(NULL);
@@ -75,7 +75,7 @@ static void test_table(void)
         CHECK(seen[rows[i].offset]++ == 0);
         CHECK(!rows[i].may_be_auto || rows[i].offset % sizeof(int64_t) == 0);
     }
-    CHECK_INT(count, 76);
+    CHECK_INT(count, 75);
     CHECK(deck_find("run", "hidden") == NULL && deck_section_help("runs") == NULL);
 }
 
@@ -153,7 +153,7 @@ static void test_types(void)
                                                   "placement: {parameters: nvme, gradients: host}\n"
                                                   "memory: {device: \"256 MiB\", host: 1 GiB}\n"
                                                   "activations: {recompute: never, interval: 1}\n"
-                                                  "device: {type: cuda, isa: avx2, separate: yes}\n"
+                                                  "device: {type: cuda, isa: avx2}\n"
                                                   "checkpoint: {every: 10 steps, final: false}\n"
                                                   "precision: {compute: bf16, gradient: fp32}\n",
                                        NULL, &deck);
@@ -161,7 +161,7 @@ static void test_types(void)
     CHECK(s->zero.update == UPDATE_DEFERRED && s->placement.parameters == ZI_TIER_NVME);
     CHECK(s->placement.gradients == ZI_TIER_HOST && s->memory.device == 256 << 20);
     CHECK(s->activations.recompute == RECOMPUTE_NEVER && s->activations.interval == 1);
-    CHECK(s->device.type == DEVICE_CUDA && s->device.isa == ISA_AVX2 && s->device.separate);
+    CHECK(s->device.type == DEVICE_CUDA && s->device.isa == ISA_AVX2);
     CHECK(s->checkpoint.every == 10 && !s->checkpoint.final);
     CHECK(s->precision.compute == ZI_BF16 && s->precision.gradient == ZI_FP32);
     deck_destroy(deck);

@@ -66,17 +66,14 @@ static const struct {
      "batch.micro=4"},
     {{"zero.group=8192", "placement.optimizer=device", "placement.gradients=host"},
      "zero.group has no effect with placement.optimizer: device, placement.gradients: host, "
-     "device.separate: no, device.type: cpu; ",
-     "device.separate=yes"},
+     "device.type: cpu; ",
+     "device.type=cuda"},
     {{"activations.interval=2", "activations.recompute=never"},
      "activations.interval has no effect with activations.recompute: never; it is used with "
      "activations.recompute other than never\n",
      "activations.recompute=always"},
     {{"device.isa=generic", "device.type=cuda"},
      "device.isa has no effect with device.type: cuda; it is used with device.type: cpu\n",
-     "device.type=cpu"},
-    {{"device.separate=yes", "device.type=cuda"},
-     "device.separate has no effect with device.type: cuda; ",
      "device.type=cpu"},
     {{"checkpoint.keep=3"},
      "checkpoint.keep has no effect with checkpoint.every: never; it is used with "

@@ -34,10 +34,10 @@ struct variant {
     enum residual residual;
 };
 
-static void device_make(struct device *device, enum cpu_isa isa)
+static void device_make(struct cpu_device *device, enum cpu_isa isa)
 {
-    *device = (struct device){.isa = isa};
-    device->properties.bf16_native = isa == CPU_AVX512BF16;
+    *device = (struct cpu_device){.isa = isa};
+    device->base.properties.bf16_native = isa == CPU_AVX512BF16;
     device->passes = cpu_isa_passes(isa);
     CHECK_INT(cpu_matmul_create(device), ZI_OK);
 }
@@ -163,10 +163,10 @@ static void test_variant(struct device_stream *stream, const struct product *p,
         buffer_destroy(all[i]);
 }
 
-static void test_shape(struct device *device, const struct product *p, enum zi_dtype type_c)
+static void test_shape(struct cpu_device *device, const struct product *p, enum zi_dtype type_c)
 {
     for (int threads = 1; threads <= 3; threads++) {
-        struct device_stream stream = {device, threads};
+        struct device_stream stream = {&device->base, threads};
         for (int i = 0; i < 48; i++) {
             struct variant v = {i & 1, i >> 1 & 1, i >> 2 & 1, i >> 3 & 1, (enum residual)(i / 16)};
             if (!p->shape.thorough && i % 5 != threads) continue;
@@ -181,7 +181,7 @@ static void test_all_shapes(void)
     static const enum zi_dtype types[][2] = {
         {ZI_FP32, ZI_FP32}, {ZI_BF16, ZI_FP32}, {ZI_BF16, ZI_BF16}};
     for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++) {
-        struct device device;
+        struct cpu_device device;
         device_make(&device, (enum cpu_isa)isa);
         for (int type = 0; type < 3; type++) {
             for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
@@ -219,7 +219,7 @@ static void *work(void *argument)
 static void test_two_lanes(void)
 {
     enum { N = 190 };
-    struct device device;
+    struct cpu_device device;
     device_make(&device, cpu_isa_best());
     struct buffer a = buffer_random(ZI_BF16, N * N, "a", 1.0f);
     struct worker workers[2];
@@ -228,7 +228,7 @@ static void test_two_lanes(void)
     for (int i = 0; i < 2; i++) {
         enum zi_dtype type = i ? ZI_BF16 : ZI_FP32;
         alone[i] = buffer_create(type, N * N);
-        workers[i] = (struct worker){.stream = {&device, 2}, .c = buffer_create(type, N * N)};
+        workers[i] = (struct worker){.stream = {&device.base, 2}, .c = buffer_create(type, N * N)};
         workers[i].product = (struct device_matmul){.type = ZI_BF16,
                                                     .type_c = type,
                                                     .m = N,
@@ -271,9 +271,9 @@ static double clock_s(clockid_t clock)
 static void test_one_thread(void)
 {
     enum { N = 400 };
-    struct device device;
+    struct cpu_device device;
     device_make(&device, cpu_isa_best());
-    struct device_stream stream = {&device, 1};
+    struct device_stream stream = {&device.base, 1};
     omp_set_num_threads(4);
     for (int type = 0; type < 2; type++) {
         enum zi_dtype t = type ? ZI_BF16 : ZI_FP32;
@@ -304,9 +304,9 @@ static void test_one_thread(void)
 
 static void test_refusals(void)
 {
-    struct device device;
+    struct cpu_device device;
     device_make(&device, cpu_isa_best());
-    struct device_stream stream = {&device, 1};
+    struct device_stream stream = {&device.base, 1};
     struct device_matmul d = {.type = ZI_FP32, .type_c = ZI_BF16, .m = 1, .n = 1, .k = 1};
     CHECK_INT(cpu_matmul(&stream, &d), ZI_ERROR_DEVICE);
     d.type_c = ZI_FP32;

@@ -12,7 +12,7 @@
 #include "regression/unit/test.h"
 
 static const struct settings_device defaults = {
-    .type = DEVICE_CPU, .threads = ZI_AUTO, .isa = ZI_AUTO, .separate = false};
+    .type = DEVICE_CPU, .threads = ZI_AUTO, .isa = ZI_AUTO};
 
 static struct capture capture;
 
@@ -39,7 +39,7 @@ static void test_isa(void)
         }
         enum cpu_isa expected = settings.isa == ISA_AVX512 ? best : kernels_of[i];
         CHECK_INT(device_open(&settings, 1, &device), ZI_OK);
-        CHECK_INT(device->isa, expected);
+        CHECK_INT(cpu_device_of(device)->isa, expected);
         const struct device_properties *p = device_get_properties(device);
         const char *comma = strrchr(p->name, ',');
         CHECK(comma != NULL && strcmp(comma + 2, cpu_isa_name(expected)) == 0);
@@ -47,7 +47,7 @@ static void test_isa(void)
         device_close(device);
     }
     struct device *device = open_device(&defaults, 1);
-    CHECK_INT(device->isa, best);
+    CHECK_INT(cpu_device_of(device)->isa, best);
     device_close(device);
     device_close(NULL);
 }
@@ -125,16 +125,13 @@ static void test_threads(void)
 
 static void test_properties(void)
 {
-    struct settings_device settings = defaults;
-    for (int separate = 0; separate < 2; separate++) {
-        settings.separate = separate != 0;
-        struct device *device = open_device(&settings, 1);
-        const struct device_properties *p = device_get_properties(device);
-        CHECK_INT(p->unified, !separate);
-        CHECK(p->host_addressable);
-        CHECK(p->memory_bytes > (size_t)16 << 20);
-        device_close(device);
-    }
+    struct device *device = open_device(&defaults, 1), *host = NULL;
+    const struct device_properties *p = device_get_properties(device);
+    CHECK(p->is_host && p->unified && p->mappable && !p->asynchronous);
+    CHECK(p->memory_bytes > (size_t)16 << 20);
+    CHECK_INT(device_open_host(device, &defaults, 1, &host), ZI_OK);
+    CHECK(host == device);
+    device_close(device);
 }
 
 /* The cpu device lacks no operation. */
@@ -197,7 +194,7 @@ static void test_events(void)
                           (struct device_ptr){(uintptr_t)between}, sizeof from),
               ZI_OK);
     CHECK_INT(device_event_record(event, streams[1]), ZI_OK);
-    CHECK_INT(device_event_synchronize(event), ZI_OK);
+    CHECK_INT(device_event_synchronize(event, NULL), ZI_OK);
     CHECK(memcmp(from, to, sizeof from) == 0);
     for (int i = 0; i < 2; i++) {
         CHECK_INT(device_stream_synchronize(streams[i]), ZI_OK);

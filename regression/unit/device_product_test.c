@@ -145,9 +145,9 @@ static void test_product(const struct product *p)
         CHECK_INT(errors, 0);
         if (errors != 0)
             fprintf(stderr, "%s, %d threads: %c%c %s to %s, m %ld n %ld k %ld, stretch %d\n",
-                    cpu_isa_name(stream->device->isa), stream->threads, p->transpose_a ? 'T' : 'N',
-                    p->transpose_b ? 'T' : 'N', zi_dtype_name(p->type), zi_dtype_name(p->type_c),
-                    (long)p->m, (long)p->n, (long)p->k, p->stretch);
+                    cpu_isa_name(cpu_device_of(stream->device)->isa), stream->threads,
+                    p->transpose_a ? 'T' : 'N', p->transpose_b ? 'T' : 'N', zi_dtype_name(p->type),
+                    zi_dtype_name(p->type_c), (long)p->m, (long)p->n, (long)p->k, p->stretch);
         device_stream_destroy(stream);
     }
     problem_destroy(&q);
@@ -285,8 +285,7 @@ int main(void)
     static const enum cpu_isa kernels[DEVICES_MOST] = {CPU_GENERIC, CPU_AVX2, CPU_AVX512};
     omp_set_num_threads(4); /* as a machine of four cores would */
     for (int i = 0; i < DEVICES_MOST; i++) {
-        struct settings_device settings = {
-            .type = DEVICE_CPU, .threads = 1, .isa = isas[i], .separate = false};
+        struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = isas[i]};
         if (kernels[i] > cpu_isa_best()) continue;
         ZI_REQUIRE(device_open(&settings, 1, &devices[device_count]) == ZI_OK);
         device_count++;

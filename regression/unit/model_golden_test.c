@@ -189,8 +189,7 @@ static double update(const struct golden *g, struct fixture *f, struct states *s
             .gradient_type = ZI_FP32,
             .parameter = device_at(f->weights[piece->unit].at,
                                    (size_t)piece->offset * zi_dtype_bytes(m->type)),
-            .moment1 = pointer(s->moment1 + first),
-            .moment2 = pointer(s->moment2 + first),
+            .states = {pointer(s->moment1 + first), pointer(s->moment2 + first)},
             .gradient = pointer(s->gradient + first),
         };
         if (m->type == ZI_BF16) range.remainder = pointer(s->remainder + first);

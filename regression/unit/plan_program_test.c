@@ -11,7 +11,7 @@
 static struct capture messages;
 
 #define OFFLOADED                                                                                  \
-    "device.separate=yes", "placement.parameters=host", "placement.gradients=host",                \
+    "device.type=cuda", "placement.parameters=host", "placement.gradients=host",                   \
         "placement.optimizer=host"
 
 #define ON_DEVICE                                                                                  \
@@ -145,7 +145,7 @@ static void test_balance(void)
     CHECK(check_crossing(everything_on_host, machine) > 2);
 
     /* Kept inputs on a link too slow for them: no number of tokens helps. */
-    const char *const activations[] = {"device.separate=yes", "placement.activations=host",
+    const char *const activations[] = {"device.type=cuda", "placement.activations=host",
                                        "activations.recompute=never", NULL};
     CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, activations, 1, 0), ZI_OK);
     machine.bytes_per_s[LANE_LINK_IN] = machine.bytes_per_s[LANE_LINK_OUT] = 1e3;

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "device/apart/apart.h"
 #include "zero/engine.h"
 
 /* A deck of odd sizes; `extra` adds or changes sections through sets. */
@@ -31,6 +32,13 @@ __attribute__((unused)) static const char zero_fixture_llama[] =
 
 /* What only a lack of memory chooses: fp32 sums of gradients that are on nvme are there too. */
 __attribute__((unused)) static bool zero_fixture_sums_on_disk;
+
+/* When the apart device, which is what device.type: cuda opens here, does its work. */
+__attribute__((unused)) static enum apart_schedule zero_fixture_schedule;
+__attribute__((unused)) static uint64_t zero_fixture_seed;
+
+/* Changes a checked program before it is run, for faults that must be seen; or NULL. */
+__attribute__((unused)) static void (*zero_fixture_plant)(struct program *program);
 
 struct zero_fixture_run {
     enum zi_status status;
@@ -69,6 +77,7 @@ static inline enum zi_status zero_fixture_open(struct zero_fixture *f, const cha
         count++;
     }
     memset(f, 0, sizeof *f);
+    apart_device_use(zero_fixture_schedule, zero_fixture_seed);
     ZI_TRY(deck_parse(deck, strlen(deck), "fixture", sets, count, &f->deck));
     struct settings *s = deck_settings(f->deck);
     s->device.threads = s->device.threads == ZI_AUTO ? 1 : s->device.threads;
@@ -118,6 +127,7 @@ static inline struct zero_fixture_run zero_fixture_train(const char *deck, const
     struct zero_fixture_run run = {0};
     struct engine *engine = NULL;
     run.status = zero_fixture_open(&f, deck, sets, comm_size(comm), comm_rank(comm));
+    if (run.status >= 0 && zero_fixture_plant) zero_fixture_plant(f.program);
     if (run.status >= 0)
         run.status = engine_create(f.program, f.device, comm, deck_settings(f.deck), &engine);
     if (run.status >= 0) run.status = engine_initialize(engine);

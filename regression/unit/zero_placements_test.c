@@ -34,7 +34,7 @@ static struct zero_fixture_run run_placement(int placement, int group, struct co
     }
     /* Every placement meets each of these with either value in one of the groups. */
     int turn = placement + group;
-    sets[count++] = turn & 1 ? "device.separate=yes" : "device.separate=no";
+    sets[count++] = turn & 1 ? "device.type=cuda" : "device.type=cpu";
     sets[count++] = turn & 2 ? "zero.update=immediate" : "zero.update=deferred";
     sets[count++] = turn % 3 ? "zero.prefetch=auto" : "zero.prefetch=0";
     for (int i = 0; groups[group][i]; i++) {

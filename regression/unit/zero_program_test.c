@@ -32,7 +32,7 @@ static int draw_sets(uint64_t draw, const char **sets)
     sets[count++] = recomputes[(bits >> 5 & 15) % 3];
     sets[count++] = intervals[bits >> 9 & 3];
     sets[count++] = precisions[bits >> 11 & 1];
-    if (bits >> 12 & 1) sets[count++] = "device.separate=yes";
+    if (bits >> 12 & 1) sets[count++] = "device.type=cuda";
     for (int i = 0; i < 4; i++) {
         if (bits >> (13 + i) & 1) sets[count++] = tiers[bits >> (20 + i) & 1][i];
     }
@@ -61,7 +61,7 @@ static bool break_row(struct program *p, struct program_op *op, int way)
     bool adam = op->kind == OP_ADAM;
     switch (way) {
     case 0: /* an operand that the row has not */
-        if (adam) op_set(op, OPERAND_CARRY, p->logits_slot);
+        if (adam) op_set(op, OPERAND_CARRY, p->outside.logits);
         return adam;
     case 1: /* one too few */
         if (adam) op->slots[OPERAND_STATE + TIER_MOMENT1] = -1;
@@ -127,7 +127,7 @@ static bool break_program(struct program *p, int way)
             }
         }
         if (way == 2 && op->kind == OP_BACKWARD && op->slots[OPERAND_SAVED] >= 0) {
-            op->slots[OPERAND_SAVED] = p->logits_slot; /* reads what nothing has filled */
+            op->slots[OPERAND_SAVED] = p->outside.logits; /* reads what nothing has filled */
             return true;
         }
     }
@@ -215,7 +215,7 @@ int main(void)
         zero_fixture_close(&f);
     }
     test_rows();
-    const char *const plain[] = {"zero.stage=2", "device.separate=yes", "placement.gradients=host",
+    const char *const plain[] = {"zero.stage=2", "device.type=cuda", "placement.gradients=host",
                                  NULL};
     CHECK(zero_fixture_open(&f, zero_fixture_gpt2, plain, 2, 0) == ZI_OK);
     test_each_dependency_matters(&f);

@@ -337,7 +337,7 @@ int main(void)
 {
     struct zero_fixture f;
     const char *const sets[] = {"zero.stage=3",
-                                "device.separate=yes",
+                                "device.type=cuda",
                                 "placement.parameters=host",
                                 "placement.optimizer=host",
                                 "placement.gradients=host",

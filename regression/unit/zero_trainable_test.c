@@ -17,7 +17,7 @@ static const struct variant {
 } variants[] = {
     {zero_fixture_gpt2, {"precision.compute=fp32"}, {"blocks.1.", "embedding.position"}, 3},
     {zero_fixture_gpt2,
-     {"precision.compute=bf16", "device.separate=yes", "placement.optimizer=host",
+     {"precision.compute=bf16", "device.type=cuda", "placement.optimizer=host",
       "placement.parameters=host", "placement.gradients=host"},
      {"blocks.1.", "embedding.position"},
      3},

@@ -176,8 +176,7 @@ static enum zi_status check_words(const struct options *options, bool disk)
                            of_disk[i]);
     }
     for (int i = 0; i < set_count; i++) {
-        if (strncmp(sets[i], "device.separate=", 16) == 0 ||
-            strncmp(sets[i], "nvme.reclaim=", 13) == 0)
+        if (strncmp(sets[i], "nvme.reclaim=", 13) == 0)
             return zi_fail(ZI_ERROR_USAGE, "app", "--set %s has no effect on a measurement",
                            sets[i]);
         if (strncmp(sets[i], "device.", 7) == 0) continue;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Groups of ranks and their collectives: `self` (one rank, no library), `mpi` (buffers the host can
- * address), and later `nccl` (device buffers). A transport is a vtable behind these calls.
+ * map), and later `nccl` (device buffers). A transport is a vtable behind these calls.
  *
- * Buffers are device_ptr and stay untouched until the call's stream has passed it. The mpi
- * transport runs in the calling thread and returns when it is done; while it waits it sleeps, so
- * that the core it shares with the arithmetic stays free. Collectives of one group must come in the
+ * Buffers are device_ptr, of the stream's device or of the host, and stay untouched until the
+ * call's stream has passed it. The self transport enqueues copies. The mpi transport waits for the
+ * stream, maps the buffers, works in the calling thread and returns when it is done; while it waits
+ * it sleeps, so that the core it shares with the arithmetic stays free; ZI_ERROR_DEVICE where the
+ * device is not mappable. Collectives of one group must come in the
  * same order on every rank and from one thread at a time. Sums are made in rank order, so equal
  * inputs give equal bits from run to run, and reduce_scatter and all_reduce give the same bits.
  * Every call may return ZI_ERROR_COMM. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The transport over MPI, for buffers that the host can address.
+/* The transport over MPI, for buffers that the host can reach: it maps them for the time of a call
+ * (device_map), which waits until their stream has made them.
  *
  * The problem is waiting. MPI's blocking calls poll without pause, and here the core that would
  * poll is the one that another thread of the rank does arithmetic on. So every operation is
@@ -124,29 +125,41 @@ static enum zi_status exchange_piece(struct comm *comm, char *full, int64_t shar
     return wait_all(posted, library->requests[0], library->statuses);
 }
 
-static enum zi_status mpi_all_gather(struct comm *comm, struct device_stream *stream,
-                                     struct device_ptr shard, struct device_ptr full, int64_t bytes)
+static enum zi_status all_gather(struct comm *comm, char *full, int64_t bytes)
 {
-    (void)stream; /* work of a host stream is done when its call returns */
-    char *to = (char *)full.address;
-    char *own = to + (int64_t)comm->rank * bytes;
-    if (shard.address != (uintptr_t)own) memcpy(own, (const void *)shard.address, (size_t)bytes);
     for (int64_t offset = 0; offset < bytes; offset += PIECE_BYTES)
         for (int turn = 1; turn < comm->size; turn += PEERS_AT_ONCE)
-            ZI_TRY(exchange_piece(comm, to, bytes, offset, turn));
+            ZI_TRY(exchange_piece(comm, full, bytes, offset, turn));
     return ZI_OK;
 }
 
-/* One reduce_scatter under way. Chunk c of a shard is received into half c % 2 of the scratch. */
+static enum zi_status mpi_all_gather(struct comm *comm, struct device_stream *stream,
+                                     struct device_ptr shard, struct device_ptr full, int64_t bytes)
+{
+    void *host;
+    struct device_ptr own = device_at(full, (size_t)(comm->rank * bytes));
+    if (shard.address != own.address) ZI_TRY(device_copy(stream, own, shard, (size_t)bytes));
+    ZI_TRY(device_map(stream, full, (size_t)(comm->size * bytes), &host));
+    enum zi_status status = all_gather(comm, host, bytes);
+    device_unmap(stream, full);
+    return status;
+}
+
+/* One reduce_scatter under way, at the host's addresses. Chunk c of a shard is received into half
+ * c % 2 of the scratch. */
 struct exchange {
     struct comm *comm;
-    const struct comm_reduction *reduction;
+    float *full;
+    float *shard;
+    char *scratch;
+    int64_t count; /* elements of a shard */
+    enum zi_dtype wire;
     int64_t chunk;
 };
 
 static int64_t chunk_length(const struct exchange *exchange, int64_t index)
 {
-    int64_t left = exchange->reduction->count - index * exchange->chunk;
+    int64_t left = exchange->count - index * exchange->chunk;
     return left < exchange->chunk ? left : exchange->chunk;
 }
 
@@ -156,8 +169,7 @@ static void *chunk_place(const struct exchange *exchange, int64_t index, int fro
     const struct comm *comm = exchange->comm;
     int64_t slot = from < comm->rank ? from : from - 1;
     int64_t element = ((index % 2) * (comm->size - 1) + slot) * exchange->chunk;
-    size_t bytes = (size_t)element * zi_dtype_bytes(exchange->reduction->wire);
-    return (void *)(exchange->reduction->scratch.address + bytes);
+    return exchange->scratch + (size_t)element * zi_dtype_bytes(exchange->wire);
 }
 
 /* Sends this rank's contributions to chunk `index` of all other ranks' shards, and posts the
@@ -166,9 +178,8 @@ static enum zi_status chunk_start(const struct exchange *exchange, int64_t index
 {
     struct comm *comm = exchange->comm;
     struct mpi_library *library = library_of(comm);
-    const struct comm_reduction *r = exchange->reduction;
     int64_t length = chunk_length(exchange, index);
-    int bytes = (int)(length * (int64_t)zi_dtype_bytes(r->wire));
+    int bytes = (int)(length * (int64_t)zi_dtype_bytes(exchange->wire));
     int size = comm->size, posted = 0;
     MPI_Request *requests = library->requests[index % 2];
     for (int k = 1; k < size; k++) {
@@ -178,8 +189,8 @@ static enum zi_status chunk_start(const struct exchange *exchange, int64_t index
     }
     for (int k = 1; k < size; k++) {
         int to = (comm->rank + k) % size;
-        float *piece = (float *)r->full.address + (int64_t)to * r->count + index * exchange->chunk;
-        if (r->wire == ZI_BF16) comm_round_in_place(piece, length);
+        float *piece = exchange->full + (int64_t)to * exchange->count + index * exchange->chunk;
+        if (exchange->wire == ZI_BF16) comm_round_in_place(piece, length);
         MPI_TRY(MPI_Isend, piece, bytes, MPI_BYTE, to, DATA_TAG, library->comm,
                 &requests[posted++]);
     }
@@ -190,34 +201,69 @@ static enum zi_status chunk_finish(const struct exchange *exchange, int64_t inde
 {
     struct comm *comm = exchange->comm;
     struct mpi_library *library = library_of(comm);
-    const struct comm_reduction *r = exchange->reduction;
     ZI_TRY(wait_all(2 * (comm->size - 1), library->requests[index % 2], library->statuses));
     int64_t first = index * exchange->chunk;
     struct comm_contributions contributions = {
-        .own = (const float *)r->full.address + (int64_t)comm->rank * r->count + first,
+        .own = exchange->full + (int64_t)comm->rank * exchange->count + first,
         .others = chunk_place(exchange, index, comm->rank == 0 ? 1 : 0),
         .stride = exchange->chunk,
         .count = chunk_length(exchange, index),
         .rank = comm->rank,
         .size = comm->size,
-        .wire = r->wire,
+        .wire = exchange->wire,
     };
-    comm_add_in_rank_order(&contributions, (float *)r->shard.address + first);
+    comm_add_in_rank_order(&contributions, exchange->shard + first);
     return ZI_OK;
+}
+
+static enum zi_status reduce_scatter(const struct exchange *exchange)
+{
+    int64_t chunks = (exchange->count + exchange->chunk - 1) / exchange->chunk;
+    ZI_TRY(chunk_start(exchange, 0));
+    for (int64_t index = 0; index < chunks; index++) {
+        if (index + 1 < chunks) ZI_TRY(chunk_start(exchange, index + 1));
+        ZI_TRY(chunk_finish(exchange, index));
+    }
+    return ZI_OK;
+}
+
+/* Maps the shard, unless it is its own place inside full, and the scratch. */
+static enum zi_status reduce_in_shard(struct exchange *exchange, struct device_stream *stream,
+                                      const struct comm_reduction *r)
+{
+    size_t bytes = (size_t)r->count * sizeof(float);
+    struct device_ptr own = device_at(r->full, (size_t)exchange->comm->rank * bytes);
+    void *scratch, *shard = exchange->full + (int64_t)exchange->comm->rank * r->count;
+    bool apart = r->shard.address != own.address;
+    ZI_TRY(device_map(stream, r->scratch, comm_reduce_scratch(exchange->comm->size, r->count),
+                      &scratch));
+    enum zi_status status = apart ? device_map(stream, r->shard, bytes, &shard) : ZI_OK;
+    if (status >= 0) {
+        exchange->scratch = scratch;
+        exchange->shard = shard;
+        status = reduce_scatter(exchange);
+        if (apart) device_unmap(stream, r->shard);
+    }
+    device_unmap(stream, r->scratch);
+    return status;
 }
 
 static enum zi_status mpi_reduce_scatter(struct comm *comm, struct device_stream *stream,
                                          const struct comm_reduction *reduction)
 {
-    (void)stream;
-    struct exchange exchange = {comm, reduction, comm_reduce_chunk(comm->size, reduction->count)};
-    int64_t chunks = (reduction->count + exchange.chunk - 1) / exchange.chunk;
-    ZI_TRY(chunk_start(&exchange, 0));
-    for (int64_t index = 0; index < chunks; index++) {
-        if (index + 1 < chunks) ZI_TRY(chunk_start(&exchange, index + 1));
-        ZI_TRY(chunk_finish(&exchange, index));
-    }
-    return ZI_OK;
+    void *full;
+    struct exchange exchange = {
+        .comm = comm,
+        .count = reduction->count,
+        .wire = reduction->wire,
+        .chunk = comm_reduce_chunk(comm->size, reduction->count),
+    };
+    size_t bytes = (size_t)comm->size * (size_t)reduction->count * sizeof(float);
+    ZI_TRY(device_map(stream, reduction->full, bytes, &full));
+    exchange.full = full;
+    enum zi_status status = reduce_in_shard(&exchange, stream, reduction);
+    device_unmap(stream, reduction->full);
+    return status;
 }
 
 static enum zi_status mpi_gather_values(struct comm *comm, const void *mine, void *all, int bytes)

@@ -3,8 +3,8 @@
  * wire type: a sum over one rank is that rank's value, bit for bit. Where shard is its own place
  * inside full, as the header allows, there is nothing to do at all.
  *
- * The copies are made by the calling thread on host addresses, as the mpi transport does. The group
- * may have MPI behind it (comm_start without a launcher); this file does not know of it. */
+ * Copies are the stream's, so any device's memory will do. The group may have MPI behind it
+ * (comm_start without a launcher); this file does not know of it. */
 #include "comm/transport.h"
 
 #include "base/log.h"
@@ -13,9 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static void copy(struct device_ptr to, struct device_ptr from, size_t bytes)
+static enum zi_status copy(struct device_stream *stream, struct device_ptr to,
+                           struct device_ptr from, size_t bytes)
 {
-    if (to.address != from.address) memmove((void *)to.address, (const void *)from.address, bytes);
+    return to.address == from.address ? ZI_OK : device_copy(stream, to, from, bytes);
 }
 
 static enum zi_status self_all_gather(struct comm *comm, struct device_stream *stream,
@@ -23,18 +24,15 @@ static enum zi_status self_all_gather(struct comm *comm, struct device_stream *s
                                       int64_t bytes)
 {
     (void)comm;
-    (void)stream;
-    copy(full, shard, (size_t)bytes);
-    return ZI_OK;
+    return copy(stream, full, shard, (size_t)bytes);
 }
 
 static enum zi_status self_reduce_scatter(struct comm *comm, struct device_stream *stream,
                                           const struct comm_reduction *reduction)
 {
     (void)comm;
-    (void)stream;
-    copy(reduction->shard, reduction->full, (size_t)reduction->count * sizeof(float));
-    return ZI_OK;
+    return copy(stream, reduction->shard, reduction->full,
+                (size_t)reduction->count * sizeof(float));
 }
 
 static enum zi_status self_gather_values(struct comm *comm, const void *mine, void *all, int bytes)

@@ -95,7 +95,6 @@ static const struct deck_term with_wsd[] = {{IF(optimizer, schedule, DECK_IS, "w
 static const struct deck_term with_micros[] = {{IF(batch, micro, DECK_BELOW, "batch.global")}, ALL};
 static const struct deck_term with_moves[] = {{OR(placement, optimizer, DECK_IS, "nvme")},
                                               {OR(placement, gradients, DECK_IS, "nvme")},
-                                              {OR(device, separate, DECK_IS, "yes")},
                                               {IF(device, type, DECK_IS, "cuda")},
                                               ALL};
 static const struct deck_term with_recompute[] = {
@@ -355,9 +354,6 @@ static const struct deck_row rows[] = {
     {KEY(device, isa), .type = DECK_CHOICE, .choices = isas, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_cpu,
      .help = "best instruction set that cpu kernels may use; auto: the best the processor has"},
-    {KEY(device, separate), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
-     .uses = with_cpu,
-     .help = "cpu: treat device memory as apart from host memory, with copies between (tests)"},
 
     {KEY(checkpoint, every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
      .may_be_never = true, .maximum = COUNT, .changeable = true, .uses = with_checkpoint,

@@ -18,7 +18,7 @@ enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, S
 enum zero_order { ORDER_LAYER_MAJOR, ORDER_MICRO_MAJOR };
 enum zero_update { UPDATE_IMMEDIATE, UPDATE_DEFERRED };
 enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
-enum device_type { DEVICE_CPU, DEVICE_CUDA };
+enum device_type { DEVICE_CPU, DEVICE_CUDA, DEVICE_TYPE_COUNT };
 enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
 enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
 enum checkpoint_mode { CHECKPOINT_OWNER, CHECKPOINT_GROUP, CHECKPOINT_ALL };
@@ -119,8 +119,7 @@ struct settings_nvme {
 struct settings_device {
     int type;        /* enum device_type */
     int64_t threads; /* per rank; auto: cores of the node over ranks of the node */
-    int64_t isa;   /* enum device_isa: best instruction set to use; auto: what the processor has */
-    bool separate; /* cpu: treat device memory as apart from host memory (tests) */
+    int64_t isa; /* enum device_isa: best instruction set to use; auto: what the processor has */
 };
 
 struct settings_checkpoint {

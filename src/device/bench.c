@@ -453,7 +453,7 @@ enum zi_status device_bench(struct device *device, FILE *out)
 {
     struct bench b = {.device = device, .ops = device_get_operations(device), .out = out};
     const struct device_properties *p = device_get_properties(device);
-    if (!p->host_addressable)
+    if (!p->is_host)
         return zi_fail(ZI_ERROR_DEVICE, "device", "the host cannot fill memory of %s", p->name);
     for (int i = 0; i < BUFFER_COUNT && b.status >= 0; i++) {
         b.status = device_allocate(device, ZI_TIER_DEVICE, BUFFER_BYTES, "bench", &b.x[i]);

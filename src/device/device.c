@@ -1,17 +1,129 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opens the device that the deck names. The cpu device is always built; a cuda device will be a
- * module that is opened at run time, so that a cpu run does not load its libraries. */
-#include "device/device.h"
+/* Opens the device that the deck names, and hands every call on to the implementation behind it.
+ *
+ * An implementation is a table of functions (device/table.h). The cpu device is always built; what
+ * needs a library of its own is a module that registers itself when it is loaded, so that a run on
+ * the cpu does not pay for it. */
+#include "device/table.h"
 
 #include "base/log.h"
-#include "device/open.h"
+
+static device_opener *openers[DEVICE_TYPE_COUNT] = {[DEVICE_CPU] = cpu_device_open};
+
+void device_register(enum device_type type, device_opener *open)
+{
+    openers[type] = open;
+}
 
 enum zi_status device_open(const struct settings_device *settings, int node_ranks,
                            struct device **device)
 {
-    if (settings->type == DEVICE_CUDA) {
+    if (!openers[settings->type]) {
         return zi_fail(ZI_ERROR_DEVICE, "device",
                        "device.type: cuda comes with a later version; cpu works");
     }
-    return cpu_device_open(settings, node_ranks, device);
+    return openers[settings->type](settings, node_ranks, device);
+}
+
+enum zi_status device_open_host(struct device *device, const struct settings_device *settings,
+                                int node_ranks, struct device **host)
+{
+    if (!device->properties.is_host) return cpu_device_open(settings, node_ranks, host);
+    *host = device;
+    return ZI_OK;
+}
+
+void device_close(struct device *device)
+{
+    if (device) device->table->close(device);
+}
+
+const struct device_properties *device_get_properties(const struct device *device)
+{
+    return &device->properties;
+}
+
+const struct device_operations *device_get_operations(const struct device *device)
+{
+    return &device->operations;
+}
+
+enum zi_status device_allocate(struct device *device, enum zi_tier tier, size_t bytes,
+                               const char *name, struct device_ptr *memory)
+{
+    return device->table->allocate(device, tier, bytes, name, memory);
+}
+
+void device_free(struct device *device, enum zi_tier tier, struct device_ptr memory)
+{
+    if (!device_is_null(memory)) device->table->free(device, tier, memory);
+}
+
+enum zi_status device_map(struct device_stream *stream, struct device_ptr memory, size_t bytes,
+                          void **host)
+{
+    return stream->device->table->map(stream, memory, bytes, host);
+}
+
+void device_unmap(struct device_stream *stream, struct device_ptr memory)
+{
+    stream->device->table->unmap(stream, memory);
+}
+
+enum zi_status device_stream_create(struct device *device, int threads,
+                                    struct device_stream **stream)
+{
+    return device->table->stream_create(device, threads > 0 ? threads : 1, stream);
+}
+
+void device_stream_destroy(struct device_stream *stream)
+{
+    if (stream) stream->device->table->stream_destroy(stream);
+}
+
+enum zi_status device_stream_synchronize(struct device_stream *stream)
+{
+    return stream->device->table->stream_synchronize(stream);
+}
+
+enum zi_status device_event_create(struct device *device, struct device_event **event)
+{
+    return device->table->event_create(device, event);
+}
+
+void device_event_destroy(struct device_event *event)
+{
+    if (event) event->device->table->event_destroy(event);
+}
+
+enum zi_status device_event_record(struct device_event *event, struct device_stream *stream)
+{
+    return event->device->table->event_record(event, stream);
+}
+
+enum zi_status device_event_wait(struct device_stream *stream, struct device_event *event)
+{
+    return event->device->table->event_wait(stream, event);
+}
+
+enum zi_status device_event_query(struct device_event *event, bool *done)
+{
+    return event->device->table->event_query(event, done);
+}
+
+enum zi_status device_event_synchronize(struct device_event *event, double *time_s)
+{
+    return event->device->table->event_synchronize(event, time_s);
+}
+
+enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
+                           struct device_ptr from, size_t bytes)
+{
+    return stream->device->table->copy(stream, to, from, bytes);
+}
+
+enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype type, double seconds,
+                                   double *flops_per_s)
+{
+    return stream->device->table->measure_peak(stream, type, seconds, flops_per_s);
 }

@@ -4,7 +4,9 @@
  * Device memory has a type of its own, so that dereferencing it on the host does not compile. A
  * stream is an in-order queue of work; on the cpu device work runs in the calling thread before the
  * call returns, with the number of OpenMP threads that the stream was made with, so each lane of a
- * program has its own thread and its own stream.
+ * program has its own thread and its own stream. Other devices work on their own
+ * (device_properties, asynchronous): what a call is given by address must stay until its stream has
+ * passed it, but for the description of an operation, which is copied.
  *
  * Contract of all operations: the result does not depend on the number of threads of the stream,
  * except for matmul, and is the same from call to call. */
@@ -40,12 +42,22 @@ struct device_event;
 struct device_operations;
 
 struct device_properties {
-    char name[96];         /* of the processor, with the instruction set in use */
-    size_t memory_bytes;   /* what the device has in all */
-    bool unified;          /* device memory is host memory: no copies between them */
-    bool host_addressable; /* the host may read and write device memory at its address */
-    bool bf16_native;      /* multiplies bf16 in hardware; otherwise bf16 is widened to fp32 */
-    int threads;           /* per rank */
+    /* Of the processor, with the instruction set in use. */
+    char name[96];
+    /* What the device has in all. */
+    size_t memory_bytes;
+    /* It is the processor of the host: its memory is the host's, its work runs in the caller. */
+    bool is_host;
+    /* Device memory is host memory: no copies between them. */
+    bool unified;
+    /* Device memory lies on the host's, and the host can reach it for a time (device_map). */
+    bool mappable;
+    /* Calls return before their work is done; otherwise events and synchronizing do nothing. */
+    bool asynchronous;
+    /* Multiplies bf16 in hardware; otherwise bf16 is widened to fp32. */
+    bool bf16_native;
+    /* Per rank. */
+    int threads;
 };
 
 /* Local. Opens the device that the deck names, for a rank that shares its node with `node_ranks`
@@ -55,6 +67,11 @@ struct device_properties {
 enum zi_status device_open(const struct settings_device *settings, int node_ranks,
                            struct device **device);
 void device_close(struct device *device);
+
+/* Local. The host beside a device, for operations on host memory: the device itself where it is the
+ * host, otherwise a cpu device that the caller closes before `device`. */
+enum zi_status device_open_host(struct device *device, const struct settings_device *settings,
+                                int node_ranks, struct device **host);
 
 const struct device_properties *device_get_properties(const struct device *device);
 
@@ -67,18 +84,37 @@ enum zi_status device_allocate(struct device *device, enum zi_tier tier, size_t 
                                const char *name, struct device_ptr *memory);
 void device_free(struct device *device, enum zi_tier tier, struct device_ptr memory);
 
-/* Local. Streams and events belong to the caller. `threads` is how many threads work of the stream
- * may use (cpu). */
+/* Local. The host's address of [memory, memory + bytes), in device or host memory, for work that
+ * the host does itself: waits until the stream has done all that it was given. Good until
+ * device_unmap of the same memory, before which nothing else works there. ZI_ERROR_DEVICE where the
+ * device is not mappable. */
+enum zi_status device_map(struct device_stream *stream, struct device_ptr memory, size_t bytes,
+                          void **host);
+void device_unmap(struct device_stream *stream, struct device_ptr memory);
+
+/* Local. A stream belongs to the caller. `threads` is how many threads of the host its work may
+ * use; 0 means 1. Destroying it waits for its work. */
 enum zi_status device_stream_create(struct device *device, int threads,
                                     struct device_stream **stream);
 void device_stream_destroy(struct device_stream *stream);
+
+/* Local. Sleeps until all work of the stream is done; gives the first error of that work. */
 enum zi_status device_stream_synchronize(struct device_stream *stream);
+
+/* Local. An event belongs to the caller, and marks the place of a stream where it was recorded
+ * last. Work given to a stream after a wait starts when the event's stream has passed that place;
+ * an event that was never recorded holds nothing back. */
 enum zi_status device_event_create(struct device *device, struct device_event **event);
 void device_event_destroy(struct device_event *event);
 enum zi_status device_event_record(struct device_event *event, struct device_stream *stream);
 enum zi_status device_event_wait(struct device_stream *stream, struct device_event *event);
-enum zi_status device_event_synchronize(
-    struct device_event *event); /* the host sleeps until then */
+
+/* Local. Whether the event's place has been passed, without waiting. */
+enum zi_status device_event_query(struct device_event *event, bool *done);
+
+/* Local. The host sleeps until the event's place has been passed. *time_s, unless NULL, gets when
+ * that was, in the time of zi_time_s. Gives the first error of the work before it. */
+enum zi_status device_event_synchronize(struct device_event *event, double *time_s);
 
 /* Local. Copies bytes between any two places, device or host; they do not overlap. Both stay
  * untouched until an event recorded after it is done. */

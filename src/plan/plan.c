@@ -30,6 +30,18 @@ void plan_traffic_sum(const struct program_list *list,
     }
 }
 
+/* Tokens at which two straight lines meet, of which the values at `tokens` and twice as many are
+ * given; 0 when arithmetic is the longer at any number, INFINITY when I/O grows as fast. */
+static double meet(const struct plan_load *once, const struct plan_load *twice, int lane,
+                   double tokens)
+{
+    double io = once->lanes_s[lane], io_more = twice->lanes_s[lane] - io;
+    double more = twice->arithmetic_s - once->arithmetic_s;
+    double ahead = (io - io_more) - (once->arithmetic_s - more);
+    if (io <= 0) return 0;
+    return more <= io_more ? INFINITY : ahead <= 0 ? 0 : ahead / (more - io_more) * tokens;
+}
+
 enum zi_status plan_balance_of(const struct program *program, const struct plan_machine *machine,
                                struct plan_balance *balance)
 {
@@ -43,12 +55,12 @@ enum zi_status plan_balance_of(const struct program *program, const struct plan_
     plan_load_of(&twice->lists[plan_step(twice)], machine, &load);
     program_destroy(twice);
     plan_load_of(&program->lists[plan_step(program)], machine, &balance->load);
-    double arithmetic = balance->load.arithmetic_s, io = balance->load.io_s;
-    balance->arithmetic_per_token = (load.arithmetic_s - arithmetic) / tokens;
-    balance->io_per_token = (load.io_s - io) / tokens;
-    /* a + b t of both, equal at t. */
-    double ahead = (2 * io - load.io_s) - (2 * arithmetic - load.arithmetic_s);
-    double faster = balance->arithmetic_per_token - balance->io_per_token;
-    balance->tokens = faster <= 0 ? INFINITY : ahead <= 0 ? 0 : ahead / faster;
+    balance->arithmetic_per_token = (load.arithmetic_s - balance->load.arithmetic_s) / tokens;
+    balance->io_per_token = (load.io_s - balance->load.io_s) / tokens;
+    balance->tokens = 0;
+    for (int lane = 0; lane < LANE_COUNT; lane++) {
+        double met = meet(&balance->load, &load, lane, tokens);
+        if (met > balance->tokens) balance->tokens = met;
+    }
     return ZI_OK;
 }

@@ -184,11 +184,13 @@ void plan_load_of(const struct program_list *list, const struct plan_machine *ma
         seconds[op->lane] += seconds_of(op, machine);
     }
     seconds[LANE_DISK_READ] = disk_seconds(bytes, machine);
-    *load = (struct plan_load){seconds[LANE_COMPUTE], 0, LANE_COMPUTE};
+    *load = (struct plan_load){.arithmetic_s = seconds[LANE_COMPUTE], .io_lane = LANE_COMPUTE};
     seconds[LANE_DISK_WRITE] = 0;
     for (int l = 0; l < LANE_COUNT; l++) {
         enum program_lane lane = (enum program_lane)l;
-        if (program_lane_row(lane)->medium == MEDIUM_MEMORY || seconds[l] <= load->io_s) continue;
+        if (program_lane_row(lane)->medium == MEDIUM_MEMORY) continue;
+        load->lanes_s[l] = seconds[l];
+        if (seconds[l] <= load->io_s) continue;
         load->io_s = seconds[l];
         load->io_lane = lane;
     }

@@ -31,9 +31,14 @@ enum zi_status plan_simulate(const struct program_list *list, const struct plan_
 
 /* What a list keeps busy when nothing waits. */
 struct plan_load {
-    double arithmetic_s;       /* compute lane */
-    double io_s;               /* the slowest of disk, links and comm */
-    enum program_lane io_lane; /* which; LANE_DISK_READ for the disk, LANE_COMPUTE for none */
+    /* Of the compute lane. */
+    double arithmetic_s;
+    /* Of the slowest of disk, links and comm, and which that is: LANE_DISK_READ for the disk,
+     * LANE_COMPUTE for none. */
+    double io_s;
+    enum program_lane io_lane;
+    /* Of each of them; 0 for the others. */
+    double lanes_s[LANE_COUNT];
 };
 void plan_load_of(const struct program_list *list, const struct plan_machine *machine,
                   struct plan_load *load);

@@ -233,22 +233,46 @@ static void lay_work(struct builder *b)
     b->scratch = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, most.scratch, "scratch");
 }
 
+/* A small value: its slot in host memory, and the one in the memory of the operations that read or
+ * write it, which is the same where they reach host memory. */
+struct value {
+    const char *name;
+    int *outside, *inside;
+    size_t bytes;
+    enum zi_tier tier;
+    /* It is there before the program starts. */
+    bool enters;
+};
+
+static void lay_value(struct builder *b, const struct value *v)
+{
+    *v->outside = *v->inside = builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, v->bytes, "%s", v->name);
+    if (v->tier == ZI_TIER_DEVICE && !b->config->unified)
+        *v->inside =
+            builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, v->bytes, "%s on the device", v->name);
+    if (b->status >= 0) b->program->slots[*v->outside].lasting = v->enters;
+}
+
 static void lay_step(struct builder *b)
 {
     const struct zero_config *c = b->config;
     struct program *p = b->program;
+    struct program_values *out = &p->outside, *in = &p->inside;
     size_t ids = (size_t)(c->micro_batches * c->micro * c->tokens) * sizeof(int32_t);
-    enum zi_tier sums = b->local_gradient ? ZI_TIER_DEVICE : ZI_TIER_HOST;
-    p->tokens_slot = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, ids, "tokens");
-    p->targets_slot = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, ids, "targets");
-    p->loss_slot = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, 64, "loss");
-    p->norm_slot = builder_slot(b, sums, PURPOSE_WORK, 64, "norm");
-    p->checksum_slot = builder_slot(b, b->adam_tier, PURPOSE_WORK, 64, "checksum");
+    size_t logits = (size_t)b->model->settings.vocabulary * sizeof(float);
+    enum zi_tier norm = b->local_gradient ? ZI_TIER_DEVICE : ZI_TIER_HOST;
+    const struct value values[] = {
+        {"tokens", &out->tokens, &in->tokens, ids, ZI_TIER_DEVICE, true},
+        {"targets", &out->targets, &in->targets, ids, ZI_TIER_DEVICE, true},
+        {"loss", &out->loss, &in->loss, 64, ZI_TIER_DEVICE, false},
+        {"norm", &out->norm, &in->norm, 64, norm, false},
+        {"checksum", &out->checksum, &in->checksum, 64, b->adam_tier, false},
+        {"logits", &out->logits, &in->logits, logits, ZI_TIER_DEVICE, false},
+    };
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        lay_value(b, &values[i]);
+    }
     p->staging_slot = builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, PROGRAM_STAGING_BYTES, "staging");
-    p->logits_slot = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK,
-                                  (size_t)b->model->settings.vocabulary * 4, "logits");
-    if (b->status < 0) return;
-    p->slots[p->tokens_slot].lasting = p->slots[p->targets_slot].lasting = true;
 }
 
 static void lay_ring(struct builder *b, struct ring *ring, int count, enum zi_tier tier,

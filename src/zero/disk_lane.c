@@ -14,7 +14,7 @@
  * was later: the lane's sum is the time that the disk was busy. */
 #include "base/log.h"
 #include "base/timing.h"
-#include "zero/lanes.h"
+#include "zero/execute.h"
 
 #define DISK_LANE_PATIENCE_S 0.001
 
@@ -24,7 +24,7 @@ struct flight {
     struct transfer {
         int index; /* in the program's list */
         bool done;
-        double times[3];
+        struct lane_times times;
     } ops[DISK_LANE_TRANSFERS];
     int outstanding; /* in the channel */
     double last_end_s;
@@ -39,10 +39,10 @@ static void land(struct lane *lane, struct flight *flight, uint64_t tag)
 {
     struct transfer *t = &flight->ops[tag % DISK_LANE_TRANSFERS];
     t->done = true;
-    t->times[2] = zi_time_s();
-    if (t->times[1] < flight->last_end_s) t->times[1] = flight->last_end_s;
-    flight->last_end_s = t->times[2];
-    lane_note_time(lane, t->index, t->times);
+    t->times.end_s = zi_time_s();
+    if (t->times.start_s < flight->last_end_s) t->times.start_s = flight->last_end_s;
+    flight->last_end_s = t->times.end_s;
+    lane_note_time(lane, t->index, &t->times);
     int last = -1;
     while (flight->count > 0 && flight_at(flight, 0)->done) {
         last = flight_at(flight, 0)->index;

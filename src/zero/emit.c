@@ -158,7 +158,7 @@ static void emit_forward(struct builder *b, int visit, int micro)
     struct program_op o = model_operation(OP_FORWARD, op, micro);
     o.mode = saves ? MODEL_TRAIN : MODEL_INFER;
     if (model_op->kind == MODEL_EMBED)
-        op_reads(&o, OPERAND_TOKENS, b->program->tokens_slot);
+        op_reads(&o, OPERAND_TOKENS, b->program->inside.tokens);
     else
         op_reads(&o, OPERAND_INPUT, forward_input(b, model_op->layer, micro));
     if (model_op->tile > 0) op_reads(&o, OPERAND_OUTPUT, output);
@@ -183,11 +183,11 @@ static void emit_head(struct builder *b, int visit, int micro)
     op_writes(&o, OPERAND_SAVED, b->local_saved[0]);
     op_writes(&o, OPERAND_SCRATCH, b->scratch);
     if (logits) {
-        op_writes(&o, OPERAND_LOGITS, b->program->logits_slot);
+        op_writes(&o, OPERAND_LOGITS, b->program->inside.logits);
     } else {
         set_carry(b, &o, model_op->tile == 0);
-        op_reads(&o, OPERAND_TARGETS, b->program->targets_slot);
-        op_changes(&o, OPERAND_LOSS, b->program->loss_slot);
+        op_reads(&o, OPERAND_TARGETS, b->program->inside.targets);
+        op_changes(&o, OPERAND_LOSS, b->program->inside.loss);
     }
     set_weights(b, &o, visit);
     builder_emit(b, &o);
@@ -243,7 +243,7 @@ static void emit_add(struct builder *b, int unit, int from)
     if (last && on_disk(b, home)) to = ring_take(&b->leaving[unit_class(b, unit)]);
     if (last) {
         op_writes(&add, OPERAND_GRADIENT, to);
-        op_changes(&add, OPERAND_NORM, b->program->norm_slot);
+        op_changes(&add, OPERAND_NORM, b->program->inside.norm);
     }
     builder_emit(b, &add);
     if (away && !last) move_sum(b, OP_STORE, unit, sum, g->sum, bytes);
@@ -361,10 +361,10 @@ static void emit_differentiate(struct builder *b, int visit, int micro, int j,
     op_writes(&o, OPERAND_SCRATCH, b->scratch);
     if (op->kind != MODEL_EMBED)
         set_carry(b, &o, op->kind != MODEL_HEAD && op->tile == op->tiles - 1);
-    if (op->kind == MODEL_EMBED) op_reads(&o, OPERAND_TOKENS, b->program->tokens_slot);
+    if (op->kind == MODEL_EMBED) op_reads(&o, OPERAND_TOKENS, b->program->inside.tokens);
     if (op->kind == MODEL_HEAD) {
-        op_reads(&o, OPERAND_TARGETS, b->program->targets_slot);
-        op_changes(&o, OPERAND_LOSS, b->program->loss_slot);
+        op_reads(&o, OPERAND_TARGETS, b->program->inside.targets);
+        op_changes(&o, OPERAND_LOSS, b->program->inside.loss);
     }
     if (v->phase != VISIT_GRADIENT) set_weights(b, &o, visit);
     for (int i = 0; i < op->unit_count; i++) {
@@ -433,12 +433,25 @@ static void deliver(struct builder *b, int unit, int visit, int current)
     fetch_deliver(b, unit, visit, current);
 }
 
+/* Brings a small value to where it is wanted, unless it is there. */
+static void emit_value(struct builder *b, enum program_kind kind, int from, int to)
+{
+    if (from == to || b->status < 0) return;
+    size_t bytes = b->program->slots[from].bytes;
+    emit_move(b, kind, -1, &(struct slice){from, 0, bytes}, &(struct slice){to, 0, bytes});
+}
+
 static void emit_norm(struct builder *b)
 {
+    const struct program_values *out = &b->program->outside, *in = &b->program->inside;
     bool training = is_training(b);
     struct program_op norm = builder_op(OP_NORM);
-    op_reads(&norm, OPERAND_LOSS, b->program->loss_slot);
-    if (training) op_changes(&norm, OPERAND_NORM, b->program->norm_slot);
+    emit_value(b, OP_PULL, in->loss, out->loss);
+    op_reads(&norm, OPERAND_LOSS, out->loss);
+    if (training) {
+        emit_value(b, OP_PULL, in->norm, out->norm);
+        op_changes(&norm, OPERAND_NORM, out->norm);
+    }
     builder_emit(b, &norm);
 }
 
@@ -498,26 +511,32 @@ static void emit_clear(struct builder *b, int slot)
 
 void emit_begin(struct builder *b)
 {
-    const struct program *p = b->program;
-    bool losses = b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE;
+    const struct program_values *out = &b->program->outside, *in = &b->program->inside;
     bool updates = b->pending || (is_training(b) && !b->config->deferred);
-    if (losses) emit_clear(b, p->loss_slot);
-    if (is_training(b)) emit_clear(b, p->norm_slot);
-    if (updates) emit_clear(b, p->checksum_slot);
+    bool losses = b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE;
+    if (losses) emit_clear(b, in->loss);
+    if (is_training(b)) emit_clear(b, in->norm);
+    if (updates) emit_clear(b, in->checksum);
+    if (b->name == PROGRAM_FLUSH_UPDATE) return;
+    emit_value(b, OP_PUSH, out->tokens, in->tokens);
+    if (losses) emit_value(b, OP_PUSH, out->targets, in->targets);
 }
 
 void emit_end(struct builder *b)
 {
+    const struct program_values *out = &b->program->outside, *in = &b->program->inside;
     bool updates = b->pending;
     if (is_training(b) && b->config->deferred) {
         update_preload(b, 1.0);
         fetch_preload(b);
     }
-    if (b->name != PROGRAM_GENERATE && b->name != PROGRAM_FLUSH_UPDATE &&
-        (!updates || b->config->deferred))
+    if (b->name == PROGRAM_GENERATE)
+        emit_value(b, OP_PULL, in->logits, out->logits);
+    else if (b->name != PROGRAM_FLUSH_UPDATE && (!updates || b->config->deferred))
         emit_norm(b);
     if (!updates) return;
     struct program_op finish = builder_op(OP_FINISH);
-    op_changes(&finish, OPERAND_CHECKSUM, b->program->checksum_slot);
+    emit_value(b, OP_PULL, in->checksum, out->checksum);
+    op_changes(&finish, OPERAND_CHECKSUM, out->checksum);
     builder_emit(b, &finish);
 }

@@ -56,7 +56,7 @@ int update_ahead(const struct builder *b);
 
 /* emit.c */
 
-/* The start of a list: sums that it adds to are 0. */
+/* The start of a list: sums that it adds to are 0; tokens and targets enter. */
 void emit_begin(struct builder *b);
 
 /* A visit, with the fetches of those behind it. */

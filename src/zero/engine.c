@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/timing.h"
-#include "zero/lanes.h"
+#include "zero/execute.h"
 
 /* Ranks whose programs differ would wait for each other for ever. */
 static enum zi_status agree_on_program(const struct engine *engine)
@@ -27,11 +27,6 @@ static enum zi_status agree_on_program(const struct engine *engine)
 static enum zi_status create_pools(struct engine *engine)
 {
     const struct program *program = engine->program;
-    const struct device_properties *properties = device_get_properties(engine->device);
-    if (!properties->host_addressable) {
-        return zi_fail(ZI_ERROR_DEVICE, "zero", "the host cannot address memory of %s",
-                       properties->name);
-    }
     for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
         if (program->pool_bytes[tier] == 0) continue;
         ZI_TRY(zi_stop_check());
@@ -42,6 +37,36 @@ static enum zi_status create_pools(struct engine *engine)
         engine->bases[tier] = tier_pool_base(engine->pools[tier]);
     }
     return ZI_OK;
+}
+
+/* The host's addresses of the pools: of host memory, and of device memory that is the same. */
+static enum zi_status map_pools(struct engine *engine)
+{
+    struct device_stream *stream = engine->lanes[LANE_COMPUTE].stream;
+    for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
+        void *host;
+        bool same = tier == ZI_TIER_HOST || device_get_properties(engine->device)->unified;
+        if (!same || !engine->pools[tier]) continue;
+        ZI_TRY(device_map(stream, engine->bases[tier], engine->program->pool_bytes[tier], &host));
+        engine->hosts[tier] = host;
+    }
+    return ZI_OK;
+}
+
+/* The device and the host beside it. */
+static enum zi_status open_host(struct engine *engine)
+{
+    return device_open_host(engine->device, &engine->settings->device, comm_node_size(engine->comm),
+                            &engine->host);
+}
+
+/* Lanes, and what needs a stream. */
+static enum zi_status start_lanes(struct engine *engine)
+{
+    ZI_TRY(lanes_start(engine));
+    ZI_TRY(device_stream_create(engine->host, device_get_properties(engine->host)->threads,
+                                &engine->host_stream));
+    return map_pools(engine);
 }
 
 /* Collective. A number that no other run has. */
@@ -108,15 +133,15 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     }
     e->program = program;
     e->device = device;
-    e->operations = device_get_operations(device);
     e->comm = comm;
     e->settings = settings;
     e->tokens = program->config.tokens;
     lanes_init(e);
-    status = comm_agree(comm, create_pools(e));
+    status = comm_agree(comm, open_host(e));
+    if (status >= 0) status = comm_agree(comm, create_pools(e));
     if (status >= 0) status = agree_on_program(e);
     if (status >= 0) status = create_store(e);
-    if (status >= 0) status = comm_agree(comm, lanes_start(e));
+    if (status >= 0) status = comm_agree(comm, start_lanes(e));
     if (status < 0) {
         engine_say_stopped(e, status);
         engine_destroy(e);
@@ -129,24 +154,30 @@ enum zi_status engine_create(const struct program *program, struct device *devic
 void engine_destroy(struct engine *engine)
 {
     if (!engine) return;
+    for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
+        if (engine->hosts[tier])
+            device_unmap(engine->lanes[LANE_COMPUTE].stream, engine->bases[tier]);
+    }
     lanes_stop(engine);
+    device_stream_destroy(engine->host_stream);
     for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
         if (engine->pools[tier]) tier_pool_destroy(engine->pools[tier]);
     }
     if (engine->channel) tier_channel_close(engine->channel);
     tier_store_destroy(engine->store);
     trace_destroy(engine->trace);
+    if (engine->host != engine->device) device_close(engine->host);
     free(engine);
 }
 
 int32_t *engine_inputs(struct engine *engine)
 {
-    return (int32_t *)engine_slot(engine, engine->program->tokens_slot).address;
+    return engine_host_slot(engine, engine->program->outside.tokens);
 }
 
 int32_t *engine_targets(struct engine *engine)
 {
-    return (int32_t *)engine_slot(engine, engine->program->targets_slot).address;
+    return engine_host_slot(engine, engine->program->outside.targets);
 }
 
 /* What is measured around a program run. */
@@ -255,7 +286,7 @@ enum zi_status engine_logits(struct engine *engine, const int32_t *ids, int64_t 
     memcpy(engine_inputs(engine), ids, (size_t)tokens * sizeof *ids);
     engine->tokens = tokens;
     ZI_TRY(lanes_run(engine, PROGRAM_GENERATE));
-    memcpy(logits, (const void *)engine_slot(engine, p->logits_slot).address,
+    memcpy(logits, engine_host_slot(engine, p->outside.logits),
            (size_t)p->model->settings.vocabulary * sizeof *logits);
     return ZI_OK;
 }

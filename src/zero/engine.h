@@ -32,9 +32,10 @@ struct engine_timing {
     double seconds, wait_s, bytes, flops;
 };
 
-/* Collective. Allocates the pools (ZI_ERROR_FIT past the budgets), makes lanes. The program,
- * device, comm and settings stay the caller's and outlive the engine. Ranks whose programs differ
- * are refused (ZI_ERROR_BUG). ZI_STOPPED, on all ranks, when a stop is asked for meanwhile. */
+/* Collective. Allocates the pools (ZI_ERROR_FIT past the budgets), makes lanes; opens the host for
+ * operations on host memory, where the device is another. The program, device, comm and settings
+ * stay the caller's and outlive the engine. Ranks whose programs differ are refused (ZI_ERROR_BUG).
+ * ZI_STOPPED, on all ranks, when a stop is asked for meanwhile. */
 enum zi_status engine_create(const struct program *program, struct device *device,
                              struct comm *comm, const struct settings *settings,
                              struct engine **engine);

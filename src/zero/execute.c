@@ -4,7 +4,7 @@
  * compile time; the only choices left are how many sequences a micro-batch really has, and whether
  * the step is skipped. */
 #include "base/log.h"
-#include "zero/lanes.h"
+#include "zero/execute.h"
 
 struct device_ptr engine_slot(const struct engine *engine, int slot)
 {
@@ -12,6 +12,13 @@ struct device_ptr engine_slot(const struct engine *engine, int slot)
     const struct program_slot *s = &engine->program->slots[slot];
     if (s->tier == ZI_TIER_NVME) return (struct device_ptr){0};
     return device_at(engine->bases[s->tier], s->offset);
+}
+
+void *engine_host_slot(const struct engine *engine, int slot)
+{
+    const struct program_slot *s = &engine->program->slots[slot];
+    ZI_REQUIRE(s->tier == ZI_TIER_HOST);
+    return engine->hosts[s->tier] + s->offset;
 }
 
 static struct device_ptr place(const struct engine *engine, const struct program_op *op,
@@ -28,7 +35,7 @@ static void fill_pass(struct engine *engine, const struct program_op *op,
     const struct model_op *model_op = &engine->program->model->ops[op->op];
     int64_t first, micro = op->micro;
     bool generates = engine->name == PROGRAM_GENERATE;
-    *pass = (struct model_pass){.device = engine->device, .stream = stream};
+    *pass = (struct model_pass){.device = engine->lanes[op->lane].device, .stream = stream};
     pass->sequences = generates ? 1 : zero_sequences(c, c->rank, op->micro, &first);
     pass->tokens = engine->tokens;
     for (int i = 0; i < model_op->unit_count; i++) {
@@ -170,7 +177,7 @@ static enum zi_status run_add(struct engine *engine, const struct program_op *op
 {
     const struct zero_config *c = &engine->program->config;
     const struct partition_unit *part = &engine->program->partition->units[op->unit];
-    const struct device_operations *ops = engine->operations;
+    const struct device_operations *ops = engine->lanes[op->lane].operations;
     int64_t count = program_elements(engine->program, op->unit, TIER_SUM);
     struct device_ptr from = place(engine, op, OPERAND_CONTRIBUTION);
     if (op->slots[OPERAND_SUM] >= 0) {
@@ -198,18 +205,19 @@ static enum zi_status run_add(struct engine *engine, const struct program_op *op
                               place(engine, op, OPERAND_NORM));
 }
 
+/* The host decides; in a lane that runs ahead, when the lane's stream has brought the values. */
 static enum zi_status run_norm(struct engine *engine, const struct program_op *op,
                                struct device_stream *stream)
 {
-    const struct program *p = engine->program;
+    const struct zero_config *c = &engine->program->config;
+    const struct program_values *out = &engine->program->outside;
+    const struct device_norm_sums *sums = engine_host_slot(engine, out->norm);
+    const double *loss = engine_host_slot(engine, out->loss);
     (void)op;
-    (void)stream;
-    const struct device_norm_sums *sums =
-        (const struct device_norm_sums *)engine_slot(engine, p->norm_slot).address;
-    double values[3] = {*(const double *)engine_slot(engine, p->loss_slot).address, sums->squares,
-                        (double)sums->nonfinite};
-    if (p->config.ranks > 1) ZI_TRY(comm_sum_doubles(engine->comm, values, 3));
-    engine->loss = values[0] / ((double)p->config.global * (double)engine->tokens);
+    ZI_TRY(device_stream_synchronize(stream));
+    double values[3] = {*loss, sums->squares, (double)sums->nonfinite};
+    if (c->ranks > 1) ZI_TRY(comm_sum_doubles(engine->comm, values, 3));
+    engine->loss = values[0] / ((double)c->global * (double)engine->tokens);
     if (engine->name != PROGRAM_TRAIN && engine->name != PROGRAM_TRAIN_UPDATE) return ZI_OK;
     optimizer_decide(&engine->settings->optimizer, values[1], (uint64_t)values[2], engine->loss,
                      &engine->step);
@@ -249,7 +257,7 @@ static enum zi_status update_range(struct engine *engine, const struct program_o
         int own = tier_kind_row((enum tier_kind)k)->optimizer;
         if (own >= 0) update.states[own] = state_at(engine, op, (enum tier_kind)k, at);
     }
-    return optimizer_update(&engine->settings->optimizer, engine->device, stream,
+    return optimizer_update(&engine->settings->optimizer, engine->lanes[op->lane].device, stream,
                             engine_update_step(engine), &update);
 }
 
@@ -279,9 +287,9 @@ static enum zi_status run_finish(struct engine *engine, const struct program_op 
                                  struct device_stream *stream)
 {
     (void)op;
-    (void)stream;
     if (engine_update_step(engine)->skip) return ZI_OK;
-    uint64_t sum = *(const uint64_t *)engine_slot(engine, engine->program->checksum_slot).address;
+    ZI_TRY(device_stream_synchronize(stream));
+    uint64_t sum = *(const uint64_t *)engine_host_slot(engine, engine->program->outside.checksum);
     if (zero_is_sharded(&engine->program->config, TIER_GRADIENT))
         ZI_TRY(comm_sum_uint64(engine->comm, &sum, 1));
     engine->checksum = sum;
@@ -293,12 +301,14 @@ void execute_transfer(const struct engine *engine, const struct program_op *op,
 {
     bool writes = op->lane == LANE_DISK_WRITE;
     int memory = writes ? OPERAND_FROM : OPERAND_TO, disk = writes ? OPERAND_TO : OPERAND_FROM;
+    const struct program_slot *at = &engine->program->slots[op->slots[memory]];
     const struct program_slot *slot = &engine->program->slots[op->slots[disk]];
+    ZI_REQUIRE(engine->hosts[at->tier]); /* device memory only where it is the host's as well */
     *transfer = (struct tier_transfer){
         .array = slot->array,
         .offset = slot->offset + op->offsets[disk],
         .bytes = op->bytes,
-        .buffer = (void *)place(engine, op, memory).address,
+        .buffer = engine->hosts[at->tier] + at->offset + op->offsets[memory],
         .write = writes,
     };
 }
@@ -307,7 +317,8 @@ static enum zi_status run_clear(struct engine *engine, const struct program_op *
                                 struct device_stream *stream)
 {
     size_t bytes = engine->program->slots[op->slots[OPERAND_TO]].bytes;
-    return engine->operations->fill(stream, place(engine, op, OPERAND_TO), bytes, 0);
+    return engine->lanes[op->lane].operations->fill(stream, place(engine, op, OPERAND_TO), bytes,
+                                                    0);
 }
 
 /* A kind without its function does not compile. */
@@ -318,8 +329,7 @@ static enum zi_status (*const runs[OP_KIND_COUNT])(struct engine *engine,
     PROGRAM_KINDS(RUN)};
 #undef RUN
 
-enum zi_status execute_op(struct engine *engine, const struct program_op *op,
-                          struct device_stream *stream)
+enum zi_status execute_op(struct engine *engine, const struct program_op *op)
 {
-    return runs[op->kind](engine, op, stream);
+    return runs[op->kind](engine, op, engine->lanes[op->lane].stream);
 }

@@ -62,12 +62,14 @@ static const struct lane_rule on_link_out = {move_lane, "link_out"};
 static const struct lane_rule on_way_out = {move_lane, "link_out, disk_write"};
 static const struct lane_rule on_way_in = {move_lane, "link_in, disk_read"};
 
-static enum program_lane joined_lane(const struct program *p, const struct program_op *op)
+/* What the host decides from values of all ranks, in its own memory. */
+static enum program_lane deciding_lane(const struct program *p, const struct program_op *op)
 {
     (void)op;
-    return p->config.ranks > 1 ? LANE_COMM : LANE_COMPUTE;
+    return p->config.ranks > 1 ? LANE_COMM : program_lane_near(&p->config, ZI_TIER_HOST);
 }
-static const struct lane_rule on_joined = {joined_lane, "compute; comm with several ranks"};
+static const struct lane_rule on_deciding = {
+    deciding_lane, "compute; comm with several ranks; host where its memory is apart"};
 
 static enum program_lane optimizer_lane(const struct program *p, const struct program_op *op)
 {
@@ -179,7 +181,7 @@ static const struct kind_row read_row = {
      {OPERAND_TO, ACCESS_WRITE, TYPE_COMPUTE, EXTENT_MOVED, IN_MEMORY}},
 };
 static const struct kind_row push_row = {
-    "a unit, a shard or a group's slice, host to device",
+    "a unit, a shard, a group's slice, or a small value that enters, host to device",
     "#807dba",
     &on_link_in,
     &costs_move,
@@ -262,7 +264,7 @@ static const struct kind_row reduce_row = {
      {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_REACH}},
 };
 static const struct kind_row pull_row = {
-    "a gradient or a parameter, device to host",
+    "a gradient, a parameter, or a small value that leaves, device to host",
     "#54278f",
     &on_link_out,
     &costs_move,
@@ -282,10 +284,10 @@ static const struct kind_row add_row = {
 static const struct kind_row norm_row = {
     "global norm, loss, and the decision to skip",
     "#525252",
-    &on_joined,
+    &on_deciding,
     &costs_nothing,
-    {{OPERAND_LOSS, ACCESS_READ, TYPE_SUMS, EXTENT_SLOT, IN_MEMORY},
-     {OPERAND_NORM, ACCESS_CHANGE | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_MEMORY}},
+    {{OPERAND_LOSS, ACCESS_READ, TYPE_SUMS, EXTENT_SLOT, IN_HOST},
+     {OPERAND_NORM, ACCESS_CHANGE | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_HOST}},
 };
 static const struct kind_row load_row = {
     "optimizer states, gradients or sums of a group, nvme to memory",
@@ -304,7 +306,7 @@ static const struct kind_row adam_row = {
      {OPERAND_STATE, ACCESS_CHANGE | STATES, TYPE_STATE, EXTENT_GROUP, IN_REACH},
      {OPERAND_GRADIENT, ACCESS_READ, TYPE_STATE, EXTENT_GROUP, IN_REACH},
      {OPERAND_CHECKSUM, ACCESS_CHANGE, TYPE_SUMS, EXTENT_SLOT, IN_REACH},
-     {OPERAND_NORM, ACCESS_READ | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_MEMORY}},
+     {OPERAND_NORM, ACCESS_READ | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_HOST}},
 };
 static const struct kind_row store_row = {
     "changed parameters, states, gradients or sums, memory to nvme",
@@ -324,9 +326,9 @@ static const struct kind_row publish_row = {
 static const struct kind_row finish_row = {
     "the checksum over ranks",
     "#969696",
-    &on_joined,
+    &on_deciding,
     &costs_nothing,
-    {{OPERAND_CHECKSUM, ACCESS_CHANGE, TYPE_SUMS, EXTENT_SLOT, IN_MEMORY}},
+    {{OPERAND_CHECKSUM, ACCESS_CHANGE, TYPE_SUMS, EXTENT_SLOT, IN_HOST}},
 };
 static const struct kind_row logits_row = {
     "generation: logits of the last token",

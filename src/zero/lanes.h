@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Private to zero: the engine's inside, shared by engine.c (life and entry points), lanes.c
- * (threads that replay a program), disk_lane.c, execute.c (what each kind of operation does) and
- * states.c (initial values, checkpoints). */
+ * (threads that replay a program), disk_lane.c, ahead.c (work that is enqueued), execute.c (what
+ * each kind of operation does) and states.c (initial values, checkpoints). */
 #ifndef ZI_ZERO_LANES_H
 #define ZI_ZERO_LANES_H
 
@@ -13,31 +13,58 @@
 
 #define DISK_LANE_TRANSFERS 64 /* in flight at once in a disk lane */
 
+/* When the lane turned to an operation, when that started, and when it was done. */
+struct lane_times {
+    double asked_s, start_s, end_s;
+};
+
 struct lane {
     struct engine *engine;
     enum program_lane id;
-    bool used, threaded; /* has operations in some program; has a thread of its own */
+    /* Has operations in some program; has a thread of its own. */
+    bool used, threaded;
+    /* Its operations are enqueued, on a device that works on its own, as soon as what they wait for
+     * on the host is done; otherwise an operation is done when its call returns. */
+    bool ahead;
     pthread_t thread;
+    /* What does its operations: the device, or the host. */
+    struct device *device;
+    const struct device_operations *operations;
     struct device_stream *stream;
-    struct tier_channel *channel; /* disk lanes */
-    int done;      /* index + 1 of its latest operation that is done; under engine->mutex */
-    bool finished; /* has nothing left to do in this run; under engine->mutex */
-    double wait_s[LANE_COUNT]; /* in this run, by the lane it waited for */
+    /* Of a disk lane. */
+    struct tier_channel *channel;
+    /* Index + 1 of its latest operation that is done, or enqueued by a lane that runs ahead; under
+     * engine->mutex. */
+    int done;
+    /* Has nothing left to do in this run; under engine->mutex. */
+    bool finished;
+    /* In this run, by the lane it waited for. */
+    double wait_s[LANE_COUNT];
     struct engine_timing timings[OP_KIND_COUNT];
 };
 
 struct engine {
     const struct program *program;
     struct device *device;
-    const struct device_operations *operations;
+    /* Operations on host memory are the cpu's: the device itself where that is one. */
+    struct device *host;
+    struct device_stream *host_stream;
     struct comm *comm;
     const struct settings *settings;
     struct tier_pool *pools[ZI_TIER_COUNT];
-    struct device_ptr bases[ZI_TIER_COUNT]; /* of the pools */
-    struct tier_store *store;               /* NULL without states on nvme */
-    struct tier_channel *channel;           /* of initial values and checkpoints */
-    struct trace *trace;                    /* NULL unless steps are traced */
-    bool tracing;                           /* this run */
+    /* Of the pools: where they start, and the host's address of that, NULL where it has none. */
+    struct device_ptr bases[ZI_TIER_COUNT];
+    char *hosts[ZI_TIER_COUNT];
+    struct tier_store *store;     /* NULL without states on nvme */
+    struct tier_channel *channel; /* of initial values and checkpoints */
+    struct trace *trace;          /* NULL unless steps are traced */
+    bool tracing;                 /* this run */
+    /* By operation of the program that runs, for lanes that run ahead; NULL without such lanes. */
+    struct device_event **events;
+    struct lane_times *times;
+    int event_count;
+    /* When the program that runs was started. */
+    double start_s;
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -62,26 +89,37 @@ struct engine {
 void engine_say_stopped(const struct engine *engine, enum zi_status status);
 
 /* lanes.c */
+/* Local. First; lanes_stop may be called from then on. */
 void lanes_init(struct engine *engine);
+/* Local. Makes streams, channels, events and threads of the lanes that any program uses. */
 enum zi_status lanes_start(struct engine *engine);
+/* Local. Ends the threads and frees what lanes_start has made, all of it or a part. */
 void lanes_stop(struct engine *engine);
+/* Collective. Runs a program; all lanes are done, and all streams empty, when it returns. */
 enum zi_status lanes_run(struct engine *engine, enum program_name name);
 
-/* disk_lane.c: replays a disk lane, with as many transfers in flight as their slots allow. */
-void disk_lane_run(struct lane *lane);
-
-/* lanes.c, for disk_lane.c. Whether all that an operation waits for is done; sleeps until it is
- * when `sleeps`. *failed says that the run has failed. */
+/* lanes.c, for disk_lane.c and ahead.c. */
+/* Whether all that an operation waits for is done; sleeps until it is when `sleeps`. A lane that
+ * runs ahead lets its stream wait for what others have enqueued. *failed says that the run has
+ * failed. */
 bool lane_is_ready(struct lane *lane, const struct program_op *op, bool sleeps, bool *failed);
-void lane_note_time(struct lane *lane, int index, const double times[3] /* asked, start, end */);
+/* Adds an operation's times to those of its kind, and to the trace. */
+void lane_note_time(struct lane *lane, int index, const struct lane_times *times);
+/* All of the lane up to an operation is done (or enqueued); an error ends the run. */
 void lane_note_done(struct lane *lane, int index, enum zi_status status);
 
-/* execute.c */
-enum zi_status execute_op(struct engine *engine, const struct program_op *op,
-                          struct device_stream *stream);
-void execute_transfer(const struct engine *engine, const struct program_op *op,
-                      struct tier_transfer *transfer);
-const struct optimizer_step *engine_update_step(const struct engine *engine);
-struct device_ptr engine_slot(const struct engine *engine, int slot);
+/* disk_lane.c */
+/* Replays a disk lane, with as many transfers in flight as their slots allow. */
+void disk_lane_run(struct lane *lane);
+
+/* ahead.c */
+/* Makes the events of the operations of lanes that run ahead. */
+enum zi_status ahead_start(struct engine *engine);
+/* Frees them. */
+void ahead_stop(struct engine *engine);
+/* Enqueues an operation whose waits have been enqueued, and records its event. */
+enum zi_status ahead_enqueue(struct lane *lane, int index);
+/* After a run: finds out when operations were done, and notes the times of lanes that ran ahead. */
+enum zi_status ahead_note_times(struct engine *engine);
 
 #endif

@@ -133,7 +133,7 @@ enum zi_status resolve_budgets(const struct settings *s, const struct device_pro
     size_t own = share - share / 10; /* a tenth is left for libraries, page cache and the system */
     size_t device =
         properties->unified ? own : properties->memory_bytes - properties->memory_bytes / 10;
-    if (properties->host_addressable && device > own) device = own;
+    if (properties->mappable && device > own) device = own;
     config->budget[ZI_TIER_DEVICE] =
         s->memory.device == ZI_AUTO ? device : (size_t)s->memory.device;
     config->budget[ZI_TIER_HOST] = s->memory.host == ZI_AUTO ? own : (size_t)s->memory.host;

@@ -97,6 +97,16 @@ struct program_home {
     int slots[TIER_KIND_COUNT];
 };
 
+/* The small values that enter and leave a program, as slots. */
+struct program_values {
+    /* int32 ids of all micro-batches of a step. */
+    int tokens, targets;
+    /* Sums of a step, which the program zeroes first. */
+    int loss, norm, checksum;
+    /* fp32, one per word of the vocabulary. */
+    int logits;
+};
+
 struct program {
     const struct model *model;
     const struct partition *partition;
@@ -108,8 +118,10 @@ struct program {
     int array_count, array_capacity;
     struct program_home *homes; /* per unit */
     int staging_slot;           /* host, for initial values and checkpoints, or -1 */
-    int tokens_slot, targets_slot, logits_slot; /* int32 ids of all micro-batches; fp32 [V] */
-    int loss_slot, norm_slot, checksum_slot;    /* sums of a step */
+    /* Where the host writes and reads them, in host memory. */
+    struct program_values outside;
+    /* Where operations do: the same slots, or others on the device, with moves between. */
+    struct program_values inside;
     size_t pool_bytes[ZI_TIER_COUNT];
     int segment_count, kept_segments;
 };

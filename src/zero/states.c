@@ -5,21 +5,21 @@
  * fp32 master of a bf16 model lies nowhere, but in two parts; and neither a unit nor all of a state
  * may be asked for at once, because they may be larger than memory.
  *
- * The idea: a state is walked in chunks of at most PROGRAM_STAGING elements. A chunk in memory is
- * handed out in place, one on nvme passes through the staging buffer, and a chunk of masters is
- * joined there, and taken apart again. Saving, each rank is asked for the ranges of its own shard,
- * so that all ranks write side by side; loading, for every range that it holds. Initial values come
- * from (seed, tensor, element), so no rank ever sees more of the model than it keeps; the moments'
- * are zero, which is what claimed space of the store reads as. A walk that writes looks for a
- * request to stop at every chunk: nothing is lost with states that are not complete. One that saves
- * goes on, since a stop is what it may be made for. */
+ * The idea: a state is walked in chunks of at most PROGRAM_STAGING elements. A chunk in host memory
+ * is handed out in place, one on the device or nvme passes through the staging buffer, and a chunk
+ * of masters is joined there, and taken apart again. Saving, each rank is asked for the ranges of
+ * its own shard, so that all ranks write side by side; loading, for every range that it holds.
+ * Initial values come from (seed, tensor, element), so no rank ever sees more of the model than it
+ * keeps; the moments' are zero, which is what claimed space of the store reads as. A walk that
+ * writes looks for a request to stop at every chunk: nothing is lost with states that are not
+ * complete. One that saves goes on, since a stop is what it may be made for. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/random.h"
 #include "base/stop.h"
-#include "zero/lanes.h"
+#include "zero/execute.h"
 
 /* An array of one unit as it lies on this rank. */
 struct state {
@@ -46,9 +46,9 @@ static struct state state_of(const struct engine *engine, int unit, enum tier_ki
     };
 }
 
-static bool on_disk(const struct engine *engine, const struct state *state)
+static enum zi_tier tier_of(const struct engine *engine, const struct state *state)
 {
-    return engine->program->slots[state->slot].tier == ZI_TIER_NVME;
+    return engine->program->slots[state->slot].tier;
 }
 
 /* What is walked: a state of a unit, and who is called for each run of a tensor in it. */
@@ -62,17 +62,31 @@ struct walk {
     void *context;
 };
 
-/* Elements [first, first + count) of a state, in memory: `values` points at the first. On nvme they
- * are whole blocks around it, in `buffer`. */
+/* Elements [first, first + count) of a state, in host memory: `values` points at the first. Those
+ * of the device's memory are copied to `buffer`; on nvme they are whole blocks around, there. */
 struct chunk {
     const struct state *state;
     int64_t first, count; /* of the state */
-    char *values, *buffer;
-    size_t offset, bytes; /* on nvme: of the array */
+    char *values;
+    char *buffer;         /* NULL: the state itself is in host memory */
+    size_t offset, bytes; /* of the state's slots that the buffer holds */
 };
+
+static enum zi_status copy_chunk(struct engine *engine, const struct chunk *chunk, bool write)
+{
+    struct device_stream *stream = engine->lanes[LANE_COMPUTE].stream;
+    const struct program *p = engine->program;
+    struct device_ptr home = device_at(engine_slot(engine, chunk->state->slot), chunk->offset);
+    char *start = engine_host_slot(engine, p->staging_slot);
+    struct device_ptr staging =
+        device_at(engine_slot(engine, p->staging_slot), (size_t)(chunk->buffer - start));
+    ZI_TRY(device_copy(stream, write ? home : staging, write ? staging : home, chunk->bytes));
+    return device_stream_synchronize(stream);
+}
 
 static enum zi_status move_chunk(struct engine *engine, const struct chunk *chunk, bool write)
 {
+    if (tier_of(engine, chunk->state) == ZI_TIER_DEVICE) return copy_chunk(engine, chunk, write);
     struct tier_transfer transfer = {
         .array = engine->program->slots[chunk->state->slot].array,
         .offset = chunk->offset,
@@ -87,11 +101,12 @@ static enum zi_status move_chunk(struct engine *engine, const struct chunk *chun
 static struct chunk place_chunk(struct engine *engine, const struct state *state, int64_t first,
                                 int64_t count, char *buffer)
 {
-    const size_t block = TIER_STORE_BLOCK;
+    enum zi_tier tier = tier_of(engine, state);
+    const size_t block = tier == ZI_TIER_NVME ? TIER_STORE_BLOCK : 1;
     struct chunk chunk = {.state = state, .first = first, .count = count};
     size_t begin = (size_t)first * state->element, end = begin + (size_t)count * state->element;
-    if (!on_disk(engine, state)) {
-        chunk.values = (char *)engine_slot(engine, state->slot).address + begin;
+    if (tier == ZI_TIER_HOST) {
+        chunk.values = (char *)engine_host_slot(engine, state->slot) + begin;
         return chunk;
     }
     chunk.offset = begin / block * block;
@@ -125,7 +140,7 @@ struct staging {
 
 static struct staging staging_of(const struct engine *engine)
 {
-    char *base = (char *)engine_slot(engine, engine->program->staging_slot).address;
+    char *base = engine_host_slot(engine, engine->program->staging_slot);
     size_t part = (size_t)PROGRAM_STAGING * 4 + 2 * TIER_STORE_BLOCK;
     return (struct staging){base, base + part, base + 2 * part};
 }
@@ -287,16 +302,23 @@ static enum zi_status checksum_run(void *context, enum tier_kind kind, int index
         .row = count,
         .stride = count,
     };
-    return engine->operations->checksum(
-        engine->lanes[LANE_COMPUTE].stream, (struct device_ptr){(uintptr_t)values},
-        (struct device_ptr){0}, count, &place, engine_slot(engine, engine->program->checksum_slot));
+    struct device_ptr sum = engine_slot(engine, engine->program->outside.checksum);
+    return device_get_operations(engine->host)
+        ->checksum(engine->host_stream, (struct device_ptr){(uintptr_t)values},
+                   (struct device_ptr){0}, count, &place, sum);
 }
 
-static enum zi_status clear_checksum(struct engine *engine)
+static uint64_t *sum_of(struct engine *engine)
 {
-    int slot = engine->program->checksum_slot;
-    struct device_stream *stream = engine->lanes[LANE_COMPUTE].stream;
-    return engine->operations->fill(stream, engine_slot(engine, slot), 64, 0);
+    return engine_host_slot(engine, engine->program->outside.checksum);
+}
+
+/* Collective. The sum over ranks of what checksum_run has added up. */
+static enum zi_status take_sum(struct engine *engine)
+{
+    ZI_TRY(device_stream_synchronize(engine->host_stream));
+    engine->checksum = *sum_of(engine);
+    return comm_sum_uint64(engine->comm, &engine->checksum, 1);
 }
 
 /* Collective. Of the trainable parameters as they are, from their masters. */
@@ -304,7 +326,7 @@ static enum zi_status sum_parameters(struct engine *engine)
 {
     const struct program *p = engine->program;
     if (!p->config.training) return ZI_OK;
-    ZI_TRY(clear_checksum(engine));
+    *sum_of(engine) = 0;
     for (int u = 0; u < p->partition->unit_count; u++) {
         struct walk walk = {engine, u, TIER_PARAMETER, true, false, checksum_run, engine};
         if (!p->model->units[u].trainable) continue;
@@ -312,9 +334,7 @@ static enum zi_status sum_parameters(struct engine *engine)
         if (!whole) walk.kind = TIER_MASTER;
         ZI_TRY(whole ? walk_state(&walk, false) : walk_master(&walk, false));
     }
-    ZI_TRY(device_stream_synchronize(engine->lanes[LANE_COMPUTE].stream));
-    engine->checksum = *(const uint64_t *)engine_slot(engine, p->checksum_slot).address;
-    return comm_sum_uint64(engine->comm, &engine->checksum, 1);
+    return take_sum(engine);
 }
 
 /* Visitor that fills a run, and adds to the checksum where each element is visited once. */
@@ -349,19 +369,17 @@ enum zi_status engine_initialize(struct engine *engine)
     const struct program *p = engine->program;
     bool training = p->config.training;
     enum zi_status status = ZI_OK;
-    if (training) status = comm_agree(engine->comm, clear_checksum(engine));
+    *sum_of(engine) = 0;
     for (int u = 0; u < p->partition->unit_count && status >= 0; u++) {
         /* one rank may know of a stop, or fail, before the others */
         status = comm_agree(engine->comm, initialize_unit(engine, u));
     }
     engine_say_stopped(engine, status);
-    if (status >= 0) status = device_stream_synchronize(engine->lanes[LANE_COMPUTE].stream);
     ZI_TRY(comm_agree(engine->comm, status));
     if (!training) return ZI_OK;
     /* Where shards overlap or every rank has all, the sum over ranks counts more than once. */
     if (p->config.ranks > 1 && !sharded(engine, TIER_PARAMETER)) return sum_parameters(engine);
-    engine->checksum = *(const uint64_t *)engine_slot(engine, p->checksum_slot).address;
-    return comm_sum_uint64(engine->comm, &engine->checksum, 1);
+    return take_sum(engine);
 }
 
 enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context)

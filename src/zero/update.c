@@ -263,8 +263,8 @@ static void emit_adam(struct builder *b, const struct group *g, const struct wor
         if (k != TIER_GRADIENT) op_writes(&adam, operand, work->at[k].slot);
         adam.offsets[operand] = work->at[k].offset;
     }
-    op_changes(&adam, OPERAND_CHECKSUM, b->program->checksum_slot);
-    if (!b->config->deferred) op_reads(&adam, OPERAND_NORM, b->program->norm_slot);
+    op_changes(&adam, OPERAND_CHECKSUM, b->program->inside.checksum);
+    if (!b->config->deferred) op_reads(&adam, OPERAND_NORM, b->program->outside.norm);
     builder_emit(b, &adam);
 }
 

@@ -3,9 +3,8 @@
  *
  * An operation on a cpu stream runs in the calling thread, with the stream's number of OpenMP
  * threads, and is done when the call returns. So events are always complete, and the overlap of
- * lanes comes from the threads that feed them. `separate` makes the device say that its memory is
- * not the host's, though the host can still address it: programs then copy, as they will for a
- * device with memory of its own, and tests hold those programs to the same bits. */
+ * lanes comes from the threads that feed them. It is the host too: where another device computes,
+ * operations on host memory are its. */
 #include "device/cpu/cpu.h"
 
 #include <omp.h>
@@ -17,7 +16,6 @@
 
 #include "base/log.h"
 #include "base/timing.h"
-#include "device/open.h"
 
 static int cores_of_process(void)
 {
@@ -64,59 +62,14 @@ static enum zi_status cpu_fill(struct device_stream *stream, struct device_ptr t
     return ZI_OK;
 }
 
-enum zi_status cpu_device_open(const struct settings_device *settings, int node_ranks,
-                               struct device **device)
+static void cpu_close(struct device *device)
 {
-    enum cpu_isa isa = CPU_GENERIC;
-    ZI_TRY(cpu_isa_choose(settings->isa, cpu_isa_best(), &isa));
-    struct device *d = calloc(1, sizeof *d);
-    if (!d) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for the cpu device");
-    d->isa = isa;
-    struct device_properties *p = &d->properties;
-    char name[64];
-    processor_name(name, sizeof name);
-    snprintf(p->name, sizeof p->name, "%s, %s", name, cpu_isa_name(isa));
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    p->memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
-    p->unified = !settings->separate;
-    p->host_addressable = true;
-    p->bf16_native = isa == CPU_AVX512BF16;
-    int threads = threads_of_environment();
-    if (threads == 0) threads = cores_of_process() / (node_ranks > 0 ? node_ranks : 1);
-    if (settings->threads != ZI_AUTO) threads = (int)settings->threads;
-    p->threads = threads > 0 ? threads : 1;
-    cpu_isa_register(isa, &d->operations);
-    d->passes = cpu_isa_passes(isa);
-    d->operations.fill = cpu_fill;
-    d->operations.matmul = cpu_matmul;
-    enum zi_status status = cpu_matmul_create(d);
-    if (status < 0) {
-        free(d);
-        return status;
-    }
-    *device = d;
-    return ZI_OK;
-}
-
-void device_close(struct device *device)
-{
-    if (!device) return;
-    cpu_matmul_destroy(device);
+    cpu_matmul_destroy(cpu_device_of(device));
     free(device);
 }
 
-const struct device_properties *device_get_properties(const struct device *device)
-{
-    return &device->properties;
-}
-
-const struct device_operations *device_get_operations(const struct device *device)
-{
-    return &device->operations;
-}
-
-enum zi_status device_allocate(struct device *device, enum zi_tier tier, size_t bytes,
-                               const char *name, struct device_ptr *memory)
+static enum zi_status cpu_allocate(struct device *device, enum zi_tier tier, size_t bytes,
+                                   const char *name, struct device_ptr *memory)
 {
     void *place;
     (void)device;
@@ -125,15 +78,30 @@ enum zi_status device_allocate(struct device *device, enum zi_tier tier, size_t 
     return ZI_OK;
 }
 
-void device_free(struct device *device, enum zi_tier tier, struct device_ptr memory)
+static void cpu_free(struct device *device, enum zi_tier tier, struct device_ptr memory)
 {
     (void)device;
     (void)tier;
     zi_memory_free((void *)memory.address);
 }
 
-enum zi_status device_stream_create(struct device *device, int threads,
-                                    struct device_stream **stream)
+static enum zi_status cpu_map(struct device_stream *stream, struct device_ptr memory, size_t bytes,
+                              void **host)
+{
+    (void)stream;
+    (void)bytes;
+    *host = (void *)memory.address;
+    return ZI_OK;
+}
+
+static void cpu_unmap(struct device_stream *stream, struct device_ptr memory)
+{
+    (void)stream;
+    (void)memory;
+}
+
+static enum zi_status cpu_stream_create(struct device *device, int threads,
+                                        struct device_stream **stream)
 {
     struct device_stream *s = calloc(1, sizeof *s);
     if (!s) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for a stream");
@@ -143,54 +111,63 @@ enum zi_status device_stream_create(struct device *device, int threads,
     return ZI_OK;
 }
 
-void device_stream_destroy(struct device_stream *stream)
+static void cpu_stream_destroy(struct device_stream *stream)
 {
     free(stream);
 }
 
-enum zi_status device_stream_synchronize(struct device_stream *stream)
+static enum zi_status cpu_stream_synchronize(struct device_stream *stream)
 {
     (void)stream;
     return ZI_OK;
 }
 
-enum zi_status device_event_create(struct device *device, struct device_event **event)
+static enum zi_status cpu_event_create(struct device *device, struct device_event **event)
 {
-    (void)device;
-    *event = calloc(1, sizeof **event);
-    return *event ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "device", "no memory for an event");
+    struct cpu_event *e = calloc(1, sizeof *e);
+    if (!e) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for an event");
+    e->base.device = device;
+    *event = &e->base;
+    return ZI_OK;
 }
 
-void device_event_destroy(struct device_event *event)
+static void cpu_event_destroy(struct device_event *event)
 {
     free(event);
 }
 
-enum zi_status device_event_record(struct device_event *event, struct device_stream *stream)
+static enum zi_status cpu_event_record(struct device_event *event, struct device_stream *stream)
+{
+    (void)stream;
+    ((struct cpu_event *)event)->time_s = zi_time_s();
+    return ZI_OK;
+}
+
+static enum zi_status cpu_event_wait(struct device_stream *stream, struct device_event *event)
 {
     (void)event;
     (void)stream;
     return ZI_OK;
 }
 
-enum zi_status device_event_wait(struct device_stream *stream, struct device_event *event)
+static enum zi_status cpu_event_query(struct device_event *event, bool *done)
 {
     (void)event;
-    (void)stream;
+    *done = true;
     return ZI_OK;
 }
 
-enum zi_status device_event_synchronize(struct device_event *event)
+static enum zi_status cpu_event_synchronize(struct device_event *event, double *time_s)
 {
-    (void)event;
+    if (time_s) *time_s = ((const struct cpu_event *)event)->time_s;
     return ZI_OK;
 }
 
-enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
-                           struct device_ptr from, size_t bytes)
+static enum zi_status cpu_copy(struct device_stream *stream, struct device_ptr to,
+                               struct device_ptr from, size_t bytes)
 {
     enum { PIECE = 1 << 20, LARGE = 8 << 20 };
-    const struct cpu_passes *passes = stream->device->passes;
+    const struct cpu_passes *passes = cpu_device_of(stream->device)->passes;
     int64_t pieces = (int64_t)((bytes + PIECE - 1) / PIECE);
 #pragma omp parallel for num_threads(stream->threads) if (pieces > 1 && stream->threads > 1)
     for (int64_t i = 0; i < pieces; i++) {
@@ -206,10 +183,10 @@ enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
     return ZI_OK;
 }
 
-enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype type, double seconds,
-                                   double *flops_per_s)
+static enum zi_status cpu_measure_peak(struct device_stream *stream, enum zi_dtype type,
+                                       double seconds, double *flops_per_s)
 {
-    const struct cpu_passes *passes = stream->device->passes;
+    const struct cpu_passes *passes = cpu_device_of(stream->device)->passes;
     double total = 0;
 #pragma omp parallel num_threads(stream->threads) reduction(+ : total)
     {
@@ -227,5 +204,58 @@ enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype t
     }
     if (total <= 0) return zi_fail(ZI_ERROR_DEVICE, "device", "the peak could not be measured");
     *flops_per_s = total;
+    return ZI_OK;
+}
+
+static const struct device_table table = {
+    .close = cpu_close,
+    .allocate = cpu_allocate,
+    .free = cpu_free,
+    .map = cpu_map,
+    .unmap = cpu_unmap,
+    .stream_create = cpu_stream_create,
+    .stream_destroy = cpu_stream_destroy,
+    .stream_synchronize = cpu_stream_synchronize,
+    .event_create = cpu_event_create,
+    .event_destroy = cpu_event_destroy,
+    .event_record = cpu_event_record,
+    .event_wait = cpu_event_wait,
+    .event_query = cpu_event_query,
+    .event_synchronize = cpu_event_synchronize,
+    .copy = cpu_copy,
+    .measure_peak = cpu_measure_peak,
+};
+
+enum zi_status cpu_device_open(const struct settings_device *settings, int node_ranks,
+                               struct device **device)
+{
+    enum cpu_isa isa = CPU_GENERIC;
+    ZI_TRY(cpu_isa_choose(settings->isa, cpu_isa_best(), &isa));
+    struct cpu_device *d = calloc(1, sizeof *d);
+    if (!d) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for the cpu device");
+    d->base.table = &table;
+    d->isa = isa;
+    struct device_properties *p = &d->base.properties;
+    char name[64];
+    processor_name(name, sizeof name);
+    snprintf(p->name, sizeof p->name, "%s, %s", name, cpu_isa_name(isa));
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    p->memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
+    p->is_host = p->unified = p->mappable = true;
+    p->bf16_native = isa == CPU_AVX512BF16;
+    int threads = threads_of_environment();
+    if (threads == 0) threads = cores_of_process() / (node_ranks > 0 ? node_ranks : 1);
+    if (settings->threads != ZI_AUTO) threads = (int)settings->threads;
+    p->threads = threads > 0 ? threads : 1;
+    cpu_isa_register(isa, &d->base.operations);
+    d->passes = cpu_isa_passes(isa);
+    d->base.operations.fill = cpu_fill;
+    d->base.operations.matmul = cpu_matmul;
+    enum zi_status status = cpu_matmul_create(d);
+    if (status < 0) {
+        free(d);
+        return status;
+    }
+    *device = &d->base;
     return ZI_OK;
 }

@@ -11,17 +11,23 @@ enum cpu_isa { CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16, CPU_ISA_COUNT 
 
 struct matmul_cache;
 
-struct device {
-    struct device_properties properties;
-    struct device_operations operations;
+struct cpu_device {
+    struct device base;
     const struct cpu_passes *passes;
     enum cpu_isa isa;
     struct matmul_cache *matmuls;
 };
 
-struct device_event {
-    int unused; /* work of a cpu stream is done when its call returns, so events hold nothing */
+/* Work of a cpu stream is done when its call returns, so all an event holds is when that was. */
+struct cpu_event {
+    struct device_event base;
+    double time_s;
 };
+
+static inline struct cpu_device *cpu_device_of(struct device *device)
+{
+    return (struct cpu_device *)device;
+}
 
 /* isa.c */
 /* Local. The best instruction set that this processor and this build both have. */
@@ -36,8 +42,8 @@ void cpu_isa_register(enum cpu_isa isa, struct device_operations *operations);
 const struct cpu_passes *cpu_isa_passes(enum cpu_isa isa);
 
 /* matmul.c */
-enum zi_status cpu_matmul_create(struct device *device);
-void cpu_matmul_destroy(struct device *device);
+enum zi_status cpu_matmul_create(struct cpu_device *device);
+void cpu_matmul_destroy(struct cpu_device *device);
 enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matmul *desc);
 
 #endif

@@ -9,18 +9,14 @@
 #ifndef ZI_DEVICE_CPU_KERNEL_H
 #define ZI_DEVICE_CPU_KERNEL_H
 
-#include "device/operations.h"
+#include "device/table.h"
 
 #define KERNEL_PASTE_(name, isa) name##_##isa
 #define KERNEL_PASTE(name, isa)  KERNEL_PASTE_(name, isa)
 #define KERNEL(name)             KERNEL_PASTE(name, ZI_ISA)
 
-/* Work of a cpu stream runs in the caller's thread with this many OpenMP threads:
+/* Work of a cpu stream runs in the caller's thread, with the stream's number of OpenMP threads:
  * #pragma omp parallel num_threads(stream->threads). */
-struct device_stream {
-    struct device *device;
-    int threads;
-};
 
 static inline float *cpu_fp32(struct device_ptr pointer)
 {

@@ -118,7 +118,7 @@ static enum zi_status make_primitives(struct matmul_cache *cache)
     return status;
 }
 
-enum zi_status cpu_matmul_create(struct device *device)
+enum zi_status cpu_matmul_create(struct cpu_device *device)
 {
     struct matmul_cache *cache = calloc(1, sizeof *cache);
     if (!cache) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for matrix products");
@@ -127,7 +127,7 @@ enum zi_status cpu_matmul_create(struct device *device)
     dnnl_set_verbose(0); /* stdout belongs to the run */
     dnnl_status_t code = dnnl_engine_create(&cache->engine, dnnl_cpu, 0);
     enum zi_status status = code == dnnl_success ? ZI_OK : dnnl_failed(code, "dnnl_engine_create");
-    if (status >= 0 && device->properties.bf16_native) status = make_primitives(cache);
+    if (status >= 0 && device->base.properties.bf16_native) status = make_primitives(cache);
     if (status < 0) cpu_matmul_destroy(device);
     return status;
 }
@@ -139,7 +139,7 @@ static void workspace_destroy(struct workspace *w)
     free(w);
 }
 
-void cpu_matmul_destroy(struct device *device)
+void cpu_matmul_destroy(struct cpu_device *device)
 {
     struct matmul_cache *cache = device->matmuls;
     if (!cache) return;
@@ -186,9 +186,9 @@ static void workspace_give(struct matmul_cache *cache, struct workspace *w)
     pthread_mutex_unlock(&cache->mutex);
 }
 
-static enum zi_status need_panels(const struct device *device, struct workspace *w)
+static enum zi_status need_panels(const struct cpu_device *device, struct workspace *w)
 {
-    size_t buffers = device->properties.bf16_native ? 1 : PANEL_BUFFERS;
+    size_t buffers = device->base.properties.bf16_native ? 1 : PANEL_BUFFERS;
     if (w->panels) return ZI_OK;
     void *memory;
     ZI_TRY(zi_memory_allocate(buffers * PANEL_FLOATS * sizeof(float), ZI_TIER_HOST,
@@ -250,7 +250,7 @@ static int64_t panels_in(int64_t length)
 }
 
 /* Widens the inner elements [first, first + count) of a panel's operand; gives its ld. */
-static int64_t widen_operand(const struct device *device, struct device_ptr to,
+static int64_t widen_operand(const struct cpu_device *device, struct device_ptr to,
                              struct device_ptr from, bool inner_is_rows,
                              const int64_t shape[4] /* outer, ld, first, count */)
 {
@@ -262,7 +262,7 @@ static int64_t widen_operand(const struct device *device, struct device_ptr to,
 }
 
 /* The product of a panel whose operands are bf16, in fp32. */
-static enum zi_status product_widened(const struct device *device, const struct workspace *w,
+static enum zi_status product_widened(const struct cpu_device *device, const struct workspace *w,
                                       const struct device_matmul *d)
 {
     struct device_matmul part = *d;
@@ -281,16 +281,16 @@ static enum zi_status product_widened(const struct device *device, const struct 
     return ZI_OK;
 }
 
-static enum zi_status product(const struct device *device, const struct workspace *w,
+static enum zi_status product(const struct cpu_device *device, const struct workspace *w,
                               const struct device_matmul *d)
 {
     if (d->type == ZI_FP32) return product_fp32(d);
-    if (device->properties.bf16_native) return product_bf16(device->matmuls, w, d);
+    if (device->base.properties.bf16_native) return product_bf16(device->matmuls, w, d);
     return product_widened(device, w, d);
 }
 
 /* A panel with all that is to be done to it. */
-static enum zi_status run_panel(const struct device *device, struct workspace *w,
+static enum zi_status run_panel(const struct cpu_device *device, struct workspace *w,
                                 const struct device_matmul *d)
 {
     float wide_bias[PANEL_MOST];
@@ -345,10 +345,10 @@ static struct device_matmul part_of(const struct device_matmul *d, struct grid g
 }
 
 /* One thread's part: in one product where nothing else is to be done, else panel by panel. */
-static enum zi_status run_tile(struct device *device, const struct device_matmul *d)
+static enum zi_status run_tile(struct cpu_device *device, const struct device_matmul *d)
 {
     struct workspace *w;
-    bool native = d->type == ZI_FP32 || device->properties.bf16_native;
+    bool native = d->type == ZI_FP32 || device->base.properties.bf16_native;
     bool plain = native && d->type_c == ZI_FP32 && device_is_null(d->bias) &&
                  (device_is_null(d->residual) || d->residual.address == d->c.address);
     struct grid grid = {panels_in(d->m), panels_in(d->n)};
@@ -407,7 +407,7 @@ enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matm
     for (int part = 0; part < parts; part++) {
         struct device_matmul tile = part_of(desc, grid, part);
         omp_set_num_threads(1);
-        failed += run_tile(stream->device, &tile) < 0;
+        failed += run_tile(cpu_device_of(stream->device), &tile) < 0;
     }
     return failed ? ZI_ERROR_DEVICE : ZI_OK;
 }

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to device: what an implementation is. It fills a table of functions, and its devices,
+ * streams and events begin with the structs below, which the calls of device/device.h go through.
+ * A function does what the call of its name is said to do there; arguments have been checked. */
+#ifndef ZI_DEVICE_TABLE_H
+#define ZI_DEVICE_TABLE_H
+
+#include "device/operations.h"
+
+struct device_table {
+    void (*close)(struct device *);
+    enum zi_status (*allocate)(struct device *, enum zi_tier tier, size_t bytes, const char *name,
+                               struct device_ptr *memory);
+    void (*free)(struct device *, enum zi_tier tier, struct device_ptr memory);
+    enum zi_status (*map)(struct device_stream *, struct device_ptr memory, size_t bytes,
+                          void **host);
+    void (*unmap)(struct device_stream *, struct device_ptr memory);
+    enum zi_status (*stream_create)(struct device *, int threads, struct device_stream **stream);
+    void (*stream_destroy)(struct device_stream *);
+    enum zi_status (*stream_synchronize)(struct device_stream *);
+    enum zi_status (*event_create)(struct device *, struct device_event **event);
+    void (*event_destroy)(struct device_event *);
+    enum zi_status (*event_record)(struct device_event *, struct device_stream *);
+    enum zi_status (*event_wait)(struct device_stream *, struct device_event *);
+    enum zi_status (*event_query)(struct device_event *, bool *done);
+    enum zi_status (*event_synchronize)(struct device_event *, double *time_s);
+    enum zi_status (*copy)(struct device_stream *, struct device_ptr to, struct device_ptr from,
+                           size_t bytes);
+    enum zi_status (*measure_peak)(struct device_stream *, enum zi_dtype type, double seconds,
+                                   double *flops_per_s);
+};
+
+struct device {
+    const struct device_table *table;
+    struct device_properties properties;
+    struct device_operations operations;
+};
+
+struct device_stream {
+    struct device *device;
+    /* How many threads of the host its work may use, at least 1. */
+    int threads;
+};
+
+struct device_event {
+    struct device *device;
+};
+
+/* Opens a device of one kind, as device_open does. */
+typedef enum zi_status device_opener(const struct settings_device *settings, int node_ranks,
+                                     struct device **device);
+
+/* Local. As device_open, for device.type: cpu. */
+device_opener cpu_device_open;
+
+/* Local. Decks that name this type get what `open` opens; NULL takes it back. For modules that are
+ * loaded at run time, and for tests. Call before any device of the type is opened. */
+void device_register(enum device_type type, device_opener *open);
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to zero: what operations do (execute.c), and where slots are. */
+#ifndef ZI_ZERO_EXECUTE_H
+#define ZI_ZERO_EXECUTE_H
+
+#include "zero/lanes.h"
+
+/* Does an operation, or enqueues it, on its lane's stream. */
+enum zi_status execute_op(struct engine *engine, const struct program_op *op);
+/* What a disk lane moves for an operation. */
+void execute_transfer(const struct engine *engine, const struct program_op *op,
+                      struct tier_transfer *transfer);
+/* The step whose update the program that runs brings. */
+const struct optimizer_step *engine_update_step(const struct engine *engine);
+/* Where a slot is, for operations; null on nvme and for -1. */
+struct device_ptr engine_slot(const struct engine *engine, int slot);
+/* The host's address of a slot of host memory. */
+void *engine_host_slot(const struct engine *engine, int slot);
+
+#endif
