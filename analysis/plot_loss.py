@@ -20,15 +20,18 @@ COLUMNS = ["step", "loss", "gradient_norm", "learning_rate", "validation_loss"]
 
 
 def read_csv(path):
+    """A line without its end, as a run in progress may have it for a moment, is no row yet."""
     with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in COLUMNS}
 
 
 def read_record(path):
     import h5py
     with h5py.File(path, "r") as file:
-        return {name: file["steps"][name][:].astype(float) for name in COLUMNS}
+        columns = {name: file["steps"][name][:].astype(float) for name in COLUMNS}
+    rows = min(len(column) for column in columns.values())  # the last row may be in some columns only
+    return {name: column[:rows] for name, column in columns.items()}
 
 
 def read(path):

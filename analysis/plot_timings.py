@@ -23,9 +23,11 @@ WAIT_COLOUR = "#cbd5e0"
 
 
 def read_csv(path):
+    """A line without its end, as a run in progress may have it for a moment, is no row yet."""
     with open(path, newline="") as file:
+        whole = (line for line in file if line.endswith("\n"))
         return [(int(row["step"]), row["lane"], row["kind"], float(row["seconds"]),
-                 float(row["wait_seconds"])) for row in csv.DictReader(file)]
+                 float(row["wait_seconds"])) for row in csv.DictReader(whole)]
 
 
 def codes(dataset):

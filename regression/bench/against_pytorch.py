@@ -38,6 +38,7 @@ def run_zinf(options):
     """Seconds per counted step, and the last progress line."""
     folder = tempfile.mkdtemp(prefix="zinf-bench-")
     sets = [f"run.steps={options.steps}", f"run.directory={folder}/run", "checkpoint.final=no",
+            "checkpoint.every=never",
             "data.validation=", "data.validation_every=never"] + options.set
     command = [options.zinf, "run", options.deck]
     for value in sets:

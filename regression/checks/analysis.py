@@ -91,6 +91,31 @@ def test_timings(folder):
     check(heights == [1.875, 1.875], f"heights {heights}")
 
 
+def test_in_progress(folder):
+    """A run that is being written: the last line is cut anywhere, and the last row is in some columns only."""
+    make_run(folder)
+    loss, timings = load("plot_loss"), load("plot_timings")
+    for name, plot, read, rows in (("steps.csv", loss, lambda path: len(loss.read(path)["step"]), 5),
+                                   ("timings.csv", timings, lambda path: len(timings.read(path)), 5)):
+        with open(f"{folder}/{name}") as file:
+            text = file.read()
+        last = text[:-1].rindex("\n") + 1
+        for end in range(last, len(text)):
+            with open(f"{folder}/{name}", "w") as file:
+                file.write(text[:end])
+            check(read(f"{folder}/{name}") == rows, f"{name} cut at {end - last} of {len(text) - last}")
+    with h5py.File(f"{folder}/run.h5", "a") as file:
+        for group, name in (("steps", "validation_loss"), ("timings", "wait_seconds")):
+            values = file[group][name][:-1]
+            del file[group][name]
+            file[group][name] = values
+    run = loss.read(f"{folder}/run.h5")
+    check({len(column) for column in run.values()} == {5}, "columns of different lengths")
+    check(len(timings.read(f"{folder}/run.h5")) == 5, "timings of different lengths")
+    loss.draw(run, f"{folder}/progress.png")
+    timings.draw(timings.read(f"{folder}/timings.csv"), f"{folder}/progress.png")
+
+
 # Of a step of 10 ms: lane, row, kind, asked for, start, end (ms), lane waited for. The second read begins
 # before the first is done; the compute lane waits 1 + 2 ms for reads and, at the end, 0.5 for a store.
 TRACED = [("disk_read", 6, "load", 0.0, 0.0, 1.0, None), ("disk_read", 13, "load", 0.5, 0.5, 5.0, None),
@@ -212,6 +237,7 @@ def main():
         test_timeline(folder)
         test_timeline_picture(folder)
         test_commands(folder)
+        test_in_progress(folder)
     for what in failures:
         print(f"failed: {what}")
     print(f"analysis: {len(failures)} failures")

@@ -60,19 +60,20 @@ expect 0 "$zinf" check "$deck" --ranks 4
 run_both 2 "absent.h5" --set data.train="$folder/absent.h5"
 run_both 2 "absent.h5" --set data.validation="$folder/absent.h5"
 run_both 2 "vocabulary" --set model.vocabulary=100
+run_both 2 "data.type is uint32" --set data.type=uint32
 printf 'too short' >"$folder/short"
 expect 0 "$zinf" tokenize "$folder/short" --output "$folder/short.h5"
 run_both 2 "short.h5" --set data.train="$folder/short.h5"
 
-# A token out of vocabulary that only reading finds: position 500 of a bare uint16 file.
+# A token out of vocabulary of which the file says nothing: position 500 of bare uint16. It is found
+# before the first step.
 awk 'BEGIN { for (i = 0; i < 1000; i++) printf "%c%c", 65, (i == 500 ? 1 : 0) }' >"$folder/bare.bin"
 if [ "$(wc -c <"$folder/bare.bin")" -eq 2000 ]; then
-    for command in "$zinf" "$launcher -n 2 $zinf"; do
-        expect 2 $command run "$deck" --set data.train="$folder/bare.bin" --set data.validation= \
-            --set data.validation_every=never \
-            --set run.steps=20 --set run.directory="$folder/bare" --overwrite
-        complains "321"
-    done
+    run_both 2 "token 321 at position 500 " --set data.train="$folder/bare.bin" \
+        --set data.validation= --set data.validation_every=never
+    awk 'BEGIN { for (i = 0; i < 1000; i++) printf "%c%c%c%c", 65 + i % 20, 0, 0, 0 }' >"$folder/wide.bin"
+    run_both 2 "set data.type to what they are (uint32" --set data.train="$folder/wide.bin" \
+        --set data.validation= --set data.validation_every=never
 fi
 
 # The run directory: below a file, and (for other users than root) a folder without the right.
@@ -103,5 +104,6 @@ for command in "$zinf" "$launcher -n 2 $zinf"; do
     [ "$(awk -F, '$8 == 1' "$folder/run/steps.csv" | wc -l)" -eq 3 ] || fail "skipped steps of steps.csv"
     [ "$(awk -F, '$8 == 1 { print $9 }' "$folder/run/steps.csv" | sort -u | wc -l)" -eq 1 ] ||
         fail "a skipped step changed a parameter"
+    grep -q resident "$folder/run/memory.csv" || fail "memory.csv after exit code 7"
 done
 done_with app_bad_input

@@ -64,7 +64,7 @@ make_deck() {
 run: {name: tiny, directory: $folder/run, steps: 6, report_every: 2 steps}
 model: {family: gpt2, layers: 2, hidden: 32, heads: 2, context: 32, vocabulary: 256}
 data: {train: $folder/train.h5, validation: $folder/validation.h5, validation_every: 3 steps,
-       validation_batches: 2}
+       validation_sequences: 8}
 batch: {global: 4, micro: 1}
 optimizer: {learning_rate: 3.0e-3, warmup: 2 steps}
 device: {threads: 1}

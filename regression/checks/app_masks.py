@@ -9,7 +9,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from stops import Runs  # noqa: E402
+from stops import Runs, ZINF  # noqa: E402
 
 FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
 NEVER = {signal.SIGKILL, signal.SIGSTOP}  # cannot be blocked; 32 and 33 are the C library's own
@@ -39,6 +39,9 @@ def check(runs, ranks, engine):
                 open_ones.append((task, sorted(WANTED - found)))
         if len(open_ones) != 1:
             runs.fail(f"rank {rank} of {ranks}: threads that signals interrupt: {open_ones}")
+        with open(f"/proc/{runs.pid(rank)}/comm") as file:
+            if file.read().strip() != os.path.basename(ZINF):
+                runs.fail("the process has another name after it has started itself again")
         with open(f"/proc/{runs.pid(rank)}/environ") as file:
             if not os.environ.get("OMP_WAIT_POLICY") and "GOMP_SPINCOUNT=" not in file.read():
                 runs.fail("teams spin as long as OpenMP likes")

@@ -45,7 +45,7 @@ mount -o remount,size=620k "$disk"
 refused 5 "$zinf" run "$deck" --overwrite
 complains_once "error: tier: $disk/zinf-tiny-"
 complains "/rank-0.h5: cannot claim "
-complains "No space left on device (620.00 KiB free there); free some space, add a folder of another "
+complains "No space left on device (616.00 KiB free there); free some space, add a folder of another "
 refused 5 "$zinf" run "$deck" --overwrite --set nvme.paths="$folder/second,$disk"
 complains "cannot claim "
 empty "$folder/second"

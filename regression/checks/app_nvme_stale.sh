@@ -64,11 +64,32 @@ job=
 [ $result -eq 4 ] || fail "exit code $result, not 4, of a run that others have reclaimed beside"
 empty "$disk"
 
-# Files of others on the path are no stale stores, whatever their names.
-mkdir "$disk/zinf-notes" "$disk/other"
-echo mine >"$disk/zinf-notes/thesis.txt"
+# Files of others on the path are no stale stores, whatever their names: nothing is said, nothing goes.
+mkdir "$disk/zinf-notes" "$disk/other" "$disk/zinf-data" "$disk/zinf-0.1" "$disk/zinf-mine-0123456789abcdef"
+for name in zinf-notes/thesis.txt zinf-data/rank-0.h5 zinf-data/node zinf-0.1/speed-1 \
+    zinf-mine-0123456789abcdef/rank-1.h5; do
+    echo mine >"$disk/$name"
+done
+find "$disk" | sort >"$folder/before"
 expect 0 "$zinf" run "$deck" --overwrite --reclaim
-[ -s "$disk/zinf-notes/thesis.txt" ] || fail "--reclaim removed what no run has made"
+if grep -q "run that died" "$folder/err" "$folder/out"; then fail "what no run has made is taken for a store"; fi
+find "$disk" | sort | cmp -s - "$folder/before" || fail "--reclaim removed what no run has made"
+rm -rf "$disk"
+
+# In a dead run's folder, what others have put there stays, and is not waited for.
+start_endless
+kill -s KILL $job
+wait $job || :
+job=
+stale=$(ls "$disk")
+echo mine >"$disk/$stale/notes.txt"
+mkfifo "$disk/$stale/rank-7.h5"
+expect 0 "$zinf" run "$deck" --overwrite
+complains_once "$disk/$stale was left by a run that died"
+expect 0 "$zinf" run "$deck" --overwrite --reclaim
+complains_once "$disk/$stale, left by a run that died: its files are removed ("
+[ "$(cat "$disk/$stale/notes.txt")" = mine ] || fail "somebody's notes are gone"
+[ "$(find "$disk/$stale" -type f -o -type p | wc -l)" -eq 2 ] || fail "left: $(ls -A "$disk/$stale")"
 rm -rf "$disk"
 
 # Kept on purpose: later runs say nothing and leave it.

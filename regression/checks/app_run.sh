@@ -15,6 +15,10 @@ says "of peak"
 says "ETA"
 says "  v "
 says "peak resident memory"
+says "at the start (layout"
+awk '/ in steps, / { seconds = $1; sum = 0; for (i = 3; i < NF; i++) if ($i ~ /^[0-9.]+$/ && $(i - 1) !~ /layout|values/) sum += $i
+    found = sum > seconds - 0.31 && sum < seconds + 0.31 } END { exit !found }' "$folder/out" ||
+    fail "the parts of the time are not the whole: $(grep " in steps, " "$folder/out")"
 cp "$folder/out" "$folder/first.out"
 for file in used.yaml steps.csv timings.csv memory.csv run.h5 checkpoints/step-00000006.h5; do
     [ -s "$run/$file" ] || fail "no $file"

@@ -16,13 +16,17 @@ gone() {
     passed=$((passed + 1))
 }
 
+nothing() {
+    gone "$folder/new/one"
+    empty "$folder/two"
+}
+
 mkdir "$folder/two"
 bench 0
 says "3.00 MiB per path, blocks of 128.00 KiB, depth 16, median of 2; MB/s"
 says "$folder/new/one"
 says "$folder/two"
-gone "$folder/new/one"
-gone "$folder/two/zinf-bench"
+nothing
 for key in flops_fp32 flops_bf16 memory_bytes_per_s disk_read_bytes_per_s disk_write_bytes_per_s \
     disk_mixed_bytes_per_s; do
     grep -Eq "^  $key: [1-9][0-9.]*(e\+[0-9]+)?$" "$folder/machine.yaml" || fail "no $key"
@@ -31,12 +35,43 @@ done
 [ "$(grep -cv '^#' "$folder/machine.yaml")" -eq 7 ] || fail "more in the machine file than is known"
 grep -q '^machine:$' "$folder/machine.yaml" || fail "no section"
 
-# The file stays when it is to be kept, and is used again.
+# The file stays when it is to be kept, under a name of its own that is said.
+kept() { find "$folder/two" -name 'zinf-bench-*' -size 3072k | wc -l; }
 bench 0 --set nvme.keep=yes --set nvme.engine=threads
 says " threads "
-[ "$(wc -c <"$folder/two/zinf-bench")" -eq 3145728 ] || fail "the file was not kept"
+says "kept: $folder/two/zinf-bench-"
+[ "$(kept)" -eq 1 ] || fail "the file was not kept"
 bench 0
-gone "$folder/two/zinf-bench"
+[ "$(kept)" -eq 1 ] || fail "a file that was kept is gone"
+rm -r "$folder/new"
+rm "$folder/two"/zinf-bench-*
+
+# What others have in these folders is not used, whatever it is and however it is called.
+echo mine >"$folder/mine"
+mkfifo "$folder/two/zinf-bench"
+mkdir -p "$folder/new/one"
+ln -s "$folder/mine" "$folder/new/one/zinf-bench"
+bench 0
+[ "$(cat "$folder/mine")" = mine ] || fail "a link was followed"
+[ -p "$folder/two/zinf-bench" ] || fail "a fifo was replaced"
+rm -r "$folder/new" "$folder/two/zinf-bench"
+
+# The machine file: a link is followed, what is no regular file is refused, before anything is measured.
+ln -s "$folder/target.yaml" "$folder/link.yaml"
+bench 0 --output "$folder/link.yaml"
+if [ ! -L "$folder/link.yaml" ]; then fail "a link was replaced"; fi
+grep -q '^machine:$' "$folder/target.yaml" || fail "nothing behind the link"
+mkfifo "$folder/fifo.yaml"
+bench 2 --output "$folder/fifo.yaml"
+complains "$folder/fifo.yaml is a fifo, which is not replaced by a file"
+[ ! -s "$folder/out" ] || fail "measured before the output was looked at"
+if [ "$(id -u)" -eq 0 ] && mknod "$folder/null.yaml" c 1 3 2>/dev/null; then
+    bench 2 --output "$folder/null.yaml"
+    complains "null.yaml is a device"
+    [ -c "$folder/null.yaml" ] || fail "a device was replaced"
+else
+    echo "not root: no device is made to be named as output"
+fi
 
 # A disk that fails in the middle: 24 blocks a pass and path.
 export ZINF_DISK_FAULT
@@ -46,8 +81,7 @@ for fault in write:EIO:30 read:EIO:20 any:ENOSPC:75; do
     complains "ZINF_DISK_FAULT=$fault: disk faults are made on purpose"
     complains_once "error:"
     complains "(measurement)"
-    gone "$folder/two/zinf-bench"
-    gone "$folder/new/one/zinf-bench"
+    nothing
 done
 for fault in any:short:1:1000 any:EAGAIN:5:3 any:nodirect:1:2 any:nolibaio:1:1; do
     ZINF_DISK_FAULT=$fault

@@ -12,11 +12,19 @@ cat >"$folder/bin/srun" <<'END'
 #!/bin/sh
 [ "$1 $2" = "--mpi=pmi2 -K" ] || exit 99
 shift 2
+directory=$(echo "$*" | sed 's/.*run.directory=\([^ ]*\).*/\1/')
 if [ -n "${LOSE:-}" ]; then
-    timeout -s KILL 120 "$@" --set run.steps=2 >/dev/null
-    directory=$(echo "$*" | sed 's/.*run.directory=\([^ ]*\).*/\1/')
-    sed 's/^\( *steps: \)2 /\16 /' "$directory/used.yaml" >"$directory/used"
-    mv "$directory/used" "$directory/used.yaml"
+    "$MPIEXEC" -n 2 "$@" --set run.steps=2 >/dev/null
+    rm "$directory/end.yaml"
+    exit 0
+fi
+if [ -n "${STOP:-}" ]; then # stopped, by a launcher that says 0 for 4
+    "$MPIEXEC" -n 2 "$@" --set run.steps=1000000 >/dev/null &
+    while [ "$(wc -l <"$directory/steps.csv" || echo 0)" -lt 3 ]; do sleep 0.1; done 2>/dev/null
+    for process in $(pgrep -x zinf); do
+        if grep -qF "run.directory=$directory" "/proc/$process/cmdline"; then kill -USR1 "$process"; fi
+    done
+    wait
     exit 0
 fi
 exec "$MPIEXEC" -n 2 "$@"
@@ -37,7 +45,13 @@ for script in one_node many_nodes; do
     [ "$(wc -l <"$folder/runs/job-$number/steps.csv")" -eq 7 ] || fail "rows of steps.csv"
     SLURM_JOB_ID=$((number + 1)) expect 2 bash "$job" "$folder/deck.yaml" --set run.stepz=1
     SLURM_JOB_ID=$((number + 2)) LOSE=1 expect 6 bash "$job" "$folder/deck.yaml"
-    complains "ends early"
+    complains "left no end.yaml"
+    SLURM_JOB_ID=$((number + 3)) STOP=1 expect 4 bash "$job" "$folder/deck.yaml"
+    says "SIGUSR1"
+    says "exit code 4"
+    [ "$(sed -n 's/^step: //p' "$folder/runs/job-$((number + 3))/end.yaml")" -ge 2 ] || fail "step of end.yaml"
+    SLURM_JOB_ID=$((number + 4)) expect 3 bash "$job" "$folder/deck.yaml" --set memory.host=4KiB --set memory.device=4KiB
+    grep -q "^code: 3" "$folder/runs/job-$((number + 4))/end.yaml" || fail "end.yaml of a deck that does not fit"
     expect 2 bash "$job"
 done
 done_with jobscripts

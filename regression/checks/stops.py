@@ -34,6 +34,7 @@ class Runs:
     """Runs of one deck, one after the other, in a folder that goes away."""
 
     def __init__(self):
+        self.job = None
         self.folder = tempfile.mkdtemp()
         text = os.path.join(self.folder, "text")
         with open(text, "wb") as file:
@@ -50,6 +51,14 @@ class Runs:
         return self
 
     def __exit__(self, *_):
+        if self.job and self.job.poll() is None:
+            for rank in range(self.ranks):
+                try:
+                    os.kill(self.pid(rank), signal.SIGKILL)
+                except (OSError, ValueError):
+                    pass
+            self.job.kill()
+            self.job.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def path(self, *names):

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 
-FOLDERS = ["src", "regression", "analysis", "jobscripts", "inputs", "doc", "m4"]
+FOLDERS = ["src", "regression", "analysis", "jobscripts", "inputs", "doc", "findings", "m4"]
 FILES = ["configure.ac", "Makefile.am", "README.md", "quickstart", "run-tests"]
 SOURCES = (".c", ".h", ".cu", ".py", ".sh", ".sbatch", ".m4", ".inc")
 # "." in brackets, so that this file does not complain of itself.

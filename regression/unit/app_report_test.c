@@ -124,9 +124,39 @@ static void test_line(void)
     free(text);
 }
 
+/* The sign of a NaN is not shown, in a file or in a line. */
+static void test_nan(void)
+{
+    char folder[] = "app_report_XXXXXX", path[64], text[4096] = "";
+    struct report *report = NULL;
+    struct report_row row = make_row(-NAN);
+    struct engine_result result = {.loss = -NAN};
+    row.loss = row.gradient_norm = copysign(NAN, -1);
+    if (!mkdtemp(folder)) exit(99);
+    CHECK_INT(report_open(folder, "run: {}\n", &report), ZI_OK);
+    CHECK_INT(report_step(report, &row), ZI_OK);
+    CHECK_INT(report_close(report), ZI_OK);
+    snprintf(path, sizeof path, "%s/steps.csv", folder);
+    FILE *file = fopen(path, "r");
+    if (!file) exit(99);
+    size_t length = fread(text, 1, sizeof text / 2, file);
+    fclose(file);
+    struct progress progress;
+    FILE *out = fmemopen(text + length, sizeof text - length, "w");
+    if (!out) exit(99);
+    progress_start(&progress, 10, 7);
+    progress_step(&progress, &row, &result, out);
+    fclose(out);
+    CHECK(strstr(text, ",nan,nan,") != NULL && strstr(text, "loss nan  norm     nan") != NULL);
+    CHECK(strstr(text, "-nan") == NULL);
+    CHECK_INT(report_clear(folder), ZI_OK);
+    CHECK(rmdir(folder) == 0);
+}
+
 int main(void)
 {
     test_steps();
     test_line();
+    test_nan();
     return test_finish("app_report");
 }

@@ -7,11 +7,17 @@
 #include "checkpoint_fixture.h"
 
 #include "checkpoint/record.h"
+#include "regression/unit/capture_fixture.h"
 #include "regression/unit/test.h"
 
 #include <hdf5.h>
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,6 +49,9 @@ static enum zi_status append(struct record *record, const int tables[2], int64_t
     return row % 2 ? ZI_OK : record_append(record, tables[1], &seconds, NULL);
 }
 
+/* Rows that a reader looks at; behind them may be one that was not finished. */
+static int64_t rows_looked_at = INT64_MAX;
+
 /* Rows of a column that a plain reader finds, or -1. Wrong numbers count as -2. */
 static int64_t read_rows(const char *path, const char *name, int column)
 {
@@ -57,7 +66,7 @@ static int64_t read_rows(const char *path, const char *name, int column)
         column == 1 ? H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values)
                     : H5Dread(dataset, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, integers);
     int64_t found = result < 0 ? -1 : (int64_t)rows;
-    for (hsize_t i = 0; i < rows && found >= 0; i++) {
+    for (hsize_t i = 0; i < rows && found >= 0 && (int64_t)i < rows_looked_at; i++) {
         int good = column == 1 ? values[i] == 10.0 / (double)(i + 1)
                                : integers[i] == checksum_at((int64_t)i);
         if (!good) found = -2;
@@ -172,6 +181,89 @@ static void test_inspect_others(const char *folder)
     CHECK(checkpoint_inspect(path, 0, stdout) == ZI_ERROR_USAGE);
 }
 
+/* What is no regular file is neither replaced, followed nor kept as something else. */
+static void test_foreign_names(const char *path, const char *previous)
+{
+    static const char *const target = "precious";
+    struct record *record = NULL;
+    struct stat is;
+    const char *const names[] = {path, previous};
+    for (int i = 0; i < 2; i++) {
+        (void)unlink(path);
+        (void)unlink(previous);
+        if (i == 1) CHECK(creat(path, 0600) >= 0);
+        CHECK(symlink(target, names[i]) == 0);
+        CHECK(record_create(path, "", &record) == ZI_ERROR_USAGE);
+        CHECK(lstat(names[i], &is) == 0 && S_ISLNK(is.st_mode));
+        CHECK(unlink(names[i]) == 0 && mkfifo(names[i], 0600) == 0);
+        CHECK(record_create(path, "", &record) == ZI_ERROR_USAGE);
+        CHECK(lstat(names[i], &is) == 0 && S_ISFIFO(is.st_mode));
+        CHECK(unlink(names[i]) == 0);
+    }
+    (void)unlink(path);
+}
+
+/* The disk is full for writes of one file beyond a byte: these functions take the place of the C
+ * library's, also for HDF5. */
+static struct stat full_file;
+static int64_t full_from = INT64_MAX;
+
+static ssize_t write_at(int file, const void *bytes, size_t count, int64_t offset)
+{
+    struct stat is;
+    if (offset + (int64_t)count > full_from && fstat(file, &is) == 0 &&
+        is.st_ino == full_file.st_ino && is.st_dev == full_file.st_dev) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, file, bytes, count, offset);
+}
+
+ssize_t pwrite(int file, const void *bytes, size_t count, off_t offset)
+{
+    return write_at(file, bytes, count, offset);
+}
+
+ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t offset)
+{
+    return write_at(file, bytes, count, offset);
+}
+
+/* A child appends until the disk is full, says so in words of the system, and ends as a run does:
+ * it can close the record, and the process ends by itself. Rows of before are there. */
+static void test_no_room(const char *path, int64_t from)
+{
+    (void)unlink(path);
+    int64_t rows = 0;
+    int pipes[2];
+    CHECK(pipe(pipes) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        int tables[2];
+        static struct capture capture;
+        struct record *record = start(path, tables);
+        if (stat(path, &full_file) != 0) exit(1);
+        full_from = from;
+        capture_begin(&capture, stderr);
+        while (append(record, tables, rows) == ZI_OK)
+            rows++;
+        const char *text = capture_end(&capture);
+        bool said = strstr(text, "run.h5: cannot") && strstr(text, strerror(ENOSPC));
+        bool again = append(record, tables, rows) == ZI_ERROR_IO;
+        bool closed = record_close(record) == ZI_OK;
+        exit(write(pipes[1], &rows, sizeof rows) == sizeof rows && said && again && closed ? 0 : 1);
+    }
+    int state = 0;
+    CHECK(waitpid(child, &state, 0) == child && WIFEXITED(state) && WEXITSTATUS(state) == 0);
+    close(pipes[1]);
+    CHECK(read(pipes[0], &rows, sizeof rows) == sizeof rows);
+    close(pipes[0]);
+    CHECK(rows >= 512);
+    rows_looked_at = rows;
+    CHECK(read_rows(path, "/steps/loss", 1) >= rows);
+    rows_looked_at = INT64_MAX;
+}
+
 static int hold(const char *path)
 {
     int tables[2];
@@ -200,6 +292,9 @@ int main(int argc, char **argv)
     test_inspect(path);
     test_inspect_others(folder);
     test_killed_anywhere(path);
+    test_foreign_names(path, previous);
+    test_no_room(path, 40 << 10);
+    test_no_room(path, 64 << 10);
 
     struct record *record = start(path, tables);
     for (int64_t row = 0; row < 3; row++)

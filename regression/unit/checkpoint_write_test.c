@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -122,6 +123,7 @@ static void test_keep(void)
     if (rank == 0) close(open(path_in("step-by-step.h5"), O_CREAT | O_WRONLY, 0666));
     comm_barrier(world);
     CHECK(write_checkpoint(3, ZI_BF16, 2) == ZI_OK);
+    comm_barrier(world);
     CHECK(!exists("step-00000100.h5") && exists("step-00000200.h5") && exists("step-00000300.h5"));
     CHECK(!exists("step-00000050.h5.tmp")); /* left by a killed run */
     CHECK(exists("step-by-step.h5"));       /* not ours */
@@ -197,6 +199,107 @@ static void test_incomplete(void)
     comm_barrier(world);
     checkpoint_close(checkpoint); /* never committed */
     check_unchanged();
+}
+
+/* One value of the last rank's part of a tensor is not finite: of a parameter or a master the
+ * checkpoint is refused on all ranks; of a moment it is written, for such states train on. */
+static void test_not_finite(void)
+{
+    static const struct {
+        enum zi_dtype type;
+        enum checkpoint_state state;
+        enum zi_status status;
+    } cases[] = {
+        {ZI_FP32, CHECKPOINT_PARAMETER, ZI_ERROR_NUMERICS},
+        {ZI_BF16, CHECKPOINT_PARAMETER, ZI_ERROR_NUMERICS},
+        {ZI_BF16, CHECKPOINT_MASTER, ZI_ERROR_NUMERICS},
+        {ZI_FP32, CHECKPOINT_MOMENT2, ZI_OK},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct checkpoint *checkpoint = NULL;
+        struct checkpoint_header header = header_of(4, cases[i].type);
+        CHECK(checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint) ==
+              ZI_OK);
+        if (checkpoint == NULL) return;
+        write_states(checkpoint, 4, cases[i].type, ranks, rank);
+        /* the last element of all is the last rank's; it is counted, and counted once */
+        const uint16_t half = 0xff80;
+        const float word = i % 2 ? -NAN : INFINITY;
+        bool halves = cases[i].type == ZI_BF16 && cases[i].state == CHECKPOINT_PARAMETER;
+        struct checkpoint_dataset *dataset = NULL;
+        for (int d = 0; d < checkpoint->dataset_count; d++)
+            if (checkpoint->datasets[d].state == cases[i].state) dataset = &checkpoint->datasets[d];
+        CHECK(dataset != NULL && dataset->elements == 3 * 5000);
+        if (rank == ranks - 1 && dataset != NULL) {
+            checkpoint_write(checkpoint, cases[i].state, TENSOR_COUNT - 1, 14999, 1,
+                             halves ? (const void *)&half : &word);
+            dataset->written--;
+        }
+        CHECK_INT(checkpoint_commit(checkpoint, 0), cases[i].status);
+        checkpoint_close(checkpoint);
+        comm_barrier(world);
+        CHECK_INT(exists("step-00000400.h5"), cases[i].status == ZI_OK);
+        CHECK(!exists("step-00000400.h5.tmp"));
+    }
+    CHECK(write_checkpoint(1, ZI_BF16, 1) == ZI_OK); /* as the tests below expect */
+    check_unchanged();
+}
+
+/* What zinf has not made under its names is neither replaced nor removed, nor written through. */
+static void test_foreign_names(void)
+{
+    static const char *const names[] = {"step-00000400.h5", "step-00000400.h5.tmp", "latest.tmp"};
+    for (int i = 0; i < 3; i++) {
+        if (rank == 0) CHECK(mkdir(path_in(names[i]), 0700) == 0);
+        comm_barrier(world);
+        CHECK(write_checkpoint(4, ZI_BF16, 1) == ZI_ERROR_USAGE);
+        comm_barrier(world);
+        if (rank == 0) CHECK(rmdir(path_in(names[i])) == 0);
+        check_unchanged();
+    }
+    for (int i = 0; i < 2; i++) {
+        if (rank == 0) CHECK(symlink("elsewhere", path_in(names[i])) == 0);
+        comm_barrier(world);
+        CHECK(write_checkpoint(4, ZI_BF16, 1) == ZI_ERROR_USAGE);
+        comm_barrier(world);
+        CHECK(!exists("elsewhere"));
+        comm_barrier(world);
+        if (rank == 0) CHECK(unlink(path_in(names[i])) == 0);
+        check_unchanged();
+    }
+    /* a file that was left by a killed run is no obstacle */
+    if (rank == 0) close(open(path_in("step-00000400.h5.tmp"), O_CREAT | O_WRONLY, 0666));
+    comm_barrier(world);
+    CHECK(write_checkpoint(4, ZI_BF16, 2) == ZI_OK);
+    CHECK(write_checkpoint(1, ZI_BF16, 1) == ZI_OK);
+    check_unchanged();
+}
+
+static void test_names(void)
+{
+    static const struct {
+        const char *name;
+        mode_t kind;
+    } names[] = {
+        {"step-00000003.h5", S_IFREG},
+        {"step-1234567890.h5", S_IFREG},
+        {"step-00000003.h5.tmp", S_IFREG},
+        {"latest", S_IFLNK},
+        {"latest.tmp", S_IFLNK},
+        {"step-00000003-best.h5", 0},
+        {"step-3.h5", 0},
+        {"step-000000003.h5", 0},
+        {"step-00000003.h5.bak", 0},
+        {"step-00000003.h5.tmp2", 0},
+        {"step-00000003.h5.tmp.tmp", 0},
+        {"latest-good.h5", 0},
+        {"notes.tmp.txt", 0},
+        {"step-.h5", 0},
+        {"step-99999999999999999999.h5", 0},
+        {"", 0},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        CHECK_INT(checkpoint_kind_of(names[i].name), names[i].kind);
 }
 
 static void flip_byte(const char *path, int64_t offset)
@@ -293,6 +396,9 @@ int main(int argc, char **argv)
     if (ranks > 1) test_failing_write(ranks - 1);
     test_failing_create();
     test_incomplete();
+    test_not_finite();
+    test_foreign_names();
+    test_names();
     test_damage();
     test_refusals();
     comm_barrier(world);

@@ -16,13 +16,13 @@ static int32_t expected_token(int64_t i, int32_t limit)
     return (int32_t)((uint64_t)i * 2654435761u % 1000003u % (uint64_t)limit);
 }
 
-/* Opens the file as `format`, and checks number, values and a read in the middle. */
-static void check_tokens(const char *name, int64_t format, int64_t count, int32_t limit)
+/* Opens the file as `format`, its ids of `type`; checks number, values and a read in the middle. */
+static void check_typed(const char *name, const int64_t as[2], int64_t count, int32_t limit)
 {
     struct tokens *tokens = NULL;
     int32_t *ids = malloc((size_t)(count + 1) * sizeof *ids);
     CHECK(ids != NULL);
-    CHECK_INT(tokens_open(fixture_path(name), format, limit, &tokens), ZI_OK);
+    CHECK_INT(tokens_open(fixture_path(name), as[0], as[1], limit, &tokens), ZI_OK);
     if (tokens == NULL) return;
     CHECK_INT(tokens_count(tokens), count);
     ids[count] = -77;
@@ -42,15 +42,26 @@ static void check_tokens(const char *name, int64_t format, int64_t count, int32_
     free(ids);
 }
 
+static void check_tokens(const char *name, int64_t format, int64_t count, int32_t limit)
+{
+    check_typed(name, (const int64_t[]){format, ZI_AUTO}, count, limit);
+}
+
 /* Opening must fail with a usage error that names the file and says `text`. */
-static void check_refused(const char *name, int64_t format, const char *text)
+static void check_type_refused(const char *name, const int64_t as[2], int64_t vocabulary,
+                               const char *text)
 {
     struct tokens *tokens = NULL;
     fixture_listen();
-    CHECK_INT(tokens_open(fixture_path(name), format, 50257, &tokens), ZI_ERROR_USAGE);
+    CHECK_INT(tokens_open(fixture_path(name), as[0], as[1], vocabulary, &tokens), ZI_ERROR_USAGE);
     CHECK(tokens == NULL);
     CHECK(fixture_said(name));
     CHECK(fixture_said(text));
+}
+
+static void check_refused(const char *name, int64_t format, const char *text)
+{
+    check_type_refused(name, (const int64_t[]){format, ZI_AUTO}, 50257, text);
 }
 
 static void put(unsigned char *bytes, uint64_t value, int size)
@@ -111,9 +122,138 @@ static void test_nanogpt(void)
     check_tokens("nano.dat", DATA_NANOGPT, COUNT, 50257);
     check_refused("nano.dat", ZI_AUTO, "data.format");
     fixture_write("odd.bin", bytes, 2 * COUNT - 1);
-    check_refused("odd.bin", ZI_AUTO, "odd number");
+    check_refused("odd.bin", ZI_AUTO, "no multiple of 2");
     fixture_write("empty.bin", bytes, 0);
     check_refused("empty.bin", ZI_AUTO, "empty");
+    free(bytes);
+}
+
+/* Bare ids of every type are read as what data.type says. Without it, uint16 is taken only where
+ * nothing in the file or the vocabulary speaks against it. */
+static void test_bare_types(void)
+{
+    static const struct {
+        int64_t type;
+        int size;
+    } types[] = {
+        {DATA_UINT8, 1}, {DATA_UINT16, 2}, {DATA_UINT32, 4}, {DATA_INT32, 4}, {DATA_INT64, 8}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const int32_t limits[] = {100, types[i].size == 1 ? 256 : 50257,
+                                  types[i].size > 2 ? 151936 : 200};
+        for (int j = 0; j < 3; j++) {
+            unsigned char *bytes = make_bytes(0, COUNT, types[i].size, limits[j]);
+            fixture_write("bare.bin", bytes, (size_t)(COUNT * types[i].size));
+            check_typed("bare.bin", (const int64_t[]){ZI_AUTO, types[i].type}, COUNT, limits[j]);
+            const char *said =
+                types[i].size == 8 ? "what they are (int64" : "what they are (uint32";
+            if (types[i].size > 2)
+                check_type_refused("bare.bin", (const int64_t[]){ZI_AUTO, ZI_AUTO}, limits[j],
+                                   said);
+            if (types[i].size == 2) check_tokens("bare.bin", ZI_AUTO, COUNT, limits[j]);
+            free(bytes);
+        }
+    }
+}
+
+static const int64_t as_auto[] = {ZI_AUTO, ZI_AUTO};
+static const int64_t as_uint8[] = {ZI_AUTO, DATA_UINT8};
+static const int64_t as_uint16[] = {ZI_AUTO, DATA_UINT16};
+static const int64_t as_uint32[] = {ZI_AUTO, DATA_UINT32};
+
+static void check_opens(const char *name, const int64_t as[2], int64_t vocabulary, int64_t count)
+{
+    struct tokens *tokens = NULL;
+    CHECK_INT(tokens_open(fixture_path(name), as[0], as[1], vocabulary, &tokens), ZI_OK);
+    if (tokens != NULL) CHECK_INT(tokens_count(tokens), count);
+    tokens_close(tokens);
+}
+
+static void test_guesses(void)
+{
+    /* upper halves of 0 and 1, as of Llama 3 under a vocabulary that is too small */
+    unsigned char *bytes = make_bytes(0, COUNT, 4, 128256);
+    fixture_write("wide.bin", bytes, 4 * COUNT);
+    check_type_refused("wide.bin", as_auto, 65536, "below 4");
+    check_type_refused("wide.bin", as_auto, 128256, "below 4");
+    check_opens("wide.bin", as_uint16, 65536, 2 * COUNT);
+    fixture_write("wide.bin", bytes, 4 * COUNT - 2);
+    check_type_refused("wide.bin", as_uint32, 128256, "no multiple of 4");
+    free(bytes);
+    /* so few that chance may do it, and one more */
+    bytes = make_bytes(0, 8, 4, 50257);
+    fixture_write("few.bin", bytes, 4 * 7);
+    check_opens("few.bin", as_auto, 50257, 14);
+    fixture_write("few.bin", bytes, 4 * 8);
+    check_type_refused("few.bin", as_auto, 50257, "every other");
+    check_opens("few.bin", as_uint32, 50257, 8);
+    free(bytes);
+    /* zeros at the beginning only */
+    bytes = make_bytes(0, COUNT, 2, 50257);
+    memset(bytes, 0, 100000);
+    fixture_write("zeros.bin", bytes, 2 * COUNT);
+    check_opens("zeros.bin", as_auto, 65536, COUNT);
+    check_type_refused("zeros.bin", as_auto, 65537, "model.vocabulary is 65537");
+    check_opens("zeros.bin", as_uint16, 65537, COUNT);
+    free(bytes);
+}
+
+static void test_foreign(void)
+{
+    static const struct {
+        const char *head;
+        int bytes;
+        const char *said;
+    } files[] = {{"\x93NUMPY\1\0v\0", 10, "numpy"},
+                 {"\x1f\x8b\x08\0", 4, "gzip"},
+                 {"PK\3\4\0\0", 6, "zip"},
+                 {"\x28\xb5\x2f\xfd", 4, "zstd"},
+                 {"\x89HDF\r\n\x1a\n", 8, "an HDF5 file"},
+                 {"MMIDIDX\0\0\1", 10, "Megatron-LM"}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        fixture_write("foreign.bin", files[i].head, (size_t)files[i].bytes);
+        for (int64_t type = ZI_AUTO; type <= DATA_UINT16; type++)
+            check_type_refused("foreign.bin", (const int64_t[]){DATA_NANOGPT, type}, 50257,
+                               files[i].said);
+    }
+    char text[64];
+    memset(text, 'a', sizeof text);
+    fixture_write("text.bin", text, 64);
+    check_type_refused("text.bin", as_auto, 50257, "looks like a text");
+    check_opens("text.bin", as_uint8, 256, 64);
+    check_opens("text.bin", as_uint16, 50257, 32);
+    fixture_write("text.bin", text, 62);
+    check_opens("text.bin", as_auto, 50257, 31);
+}
+
+static void check_half_refused(void)
+{
+    struct tokens *tokens = NULL;
+    fixture_listen();
+    CHECK_INT(tokens_open(fixture_path("half.bin"), ZI_AUTO, ZI_AUTO, 100, &tokens),
+              ZI_ERROR_USAGE);
+    CHECK(fixture_said("half.idx is no index"));
+}
+
+/* An index that is no longer, or not yet, one of Megatron-LM is not passed over; a fifo is not
+ * waited for. */
+static void test_beside(void)
+{
+    unsigned char *bytes = make_bytes(0, 50, 2, 100);
+    fixture_write("half.bin", bytes, 100);
+    fixture_write("half.idx", "TNTIDX\0\0\1\0\0\0\0\0\0\0", 16);
+    check_half_refused();
+    check_opens("half.bin", (const int64_t[]){DATA_NANOGPT, ZI_AUTO}, 100, 50);
+    fixture_write("half.idx", "", 0);
+    check_half_refused();
+    if (unlink(fixture_path("half.idx")) != 0 || mkfifo(fixture_path("half.idx"), 0600) != 0)
+        exit(1);
+    check_opens("half.bin", as_auto, 100, 50);
+    check_refused("half.idx", DATA_MEGATRON, "a fifo");
+    if (mkfifo(fixture_path("fifo.bin"), 0600) != 0) exit(1);
+    check_refused("fifo.bin", ZI_AUTO, "a fifo");
+    check_refused("fifo.bin", DATA_LLMC, "a fifo");
+    check_refused("fifo.bin", DATA_NANOGPT, "a fifo");
+    check_refused("fifo.bin", DATA_HDF5, "a fifo");
     free(bytes);
 }
 
@@ -142,7 +282,8 @@ static void test_out_of_vocabulary(void)
         put(bytes + 2 * positions[i], 100, 2);
         fixture_write("vocabulary.bin", bytes, 2 * N);
         fixture_listen();
-        CHECK_INT(tokens_open(fixture_path("vocabulary.bin"), ZI_AUTO, 100, &tokens), ZI_OK);
+        CHECK_INT(tokens_open(fixture_path("vocabulary.bin"), ZI_AUTO, ZI_AUTO, 100, &tokens),
+                  ZI_OK);
         CHECK_INT(tokens_read(tokens, 0, N, ids), ZI_ERROR_USAGE);
         snprintf(text, sizeof text, "token 100 at position %lld ", (long long)positions[i]);
         CHECK(fixture_said(text));
@@ -150,7 +291,8 @@ static void test_out_of_vocabulary(void)
         CHECK(fixture_said("model.vocabulary"));
         if (positions[i] > 0) CHECK_INT(tokens_read(tokens, 0, positions[i], ids), ZI_OK);
         tokens_close(tokens);
-        CHECK_INT(tokens_open(fixture_path("vocabulary.bin"), ZI_AUTO, 101, &tokens), ZI_OK);
+        CHECK_INT(tokens_open(fixture_path("vocabulary.bin"), ZI_AUTO, ZI_AUTO, 101, &tokens),
+                  ZI_OK);
         CHECK_INT(tokens_read(tokens, 0, N, ids), ZI_OK);
         tokens_close(tokens);
         free(bytes);
@@ -164,7 +306,7 @@ static void test_cut_while_open(void)
     int32_t ids[100];
     unsigned char *bytes = make_bytes(0, 100, 2, 100);
     fixture_write("cut.bin", bytes, 200);
-    CHECK_INT(tokens_open(fixture_path("cut.bin"), ZI_AUTO, 100, &tokens), ZI_OK);
+    CHECK_INT(tokens_open(fixture_path("cut.bin"), ZI_AUTO, ZI_AUTO, 100, &tokens), ZI_OK);
     fixture_cut("cut.bin", 100);
     fixture_listen();
     CHECK_INT(tokens_read(tokens, 0, 50, ids), ZI_OK);
@@ -369,11 +511,30 @@ static void test_hdf5_refused(void)
     check_refused("text.h5", ZI_AUTO, "data.format");
 }
 
+/* What a header says must be what data.type says. */
+static void test_headers(void)
+{
+    struct dataset signed_ids = {"/tokens", H5T_STD_I16LE, 1, 0, -1};
+    struct dataset bytes = {"/tokens", H5T_STD_U8LE, 1, 0, -1};
+    write_llmc("typed.bin", (const int32_t[]){20240520, 1, 10}, 10, 2, 100);
+    check_opens("typed.bin", as_uint16, 100, 10);
+    check_type_refused("typed.bin", as_uint32, 100, "data.type is uint32");
+    write_hdf5("typed.h5", &bytes, 128);
+    check_opens("typed.h5", as_uint8, 128, COUNT);
+    check_type_refused("typed.h5", as_uint16, 128, "holds uint8");
+    write_hdf5("typed.h5", &signed_ids, 128);
+    check_type_refused("typed.h5", as_uint16, 128, "holds int16");
+}
+
 int main(void)
 {
     fixture_begin("data_formats");
     test_llmc();
     test_nanogpt();
+    test_bare_types();
+    test_guesses();
+    test_foreign();
+    test_beside();
     test_missing();
     test_out_of_vocabulary();
     test_cut_while_open();
@@ -381,6 +542,7 @@ int main(void)
     test_megatron_refused();
     test_hdf5();
     test_hdf5_refused();
+    test_headers();
     fixture_end();
     return test_finish("data_formats_test");
 }

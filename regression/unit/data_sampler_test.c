@@ -16,7 +16,8 @@ static struct tokens *open_counting(int64_t count)
         ids[i] = (uint16_t)i;
     fixture_write("counting.bin", ids, (size_t)count * sizeof *ids);
     free(ids);
-    CHECK_INT(tokens_open(fixture_path("counting.bin"), DATA_NANOGPT, VOCABULARY, &tokens), ZI_OK);
+    CHECK_INT(tokens_open(fixture_path("counting.bin"), DATA_NANOGPT, ZI_AUTO, VOCABULARY, &tokens),
+              ZI_OK);
     if (tokens == NULL) exit(1);
     return tokens;
 }
@@ -123,6 +124,75 @@ static void test_shapes(void)
     }
 }
 
+/* Once through a file: every token but the first is a target exactly once, after its predecessor,
+ * whatever the steps and their parts; what is left of the steps counts for nothing. */
+static void check_once(const struct shape *shape, int64_t most, int64_t global)
+{
+    struct tokens *tokens = open_counting(shape->tokens);
+    struct sampler *sampler = NULL;
+    int64_t length = shape->length, windows = (shape->tokens - 2) / length + 1;
+    int64_t chosen = windows < most ? windows : most, targets = 0, wrong = 0, twice = 0, seen = 0;
+    int32_t *in = malloc((size_t)(2 * global * length) * sizeof *in), *out = in + global * length;
+    char *found = calloc((size_t)shape->tokens, 1), *window = calloc((size_t)windows, 1);
+    if (in == NULL || found == NULL || window == NULL) exit(1);
+    CHECK_INT(sampler_create_once(tokens, most, global, length, &sampler), ZI_OK);
+    CHECK_INT(sampler_windows(sampler), windows);
+    CHECK_INT(sampler_chosen(sampler), chosen);
+    CHECK_INT(sampler_steps(sampler), (chosen + global - 1) / global);
+    for (int64_t step = 0; step <= sampler_steps(sampler); step++) { /* one more holds nothing */
+        for (int64_t j = 0; j < global; j += 3) {
+            int64_t count = global - j < 3 ? global - j : 3;
+            CHECK_INT(sampler_read(sampler, step, j, count, in + j * length, out + j * length),
+                      ZI_OK);
+        }
+        for (int64_t i = 0; i < global * length; i++) {
+            if (out[i] == -1) {
+                wrong += in[i] != 0;
+                continue;
+            }
+            targets++;
+            wrong += out[i] != in[i] + 1 || out[i] < 1 || out[i] >= shape->tokens;
+            twice += found[out[i]]++;
+            window[in[i] / length] = 1;
+        }
+    }
+    for (int64_t w = 0; w < windows; w++)
+        seen += window[w];
+    CHECK_INT(wrong, 0);
+    CHECK_INT(twice, 0);
+    CHECK_INT(seen, chosen);
+    CHECK_INT(targets, sampler_targets(sampler));
+    if (most >= windows) CHECK_INT(targets, shape->tokens - 1);
+    if (most >= windows / 2 && most > 1) /* evenly spread: some in each half */
+        CHECK(window[0] && memchr(window + windows / 2, 1, (size_t)(windows - windows / 2)));
+    sampler_destroy(sampler);
+    tokens_close(tokens);
+    free(in);
+    free(found);
+    free(window);
+}
+
+static void test_once(void)
+{
+    static const int64_t globals[] = {1, 4, 7, 64};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        if (shapes[i].tokens > 5000) continue;
+        for (size_t g = 0; g < sizeof globals / sizeof *globals; g++) {
+            check_once(&shapes[i], INT32_MAX, globals[g]);
+            check_once(&shapes[i], 7, globals[g]);
+            check_once(&shapes[i], 1, globals[g]);
+        }
+    }
+    static const struct shape shorter = {5, 1, 10, 0};
+    check_once(&shorter, 10, 3);
+    struct tokens *tokens = open_counting(1);
+    struct sampler *sampler = NULL;
+    fixture_listen();
+    CHECK_INT(sampler_create_once(tokens, 1, 1, 1, &sampler), ZI_ERROR_USAGE);
+    CHECK(fixture_said("one token alone"));
+    tokens_close(tokens);
+}
+
 /* Another seed gives another order, the same seed the same one in a sampler made anew. */
 static void test_seeds(void)
 {
@@ -172,7 +242,7 @@ static void test_bad_token(void)
     fixture_write("bad.bin", ids, sizeof ids);
     struct tokens *tokens = NULL;
     struct sampler *sampler = NULL;
-    CHECK_INT(tokens_open(fixture_path("bad.bin"), ZI_AUTO, 256, &tokens), ZI_OK);
+    CHECK_INT(tokens_open(fixture_path("bad.bin"), ZI_AUTO, ZI_AUTO, 256, &tokens), ZI_OK);
     CHECK_INT(sampler_create(tokens, 1, 1, 10, 0, &sampler), ZI_OK);
     fixture_listen();
     CHECK_INT(sampler_read(sampler, 4, 0, 1, inputs, targets), ZI_OK);
@@ -187,6 +257,7 @@ int main(void)
 {
     fixture_begin("data_sampler");
     test_shapes();
+    test_once();
     test_seeds();
     test_too_short();
     test_bad_token();

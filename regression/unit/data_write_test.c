@@ -2,14 +2,17 @@
 /* Writing token files from bytes: the order of files, the cut between training and validation, what
  * is recorded in the file (read back here with HDF5's own calls), that nothing half-written stays
  * behind, and every input that must be refused. */
+#include "base/stop.h"
 #include "data/tokens.h"
 
 #include "regression/unit/data_fixture.h"
 
 #include <hdf5.h>
 
+#include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/sysmacros.h>
 
 static enum zi_status write_from(const char *const *inputs, int count, const char *suffix,
                                  const char *output)
@@ -23,10 +26,23 @@ static int exists(const char *name)
     return access(fixture_path(name), F_OK) == 0;
 }
 
+/* Temporary files that are still in the folder. */
+static int leftovers(void)
+{
+    struct dirent **entries;
+    int found = 0, count = scandir(fixture_folder, &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        found += strstr(entries[i]->d_name, ".tmp-") != NULL;
+        free(entries[i]);
+    }
+    if (count >= 0) free(entries);
+    return found;
+}
+
 static void check_file(const char *name, const char *text, int64_t count)
 {
     struct tokens *tokens = NULL;
-    CHECK_INT(tokens_open(fixture_path(name), ZI_AUTO, 256, &tokens), ZI_OK);
+    CHECK_INT(tokens_open(fixture_path(name), ZI_AUTO, ZI_AUTO, 256, &tokens), ZI_OK);
     if (tokens == NULL) return;
     CHECK_INT(tokens_count(tokens), count);
     int32_t *ids = malloc((size_t)count * sizeof *ids);
@@ -98,7 +114,7 @@ static void test_order(void)
     CHECK_INT(write_from(turned, 2, ".txt", output), ZI_OK);
     static const char first[] = "endzero one two three four\nthree ";
     check_file("tree.h5", first, (int64_t)strlen(first));
-    CHECK(!exists("tree.h5.partial"));
+    CHECK_INT(leftovers(), 0);
 }
 
 /* All byte values, and more than the 1 MiB that is copied at once. */
@@ -135,7 +151,7 @@ static void test_record(void)
     H5Fclose(file);
     struct tokens *tokens = NULL;
     fixture_listen();
-    CHECK_INT(tokens_open(output, ZI_AUTO, 255, &tokens), ZI_ERROR_USAGE);
+    CHECK_INT(tokens_open(output, ZI_AUTO, ZI_AUTO, 255, &tokens), ZI_ERROR_USAGE);
     CHECK(fixture_said("at least 256"));
     free(text);
 }
@@ -167,8 +183,7 @@ static void check_refused(const struct tokens_writer *writer, enum zi_status sta
     CHECK_INT(tokens_write(writer), status);
     CHECK(fixture_said(text));
     CHECK(!exists("refused.h5"));
-    CHECK(!exists("refused.h5.partial"));
-    CHECK(!exists("validation.h5.partial"));
+    CHECK_INT(leftovers(), 0);
 }
 
 static void test_refused(void)
@@ -228,25 +243,145 @@ static void test_full_disk(void)
     low.rlim_cur = 1 << 20;
     signal(SIGXFSZ, SIG_IGN);
     CHECK(setrlimit(RLIMIT_FSIZE, &low) == 0);
-    check_refused(&writer, ZI_ERROR_IO, "refused.h5.partial");
+    check_refused(&writer, ZI_ERROR_IO, "make room");
     CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
     CHECK_INT(tokens_write(&writer), ZI_OK);
     CHECK(exists("refused.h5"));
 }
 
-/* The file that is there before must survive an attempt that fails. */
+static const char tree_text[] = "zero one two three four\nthree ";
+
+/* The output of the last time, found in a folder, is left out; named as an input it is refused, and
+ * survives. */
 static void test_output_among_inputs(void)
 {
     char tree[512], output[512];
     snprintf(tree, sizeof tree, "%s", fixture_path("tree"));
     snprintf(output, sizeof output, "%s", fixture_path("tree/tokens.h5"));
+    const char *const inputs[] = {tree, output};
+    CHECK_INT(write_from(inputs, 1, ".txt", output), ZI_OK);
+    CHECK_INT(write_from(inputs, 1, NULL, output), ZI_OK);
+    static const char all[] = "zero one two three (mark)four\nthree ";
+    check_file("tree/tokens.h5", all, (int64_t)strlen(all));
+    fixture_listen();
+    CHECK_INT(write_from(inputs + 1, 1, NULL, output), ZI_ERROR_USAGE);
+    CHECK(fixture_said("is an input and the output"));
+    check_file("tree/tokens.h5", all, (int64_t)strlen(all));
+    if (unlink(output) != 0) exit(1);
+}
+
+/* What a folder holds besides texts is left out; named, it is refused. The notes of what is left
+ * out go to stdout, so that what counts here are the tokens. */
+static void test_left_out(void)
+{
+    static const int32_t llmc[256] = {20240520, 1, 0};
+    static const char index[34] = "MMIDIDX\0\0\1";
+    static const char *const names[] = {"mixed/a.h5", "mixed/b.bin", "mixed/c.idx", "mixed/c.bin",
+                                        "mixed/fifo"};
+    char mixed[512], output[512];
+    if (mkdir(fixture_path("mixed"), 0700) != 0 || mkfifo(fixture_path("mixed/fifo"), 0600) != 0 ||
+        symlink("nowhere", fixture_path("mixed/dangling")) != 0 ||
+        symlink("circle", fixture_path("mixed/circle")) != 0 ||
+        symlink("..", fixture_path("mixed/up")) != 0)
+        exit(1);
+    snprintf(mixed, sizeof mixed, "%s", fixture_path("mixed"));
+    snprintf(output, sizeof output, "%s", fixture_path("mixed.h5"));
+    fixture_write("mixed/b.bin", llmc, sizeof llmc);
+    fixture_write("mixed/c.idx", index, sizeof index);
+    fixture_write("mixed/c.bin", "tokens", 6);
+    fixture_write("mixed/mixed.h5.tmp-abcdef", "unfinished", 10);
+    fixture_write("mixed/text", "a text", 6);
+    fixture_write("mixed/text.tmp-abcdef", "!", 1);
+    const char *inputs[] = {mixed};
+    CHECK_INT(write_from(inputs, 1, "text", fixture_path("mixed/a.h5")), ZI_OK);
+    CHECK_INT(write_from(inputs, 1, NULL, output), ZI_OK);
+    check_file("mixed.h5", "a text!", 7);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        inputs[0] = fixture_path(names[i]);
+        fixture_listen();
+        CHECK_INT(write_from(inputs, 1, NULL, output), ZI_ERROR_USAGE);
+        CHECK(fixture_said(names[i]));
+        check_file("mixed.h5", "a text!", 7);
+    }
+}
+
+/* What stands at the name of an output: links are followed, what is no file is refused. */
+static void test_names(void)
+{
+    char input[512], train[512], other[512];
+    struct stat is;
+    fixture_write("words", "many words", 10);
+    snprintf(input, sizeof input, "%s", fixture_path("words"));
+    snprintf(train, sizeof train, "%s", fixture_path("link.h5"));
+    const char *const inputs[] = {input};
+    if (symlink("target.h5", train) != 0) exit(1);
+    for (int turn = 0; turn < 2; turn++) { /* a link to nothing yet, then to a file */
+        CHECK_INT(write_from(inputs, 1, NULL, train), ZI_OK);
+        CHECK(lstat(train, &is) == 0 && S_ISLNK(is.st_mode));
+        CHECK(lstat(fixture_path("target.h5"), &is) == 0 && S_ISREG(is.st_mode));
+        check_file("target.h5", "many words", 10);
+    }
+    snprintf(other, sizeof other, "%s", fixture_path("odd.h5"));
+    if (mkfifo(other, 0600) != 0) exit(1);
+    fixture_listen();
+    CHECK_INT(write_from(inputs, 1, NULL, other), ZI_ERROR_USAGE);
+    CHECK(fixture_said("odd.h5 is a fifo"));
+    struct tokens_writer writer = {inputs, 1, NULL, fixture_path("new.h5"), other, 0.5};
+    CHECK_INT(tokens_write(&writer), ZI_ERROR_USAGE);
+    CHECK(lstat(other, &is) == 0 && S_ISFIFO(is.st_mode));
+    CHECK(!exists("new.h5"));
+    if (unlink(other) != 0) exit(1);
+    if (mknod(other, S_IFCHR | 0600, makedev(1, 3)) != 0) {
+        printf("device nodes: not permitted here, left out\n");
+    } else {
+        CHECK_INT(write_from(inputs, 1, NULL, other), ZI_ERROR_USAGE);
+        CHECK(lstat(other, &is) == 0 && S_ISCHR(is.st_mode));
+    }
+    CHECK_INT(leftovers(), 0);
+}
+
+/* Training and validation in one file, in other spellings. */
+static void test_one_name(void)
+{
+    char input[512], train[512], folder[512];
+    snprintf(input, sizeof input, "%s", fixture_path("words"));
+    snprintf(train, sizeof train, "%s", fixture_path("one.h5"));
+    const char *const inputs[] = {input};
+    if (symlink("one.h5", fixture_path("alias.h5")) != 0 || symlink(".", fixture_path("here")) != 0)
+        exit(1);
+    snprintf(folder, sizeof folder, "%s/../%s/one.h5", fixture_path("tree"), "here");
+    const char *const spellings[] = {fixture_path("./one.h5"), fixture_path("alias.h5"), folder};
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+        struct tokens_writer writer = {inputs, 1, NULL, train, spellings[i], 0.5};
+        fixture_listen();
+        CHECK_INT(tokens_write(&writer), ZI_ERROR_USAGE);
+        CHECK(fixture_said("cannot both go"));
+        CHECK(!exists("one.h5"));
+    }
+    struct tokens_writer two = {inputs, 1, NULL, train, fixture_path("tree/one.h5"), 0.5};
+    CHECK_INT(tokens_write(&two), ZI_OK);
+    CHECK_INT(leftovers(), 0);
+}
+
+/* A stop ends the making of tokens; what was there stays. The last test, as a stop is for good. */
+static void test_stop(void)
+{
+    char tree[512], output[512];
+    snprintf(tree, sizeof tree, "%s", fixture_path("tree"));
+    snprintf(output, sizeof output, "%s", fixture_path("tree.h5"));
     const char *const inputs[] = {tree};
     CHECK_INT(write_from(inputs, 1, ".txt", output), ZI_OK);
+    CHECK_INT(zi_stop_start(), ZI_OK);
+    CHECK(kill(getpid(), SIGTERM) == 0);
+    while (zi_stop_signal() == 0)
+        usleep(1000);
     fixture_listen();
-    CHECK_INT(write_from(inputs, 1, NULL, output), ZI_ERROR_USAGE);
-    CHECK(fixture_said("is an input and the output"));
-    static const char text[] = "zero one two three four\nthree ";
-    check_file("tree/tokens.h5", text, (int64_t)strlen(text));
+    CHECK_INT(write_from(inputs, 1, NULL, output), ZI_STOPPED);
+    CHECK(fixture_said("stopped by SIGTERM"));
+    const char *const one[] = {fixture_path("words")};
+    CHECK_INT(write_from(one, 1, NULL, output), ZI_STOPPED);
+    check_file("tree.h5", tree_text, (int64_t)strlen(tree_text));
+    CHECK_INT(leftovers(), 0);
 }
 
 int main(void)
@@ -257,7 +392,11 @@ int main(void)
     test_cut();
     test_refused();
     test_output_among_inputs();
+    test_left_out();
+    test_names();
+    test_one_name();
     test_full_disk();
+    test_stop();
     fixture_end();
     return test_finish("data_write_test");
 }

@@ -230,8 +230,9 @@ static void test_rules(void)
         {"batch.tokens=17", "--set batch.tokens: 17 tokens in a sequence, but model.context is 16; "
                             "use at most 16, or auto"},
         {"batch.micro=9", "--set batch.micro: 9 sequences at once, but a step has 8"},
-        {"data.validation_every=5", "--set data.validation_every: validation every 5 steps, but "
-                                    "data.validation names no file"},
+        {"data.validation_every=5", "--set data.validation_every has no effect with "
+                                    "data.validation: \"\"; it is used with data.validation "
+                                    "given; change that, or use never\n"},
         {"nvme.paths=a,a", "--set nvme.paths: found 'a,a' (the folder of path 1"},
         {"nvme.paths=[a, b/, b]", "--set nvme.paths: path 3 of the list: found the folder of path "
                                   "2 of the list once more"},

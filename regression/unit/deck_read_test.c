@@ -29,8 +29,9 @@ static void test_defaults(void)
     CHECK(s->model.norm_epsilon == 1e-5 && s->model.rope_base == 10000);
     CHECK(s->model.init_deviation == 0.02);
     CHECK(strcmp(s->data.train, "t.h5") == 0 && *s->data.validation == 0);
-    CHECK(s->data.format == ZI_AUTO && s->data.validation_every == 0);
-    CHECK(s->data.validation_batches == 8);
+    CHECK(s->data.format == ZI_AUTO && s->data.type == ZI_AUTO);
+    CHECK(s->data.validation_every == 0); /* resolved: there is no file */
+    CHECK(s->data.validation_sequences == ZI_AUTO);
     CHECK(s->batch.global == 8 && s->batch.micro == ZI_AUTO && s->batch.tokens == ZI_AUTO);
     CHECK(s->optimizer.type == 0 && s->optimizer.learning_rate == 0.01);
     CHECK(s->optimizer.minimum_ratio == 0.1 && s->optimizer.beta1 == 0.9);
@@ -74,7 +75,7 @@ static void test_table(void)
         CHECK(seen[rows[i].offset]++ == 0);
         CHECK(!rows[i].may_be_auto || rows[i].offset % sizeof(int64_t) == 0);
     }
-    CHECK_INT(count, 74);
+    CHECK_INT(count, 76);
     CHECK(deck_find("run", "hidden") == NULL && deck_section_help("runs") == NULL);
 }
 
@@ -153,7 +154,7 @@ static void test_types(void)
                                                   "memory: {device: \"256 MiB\", host: 1 GiB}\n"
                                                   "activations: {recompute: never, interval: 1}\n"
                                                   "device: {type: cuda, isa: avx2, separate: yes}\n"
-                                                  "checkpoint: {every: 100 steps, final: false}\n"
+                                                  "checkpoint: {every: 10 steps, final: false}\n"
                                                   "precision: {compute: bf16, gradient: fp32}\n",
                                        NULL, &deck);
     CHECK(s->zero.stage == 1 && s->zero.order == ORDER_MICRO_MAJOR && s->zero.prefetch == 0);
@@ -161,7 +162,7 @@ static void test_types(void)
     CHECK(s->placement.gradients == ZI_TIER_HOST && s->memory.device == 256 << 20);
     CHECK(s->activations.recompute == RECOMPUTE_NEVER && s->activations.interval == 1);
     CHECK(s->device.type == DEVICE_CUDA && s->device.isa == ISA_AVX2 && s->device.separate);
-    CHECK(s->checkpoint.every == 100 && !s->checkpoint.final);
+    CHECK(s->checkpoint.every == 10 && !s->checkpoint.final);
     CHECK(s->precision.compute == ZI_BF16 && s->precision.gradient == ZI_FP32);
     deck_destroy(deck);
 
@@ -206,7 +207,7 @@ static void test_paths(void)
         {"nvme: {paths: [a, b]}\n", "nvme.paths=c", "c"},
         {"", "nvme.paths=a,b", "a\nb"},
         {"", "nvme.paths= a , /b/c", "a\n/b/c"},
-        {"", "nvme.paths=[a, \"b, c\", '~']", "a\nb, c\n~"},
+        {"", "nvme.paths=[a, \"b, c\", './~']", "a\nb, c\n./~"},
         {"", "nvme.paths=[a]", "a"},
         {"", "nvme.paths=a,../a,/a,.a,aa", "a\n../a\n/a\n.a\naa"},
         {"nvme: {paths: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]}\n", NULL,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files: space is claimed and given back, modes and names, a full disk with its figures; libaio and
  * direct I/O refused, each said once, and the data right all the same; the environment's fault. */
+#include "base/stop.h"
 #include "disk/disk.h"
 
 #include "regression/unit/capture_fixture.h"
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -21,8 +23,70 @@ static struct capture capture;
 static enum zi_status open_named(const char *name, bool create, int64_t bytes,
                                  struct disk_file **file)
 {
-    struct disk_file_options options = {disk_path(name), 0, create, bytes};
+    struct disk_file_options options = {.name = disk_path(name), .create = create, .bytes = bytes};
     return disk_file_open(&options, file);
+}
+
+/* What has the name of a file and is none is refused, at once and untouched: an open of a fifo
+ * would wait for ever, one of a link would reach somewhere else. */
+static void test_special(void)
+{
+    static const char *const names[] = {"fifo", "folder", "link", "dangling"};
+    static const char *const says[] = {"fifo: is a fifo", "folder: cannot open it: Is a directory",
+                                       "link: is a link", "dangling: is a link"};
+    struct stat info;
+    char target[1024];
+    disk_file_close(disk_file_of("target", BYTES));
+    snprintf(target, sizeof target, "%s", disk_path("target"));
+    CHECK(mkfifo(disk_path("fifo"), 0600) == 0 && mkdir(disk_path("folder"), 0700) == 0);
+    CHECK(symlink(strrchr(target, '/') + 1, disk_path("link")) == 0);
+    CHECK(symlink("nowhere", disk_path("dangling")) == 0);
+    alarm(60);
+    for (int create = 0; create < 2; create++) {
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+            struct disk_file *file = NULL;
+            capture_begin(&capture, stderr);
+            CHECK(open_named(names[i], create == 1, 2 * BYTES, &file) == ZI_ERROR_IO);
+            const char *text = capture_end(&capture);
+            CHECK(file == NULL);
+            CHECK(strstr(text, create ? "File exists" : says[i]) != NULL);
+            CHECK(lstat(disk_path(names[i]), &info) == 0 && !S_ISREG(info.st_mode));
+        }
+    }
+    alarm(0);
+    CHECK(stat(target, &info) == 0 && info.st_size == BYTES);
+    CHECK(lstat(disk_path("nowhere"), &info) != 0);
+    CHECK(rmdir(disk_path("folder")) == 0 && unlink(disk_path("fifo")) == 0);
+    CHECK(unlink(disk_path("link")) == 0 && unlink(disk_path("dangling")) == 0);
+    CHECK(unlink(target) == 0);
+}
+
+/* A request to stop ends a claim that may be ended, and no other; in a child, which keeps it. */
+static int stop_child(void)
+{
+    struct disk_file_options options = {
+        .name = disk_path("stopped"), .create = true, .bytes = BYTES, .stops = true};
+    struct disk_file *file = NULL;
+    struct stat info;
+    CHECK(zi_stop_start() == ZI_OK && kill(getpid(), SIGTERM) == 0);
+    while (zi_stop_signal() == 0)
+        usleep(1000);
+    CHECK(disk_file_open(&options, &file) == ZI_STOPPED && file == NULL);
+    CHECK(lstat(options.name, &info) != 0);
+    options.stops = false;
+    CHECK(disk_file_open(&options, &file) == ZI_OK);
+    disk_file_close(file);
+    CHECK(unlink(options.name) == 0);
+    return test_failures() > 0;
+}
+
+static void test_stop(void)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) _exit(stop_child());
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
 static void test_space(void)
@@ -257,6 +321,8 @@ int main(void)
     disk_folder_make();
     test_environment();
     test_full_disk();
+    test_special();
+    test_stop();
     test_space();
     test_no_direct();
     test_no_libaio();

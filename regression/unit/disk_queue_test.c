@@ -164,7 +164,10 @@ static void test_admission(int64_t engine, int depth, int limit0, int limit1)
     unsigned char *buffer = disk_buffer(BYTES);
     CHECK(disk_queue_open(&options, &queue) == ZI_OK);
     for (int i = 0; i < PATHS; i++) {
-        struct disk_file_options file = {disk_path(i == 0 ? "a" : "b"), i, true, COUNT * BYTES};
+        struct disk_file_options file = {.name = disk_path(i == 0 ? "a" : "b"),
+                                         .path = i,
+                                         .create = true,
+                                         .bytes = COUNT * BYTES};
         CHECK(disk_file_open(&file, &files[i]) == ZI_OK);
     }
     disk_fill(buffer, 3, 0, BYTES);

@@ -6,13 +6,15 @@
 
 #include "regression/unit/tier_store.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 
 enum { BLOCK = 65536, BUDGET = 8 * BLOCK };
 
 static struct arbiter *open_rank(void)
 {
-    struct arbiter_options options = {.folder = ".", .paths = 2, .ranks = 2, .budget = BUDGET};
+    struct arbiter_options options = {
+        .folder = ".", .directory = AT_FDCWD, .paths = 2, .ranks = 2, .budget = BUDGET};
     struct arbiter *arbiter = NULL;
     CHECK(arbiter_open(&options, &arbiter) == ZI_OK);
     if (arbiter == NULL) exit(1);

@@ -84,29 +84,110 @@ static void test_dead_and_alive(void)
     CHECK_INT(store_test_entries("disk", "", NULL, 0), 0);
 }
 
-static void test_what_stays(void)
+static void remove_files(const char *folder, const char *const *names, int count)
 {
+    char name[320];
+    for (int i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "disk/%s/%s", folder, names[i]);
+        CHECK(unlink(name) == 0);
+    }
+    snprintf(name, sizeof name, "disk/%s", folder);
+    CHECK(rmdir(name) == 0);
+}
+
+static void make_file(const char *name)
+{
+    FILE *file = fopen(name, "wx");
+    CHECK(file != NULL && fputs("somebody's\n", file) >= 0 && fclose(file) == 0);
+}
+
+static void test_kept(void)
+{
+    static const char *const files[] = {"rank-0.h5", "kept", "zinf-store"};
     char *text, kept[64];
     nvme.keep = true;
     tier_store_destroy(create(0xe, true, &text));
     free(text);
     nvme.keep = false;
     CHECK_INT(store_test_entries("disk", "zinf-", kept, sizeof kept), 1);
-    /* a folder of that name with something else in it */
-    CHECK(mkdir("disk/zinf-mine", 0777) == 0 && mkdir("disk/zinf-mine/inner", 0777) == 0);
     struct tier_store *store = create(0xf, true, &text);
     CHECK(strstr(text, kept) == NULL);
-    CHECK(strstr(text, "disk/zinf-mine was left by a run that died and cannot be removed") != NULL);
     free(text);
     tier_store_destroy(store);
-    CHECK(rmdir("disk/zinf-mine/inner") == 0 && rmdir("disk/zinf-mine") == 0);
-    char name[160];
-    snprintf(name, sizeof name, "disk/%s/rank-0.h5", kept);
-    CHECK(unlink(name) == 0);
-    snprintf(name, sizeof name, "disk/%s/kept", kept);
-    CHECK(unlink(name) == 0);
-    snprintf(name, sizeof name, "disk/%s", kept);
-    CHECK(rmdir(name) == 0);
+    remove_files(kept, files, 3);
+}
+
+/* No name makes a folder a run's: neither said nor removed, and what is in it is not opened. */
+static void test_folders_of_others(void)
+{
+    static const char *const folders[] = {"zinf-mine",
+                                          "zinf-0.1",
+                                          "zinf-data",
+                                          "zinf-run-0123456789abcdef",
+                                          "zinf-x-00000000000000AB",
+                                          "zinf-early-00000000000000ab"};
+    enum { FOLDERS = sizeof folders / sizeof folders[0] };
+    static const char *const files[] = {"rank-0.h5", "rank-x.h5", "node", "speed-1"};
+    char *text, name[320];
+    for (int f = 0; f < FOLDERS; f++) {
+        snprintf(name, sizeof name, "disk/%s", folders[f]);
+        CHECK(mkdir(name, 0777) == 0);
+        for (int i = 0; i < 4; i++) {
+            snprintf(name, sizeof name, "disk/%s/%s", folders[f], files[i]);
+            make_file(name);
+        }
+    }
+    /* a marker that is no regular file, and one of somebody else */
+    CHECK(mkfifo("disk/zinf-run-0123456789abcdef/zinf-store", 0600) == 0);
+    make_file("disk/zinf-early-00000000000000ab/zinf-store");
+    /* a link with the name of a folder of a run */
+    CHECK(symlink("zinf-mine", "disk/zinf-run-aaaaaaaaaaaaaaaa") == 0);
+    alarm(60);
+    for (int reclaim = 0; reclaim < 2; reclaim++) {
+        struct tier_store *store = create(0x30, reclaim == 1, &text);
+        CHECK(text[0] == '\0');
+        free(text);
+        tier_store_destroy(store);
+    }
+    alarm(0);
+    CHECK(unlink("disk/zinf-run-aaaaaaaaaaaaaaaa") == 0);
+    CHECK(unlink("disk/zinf-run-0123456789abcdef/zinf-store") == 0);
+    CHECK(unlink("disk/zinf-early-00000000000000ab/zinf-store") == 0);
+    for (int f = 0; f < FOLDERS; f++)
+        remove_files(folders[f], files, 4);
+}
+
+/* In the folder of a dead run only its own files go; a maker that died before its marker leaves an
+ * empty folder, which goes as well. */
+static void test_files_of_others(void)
+{
+    static const char folder[] = "zinf-a_test_1-00000000000000a2";
+    static const char *const others[] = {"notes.txt", "rank-best.h5", "rank-7.h5", "speed-2"};
+    char *text;
+    end_holder(start_holder(0xa2));
+    make_file("disk/zinf-a_test_1-00000000000000a2/notes.txt");
+    make_file("disk/zinf-a_test_1-00000000000000a2/rank-best.h5");
+    CHECK(mkfifo("disk/zinf-a_test_1-00000000000000a2/rank-7.h5", 0600) == 0);
+    CHECK(symlink("notes.txt", "disk/zinf-a_test_1-00000000000000a2/speed-2") == 0);
+    CHECK(mkdir("disk/zinf-a_test_1-00000000000000a3", 0700) == 0);
+    alarm(60);
+    struct tier_store *store = create(0x31, false, &text);
+    CHECK(strstr(text, "00a2 was left by a run that died and holds ") != NULL);
+    free(text);
+    tier_store_destroy(store);
+    store = create(0x32, true, &text);
+    CHECK(strstr(text, "00a2, left by a run that died: its files are removed (") != NULL);
+    CHECK(strstr(text, "the folder stays, since zinf has not made ") != NULL);
+    CHECK(strstr(text, "00a3, left by a run that died, is removed: ") != NULL);
+    free(text);
+    tier_store_destroy(store);
+    store = create(0x33, true, &text); /* what is left is not the program's */
+    CHECK(text[0] == '\0');
+    free(text);
+    tier_store_destroy(store);
+    alarm(0);
+    CHECK_INT(store_test_entries("disk", "", NULL, 0), 1);
+    remove_files(folder, others, 4);
 }
 
 /* Two stores move data at the same time. */
@@ -178,7 +259,9 @@ int main(void)
     store_test_enter(folder);
     nvme = store_test_settings("disk");
     test_dead_and_alive();
-    test_what_stays();
+    test_kept();
+    test_folders_of_others();
+    test_files_of_others();
     test_two_stores();
     test_race();
     CHECK(rmdir("disk") == 0);

@@ -288,33 +288,44 @@ static void test_refusals(void)
 {
     struct store_test_log log;
     struct tier_store *store = NULL;
-    static const char *const paths[] = {"", "file/below", "same\nsame"};
-    static const char *const says[] = {"nvme.paths is empty", "file/below", "listed twice"};
+    static const struct {
+        const char *paths, *says;
+        enum zi_status status;
+    } wrong[] = {
+        {"", "nvme.paths is empty", ZI_ERROR_USAGE},
+        {"file", "file: cannot be opened: Not a directory", ZI_ERROR_IO},
+        {"file/below", "file/below", ZI_ERROR_IO},
+        {"fifo", "fifo: cannot be opened: Not a directory", ZI_ERROR_IO},
+        {"same\nsame", "same and same are one folder", ZI_ERROR_USAGE},
+        {"same\n./same/", "same and ./same/ are one folder", ZI_ERROR_USAGE},
+        {"same\nother\nlink", "same and link are one folder", ZI_ERROR_USAGE},
+    };
     FILE *file = fopen("file", "w");
     CHECK(file != NULL && fclose(file) == 0);
-    for (size_t p = 0; p < sizeof paths / sizeof paths[0]; p++) {
-        struct settings_nvme nvme = store_test_settings(paths[p]);
+    CHECK(mkfifo("fifo", 0600) == 0 && symlink("same", "link") == 0);
+    for (size_t p = 0; p < sizeof wrong / sizeof wrong[0]; p++) {
+        struct settings_nvme nvme = store_test_settings(wrong[p].paths);
         struct tier_store_options options = store_test_options(&nvme, 10);
         store_test_log_begin(&log);
-        CHECK(tier_store_create(&options, arrays, ARRAYS, &store) ==
-              (p == 0 ? ZI_ERROR_USAGE : ZI_ERROR_IO));
+        CHECK_INT(tier_store_create(&options, arrays, ARRAYS, &store), wrong[p].status);
         char *text = store_test_log_end(&log);
-        CHECK(strstr(text, says[p]) != NULL);
+        CHECK(strstr(text, wrong[p].says) != NULL);
         free(text);
     }
-    CHECK(store == NULL && unlink("file") == 0 && rmdir("same") == 0);
+    CHECK(store == NULL && unlink("file") == 0 && unlink("fifo") == 0 && unlink("link") == 0);
+    CHECK(rmdir("same") == 0 && rmdir("other") == 0);
 }
 
-static void test_free_bytes(void)
+static void test_room(void)
 {
     struct settings_nvme nvme = store_test_settings("absent/deeper");
     struct settings_nvme twice = store_test_settings("absent/deeper\nother");
-    size_t one = 0, half = 0, both = 0;
-    CHECK(tier_store_free_bytes(&nvme, 1, &one) == ZI_OK && one > 0);
-    CHECK(tier_store_free_bytes(&nvme, 2, &half) == ZI_OK);
-    CHECK(tier_store_free_bytes(&twice, 1, &both) == ZI_OK);
-    CHECK_NEAR((double)half / (double)one, 0.5, 0.1);
-    CHECK_NEAR((double)both / (double)one, 1, 0.1); /* one disk, counted once */
+    struct tier_room one = {0}, half = {0}, both = {0};
+    CHECK(tier_store_room(&nvme, 1, &one) == ZI_OK && one.bytes > 0);
+    CHECK(tier_store_room(&nvme, 2, &half) == ZI_OK);
+    CHECK(tier_store_room(&twice, 1, &both) == ZI_OK);
+    CHECK_NEAR((double)half.bytes / (double)one.bytes, 0.5, 0.1);
+    CHECK_NEAR((double)both.bytes / (double)one.bytes, 1, 0.1); /* one disk, counted once */
     CHECK(access("absent", F_OK) != 0);
 }
 
@@ -329,7 +340,7 @@ int main(void)
     test_reading_beside();
     test_errors();
     test_refusals();
-    test_free_bytes();
+    test_room();
     store_test_leave(folder);
     return test_finish("tier_store_test");
 }

@@ -104,6 +104,31 @@ static void test_each_dependency_matters(struct zero_fixture *f)
     CHECK(program_check(f->program) == ZI_OK);
 }
 
+/* States on nvme that lie in memory count in the host's budget, or in the one of both. */
+static void test_disk_memory(struct zero_fixture *f)
+{
+    struct zero_config *c = &f->program->config;
+    const size_t *pool = f->program->pool_bytes;
+    size_t disk = pool[ZI_TIER_NVME], host = pool[ZI_TIER_HOST], device = pool[ZI_TIER_DEVICE];
+    CHECK(disk > 4096 && host > 0 && device > 0);
+    c->shared_budget = false;
+    c->budget[ZI_TIER_HOST] = host;
+    c->budget[ZI_TIER_DEVICE] = device;
+    c->disk_memory = 0;
+    CHECK(program_excess(f->program, ZI_TIER_HOST) == 0);
+    c->disk_memory = 4096;
+    CHECK_INT(program_excess(f->program, ZI_TIER_HOST), 4096);
+    c->disk_memory = 2 * disk;
+    CHECK_INT(program_excess(f->program, ZI_TIER_HOST), disk);
+    CHECK(program_excess(f->program, ZI_TIER_DEVICE) == 0);
+    c->shared_budget = true;
+    c->budget[ZI_TIER_DEVICE] = device + host;
+    CHECK_INT(program_excess(f->program, ZI_TIER_DEVICE), disk);
+    CHECK(program_excess(f->program, ZI_TIER_HOST) == 0);
+    c->budget[ZI_TIER_DEVICE] += disk;
+    CHECK(program_excess(f->program, ZI_TIER_DEVICE) == 0);
+}
+
 int main(void)
 {
     struct zero_fixture f;
@@ -132,6 +157,11 @@ int main(void)
                                  NULL};
     CHECK(zero_fixture_open(&f, zero_fixture_gpt2, plain, 2, 0) == ZI_OK);
     test_each_dependency_matters(&f);
+    zero_fixture_close(&f);
+    const char *const disk[] = {"placement.optimizer=nvme", "placement.gradients=host",
+                                "precision.compute=bf16", NULL};
+    CHECK(zero_fixture_open(&f, zero_fixture_gpt2, disk, 1, 0) == ZI_OK);
+    test_disk_memory(&f);
     zero_fixture_close(&f);
     return test_finish("zero_program");
 }

@@ -29,9 +29,9 @@ struct bench_disk {
 };
 
 /* Local. Measures the folders of nvme.paths, all at once as a run uses them, with nvme's block,
- * depth and engine, and prints a table. The files are removed unless nvme.keep; such a file is used
- * again by the next measurement. ZI_ERROR_IO. Ended with bench_disk_cleanup, also after an error.
- */
+ * depth and engine, and prints a table. Nothing is left there; with nvme.keep the files are, under
+ * names that are said. ZI_ERROR_IO; ZI_STOPPED when a stop is asked for meanwhile. Ended with
+ * bench_disk_cleanup, also after an error. */
 enum zi_status bench_disk_measure(struct bench_disk *bench, FILE *out);
 void bench_disk_cleanup(struct bench_disk *bench);
 

@@ -6,15 +6,17 @@
  * disks, and the few rates of processor and memory that belong to them, and writes all of it to a
  * machine file, from which `zinf plan` tells the time of a step. The rates there are of the whole
  * node: sums over its paths, all cores at work. */
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/bench.h"
 #include "app/commands.h"
+#include "app/output.h"
 #include "app/setup.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/timing.h"
 #include "device/bench.h"
 #include "device/operations.h"
@@ -33,6 +35,7 @@ static enum zi_status repeat(enum zi_status (*work)(struct device_stream *, cons
 {
     double start = zi_time_s(), best = INFINITY;
     for (int count = 0; count < 3 || zi_time_s() - start < SECONDS; count++) {
+        ZI_TRY(zi_stop_check());
         double from = zi_time_s();
         ZI_TRY(work(stream, argument));
         ZI_TRY(device_stream_synchronize(stream));
@@ -105,7 +108,7 @@ static enum zi_status measure_device(const struct settings_device *settings,
     return status;
 }
 
-static void write_machine(const struct machine *machine, const struct bench_disk *disk, FILE *out)
+static void print_machine(const struct machine *machine, const struct bench_disk *disk, FILE *out)
 {
     double read = 0, write = 0, both = 0;
     char stamp[64];
@@ -130,6 +133,15 @@ static void write_machine(const struct machine *machine, const struct bench_disk
     fprintf(out, "  disk_mixed_bytes_per_s: %.4g\n", both);
 }
 
+static enum zi_status save_machine(const struct machine *machine, const struct bench_disk *disk,
+                                   const char *path)
+{
+    struct output_stream stream;
+    ZI_TRY(output_stream_begin(path, &stream));
+    print_machine(machine, disk, stream.out);
+    return output_stream_end(&stream, ZI_OK);
+}
+
 static enum zi_status bench_disk(const struct settings *settings, const struct options *options)
 {
     struct bench_disk disk = {.nvme = &settings->nvme, .sweep = options_given(options, "--sweep")};
@@ -140,22 +152,19 @@ static enum zi_status bench_disk(const struct settings *settings, const struct o
     ZI_TRY(options_integer(options, "--turns", 1, 99, &turns));
     disk.bytes = mebibytes << 20;
     disk.turns = (int)turns;
-    FILE *out = fopen(name, "w"); /* before the measurement: an hour is lost otherwise */
-    if (!out)
-        return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s; name another file with --output",
-                       name, strerror(errno));
+    ZI_TRY(zi_output_check("app", name)); /* an hour is lost when it is found out at the end */
     enum zi_status status = bench_disk_measure(&disk, stdout);
     if (status >= 0) status = measure_device(&settings->device, &machine);
-    if (status >= 0) write_machine(&machine, &disk, out);
-    if ((fclose(out) != 0 || ferror(stdout)) && status >= 0)
-        status = zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", name, strerror(errno));
+    if (status >= 0) status = zi_stop_check();
+    if (status >= 0) status = save_machine(&machine, &disk, name);
     if (status >= 0) printf("\nwritten to %s, for `zinf plan DECK --machine %s`\n", name, name);
+    if (status == ZI_STOPPED)
+        printf("\nstopped by %s; %s is not written\n", zi_stop_name(zi_stop_signal()), name);
     bench_disk_cleanup(&disk);
     return status;
 }
 
-/* Options that the one benchmark has and the other has not, and keys of sections that it does not
- * look at. */
+/* Options that the one benchmark has and the other has not, and keys that it does not look at. */
 static enum zi_status check_words(const struct options *options, bool disk)
 {
     static const char *const of_disk[] = {"--size", "--turns", "--sweep", "--output"};
@@ -167,6 +176,10 @@ static enum zi_status check_words(const struct options *options, bool disk)
                            of_disk[i]);
     }
     for (int i = 0; i < set_count; i++) {
+        if (strncmp(sets[i], "device.separate=", 16) == 0 ||
+            strncmp(sets[i], "nvme.reclaim=", 13) == 0)
+            return zi_fail(ZI_ERROR_USAGE, "app", "--set %s has no effect on a measurement",
+                           sets[i]);
         if (strncmp(sets[i], "device.", 7) == 0) continue;
         if (disk && strncmp(sets[i], "nvme.", 5) == 0) continue;
         return zi_fail(ZI_ERROR_USAGE, "app", "--set %s: `zinf bench %s` has keys of section %s",

@@ -10,7 +10,11 @@
  *
  * The file is written once before anything is measured: claimed space that was never written has to
  * be marked as written on the way, and is read as zeros without a disk. Writes count with the
- * fdatasync that makes them durable. */
+ * fdatasync that makes them durable.
+ *
+ * The file has a name that nothing else has, and loses it as soon as it is open, unless it is to be
+ * kept: however the measurement ends, nothing is left. A request to stop ends every pass, and all
+ * that would follow. */
 #include "app/bench.h"
 
 #include <errno.h>
@@ -21,15 +25,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/stop.h"
 #include "base/timing.h"
 #include "disk/disk.h"
+#include "tier/store.h"
 
 enum { TURNS_MAX = 99, SURPLUS = 4 /* requests beyond the depth */ };
-static const char file_name[] = "zinf-bench";
+enum { NAME_MORE = 64 /* bytes that the file's name adds to that of its folder */ };
 
 struct pass {
     const struct settings_nvme *nvme;
@@ -65,7 +73,8 @@ static enum zi_status go_through(struct pass *pass, int requests)
     enum zi_status status = ZI_OK;
     double start = zi_time_s();
     while (status >= 0) {
-        bool ended = (next > pass->first && pass->stop && atomic_load(pass->stop)) ||
+        bool ended = zi_stop_signal() != 0 ||
+                     (next > pass->first && pass->stop && atomic_load(pass->stop)) ||
                      zi_time_s() - start > pass->limit_s;
         while (!ended && free_count > 0 && next < end) {
             int which = free_buffers[--free_count];
@@ -139,7 +148,7 @@ static enum zi_status run_passes(struct pass *passes, int count)
         zi_memory_free(passes[i].memory);
     }
     if (error) return zi_fail(ZI_ERROR_DEVICE, "app", "cannot start a thread: %s", strerror(error));
-    return status;
+    return status < 0 ? status : zi_stop_check();
 }
 
 static double rate(const struct pass *pass)
@@ -152,7 +161,7 @@ static enum zi_status make_folder(const char *folder, bool *made)
 {
     char path[PATH_MAX];
     int length = snprintf(path, sizeof path, "%s/", folder);
-    if (length <= 0 || length >= PATH_MAX - (int)sizeof file_name)
+    if (length <= 0 || length >= PATH_MAX - NAME_MORE)
         return zi_fail(ZI_ERROR_USAGE, "app", "nvme.paths: %s is too long a path", folder);
     for (char *at = path + 1; *at; at++) {
         if (*at != '/') continue;
@@ -166,22 +175,25 @@ static enum zi_status make_folder(const char *folder, bool *made)
     return ZI_OK;
 }
 
-static enum zi_status open_path(struct path *path, const char *folder, int64_t bytes)
+static enum zi_status open_path(struct path *path, const char *folder, int64_t bytes, bool keep)
 {
     ZI_TRY(make_folder(folder, &path->made_folder));
-    snprintf(path->name, sizeof path->name, "%s/%s", folder, file_name);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(path->name, sizeof path->name, "%s/zinf-bench-%d-%08lx", folder, (int)getpid(),
+             (unsigned long)now.tv_sec << 20 ^ (unsigned long)now.tv_nsec);
     struct disk_file_options options = {
-        .name = path->name, .create = access(path->name, F_OK) != 0, .bytes = bytes};
-    return disk_file_open(&options, &path->file);
+        .name = path->name, .create = true, .bytes = bytes, .stops = true};
+    ZI_TRY(disk_file_open(&options, &path->file));
+    if (!keep && unlink(path->name) != 0)
+        zi_log(ZI_LOG_WARN, "app", "cannot remove %s: %s", path->name, strerror(errno));
+    return ZI_OK;
 }
 
 static void close_path(struct path *path, const char *folder, bool keep)
 {
-    if (path->file) {
-        disk_file_close(path->file);
-        if (!keep && unlink(path->name) != 0)
-            zi_log(ZI_LOG_WARN, "app", "cannot remove %s: %s", path->name, strerror(errno));
-    }
+    if (path->file) disk_file_close(path->file);
+    if (path->file && keep) zi_log(ZI_LOG_NOTE, "app", "kept: %s", path->name);
     if (path->made_folder) rmdir(folder); /* stays when it is not empty */
 }
 
@@ -340,9 +352,10 @@ enum zi_status bench_disk_measure(struct bench_disk *bench, FILE *out)
     ZI_REQUIRE(bench->turns >= 1 && bench->turns <= TURNS_MAX);
     enum zi_status status = split_paths(bench);
     int opened = 0;
+    if (status >= 0) tier_store_warn(bench->nvme);
     while (status >= 0 && opened < bench->paths) {
         paths[opened] = (struct path){.file = NULL};
-        status = open_path(&paths[opened], bench->folders[opened], bench->bytes);
+        status = open_path(&paths[opened], bench->folders[opened], bench->bytes, bench->nvme->keep);
         opened++;
     }
     if (status >= 0) status = measure(bench, paths, engines);

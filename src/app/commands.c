@@ -6,7 +6,12 @@
  *
  * A collective command runs on all ranks of a job. The words are the same on all of them, so a
  * mistake in them is rank 0's to report: it looks first, the ranks agree, and the others look only
- * when it found nothing. */
+ * when it found nothing.
+ *
+ * The other commands are work for one process. Where a launcher has started several, all of them
+ * would write the same files and interleave their lines; so MPI is started for these commands too
+ * then, rank 0 works, and the others wait for its end, asleep, and leave with its exit code. A
+ * process that no launcher started never starts MPI for them. */
 #include "app/commands.h"
 
 #include <string.h>
@@ -94,7 +99,9 @@ static const struct command commands[] = {
      1,
      -1,
      "make token files from texts, one token a byte",
-     "An INPUT is a file or a folder, whose files are taken in the order of their names.\n",
+     "An INPUT is a file or a folder, whose files are taken in the order of their names. Token "
+     "files\n"
+     "in a folder, outputs of this command and links to nothing are left out, which is said.\n",
      false,
      true,
      false,
@@ -263,21 +270,37 @@ static enum zi_status run_collective(const struct command *command, struct comm 
     return status;
 }
 
+static enum zi_status run_alone(const struct command *command, int argc, char **argv)
+{
+    struct options options;
+    ZI_TRY(parse(command, argc, argv, &options));
+    enum zi_status status = command->run(NULL, &options);
+    options_cleanup(&options);
+    return status;
+}
+
+static enum zi_status run_first(const struct command *command, struct comm *world, int argc,
+                                char **argv)
+{
+    enum zi_status status = ZI_OK;
+    if (comm_rank(world) == 0) {
+        zi_log(ZI_LOG_WARN, "app",
+               "%d processes were started; zinf %s works in one of them, the others wait for it",
+               comm_size(world), command->name);
+        status = run_alone(command, argc, argv);
+    }
+    return comm_agree(world, status);
+}
+
 enum zi_status commands_run(const struct command *command, int *argc, char ***argv)
 {
-    enum zi_status status;
     if (command->computes) device_team_prepare(*argv);
     if (command->stops) ZI_TRY(zi_stop_start());
-    if (command->collective) {
-        struct comm *world;
-        ZI_TRY(comm_start(argc, argv, &world));
-        status = run_collective(command, world, *argc, *argv);
-        comm_finish(world);
-        return status;
-    }
-    struct options options;
-    ZI_TRY(parse(command, *argc, *argv, &options));
-    status = command->run(NULL, &options);
-    options_cleanup(&options);
+    if (!command->collective && comm_launched() == 1) return run_alone(command, *argc, *argv);
+    struct comm *world;
+    ZI_TRY(comm_start(argc, argv, &world));
+    enum zi_status status = command->collective ? run_collective(command, world, *argc, *argv)
+                                                : run_first(command, world, *argc, *argv);
+    comm_finish(world);
     return status;
 }

@@ -32,8 +32,9 @@ const struct command *commands_find(const char *name);
 void commands_overview(FILE *out);
 void commands_describe(const struct command *command, FILE *out);
 
-/* Collective for collective commands, else local. Takes apart the words after the command's name
- * and runs it; started once for the process. */
+/* Collective for collective commands. Takes apart the words after the command's name and runs it;
+ * of several processes of a launcher the first runs one that is not collective, and all give its
+ * status. Started once for the process. */
 enum zi_status commands_run(const struct command *command, int *argc, char ***argv);
 
 /* Local. What a child that was started by zi_probe_file does; gives its exit code. */

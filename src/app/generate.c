@@ -65,6 +65,10 @@ static enum zi_status read_request(const struct options *options, struct generat
     ZI_TRY(options_integer(options, "--top-k", 0, INT32_MAX, &g->top_k));
     ZI_TRY(options_integer(options, "--seed", 0, INT64_MAX, &g->seed));
     ZI_TRY(options_integer(options, "--threads", 1, 4096, &g->threads));
+    if (g->temperature == 0 && g->top_k > 0)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "--top-k has no effect with --temperature 0, which takes the likeliest "
+                       "token; leave one of them out");
     g->prompt = options_text(options, "--prompt", NULL);
     g->id_list = options_text(options, "--ids", NULL);
     if (!g->prompt == !g->id_list)
@@ -277,6 +281,10 @@ static enum zi_status prepare(struct generation *g, const struct options *option
     ZI_TRY(open_checkpoint(g, options->words[0]));
     ZI_TRY(build_model(g));
     ZI_TRY(read_prompt(g));
+    if (g->top_k > g->drawn)
+        zi_log(ZI_LOG_WARN, "app",
+               "--top-k %" PRId64 " has no effect: there are %" PRId64 " tokens to draw from",
+               g->top_k, g->drawn);
     return engine_load(g->engine, load_range, g);
 }
 

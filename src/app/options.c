@@ -48,6 +48,17 @@ static enum zi_status unknown_option(const char *command, const struct options *
                    command);
 }
 
+/* A shell replaces a ~ at the start of a word, but not behind --output=. */
+static enum zi_status check_tilde(const struct option_row *known, const char *value)
+{
+    if (strcmp(known->value, "FILE") != 0 || value[0] != '~') return ZI_OK;
+    return zi_fail(
+        ZI_ERROR_USAGE, "app",
+        "%s=%s: the shell leaves a ~ there as it is; write %s %s, or ./%s for a name that "
+        "begins with it",
+        known->name, value, known->name, value, value);
+}
+
 /* Takes one option at argv[*at]; *at moves to its last word. */
 static enum zi_status take_option(const char *command, struct options *options, int argc,
                                   char **argv, int *at)
@@ -63,6 +74,7 @@ static enum zi_status take_option(const char *command, struct options *options, 
                        known->name, command, word);
     if (known->value && equals) {
         value = equals + 1;
+        ZI_TRY(check_tilde(known, value));
     } else if (known->value) {
         if (*at + 1 >= argc)
             return zi_fail(ZI_ERROR_USAGE, "app", "option %s of zinf %s needs a value: %s %s",

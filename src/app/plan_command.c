@@ -5,12 +5,11 @@
  * of the compiled program, to the byte; times come from playing it through on a described machine.
  * A deck that does not fit is told what is short (by the zero room, on stderr), then the largest
  * model of its shape that would fit, and the exit code is that of a run: 3. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "app/commands.h"
+#include "app/output.h"
 #include "app/setup.h"
 #include "base/log.h"
 #include "plan/plan.h"
@@ -30,7 +29,7 @@ static enum zi_status read_request(const struct options *options, struct request
     ZI_TRY(options_integer(options, "--ranks-per-node", 1, request->ranks, &request->node_ranks));
     request->machine = options_text(options, "--machine", NULL);
     request->trace = options_text(options, "--trace", NULL);
-    return ZI_OK;
+    return request->trace ? zi_output_check("app", request->trace) : ZI_OK;
 }
 
 static enum zi_status read_machine(const struct request *request, struct plan_node *node)
@@ -63,13 +62,9 @@ static void print_heading(const struct setup *setup, const struct request *reque
 static enum zi_status write_trace(const struct program *program, const struct plan_span *spans,
                                   const char *path)
 {
-    FILE *out = fopen(path, "w");
-    if (!out) return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", path, strerror(errno));
-    enum zi_status status = plan_trace(program, plan_step(program), spans, out);
-    if (fclose(out) != 0 && status >= 0)
-        status = zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", path, strerror(errno));
-    if (status < 0) remove(path);
-    return status;
+    struct output_stream stream;
+    ZI_TRY(output_stream_begin(path, &stream));
+    return output_stream_end(&stream, plan_trace(program, plan_step(program), spans, stream.out));
 }
 
 static enum zi_status show_time(const struct setup *setup, const struct request *request,
@@ -145,7 +140,11 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     enum zi_status fit = zero_resolve(setup->settings, setup->device, (int)request->ranks, 0,
                                       node_ranks, &setup->config);
     if (fit < 0 && fit != ZI_ERROR_FIT) return fit;
-    if (fit >= 0) ZI_TRY(show_plan(setup, request, node));
+    if (fit >= 0)
+        ZI_TRY(show_plan(setup, request, node));
+    else if (request->trace)
+        zi_log(ZI_LOG_WARN, "app", "--trace %s is not written: there is no step to simulate",
+               request->trace);
     deck->device = setup->device;
     deck->config = &setup->config;
     deck->fits = fit >= 0;

@@ -3,11 +3,11 @@
  *
  * The deck is compiled as `zinf run` compiles it, for any number of ranks, in this one process: no
  * MPI job, no data, and none of the memory that the program would use. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/commands.h"
+#include "app/output.h"
 #include "app/setup.h"
 #include "base/log.h"
 
@@ -41,21 +41,14 @@ static enum zi_status read_request(const struct options *options, struct request
     request->node_ranks = request->ranks;
     ZI_TRY(options_integer(options, "--ranks-per-node", 1, request->ranks, &request->node_ranks));
     request->picture = options_text(options, "--picture", NULL);
-    return ZI_OK;
+    return request->picture ? zi_output_check("app", request->picture) : ZI_OK;
 }
 
 static enum zi_status draw(const struct program *program, const struct request *request)
 {
-    FILE *out = fopen(request->picture, "w");
-    if (!out)
-        return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", request->picture,
-                       strerror(errno));
-    enum zi_status status = program_draw(program, request->name, out);
-    if (fclose(out) != 0 && status >= 0)
-        status =
-            zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", request->picture, strerror(errno));
-    if (status < 0) remove(request->picture);
-    return status;
+    struct output_stream stream;
+    ZI_TRY(output_stream_begin(request->picture, &stream));
+    return output_stream_end(&stream, program_draw(program, request->name, stream.out));
 }
 
 static enum zi_status compile_and_show(struct setup *setup, const struct request *request)

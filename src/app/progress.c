@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/timing.h"
 
 enum { OPERATIONS_SHOWN = 12 };
@@ -25,7 +26,7 @@ void progress_start(struct progress *progress, int64_t steps, int64_t report_eve
     progress->report_every = report_every;
     progress->loss = NAN;
     progress->best_validation = NAN;
-    progress->start_s = zi_time_s();
+    progress->begun_s = progress->start_s = zi_time_s();
 }
 
 static void take_in(struct progress *p, const struct report_row *row,
@@ -92,8 +93,8 @@ void progress_step(struct progress *progress, const struct report_row *row,
         return;
     double speed = progress->line_tokens / progress->line_s;
     fprintf(out, "step %*" PRId64 "/%" PRId64 "  loss %.4f  norm %7.4g  lr %.2e",
-            digits(progress->steps), row->step, progress->steps, row->loss, row->gradient_norm,
-            row->learning_rate);
+            digits(progress->steps), row->step, progress->steps, zi_nan_plain(row->loss),
+            zi_nan_plain(row->gradient_norm), row->learning_rate);
     fprintf(out, "  %.4f s/step  %7.0f tokens/s", progress->line_s / (double)progress->line_steps,
             speed);
     if (progress->peak > 0)
@@ -142,15 +143,23 @@ static void print_operations(const struct progress *p, struct engine *engine, FI
     }
 }
 
+/* Where the time of the whole run went, its steps and what was beside them. */
+static void print_seconds(const struct progress *p, FILE *out)
+{
+    double all = zi_time_s() - p->begun_s, start = p->start_s - p->begun_s;
+    double other = all - start - p->total_s - p->validation_s - p->checkpoint_s;
+    fprintf(out,
+            "%.1f s: %.1f in steps, %.1f in validation, %.1f in checkpoints, %.1f at the start "
+            "(layout %.1f, initial values %.1f), %.1f other\n",
+            all, p->total_s, p->validation_s, p->checkpoint_s, start, p->layout_s, p->initial_s,
+            other > 0 ? other : 0);
+}
+
 void progress_summary(const struct progress *progress, struct engine *engine, FILE *out)
 {
     const struct progress *p = progress;
-    fprintf(out,
-            "\n%" PRId64 " step%s, %" PRId64
-            " tokens in %.1f s (%.1f s in steps, %.1f s in validation); "
-            "final loss %.4f",
-            p->total_steps, p->total_steps == 1 ? "" : "s", p->total_tokens,
-            zi_time_s() - p->start_s, p->total_s, p->validation_s, p->loss);
+    fprintf(out, "\n%" PRId64 " step%s, %" PRId64 " tokens; final loss %.4f", p->total_steps,
+            p->total_steps == 1 ? "" : "s", p->total_tokens, zi_nan_plain(p->loss));
     if (!isnan(p->best_validation))
         fprintf(out, "; best validation %.4f at step %" PRId64, p->best_validation, p->best_step);
     if (p->total_s > 0) {
@@ -160,6 +169,8 @@ void progress_summary(const struct progress *progress, struct engine *engine, FI
             fprintf(out, ", %.1f%% of peak", 100 * speed * p->flops_per_token / p->peak);
     }
     if (p->skipped) fprintf(out, "; %" PRId64 " skipped", p->skipped);
-    fprintf(out, "\n\n");
+    fprintf(out, "\n");
+    print_seconds(p, out);
+    fprintf(out, "\n");
     print_operations(p, engine, out);
 }

@@ -9,18 +9,20 @@
 struct progress {
     int64_t steps, report_every; /* of the run; between lines */
     double flops_per_token;
-    double peak; /* FLOP/s of all ranks together, 0 when not measured */
-    double start_s;
+    double peak;                /* FLOP/s of all ranks together, 0 when not measured */
+    double begun_s, start_s;    /* the run, its first step */
+    double layout_s, initial_s; /* parts of what was between the two */
     int64_t line_steps;
     double line_s, line_tokens, line_wait_s[LANE_COUNT];
     double total_s;      /* of steps alone, without validations and checkpoints */
     double validation_s; /* added to by whoever validates */
+    double checkpoint_s; /* added to by whoever saves */
     int64_t total_steps, total_tokens, skipped, in_a_row;
     double loss, best_validation; /* last loss; NaN before the first */
     int64_t best_step;
 };
 
-/* Local. Everything zero, the clock started. */
+/* Local. Everything zero, the clock started; what was before may be filled in afterwards. */
 void progress_start(struct progress *progress, int64_t steps, int64_t report_every);
 
 /* Local. Takes a step in, and prints a line when it is due: each report_every steps, at the first

@@ -4,9 +4,10 @@
  *
  * A table is described once, by its columns; the heading of the CSV file and the datasets of run.h5
  * both come from that. Numbers are written with 9 digits, enough to give back any fp32. Every row
- * is flushed, because a job may be killed at any moment and what it has reported must be there. A
+ * is one write to the file, because a job may be killed at any moment and what it has reported must
+ * be there; where the disk is full a row is cut off again, so a table never ends in half a row. A
  * failure to write is an error of the run: a training whose record has holes is not what was asked
- * for.
+ * for. Files are made anew and exclusively: what has such a name by now is not zinf's.
  *
  * The engine's timings are sums since it was made. The file has differences: what each kind of
  * operation did since the last row, on rank 0. */
@@ -14,10 +15,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/dtype.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "checkpoint/record.h"
 
@@ -61,37 +66,71 @@ static const struct record_column timing_columns[] = {
 };
 enum { TIMING_COLUMNS = (int)(sizeof timing_columns / sizeof *timing_columns) };
 
+/* A table of which rows are appended. */
+struct table {
+    char path[PATH_MAX];
+    int file; /* -1: none */
+};
+
 struct report {
-    char *directory;
-    FILE *steps, *timings;
+    struct table steps, timings;
     struct record *record;
     int step_table, timing_table;
     struct engine_timing last[LANE_COUNT][OP_KIND_COUNT];
 };
 
-static enum zi_status cannot_write(const char *directory, const char *name)
+static enum zi_status make_path(const char *directory, const char *name, char path[PATH_MAX])
 {
-    return zi_fail(ZI_ERROR_IO, "app", "cannot write %s/%s: %s", directory, name, strerror(errno));
+    int length = snprintf(path, PATH_MAX, "%s/%s", directory, name);
+    if (length > 0 && length < PATH_MAX) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "app", "run.directory: %s is too long a path", directory);
 }
 
-/* Opens a file of the directory anew. */
-static enum zi_status open_file(const char *directory, const char *name, FILE **file)
+/* A text that grows in memory. */
+struct text {
+    char *bytes;
+    size_t size;
+    FILE *out;
+};
+
+static enum zi_status text_begin(struct text *text)
 {
-    size_t size = strlen(directory) + strlen(name) + 2;
-    char *path = malloc(size);
-    if (!path) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a path");
-    snprintf(path, size, "%s/%s", directory, name);
-    *file = fopen(path, "w");
-    free(path);
-    return *file ? ZI_OK : cannot_write(directory, name);
+    *text = (struct text){0};
+    text->out = open_memstream(&text->bytes, &text->size);
+    return text->out ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a row of the report");
 }
 
-static enum zi_status write_heading(FILE *file, const struct record_column *columns, int count)
+/* Ends the text; its bytes are the caller's to free, also after an error. */
+static enum zi_status text_end(struct text *text)
 {
+    bool failed = ferror(text->out) != 0;
+    if (fclose(text->out) == 0 && !failed) return ZI_OK;
+    return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a row of the report");
+}
+
+/* Ends the text and appends it to a table, all or nothing. */
+static enum zi_status text_append(struct text *text, struct table *table)
+{
+    enum zi_status status = text_end(text);
+    if (status >= 0 && text->size > 0)
+        status = zi_file_append("app", table->path, table->file, text->bytes, text->size);
+    free(text->bytes);
+    return status;
+}
+
+/* Makes a table with its heading. */
+static enum zi_status open_table(const char *directory, const char *name,
+                                 const struct record_column *columns, int count,
+                                 struct table *table)
+{
+    struct text text;
+    ZI_TRY(make_path(directory, name, table->path));
+    ZI_TRY(zi_file_create_new("app", table->path, 0666, &table->file));
+    ZI_TRY(text_begin(&text));
     for (int i = 0; i < count; i++)
-        fprintf(file, "%s%s", i ? "," : "", columns[i].name);
-    fputc('\n', file);
-    return fflush(file) == 0 ? ZI_OK : ZI_ERROR_IO;
+        fprintf(text.out, "%s%s", i ? "," : "", columns[i].name);
+    fputc('\n', text.out);
+    return text_append(&text, table);
 }
 
 /* The kinds of operations by number, as the unit of the column that has the numbers. */
@@ -105,17 +144,13 @@ static const char *kind_codes(char *text, size_t size)
     return text;
 }
 
-static enum zi_status open_record(struct report *report, const char *deck_text)
+static enum zi_status open_record(struct report *report, const char *directory,
+                                  const char *deck_text)
 {
-    char kinds[512];
+    char kinds[512], path[PATH_MAX];
     struct record_column columns[TIMING_COLUMNS];
-    size_t size = strlen(report->directory) + sizeof "/run.h5";
-    char *path = malloc(size);
-    if (!path) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a path");
-    snprintf(path, size, "%s/run.h5", report->directory);
-    enum zi_status status = record_create(path, deck_text, &report->record);
-    free(path);
-    ZI_TRY(status);
+    ZI_TRY(make_path(directory, "run.h5", path));
+    ZI_TRY(record_create(path, deck_text, &report->record));
     memcpy(columns, timing_columns, sizeof columns);
     columns[2].unit = kind_codes(kinds, sizeof kinds);
     ZI_TRY(
@@ -125,26 +160,19 @@ static enum zi_status open_record(struct report *report, const char *deck_text)
     return record_start(report->record);
 }
 
-static enum zi_status open_all(struct report *report, const char *deck_text)
+static enum zi_status open_all(struct report *report, const char *directory, const char *deck_text)
 {
-    ZI_TRY(open_file(report->directory, "steps.csv", &report->steps));
-    ZI_TRY(open_file(report->directory, "timings.csv", &report->timings));
-    if (write_heading(report->steps, step_columns, STEP_COLUMNS) < 0)
-        return cannot_write(report->directory, "steps.csv");
-    if (write_heading(report->timings, timing_columns, TIMING_COLUMNS) < 0)
-        return cannot_write(report->directory, "timings.csv");
-    return open_record(report, deck_text);
+    ZI_TRY(open_table(directory, "steps.csv", step_columns, STEP_COLUMNS, &report->steps));
+    ZI_TRY(open_table(directory, "timings.csv", timing_columns, TIMING_COLUMNS, &report->timings));
+    return open_record(report, directory, deck_text);
 }
 
 enum zi_status report_open(const char *directory, const char *deck_text, struct report **report)
 {
     struct report *made = calloc(1, sizeof *made);
-    if (made) made->directory = strdup(directory);
-    if (!made || !made->directory) {
-        free(made);
-        return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the record of the run");
-    }
-    enum zi_status status = open_all(made, deck_text);
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the record of the run");
+    made->steps.file = made->timings.file = -1;
+    enum zi_status status = open_all(made, directory, deck_text);
     if (status < 0) {
         report_close(made);
         return status;
@@ -164,7 +192,7 @@ static void write_fields(FILE *file, const struct record_column *columns, int co
         else if (columns[i].integer)
             fprintf(file, "%" PRId64, integers[i]);
         else if (columns != step_columns || i != STEP_VALIDATION || !isnan(values[i]))
-            fprintf(file, "%.9g", values[i]);
+            fprintf(file, "%.9g", zi_nan_plain(values[i]));
     }
 }
 
@@ -185,14 +213,19 @@ enum zi_status report_step(struct report *report, const struct report_row *row)
         [STEP_BYTES + 3] = row->io_written_bytes,
     };
     memcpy(values + STEP_WAIT, row->wait_s, sizeof row->wait_s);
-    write_fields(report->steps, step_columns, STEP_COLUMNS, values, integers);
-    fputc('\n', report->steps);
-    if (fflush(report->steps) != 0) return cannot_write(report->directory, "steps.csv");
+    for (int i = 0; i < STEP_COLUMNS; i++)
+        values[i] = zi_nan_plain(values[i]);
+    struct text text;
+    ZI_TRY(text_begin(&text));
+    write_fields(text.out, step_columns, STEP_COLUMNS, values, integers);
+    fputc('\n', text.out);
+    ZI_TRY(text_append(&text, &report->steps));
     return record_append(report->record, report->step_table, values, integers);
 }
 
+/* A row of the CSV into `out`, and of the record. */
 static enum zi_status write_timing(struct report *report, int64_t step,
-                                   const struct engine_timing *now)
+                                   const struct engine_timing *now, FILE *out)
 {
     struct engine_timing *last = &report->last[now->lane][now->kind];
     const double values[TIMING_COLUMNS] = {
@@ -203,10 +236,10 @@ static enum zi_status write_timing(struct report *report, int64_t step,
     const int64_t integers[TIMING_COLUMNS] = {step, now->lane, now->kind, now->count - last->count};
     if (now->count == last->count) return ZI_OK;
     *last = *now;
-    fprintf(report->timings, "%" PRId64 ",%s,%s,", step, program_lane_name(now->lane),
+    fprintf(out, "%" PRId64 ",%s,%s,", step, program_lane_name(now->lane),
             program_kind_name(now->kind));
-    write_fields(report->timings, timing_columns + 3, TIMING_COLUMNS - 3, values + 3, integers + 3);
-    fputc('\n', report->timings);
+    write_fields(out, timing_columns + 3, TIMING_COLUMNS - 3, values + 3, integers + 3);
+    fputc('\n', out);
     return record_append(report->record, report->timing_table, values, integers);
 }
 
@@ -214,9 +247,13 @@ enum zi_status report_timings(struct report *report, int64_t step, struct engine
 {
     int count;
     const struct engine_timing *timings = engine_timings(engine, &count);
-    for (int i = 0; i < count; i++)
-        ZI_TRY(write_timing(report, step, &timings[i]));
-    return fflush(report->timings) == 0 ? ZI_OK : cannot_write(report->directory, "timings.csv");
+    enum zi_status status = ZI_OK;
+    struct text text;
+    ZI_TRY(text_begin(&text));
+    for (int i = 0; i < count && status >= 0; i++)
+        status = write_timing(report, step, &timings[i], text.out);
+    enum zi_status written = text_append(&text, &report->timings);
+    return status < 0 ? status : written;
 }
 
 static void write_memory(void *context, const char *name, enum zi_tier tier, size_t bytes,
@@ -227,38 +264,38 @@ static void write_memory(void *context, const char *name, enum zi_tier tier, siz
 
 enum zi_status report_memory(const char *directory)
 {
-    FILE *file;
-    ZI_TRY(open_file(directory, "memory.csv", &file));
-    fprintf(file, "tier,name,bytes,peak_bytes\n");
-    zi_memory_visit(write_memory, file);
-    write_memory(file, "resident", ZI_TIER_HOST, zi_memory_resident(), zi_memory_resident_peak());
-    bool failed = ferror(file) != 0;
-    if (fclose(file) != 0 || failed) return cannot_write(directory, "memory.csv");
-    return ZI_OK;
+    struct text text;
+    ZI_TRY(text_begin(&text));
+    fprintf(text.out, "tier,name,bytes,peak_bytes\n");
+    zi_memory_visit(write_memory, text.out);
+    write_memory(text.out, "resident", ZI_TIER_HOST, zi_memory_resident(),
+                 zi_memory_resident_peak());
+    enum zi_status status = text_end(&text);
+    if (status >= 0) status = report_text(directory, "memory.csv", text.bytes);
+    free(text.bytes);
+    return status;
 }
 
 enum zi_status report_text(const char *directory, const char *name, const char *text)
 {
-    FILE *file;
-    ZI_TRY(open_file(directory, name, &file));
-    bool failed = fputs(text, file) < 0;
-    if (fclose(file) != 0 || failed) return cannot_write(directory, name);
-    return ZI_OK;
+    char path[PATH_MAX];
+    ZI_TRY(make_path(directory, name, path));
+    return zi_output_text("app", path, text);
+}
+
+/* Some file systems tell of a failed write only here. */
+static enum zi_status close_table(struct table *table)
+{
+    if (table->file < 0 || close(table->file) == 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", table->path, strerror(errno));
 }
 
 enum zi_status report_close(struct report *report)
 {
-    enum zi_status status = ZI_OK;
     if (!report) return ZI_OK;
-    if (report->steps && fclose(report->steps) != 0)
-        status = cannot_write(report->directory, "steps.csv");
-    if (report->timings && fclose(report->timings) != 0)
-        status = cannot_write(report->directory, "timings.csv");
-    if (report->record) {
-        enum zi_status closed = record_close(report->record);
-        if (status >= 0) status = closed;
-    }
-    free(report->directory);
+    enum zi_status steps = close_table(&report->steps), timings = close_table(&report->timings);
+    enum zi_status status = record_close(report->record);
     free(report);
-    return status;
+    if (steps < 0) return steps;
+    return timings < 0 ? timings : status;
 }

@@ -3,6 +3,9 @@
 #ifndef ZI_APP_REPORT_H
 #define ZI_APP_REPORT_H
 
+#include <sys/types.h>
+
+#include "app/lock.h"
 #include "zero/engine.h"
 #include "zero/trace.h"
 
@@ -21,7 +24,8 @@ struct report_row {
     int64_t io_read_bytes, io_written_bytes;     /* what the kernel counted; -1: it does not say */
 };
 
-/* Local. Makes steps.csv, timings.csv and run.h5 in `directory`, where none may be. ZI_ERROR_IO. */
+/* Local. Makes steps.csv, timings.csv and run.h5 in `directory`, where none may be; each row is
+ * whole or not there. ZI_ERROR_IO. */
 enum zi_status report_open(const char *directory, const char *deck_text, struct report **report);
 
 /* Local. Appends a step, visible to readers when the call returns. ZI_ERROR_IO. */
@@ -37,7 +41,7 @@ enum zi_status report_timings(struct report *report, int64_t step, struct engine
 void report_kernel_bytes(int64_t *read_bytes, int64_t *written_bytes);
 
 /* Collective. Writes trace.json into `directory`: the events of all ranks on one clock. Ranks
- * append in turn. ZI_ERROR_IO, on all ranks alike. */
+ * append in turn to a file that gets its name when it is whole. ZI_ERROR_IO, on all ranks alike. */
 enum zi_status report_trace(const char *directory, const struct trace *trace, struct comm *comm);
 
 /* Local. Writes memory.csv: every named buffer that is alive, and the resident size. ZI_ERROR_IO.
@@ -50,12 +54,29 @@ enum zi_status report_close(struct report *report);
 /* Local. Writes `text` to the file `name` of `directory`. ZI_ERROR_IO. */
 enum zi_status report_text(const char *directory, const char *name, const char *text);
 
-/* Local. Makes `directory` and those above it, and makes sure that files can be made in it.
- * ZI_ERROR_IO with path and cause. ZI_ERROR_USAGE when it has outputs of an earlier run, unless
- * `overwrite`. */
-enum zi_status report_prepare(const char *directory, bool overwrite);
+/* How a run ended. */
+struct report_end {
+    enum zi_status status;
+    int64_t step, steps; /* done, and asked for by the deck */
+    int64_t saved;       /* step of the newest checkpoint of this run, -1: none */
+};
+
+/* Local. Writes end.yaml into `directory`, for job scripts; removes that of an earlier run, which
+ * need not be there. ZI_ERROR_IO. */
+enum zi_status report_end(const char *directory, const struct report_end *end);
+enum zi_status report_end_remove(const char *directory);
+
+/* Local. Makes `directory` and those above it, takes its lock, and makes sure that every output can
+ * be made there. ZI_ERROR_IO with path and cause. ZI_ERROR_USAGE when another run has it, when
+ * something stands at an output's name that zinf has not made, or when there are outputs of an
+ * earlier run, unless `overwrite`. On success the caller ends the run with lock_release. */
+enum zi_status report_prepare(const char *directory, bool overwrite, struct lock **lock);
 
 /* Local. Removes the outputs of an earlier run, and nothing else, from `directory`. ZI_ERROR_IO. */
 enum zi_status report_clear(const char *directory);
+
+/* Local. Bytes on a file system (st_dev) that report_clear would give back; 0 when it cannot tell.
+ */
+int64_t report_old_bytes(const char *directory, dev_t device);
 
 #endif

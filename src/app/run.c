@@ -2,15 +2,22 @@
 /* `zinf run`: from a deck to a trained model.
  *
  * The stages are in an order in which mistakes are found early and cheaply: deck, data files, run
- * directory, device, program (does it fit?), and only then memory and the first output. Each stage
+ * directory, device, program (does it fit?), room for checkpoints, and only then memory and the
+ * first output. Each stage
  * ends in an agreement of all ranks. Where all ranks would find the same mistake, rank 0 looks
  * first and the others only when it found nothing, so that it is said once.
  *
  * Rank 0 reads the deck and sends its bytes to the others: one read of a shared file system, and
- * all ranks certainly see the same text. */
+ * all ranks certainly see the same text. The run directory must be the same for all of them, too,
+ * which its lock tells.
+ *
+ * Whatever ends a run after its outputs were opened, memory.csv and the last rows of timings.csv
+ * are written, and where a checkpoint is due neither a trace nor a report that fails keeps it from
+ * being written. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "app/commands.h"
 #include "app/run.h"
@@ -20,6 +27,8 @@
 #include "zero/trace.h"
 
 #define PEAK_SECONDS 0.15
+
+enum { SHARED_TRIES = 50, SHARED_WAIT_US = 100000 };
 
 static bool is_first(const struct run *run)
 {
@@ -35,10 +44,35 @@ static enum zi_status first_alone(struct run *run, enum zi_status (*stage)(struc
     return comm_agree(run->comm, status);
 }
 
+/* Rank 0. The last file of the run, with the status that all ranks leave with. */
+static enum zi_status write_end(const struct run *run, enum zi_status status)
+{
+    const struct settings_run *s = &run->setup.settings->run;
+    if (!run->ends) return ZI_OK;
+    return report_end(s->directory, &(struct report_end){status, run->done, s->steps, run->saved});
+}
+
 enum zi_status run_guard(struct run *run, enum zi_status status)
 {
-    if (status < 0 && comm_size(run->comm) > 1) comm_abort(run->comm, status);
-    return status;
+    bool agreed = status == ZI_STOPPED; /* a stop never is one rank's alone */
+    if (status >= 0 || agreed || comm_size(run->comm) == 1) return status;
+    (void)run_end_report(run);
+    (void)write_end(run, status);
+    comm_abort(run->comm, status);
+}
+
+/* Collective. Rank 0's text, of `*bytes` and a 0 behind it, to all; the others' own is freed. */
+static enum zi_status share_text(struct run *run, char **text, int64_t *bytes)
+{
+    enum zi_status status = ZI_OK;
+    ZI_TRY(comm_broadcast(run->comm, bytes, (int64_t)sizeof *bytes, 0));
+    if (!is_first(run)) {
+        free(*text);
+        *text = calloc((size_t)*bytes + 1, 1);
+        if (!*text) status = zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the deck");
+    }
+    ZI_TRY(comm_agree(run->comm, status));
+    return comm_broadcast(run->comm, *text, *bytes, 0);
 }
 
 static enum zi_status share_deck(struct run *run)
@@ -47,13 +81,30 @@ static enum zi_status share_deck(struct run *run)
     if (is_first(run))
         status = setup_read_file(run->options->words[0], &run->deck_text, &run->deck_bytes);
     ZI_TRY(comm_agree(run->comm, status));
-    ZI_TRY(comm_broadcast(run->comm, &run->deck_bytes, (int64_t)sizeof run->deck_bytes, 0));
-    if (!is_first(run)) {
-        run->deck_text = calloc((size_t)run->deck_bytes + 1, 1);
-        if (!run->deck_text) status = zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the deck");
-    }
+    return share_text(run, &run->deck_text, &run->deck_bytes);
+}
+
+/* Collective. Variables in paths may differ between ranks. That is right for disks of nodes; the
+ * used deck is rank 0's, and the directory must be one. */
+static enum zi_status share_used(struct run *run)
+{
+    const char *own = run->setup.settings->run.directory;
+    char *first = strdup(own);
+    enum zi_status status = ZI_OK;
+    if (!first) status = zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the deck");
     ZI_TRY(comm_agree(run->comm, status));
-    return comm_broadcast(run->comm, run->deck_text, run->deck_bytes, 0);
+    int64_t bytes = (int64_t)strlen(first);
+    status = share_text(run, &first, &bytes);
+    if (status >= 0 && strcmp(first, own) != 0)
+        status =
+            zi_fail(ZI_ERROR_USAGE, "app",
+                    "run.directory is %s on this rank and %s on rank 0, but must be one folder "
+                    "for all; give all ranks the same variables, or write the path out",
+                    own, first);
+    free(first);
+    ZI_TRY(comm_agree(run->comm, status));
+    bytes = (int64_t)strlen(run->used_text);
+    return share_text(run, &run->used_text, &bytes);
 }
 
 static enum zi_status stage_deck(struct run *run)
@@ -69,32 +120,73 @@ static enum zi_status stage_deck(struct run *run)
                                         run->options->words[0], sets, count, comm_size(run->comm));
     free(sets);
     ZI_TRY(status);
+    if (is_first(run)) deck_warn(run->setup.deck);
     return deck_echo(run->setup.deck, &run->used_text);
-}
-
-static enum zi_status open_tokens(struct run *run, const char *path, int shuffle,
-                                  struct tokens **tokens, struct sampler **sampler)
-{
-    const struct settings *s = run->setup.settings;
-    int64_t length = s->batch.tokens == ZI_AUTO ? s->model.context : s->batch.tokens;
-    ZI_TRY(tokens_open(path, s->data.format, s->model.vocabulary, tokens));
-    return sampler_create(*tokens, (uint64_t)s->run.seed, s->batch.global, length, shuffle,
-                          sampler);
 }
 
 static enum zi_status stage_data(struct run *run)
 {
-    const struct settings_data *data = &run->setup.settings->data;
-    ZI_TRY(open_tokens(run, data->train, 1, &run->train_tokens, &run->train));
+    enum { SEQUENCES = 1024 }; /* of a validation, where the deck says auto */
+    const struct settings *s = run->setup.settings;
+    const struct settings_data *data = &s->data;
+    int64_t length = s->batch.tokens == ZI_AUTO ? s->model.context : s->batch.tokens;
+    int64_t most = data->validation_sequences == ZI_AUTO ? SEQUENCES : data->validation_sequences;
+    ZI_TRY(tokens_open(data->train, data->format, data->type, s->model.vocabulary,
+                       &run->train_tokens));
+    ZI_TRY(sampler_create(run->train_tokens, (uint64_t)s->run.seed, s->batch.global, length, 1,
+                          &run->train));
     if (!data->validation[0]) return ZI_OK;
-    return open_tokens(run, data->validation, 0, &run->validation_tokens, &run->validation);
+    ZI_TRY(tokens_open(data->validation, data->format, data->type, s->model.vocabulary,
+                       &run->validation_tokens));
+    return sampler_create_once(run->validation_tokens, most, s->batch.global, length,
+                               &run->validation);
 }
 
+/* Whether this rank sees the lock that rank 0 has taken. A network file system may be slow to tell.
+ */
+static enum zi_status see_lock(const char *directory, const char *text, bool needed)
+{
+    for (int i = 0; i < SHARED_TRIES; i++) {
+        if (lock_seen(directory, text)) return ZI_OK;
+        usleep(SHARED_WAIT_US);
+    }
+    if (needed)
+        return zi_fail(ZI_ERROR_IO, "app",
+                       "run.directory %s is not the folder that rank 0 sees; choose one on a file "
+                       "system that all nodes share",
+                       directory);
+    zi_log(
+        ZI_LOG_WARN, "app",
+        "run.directory %s is not the folder that rank 0 sees: a stop could not save a checkpoint",
+        directory);
+    return ZI_OK;
+}
+
+/* Collective. From here on the end of the run is written into its directory, unless outputs of an
+ * earlier run are still there. */
+static enum zi_status begin_end(struct run *run)
+{
+    enum zi_status status = ZI_OK;
+    run->ends = is_first(run) && !options_given(run->options, "--overwrite");
+    if (run->ends) status = report_end_remove(run->setup.settings->run.directory);
+    return comm_agree(run->comm, status);
+}
+
+/* Collective. */
 static enum zi_status stage_directory(struct run *run)
 {
-    if (!is_first(run)) return ZI_OK;
-    return report_prepare(run->setup.settings->run.directory,
-                          options_given(run->options, "--overwrite"));
+    const struct settings *s = run->setup.settings;
+    const char *directory = s->run.directory;
+    bool needed = save_count(s) > 0 || s->run.trace > 0;
+    char text[LOCK_TEXT] = "";
+    enum zi_status status = ZI_OK;
+    if (is_first(run))
+        status = report_prepare(directory, options_given(run->options, "--overwrite"), &run->lock);
+    if (status >= 0 && run->lock) snprintf(text, sizeof text, "%s", lock_text(run->lock));
+    ZI_TRY(comm_agree(run->comm, status));
+    ZI_TRY(begin_end(run));
+    ZI_TRY(comm_broadcast(run->comm, text, sizeof text, 0));
+    return comm_agree(run->comm, is_first(run) ? ZI_OK : see_lock(directory, text, needed));
 }
 
 static enum zi_status stage_device(struct run *run)
@@ -134,6 +226,7 @@ static enum zi_status stage_program(struct run *run)
     program_print_memory(setup->program, stdout);
     zero_explain(setup->settings, &setup->config, stdout);
     printf("\n");
+    print_data(run);
     fflush(stdout);
     return ZI_OK;
 }
@@ -152,14 +245,19 @@ static enum zi_status measure_peak(struct run *run, double *flops_per_s)
 static enum zi_status stage_engine(struct run *run)
 {
     struct setup *setup = &run->setup;
+    double start = zi_time_s();
     /* It has agreed on every step, and must end on all ranks: stores are removed on the way. */
     ZI_TRY(engine_create(setup->program, setup->device, run->comm, setup->settings, &run->engine));
+    run->layout_s = zi_time_s() - start;
     const struct settings_run *s = &setup->settings->run;
     int64_t most = s->steps > TRACE_FIRST_STEP ? s->steps - TRACE_FIRST_STEP : 0;
     enum zi_status status = ZI_OK;
     if (s->trace > 0) status = engine_trace(run->engine, s->trace < most ? s->trace : most);
     ZI_TRY(comm_agree(run->comm, status));
-    return run_guard(run, engine_initialize(run->engine));
+    start = zi_time_s();
+    status = run_guard(run, engine_initialize(run->engine));
+    run->initial_s = zi_time_s() - start;
+    return status;
 }
 
 /* Rank 0. The first outputs; those of an earlier run go now, when nothing else can go wrong. */
@@ -167,29 +265,43 @@ static enum zi_status open_outputs(struct run *run)
 {
     const char *directory = run->setup.settings->run.directory;
     if (!is_first(run)) return ZI_OK;
+    ZI_TRY(save_room(run, true)); /* once more: stores may have taken it */
     ZI_TRY(report_clear(directory));
+    run->ends = true;
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
     return report_open(directory, run->used_text, &run->report);
+}
+
+/* Local. The clock of the steps starts. */
+static void start_progress(struct run *run, double peak)
+{
+    const struct settings_run *s = &run->setup.settings->run;
+    progress_start(&run->progress, s->steps, s->report_every);
+    run->progress.begun_s = run->begun_s;
+    run->progress.layout_s = run->layout_s;
+    run->progress.initial_s = run->initial_s;
+    run->progress.peak = peak;
+    run->progress.flops_per_token =
+        model_flops_per_token(run->setup.model, run->setup.config.tokens);
 }
 
 static enum zi_status prepare(struct run *run)
 {
     ZI_TRY(share_deck(run));
     ZI_TRY(first_alone(run, stage_deck));
+    ZI_TRY(share_used(run));
     ZI_TRY(first_alone(run, stage_data));
-    ZI_TRY(first_alone(run, stage_directory));
+    ZI_TRY(stage_directory(run));
     ZI_TRY(first_alone(run, stage_device));
     ZI_TRY(print_banner(run));
     ZI_TRY(stage_program(run));
+    ZI_TRY(scan_data(run));
+    ZI_TRY(comm_agree(run->comm, is_first(run) ? save_room(run, false) : ZI_OK));
     ZI_TRY(stage_engine(run));
-    const struct settings *s = run->setup.settings;
     double peak;
     ZI_TRY(measure_peak(run, &peak));
     ZI_TRY(comm_agree(run->comm, open_outputs(run)));
-    progress_start(&run->progress, s->run.steps, s->run.report_every);
-    run->progress.peak = peak;
-    run->progress.flops_per_token =
-        model_flops_per_token(run->setup.model, run->setup.config.tokens);
+    start_progress(run, peak);
     if (is_first(run)) {
         printf("peak %.1f GF/s %s measured; %.4g GF a token\n\n", peak * 1e-9,
                zi_dtype_name(run->setup.model->type), run->progress.flops_per_token * 1e-9);
@@ -226,33 +338,71 @@ static enum zi_status print_memory(struct run *run)
     return status;
 }
 
-/* Collective. What is due at the end of a loop that all ranks left alike with `left`. */
-static enum zi_status finish(struct run *run, enum zi_status left)
+enum zi_status run_end_report(struct run *run)
+{
+    if (!run->report || run->report_ended) return ZI_OK;
+    run->report_ended = true;
+    enum zi_status timings = report_timings(run->report, run->done, run->engine);
+    enum zi_status memory = report_memory(run->setup.settings->run.directory);
+    return timings < 0 ? timings : memory;
+}
+
+/* Rank 0. Which checkpoint there is, and why it may be an older one. */
+static void print_end(const struct run *run, enum zi_status left)
 {
     const struct settings *s = run->setup.settings;
-    bool wanted = left == ZI_STOPPED || (left >= 0 && s->checkpoint.final);
-    if (engine_get_trace(run->engine))
-        ZI_TRY(report_trace(s->run.directory, engine_get_trace(run->engine), run->comm));
-    if (wanted && run->saved != run->done) ZI_TRY(save_checkpoint(run));
-    enum zi_status status = ZI_OK;
-    if (is_first(run)) {
-        status = report_memory(s->run.directory);
-        progress_summary(&run->progress, run->engine, stdout);
-    }
-    ZI_TRY(comm_agree(run->comm, status));
-    ZI_TRY(print_memory(run));
-    if (!is_first(run)) return left;
+    int64_t skipped = run->done - run->good;
+    if (skipped > 0)
+        printf("%" PRId64 " step%s skipped at the end: the states are those of step %" PRId64 "\n",
+               skipped, skipped > 1 ? "s" : "", run->good);
     if (run->saved >= 0)
         printf("checkpoint of step %" PRId64 " in %s/checkpoints\n", run->saved, s->run.directory);
+    if (skipped > 0 && run->saved == run->good && run->proven >= 0)
+        printf("with its parameters no loss was finite; with those of step %" PRId64 " one was\n",
+               run->proven);
     if (left == ZI_STOPPED)
         printf("stopped by a signal after step %" PRId64 " of %" PRId64 "\n", run->done,
                s->run.steps);
+}
+
+/* Collective. The checkpoint that the end of the run wants. States that are not finite end a run
+ * that was well so far. */
+static enum zi_status save_last(struct run *run, enum zi_status left)
+{
+    bool wanted = left == ZI_STOPPED || (left >= 0 && run->setup.settings->checkpoint.final);
+    enum zi_status status = wanted ? save_checkpoint(run) : ZI_OK;
+    if (status == ZI_ERROR_NUMERICS && is_first(run))
+        zi_log(ZI_LOG_ERROR, "app",
+               "the parameters after step %" PRId64 " are not finite and were not saved; %s; try "
+               "a lower optimizer.learning_rate",
+               run->good,
+               run->saved >= 0 ? "the last checkpoint stands" : "there is no checkpoint");
+    return status;
+}
+
+/* Collective. What is due at the end of a loop that all ranks left alike with `left`; the first
+ * error of this decides, after all of it was tried. */
+static enum zi_status finish(struct run *run, enum zi_status left)
+{
+    const struct settings *s = run->setup.settings;
+    enum zi_status saved = save_last(run, left), traced = ZI_OK, ended = ZI_OK;
+    if (engine_get_trace(run->engine))
+        traced = report_trace(s->run.directory, engine_get_trace(run->engine), run->comm);
+    if (is_first(run)) {
+        ended = run_end_report(run);
+        progress_summary(&run->progress, run->engine, stdout);
+    }
+    ended = comm_agree(run->comm, ended);
+    ZI_TRY(print_memory(run));
+    if (is_first(run)) print_end(run, saved < 0 ? saved : left);
+    ZI_TRY(saved);
+    ZI_TRY(traced);
+    ZI_TRY(ended);
     return left;
 }
 
-static enum zi_status cleanup(struct run *run)
+static void cleanup(struct run *run)
 {
-    enum zi_status status = report_close(run->report);
     engine_destroy(run->engine);
     if (run->train) sampler_destroy(run->train);
     if (run->validation) sampler_destroy(run->validation);
@@ -261,20 +411,26 @@ static enum zi_status cleanup(struct run *run)
     free(run->deck_text);
     free(run->used_text);
     setup_cleanup(&run->setup);
-    return status;
+    lock_release(run->lock);
 }
 
 enum zi_status run_command(struct comm *world, const struct options *options)
 {
-    struct run run = {.comm = world, .options = options, .saved = -1};
+    struct run run = {
+        .comm = world, .options = options, .saved = -1, .proven = -1, .begun_s = zi_time_s()};
     enum zi_status status = prepare(&run);
     if (status >= 0) {
         status = train_loop(&run);
         if (status >= 0 || status == ZI_STOPPED || status == ZI_ERROR_NUMERICS)
             status = finish(&run, status);
     }
-    enum zi_status closed = cleanup(&run);
+    enum zi_status ended = run_end_report(&run), closed = report_close(run.report);
+    if (status >= 0) status = ended;
     if (status >= 0) status = closed;
     fflush(stdout);
+    status = comm_agree(world, status);
+    enum zi_status written = write_end(&run, status);
+    if (status >= 0) status = written;
+    cleanup(&run);
     return comm_agree(world, status);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to app: a training job in progress, shared by run.c (getting ready), train.c (the loop)
- * and save.c (checkpoints). */
+/* Private to app: a training job in progress, shared by run.c (getting ready), scan.c (the tokens),
+ * train.c (the loop), validate.c and save.c (checkpoints). */
 #ifndef ZI_APP_RUN_H
 #define ZI_APP_RUN_H
 
@@ -20,18 +20,61 @@ struct run {
     struct tokens *train_tokens, *validation_tokens;
     struct sampler *train, *validation; /* validation: NULL for none */
     struct engine *engine;
-    struct report *report;    /* rank 0, else NULL */
-    struct progress progress; /* rank 0 */
-    int64_t done;             /* steps */
-    int64_t saved;            /* step of the last checkpoint, -1 before the first */
+    struct lock *lock;                   /* of the run directory; rank 0, else NULL */
+    struct report *report;               /* rank 0, else NULL */
+    bool report_ended;                   /* its last rows have been written */
+    struct progress progress;            /* rank 0 */
+    double begun_s, layout_s, initial_s; /* when the run began; parts of its start */
+    bool ends;      /* rank 0: the run directory is this run's, its end is written there */
+    int64_t done;   /* steps */
+    int64_t good;   /* the last of them that was not skipped: the states are those after it */
+    int64_t saved;  /* step of the last checkpoint, -1 before the first */
+    int64_t proven; /* that of the last one whose parameters a step has found a finite loss with */
+    bool due;       /* a checkpoint waits for a step that is not skipped */
 };
 
 /* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when
  * a signal ended it between two steps; ZI_ERROR_NUMERICS. */
 enum zi_status train_loop(struct run *run);
 
-/* Collective. Writes the checkpoint of step run->done into <run.directory>/checkpoints. */
+/* Local. Puts this rank's sequences of a step where the engine reads them. */
+enum zi_status run_read_batch(struct run *run, struct sampler *sampler, int64_t step);
+
+/* Collective. Mean loss over the targets of run->validation. ZI_STOPPED when a stop was asked for:
+ * *loss stays as it was. */
+enum zi_status validate(struct run *run, double *loss);
+
+/* Collective. Looks for tokens outside the vocabulary in the files whose largest token is not
+ * known, once a file: what was found is kept in data.scan of the run directory. ZI_ERROR_USAGE
+ * naming file, place and remedy; ZI_STOPPED. */
+enum zi_status scan_data(struct run *run);
+
+/* Local. Says how much of its files a run uses. */
+void print_data(const struct run *run);
+
+/* Collective. Writes the checkpoint of step run->good into <run.directory>/checkpoints unless it is
+ * there. ZI_ERROR_NUMERICS, with a warning, when the parameters are not finite: the last one
+ * stands. */
 enum zi_status save_checkpoint(struct run *run);
+
+/* Collective. After a step: writes the checkpoint that is due by checkpoint.every, or lets it wait
+ * when the step was skipped. Parameters that are not finite are no error here: steps tell. Removes
+ * the one before the last when this step has shown that the last is good, and one is to be kept. */
+enum zi_status save_when_due(struct run *run, bool skipped);
+
+/* Local. How many checkpoints a run of the deck writes when nothing stops it. */
+int64_t save_count(const struct settings *settings);
+
+/* Local. Compares the space of the run's checkpoints with what is free: ZI_ERROR_IO when there is
+ * none for one; where there is too little for those that will stand together a warning, if `warn`.
+ */
+enum zi_status save_room(const struct run *run, bool warn);
+
+/* Local. Says that `in_a_row` steps were not finite, and what of this deck may help. */
+void advise_numerics(const struct run *run, int64_t in_a_row);
+
+/* Local. Rank 0, once, when outputs are open: the last rows of timings.csv, and memory.csv. */
+enum zi_status run_end_report(struct run *run);
 
 /* Ends the job when a call failed on this rank alone, perhaps: the others may be waiting inside the
  * same call. One rank gives the status back. */

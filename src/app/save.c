@@ -4,12 +4,28 @@
  * The engine walks this rank's states and hands over each range with the address of its values; the
  * checkpoint room writes the range to its place under the tensor's name. Both know tensors and
  * element numbers, so no rank needs to know what others write, and the file does not depend on how
- * many ranks there are. The model travels in the header as a line of YAML. */
+ * many ranks there are. The model travels in the header as a line of YAML.
+ *
+ * A checkpoint never takes the place of a better one. A skipped step changes nothing, so the states
+ * at hand are those after the last step that was not skipped, and a checkpoint is of that step. One
+ * that is due at a skipped step waits, and the checkpoint room refuses parameters that are not
+ * finite, as the update of a finite step may leave them. Whether finite parameters are good ones
+ * only the next step tells: until it has, the checkpoint before stays, though one be kept. (Before
+ * that one there was such a step: the one that the newer checkpoint is of.)
+ *
+ * The space is asked for before the first step: what all checkpoints that stand together take, the
+ * one that is being written included, against what is free, with what --overwrite will remove. */
+#include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "app/run.h"
 #include "base/log.h"
+#include "base/timing.h"
 #include "checkpoint/checkpoint.h"
 
 static enum zi_status save_range(void *context, enum tier_kind kind, int tensor, int64_t first,
@@ -36,7 +52,8 @@ static enum zi_status save_states(struct run *run, const char *directory,
     enum zi_status status = engine_flush(run->engine);
     if (status >= 0) status = engine_save(run->engine, save_range, checkpoint);
     status = comm_agree(run->comm, status);
-    if (status >= 0) status = checkpoint_commit(checkpoint, s->checkpoint.keep);
+    int64_t keep = s->checkpoint.keep == 1 ? 2 : s->checkpoint.keep;
+    if (status >= 0) status = checkpoint_commit(checkpoint, keep);
     checkpoint_close(checkpoint);
     return status;
 }
@@ -49,37 +66,133 @@ static void list_tensors(const struct model *model, struct checkpoint_tensor *te
     }
 }
 
-enum zi_status save_checkpoint(struct run *run)
+/* What the header and the folder of a checkpoint are made of; freed with plan_cleanup. */
+struct save_plan {
+    char directory[PATH_MAX];
+    char *model_text;
+    struct checkpoint_tensor *tensors;
+    struct checkpoint_header header;
+};
+
+static enum zi_status plan_make(const struct run *run, struct save_plan *plan)
 {
+    static const unsigned modes[] = {
+        [CHECKPOINT_OWNER] = 0600, [CHECKPOINT_GROUP] = 0640, [CHECKPOINT_ALL] = 0644};
     const struct settings *s = run->setup.settings;
     const struct zero_config *c = &run->setup.config;
     const struct model *model = run->setup.model;
-    static const unsigned modes[] = {
-        [CHECKPOINT_OWNER] = 0600, [CHECKPOINT_GROUP] = 0640, [CHECKPOINT_ALL] = 0644};
-    char directory[PATH_MAX], *model_text = NULL;
+    int length =
+        snprintf(plan->directory, sizeof plan->directory, "%s/checkpoints", s->run.directory);
+    plan->model_text = NULL;
+    plan->tensors = calloc((size_t)model->tensor_count, sizeof *plan->tensors);
+    if (!plan->tensors || length < 0 || length >= PATH_MAX)
+        return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a list of tensors");
+    list_tensors(model, plan->tensors);
+    ZI_TRY(setup_model_text(s, &plan->model_text));
+    plan->header = (struct checkpoint_header){
+        .step = run->good,
+        .updates = run->engine ? engine_updates(run->engine) : 0,
+        .tokens = run->good * c->global * c->tokens,
+        .seed = s->run.seed,
+        .deck = run->used_text,
+        .type = model->type,
+        .model_text = plan->model_text,
+        .mode = modes[s->checkpoint.mode],
+    };
+    return ZI_OK;
+}
+
+static void plan_cleanup(struct save_plan *plan)
+{
+    free(plan->model_text);
+    free(plan->tensors);
+}
+
+enum zi_status save_checkpoint(struct run *run)
+{
+    struct save_plan plan;
+    double start = zi_time_s();
+    if (run->saved == run->good) return ZI_OK;
+    enum zi_status status = comm_agree(run->comm, plan_make(run, &plan));
+    if (status >= 0) status = save_states(run, plan.directory, &plan.header, plan.tensors);
+    if (status >= 0) run->saved = run->good;
+    plan_cleanup(&plan);
+    run->progress.checkpoint_s += zi_time_s() - start;
+    return status;
+}
+
+/* A step has had a finite loss with the parameters of the last checkpoint. */
+static void note_proven(struct run *run)
+{
+    const struct settings *s = run->setup.settings;
+    char directory[PATH_MAX];
+    if (run->saved < 0 || run->proven == run->saved) return;
+    run->proven = run->saved;
     int length = snprintf(directory, sizeof directory, "%s/checkpoints", s->run.directory);
-    struct checkpoint_tensor *tensors = calloc((size_t)model->tensor_count, sizeof *tensors);
-    enum zi_status status = ZI_OK;
-    if (!tensors || length < 0 || length >= (int)sizeof directory)
-        status = zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a list of tensors");
-    if (status >= 0) status = setup_model_text(s, &model_text);
-    status = comm_agree(run->comm, status);
-    if (status >= 0) {
-        const struct checkpoint_header header = {
-            .step = run->done,
-            .updates = engine_updates(run->engine),
-            .tokens = run->done * c->global * c->tokens,
-            .seed = s->run.seed,
-            .deck = run->used_text,
-            .type = model->type,
-            .model_text = model_text,
-            .mode = modes[s->checkpoint.mode],
-        };
-        list_tensors(model, tensors);
-        status = save_states(run, directory, &header, tensors);
-    }
-    if (status >= 0) run->saved = run->done;
-    free(model_text);
-    free(tensors);
+    if (comm_rank(run->comm) == 0 && s->checkpoint.keep == 1 && length < PATH_MAX)
+        checkpoint_prune(directory, run->proven, 1);
+}
+
+enum zi_status save_when_due(struct run *run, bool skipped)
+{
+    const struct settings_checkpoint *s = &run->setup.settings->checkpoint;
+    if (!skipped) note_proven(run);
+    if (s->every > 0 && run->done % s->every == 0) run->due = true;
+    if (!run->due || skipped) return ZI_OK;
+    run->due = false;
+    enum zi_status status = save_checkpoint(run);
+    return status == ZI_ERROR_NUMERICS ? ZI_OK : status;
+}
+
+int64_t save_count(const struct settings *settings)
+{
+    int64_t every = settings->checkpoint.every, steps = settings->run.steps;
+    int64_t count = every > 0 ? steps / every : 0;
+    return count + (settings->checkpoint.final && (every == 0 || steps % every != 0));
+}
+
+static enum zi_status compare_room(const struct run *run, const struct save_plan *plan, bool warn)
+{
+    const struct settings *s = run->setup.settings;
+    const char *where = plan->directory;
+    struct statvfs system;
+    struct stat is;
+    int64_t written = save_count(s), keep = s->checkpoint.keep;
+    int64_t standing = keep > 0 && keep < written ? keep + 1 : written;
+    if (stat(where, &is) != 0) where = s->run.directory;
+    if (stat(where, &is) != 0 || statvfs(where, &system) != 0)
+        return zi_fail(ZI_ERROR_IO, "app", "cannot examine %s: %s", where, strerror(errno));
+    if (system.f_blocks == 0) return ZI_OK; /* it does not say */
+    double free_bytes = (double)system.f_bavail * (double)system.f_frsize +
+                        (double)report_old_bytes(s->run.directory, is.st_dev);
+    double bytes =
+        (double)checkpoint_bytes(&plan->header, plan->tensors, run->setup.model->tensor_count);
+    char one[32], there[32];
+    zi_memory_text((size_t)bytes, one, sizeof one);
+    zi_memory_text((size_t)free_bytes, there, sizeof there);
+    if (bytes > free_bytes && written > 0)
+        return zi_fail(ZI_ERROR_IO, "app",
+                       "a checkpoint takes %s, and %s are free in %s; make room, choose another "
+                       "run.directory, or make %s a link to a folder on a larger disk",
+                       one, there, where, plan->directory);
+    if (warn && bytes > free_bytes)
+        zi_log(ZI_LOG_WARN, "app",
+               "no checkpoint is due, but a stop would write one: it takes %s, and %s are free in "
+               "%s",
+               one, there, where);
+    else if (warn && (double)standing * bytes > free_bytes)
+        zi_log(ZI_LOG_WARN, "app",
+               "a checkpoint takes %s, and up to %" PRId64 " stand at once (checkpoint.keep and "
+               "the one being written), but %s are free in %s: make room, or lower checkpoint.keep",
+               one, standing, there, where);
+    return ZI_OK;
+}
+
+enum zi_status save_room(const struct run *run, bool warn)
+{
+    struct save_plan plan;
+    enum zi_status status = plan_make(run, &plan);
+    if (status >= 0) status = compare_room(run, &plan, warn);
+    plan_cleanup(&plan);
     return status;
 }

@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "deck/table.h"
 
-enum { SETS_MAX = 64, SET_BYTES = 128 };
+enum { SETS_MAX = 64, SET_BYTES = 128, FILE_MOST = 1 << 20 /* of a deck or a machine file */ };
 
 static enum zi_status read_whole(FILE *file, const char *path, char **text, int64_t *bytes)
 {
@@ -29,6 +29,10 @@ static enum zi_status read_whole(FILE *file, const char *path, char **text, int6
     while (memory) {
         used += fread(memory + used, 1, capacity - used, file);
         if (used < capacity) break;
+        if (capacity > FILE_MOST) {
+            free(memory);
+            return zi_fail(ZI_ERROR_USAGE, "app", "%s is no deck: it has more than 1 MiB", path);
+        }
         char *larger = realloc(memory, 2 * capacity + 1);
         if (!larger) free(memory);
         memory = larger;

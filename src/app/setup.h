@@ -18,8 +18,9 @@ struct setup {
     struct program *program;
 };
 
-/* Local. A whole file in memory with a 0 behind it, which the caller frees with free().
- * ZI_ERROR_USAGE when it is missing or no file, ZI_ERROR_IO when it cannot be read. */
+/* Local. A whole file, or what comes through a pipe, in memory with a 0 behind it, which the caller
+ * frees with free(). ZI_ERROR_USAGE when it is missing, no file or larger than any deck,
+ * ZI_ERROR_IO when it cannot be read. */
 enum zi_status setup_read_file(const char *path, char **text, int64_t *bytes);
 
 /* Local. Parses and checks a deck for `ranks` ranks: every complaint of every room at once. */

@@ -8,15 +8,20 @@
  * microseconds. It is done when the trace is written: trace short runs, for clocks of different
  * machines run apart, by some milliseconds in ten minutes.
  *
- * Ranks then append to the file in turn, which needs no memory for the text of others. */
+ * Ranks then append to the file in turn, which needs no memory for the text of others. It has a
+ * temporary name until the last of them is done, so that trace.json is whole or not there. */
 #include "app/report.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/version.h"
@@ -64,12 +69,18 @@ static enum zi_status cannot_write(const char *path)
     return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", path, strerror(errno));
 }
 
+/* This rank's turn: appends its events to the file. */
 static enum zi_status append(const char *path, const struct trace *trace, double zero_s,
                              struct comm *comm)
 {
     int rank = comm_rank(comm);
-    FILE *file = fopen(path, rank == 0 ? "w" : "a");
-    if (!file) return cannot_write(path);
+    int opened = open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    FILE *file = opened < 0 ? NULL : fdopen(opened, "a");
+    if (!file) {
+        enum zi_status status = cannot_write(path);
+        if (opened >= 0) close(opened);
+        return status;
+    }
     if (rank == 0)
         fprintf(
             file,
@@ -85,22 +96,37 @@ static enum zi_status append(const char *path, const struct trace *trace, double
     return status;
 }
 
+/* Collective. Rank 0 makes the file; all hear its temporary name. */
+static enum zi_status begin(const char *directory, struct comm *comm, struct zi_output *output,
+                            char temporary[PATH_MAX])
+{
+    char path[PATH_MAX];
+    enum zi_status status = ZI_OK;
+    int length = snprintf(path, sizeof path, "%s/trace.json", directory);
+    if (length < 0 || length >= PATH_MAX)
+        status = zi_fail(ZI_ERROR_USAGE, "app", "run.directory: %s is too long a path", directory);
+    memset(temporary, 0, PATH_MAX);
+    if (status >= 0 && comm_rank(comm) == 0) status = zi_output_begin("app", path, 0666, output);
+    if (status >= 0 && output->temporary) snprintf(temporary, PATH_MAX, "%s", output->temporary);
+    ZI_TRY(comm_agree(comm, status));
+    return comm_broadcast(comm, temporary, PATH_MAX, 0);
+}
+
 enum zi_status report_trace(const char *directory, const struct trace *trace, struct comm *comm)
 {
     double ahead_s, start_s;
-    size_t size = strlen(directory) + sizeof "/trace.json";
-    char *path = malloc(size);
-    enum zi_status status = path ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a path");
-    status = comm_agree(comm, status);
+    char temporary[PATH_MAX];
+    struct zi_output output = {.file = -1};
+    enum zi_status status = begin(directory, comm, &output, temporary);
     if (status >= 0) status = measure_clock(comm, &ahead_s);
     if (status >= 0) status = find_start(trace, comm, ahead_s, &start_s);
-    if (status >= 0) snprintf(path, size, "%s/trace.json", directory);
     for (int rank = 0; rank < comm_size(comm) && status >= 0; rank++) {
-        if (rank == comm_rank(comm)) status = append(path, trace, start_s + ahead_s, comm);
+        if (rank == comm_rank(comm)) status = append(temporary, trace, start_s + ahead_s, comm);
         status = comm_agree(comm, status);
     }
-    free(path);
-    return status;
+    if (status >= 0 && comm_rank(comm) == 0) status = zi_output_commit(&output);
+    zi_output_discard(&output);
+    return comm_agree(comm, status);
 }
 
 void report_kernel_bytes(int64_t *read_bytes, int64_t *written_bytes)

@@ -2,9 +2,23 @@
 /* `zinf tokenize`: texts to token files. The data room does the work and says what it has written;
  * here the command line becomes a request, and what contradicts itself in it is refused before a
  * file is touched. */
+#include <sys/stat.h>
+
 #include "app/commands.h"
 #include "base/log.h"
 #include "data/tokens.h"
+
+/* A suffix chooses among the files of folders; files that are named are taken whatever it is. */
+static enum zi_status check_suffix(const struct tokens_writer *writer)
+{
+    struct stat info;
+    for (int i = 0; i < writer->input_count; i++)
+        if (stat(writer->inputs[i], &info) != 0 || S_ISDIR(info.st_mode)) return ZI_OK;
+    return zi_fail(
+        ZI_ERROR_USAGE, "app",
+        "--suffix %s has no effect: it chooses files of folders, and no INPUT is a folder",
+        writer->suffix);
+}
 
 enum zi_status tokenize_command(struct comm *world, const struct options *options)
 {
@@ -25,5 +39,6 @@ enum zi_status tokenize_command(struct comm *world, const struct options *option
     if (writer.validation_path && !(writer.validation_share > 0 && writer.validation_share < 1))
         return zi_fail(ZI_ERROR_USAGE, "app", "--share %g leaves one of the files empty",
                        writer.validation_share);
+    if (writer.suffix) ZI_TRY(check_suffix(&writer));
     return tokens_write(&writer);
 }

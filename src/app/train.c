@@ -8,8 +8,8 @@
  * agreed upon and ends the job.
  *
  * A request to stop (base/stop.h) is looked at between steps: the step at hand is finished, and the
- * run ends with a checkpoint as if it had been the last. */
-#include <inttypes.h>
+ * run ends with a checkpoint as if it had been the last. A validation ends at its next batch; its
+ * step has no validation loss then. */
 #include <math.h>
 #include <string.h>
 
@@ -17,40 +17,6 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/timing.h"
-
-/* Local. Puts this rank's sequences of a step where the engine reads them. */
-static enum zi_status read_batch(struct run *run, struct sampler *sampler, int64_t step)
-{
-    const struct zero_config *c = &run->setup.config;
-    int32_t *inputs = engine_inputs(run->engine), *targets = engine_targets(run->engine);
-    for (int micro = 0; micro < c->micro_batches; micro++) {
-        int64_t first, count = zero_sequences(c, c->rank, micro, &first);
-        if (count == 0) break;
-        ZI_TRY(sampler_read(sampler, step, first, count, inputs, targets));
-        inputs += count * c->tokens;
-        targets += count * c->tokens;
-    }
-    return ZI_OK;
-}
-
-/* Collective. Mean loss over the first batches of the validation file, always the same ones. */
-static enum zi_status validate(struct run *run, double *loss)
-{
-    const struct settings *s = run->setup.settings;
-    struct engine_result result;
-    int64_t batches = sampler_windows(run->validation) / s->batch.global;
-    if (batches > s->data.validation_batches) batches = s->data.validation_batches;
-    if (batches < 1) batches = 1;
-    double sum = 0, start = zi_time_s();
-    for (int64_t b = 0; b < batches; b++) {
-        ZI_TRY(comm_agree(run->comm, read_batch(run, run->validation, b)));
-        ZI_TRY(run_guard(run, engine_validate(run->engine, &result)));
-        sum += result.loss;
-    }
-    *loss = sum / (double)batches;
-    run->progress.validation_s += zi_time_s() - start;
-    return ZI_OK;
-}
 
 static bool is_due(int64_t every, int64_t done, int64_t steps)
 {
@@ -77,7 +43,7 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
     const struct zero_config *c = &run->setup.config;
     double start = zi_time_s();
     enum zi_status status = *reported;
-    if (status >= 0) status = read_batch(run, run->train, run->done);
+    if (status >= 0) status = run_read_batch(run, run->train, run->done);
     if (status >= 0) status = zi_stop_check();
     ZI_TRY(comm_agree(run->comm, status));
     int64_t before[2], after[2];
@@ -86,6 +52,7 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
     report_kernel_bytes(&after[0], &after[1]);
     double seconds = zi_time_s() - start, tokens = (double)(c->global * c->tokens);
     run->done++;
+    if (!result->skipped) run->good = run->done;
     struct report_row row = {
         .step = run->done,
         .tokens = run->done * c->global * c->tokens,
@@ -104,20 +71,16 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
     };
     memcpy(row.wait_s, result->wait_s, sizeof row.wait_s);
     if (run->validation && is_due(s->data.validation_every, run->done, s->run.steps))
-        ZI_TRY(validate(run, &row.validation_loss));
+        status = validate(run, &row.validation_loss);
+    if (status < 0 && status != ZI_STOPPED) return status;
     if (run->report) *reported = report_all(run, &row, result);
-    return ZI_OK;
+    return status < 0 ? comm_agree(run->comm, *reported < 0 ? *reported : status) : ZI_OK;
 }
 
 /* All ranks see the same results, so they decide alike. */
 static enum zi_status give_up(const struct run *run, int64_t in_a_row)
 {
-    if (comm_rank(run->comm) == 0)
-        zi_log(ZI_LOG_ERROR, "app",
-               "%" PRId64 " steps in a row were not finite and were skipped (run.nonfinite_limit); "
-               "try a lower optimizer.learning_rate, a longer optimizer.warmup, a smaller "
-               "optimizer.clip, or precision.compute: fp32",
-               in_a_row);
+    if (comm_rank(run->comm) == 0) advise_numerics(run, in_a_row);
     return ZI_ERROR_NUMERICS;
 }
 
@@ -131,8 +94,7 @@ enum zi_status train_loop(struct run *run)
         ZI_TRY(train_step(run, &reported, &result));
         in_a_row = result.skipped ? in_a_row + 1 : 0;
         if (in_a_row >= s->run.nonfinite_limit) return give_up(run, in_a_row);
-        if (s->checkpoint.every > 0 && run->done % s->checkpoint.every == 0)
-            ZI_TRY(save_checkpoint(run));
+        ZI_TRY(save_when_due(run, result.skipped));
     }
     return comm_agree(run->comm, reported);
 }

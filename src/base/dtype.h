@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Element types, and the two roundings from fp32 to bf16. */
+/* Element types, the two roundings from fp32 to bf16, and NaN as it is shown. */
 #ifndef ZI_BASE_DTYPE_H
 #define ZI_BASE_DTYPE_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -66,6 +67,12 @@ static inline int16_t zi_bf16_remainder(float value)
 static inline float zi_bf16_join(uint16_t parameter, int16_t remainder)
 {
     return zi_fp32_from_bits(((uint32_t)parameter << 16) + (uint32_t)(int32_t)remainder);
+}
+
+/* A number as it is printed: the sign of a NaN means nothing, and "-nan" only puzzles. */
+static inline double zi_nan_plain(double value)
+{
+    return isnan(value) ? (double)NAN : value;
 }
 
 #endif

@@ -28,6 +28,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int this_rank = 0, rank_count = 1;
 static enum zi_log_level level_limit = ZI_LOG_NOTE;
 static long warnings = 0;
+static char first_error[STACK_BYTES];
 static struct {
     const char *format;
     int count;
@@ -108,6 +109,8 @@ static void log_list(enum zi_log_level level, const char *room, const char *form
     if (wanted) {
         char *text = message_format(on_stack, sizeof on_stack, format, arguments);
         line_write(level, room, text, count == WARNING_LIMIT);
+        if (level == ZI_LOG_ERROR && !first_error[0])
+            snprintf(first_error, sizeof first_error, "%s: %s", room, text);
         if (text != on_stack) free(text);
     }
     pthread_mutex_unlock(&lock);
@@ -128,6 +131,13 @@ enum zi_status zi_fail(enum zi_status status, const char *room, const char *form
     log_list(ZI_LOG_ERROR, room, format, arguments);
     va_end(arguments);
     return status;
+}
+
+void zi_log_first_error(char *text, size_t size)
+{
+    pthread_mutex_lock(&lock);
+    snprintf(text, size, "%s", first_error);
+    pthread_mutex_unlock(&lock);
 }
 
 long zi_log_warnings(void)

@@ -4,6 +4,8 @@
 #ifndef ZI_BASE_LOG_H
 #define ZI_BASE_LOG_H
 
+#include <stddef.h>
+
 #include "base/status.h"
 
 enum zi_log_level { ZI_LOG_ERROR, ZI_LOG_WARN, ZI_LOG_NOTE, ZI_LOG_INFO, ZI_LOG_DEBUG };
@@ -24,6 +26,10 @@ void zi_log(enum zi_log_level level, const char *room, const char *format, ...)
  * `return zi_fail(ZI_ERROR_IO, "disk", "...", ...)`. Thread-safe. */
 enum zi_status zi_fail(enum zi_status status, const char *room, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Local. The text of the first error that this process logged, cut to `size`; "" when there was
+ * none. Thread-safe. */
+void zi_log_first_error(char *text, size_t size);
 
 /* Local. Number of warnings written so far. */
 long zi_log_warnings(void);

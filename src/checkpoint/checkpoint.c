@@ -23,9 +23,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static enum zi_status no_memory(void)
@@ -78,8 +80,8 @@ static enum zi_status describe(struct checkpoint *checkpoint, const char *direct
     if (checkpoint->header.deck == NULL || checkpoint->header.model_text == NULL ||
         checkpoint->directory == NULL || checkpoint->path == NULL || checkpoint->temporary == NULL)
         return no_memory();
-    snprintf(checkpoint->path, size, "%s/step-%08lld.h5", directory, (long long)header->step);
-    snprintf(checkpoint->temporary, size, "%s.tmp", checkpoint->path);
+    snprintf(checkpoint->path, size, "%s/" CHECKPOINT_NAME, directory, (long long)header->step);
+    snprintf(checkpoint->temporary, size, "%s" CHECKPOINT_TEMPORARY, checkpoint->path);
     return list_datasets(checkpoint, tensors);
 }
 
@@ -128,6 +130,19 @@ static int write_all(int descriptor, const char *from, size_t bytes, int64_t off
     return 0;
 }
 
+/* Values that are not finite, told by an exponent of all ones. */
+static uint64_t count_broken(enum zi_dtype type, int64_t count, const void *values)
+{
+    const uint16_t *halves = values;
+    const uint32_t *words = values;
+    uint64_t broken = 0;
+    for (int64_t i = 0; i < count && type == ZI_BF16; i++)
+        broken += (halves[i] & 0x7f80u) == 0x7f80u;
+    for (int64_t i = 0; i < count && type == ZI_FP32; i++)
+        broken += (words[i] & 0x7f800000u) == 0x7f800000u;
+    return broken;
+}
+
 enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum checkpoint_state state,
                                 int tensor, int64_t first, int64_t count, const void *values)
 {
@@ -148,6 +163,8 @@ enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum checkpoint_s
     }
     dataset->checksum += checkpoint_checksum(dataset, first, count, values);
     dataset->written += (uint64_t)count;
+    if (state == CHECKPOINT_PARAMETER || state == CHECKPOINT_MASTER)
+        dataset->broken += count_broken(dataset->type, count, values);
     return ZI_OK;
 }
 
@@ -167,27 +184,42 @@ static enum zi_status finish_writing(struct checkpoint *checkpoint)
     return status;
 }
 
-/* Collective. Adds checksums and counts over the ranks; every element must have been written once.
- */
+/* Rank 0 says what is wrong with a dataset, whose elements were `written` in all; every element
+ * must have been written once, and be finite. */
+static enum zi_status judge(const struct checkpoint *checkpoint,
+                            const struct checkpoint_dataset *dataset, uint64_t written,
+                            uint64_t broken)
+{
+    bool whole = written == (uint64_t)dataset->elements, first = comm_rank(checkpoint->comm) == 0;
+    if (whole && broken == 0) return ZI_OK;
+    if (!whole && first)
+        zi_log(ZI_LOG_ERROR, "checkpoint", "%s: %s has %lld elements, but %llu were written",
+               checkpoint->temporary, dataset->name, (long long)dataset->elements,
+               (unsigned long long)written);
+    if (whole && first)
+        zi_log(ZI_LOG_WARN, "checkpoint",
+               "%s is not written: %llu of the %lld elements of %s are not finite",
+               checkpoint->path, (unsigned long long)broken, (long long)dataset->elements,
+               dataset->name);
+    return whole ? ZI_ERROR_NUMERICS : ZI_ERROR_BUG;
+}
+
+/* Collective. Adds checksums and counts over the ranks. */
 static enum zi_status sum_checksums(struct checkpoint *checkpoint)
 {
     int count = checkpoint->dataset_count;
-    uint64_t *sums = calloc(2 * (size_t)count + 1, sizeof *sums);
+    uint64_t *sums = calloc(3 * (size_t)count + 1, sizeof *sums);
     enum zi_status status = comm_agree(checkpoint->comm, sums == NULL ? no_memory() : ZI_OK);
     for (int d = 0; d < count && status == ZI_OK; d++) {
-        sums[2 * d] = checkpoint->datasets[d].checksum;
-        sums[2 * d + 1] = checkpoint->datasets[d].written;
+        sums[3 * d] = checkpoint->datasets[d].checksum;
+        sums[3 * d + 1] = checkpoint->datasets[d].written;
+        sums[3 * d + 2] = checkpoint->datasets[d].broken;
     }
-    if (status == ZI_OK) status = comm_sum_uint64(checkpoint->comm, sums, 2 * count);
+    if (status == ZI_OK) status = comm_sum_uint64(checkpoint->comm, sums, 3 * count);
     for (int d = 0; d < count && status == ZI_OK; d++) {
         struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        dataset->checksum = sums[2 * d];
-        if (sums[2 * d + 1] == (uint64_t)dataset->elements) continue;
-        status = ZI_ERROR_BUG;
-        if (comm_rank(checkpoint->comm) == 0)
-            zi_fail(status, "checkpoint", "%s: %s has %lld elements, but %llu were written",
-                    checkpoint->temporary, dataset->name, (long long)dataset->elements,
-                    (unsigned long long)sums[2 * d + 1]);
+        dataset->checksum = sums[3 * d];
+        status = judge(checkpoint, dataset, sums[3 * d + 1], sums[3 * d + 2]);
     }
     free(sums);
     return status;
@@ -240,9 +272,12 @@ static enum zi_status store_header(struct checkpoint *checkpoint)
     }
     if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail(path, "close it");
     if (status < 0) return status;
+    struct stat is;
     int descriptor;
     ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
-    if (fsync(descriptor) != 0)
+    /* Gives back what was claimed behind the end. */
+    if (fstat(descriptor, &is) != 0 || ftruncate(descriptor, is.st_size) != 0 ||
+        fsync(descriptor) != 0)
         status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s", path,
                          strerror(errno));
     close(descriptor);

@@ -17,6 +17,7 @@
 #define ZI_CHECKPOINT_CHECKPOINT_H
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/dtype.h"
 #include "base/status.h"
@@ -63,10 +64,15 @@ enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum checkpoint_s
                                 int tensor, int64_t first, int64_t count, const void *values);
 
 /* Collective. Makes it durable, gives it its name, moves `latest`, and removes the oldest beyond
- * `keep` (0 keeps all) and temporary files of killed runs. After an error of any rank the temporary
- * file is removed and nothing else has changed. The checkpoint is then good for checkpoint_close
- * only. */
+ * `keep` (0 keeps all) and temporary files of killed runs. ZI_ERROR_NUMERICS when a parameter or a
+ * master is not finite: such states never take the place of good ones. After an error of any rank
+ * the temporary file is removed and nothing else has changed. The checkpoint is then good for
+ * checkpoint_close only. */
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep);
+
+/* Local; for one rank. Removes from a folder what commit would remove, never the checkpoint of step
+ * `newest`. What cannot be removed is a warning. */
+void checkpoint_prune(const char *directory, int64_t newest, int64_t keep);
 
 /* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading; where that link is
  * missing or leads nowhere the newest whole checkpoint of the folder, with a warning. Type, extents
@@ -85,6 +91,14 @@ enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum checkpoint_st
 /* Collective. Reads all of an open checkpoint, a share on each rank, and compares the checksums.
  * ZI_ERROR_IO naming file and tensor when a byte has changed. */
 enum zi_status checkpoint_verify(struct checkpoint *checkpoint);
+
+/* Local. The most bytes that a checkpoint file of these tensors takes on the disk. */
+int64_t checkpoint_bytes(const struct checkpoint_header *header,
+                         const struct checkpoint_tensor *tensors, int tensor_count);
+
+/* Local. What zinf makes under this name in a folder of checkpoints: S_IFREG for step-NNNNNNNN.h5
+ * and the same with .tmp behind it, S_IFLNK for latest and latest.tmp, 0 for every other name. */
+mode_t checkpoint_kind_of(const char *name);
 
 /* Local. Ends what create or open gave; one that was not committed loses its temporary file. */
 void checkpoint_close(struct checkpoint *checkpoint);

@@ -8,6 +8,8 @@
 #include "checkpoint/h5.h"
 
 #define CHECKPOINT_FORMAT        "zinf-checkpoint-1"
+#define CHECKPOINT_NAME          "step-%08lld.h5" /* of a step, a long long */
+#define CHECKPOINT_TEMPORARY     ".tmp"           /* behind it, until it is whole */
 #define CHECKPOINT_ELEMENTS_MOST (INT64_MAX / 16) /* of a dataset: its bytes can be counted */
 
 struct checkpoint_dataset {
@@ -20,6 +22,7 @@ struct checkpoint_dataset {
     uint64_t seed;     /* of its checksum */
     uint64_t checksum; /* writing: of what this rank has written; reading: as recorded */
     uint64_t written;  /* elements this rank has written */
+    uint64_t broken;   /* of them, not finite; of parameters and masters only */
 };
 
 struct checkpoint {
@@ -51,9 +54,6 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset,
  * which is said. ZI_ERROR_USAGE when there is none; ZI_ERROR_IO when HDF5 cannot read it. */
 enum zi_status checkpoint_find(const char *path, char **found);
 
-/* Local. The step of a name that the writer makes, step-NNNNNNNN.h5 and no other; otherwise -1. */
-int64_t checkpoint_step_of(const char *name);
-
 /* Local. Frees everything; the file is the caller's business. */
 void checkpoint_free(struct checkpoint *checkpoint);
 
@@ -64,6 +64,14 @@ hid_t checkpoint_access_create(struct comm *comm);
 /* Collective. Creates the temporary file with all datasets, claims its space, and stores their
  * offsets. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
+
+/* Local. The step of a name that is CHECKPOINT_NAME and `ending`, exactly as zinf writes it; else
+ * -1. */
+int64_t checkpoint_step_of(const char *name, const char *ending);
+
+/* Local. Whether a path of one of the names of checkpoint_kind_of is absent or of that kind, so
+ * that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status checkpoint_name_free(const char *path);
 
 /* Local. Opens the temporary file as it is, a regular file that no link leads to. ZI_ERROR_IO. */
 enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags, int *file);

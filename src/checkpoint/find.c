@@ -25,15 +25,6 @@
 
 enum { PATH_SIZE = 4096 };
 
-int64_t checkpoint_step_of(const char *name)
-{
-    char again[64];
-    if (strncmp(name, "step-", 5) != 0 || strspn(name + 5, "0123456789") > 18) return -1;
-    int64_t step = (int64_t)strtoll(name + 5, NULL, 10);
-    snprintf(again, sizeof again, "step-%08lld.h5", (long long)step);
-    return strcmp(name, again) == 0 ? step : -1;
-}
-
 static enum zi_status join(const char *folder, const char *name, char path[PATH_SIZE])
 {
     int length = snprintf(path, PATH_SIZE, "%s/%s", folder, name);
@@ -68,12 +59,13 @@ static int is_whole(const char *path)
 
 static int select_checkpoint(const struct dirent *entry)
 {
-    return checkpoint_step_of(entry->d_name) >= 0;
+    return checkpoint_step_of(entry->d_name, "") >= 0;
 }
 
 static int newest_first(const struct dirent **a, const struct dirent **b)
 {
-    int64_t step_a = checkpoint_step_of((*a)->d_name), step_b = checkpoint_step_of((*b)->d_name);
+    int64_t step_a = checkpoint_step_of((*a)->d_name, "");
+    int64_t step_b = checkpoint_step_of((*b)->d_name, "");
     return (step_a < step_b) - (step_a > step_b);
 }
 

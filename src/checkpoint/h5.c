@@ -3,9 +3,9 @@
  *
  * HDF5 prints a stack of a dozen lines for every failure and its return values say only that
  * something failed. Here its printing is replaced by a function that notes the innermost message of
- * the stack, which has the cause ("No space left on device"); h5_fail puts it into one line of the
- * log with the file's name. It is noted at the failing call itself, because the next call, of a
- * clean-up for instance, clears HDF5's stack. */
+ * the stack, which has the cause ("No space left on device", where the system has given one);
+ * h5_fail puts it into one line of the log with the file's name. It is noted at the failing call
+ * itself, because the next call, of a clean-up for instance, clears HDF5's stack. */
 #include "checkpoint/h5.h"
 
 #include "base/log.h"
@@ -22,12 +22,17 @@ static char last_failure[256];
 static char first_failure[sizeof last_failure];
 static int lacked_memory;
 
+/* What the system said is one of many fields that HDF5's drivers put into the text. */
 static herr_t take_description(unsigned place, const H5E_error2_t *entry, void *context)
 {
+    static const char mark[] = "error message = '";
     (void)context;
     if (entry->maj_num == H5E_RESOURCE && entry->min_num == H5E_NOSPACE) lacked_memory = 1;
-    if (place == 0)
-        snprintf(last_failure, sizeof last_failure, "%s", entry->desc != NULL ? entry->desc : "");
+    if (place != 0) return 0;
+    const char *text = entry->desc != NULL ? entry->desc : "", *cause = strstr(text, mark);
+    if (cause != NULL) text = cause + strlen(mark);
+    int length = (int)strcspn(text, cause != NULL ? "'" : "\n");
+    snprintf(last_failure, sizeof last_failure, "%.*s", length, text);
     return 0;
 }
 

@@ -200,7 +200,7 @@ static herr_t visit_attribute(hid_t object, const char *name, const H5A_info_t *
     if (h5_integer_read(object, name, &whole) >= 0)
         fprintf(walk->out, "%-12s %lld\n", name, (long long)whole);
     else if (h5_real_read(object, name, &real) >= 0)
-        fprintf(walk->out, "%-12s %.9g\n", name, real);
+        fprintf(walk->out, "%-12s %.9g\n", name, zi_nan_plain(real));
     else
         fprintf(walk->out, "%-12s (of another type)\n", name);
     return 0;

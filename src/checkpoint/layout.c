@@ -12,7 +12,8 @@
  *
  * A full disk is found here: rank 0 claims the whole size before HDF5 writes anything (a collective
  * HDF5 call that fails on one rank may leave the others waiting) and again when HDF5 has made the
- * file, whose creation gives the first claim back.
+ * file, whose creation gives the first claim back; then with room behind its end for the header,
+ * which comes last.
  *
  * Invariants: all ranks hold the same offsets on success; on error no temporary file is left. */
 #include "checkpoint/file.h"
@@ -43,20 +44,41 @@ static enum zi_status fail_full(const char *path, int64_t bytes, const char *cau
                    path, zi_memory_text((size_t)bytes, need, sizeof need), cause, free_text);
 }
 
-/* Claims bytes of an open file. A file system that cannot claim is asked what it has free. */
-static enum zi_status claim(int descriptor, const char *path, int64_t bytes)
+/* Claims bytes of an open file. A file system that cannot claim is asked what it has free; one that
+ * does not say (of 0 blocks in all) is believed to have enough. */
+static enum zi_status claim(int descriptor, const char *path, int mode, int64_t first,
+                            int64_t bytes)
 {
     int result;
     do {
-        result = fallocate(descriptor, 0, 0, bytes);
+        result = fallocate(descriptor, mode, (off_t)first, (off_t)bytes);
     } while (result != 0 && errno == EINTR);
     if (result == 0) return ZI_OK;
     if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_full(path, bytes, strerror(errno));
     struct statvfs system;
     if (fstatvfs(descriptor, &system) != 0) return fail_full(path, bytes, strerror(errno));
-    if ((double)system.f_bavail * (double)system.f_frsize < (double)bytes)
+    if (system.f_blocks > 0 && (double)system.f_bavail * (double)system.f_frsize < (double)bytes)
         return fail_full(path, bytes, "too little is free");
     return ZI_OK;
+}
+
+static int64_t dataset_room(int64_t elements, enum zi_dtype type)
+{
+    int64_t bytes = elements * (int64_t)zi_dtype_bytes(type);
+    return bytes + METADATA_PER_DATASET + (bytes >= ALIGNMENT ? ALIGNMENT : 0);
+}
+
+int64_t checkpoint_bytes(const struct checkpoint_header *header,
+                         const struct checkpoint_tensor *tensors, int tensor_count)
+{
+    int64_t bytes = METADATA_BYTES + (int64_t)strlen(header->deck);
+    for (int t = 0; t < tensor_count; t++) {
+        int64_t elements = tensors[t].shape[0];
+        if (tensors[t].dimensions > 1) elements *= tensors[t].shape[1];
+        bytes += 3 * dataset_room(elements, ZI_FP32); /* a master, which may be the parameter */
+        if (header->type != ZI_FP32) bytes += dataset_room(elements, header->type);
+    }
+    return bytes;
 }
 
 /* Rank 0: a new file of the temporary name, with the permissions that were asked for. A file that a
@@ -96,20 +118,18 @@ static enum zi_status claim_before(const struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->temporary;
     int64_t bytes = METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck);
-    for (int d = 0; d < checkpoint->dataset_count; d++) {
-        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        bytes += dataset->elements * (int64_t)zi_dtype_bytes(dataset->type) + METADATA_PER_DATASET;
-        if (dataset->elements * (int64_t)zi_dtype_bytes(dataset->type) >= ALIGNMENT)
-            bytes += ALIGNMENT;
-    }
+    for (int d = 0; d < checkpoint->dataset_count; d++)
+        bytes += dataset_room(checkpoint->datasets[d].elements, checkpoint->datasets[d].type);
     if (mkdir(checkpoint->directory, 0777) != 0 && errno != EEXIST)
         return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s",
                        checkpoint->directory, strerror(errno));
     int descriptor;
+    ZI_TRY(checkpoint_name_free(path));
+    ZI_TRY(checkpoint_name_free(checkpoint->path));
     ZI_TRY(create_temporary(checkpoint, &descriptor));
-    enum zi_status status = claim(descriptor, path, bytes);
+    enum zi_status status = claim(descriptor, path, 0, 0, bytes);
     close(descriptor);
-    if (status < 0) unlink(path);
+    if (status < 0) (void)unlink(path);
     return status;
 }
 
@@ -131,7 +151,10 @@ static enum zi_status claim_after(const struct checkpoint *checkpoint)
         int64_t end = dataset->offset + dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
         if (end > size) size = end;
     }
-    enum zi_status status = claim(descriptor, path, size);
+    enum zi_status status = claim(descriptor, path, 0, 0, size);
+    if (status >= 0)
+        status = claim(descriptor, path, FALLOC_FL_KEEP_SIZE, size,
+                       METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck));
     close(descriptor);
     return status;
 }
@@ -239,6 +262,6 @@ enum zi_status checkpoint_layout(struct checkpoint *checkpoint)
     if (status < 0) return status; /* no file was made, or it has gone */
     status = comm_agree(comm, create_file(checkpoint));
     if (status == ZI_OK) status = comm_agree(comm, root ? claim_after(checkpoint) : ZI_OK);
-    if (status < 0 && root) unlink(checkpoint->temporary);
+    if (status < 0 && root) (void)unlink(checkpoint->temporary);
     return status;
 }

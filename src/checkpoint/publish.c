@@ -7,10 +7,13 @@
  * of old files. A kill between any two of them leaves `latest` on a whole checkpoint.
  *
  * What is removed: beyond `keep` files the ones of lowest step, never the one just written; and
- * temporary files that killed runs have left. That a file cannot be removed is a warning: the
- * checkpoint is good. */
+ * temporary files that killed runs have left. Only names that zinf makes, to the letter, and only
+ * what zinf makes under them: files, and links for `latest`. A copy that a person has put beside
+ * them is neither removed nor replaced. That a file cannot be removed is a warning: the checkpoint
+ * is good. */
 #include "checkpoint/file.h"
 
+#include "base/file.h"
 #include "base/log.h"
 
 #include <dirent.h>
@@ -19,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PATH_SIZE = 4096 };
@@ -26,15 +30,6 @@ enum { PATH_SIZE = 4096 };
 static enum zi_status fail_path(const char *path, const char *what)
 {
     return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot %s: %s", path, what, strerror(errno));
-}
-
-static enum zi_status sync_folder(const char *directory)
-{
-    int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int failed = descriptor < 0 || fsync(descriptor) != 0;
-    enum zi_status status = failed ? fail_path(directory, "make the folder durable") : ZI_OK;
-    if (descriptor >= 0) close(descriptor);
-    return status;
 }
 
 static enum zi_status join(const char *directory, const char *name, char path[PATH_SIZE])
@@ -45,37 +40,63 @@ static enum zi_status join(const char *directory, const char *name, char path[PA
     return ZI_OK;
 }
 
-/* The step of a name step-NNNNNNNN.h5 followed by `ending`, or -1. */
-static int64_t step_of(const char *name, const char *ending)
+int64_t checkpoint_step_of(const char *name, const char *ending)
 {
+    char made[64];
     if (strncmp(name, "step-", 5) != 0) return -1;
     size_t digits = strspn(name + 5, "0123456789");
     if (digits == 0 || digits > 18) return -1;
-    const char *rest = name + 5 + digits;
-    if (strncmp(rest, ".h5", 3) != 0 || strcmp(rest + 3, ending) != 0) return -1;
-    return (int64_t)strtoll(name + 5, NULL, 10);
+    int64_t step = (int64_t)strtoll(name + 5, NULL, 10);
+    snprintf(made, sizeof made, CHECKPOINT_NAME "%s", (long long)step, ending);
+    return strcmp(name, made) == 0 ? step : -1;
+}
+
+mode_t checkpoint_kind_of(const char *name)
+{
+    if (checkpoint_step_of(name, "") >= 0 || checkpoint_step_of(name, CHECKPOINT_TEMPORARY) >= 0)
+        return S_IFREG;
+    if (strcmp(name, "latest") == 0 || strcmp(name, "latest.tmp") == 0) return S_IFLNK;
+    return 0;
+}
+
+enum zi_status checkpoint_name_free(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    mode_t wanted = checkpoint_kind_of(slash != NULL ? slash + 1 : path);
+    struct stat is;
+    if (lstat(path, &is) != 0)
+        return errno == ENOENT ? ZI_OK
+                               : zi_fail(ZI_ERROR_IO, "checkpoint", "cannot examine %s: %s", path,
+                                         strerror(errno));
+    if ((is.st_mode & S_IFMT) == wanted) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "checkpoint",
+                   "%s is %s, which zinf has not made and does not replace; move it", path,
+                   zi_file_kind(is.st_mode));
 }
 
 static void remove_file(const char *directory, const char *name)
 {
     char path[PATH_SIZE];
-    if (join(directory, name, path) == ZI_OK && unlink(path) != 0 && errno != ENOENT)
+    struct stat is;
+    if (join(directory, name, path) < 0 || lstat(path, &is) != 0 || !S_ISREG(is.st_mode)) return;
+    if (unlink(path) != 0 && errno != ENOENT)
         zi_log(ZI_LOG_WARN, "checkpoint", "%s: cannot be removed: %s", path, strerror(errno));
 }
 
 static int select_checkpoint(const struct dirent *entry)
 {
-    return step_of(entry->d_name, "") >= 0;
+    return checkpoint_step_of(entry->d_name, "") >= 0;
 }
 
 static int select_temporary(const struct dirent *entry)
 {
-    return step_of(entry->d_name, ".tmp") >= 0;
+    return checkpoint_step_of(entry->d_name, CHECKPOINT_TEMPORARY) >= 0;
 }
 
 static int compare_steps(const struct dirent **a, const struct dirent **b)
 {
-    int64_t step_a = step_of((*a)->d_name, ""), step_b = step_of((*b)->d_name, "");
+    int64_t step_a = checkpoint_step_of((*a)->d_name, "");
+    int64_t step_b = checkpoint_step_of((*b)->d_name, "");
     return (step_a > step_b) - (step_a < step_b);
 }
 
@@ -101,6 +122,13 @@ static void remove_old(const char *directory, const char *newest, int64_t keep)
     if (count >= 0) free(entries);
 }
 
+void checkpoint_prune(const char *directory, int64_t newest, int64_t keep)
+{
+    char name[64];
+    snprintf(name, sizeof name, CHECKPOINT_NAME, (long long)newest);
+    remove_old(directory, name, keep);
+}
+
 enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep)
 {
     const char *directory = checkpoint->directory, *path = checkpoint->path;
@@ -108,6 +136,9 @@ enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep)
     char link[PATH_SIZE], latest[PATH_SIZE];
     ZI_TRY(join(directory, "latest.tmp", link));
     ZI_TRY(join(directory, "latest", latest));
+    ZI_TRY(checkpoint_name_free(path));
+    ZI_TRY(checkpoint_name_free(latest));
+    ZI_TRY(checkpoint_name_free(link));
     if (unlink(link) != 0 && errno != ENOENT) return fail_path(link, "replace the link");
     if (symlink(name, link) != 0) return fail_path(link, "make the link");
     if (rename(checkpoint->temporary, path) != 0) {
@@ -115,9 +146,9 @@ enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep)
         unlink(link);
         return status;
     }
-    ZI_TRY(sync_folder(directory));
+    ZI_TRY(zi_file_sync_folder("checkpoint", directory));
     if (rename(link, latest) != 0) return fail_path(latest, "move the link");
-    ZI_TRY(sync_folder(directory));
+    ZI_TRY(zi_file_sync_folder("checkpoint", directory));
     remove_old(directory, name, keep);
     return ZI_OK;
 }

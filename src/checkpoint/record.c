@@ -16,21 +16,42 @@
  * than a chunk of rows is added is told by HDF5 that an address lies beyond the end, and opens it
  * again.
  *
+ * A full disk: HDF5 1.10 cannot close a file that it could not write, and does not say why. So what
+ * an append may need is claimed behind the end of the file before HDF5 is called, which is once in
+ * 512 rows, and the claim that fails says what is wrong. If a write fails all the same, HDF5's
+ * descriptor is exchanged for one of memory: its buffers then have a place to go to, and the file
+ * on the disk stays as the last flush has left it.
+ *
  * Invariants: the file is consistent after every record_append; a file of the same name that was
- * there before is kept as NAME.previous. */
+ * there before is kept as NAME.previous; what is no regular file is neither replaced nor followed.
+ */
 #include "checkpoint/record.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/version.h"
 #include "checkpoint/h5.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
-enum { CHUNK_ROWS = 512, MOST_TABLES = 16 };
+/* Bytes: more than HDF5 takes for a new file besides the deck; for a new column; for a chunk of 512
+ * rows of a column with the nodes of its index. */
+enum {
+    CHUNK_ROWS = 512,
+    MOST_TABLES = 16,
+    FILE_BYTES = 16 << 10,
+    COLUMN_BYTES = 4 << 10,
+    CHUNK_BYTES = 12 << 10
+};
 
 struct record_table {
     int count;
@@ -42,6 +63,7 @@ struct record_table {
 struct record {
     char *path;
     hid_t file;
+    int broken; /* it could not be written: nothing more is appended */
     int table_count;
     struct record_table tables[MOST_TABLES];
 };
@@ -56,17 +78,107 @@ static void record_free(struct record *record)
     free(record);
 }
 
+/* Whether a name is free, or a regular file's. */
+static enum zi_status check_name(const char *path)
+{
+    struct stat is;
+    if (lstat(path, &is) != 0) {
+        if (errno == ENOENT) return ZI_OK;
+        return zi_fail(ZI_ERROR_IO, "record", "cannot examine %s: %s", path, strerror(errno));
+    }
+    if (S_ISREG(is.st_mode)) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "record",
+                   "%s is %s, which zinf has not made and does not replace; move it", path,
+                   zi_file_kind(is.st_mode));
+}
+
 static enum zi_status keep_previous(const char *path)
 {
     size_t size = strlen(path) + sizeof ".previous";
     char *previous = malloc(size);
     if (previous == NULL) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a file name");
     snprintf(previous, size, "%s.previous", path);
-    enum zi_status status = ZI_OK;
-    if (rename(path, previous) != 0 && errno != ENOENT)
+    enum zi_status status = check_name(path);
+    if (status >= 0) status = check_name(previous);
+    if (status >= 0 && rename(path, previous) != 0 && errno != ENOENT)
         status = zi_fail(ZI_ERROR_IO, "record", "%s: cannot be renamed to %s: %s", path, previous,
                          strerror(errno));
     free(previous);
+    return status;
+}
+
+static enum zi_status fail_claim(const char *path, int error)
+{
+    int full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+    return zi_fail(ZI_ERROR_IO, "record", "cannot write %s: %s%s", path, strerror(error),
+                   full ? "; make room, or choose another run.directory" : "");
+}
+
+/* Claims space behind byte `first` without changing the size. Where a file system cannot, its free
+ * space is asked for; one that does not say (of 0 blocks in all) is believed to have enough. */
+static enum zi_status claim_on(const char *path, int file, int64_t first, int64_t bytes)
+{
+    struct statvfs system;
+    int result;
+    do {
+        result = fallocate(file, FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)bytes);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0) return ZI_OK;
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_claim(path, errno);
+    if (fstatvfs(file, &system) != 0) return fail_claim(path, errno);
+    if (system.f_blocks > 0 && (double)system.f_bavail * (double)system.f_frsize < (double)bytes)
+        return fail_claim(path, ENOSPC);
+    return ZI_OK;
+}
+
+/* The descriptor that HDF5 writes to; -1 without one. */
+static int descriptor_of(const struct record *record)
+{
+    int *descriptor = NULL;
+    if (H5Fget_vfd_handle(record->file, H5P_DEFAULT, (void **)&descriptor) < 0) return -1;
+    return descriptor != NULL ? *descriptor : -1;
+}
+
+/* It could not be written: what HDF5 still holds of it goes to memory. */
+static void let_go(struct record *record)
+{
+    hsize_t end;
+    if (record->broken) return;
+    record->broken = 1;
+    int memory = memfd_create("run record", MFD_CLOEXEC), descriptor = descriptor_of(record);
+    /* The header may have been written and say more than was; readers refuse a file that is cut. */
+    if (descriptor >= 0 && H5Fget_filesize(record->file, &end) >= 0)
+        (void)!ftruncate(descriptor, (off_t)end);
+    if (memory >= 0 && descriptor >= 0) (void)dup3(memory, descriptor, O_CLOEXEC);
+    if (memory >= 0) close(memory);
+}
+
+static enum zi_status claim(struct record *record, int64_t bytes)
+{
+    hsize_t end;
+    int descriptor = descriptor_of(record);
+    enum zi_status status = descriptor < 0 || H5Fget_filesize(record->file, &end) < 0
+                                ? h5_fail(record->path, "find its end")
+                                : claim_on(record->path, descriptor, (int64_t)end, bytes);
+    if (status < 0) let_go(record);
+    return status;
+}
+
+static enum zi_status fail_write(struct record *record, const char *what)
+{
+    enum zi_status status = h5_fail(record->path, what);
+    let_go(record);
+    return status;
+}
+
+/* A new, empty file with room for what HDF5 begins with, which empties it again. */
+static enum zi_status make_file(const char *path, size_t deck_bytes)
+{
+    int file;
+    ZI_TRY(zi_file_create_new("record", path, 0666, &file));
+    enum zi_status status = claim_on(path, file, 0, FILE_BYTES + (int64_t)deck_bytes);
+    close(file);
+    if (status < 0) (void)unlink(path);
     return status;
 }
 
@@ -79,7 +191,7 @@ static enum zi_status write_attributes(struct record *record, const char *deck_t
         h5_text_write(record->file, "version", zi_version()) < 0 ||
         h5_text_write(record->file, "revision", zi_version_revision()) < 0 ||
         h5_text_write(record->file, "started", started) < 0)
-        return h5_fail(record->path, "write the attributes");
+        return fail_write(record, "write the attributes");
     return ZI_OK;
 }
 
@@ -87,6 +199,7 @@ enum zi_status record_create(const char *path, const char *deck_text, struct rec
 {
     h5_quiet();
     ZI_TRY(keep_previous(path));
+    ZI_TRY(make_file(path, strlen(deck_text)));
     struct record *made = calloc(1, sizeof *made);
     if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a description");
     made->path = strdup(path);
@@ -96,6 +209,7 @@ enum zi_status record_create(const char *path, const char *deck_text, struct rec
         made->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
     enum zi_status status = made->file < 0 ? h5_fail(path, "create the run record") : ZI_OK;
     if (access >= 0) H5Pclose(access);
+    if (status == ZI_OK) status = claim(made, FILE_BYTES + (int64_t)strlen(deck_text));
     if (status == ZI_OK) status = write_attributes(made, deck_text);
     if (status < 0) {
         if (made->file >= 0) H5Fclose(made->file);
@@ -134,7 +248,7 @@ static enum zi_status table_fill(struct record *record, hid_t group, struct reco
         return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a table of %d columns", count);
     for (int c = 0; c < count; c++) {
         table->datasets[c] = column_create(group, &columns[c]);
-        if (table->datasets[c] < 0) return h5_fail(record->path, "create a column");
+        if (table->datasets[c] < 0) return fail_write(record, "create a column");
         table->integer[c] = columns[c].integer;
         table->count = c + 1;
     }
@@ -145,11 +259,12 @@ enum zi_status record_add_table(struct record *record, const char *group,
                                 const struct record_column *columns, int count, int *table)
 {
     ZI_REQUIRE(record->table_count < MOST_TABLES && count > 0);
+    ZI_TRY(claim(record, (int64_t)count * COLUMN_BYTES + COLUMN_BYTES));
     htri_t exists = H5Lexists(record->file, group, H5P_DEFAULT);
     hid_t parent = exists > 0
                        ? H5Gopen2(record->file, group, H5P_DEFAULT)
                        : H5Gcreate2(record->file, group, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    if (parent < 0) return h5_fail(record->path, "create a group");
+    if (parent < 0) return fail_write(record, "create a group");
     int number = record->table_count++;
     enum zi_status status = table_fill(record, parent, &record->tables[number], columns, count);
     H5Gclose(parent);
@@ -159,8 +274,7 @@ enum zi_status record_add_table(struct record *record, const char *group,
 
 static enum zi_status record_flush(struct record *record)
 {
-    if (H5Fflush(record->file, H5F_SCOPE_LOCAL) < 0)
-        return h5_fail(record->path, "write a row (is the disk full?)");
+    if (H5Fflush(record->file, H5F_SCOPE_LOCAL) < 0) return fail_write(record, "write a row");
     return ZI_OK;
 }
 
@@ -189,12 +303,14 @@ enum zi_status record_append(struct record *record, int table, const double *val
 {
     ZI_REQUIRE(table >= 0 && table < record->table_count);
     struct record_table *to = &record->tables[table];
+    if (record->broken) return ZI_ERROR_IO; /* said when it broke */
+    if (to->rows % CHUNK_ROWS == 0) ZI_TRY(claim(record, (int64_t)to->count * CHUNK_BYTES));
     for (int c = 0; c < to->count; c++) {
         herr_t result =
             to->integer[c]
                 ? column_append(to->datasets[c], to->rows, H5T_NATIVE_INT64, &integers[c])
                 : column_append(to->datasets[c], to->rows, H5T_NATIVE_DOUBLE, &values[c]);
-        if (result < 0) return h5_fail(record->path, "append a row (is the disk full?)");
+        if (result < 0) return fail_write(record, "append a row");
     }
     to->rows++;
     return record_flush(record);
@@ -204,13 +320,19 @@ enum zi_status record_close(struct record *record)
 {
     if (record == NULL) return ZI_OK;
     herr_t result = 0;
+    struct stat is;
+    int broken = record->broken, descriptor = dup(descriptor_of(record));
     for (int t = 0; t < record->table_count; t++) {
         for (int c = 0; c < record->tables[t].count; c++) {
             if (H5Dclose(record->tables[t].datasets[c]) < 0) result = -1;
         }
     }
     if (H5Fclose(record->file) < 0) result = -1;
-    enum zi_status status = result < 0 ? h5_fail(record->path, "close the run record") : ZI_OK;
+    enum zi_status status = ZI_OK;
+    if (result < 0 && !broken) status = h5_fail(record->path, "close the run record");
+    /* Gives back what was claimed behind the end. */
+    if (descriptor >= 0 && fstat(descriptor, &is) == 0) (void)!ftruncate(descriptor, is.st_size);
+    if (descriptor >= 0) close(descriptor);
     record_free(record);
     return status;
 }

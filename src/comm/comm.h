@@ -21,6 +21,10 @@ struct comm;
  * that sees a world of one (wrong --mpi). */
 enum zi_status comm_start(int *argc, char ***argv, struct comm **world);
 
+/* Local. How many processes the launcher has started together with this one, by its environment; 1
+ * without a launcher. Starts nothing. */
+int comm_launched(void);
+
 /* Collective. Ends the library. */
 void comm_finish(struct comm *world);
 

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 /* The value of an environment variable as a number; 0 when it is absent or no number. */
@@ -49,6 +50,15 @@ static enum zi_status check_world_of_one(void)
                        "MPICH and sees one: use the mpiexec of MPICH",
                        others);
     return ZI_OK;
+}
+
+int comm_launched(void)
+{
+    long count = environment_number("PMI_SIZE");
+    if (count < 1 && getenv("SLURM_STEP_ID") != NULL && getenv("SLURM_PROCID") != NULL)
+        count = environment_number("SLURM_STEP_NUM_TASKS");
+    if (count < 1) count = environment_number("OMPI_COMM_WORLD_SIZE");
+    return count > 1 && count <= INT_MAX ? (int)count : 1;
 }
 
 static enum zi_status start_threads(int *argc, char ***argv)

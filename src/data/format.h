@@ -5,8 +5,11 @@
 #ifndef ZI_DATA_FORMAT_H
 #define ZI_DATA_FORMAT_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "base/status.h"
 
@@ -20,8 +23,10 @@ enum token_element {
     TOKEN_INT64
 };
 
-/* Local. Bytes of one element. */
+/* Local. Bytes of one element, its name, and the element of an enum data_type. */
 int token_element_bytes(enum token_element element);
+const char *token_element_name(enum token_element element);
+enum token_element token_element_of(int64_t type);
 
 /* Where the tokens are: `count` elements from byte `offset` of the file `path`. `largest` is the
  * largest token where the file records it, otherwise -1. */
@@ -31,18 +36,38 @@ struct token_layout {
     int64_t offset, count, largest;
 };
 
+/* A token file that is open. */
+struct tokens {
+    struct token_layout layout;
+    int64_t vocabulary;
+    int file;
+    struct stat opened; /* as it was then */
+    time_t opened_at;
+};
+
 /* Local. Each finds the tokens of a file of its format and checks all that the file says about
  * itself against its size. ZI_ERROR_USAGE naming the file and the remedy; ZI_ERROR_IO. */
 enum zi_status token_find_hdf5(const char *path, struct token_layout *layout);
 enum zi_status token_find_llmc(const char *path, struct token_layout *layout);
-enum zi_status token_find_nanogpt(const char *path, struct token_layout *layout);
 enum zi_status token_find_megatron(const char *path, struct token_layout *layout);
+
+/* Local. The same for a file that says nothing about itself, of ids of `type`, or of ZI_AUTO:
+ * uint16, unless the vocabulary or the file says that they cannot be. */
+enum zi_status token_find_nanogpt(const char *path, int64_t type, int64_t vocabulary,
+                                  struct token_layout *layout);
 
 /* Local. Whether the first bytes are those of the format; no error is logged. */
 int token_is_hdf5(const void *head, int64_t bytes);
 int token_is_llmc(const void *head, int64_t bytes);
 /* Local. Whether `path` is the .idx, the .bin or the common prefix of an indexed dataset. */
 int token_is_megatron(const char *path);
+
+/* Local. The first bytes of a regular file, at most `size` of them; -1, without a message, when it
+ * is none or cannot be read. */
+int64_t token_file_head(const char *path, void *head, size_t size);
+
+/* Local. What kind of token file the first bytes are of, for messages; NULL for none. */
+const char *token_file_kind(const void *head, int64_t bytes);
 
 /* Local. Opens a regular file for reading and gives its size. ZI_ERROR_USAGE when it is missing, is
  * no regular file or may not be read. */
@@ -54,20 +79,5 @@ enum zi_status token_file_read(int file, const char *path, int64_t offset, int64
 
 /* Local. One string after another into text[0..size); ZI_ERROR_USAGE when they do not fit. */
 enum zi_status token_path_join(char *text, size_t size, const char *first, const char *second);
-
-/* An HDF5 token file in the making. Tokens are appended in order; `finish` records the largest,
- * closes, syncs and renames to the final name; `discard` removes what was written. Both free it. */
-struct token_output;
-struct token_output_meta {
-    int64_t vocabulary; /* chooses the element: uint8 to 256, uint16 to 65536, otherwise uint32 */
-    const char *tokenizer, *source;
-};
-enum zi_status token_output_create(const char *path, int64_t count,
-                                   const struct token_output_meta *meta,
-                                   struct token_output **output);
-enum zi_status token_output_append_bytes(struct token_output *output, const uint8_t *tokens,
-                                         int64_t count);
-enum zi_status token_output_finish(struct token_output *output);
-void token_output_discard(struct token_output *output);
 
 #endif

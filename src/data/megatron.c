@@ -13,15 +13,15 @@
  *     int8[S]   modes, in some multimodal datasets
  *
  * zinf reads the documents as one stream, so it needs of the index only that the sequences follow
- * each other without gaps; that is checked in full here, once, and the index is not kept. */
+ * each other without gaps; that is checked in full here, once, and the index is not kept. It is
+ * read in pieces, not mapped: of a mapped file that is cut meanwhile the process dies. */
 #include "data/format.h"
 
 #include "base/log.h"
+#include "base/stop.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,9 +29,11 @@ static const char MAGIC[9] = "MMIDIDX\0"; /* and the literal's own zero */
 
 #define HEADER_BYTES (9 + 8 + 1 + 8 + 8)
 
+#define PIECE 1024 /* entries that are read at once */
+
 struct index {
     const char *path;
-    const unsigned char *bytes;
+    int file;
     int64_t size;
     int64_t sequences, documents; /* documents: the length of the list, D */
     enum token_element element;
@@ -40,13 +42,6 @@ struct index {
 static int64_t int64_at(const unsigned char *bytes)
 {
     int64_t value;
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
-static int32_t int32_at(const unsigned char *bytes)
-{
-    int32_t value;
     memcpy(&value, bytes, sizeof value);
     return value;
 }
@@ -62,6 +57,14 @@ static enum zi_status prefix_of(const char *path, char *prefix, size_t size)
     return ZI_OK;
 }
 
+/* Whether an index, by its first bytes, is or was one of Megatron-LM: of today, of an older version
+ * that cannot be read, or of a writer that did not finish. */
+static int is_index(const char *head, int64_t bytes)
+{
+    return bytes == 0 || (bytes >= 8 && memcmp(head, "TNTIDX\0\0", 8) == 0) ||
+           (bytes >= (int64_t)sizeof MAGIC && memcmp(head, MAGIC, sizeof MAGIC) == 0);
+}
+
 int token_is_megatron(const char *path)
 {
     char prefix[4096], index[4096], head[sizeof MAGIC];
@@ -69,11 +72,7 @@ int token_is_megatron(const char *path)
     if (length + 5 > sizeof prefix || prefix_of(path, prefix, sizeof prefix) < 0) return 0;
     memcpy(index, prefix, strlen(prefix) + 1);
     strcat(index, ".idx");
-    FILE *file = fopen(index, "rb");
-    if (file == NULL) return 0;
-    size_t got = fread(head, 1, sizeof head, file);
-    fclose(file);
-    if (got != sizeof head || memcmp(head, MAGIC, sizeof head) != 0) return 0;
+    if (!is_index(head, token_file_head(index, head, sizeof head))) return 0;
     /* A file of the prefix's own name, without an ending, is not part of the dataset. */
     struct stat information;
     return strcmp(path, prefix) != 0 || stat(path, &information) != 0 ||
@@ -95,19 +94,22 @@ static enum zi_status element_of(const struct index *index, int code, enum token
 
 static enum zi_status check_header(struct index *index)
 {
-    if (index->size < HEADER_BYTES || memcmp(index->bytes, MAGIC, sizeof MAGIC) != 0)
+    unsigned char header[HEADER_BYTES] = {0};
+    int64_t head = index->size < HEADER_BYTES ? index->size : HEADER_BYTES;
+    ZI_TRY(token_file_read(index->file, index->path, 0, head, header));
+    if (head < HEADER_BYTES || memcmp(header, MAGIC, sizeof MAGIC) != 0)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s is no index of a Megatron-LM dataset (it does not begin with MMIDIDX): "
                        "set data.format to auto or to what the file is",
                        index->path);
-    int64_t version = int64_at(index->bytes + 9);
+    int64_t version = int64_at(header + 9);
     if (version != 1)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s is of version %" PRId64 ", and only version 1 can be read", index->path,
                        version);
-    ZI_TRY(element_of(index, index->bytes[17], &index->element));
-    index->sequences = int64_at(index->bytes + 18);
-    index->documents = int64_at(index->bytes + 26);
+    ZI_TRY(element_of(index, header[17], &index->element));
+    index->sequences = int64_at(header + 18);
+    index->documents = int64_at(header + 26);
     int64_t most = index->size / 8;
     if (index->sequences < 0 || index->documents < 0 || index->sequences > most ||
         index->documents > most ||
@@ -119,42 +121,56 @@ static enum zi_status check_header(struct index *index)
     return ZI_OK;
 }
 
+static enum zi_status check_sequence(const struct index *index, int64_t i, int32_t length,
+                                     int64_t pointer, int64_t tokens)
+{
+    int64_t element_bytes = token_element_bytes(index->element);
+    if (length < 0 || tokens > INT64_MAX / 8 - length)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s: sequence %" PRId64 " has length %" PRId32 "; the index is damaged",
+                       index->path, i, length);
+    if (pointer != tokens * element_bytes)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s: sequence %" PRId64 " starts at byte %" PRId64
+                       " of the .bin file, but the one before it ends at %" PRId64
+                       "; zinf reads datasets without gaps: write it again with Megatron-LM's "
+                       "preprocess_data.py",
+                       index->path, i, pointer, tokens * element_bytes);
+    return ZI_OK;
+}
+
 /* Adds up the sequences and checks that each starts where the one before it ends. */
 static enum zi_status check_sequences(const struct index *index, int64_t *tokens)
 {
-    const unsigned char *lengths = index->bytes + HEADER_BYTES;
-    const unsigned char *pointers = lengths + 4 * index->sequences;
-    int64_t element_bytes = token_element_bytes(index->element), total = 0;
-    for (int64_t i = 0; i < index->sequences; i++) {
-        int32_t length = int32_at(lengths + 4 * i);
-        int64_t pointer = int64_at(pointers + 8 * i);
-        if (length < 0)
-            return zi_fail(ZI_ERROR_USAGE, "data",
-                           "%s: sequence %" PRId64 " has length %" PRId32 "; the index is damaged",
-                           index->path, i, length);
-        if (pointer != total * element_bytes)
-            return zi_fail(ZI_ERROR_USAGE, "data",
-                           "%s: sequence %" PRId64 " starts at byte %" PRId64
-                           " of the .bin file, but the one before it ends at %" PRId64
-                           "; zinf reads datasets without gaps: write it again with Megatron-LM's "
-                           "preprocess_data.py",
-                           index->path, i, pointer, total * element_bytes);
-        total += length;
-        if (total > INT64_MAX / 16) /* so that bytes can be counted below and above */
-            return zi_fail(ZI_ERROR_USAGE, "data",
-                           "%s lists more tokens than a file can hold; the index is damaged",
-                           index->path);
+    int64_t lengths_at = HEADER_BYTES, pointers_at = lengths_at + 4 * index->sequences;
+    int32_t lengths[PIECE];
+    int64_t pointers[PIECE];
+    *tokens = 0;
+    for (int64_t first = 0; first < index->sequences; first += PIECE) {
+        int64_t count = index->sequences - first < PIECE ? index->sequences - first : PIECE;
+        ZI_TRY(
+            token_file_read(index->file, index->path, lengths_at + 4 * first, 4 * count, lengths));
+        ZI_TRY(token_file_read(index->file, index->path, pointers_at + 8 * first, 8 * count,
+                               pointers));
+        for (int64_t i = 0; i < count; i++) {
+            ZI_TRY(check_sequence(index, first + i, lengths[i], pointers[i], *tokens));
+            *tokens += lengths[i];
+        }
+        ZI_TRY(zi_stop_check());
     }
-    *tokens = total;
     return ZI_OK;
 }
 
 static enum zi_status check_documents(const struct index *index)
 {
-    const unsigned char *starts = index->bytes + HEADER_BYTES + 12 * index->sequences;
-    int64_t before = 0;
+    int64_t starts_at = HEADER_BYTES + 12 * index->sequences, before = 0;
+    int64_t starts[PIECE];
     for (int64_t i = 0; i < index->documents; i++) {
-        int64_t start = int64_at(starts + 8 * i);
+        int64_t left = index->documents - i;
+        if (i % PIECE == 0)
+            ZI_TRY(token_file_read(index->file, index->path, starts_at + 8 * i,
+                                   8 * (left < PIECE ? left : PIECE), starts));
+        int64_t start = starts[i % PIECE];
         int is_last = i + 1 == index->documents;
         if (start < before || start > index->sequences || (i == 0 && start != 0) ||
             (is_last && start != index->sequences))
@@ -179,21 +195,10 @@ static enum zi_status check_index(struct index *index, struct token_layout *layo
 
 static enum zi_status read_index(const char *path, struct token_layout *layout)
 {
-    int file;
     struct index index = {.path = path};
-    ZI_TRY(token_file_open(path, &file, &index.size));
-    void *memory = MAP_FAILED;
-    enum zi_status status = ZI_OK;
-    if (index.size > 0) {
-        memory = mmap(NULL, (size_t)index.size, PROT_READ, MAP_PRIVATE, file, 0);
-        if (memory == MAP_FAILED)
-            status = zi_fail(ZI_ERROR_IO, "data", "cannot map %s: %s", path, strerror(errno));
-        else
-            index.bytes = memory;
-    }
-    close(file);
-    if (status >= 0) status = check_index(&index, layout);
-    if (memory != MAP_FAILED) munmap(memory, (size_t)index.size);
+    ZI_TRY(token_file_open(path, &index.file, &index.size));
+    enum zi_status status = check_index(&index, layout);
+    close(index.file);
     return status;
 }
 

@@ -7,17 +7,18 @@
  * close a file that it cannot write, and crashes when the process ends. So all space is claimed
  * before HDF5 sees the file, and no write of many bytes goes through it.
  *
- * The file grows under a temporary name beside the final one. It gets the final name after it has
- * been synced, so the name stands for the whole file or for what was there before. */
-#include "data/format.h"
+ * The file grows under a temporary name beside the final one (base/file.h). It gets the final name
+ * after it has been synced, so the name stands for the whole file or for what was there before.
+ * HDF5 opens it by that temporary name; it is the same file all the time, so the handle that zinf
+ * holds stays good, and its sync covers what HDF5 wrote. */
+#include "data/output.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "data/library.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,27 +26,24 @@
 #define METADATA_BYTES ((int64_t)64 << 10) /* more than HDF5's own part of such a file takes */
 
 struct token_output {
-    char *path, *partial; /* final and temporary name */
+    struct zi_output to;
     int64_t count, appended, largest;
     int element_bytes;
     int64_t offset; /* of the dataset in the file */
-    int file;
 };
 
 static enum zi_status output_failed(const struct token_output *output, const char *what, int error)
 {
-    return zi_fail(
-        ZI_ERROR_IO, "data", "cannot %s %s: %s%s", what, output->partial, strerror(error),
-        error == ENOENT                                        ? "; does the folder exist?"
-        : error == ENOSPC || error == EDQUOT || error == EFBIG ? "; make room, or write elsewhere"
-                                                               : "");
+    bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+    return zi_fail(ZI_ERROR_IO, "data", "cannot %s %s: %s%s", what, output->to.path,
+                   strerror(error), full ? "; make room, or write elsewhere" : "");
 }
 
 /* What HDF5 does not say why it cannot do. */
 static enum zi_status layout_failed(const struct token_output *output, const char *what)
 {
     return zi_fail(ZI_ERROR_IO, "data", "HDF5 cannot %s %s; is the file system full or faulty?",
-                   what, output->partial);
+                   what, output->to.temporary);
 }
 
 static herr_t write_integer(hid_t object, const char *name, int64_t value)
@@ -94,7 +92,7 @@ static hid_t create_dataset(hid_t file, const struct token_output *output)
 /* Creates the file with HDF5, and remembers where the tokens go. */
 static enum zi_status lay_out(struct token_output *output, const struct token_output_meta *meta)
 {
-    hid_t file = H5Fcreate(output->partial, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t file = H5Fcreate(output->to.temporary, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     if (file < 0) return layout_failed(output, "create");
     hid_t dataset = create_dataset(file, output);
     int is_made = dataset >= 0 &&
@@ -110,31 +108,27 @@ static enum zi_status lay_out(struct token_output *output, const struct token_ou
     return ZI_OK;
 }
 
-/* Opens the temporary file and claims its space on the disk. */
-static enum zi_status claim(struct token_output *output, int flags, int64_t bytes)
+static enum zi_status claim(struct token_output *output, int64_t bytes)
 {
-    output->file = open(output->partial, flags | O_RDWR | O_CLOEXEC, 0666);
-    if (output->file < 0) return output_failed(output, "create", errno);
-    int error = posix_fallocate(output->file, 0, bytes);
+    int error = posix_fallocate(output->to.file, 0, bytes);
     if (error != 0 && error != EOPNOTSUPP && error != EINVAL)
         return output_failed(output, "claim space for", error);
     return ZI_OK;
 }
 
 /* Space is claimed twice: HDF5 empties a file that it creates. */
-static enum zi_status output_begin(struct token_output *output,
+static enum zi_status output_begin(struct token_output *output, const char *path,
                                    const struct token_output_meta *meta)
 {
     int64_t bytes = output->count * output->element_bytes;
-    ZI_TRY(claim(output, O_CREAT | O_TRUNC, bytes + METADATA_BYTES));
-    close(output->file);
-    output->file = -1;
+    ZI_TRY(zi_output_begin("data", path, 0666, &output->to));
+    ZI_TRY(claim(output, bytes + METADATA_BYTES));
     struct hdf5_messages saved;
     hdf5_messages_stop(&saved);
     enum zi_status status = lay_out(output, meta);
     hdf5_messages_restore(&saved);
     if (status < 0) return status;
-    return claim(output, 0, output->offset + bytes);
+    return claim(output, output->offset + bytes);
 }
 
 enum zi_status token_output_create(const char *path, int64_t count,
@@ -143,20 +137,10 @@ enum zi_status token_output_create(const char *path, int64_t count,
 {
     struct token_output *made = calloc(1, sizeof *made);
     if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to write %s", path);
-    size_t length = strlen(path) + sizeof ".partial";
-    made->path = strdup(path);
-    made->partial = malloc(length);
     made->count = count;
     made->largest = -1;
     made->element_bytes = meta->vocabulary <= 256 ? 1 : meta->vocabulary <= 65536 ? 2 : 4;
-    made->file = -1;
-    enum zi_status status;
-    if (made->path == NULL || made->partial == NULL) {
-        status = zi_fail(ZI_ERROR_DEVICE, "data", "no memory to write %s", path);
-    } else {
-        snprintf(made->partial, length, "%s.partial", path);
-        status = output_begin(made, meta);
-    }
+    enum zi_status status = output_begin(made, path, meta);
     if (status < 0) {
         token_output_discard(made);
         return status;
@@ -169,8 +153,8 @@ static enum zi_status write_bytes(struct token_output *output, int64_t offset, c
                                   int64_t count)
 {
     for (int64_t done = 0; done < count;) {
-        ssize_t written =
-            pwrite(output->file, (const char *)bytes + done, (size_t)(count - done), offset + done);
+        ssize_t written = pwrite(output->to.file, (const char *)bytes + done,
+                                 (size_t)(count - done), offset + done);
         if (written < 0 && errno == EINTR) continue;
         if (written < 0) return output_failed(output, "write", errno);
         done += written;
@@ -194,7 +178,7 @@ enum zi_status token_output_append_bytes(struct token_output *output, const uint
 
 static enum zi_status record_largest(struct token_output *output)
 {
-    hid_t file = H5Fopen(output->partial, H5F_ACC_RDWR, H5P_DEFAULT);
+    hid_t file = H5Fopen(output->to.temporary, H5F_ACC_RDWR, H5P_DEFAULT);
     hid_t dataset = file < 0 ? -1 : H5Dopen2(file, TOKENS_DATASET, H5P_DEFAULT);
     hid_t attribute = dataset < 0 ? -1 : H5Aopen(dataset, "largest_token", H5P_DEFAULT);
     herr_t result = attribute < 0 ? -1 : H5Awrite(attribute, H5T_NATIVE_INT64, &output->largest);
@@ -204,52 +188,21 @@ static enum zi_status record_largest(struct token_output *output)
     return result < 0 ? layout_failed(output, "finish") : ZI_OK;
 }
 
-/* Makes the folder's list of names last through a power failure. Some file systems have no such
- * operation and say so with EINVAL. */
-static enum zi_status sync_folder_of(const char *path)
+enum zi_status token_output_finish(struct token_output *output)
 {
-    char copy[4096];
-    ZI_TRY(token_path_join(copy, sizeof copy, path, ""));
-    const char *folder = dirname(copy);
-    int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int error = file < 0 || (fsync(file) != 0 && errno != EINVAL) ? errno : 0;
-    if (file >= 0) close(file);
-    if (error != 0)
-        return zi_fail(ZI_ERROR_IO, "data", "cannot sync folder %s: %s", folder, strerror(error));
-    return ZI_OK;
-}
-
-static enum zi_status output_end(struct token_output *output)
-{
+    ZI_REQUIRE(output->appended == output->count);
     struct hdf5_messages saved;
     hdf5_messages_stop(&saved);
     enum zi_status status = record_largest(output);
     hdf5_messages_restore(&saved);
-    if (status < 0) return status;
-    if (fsync(output->file) != 0) return output_failed(output, "sync", errno);
-    int result = close(output->file);
-    output->file = -1;
-    if (result != 0) return output_failed(output, "close", errno);
-    if (rename(output->partial, output->path) != 0)
-        return zi_fail(ZI_ERROR_IO, "data", "cannot rename %s to %s: %s", output->partial,
-                       output->path, strerror(errno));
-    return sync_folder_of(output->path);
-}
-
-enum zi_status token_output_finish(struct token_output *output)
-{
-    ZI_REQUIRE(output->appended == output->count);
-    enum zi_status status = output_end(output);
-    token_output_discard(output); /* of the temporary name nothing is left where all went well */
+    if (status >= 0) status = zi_output_commit(&output->to);
+    token_output_discard(output);
     return status;
 }
 
 void token_output_discard(struct token_output *output)
 {
     if (output == NULL) return;
-    if (output->file >= 0) close(output->file);
-    if (output->partial != NULL) (void)unlink(output->partial);
-    free(output->path);
-    free(output->partial);
+    zi_output_discard(&output->to);
     free(output);
 }

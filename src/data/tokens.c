@@ -13,6 +13,7 @@
  * loop look for the position. */
 #include "data/tokens.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "data/format.h"
 
@@ -30,12 +31,6 @@
 
 #define READ_BYTES ((int64_t)32 << 10) /* at once: stays in the first cache levels */
 
-struct tokens {
-    struct token_layout layout;
-    int64_t vocabulary;
-    int file;
-};
-
 int token_element_bytes(enum token_element element)
 {
     static const int bytes[] = {
@@ -44,29 +39,56 @@ int token_element_bytes(enum token_element element)
     return bytes[element];
 }
 
+const char *token_element_name(enum token_element element)
+{
+    static const char *const names[] = {
+        [TOKEN_UINT8] = "uint8", [TOKEN_INT8] = "int8",     [TOKEN_UINT16] = "uint16",
+        [TOKEN_INT16] = "int16", [TOKEN_UINT32] = "uint32", [TOKEN_INT32] = "int32",
+        [TOKEN_INT64] = "int64"};
+    return names[element];
+}
+
+enum token_element token_element_of(int64_t type)
+{
+    static const enum token_element elements[] = {[DATA_UINT8] = TOKEN_UINT8,
+                                                  [DATA_UINT16] = TOKEN_UINT16,
+                                                  [DATA_UINT32] = TOKEN_UINT32,
+                                                  [DATA_INT32] = TOKEN_INT32,
+                                                  [DATA_INT64] = TOKEN_INT64};
+    if (type == ZI_AUTO) return TOKEN_UINT16;
+    ZI_REQUIRE(type >= 0 && type < (int64_t)(sizeof elements / sizeof *elements));
+    return elements[type];
+}
+
 enum zi_status token_file_open(const char *path, int *file, int64_t *bytes)
 {
-    int opened = open(path, O_RDONLY | O_CLOEXEC);
-    if (opened < 0)
-        return zi_fail(ZI_ERROR_USAGE, "data", "cannot open token file %s: %s%s", path,
-                       strerror(errno),
-                       errno == ENOENT ? " (paths are relative to where zinf was started; "
-                                         "`zinf tokenize` makes token files)"
-                                       : "");
     struct stat information;
-    if (fstat(opened, &information) != 0) {
-        int error = errno;
-        close(opened);
-        return zi_fail(ZI_ERROR_IO, "data", "cannot examine token file %s: %s", path,
-                       strerror(error));
-    }
-    if (!S_ISREG(information.st_mode)) {
-        close(opened);
-        return zi_fail(ZI_ERROR_USAGE, "data", "%s is no regular file: give one token file", path);
-    }
-    *file = opened;
-    *bytes = information.st_size;
-    return ZI_OK;
+    if (stat(path, &information) != 0 && errno == ENOENT)
+        return zi_fail(
+            ZI_ERROR_USAGE, "data",
+            "cannot open token file %s: No such file or directory (paths are relative to "
+            "where zinf was started; `zinf tokenize` makes token files)",
+            path);
+    return zi_file_open_input("data", path, file, bytes);
+}
+
+int64_t token_file_head(const char *path, void *head, size_t size)
+{
+    struct stat information;
+    if (stat(path, &information) != 0 || !S_ISREG(information.st_mode)) return -1;
+    int file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (file < 0) return -1;
+    ssize_t got = pread(file, head, size, 0);
+    close(file);
+    return got;
+}
+
+const char *token_file_kind(const void *head, int64_t bytes)
+{
+    if (token_is_hdf5(head, bytes)) return "an HDF5 file";
+    if (token_is_llmc(head, bytes)) return "an llm.c token file";
+    if (bytes >= 8 && memcmp(head, "MMIDIDX", 8) == 0) return "an index of Megatron-LM";
+    return NULL;
 }
 
 enum zi_status token_file_read(int file, const char *path, int64_t offset, int64_t bytes,
@@ -132,15 +154,16 @@ static enum zi_status detect(const char *path, int64_t *format)
     return ZI_OK;
 }
 
-static enum zi_status find(const char *path, int64_t format, struct token_layout *layout)
+static enum zi_status find(const char *path, int64_t format, int64_t type, struct tokens *tokens)
 {
+    struct token_layout *layout = &tokens->layout;
     switch (format) {
     case DATA_HDF5:
         return token_find_hdf5(path, layout);
     case DATA_LLMC:
         return token_find_llmc(path, layout);
     case DATA_NANOGPT:
-        return token_find_nanogpt(path, layout);
+        return token_find_nanogpt(path, type, tokens->vocabulary, layout);
     case DATA_MEGATRON:
         return token_find_megatron(path, layout);
     default:
@@ -149,11 +172,18 @@ static enum zi_status find(const char *path, int64_t format, struct token_layout
 }
 
 /* Finds the tokens, opens their file, and checks that it holds all of them. */
-static enum zi_status open_layout(const char *path, int64_t format, struct tokens *tokens)
+static enum zi_status open_layout(const char *path, int64_t format, int64_t type,
+                                  struct tokens *tokens)
 {
     struct token_layout *layout = &tokens->layout;
     if (format == ZI_AUTO) ZI_TRY(detect(path, &format));
-    ZI_TRY(find(path, format, layout));
+    ZI_TRY(find(path, format, type, tokens));
+    if (type != ZI_AUTO && token_element_of(type) != layout->element)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s holds %s tokens, as it says itself, but data.type is %s: set data.type "
+                       "to auto",
+                       path, token_element_name(layout->element),
+                       token_element_name(token_element_of(type)));
     if (layout->largest >= tokens->vocabulary)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s holds tokens up to %" PRId64 ", but model.vocabulary is %" PRId64
@@ -161,6 +191,9 @@ static enum zi_status open_layout(const char *path, int64_t format, struct token
                        path, layout->largest, tokens->vocabulary, layout->largest + 1);
     int64_t bytes;
     ZI_TRY(token_file_open(layout->path, &tokens->file, &bytes));
+    tokens->opened_at = time(NULL);
+    if (fstat(tokens->file, &tokens->opened) != 0)
+        return zi_fail(ZI_ERROR_IO, "data", "cannot examine %s: %s", layout->path, strerror(errno));
     int64_t needed = layout->count * token_element_bytes(layout->element);
     if (bytes - layout->offset < needed)
         return zi_fail(ZI_ERROR_USAGE, "data",
@@ -170,7 +203,7 @@ static enum zi_status open_layout(const char *path, int64_t format, struct token
     return ZI_OK;
 }
 
-enum zi_status tokens_open(const char *path, int64_t format, int64_t vocabulary,
+enum zi_status tokens_open(const char *path, int64_t format, int64_t type, int64_t vocabulary,
                            struct tokens **tokens)
 {
     ZI_REQUIRE(vocabulary > 0 && vocabulary <= (int64_t)INT32_MAX + 1);
@@ -179,7 +212,7 @@ enum zi_status tokens_open(const char *path, int64_t format, int64_t vocabulary,
     opened->vocabulary = vocabulary;
     opened->file = -1;
     opened->layout.largest = -1;
-    enum zi_status status = open_layout(path, format, opened);
+    enum zi_status status = open_layout(path, format, type, opened);
     if (status < 0) {
         tokens_close(opened);
         return status;
@@ -271,8 +304,8 @@ static enum zi_status out_of_vocabulary(const struct tokens *tokens, const void 
             return zi_fail(ZI_ERROR_USAGE, "data",
                            "%s: token %" PRId64 " at position %" PRId64
                            " is out of vocabulary (0 .. %" PRId64
-                           "): set model.vocabulary to that of the tokenizer, or data.format if "
-                           "the file is of another format",
+                           "): set model.vocabulary to that of the tokenizer, or data.format or "
+                           "data.type if the file is of another format or its ids of another type",
                            tokens->layout.path, token, first + i, tokens->vocabulary - 1);
     }
     return zi_fail(ZI_ERROR_BUG, "data", "%s: no token is out of vocabulary after all",

@@ -5,13 +5,15 @@
  *
  * Which format a path is of when the deck says auto, first rule that holds: (1) Megatron-LM, when
  * the path, its own ending .idx or .bin aside, plus ".idx" names a file that begins with
- * "MMIDIDX\0\0" (a path without an ending only when no file has that very name); (2) HDF5, by its
- * signature; (3) llm.c, by its first number; (4) nanoGPT, when the name ends in .bin; otherwise an
- * error. An HDF5 dataset must be contiguous, of little-endian integers; attributes may be missing.
+ * "MMIDIDX\0\0", or is empty or of the older kind, which are refused (a path without an ending only
+ * when no file has that very name); (2) HDF5, by its signature; (3) llm.c, by its first number; (4)
+ * nanoGPT, when the name ends in .bin; otherwise an error. An HDF5 dataset must be contiguous, of
+ * little-endian integers; attributes may be missing.
  */
 #ifndef ZI_DATA_TOKENS_H
 #define ZI_DATA_TOKENS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -20,11 +22,13 @@
 struct tokens;
 
 /* Local, from the main thread (HDF5 has no threads). Opens a file; `format` is an enum data_format
- * or ZI_AUTO (told by its first bytes and name). Every token must be below `vocabulary`: an HDF5
- * file is checked by its recorded largest token, others as they are read. ZI_ERROR_USAGE naming the
- * file and the remedy when it is missing, of another format, truncated or out of vocabulary;
- * ZI_ERROR_IO when reading fails. */
-enum zi_status tokens_open(const char *path, int64_t format, int64_t vocabulary,
+ * or ZI_AUTO (told by its first bytes and name), `type` an enum data_type or ZI_AUTO: the ids of a
+ * file without a header, which with auto are uint16, unless the vocabulary or a sample of the file
+ * says that they cannot be; a header must agree with it. Every token must be below `vocabulary`: an
+ * HDF5 file is checked by its recorded largest token, others by a scan and as they are read.
+ * ZI_ERROR_USAGE naming the file and the remedy when it is missing, of another format or type,
+ * truncated or out of vocabulary; ZI_ERROR_IO when reading fails. */
+enum zi_status tokens_open(const char *path, int64_t format, int64_t type, int64_t vocabulary,
                            struct tokens **tokens);
 void tokens_close(struct tokens *tokens);
 int64_t tokens_count(const struct tokens *tokens);
@@ -34,10 +38,36 @@ const char *tokens_path(const struct tokens *tokens);
  * file. ZI_ERROR_USAGE naming file, position and token when one is out of vocabulary. */
 enum zi_status tokens_read(struct tokens *tokens, int64_t first, int64_t count, int32_t *ids);
 
+/* Local. Whether no token can be out of vocabulary: by its type, or by what the file records. */
+bool tokens_are_known(const struct tokens *tokens);
+
+/* What a scan found. */
+struct tokens_scan {
+    uint64_t largest; /* token seen; a negative one counts as the larger of all others */
+    int64_t bad;      /* position of the first token out of vocabulary, where the scan ended; -1 */
+};
+
+/* Local. Reads tokens first .. first+count-1 as fast as the disk gives them. ZI_STOPPED when a stop
+ * was asked for; ZI_ERROR_IO. */
+enum zi_status tokens_scan(struct tokens *tokens, int64_t first, int64_t count,
+                           struct tokens_scan *scan);
+
+/* Local. A line of text that says which file, in which state, was scanned whole, and its largest
+ * token; to be freed. NULL where the state cannot be told: the file has changed since it was
+ * opened, or a moment before, and may change again without a new time. */
+char *tokens_scan_line(const struct tokens *tokens, uint64_t largest);
+
+/* Local. Whether one of the lines of `text` is about the file as it is, and no token is out of
+ * vocabulary by it; *largest is what it says. */
+bool tokens_scan_recalled(const struct tokens *tokens, const char *text, uint64_t *largest);
+
 /* Local, from the main thread. Writes an HDF5 token file from the bytes of `inputs` (byte-level
  * vocabulary of 256; files are taken in the order given, a folder's files in name order, separated
  * by nothing). Written to a temporary name, synced, then renamed. When validation_path is not NULL,
- * the last `validation_share` of the tokens goes there. */
+ * the last `validation_share` of the tokens goes there. Of folders token files, the outputs, links
+ * to nothing or to folders and what is no regular file are left out, and said; named as inputs they
+ * are refused. ZI_ERROR_USAGE, ZI_ERROR_IO; ZI_STOPPED when a stop was asked for: in either case
+ * the outputs are what they were. */
 struct tokens_writer {
     const char *const *inputs;
     int input_count;

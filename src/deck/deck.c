@@ -92,17 +92,22 @@ static enum zi_status deck_new(const char *name, struct deck **result)
         deck_destroy(deck);
         return zi_fail(ZI_ERROR_DEVICE, "deck", "no memory for %s", name);
     }
-    deck->errors.name = deck->name;
+    deck->errors.name = deck->remarks.name = deck->name;
     *result = deck;
     return ZI_OK;
 }
 
 void deck_destroy(struct deck *deck)
 {
+    int rows;
+    deck_rows(&rows);
     if (!deck) return;
     deck_settings_free(&deck->settings);
     deck_settings_free(&deck->defaults);
     deck_errors_free(&deck->errors);
+    deck_errors_free(&deck->remarks);
+    for (int i = 0; deck->origins && i < rows; i++)
+        free(deck->origins[i].written);
     free(deck->origins);
     free(deck->name);
     free(deck);
@@ -179,12 +184,25 @@ static char **text_field(struct deck *deck, const struct deck_row *row)
     return (char **)(void *)((char *)&deck->settings + row->offset);
 }
 
+/* Replaces the origin of a row; takes over what `origin` owns. */
+static void origin_set(struct deck *deck, const struct deck_row *row,
+                       const struct deck_origin *origin)
+{
+    struct deck_origin *place = &deck->origins[deck_row_index(row)];
+    free(place->written);
+    *place = *origin;
+}
+
 static void value_apply(struct deck *deck, const struct deck_row *row, const struct deck_node *node)
 {
     char problem[DECK_MESSAGE];
     struct deck_origin *origin = &deck->origins[deck_row_index(row)];
-    *origin = (struct deck_origin){
-        .source = SOURCE_DECK, .line = node->line, .column = node->column, .told_line = node->line};
+    origin_set(deck, row,
+               &(struct deck_origin){.source = SOURCE_DECK,
+                                     .line = node->line,
+                                     .column = node->column,
+                                     .told_line = node->line,
+                                     .written = deck_written(row, node)});
     if (node->kind == NODE_SEQUENCE && row->type == DECK_PATHS) {
         deck_paths_take(row, node, false, &deck->errors, text_field(deck, row));
     } else if (node->kind != NODE_SCALAR) {
@@ -293,7 +311,6 @@ static void set_apply(struct deck *deck, const char *set)
     } else {
         *dot = *equals = 0;
         const struct deck_row *row = deck_find(copy, dot + 1);
-        struct deck_origin *origin = row ? &deck->origins[deck_row_index(row)] : NULL;
         if (!deck_section_help(copy))
             section_unknown(deck, DECK_PLACE_SET, 0, copy);
         else if (!row)
@@ -307,8 +324,10 @@ static void set_apply(struct deck *deck, const char *set)
             else if (!deck_value_read(row, equals + 1, true, &deck->settings, problem))
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: %s", row->section,
                                 row->key, problem);
-            *origin = (struct deck_origin){.source = SOURCE_SET,
-                                           .was_auto = deck_value_is_auto(row, &deck->settings)};
+            origin_set(deck, row,
+                       &(struct deck_origin){.source = SOURCE_SET,
+                                             .was_auto = deck_value_is_auto(row, &deck->settings),
+                                             .written = deck_written_text(row, equals + 1)});
         }
     }
     free(copy);
@@ -370,33 +389,67 @@ enum zi_status deck_read(const char *path, const char *const *sets, int set_coun
     return status;
 }
 
-void deck_complain(struct deck *deck, const char *section, const char *key, const char *format, ...)
+void deck_place(const struct deck *deck, const struct deck_row *row, struct deck_errors *list,
+                const char *text)
 {
-    const struct deck_row *row = deck_find(section, key);
-    ZI_REQUIRE(row != NULL);
     const struct deck_origin *origin = &deck->origins[deck_row_index(row)];
-    va_list arguments;
-    char *text = NULL;
-    va_start(arguments, format);
-    int length = vasprintf(&text, format, arguments);
-    va_end(arguments);
-    if (length < 0) {
-        deck->errors.failed = true;
-        zi_log(ZI_LOG_ERROR, "deck", "%s.%s is wrong, and no memory is left to say why", section,
-               key);
-        return;
-    }
     int line = origin->line                   ? origin->line
                : origin->source == SOURCE_SET ? DECK_PLACE_SET
                                               : DECK_PLACE_WHOLE;
-    deck_errors_add(&deck->errors, line, origin->column, "%s.%s%s: %s", section, key,
+    deck_errors_add(list, line, origin->column, "%s.%s%s%s", row->section, row->key,
                     line == DECK_PLACE_WHOLE ? " (default)" : "", text);
+}
+
+/* ": " and the text of a format, or a text for when there is no memory; *owned is to be freed. */
+static const char *message_text(const char *format, va_list arguments, char **owned)
+{
+    char *text = NULL;
+    *owned = NULL;
+    if (vasprintf(&text, format, arguments) < 0) return ": no memory to say what";
+    int length = asprintf(owned, ": %s", text);
     free(text);
+    if (length >= 0) return *owned;
+    *owned = NULL;
+    return ": no memory to say what";
+}
+
+void deck_complain(struct deck *deck, const char *section, const char *key, const char *format, ...)
+{
+    const struct deck_row *row = deck_find(section, key);
+    char *owned;
+    va_list arguments;
+    ZI_REQUIRE(row != NULL);
+    va_start(arguments, format);
+    deck_place(deck, row, &deck->errors, message_text(format, arguments, &owned));
+    va_end(arguments);
+    free(owned);
+}
+
+void deck_remark(struct deck *deck, const char *section, const char *key, const char *format, ...)
+{
+    const struct deck_row *row = deck_find(section, key);
+    char *owned;
+    va_list arguments;
+    ZI_REQUIRE(row != NULL);
+    const struct deck_origin *origin = &deck->origins[deck_row_index(row)];
+    if (origin->source == SOURCE_DEFAULT || origin->was_auto || origin->told) return;
+    va_start(arguments, format);
+    deck_place(deck, row, &deck->remarks, message_text(format, arguments, &owned));
+    va_end(arguments);
+    free(owned);
 }
 
 enum zi_status deck_check(struct deck *deck)
 {
-    if (!deck->rules_checked) deck_check_rules(deck);
+    if (!deck->rules_checked) {
+        deck_check_rules(deck);
+        deck_check_uses(deck);
+    }
     deck->rules_checked = true;
     return deck_errors_report(&deck->errors);
+}
+
+void deck_warn(struct deck *deck)
+{
+    deck_errors_warn(&deck->remarks);
 }

@@ -4,7 +4,9 @@
  * Reading collects every error of the deck before it gives up; each names file:line:column, what
  * was expected and the nearest known name. Values may be overridden with section.key=value
  * (`--set`). Every value remembers where it came from, and deck_echo writes them all so that
- * reading the echo gives the same echo, byte for byte. */
+ * reading the echo gives the same echo, byte for byte.
+ *
+ * In paths a leading ~ and $NAME are expanded, by the process that reads. */
 #ifndef ZI_DECK_DECK_H
 #define ZI_DECK_DECK_H
 
@@ -37,8 +39,18 @@ struct settings *deck_settings(struct deck *deck);
 void deck_complain(struct deck *deck, const char *section, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Local. Logs the complaints made so far and gives ZI_ERROR_USAGE when there is one, else ZI_OK. */
+/* Local. The same as a warning: for a value that works, but not as whoever gave it may think. A
+ * value from a default or from the echo of a run is not remarked on. */
+void deck_remark(struct deck *deck, const char *section, const char *key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Local. Resolves what needs nothing but the deck, logs the complaints made so far and gives
+ * ZI_ERROR_USAGE when there is one, else ZI_OK. */
 enum zi_status deck_check(struct deck *deck);
+
+/* Local. After deck_check: logs the remarks, and the keys that the deck gives and cannot use, each
+ * once. One rank does it for all. */
+void deck_warn(struct deck *deck);
 
 /* Local. The used deck as text: every section and key, each with a comment that says where its
  * value came from. The caller frees *text with free(). */

@@ -5,7 +5,7 @@
  * None of them is written by hand, so none can say something else than the parser does; a test
  * makes the committed ones anew and compares. In the reference deck every key stands with its
  * default; a required key, which has none, stands with the example of its row, so that the whole
- * is a deck that can be read. */
+ * is a deck that can be read. A key that this deck cannot use stands there as a comment. */
 #include "deck/deck.h"
 
 #include "base/log.h"
@@ -63,6 +63,18 @@ static char *expected_text(const struct deck_row *row)
     return text;
 }
 
+/* Where the row is of use, as text that the caller frees; empty for everywhere. */
+static char *uses_text(const struct deck_row *row)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    ZI_REQUIRE(out != NULL);
+    deck_uses_write(row, out);
+    ZI_REQUIRE(fclose(out) == 0);
+    return text;
+}
+
 static void section_rows(const char *section, void (*visit)(const struct deck_row *, FILE *),
                          FILE *out)
 {
@@ -86,15 +98,19 @@ static void describe_default(const struct deck_row *row, FILE *out)
 
 static void describe_key(const struct deck_row *row, FILE *out)
 {
-    char *expected = expected_text(row);
+    char *expected = expected_text(row), *uses = uses_text(row), line[256];
     fprintf(out, "%s.%s\n", row->section, row->key);
     wrapped_write("    ", row->help, out);
     fputs("    value:   ", out);
     fprintf(out, "%s\n    default: ", expected);
     describe_default(row, out);
-    fprintf(out, "\n    when a run is continued: %s\n",
+    fputc('\n', out);
+    snprintf(line, sizeof line, "only with: %s", uses);
+    if (*uses) wrapped_write("    ", line, out);
+    fprintf(out, "    when a run is continued: %s\n",
             row->changeable ? "may be changed" : "must stay as it was");
     free(expected);
+    free(uses);
 }
 
 static void describe_line(const struct deck_row *row, FILE *out)
@@ -151,15 +167,19 @@ enum zi_status deck_describe(const char *what, FILE *out)
 static void reference_key(const struct deck_row *row, FILE *out)
 {
     struct settings settings;
-    char *expected = expected_text(row);
+    char *expected = expected_text(row), *uses = uses_text(row), line[256];
     settings_example(&settings);
+    bool idle = deck_row_is_idle(row, &settings);
     wrapped_write("    # ", row->help, out);
-    fputs("    # ", out);
-    fprintf(out, "%s%s\n    %s: ", row->fallback ? "" : "required; ", expected, row->key);
+    fprintf(out, "    # %s%s\n", row->fallback ? "" : "required; ", expected);
+    snprintf(line, sizeof line, "only with %s", uses);
+    if (*uses) wrapped_write("    # ", line, out);
+    fprintf(out, "    %s%s: ", idle ? "# " : "", row->key);
     deck_value_write(row, &settings, out);
     fputc('\n', out);
     deck_settings_free(&settings);
     free(expected);
+    free(uses);
 }
 
 void deck_write_reference(FILE *out)
@@ -168,7 +188,9 @@ void deck_write_reference(FILE *out)
     int count = deck_section_names(names);
     fputs(
         "# The reference deck: every section and key with its default. Required keys, which have\n"
-        "# none, stand with an example. A deck of your own needs these and what you change.\n"
+        "# none, stand with an example. Keys that this deck cannot use stand as comments. A deck "
+        "of\n"
+        "# your own needs the required ones and what you change.\n"
         "# Written by zinf from its table of keys; do not edit.\n",
         out);
     for (int i = 0; i < count; i++) {
@@ -181,7 +203,7 @@ void deck_write_reference(FILE *out)
 
 static void markdown_key(const struct deck_row *row, FILE *out)
 {
-    char *expected = expected_text(row);
+    char *expected = expected_text(row), *uses = uses_text(row);
     fprintf(out, "| `%s` | %s | ", row->key, row->help);
     if (row->fallback) {
         fputc('`', out);
@@ -190,8 +212,9 @@ static void markdown_key(const struct deck_row *row, FILE *out)
     } else {
         fprintf(out, "required (`%s`)", row->example);
     }
-    fprintf(out, " | %s | %s |\n", expected, row->changeable ? "yes" : "no");
+    fprintf(out, " | %s | %s | %s |\n", expected, uses, row->changeable ? "yes" : "no");
     free(expected);
+    free(uses);
 }
 
 void deck_write_markdown(FILE *out)
@@ -213,14 +236,29 @@ void deck_write_markdown(FILE *out)
         "  `x-` is skipped: a place for anchors. A key that stands twice is an error.\n"
         "- All errors of a deck are reported at once, with file, line and column; the exit code\n"
         "  is then 2.\n"
+        "- In paths, also those of `--set`, a leading `~` or `~user` and, anywhere, `$NAME` and\n"
+        "  `${NAME}` are replaced. A variable that is not set, or empty, is an error. `$$` is a\n"
+        "  dollar; a name that begins with a tilde is written `./~name`. Each rank replaces them "
+        "by\n"
+        "  its own environment: `nvme.paths: $TMPDIR/zinf` may be another folder on each node, "
+        "while\n"
+        "  `run.directory` has to be one folder on all ranks. `used.yaml` has the path, and "
+        "beside\n"
+        "  it what was written.\n"
+        "- A key that the deck or `--set` gives and that has no effect with the values of others "
+        "is\n"
+        "  said by `run` and `check`, with its line. Where it was to make something that would "
+        "then\n"
+        "  never be made (a validation without a file), it is an error.\n"
         "- A run writes `used.yaml`: every key, its value and where that came from. It is a deck\n"
         "  too, and repeats the run.\n",
         out);
     for (int i = 0; i < count; i++) {
         fprintf(out, "\n## %s\n\n%c%s.\n\n", names[i], deck_section_help(names[i])[0] - 'a' + 'A',
                 deck_section_help(names[i]) + 1);
-        fputs("| key | meaning | default | values | may change when a run is continued |\n"
-              "|---|---|---|---|---|\n",
+        fputs("| key | meaning | default | values | only with | may change when a run is "
+              "continued |\n"
+              "|---|---|---|---|---|---|\n",
               out);
         section_rows(names[i], markdown_key, out);
     }

@@ -9,8 +9,10 @@
  * comments would not: for the reader of an echo, every key comes from a line of it. So an echo
  * begins with a mark, and whoever reads a deck with that mark takes the origin of each key from the
  * comment on its line: `default`, `deck line 12` or `--set`, followed by `: auto` where auto has
- * been resolved to the value beside it. A comment that says `default` beside a value that is not
- * the default tells of an edit, and the key then comes from its line, as in any deck. */
+ * been resolved to the value beside it, or by `: "~/out"` where that is how the path beside it was
+ * written. No such text has a # in it: comments begin at the last one of a line. A comment that
+ * says `default` beside a value that is not the default tells of an edit, and the key then comes
+ * from its line, as in any deck. */
 #include "deck/deck.h"
 
 #include "base/log.h"
@@ -22,6 +24,38 @@
 
 enum { COMMENT_COLUMN = 44 };
 
+/* Text in quotes; what is odd in a comment goes as \xHH. */
+static void written_write(const char *text, FILE *out)
+{
+    fputc('"', out);
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (byte < 0x20 || byte == 0x7f || strchr("#\"\\", byte))
+            fprintf(out, "\\x%02x", byte);
+        else
+            fputc(byte, out);
+    }
+    fputc('"', out);
+}
+
+/* The text that written_write wrote as `length` bytes, or NULL; the caller frees it. */
+static char *written_parse(const char *text, size_t length)
+{
+    unsigned byte;
+    if (length < 2 || text[0] != '"' || text[length - 1] != '"') return NULL;
+    char *written = malloc(length), *to = written;
+    for (size_t i = 1; written && i < length - 1; i++) {
+        if (text[i] == '\\' && i + 4 < length && sscanf(text + i, "\\x%2x", &byte) == 1) {
+            *to++ = (char)byte;
+            i += 3;
+        } else {
+            *to++ = text[i];
+        }
+    }
+    if (written) *to = 0;
+    return written;
+}
+
 static void origin_write(const struct deck_origin *origin, bool resolved, FILE *out)
 {
     if (origin->source == SOURCE_DECK)
@@ -29,6 +63,10 @@ static void origin_write(const struct deck_origin *origin, bool resolved, FILE *
     else
         fputs(origin->source == SOURCE_SET ? "--set" : "default", out);
     if (resolved) fputs(": auto", out);
+    if (origin->written) {
+        fputs(": ", out);
+        written_write(origin->written, out);
+    }
 }
 
 static void key_write(const struct deck *deck, const struct deck_row *row, FILE *out)
@@ -68,17 +106,17 @@ enum zi_status deck_echo(const struct deck *deck, char **text)
     return ZI_OK;
 }
 
-/* The origin that a comment tells, if it is one that origin_write writes. */
+/* The origin that a comment tells, if it is one that origin_write writes. What it owns is the
+ * caller's. */
 static bool origin_parse(const char *comment, size_t length, struct deck_origin *origin)
 {
-    char text[64];
+    char text[32];
     int line, used = 0;
-    if (length >= sizeof text) return false;
-    memcpy(text, comment, length);
-    text[length] = 0;
-    char *colon = strchr(text, ':');
-    if (colon && strcmp(colon, ": auto") != 0) return false;
-    if (colon) *colon = 0;
+    const char *colon = memchr(comment, ':', length);
+    size_t source = colon ? (size_t)(colon - comment) : length;
+    if (source >= sizeof text) return false;
+    memcpy(text, comment, source);
+    text[source] = 0;
     if (strcmp(text, "default") == 0)
         origin->source = SOURCE_DEFAULT;
     else if (strcmp(text, "--set") == 0)
@@ -89,8 +127,13 @@ static bool origin_parse(const char *comment, size_t length, struct deck_origin 
     } else {
         return false;
     }
-    origin->was_auto = colon != NULL;
-    return true;
+    bool resolved = colon && length - source == 6 && memcmp(colon, ": auto", 6) == 0;
+    origin->was_auto = resolved;
+    origin->written = NULL;
+    if (!colon || resolved) return true;
+    if (length - source < 4 || colon[1] != ' ') return false;
+    origin->written = written_parse(colon + 2, length - source - 2);
+    return origin->written != NULL;
 }
 
 /* The text after the last # of a line, without spaces around it. */
@@ -126,8 +169,13 @@ void deck_origins_restore(struct deck *deck, const char *text, size_t bytes)
             if (origin->source != SOURCE_DECK || origin->line != line) continue;
             if (!origin_parse(comment, length, &told)) continue;
             bool same = deck_value_same(&row[i], &deck->settings, &deck->defaults);
-            if (told.source == SOURCE_DEFAULT && !told.was_auto && !same) continue;
+            if (told.source == SOURCE_DEFAULT && !told.was_auto && !same) {
+                free(told.written);
+                continue;
+            }
             told.was_auto = told.was_auto || origin->was_auto;
+            told.told = true;
+            free(origin->written);
             *origin = told;
         }
         if (!next) break;

@@ -58,22 +58,39 @@ static int error_compare(const void *left, const void *right)
     return a->number < b->number ? -1 : a->number > b->number;
 }
 
+static void error_log(const struct deck_errors *errors, const struct deck_error *error,
+                      enum zi_log_level level)
+{
+    if (error->line == DECK_PLACE_SET)
+        zi_log(level, "deck", "--set %s", error->text);
+    else if (error->line == DECK_PLACE_WHOLE)
+        zi_log(level, "deck", "%s: %s", errors->name, error->text);
+    else
+        zi_log(level, "deck", "%s:%d:%d: %s", errors->name, error->line, error->column,
+               error->text);
+}
+
+static void errors_sort(struct deck_errors *errors)
+{
+    if (errors->count)
+        qsort(errors->list, (size_t)errors->count, sizeof *errors->list, error_compare);
+}
+
+void deck_errors_warn(struct deck_errors *errors)
+{
+    errors_sort(errors);
+    for (int i = 0; i < errors->count; i++)
+        error_log(errors, &errors->list[i], ZI_LOG_WARN);
+    deck_errors_free(errors);
+}
+
 enum zi_status deck_errors_report(struct deck_errors *errors)
 {
     int count = errors->count;
     if (!errors->failed) return ZI_OK;
-    if (count) qsort(errors->list, (size_t)count, sizeof *errors->list, error_compare);
-    for (int i = 0; i < count; i++) {
-        struct deck_error *error = &errors->list[i];
-        if (i >= SHOWN) continue;
-        if (error->line == DECK_PLACE_SET)
-            zi_log(ZI_LOG_ERROR, "deck", "--set %s", error->text);
-        else if (error->line == DECK_PLACE_WHOLE)
-            zi_log(ZI_LOG_ERROR, "deck", "%s: %s", errors->name, error->text);
-        else
-            zi_log(ZI_LOG_ERROR, "deck", "%s:%d:%d: %s", errors->name, error->line, error->column,
-                   error->text);
-    }
+    errors_sort(errors);
+    for (int i = 0; i < count && i < SHOWN; i++)
+        error_log(errors, &errors->list[i], ZI_LOG_ERROR);
     for (int i = 0; i < count; i++)
         free(errors->list[i].text);
     errors->count = 0;

@@ -33,6 +33,9 @@ void deck_errors_add_list(struct deck_errors *errors, int line, int column, cons
  * ZI_ERROR_USAGE when there ever was one, else ZI_OK. */
 enum zi_status deck_errors_report(struct deck_errors *errors);
 
+/* Local. Logs all as warnings in the order of the deck, and forgets them. */
+void deck_errors_warn(struct deck_errors *errors);
+
 void deck_errors_free(struct deck_errors *errors);
 
 #endif

@@ -7,9 +7,11 @@
  * anew.
  *
  * A key is `changeable` when a run may be continued from a checkpoint with another value of it:
- * what the arithmetic of the run is, is fixed; how and where it is done, is not. Rules that join
- * several keys are no rows: those of settings alone are in rules.c, the others in the rooms that
- * know the reason. */
+ * what the arithmetic of the run is, is fixed; how and where it is done, is not. A key has `uses`
+ * when it does nothing under some values of others: whoever gives it there is told (uses.c). What
+ * depends on the number of ranks, or on how auto is resolved, is not for these rows. Rules that
+ * join several keys are no rows: those of settings alone are in rules.c, the others in the rooms
+ * that know the reason. */
 #include "deck/table.h"
 
 #include "deck/settings.h"
@@ -31,6 +33,9 @@ static const struct deck_choice formats[] = {{"hdf5", DATA_HDF5},
                                              {"nanogpt", DATA_NANOGPT},
                                              {"megatron", DATA_MEGATRON},
                                              END};
+static const struct deck_choice token_types[] = {{"uint8", DATA_UINT8},   {"uint16", DATA_UINT16},
+                                                 {"uint32", DATA_UINT32}, {"int32", DATA_INT32},
+                                                 {"int64", DATA_INT64},   END};
 static const struct deck_choice optimizers[] = {{"adamw", 0}, END};
 static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
                                                {"linear", SCHEDULE_LINEAR},
@@ -55,6 +60,59 @@ static const struct deck_choice isas[] = {
 
 static const struct deck_choice modes[] = {
     {"owner", CHECKPOINT_OWNER}, {"group", CHECKPOINT_GROUP}, {"all", CHECKPOINT_ALL}, END};
+
+#define IF(s, k, relates, to) .section = #s, .key = #k, .relation = relates, .value = to
+#define OR(s, k, relates, to) IF(s, k, relates, to), .or_next = true
+#define ALL                                                                                        \
+    {                                                                                              \
+        .key = NULL                                                                                \
+    }
+
+/* Where keys are of use. A progress line and a count of skipped steps reach as far as the run. */
+static const struct deck_term with_report[] = {{IF(run, report_every, DECK_AT_MOST, "run.steps")},
+                                               ALL};
+static const struct deck_term with_limit[] = {{IF(run, nonfinite_limit, DECK_AT_MOST, "run.steps")},
+                                              ALL};
+static const struct deck_term with_third_step[] = {{IF(run, steps, DECK_ABOVE, "2")}, ALL};
+static const struct deck_term with_rotary[] = {{IF(model, family, DECK_IS, "llama")}, ALL};
+static const struct deck_term with_every[] = {{IF(data, validation_every, DECK_IS_NOT, "never")},
+                                              ALL};
+static const struct deck_term with_file[] = {{IF(data, validation, DECK_IS_NOT, "")}, ALL};
+static const struct deck_term with_validation[] = {
+    {IF(data, validation, DECK_IS_NOT, "")},
+    {IF(data, validation_every, DECK_IS_NOT, "never")},
+    ALL};
+static const struct deck_term with_bare_ids[] = {{IF(data, format, DECK_IS, "nanogpt")}, ALL};
+static const struct deck_term with_fall[] = {{IF(optimizer, schedule, DECK_IS_NOT, "constant")},
+                                             {IF(optimizer, warmup, DECK_BELOW, "run.steps")},
+                                             ALL};
+static const struct deck_term with_decay[] = {{IF(optimizer, weight_decay, DECK_ABOVE, "0")}, ALL};
+static const struct deck_term with_biases[] = {
+    {IF(optimizer, weight_decay, DECK_ABOVE, "0")}, {IF(model, family, DECK_IS, "gpt2")}, ALL};
+static const struct deck_term after_warmup[] = {{IF(optimizer, warmup, DECK_BELOW, "run.steps")},
+                                                ALL};
+static const struct deck_term with_wsd[] = {{IF(optimizer, schedule, DECK_IS, "wsd")}, ALL};
+static const struct deck_term with_micros[] = {{IF(batch, micro, DECK_BELOW, "batch.global")}, ALL};
+static const struct deck_term with_moves[] = {{OR(placement, optimizer, DECK_IS, "nvme")},
+                                              {OR(placement, gradients, DECK_IS, "nvme")},
+                                              {OR(device, separate, DECK_IS, "yes")},
+                                              {IF(device, type, DECK_IS, "cuda")},
+                                              ALL};
+static const struct deck_term with_recompute[] = {
+    {IF(activations, recompute, DECK_IS_NOT, "never")}, ALL};
+static const struct deck_term with_disk[] = {{OR(placement, parameters, DECK_IS, "nvme")},
+                                             {OR(placement, gradients, DECK_IS, "nvme")},
+                                             {OR(placement, optimizer, DECK_IS, "nvme")},
+                                             {IF(placement, activations, DECK_IS, "nvme")},
+                                             ALL};
+static const struct deck_term with_cpu[] = {{IF(device, type, DECK_IS, "cpu")}, ALL};
+static const struct deck_term with_checkpoint[] = {
+    {OR(checkpoint, every, DECK_AT_MOST, "run.steps")},
+    {IF(checkpoint, final, DECK_IS, "yes")},
+    ALL};
+static const struct deck_term with_several[] = {{IF(checkpoint, every, DECK_IS_NOT, "never")},
+                                                {IF(checkpoint, every, DECK_AT_MOST, "run.steps")},
+                                                ALL};
 
 static const struct {
     const char *section, *help;
@@ -87,12 +145,13 @@ static const struct deck_row rows[] = {
     {KEY(run, seed), .type = DECK_INTEGER, .fallback = "1337", .maximum = 0x1p63,
      .help = "seed of initial weights and of the order of the data"},
     {KEY(run, report_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "1 step",
-     .minimum = 1, .maximum = COUNT, .changeable = true, .help = "steps between progress lines"},
+     .minimum = 1, .maximum = COUNT, .changeable = true, .uses = with_report,
+     .help = "steps between progress lines"},
     {KEY(run, nonfinite_limit), .type = DECK_INTEGER, .unit = "steps", .fallback = "10 steps",
-     .minimum = 1, .maximum = COUNT, .changeable = true,
+     .minimum = 1, .maximum = COUNT, .changeable = true, .uses = with_limit,
      .help = "so many skipped steps in a row, each for a non-finite gradient, end the run"},
     {KEY(run, trace), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
-     .may_be_never = true, .maximum = 1000, .changeable = true,
+     .may_be_never = true, .maximum = 1000, .changeable = true, .uses = with_third_step,
      .help = "steps, from the third on, whose operations go to trace.json"},
 
     {KEY(model, family), .type = DECK_CHOICE, .choices = families, .example = "gpt2",
@@ -121,23 +180,31 @@ static const struct deck_row rows[] = {
     {KEY(model, norm_epsilon), .type = DECK_REAL, .fallback = "1e-5", .maximum = 1,
      .help = "added to the variance in normalisations"},
     {KEY(model, rope_base), .type = DECK_REAL, .fallback = "10000", .minimum = 1, .maximum = 1e12,
-     .help = "base of the wavelengths of rotary positions (llama)"},
+     .uses = with_rotary, .help = "base of the wavelengths of rotary positions (llama)"},
     {KEY(model, init_deviation), .type = DECK_REAL, .fallback = "0.02", .maximum = 10,
      .help = "standard deviation of initial matrices"},
 
     {KEY(data, train), .type = DECK_PATH, .example = "data/train.h5", .changeable = true,
      .help = "token file to train on, as zinf tokenize writes it"},
     {KEY(data, validation), .type = DECK_PATH, .fallback = "", .changeable = true,
-     .help = "token file for the validation loss; empty: none"},
+     .uses = with_every, .help = "token file for the validation loss; empty: none"},
     {KEY(data, format), .type = DECK_CHOICE, .choices = formats, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
      .help = "format of the token files; auto: told by first bytes and name"},
-    {KEY(data, validation_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
-     .may_be_never = true, .maximum = COUNT, .changeable = true,
-     .help = "steps between validations"},
-    {KEY(data, validation_batches), .type = DECK_INTEGER, .fallback = "8", .minimum = 1,
-     .maximum = COUNT, .changeable = true,
-     .help = "batches of batch.global sequences in one validation"},
+    {KEY(data, type), .type = DECK_CHOICE, .choices = token_types, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .uses = with_bare_ids,
+     .help = "type of the ids in a file without a header (nanogpt); auto: uint16, or refused where "
+             "that cannot be right"},
+    {KEY(data, validation_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "auto",
+     .may_be_auto = true, .may_be_never = true, .maximum = COUNT, .changeable = true,
+     .uses = with_file, .must_be_used = true,
+     .help =
+         "steps between validations; auto: a tenth of the run where data.validation names a file, "
+         "else never"},
+    {KEY(data, validation_sequences), .type = DECK_INTEGER, .unit = "sequences", .fallback = "auto",
+     .may_be_auto = true, .minimum = 1, .maximum = 1e9, .changeable = true, .uses = with_validation,
+     .help = "sequences of the validation file that a validation uses, each once, evenly spread; "
+             "auto: all, at most 1024"},
 
     {KEY(batch, global), .type = DECK_INTEGER, .unit = "sequences", .minimum = 1, .maximum = 1e9,
      .example = "32 sequences", .help = "sequences of one step, over all ranks"},
@@ -153,7 +220,8 @@ static const struct deck_row rows[] = {
     {KEY(optimizer, learning_rate), .type = DECK_REAL, .maximum = 1000, .example = "1.0e-3",
      .changeable = true, .help = "the largest learning rate of the schedule"},
     {KEY(optimizer, minimum_ratio), .type = DECK_REAL, .fallback = "0.1", .maximum = 1,
-     .changeable = true, .help = "the schedule ends at minimum_ratio * learning_rate"},
+     .changeable = true, .uses = with_fall,
+     .help = "the schedule ends at minimum_ratio * learning_rate"},
     {KEY(optimizer, beta1), .type = DECK_REAL, .fallback = "0.9", .maximum = 1, .changeable = true,
      .help = "decay of the mean of gradients; below 1"},
     {KEY(optimizer, beta2), .type = DECK_REAL, .fallback = "0.95", .maximum = 1, .changeable = true,
@@ -163,21 +231,21 @@ static const struct deck_row rows[] = {
     {KEY(optimizer, weight_decay), .type = DECK_REAL, .fallback = "0.1", .maximum = 1000,
      .changeable = true, .help = "decay of matrices, times the learning rate, each step"},
     {KEY(optimizer, decay_embeddings), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
-     .help = "whether embeddings decay too"},
+     .uses = with_decay, .help = "whether embeddings decay too"},
     {KEY(optimizer, decay_norms), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
-     .help = "whether scales of normalisations decay too"},
+     .uses = with_decay, .help = "whether scales of normalisations decay too"},
     {KEY(optimizer, decay_biases), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
-     .help = "whether biases decay too"},
+     .uses = with_biases, .help = "whether biases decay too"},
     {KEY(optimizer, clip), .type = DECK_REAL, .fallback = "1.0", .maximum = 1e30,
      .changeable = true,
      .help = "largest norm of the whole gradient, which is scaled down to it; 0: no limit"},
     {KEY(optimizer, schedule), .type = DECK_CHOICE, .choices = schedules, .fallback = "cosine",
-     .changeable = true,
+     .changeable = true, .uses = after_warmup,
      .help = "learning rate after the warm-up; wsd: constant, then a linear fall over the decay"},
     {KEY(optimizer, warmup), .type = DECK_INTEGER, .unit = "steps", .fallback = "0 steps",
      .maximum = COUNT, .changeable = true, .help = "steps of linear rise at the start"},
     {KEY(optimizer, decay), .type = DECK_INTEGER, .unit = "steps", .fallback = "auto",
-     .may_be_auto = true, .maximum = COUNT, .changeable = true,
+     .may_be_auto = true, .maximum = COUNT, .changeable = true, .uses = with_wsd,
      .help = "wsd: steps of the final fall; auto: a fifth of run.steps"},
 
     {KEY(precision, compute), .type = DECK_CHOICE, .choices = dtypes, .fallback = "fp32",
@@ -191,7 +259,7 @@ static const struct deck_row rows[] = {
      .help = "what is split over ranks: 0 nothing, 1 optimizer state, 2 and gradients, 3 and "
              "parameters"},
     {KEY(zero, order), .type = DECK_CHOICE, .choices = orders, .fallback = "auto",
-     .may_be_auto = true, .changeable = true,
+     .may_be_auto = true, .changeable = true, .uses = with_micros,
      .help = "layer-major: all micro-batches of a block before the next block; micro-major: one "
              "micro-batch through the whole model; auto: layer-major"},
     {KEY(zero, prefetch), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
@@ -203,7 +271,7 @@ static const struct deck_row rows[] = {
      .help = "when the optimizer runs: at the end of the step, or deferred to the next fetch; "
              "auto: deferred where the optimizer's states are on nvme"},
     {KEY(zero, group), .type = DECK_INTEGER, .fallback = "2 Mi", .minimum = 4096, .maximum = 1e12,
-     .changeable = true,
+     .changeable = true, .uses = with_moves,
      .help = "elements that the optimizer takes at once where its states move between tiers; a "
              "multiple of 4096"},
 
@@ -237,7 +305,7 @@ static const struct deck_row rows[] = {
      .help = "whether the backward pass computes inner activations again; auto: those that the "
              "budget does not hold"},
     {KEY(activations, interval), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
-     .minimum = 1, .maximum = 1e6, .changeable = true,
+     .minimum = 1, .maximum = 1e6, .changeable = true, .uses = with_recompute,
      .help =
          "operations (attention and MLP count one each) per kept input; auto: 2, or 1 when they "
          "are tiled"},
@@ -254,24 +322,27 @@ static const struct deck_row rows[] = {
              "that fit"},
 
     {KEY(nvme, paths), .type = DECK_PATHS, .fallback = "scratch", .maximum = 16, .changeable = true,
+     .uses = with_disk,
      .help =
          "folder on a local disk, or one on each of several disks, which then share the states; "
          "made if absent"},
     {KEY(nvme, engine), .type = DECK_CHOICE, .choices = engines, .fallback = "auto",
-     .may_be_auto = true, .changeable = true,
+     .may_be_auto = true, .changeable = true, .uses = with_disk,
      .help =
          "libaio: direct asynchronous I/O; threads: blocking I/O in threads; auto: libaio where "
          "it works"},
     {KEY(nvme, depth), .type = DECK_INTEGER, .fallback = "16", .minimum = 1, .maximum = 4096,
-     .changeable = true, .help = "blocks in flight per path and direction"},
+     .changeable = true, .uses = with_disk, .help = "blocks in flight per path and direction"},
     {KEY(nvme, block), .type = DECK_BYTES, .fallback = "1 MiB", .minimum = 4096, .maximum = 0x1p30,
-     .changeable = true, .help = "largest request to the kernel, a multiple of 4 KiB"},
+     .changeable = true, .uses = with_disk,
+     .help = "largest request to the kernel, a multiple of 4 KiB"},
     {KEY(nvme, deadline), .type = DECK_INTEGER, .unit = "seconds", .fallback = "60 seconds",
-     .minimum = 1, .maximum = 86400, .changeable = true,
+     .minimum = 1, .maximum = 86400, .changeable = true, .uses = with_disk,
      .help = "time after which a request counts as stalled, which is reported"},
-    {KEY(nvme, keep), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
+    {KEY(nvme, keep), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true, .uses = with_disk,
      .help = "whether the files stay when the run ends"},
     {KEY(nvme, reclaim), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
+     .uses = with_disk,
      .help = "whether what runs that died left on the paths is removed, as --reclaim does"},
 
     {KEY(device, type), .type = DECK_CHOICE, .choices = devices, .fallback = "cpu",
@@ -282,16 +353,17 @@ static const struct deck_row rows[] = {
          "threads per rank; auto: OMP_NUM_THREADS where it is set, else cores of the node divided "
          "by its ranks"},
     {KEY(device, isa), .type = DECK_CHOICE, .choices = isas, .fallback = "auto",
-     .may_be_auto = true, .changeable = true,
+     .may_be_auto = true, .changeable = true, .uses = with_cpu,
      .help = "best instruction set that cpu kernels may use; auto: the best the processor has"},
     {KEY(device, separate), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
+     .uses = with_cpu,
      .help = "cpu: treat device memory as apart from host memory, with copies between (tests)"},
 
     {KEY(checkpoint, every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
-     .may_be_never = true, .maximum = COUNT, .changeable = true,
-     .help = "steps between checkpoints"},
+     .may_be_never = true, .maximum = COUNT, .changeable = true, .uses = with_checkpoint,
+     .must_be_used = true, .help = "steps between checkpoints"},
     {KEY(checkpoint, keep), .type = DECK_INTEGER, .fallback = "2", .maximum = 1e9,
-     .changeable = true, .help = "newest checkpoints that are kept; 0: all"},
+     .changeable = true, .uses = with_several, .help = "newest checkpoints that are kept; 0: all"},
     {KEY(checkpoint, final), .type = DECK_BOOLEAN, .fallback = "yes", .changeable = true,
      .help = "whether the end of the run writes a checkpoint"},
     {KEY(checkpoint, mode), .type = DECK_CHOICE, .choices = modes, .fallback = "owner",

@@ -6,16 +6,20 @@
  * in its name needs the list. The settings hold the list as one text with a line for each path, so
  * that they stay plain strings that can be copied, compared and freed like any other.
  *
- * Invariants of such a text: at least one line, none empty, none twice. Two spellings of one folder
- * that differ only in slashes and in a leading ./ count as the same. Links are not followed: the
- * folders need not exist on the machine that checks a deck. */
+ * Invariants of such a text: at least one line, none empty, none that begins with ~, and no folder
+ * twice. The last matters: on one disk named twice each half of a state waits for the other. Two
+ * paths lead to one folder when the deepest folders of them that exist are the same (device and
+ * inode: links and mounts are followed) and the names that remain are. The folders need not exist
+ * on the machine that checks a deck. One folder inside another is fine. */
 #include "deck/paths.h"
 
 #include "base/log.h"
 #include "deck/value.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A list that grows. `wrong` is what is wrong with the last path that was not added. */
 struct paths {
@@ -23,37 +27,72 @@ struct paths {
     char *text;
     size_t length;
     int count;
-    char wrong[96];
+    char wrong[DECK_WRONG];
 };
 
-/* Past what says nothing: a leading ./, and slashes but the last of several. */
-static const char *skip_start(const char *at, const char *end)
+/* Where a path leads: the deepest folder of it that exists, and the names below that do not. */
+struct place {
+    dev_t device;
+    ino_t inode;
+    char below[PATH_MAX];
+};
+
+/* One more name on a path in a buffer of PATH_MAX. The path before fits with room for it. */
+static void name_push(char *path, const char *name, size_t bytes)
 {
-    while (end - at > 1 && at[0] == '.' && at[1] == '/') {
-        at += 2;
-        while (at < end && *at == '/')
-            at++;
-    }
-    return at;
+    size_t length = strlen(path);
+    snprintf(path + length, PATH_MAX - length, "/%.*s", (int)bytes, name);
 }
 
-static const char *skip_slashes(const char *at, const char *end)
+static void name_pop(char *path)
 {
-    while (at < end && *at == '/' && (at + 1 == end || at[1] == '/'))
-        at++;
-    return at;
+    *strrchr(path, '/') = 0;
+}
+
+/* The kernel resolves what exists, with links and mounts; the rest is cut by its letters. */
+static void place_find(const char *path, size_t bytes, struct place *place)
+{
+    char known[PATH_MAX + 2] = ".";
+    struct stat info = {.st_ino = 0};
+    const char *end = path + bytes;
+    memset(place, 0, sizeof *place);
+    if (*path == '/') known[0] = 0;
+    if (stat(*path == '/' ? "/" : ".", &info) == 0) {
+        place->device = info.st_dev;
+        place->inode = info.st_ino;
+    }
+    for (const char *at = path; at < end;) {
+        size_t length = 0;
+        while (at + length < end && at[length] != '/')
+            length++;
+        bool here = !length || (length == 1 && *at == '.');
+        bool up = length == 2 && at[0] == '.' && at[1] == '.';
+        if (!here && *place->below) {
+            if (up)
+                name_pop(place->below);
+            else
+                name_push(place->below, at, length);
+        } else if (!here) {
+            name_push(known, at, length);
+            if (stat(known, &info) == 0) {
+                place->device = info.st_dev;
+                place->inode = info.st_ino;
+            } else {
+                name_pop(known);
+                name_push(place->below, at, length);
+            }
+        }
+        at += length + 1;
+    }
 }
 
 static bool path_same(const char *a, size_t a_bytes, const char *b, size_t b_bytes)
 {
-    const char *a_end = a + a_bytes, *b_end = b + b_bytes;
-    if ((*a == '/') != (*b == '/')) return false;
-    for (a = skip_start(a, a_end), b = skip_start(b, b_end);; a++, b++) {
-        a = skip_slashes(a, a_end);
-        b = skip_slashes(b, b_end);
-        if (a == a_end || b == b_end) return a == a_end && b == b_end;
-        if (*a != *b) return false;
-    }
+    struct place left, right;
+    place_find(a, a_bytes, &left);
+    place_find(b, b_bytes, &right);
+    return left.device == right.device && left.inode == right.inode &&
+           strcmp(left.below, right.below) == 0;
 }
 
 /* Number, from 1, of the path in the list that is this one, or 0. */
@@ -68,13 +107,17 @@ static int path_find(const struct paths *paths, const char *path, size_t bytes)
     return 0;
 }
 
+/* Adds a path whose ~ and variables have been replaced. */
 static bool path_add(struct paths *paths, const char *path, size_t bytes)
 {
     const char *wrong = NULL;
     char *text;
+    size_t before = bytes && *path == '~' ? 2 : 0; /* ./ keeps it as it is when it is read again */
     paths->wrong[0] = 0;
     if (!bytes)
         wrong = "an empty path";
+    else if (bytes + before >= PATH_MAX)
+        wrong = "a path that is too long for this system";
     else if (memchr(path, '\n', bytes))
         wrong = "a path with a line break in its name, which no path here may have";
     else if (paths->count == (int)paths->row->maximum)
@@ -82,12 +125,13 @@ static bool path_add(struct paths *paths, const char *path, size_t bytes)
     else if (path_find(paths, path, bytes))
         snprintf(paths->wrong, sizeof paths->wrong, "the folder of path %d of the list once more",
                  path_find(paths, path, bytes));
-    else if (!(text = realloc(paths->text, paths->length + bytes + 2)))
+    else if (!(text = realloc(paths->text, paths->length + before + bytes + 2)))
         wrong = "more than memory holds";
     else {
         if (paths->count++) text[paths->length++] = '\n';
-        memcpy(text + paths->length, path, bytes);
-        paths->length += bytes;
+        memcpy(text + paths->length, "./", before);
+        memcpy(text + paths->length + before, path, bytes);
+        paths->length += before + bytes;
         text[paths->length] = 0;
         paths->text = text;
     }
@@ -95,25 +139,48 @@ static bool path_add(struct paths *paths, const char *path, size_t bytes)
     return !paths->wrong[0];
 }
 
-bool deck_paths_read(const struct deck_row *row, const char *text, char **list, char wrong[96])
+/* Adds all paths of a text with commas between them. */
+static bool list_add(struct paths *paths, const char *text)
 {
-    struct paths paths = {.row = row};
-    bool good = true;
-    for (const char *at = text; good; at++) {
+    for (const char *at = text;; at++) {
         at += strspn(at, " ");
         size_t whole = strcspn(at, ","), bytes = whole;
         while (bytes && at[bytes - 1] == ' ')
             bytes--;
-        good = path_add(&paths, at, bytes);
+        if (!path_add(paths, at, bytes)) return false;
         at += whole;
-        if (!*at) break;
+        if (!*at) return true;
     }
+}
+
+/* The same of a text that is to be expanded. A variable may hold several paths, as it may in a
+ * shell; so commas separate before and after. */
+static bool text_add(struct paths *paths, const char *text)
+{
+    for (const char *at = text;; at++) {
+        char *path;
+        at += strspn(at, " ");
+        size_t bytes = strcspn(at, ",");
+        if (!deck_path_expand(at, bytes, &path, paths->wrong)) return false;
+        bool good = list_add(paths, path);
+        free(path);
+        if (!good) return false;
+        at += bytes;
+        if (!*at) return true;
+    }
+}
+
+bool deck_paths_read(const struct deck_row *row, const char *text, char **list,
+                     char wrong[DECK_WRONG])
+{
+    struct paths paths = {.row = row};
+    bool good = text_add(&paths, text);
     if (good) {
         free(*list);
         *list = paths.text;
     } else {
         free(paths.text);
-        snprintf(wrong, 96, "%s", paths.wrong);
+        snprintf(wrong, DECK_WRONG, "%s", paths.wrong);
     }
     return good;
 }
@@ -122,7 +189,7 @@ bool deck_paths_read(const struct deck_row *row, const char *text, char **list, 
 static bool item_add(struct paths *paths, const struct deck_node *item)
 {
     const char *wrong = NULL;
-    bool scalar = item->kind == NODE_SCALAR;
+    char *path;
     if (item->kind == NODE_MAPPING)
         wrong = "a mapping";
     else if (item->kind == NODE_SEQUENCE)
@@ -131,9 +198,14 @@ static bool item_add(struct paths *paths, const struct deck_node *item)
         wrong = "text with a zero character";
     else if (item->plain && (strcmp(item->text, "~") == 0 || strcmp(item->text, "null") == 0))
         wrong = "nothing";
-    if (!wrong) return scalar && path_add(paths, item->text, item->length);
-    snprintf(paths->wrong, sizeof paths->wrong, "%s", wrong);
-    return false;
+    if (wrong) {
+        snprintf(paths->wrong, sizeof paths->wrong, "%s", wrong);
+        return false;
+    }
+    if (!deck_path_expand(item->text, item->length, &path, paths->wrong)) return false;
+    bool good = path_add(paths, path, strlen(path));
+    free(path);
+    return good;
 }
 
 void deck_paths_take(const struct deck_row *row, const struct deck_node *sequence, bool set,

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to deck: a list of paths, kept as one text with a line for each. `list` is the field of a
- * row of DECK_PATHS: text that free() takes, replaced when what is read has no error, else left as
- * it was. A row's maximum is the most paths that it takes. */
+/* Private to deck: a list of paths, kept as one text with a line for each, expanded. `list` is the
+ * field of a row of DECK_PATHS: text that free() takes, replaced when what is read has no error,
+ * else left as it was. A row's maximum is the most paths that it takes. */
 #ifndef ZI_DECK_PATHS_H
 #define ZI_DECK_PATHS_H
 
 #include <stdbool.h>
 
 #include "deck/errors.h"
+#include "deck/expand.h"
 #include "deck/table.h"
 #include "deck/tree.h"
 
-/* Local. From text with commas between paths. False, and what is wrong with the text, which a path
- * after `found` can be. */
-bool deck_paths_read(const struct deck_row *row, const char *text, char **list, char wrong[96]);
+/* Local. From text with commas between paths, also those in variables. False, and what is wrong
+ * with the text, which a path after `found` can be. */
+bool deck_paths_read(const struct deck_row *row, const char *text, char **list,
+                     char wrong[DECK_WRONG]);
 
 /* Local. From the items of a sequence. Errors are added at the items' places, or, when the sequence
  * was given with --set, at that. */

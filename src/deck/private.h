@@ -21,12 +21,14 @@ struct deck_origin {
     int line, column; /* in the text that was read; 0 for defaults and overrides */
     int told_line;    /* in the deck that the echo was made of: what a new echo says */
     bool was_auto;    /* it was auto, whatever it has been resolved to */
+    bool told;        /* source, told_line, was_auto and written are what an echo tells */
+    char *written;    /* as it was written, where that is shell notation; owned, or NULL */
 };
 
 struct deck {
     struct settings settings, defaults; /* of required keys, `defaults` holds zeros and "" */
     struct deck_origin *origins;        /* one per row */
-    struct deck_errors errors;
+    struct deck_errors errors, remarks; /* remarks are warnings */
     char *name;
     bool rules_checked;
 };
@@ -38,7 +40,7 @@ bool deck_row_is_text(const struct deck_row *row);
 int deck_row_index(const struct deck_row *row);
 
 /* Local. Replaces the origins of a deck that was read from an echo by those that the comments of
- * its lines tell. */
+ * its lines tell. Without memory, what was written in shell notation is not told. */
 void deck_origins_restore(struct deck *deck, const char *text, size_t bytes);
 
 /* Local. Fills settings with the defaults of all rows; text fields are allocated. False when memory
@@ -46,8 +48,22 @@ void deck_origins_restore(struct deck *deck, const char *text, size_t bytes);
 bool deck_settings_fill(struct settings *settings);
 void deck_settings_free(struct settings *settings);
 
-/* Local. Adds complaints about rules that join several keys. */
+/* Local. Adds complaints about rules that join several keys, and resolves those values that need
+ * nothing but the deck. */
 void deck_check_rules(struct deck *deck);
+
+/* Local. Adds to errors or remarks what the deck states and cannot use. */
+void deck_check_uses(struct deck *deck);
+
+/* Local. The terms of a row in words: "optimizer.schedule: wsd"; nothing where it has none. */
+void deck_uses_write(const struct deck_row *row, FILE *out);
+
+/* Local. Whether the value of a row asks for something, and settings cannot use it. */
+bool deck_row_is_idle(const struct deck_row *row, const struct settings *settings);
+
+/* Local. Adds "section.key" and `text` to a list, at the place where the key's value came from. */
+void deck_place(const struct deck *deck, const struct deck_row *row, struct deck_errors *list,
+                const char *text);
 
 enum { DECK_NAMES_MAX = 64 };
 

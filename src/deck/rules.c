@@ -3,8 +3,9 @@
  *
  * Each complaint stands at the key that most likely has to change, names the other key with its
  * value, and says which values work. Rules whose reason lies in a room (heads that divide hidden,
- * decay that fits the run) are in that room. Keys that hold auto are left alone: who resolves them
- * resolves them to something that works. */
+ * decay that fits the run) are in that room; keys without effect are in uses.c. Keys that hold auto
+ * are left alone: who resolves them resolves them to something that works. One is resolved here,
+ * since it needs nothing but the deck. */
 #include "deck/private.h"
 
 #include <inttypes.h>
@@ -27,13 +28,19 @@ static void check_batch(struct deck *deck, const struct settings *settings)
                       batch->micro, batch->global, batch->global);
 }
 
-static void check_validation(struct deck *deck, const struct settings_data *data)
+/* auto validates every tenth of the run, rounded up to whole steps. An echo tells what auto became,
+ * and that it was auto: without a file it then becomes something else. */
+static void resolve_validation(struct deck *deck)
 {
-    if (data->validation_every > 0 && !*data->validation)
-        deck_complain(deck, "data", "validation_every",
-                      "validation every %" PRId64 " steps, but data.validation names no file; name "
-                      "one, or use never",
-                      data->validation_every);
+    struct settings_data *data = &deck_settings(deck)->data;
+    const struct deck_row *row = deck_find("data", "validation_every");
+    int64_t steps = deck_settings(deck)->run.steps;
+    bool was_auto = deck->origins[deck_row_index(row)].was_auto;
+    if (data->validation_every == ZI_AUTO)
+        data->validation_every = steps / 10 + (steps % 10 != 0);
+    else if (!was_auto)
+        return;
+    if (!*data->validation) data->validation_every = 0;
 }
 
 static void check_schedule(struct deck *deck, const struct settings *settings)
@@ -67,7 +74,7 @@ void deck_check_rules(struct deck *deck)
 {
     const struct settings *settings = deck_settings(deck);
     check_batch(deck, settings);
-    check_validation(deck, &settings->data);
+    resolve_validation(deck);
     check_schedule(deck, settings);
     check_pages(deck, settings);
 }

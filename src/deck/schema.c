@@ -123,10 +123,23 @@ static void value_write(const struct deck_row *row, FILE *out)
     deck_settings_free(&settings);
 }
 
+static void description_write(const struct deck_row *row, FILE *out)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *stream = open_memstream(&text, &bytes);
+    ZI_REQUIRE(stream != NULL);
+    fprintf(stream, "%s%s", row->help, row->uses ? "; only with " : "");
+    deck_uses_write(row, stream);
+    ZI_REQUIRE(fclose(stream) == 0);
+    json_text(text, out);
+    free(text);
+}
+
 static void key_write(const struct deck_row *row, bool last, FILE *out)
 {
     fprintf(out, "                \"%s\": {\n                    \"description\": ", row->key);
-    json_text(row->help, out);
+    description_write(row, out);
     fprintf(out, ",\n                    \"%s\": ", row->fallback ? "default" : "examples");
     if (!row->fallback) fputc('[', out);
     value_write(row, out);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The typed form of a deck: one struct per section, one field per key, filled through the table in
- * deck/table.h. Rooms read the struct of their own section. Strings are owned by the settings.
- * ZI_AUTO stands for `auto` until the room that owns the section resolves it. */
+/* The typed form of a deck: a struct per section, a field per key, filled through deck/table.h.
+ * Strings are owned by the settings. ZI_AUTO is `auto`, until the section's room resolves it. */
 #ifndef ZI_DECK_SETTINGS_H
 #define ZI_DECK_SETTINGS_H
 
@@ -14,6 +13,7 @@
 #define ZI_AUTO (-1)
 enum model_family { MODEL_GPT2, MODEL_LLAMA };
 enum data_format { DATA_HDF5, DATA_LLMC, DATA_NANOGPT, DATA_MEGATRON };
+enum data_type { DATA_UINT8, DATA_UINT16, DATA_UINT32, DATA_INT32, DATA_INT64 };
 enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
 enum zero_order { ORDER_LAYER_MAJOR, ORDER_MICRO_MAJOR };
 enum zero_update { UPDATE_IMMEDIATE, UPDATE_DEFERRED };
@@ -49,11 +49,11 @@ struct settings_model {
 };
 
 struct settings_data {
-    char *train;              /* token file */
-    char *validation;         /* token file, or "" for none */
+    char *train, *validation; /* token files; validation: "" for none */
     int64_t format;           /* enum data_format; auto: told by the file's first bytes and name */
-    int64_t validation_every; /* steps; 0 = never */
-    int64_t validation_batches; /* global batches per validation */
+    int64_t type;             /* enum data_type of ids in files without a header; auto: uint16 */
+    int64_t validation_every; /* steps; 0 = never; auto: a tenth of the run where there is a file */
+    int64_t validation_sequences; /* auto: all, to 1024 */
 };
 
 struct settings_batch {

@@ -30,6 +30,17 @@ struct deck_choice {
     int value;
 };
 
+/* How the value of one key stands to another value. */
+enum deck_relation { DECK_IS, DECK_IS_NOT, DECK_BELOW, DECK_AT_MOST, DECK_ABOVE };
+
+/* A condition on one key. A key that holds auto may come to hold anything, and fulfils each. */
+struct deck_term {
+    const char *section, *key; /* NULL: the end of a list */
+    enum deck_relation relation;
+    const char *value; /* as a deck would write it, or section.key: what that key holds */
+    bool or_next;      /* this or the next term; otherwise this and the next */
+};
+
 struct deck_row {
     const char *section, *key;
     enum deck_type type;
@@ -42,6 +53,8 @@ struct deck_row {
     bool may_be_never;                 /* 0 means never, and is written so */
     const char *example;               /* a value to show where there is no default */
     bool changeable;                   /* may differ when a run is continued */
+    const struct deck_term *uses;      /* where else it has no effect; NULL: always of use */
+    bool must_be_used;                 /* then it is an error to give it, otherwise a warning */
     const char *help;                  /* one line, no full stop */
 };
 

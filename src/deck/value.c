@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "deck/expand.h"
 #include "deck/paths.h"
 #include "deck/private.h"
 
@@ -207,11 +208,14 @@ static int boolean_word(const char *text)
 }
 
 static const char *text_read(const struct deck_row *row, const char *text,
-                             struct settings *settings)
+                             struct settings *settings, char wrong[DECK_WRONG])
 {
-    char **place = field(row, settings);
+    char **place = field(row, settings), *copy = NULL;
     if (!*text && (!row->fallback || *row->fallback)) return "empty";
-    char *copy = strdup(text);
+    if (row->type == DECK_TEXT)
+        copy = strdup(text);
+    else if (!deck_path_expand(text, strlen(text), &copy, wrong))
+        return wrong;
     if (!copy) return "more than memory holds";
     free(*place);
     *place = copy;
@@ -228,7 +232,7 @@ static void choice_store(const struct deck_row *row, int value, struct settings 
 
 /* The value into the field, or what is wrong with it, which may be in `wrong`. */
 static const char *value_store(const struct deck_row *row, const char *text,
-                               struct settings *settings, char wrong[96])
+                               struct settings *settings, char wrong[DECK_WRONG])
 {
     int boolean = boolean_word(text);
     switch (row->type) {
@@ -253,7 +257,7 @@ static const char *value_store(const struct deck_row *row, const char *text,
         return "";
     case DECK_TEXT:
     case DECK_PATH:
-        return text_read(row, text, settings);
+        return text_read(row, text, settings, wrong);
     case DECK_PATHS:
         return deck_paths_read(row, text, field(row, settings), wrong) ? NULL : wrong;
     }
@@ -321,7 +325,7 @@ bool deck_value_read(const struct deck_row *row, const char *text, bool quoted,
                      struct settings *settings, char *problem)
 {
     const char *wrong;
-    char wrong_path[96];
+    char wrong_path[DECK_WRONG];
     bool null = !quoted && (!*text || strcmp(text, "~") == 0 || strcmp(text, "null") == 0);
     if (null && (deck_row_is_text(row) || *text))
         wrong = "nothing";

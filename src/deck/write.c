@@ -109,6 +109,20 @@ static void text_write(const char *text, FILE *out)
     fputc('"', out);
 }
 
+/* A path as a deck writes it: each dollar doubled. */
+static void path_write(const char *path, FILE *out)
+{
+    char *text = malloc(2 * strlen(path) + 1), *to = text;
+    ZI_REQUIRE(text != NULL);
+    for (; *path; path++) {
+        if (*path == '$') *to++ = '$';
+        *to++ = *path;
+    }
+    *to = 0;
+    text_write(text, out);
+    free(text);
+}
+
 /* A list only where it has to be one. */
 static void paths_write(const char *list, FILE *out)
 {
@@ -117,13 +131,13 @@ static void paths_write(const char *list, FILE *out)
     ZI_REQUIRE(path != NULL);
     bool alone = !list[length] && !strchr(list, ',') && *list != ' ' && list[length - 1] != ' ';
     if (alone) {
-        text_write(list, out);
+        path_write(list, out);
     } else {
         const char *before = "[";
         for (char *at = path, *next; at; at = next, before = ", ") {
             if ((next = strchr(at, '\n'))) *next++ = 0;
             fputs(before, out);
-            text_write(at, out);
+            path_write(at, out);
         }
         fputc(']', out);
     }
@@ -172,8 +186,10 @@ void deck_value_write(const struct deck_row *row, const struct settings *setting
         choice_write(row, settings, out);
         return;
     case DECK_TEXT:
-    case DECK_PATH:
         text_write(*(char *const *)value, out);
+        return;
+    case DECK_PATH:
+        path_write(*(char *const *)value, out);
         return;
     case DECK_PATHS:
         paths_write(*(char *const *)value, out);
@@ -255,7 +271,7 @@ void deck_value_expected(const struct deck_row *row, FILE *out)
                 (int)row->maximum);
         break;
     }
-    if (row->may_be_never) fputs(", or never", out);
+    if (row->may_be_never) fputs(row->may_be_auto ? ", never" : ", or never", out);
     if (row->may_be_auto) fputs(", or auto", out);
 }
 

@@ -89,11 +89,13 @@ struct disk_file_options {
     int path;         /* number of the disk that the file is on, for depth and admission */
     bool create;      /* with mode 0600, where none may be; else the file must exist */
     int64_t bytes;    /* space to claim from the file's start on, without changing its contents */
+    bool stops;       /* a request to stop ends the claim */
 };
 
-/* Local. Opens a file for direct I/O, reading and writing, and claims its space. ZI_ERROR_IO with
- * name and cause (wanted and free bytes for a full disk); a created file is removed then. Where the
- * file system has no direct I/O it warns, and the file goes through the page cache by threads. */
+/* Local. Opens a regular file, not through a link, for direct I/O, reading and writing, and claims
+ * its space. ZI_ERROR_IO with name and cause (wanted and free bytes for a full disk), ZI_STOPPED; a
+ * created file is removed then. Where the file system has no direct I/O it warns, and the file goes
+ * through the page cache by threads. */
 enum zi_status disk_file_open(const struct disk_file_options *options, struct disk_file **file);
 
 /* Local. Makes everything durable that has been written and reaped. ZI_ERROR_IO. */

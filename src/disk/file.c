@@ -11,8 +11,10 @@
  * file then goes through the page cache. */
 #include "disk/engine.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/stop.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,27 +25,42 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { TEXT = 64, SYSTEMS = 16 };
+enum { TEXT = 64, SYSTEMS = 16, CLAIM_PIECE = 256 << 20 };
 
 static enum zi_status fail_file(const char *name, const char *what, int error)
 {
     return zi_fail(ZI_ERROR_IO, "disk", "%s: cannot %s: %s", name, what, strerror(error));
 }
 
-/* Claims bytes [0, bytes) of a file. */
-static enum zi_status claim(const struct disk_file *file, int64_t bytes)
+/* Claims [0, bytes) in pieces, between which a request to stop is seen. 0 or an errno; ECANCELED
+ * for such a request. */
+static int claim_pieces(const struct disk_file *file, int64_t bytes, bool stops)
+{
+    for (int64_t from = 0; from < bytes; from += CLAIM_PIECE) {
+        int64_t piece = bytes - from < CLAIM_PIECE ? bytes - from : CLAIM_PIECE;
+        int error;
+        if (stops && zi_stop_signal() != 0) return ECANCELED;
+        do {
+            error = posix_fallocate(file->descriptor, from, piece);
+        } while (error == EINTR);
+        if (error != 0) return error;
+    }
+    return 0;
+}
+
+/* Claims bytes [0, options->bytes) of a file. */
+static enum zi_status claim(const struct disk_file *file, const struct disk_file_options *options)
 {
     struct stat before;
+    int64_t bytes = options->bytes;
     if (fstat(file->descriptor, &before) != 0)
         return fail_file(file->name, "ask for the size", errno);
-    int error;
-    do {
-        error = posix_fallocate(file->descriptor, 0, bytes);
-    } while (error == EINTR);
+    int error = claim_pieces(file, bytes, options->stops);
     if (error == 0) return ZI_OK;
     /* what a failed claim got is given back first, so that the free bytes are those of before */
     if (before.st_size < bytes && ftruncate(file->descriptor, before.st_size) != 0)
         zi_log(ZI_LOG_WARN, "disk", "%s: cannot give back space: %s", file->name, strerror(errno));
+    if (error == ECANCELED) return ZI_STOPPED;
     if (error != ENOSPC && error != EFBIG && error != EDQUOT)
         return fail_file(file->name, "claim its space", error);
     struct statvfs system;
@@ -98,6 +115,29 @@ static void warn_buffered(const struct disk_file *file, int error)
                file->name, strerror(error));
 }
 
+/* A regular file, or an error; what has the name may be a fifo, whose open would wait, or a link to
+ * somewhere else. O_NONBLOCK is taken back, though it has no meaning for regular files. */
+static enum zi_status open_regular(struct disk_file *file, bool create)
+{
+    int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    struct stat is;
+    do {
+        file->descriptor = open(file->name, flags | (create ? O_CREAT | O_EXCL : 0), 0600);
+    } while (file->descriptor < 0 && errno == EINTR);
+    if (file->descriptor < 0 && errno == ELOOP)
+        return zi_fail(ZI_ERROR_IO, "disk", "%s: is a link, and only regular files are used",
+                       file->name);
+    if (file->descriptor < 0) return fail_file(file->name, create ? "create it" : "open it", errno);
+    if (fstat(file->descriptor, &is) != 0) return fail_file(file->name, "examine it", errno);
+    if (!S_ISREG(is.st_mode))
+        return zi_fail(ZI_ERROR_IO, "disk", "%s: is %s, and only regular files are used",
+                       file->name, zi_file_kind(is.st_mode));
+    flags = fcntl(file->descriptor, F_GETFL);
+    if (flags < 0 || fcntl(file->descriptor, F_SETFL, flags & ~O_NONBLOCK) != 0)
+        return fail_file(file->name, "examine it", errno);
+    return ZI_OK;
+}
+
 enum zi_status disk_file_open(const struct disk_file_options *options, struct disk_file **opened)
 {
     *opened = NULL;
@@ -110,17 +150,10 @@ enum zi_status disk_file_open(const struct disk_file_options *options, struct di
         return zi_fail(ZI_ERROR_DEVICE, "disk", "%s: no memory to open it", options->name);
     }
     file->path = options->path;
-    int flags = O_RDWR | O_CLOEXEC | (options->create ? O_CREAT | O_EXCL : 0);
-    do {
-        file->descriptor = open(file->name, flags, 0600);
-    } while (file->descriptor < 0 && errno == EINTR);
-    enum zi_status status = ZI_OK;
-    bool made = file->descriptor >= 0 && options->create;
-    if (file->descriptor < 0)
-        status = fail_file(file->name, options->create ? "create it" : "open it", errno);
-    else if (options->bytes > 0)
-        status = claim(file, options->bytes);
+    enum zi_status status = open_regular(file, options->create);
+    if (status >= 0 && options->bytes > 0) status = claim(file, options);
     if (status < 0) {
+        bool made = file->descriptor >= 0 && options->create;
         if (made && unlink(file->name) != 0)
             zi_log(ZI_LOG_WARN, "disk", "%s: cannot remove it: %s", file->name, strerror(errno));
         disk_file_close(file);

@@ -26,7 +26,9 @@ void plan_print_fit(const struct program *program, FILE *out)
         fprintf(out, "  %-10s %20zu %14s  ", zi_tier_name(tier), bytes,
                 zi_memory_text(budget, text, sizeof text));
         size_t used = bytes;
+        bool memory = tier == (shared ? ZI_TIER_DEVICE : ZI_TIER_HOST);
         if (shared && tier == ZI_TIER_DEVICE) used += program->pool_bytes[ZI_TIER_HOST];
+        if (memory) used += zero_disk_memory(c, program->pool_bytes[ZI_TIER_NVME]);
         if (shared && tier == ZI_TIER_HOST)
             fprintf(out, "counted with device: one memory\n");
         else if (used > budget)

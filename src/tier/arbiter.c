@@ -61,6 +61,7 @@ static int fill_new(int file)
     static const struct arbiter_table zeros;
     struct stat is;
     if (fstat(file, &is) != 0) return errno;
+    if (!S_ISREG(is.st_mode)) return EEXIST;
     if (is.st_size == (off_t)sizeof zeros) return 0;
     ssize_t written = pwrite(file, &zeros, sizeof zeros, 0);
     if (written == (ssize_t)sizeof zeros) return 0;
@@ -75,7 +76,8 @@ enum zi_status arbiter_open(const struct arbiter_options *options, struct arbite
         free(made);
         return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory to share the disks of the node");
     }
-    int error = 0, file = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int error = 0, file = openat(options->directory, "node",
+                                 O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (file < 0) error = errno;
     if (error == 0) error = fill_new(file);
     void *table = MAP_FAILED;

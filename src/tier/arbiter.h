@@ -9,7 +9,8 @@ struct arbiter;
 struct arbiter_gate;
 
 struct arbiter_options {
-    const char *folder; /* the run's folder on the first path */
+    const char *folder; /* the run's folder on the first path, for messages */
+    int directory;      /* the same, open */
     int paths, ranks;   /* ranks of the node */
     size_t budget;      /* bytes in flight per path and direction, of all ranks together */
 };

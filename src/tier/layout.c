@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/stop.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +31,7 @@
 
 #include <hdf5.h>
 
-enum { METADATA_PER_DATASET = 4096, METADATA_BYTES = 64 * 1024 };
+enum { METADATA_PER_DATASET = 4096, METADATA_BYTES = 64 * 1024, CLAIM_PIECE = 256 << 20 };
 
 /* What a failed claim got is given back first, so that the free bytes are those of before. */
 static enum zi_status fail_full(const struct store_folder *folder, int64_t bytes, const char *cause)
@@ -47,16 +48,9 @@ static enum zi_status fail_full(const struct store_folder *folder, int64_t bytes
                    free_text);
 }
 
-/* Claims [0, bytes) of an open file without changing what is in it. A file system that cannot claim
- * is asked what it has free. */
-static enum zi_status claim(const struct store_folder *folder, int64_t bytes)
+/* A file system that cannot claim is asked what it has free. */
+static enum zi_status look_instead(const struct store_folder *folder, int64_t bytes)
 {
-    int result;
-    do {
-        result = fallocate(folder->descriptor, 0, 0, bytes);
-    } while (result != 0 && errno == EINTR);
-    if (result == 0) return ZI_OK;
-    if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_full(folder, bytes, strerror(errno));
     struct statvfs system;
     if (fstatvfs(folder->descriptor, &system) != 0)
         return fail_full(folder, bytes, strerror(errno));
@@ -67,6 +61,25 @@ static enum zi_status claim(const struct store_folder *folder, int64_t bytes)
         "%s: this file system cannot claim space ahead: if others fill it, the run stops when it "
         "writes there",
         folder->file);
+    return ZI_OK;
+}
+
+/* Claims [0, bytes) of an open file without changing what is in it, in pieces: one call for a
+ * terabyte would not look for a request to stop. */
+static enum zi_status claim(const struct store_folder *folder, int64_t bytes)
+{
+    for (int64_t from = 0; from < bytes; from += CLAIM_PIECE) {
+        int64_t piece = bytes - from < CLAIM_PIECE ? bytes - from : CLAIM_PIECE;
+        int result;
+        ZI_TRY(zi_stop_check());
+        do {
+            result = fallocate(folder->descriptor, 0, from, piece);
+        } while (result != 0 && errno == EINTR);
+        if (result == 0) continue;
+        if (errno != EOPNOTSUPP && errno != ENOSYS)
+            return fail_full(folder, bytes, strerror(errno));
+        return look_instead(folder, bytes);
+    }
     return ZI_OK;
 }
 
@@ -207,6 +220,7 @@ static enum zi_status fill_file(hid_t file, const struct properties *all,
         write_attribute(file, "rank", H5T_NATIVE_INT64, &rank) < 0)
         return fail_library(name, "describe the file", "");
     for (int a = 0; a < layout->count; a++) {
+        ZI_TRY(zi_stop_check());
         if (create_dataset(file, all, layout, a, &offsets[a]) < 0)
             return fail_library(name, "lay out", layout->arrays[a].name);
     }
@@ -242,12 +256,18 @@ static int64_t expected_bytes(const struct layout *layout)
     return bytes;
 }
 
+/* HDF5 opens by name: what it has laid out must be the file that this rank has made. */
 static enum zi_status claim_made(const struct layout *layout, const int64_t *offsets)
 {
-    struct stat is;
+    struct stat is, named;
     if (fstat(layout->folder->descriptor, &is) != 0)
         return zi_fail(ZI_ERROR_IO, "tier", "%s: cannot be asked its size: %s",
                        layout->folder->file, strerror(errno));
+    if (lstat(layout->folder->file, &named) != 0 || named.st_dev != is.st_dev ||
+        named.st_ino != is.st_ino)
+        return zi_fail(ZI_ERROR_IO, "tier",
+                       "%s: somebody else has moved or replaced it while states were laid out",
+                       layout->folder->file);
     int64_t size = (int64_t)is.st_size;
     for (int a = 0; a < layout->count; a++) {
         int64_t end = offsets[a] + (int64_t)stripes_bytes(layout->stripes, layout->path,
@@ -260,6 +280,7 @@ static enum zi_status claim_made(const struct layout *layout, const int64_t *off
 enum zi_status layout_create(const struct layout *layout, int64_t *offsets)
 {
     ZI_TRY(claim(layout->folder, expected_bytes(layout)));
+    ZI_TRY(zi_stop_check());
     H5E_auto2_t printer = NULL;
     void *context = NULL;
     (void)H5Eget_auto2(H5E_DEFAULT, &printer, &context);

@@ -10,30 +10,47 @@
 
 enum { TIER_PATHS = 16 }; /* paths of a store, at most */
 
+/* system.c. Local. The next of paths joined by newlines, from *rest on; its length, 0 at the end.
+ */
+size_t paths_next(const char **rest, const char **path);
+
 /* ---- folder.c: the run's folder on one path, and this rank's file in it ---- */
 
 struct store_folder {
-    char *path;     /* as the deck names it */
-    char *folder;   /* <path>/zinf-<run>-<id> */
-    char *file;     /* <folder>/rank-<r>.h5 */
-    int descriptor; /* of the file, whose lock it holds; -1: none */
+    char *path;            /* as the deck names it */
+    char *folder;          /* <path>/zinf-<run>-<id> */
+    char *file;            /* <folder>/rank-<r>.h5 */
+    const char *name;      /* the end of `folder`, seen from the path */
+    const char *file_name; /* the end of `file`, seen from the folder */
+    int path_descriptor;   /* of the path; -1: none, as for the two below */
+    int directory;         /* of the folder */
+    int descriptor;        /* of the file, whose lock it holds */
 };
 
-/* Local. Waits for the lock of a path (made if absent); close(*descriptor) gives it back. Who holds
- * it may make, look through and remove folders of runs there. ZI_ERROR_IO. */
-enum zi_status folder_path_lock(const char *path, int *descriptor);
+/* Local. Fills `folder` (strings and descriptors owned by it) for a path of `length` characters and
+ * opens the path, which is made if absent. On error folder_leave is still to be called, as for the
+ * others. ZI_ERROR_IO. */
+enum zi_status folder_open(const struct tier_store_options *options, const char *path,
+                           size_t length, struct store_folder *folder);
 
-/* Local. Fills `folder` (strings owned by it) for a path of `length` characters, looks for what
- * dead runs left when this is the node's first rank, makes the folder and the file and locks it. On
- * error folder_leave is still to be called. */
-enum zi_status folder_enter(const struct tier_store_options *options, const char *path,
-                            size_t length, struct store_folder *folder);
+/* Local. Whether two opened paths are one folder. */
+bool folder_is_same_path(const struct store_folder *one, const struct store_folder *other);
+
+/* Local. Waits for the lock of a path. Who holds it may make, look through and remove folders of
+ * runs there. ZI_ERROR_IO after a time; ZI_STOPPED when a stop is asked for meanwhile. */
+enum zi_status folder_lock(const struct store_folder *folder);
+void folder_unlock(const struct store_folder *folder);
+
+/* Local. Looks for what dead runs left when this is the node's first rank, makes the folder and the
+ * file and locks it. ZI_ERROR_IO, ZI_STOPPED. */
+enum zi_status folder_enter(const struct tier_store_options *options, struct store_folder *folder);
 
 /* Local. Removes (or marks as kept) this rank's file, and the folder when it was the last. */
 void folder_leave(struct store_folder *folder, bool keep);
 
-/* stale.c. Local, with the path's lock held. Reports or removes the folders of dead runs on it. */
-void stale_visit(const char *path, const char *own_name, bool reclaim);
+/* stale.c. Local, with the path's lock held. Reports (or, `wanted`, removes) dead runs' folders on
+ * it, but `own`. */
+void stale_visit(const struct store_folder *own, bool wanted);
 
 /* ---- stripes.c: which bytes of an array lie on which path ---- */
 
@@ -70,7 +87,7 @@ struct layout {
 };
 
 /* Local. Claims the space and lets HDF5 lay out the file. offsets[0..count): where in the file the
- * array's bytes of this path start, or -1 for none. ZI_ERROR_IO. */
+ * array's bytes of this path start, or -1 for none. ZI_ERROR_IO, ZI_STOPPED. */
 enum zi_status layout_create(const struct layout *layout, int64_t *offsets);
 
 static inline size_t tier_padded(size_t bytes)

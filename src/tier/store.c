@@ -13,39 +13,41 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/stop.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
-/* The next of the paths joined by newlines, from *rest on; its length, 0 at the end. */
-static size_t next_path(const char **rest, const char **path)
+/* All paths are opened before anything is made on one. */
+static enum zi_status open_paths(const struct tier_store_options *options, struct tier_store *store)
 {
-    *rest += strspn(*rest, "\n");
-    *path = *rest;
-    size_t length = strcspn(*rest, "\n");
-    *rest += length;
-    return length;
+    const char *rest = options->nvme->paths, *path;
+    size_t length;
+    while ((length = paths_next(&rest, &path)) > 0) {
+        if (store->path_count == TIER_PATHS)
+            return zi_fail(ZI_ERROR_USAGE, "tier", "nvme.paths has more than %d folders",
+                           TIER_PATHS);
+        struct store_folder *folder = &store->folders[store->path_count++];
+        ZI_TRY(folder_open(options, path, length, folder));
+        for (int p = 0; p < store->path_count - 1; p++) {
+            if (folder_is_same_path(&store->folders[p], folder))
+                return zi_fail(ZI_ERROR_USAGE, "tier",
+                               "nvme.paths: %s and %s are one folder; name each folder once",
+                               store->folders[p].path, folder->path);
+        }
+    }
+    if (store->path_count == 0)
+        return zi_fail(ZI_ERROR_USAGE, "tier",
+                       "nvme.paths is empty: name a folder on a local disk");
+    return ZI_OK;
 }
 
 static enum zi_status enter_folders(const struct tier_store_options *options,
                                     struct tier_store *store)
 {
-    const char *rest = options->nvme->paths, *path;
-    size_t length;
-    while ((length = next_path(&rest, &path)) > 0) {
-        if (store->path_count == TIER_PATHS)
-            return zi_fail(ZI_ERROR_USAGE, "tier", "nvme.paths has more than %d folders",
-                           TIER_PATHS);
-        ZI_TRY(folder_enter(options, path, length, &store->folders[store->path_count++]));
-    }
-    if (store->path_count == 0)
-        return zi_fail(ZI_ERROR_USAGE, "tier",
-                       "nvme.paths is empty: name a folder on a local disk");
+    for (int p = 0; p < store->path_count; p++)
+        ZI_TRY(folder_enter(options, &store->folders[p]));
     return ZI_OK;
 }
 
@@ -71,6 +73,7 @@ static enum zi_status share_node(const struct tier_store_options *options, struc
 {
     struct arbiter_options share = {
         .folder = store->folders[0].folder,
+        .directory = store->folders[0].directory,
         .paths = store->path_count,
         .ranks = options->node_ranks,
         .budget = (size_t)options->nvme->depth * (size_t)options->nvme->block,
@@ -78,8 +81,10 @@ static enum zi_status share_node(const struct tier_store_options *options, struc
     ZI_TRY(arbiter_open(&share, &store->arbiter));
     double *speeds = arbiter_speeds(store->arbiter);
     bool measures = store->path_count > 1 && speeds[0] <= 0;
-    for (int p = store->path_count - 1; p >= 0 && measures; p--)
+    for (int p = store->path_count - 1; p >= 0 && measures; p--) {
+        ZI_TRY(zi_stop_check());
         ZI_TRY(stripes_measure(&store->folders[p], options->nvme, &speeds[p]));
+    }
     stripes_cut(store->path_count, speeds, (size_t)options->nvme->block, &store->stripes);
     if (measures) report_slow_paths(store, speeds);
     if (options->node_ranks == 1) {
@@ -96,10 +101,9 @@ static enum zi_status cut_stripes(const struct tier_store_options *options,
         stripes_cut(1, NULL, 0, &store->stripes);
         return ZI_OK;
     }
-    int lock = -1;
-    ZI_TRY(folder_path_lock(store->folders[0].path, &lock));
+    ZI_TRY(folder_lock(&store->folders[0]));
     enum zi_status status = share_node(options, store);
-    close(lock);
+    folder_unlock(&store->folders[0]);
     return status;
 }
 
@@ -162,6 +166,7 @@ static enum zi_status fill_store(const struct tier_store_options *options,
                                  const struct tier_array *arrays, int count,
                                  struct tier_store *store)
 {
+    ZI_TRY(open_paths(options, store));
     ZI_TRY(enter_folders(options, store));
     ZI_TRY(cut_stripes(options, store));
     ZI_TRY(take_arrays(arrays, count, store));
@@ -206,47 +211,4 @@ void tier_store_destroy(struct tier_store *store)
 const char *tier_store_place(const struct tier_store *store)
 {
     return store->place;
-}
-
-/* The file system that a path is on, or would be on once it is made. `path` is cut short. */
-static int find_system(char *path, dev_t *device, struct statvfs *system)
-{
-    struct stat is;
-    while (stat(path, &is) != 0) {
-        char *slash = strrchr(path, '/');
-        if (errno != ENOENT || strcmp(path, ".") == 0) return -1;
-        if (slash == NULL)
-            path = strcpy(path, ".");
-        else
-            slash[slash == path ? 1 : 0] = '\0';
-    }
-    *device = is.st_dev;
-    return statvfs(path, system);
-}
-
-enum zi_status tier_store_free_bytes(const struct settings_nvme *nvme, int node_ranks,
-                                     size_t *bytes)
-{
-    const char *rest = nvme->paths, *path;
-    dev_t devices[TIER_PATHS];
-    int known = 0;
-    size_t length, sum = 0;
-    while ((length = next_path(&rest, &path)) > 0 && known < TIER_PATHS) {
-        struct statvfs system;
-        char *copy = strndup(path, length);
-        if (copy == NULL) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a path's name");
-        int result = find_system(copy, &devices[known], &system);
-        free(copy);
-        if (result != 0)
-            return zi_fail(ZI_ERROR_IO, "tier", "%.*s: cannot be asked what it has free: %s",
-                           (int)length, path, strerror(errno));
-        bool seen = false; /* another path on the same disk */
-        for (int d = 0; d < known; d++)
-            seen = seen || devices[d] == devices[known];
-        if (seen) continue;
-        sum += (size_t)system.f_bavail * system.f_frsize;
-        known++;
-    }
-    *bytes = sum / (size_t)node_ranks;
-    return ZI_OK;
 }

@@ -7,10 +7,11 @@
  * several paths every array is striped over them by their measured speed. Space is claimed when the
  * store is made, so a full disk is found before the first step.
  *
+ *     <path>/zinf-<run name>-<id>/zinf-store      marks the folder as one that zinf has made
  *     <path>/zinf-<run name>-<id>/rank-<r>.h5     mode 0600, locked while its process lives
  *
- * A folder none of whose files is locked was left by a run that died: it is reported, and removed
- * when `reclaim` says so. Runs do not share folders, so they cannot harm each other.
+ * A marked folder none of whose files is locked was left by a run that died: it is reported, and
+ * removed when `reclaim` says so. Runs do not share folders, so they cannot harm each other.
  *
  * Transfers go through channels: each is used by one thread (a lane), has its own queue, and takes
  * turns with the channels of all ranks of the node at the disk (one arbiter per path). */
@@ -49,7 +50,8 @@ struct tier_store_options {
 };
 
 /* Local, after all ranks have agreed on `id`. Makes the folder and this rank's files, claims their
- * space. ZI_ERROR_IO naming path, bytes wanted and free, remedy; nothing is left behind then. */
+ * space. ZI_ERROR_IO naming path, bytes wanted and free, remedy; ZI_ERROR_USAGE when two paths are
+ * one folder; ZI_STOPPED when a stop is asked for meanwhile. Nothing is left behind then. */
 enum zi_status tier_store_create(const struct tier_store_options *options,
                                  const struct tier_array *arrays, int count,
                                  struct tier_store **store);
@@ -58,11 +60,22 @@ enum zi_status tier_store_create(const struct tier_store_options *options,
  * keeps them. NULL does nothing. */
 void tier_store_destroy(struct tier_store *store);
 
-/* Local. What a stale folder holds, free bytes for this rank on all paths (its share of the node's
- * ranks), and where the store lies, for messages. */
-enum zi_status tier_store_free_bytes(const struct settings_nvme *nvme, int node_ranks,
-                                     size_t *bytes);
+/* Local. Where the store lies, for messages. */
 const char *tier_store_place(const struct tier_store *store);
+
+/* Room for one rank (its share of the node's ranks) on the paths of a deck. */
+struct tier_room {
+    size_t bytes;          /* free */
+    size_t memory_bytes;   /* of these, on file systems that are memory */
+    char memory_path[256]; /* "PATH (tmpfs)": the first of them, for messages */
+};
+
+/* Local. Asks the paths, or what they would be on; makes nothing. ZI_ERROR_IO. */
+enum zi_status tier_store_room(const struct settings_nvme *nvme, int node_ranks,
+                               struct tier_room *room);
+
+/* Local. Warns of each path that is no local disk: memory, a network, a program. */
+void tier_store_warn(const struct settings_nvme *nvme);
 
 /* Bytes moved since the store was made, by all channels, as the kernel was asked to. */
 struct tier_store_counts {

@@ -127,17 +127,16 @@ enum zi_status stripes_measure(const struct store_folder *folder, const struct s
     memset(buffer, 0x5a, bytes);
     struct disk_file_options create = {.name = name, .create = true, .bytes = (int64_t)bytes};
     ZI_TRY_GOTO(disk_file_open(&create, &file), end);
+    /* open, it needs no name: however this process ends, nothing is left */
+    if (unlink(name) != 0)
+        zi_log(ZI_LOG_WARN, "tier", "%s: cannot be removed: %s", name, strerror(errno));
     ZI_TRY_GOTO(disk_queue_open(&options, &queue), end);
     ZI_TRY_GOTO(time_moves(queue, file, buffer, bytes, true, &write_s), end);
     ZI_TRY_GOTO(time_moves(queue, file, buffer, bytes, false, &read_s), end);
     *speed = 2 * (double)bytes / (write_s + read_s + 1e-9);
 end:
     disk_queue_close(queue);
-    if (file != NULL) {
-        disk_file_close(file);
-        if (unlink(name) != 0)
-            zi_log(ZI_LOG_WARN, "tier", "%s: cannot be removed: %s", name, strerror(errno));
-    }
+    if (file != NULL) disk_file_close(file);
     free(buffer);
     free(name);
     return status;

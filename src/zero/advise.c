@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "tier/store.h"
 #include "zero/resolve.h"
 
 /* One change of the deck that may make it fit. */
@@ -167,6 +168,19 @@ static enum zi_status search_change(const struct settings *settings, const struc
     return ZI_OK;
 }
 
+/* The states on nvme.paths that are memory have their part in what does not fit. */
+static void say_disk_memory(const struct settings *s, const struct zero_config *config,
+                            size_t bytes)
+{
+    struct tier_room room;
+    char text[32];
+    if (tier_store_room(&s->nvme, config->node_ranks, &room) < 0) return;
+    zi_log(ZI_LOG_ERROR, "zero",
+           "%s of that are states that go to nvme: %s is memory, not a disk; name a folder on a "
+           "local disk in nvme.paths, or raise memory.host",
+           zi_memory_text(bytes, text, sizeof text), room.memory_path);
+}
+
 static void say_excess(const struct zero_config *config, enum zi_tier tier, size_t bytes)
 {
     char need[32], budget[32], excess[32];
@@ -194,7 +208,10 @@ enum zi_status resolve_advise(const struct settings *s, const struct device *dev
     struct resolve_fit fit;
     ZI_TRY(resolve_measure(s, device, &last, &fit));
     for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
-        if (fit.excess[tier] > 0) say_excess(config, (enum zi_tier)tier, fit.excess[tier]);
+        bool memory = tier == (config->shared_budget ? ZI_TIER_DEVICE : ZI_TIER_HOST);
+        if (fit.excess[tier] == 0) continue;
+        say_excess(config, (enum zi_tier)tier, fit.excess[tier]);
+        if (memory && fit.disk_memory > 0) say_disk_memory(s, config, fit.disk_memory);
     }
     ZI_TRY(model_create(&s->model, &last.tiling, last.compute, device, &model));
     enum zi_status status =

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/timing.h"
 #include "zero/lanes.h"
 
@@ -33,6 +34,7 @@ static enum zi_status create_pools(struct engine *engine)
     }
     for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
         if (program->pool_bytes[tier] == 0) continue;
+        ZI_TRY(zi_stop_check());
         ZI_TRY(tier_pool_create(engine->device, (enum zi_tier)tier, program->pool_bytes[tier],
                                 program->config.budget[tier],
                                 tier == ZI_TIER_DEVICE ? "device pool" : "host pool",
@@ -51,6 +53,19 @@ static enum zi_status choose_id(struct engine *engine, uint64_t *id)
     return comm_broadcast(engine->comm, id, (int64_t)sizeof *id, 0);
 }
 
+/* The budgets were rank 0's: what is a disk there must not be memory here. */
+static enum zi_status check_paths(const struct engine *engine)
+{
+    struct tier_room room;
+    if (engine->program->config.disk_memory > 0) return ZI_OK;
+    ZI_TRY(tier_store_room(&engine->settings->nvme, comm_node_size(engine->comm), &room));
+    if (room.memory_bytes == 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_FIT, "zero",
+                   "nvme.paths: %s is memory on this node and a disk on that of rank 0; name a "
+                   "folder on a local disk of every node",
+                   room.memory_path);
+}
+
 /* Collective. The disk's part of the states; all ranks have theirs, or none. */
 static enum zi_status create_store(struct engine *engine)
 {
@@ -65,10 +80,18 @@ static enum zi_status create_store(struct engine *engine)
         .reclaim = engine->settings->nvme.reclaim,
     };
     ZI_TRY(choose_id(engine, &options.id));
-    enum zi_status status =
-        tier_store_create(&options, program->arrays, program->array_count, &engine->store);
+    enum zi_status status = check_paths(engine);
+    if (status >= 0)
+        status = tier_store_create(&options, program->arrays, program->array_count, &engine->store);
     if (status >= 0) status = tier_channel_open(engine->store, 1, &engine->channel);
     return comm_agree(engine->comm, status);
+}
+
+void engine_say_stopped(const struct engine *engine, enum zi_status status)
+{
+    if (status == ZI_STOPPED && comm_rank(engine->comm) == 0)
+        zi_log(ZI_LOG_NOTE, "zero", "stopped by %s while states were laid out; nothing to save",
+               zi_stop_name(zi_stop_signal()));
 }
 
 enum zi_status engine_create(const struct program *program, struct device *device,
@@ -95,6 +118,7 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     if (status >= 0) status = create_store(e);
     if (status >= 0) status = comm_agree(comm, lanes_start(e));
     if (status < 0) {
+        engine_say_stopped(e, status);
         engine_destroy(e);
         return status;
     }

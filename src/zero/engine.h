@@ -34,7 +34,7 @@ struct engine_timing {
 
 /* Collective. Allocates the pools (ZI_ERROR_FIT past the budgets), makes lanes. The program,
  * device, comm and settings stay the caller's and outlive the engine. Ranks whose programs differ
- * are refused (ZI_ERROR_BUG). */
+ * are refused (ZI_ERROR_BUG). ZI_STOPPED, on all ranks, when a stop is asked for meanwhile. */
 enum zi_status engine_create(const struct program *program, struct device *device,
                              struct comm *comm, const struct settings *settings,
                              struct engine **engine);
@@ -54,7 +54,7 @@ enum zi_status engine_trace(struct engine *engine, int64_t steps);
 const struct trace *engine_get_trace(const struct engine *engine);
 
 /* Collective. Initial values of all states, each rank its own: parameters from (seed, name, index),
- * moments zero. */
+ * moments zero. ZI_STOPPED, on all ranks, when a stop is asked for meanwhile. */
 enum zi_status engine_initialize(struct engine *engine);
 
 /* Where a rank puts its sequences of the next step, int32, [sequences of all its micro-batches,
@@ -80,7 +80,8 @@ void engine_set_updates(struct engine *engine, int64_t updates);
 
 /* Local. This rank's states, for checkpoints: calls `visit` for each range of each unit that this
  * rank is the one to write (or, loading, all that it holds) with the host address of its values,
- * which is good until the visit returns. Flush before a save.
+ * which is good until the visit returns. Flush before a save. Loading is
+ * Collective, and ends with ZI_STOPPED when a stop is asked for.
  * kind is TIER_PARAMETER (compute type; fp32 when it is the master), TIER_MASTER, TIER_MOMENT1 or
  * TIER_MOMENT2 (fp32). */
 typedef enum zi_status engine_visit(void *context, enum tier_kind kind, int tensor, int64_t first,

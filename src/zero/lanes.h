@@ -58,6 +58,9 @@ struct engine {
     struct engine_timing flat[LANE_COUNT * OP_KIND_COUNT];
 };
 
+/* engine.c. Local. Rank 0's note where a request to stop has ended the making of states. */
+void engine_say_stopped(const struct engine *engine, enum zi_status status);
+
 /* lanes.c */
 void lanes_init(struct engine *engine);
 enum zi_status lanes_start(struct engine *engine);

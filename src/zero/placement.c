@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "comm/comm.h"
 #include "zero/resolve.h"
+#include "zero/trace.h"
 
 #define INTERVAL_MAX 32
 #define PREFETCH_MAX 16
@@ -28,6 +29,25 @@ int64_t resolved_micro(const struct settings_batch *batch, int ranks)
     if (batch->micro != ZI_AUTO) return batch->micro;
     int64_t own = (batch->global + ranks - 1) / ranks;
     return own < 8 ? own : 8;
+}
+
+/* What is taken, but not all of it. */
+static void remark_clamped(struct deck *deck, int ranks)
+{
+    const struct settings *s = deck_settings(deck);
+    int64_t own = (s->batch.global + ranks - 1) / ranks, traced = s->run.steps - TRACE_FIRST_STEP;
+    if (s->batch.micro > own) {
+        deck_remark(deck, "batch", "micro",
+                    "%" PRId64 " sequences at once, but of %" PRId64 " (batch.global) on %d ranks "
+                    "one rank has at most %" PRId64 "; the rest only takes memory",
+                    s->batch.micro, s->batch.global, ranks, own);
+    }
+    if (traced > 0 && s->run.trace > traced) {
+        deck_remark(deck, "run", "trace",
+                    "%" PRId64 " steps, but the trace begins with step %d, and a run of %" PRId64
+                    " (run.steps) has %" PRId64 " from there on",
+                    s->run.trace, TRACE_FIRST_STEP + 1, s->run.steps, traced);
+    }
 }
 
 void zero_check(struct deck *deck, int ranks)
@@ -60,6 +80,7 @@ void zero_check(struct deck *deck, int ranks)
                       "bf16 gradients of fp32 arithmetic lose what fp32 was chosen for; use fp32, "
                       "or compute bf16");
     }
+    remark_clamped(deck, ranks);
 }
 
 int64_t zero_sequences(const struct zero_config *config, int rank, int micro, int64_t *first)
@@ -87,9 +108,13 @@ static enum zi_status set_disk_budget(const struct settings *s, struct zero_conf
         wanted = wanted || tiers[i] == ZI_TIER_NVME;
         possible = possible || tiers[i] == ZI_AUTO;
     }
-    config->budget[ZI_TIER_NVME] = 0;
+    struct tier_room room;
+    config->budget[ZI_TIER_NVME] = config->disk_memory = 0;
     if (!wanted && !(possible && config->training)) return ZI_OK;
-    return tier_store_free_bytes(&s->nvme, config->node_ranks, &config->budget[ZI_TIER_NVME]);
+    ZI_TRY(tier_store_room(&s->nvme, config->node_ranks, &room));
+    config->budget[ZI_TIER_NVME] = room.bytes;
+    config->disk_memory = room.memory_bytes;
+    return ZI_OK;
 }
 
 enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *properties,
@@ -172,6 +197,7 @@ enum zi_status resolve_measure(const struct settings *s, const struct device *de
             config->excess[tier] = fit->excess[tier];
         }
         fit->segments = program->segment_count;
+        fit->disk_memory = zero_disk_memory(config, program->pool_bytes[ZI_TIER_NVME]);
         program_destroy(program);
     }
     if (partition) partition_destroy(partition);
@@ -346,6 +372,19 @@ enum zi_status zero_fits(const struct settings *settings, const struct device *d
     return choose_leanest(settings, device, config, fits);
 }
 
+size_t zero_disk_memory(const struct zero_config *config, size_t bytes)
+{
+    return bytes < config->disk_memory ? bytes : config->disk_memory;
+}
+
+static bool uses_disk(const struct zero_config *config)
+{
+    for (int kind = 0; kind < TIER_KIND_COUNT; kind++) {
+        if (config->tier[kind] == ZI_TIER_NVME) return true;
+    }
+    return false;
+}
+
 enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
                             int rank, int node_ranks, struct zero_config *config)
 {
@@ -359,6 +398,7 @@ enum zi_status zero_resolve(const struct settings *settings, const struct device
     resolve_settings(settings, properties, config);
     ZI_TRY(resolve_budgets(settings, properties, config));
     ZI_TRY(resolve_choose(settings, device, config, &fits));
+    if (uses_disk(config)) tier_store_warn(&settings->nvme);
     if (fits) return ZI_OK;
     if (rank == 0) ZI_TRY(resolve_advise(settings, device, config));
     return ZI_ERROR_FIT;

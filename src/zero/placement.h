@@ -22,6 +22,7 @@ struct zero_config {
     bool unified;      /* device memory is host memory */
     enum zi_tier tier[TIER_KIND_COUNT]; /* homes */
     size_t budget[ZI_TIER_COUNT];
+    size_t disk_memory; /* of nvme's budget: on file systems that are memory, so host memory too */
     size_t
         excess[ZI_TIER_COUNT]; /* where nothing fits: bytes that the leanest program is past it */
     struct settings_tiling tiling; /* resolved: the model that was compiled has these */
@@ -44,8 +45,9 @@ void zero_check(struct deck *deck, int ranks);
  * compiling, fastest first: tiers (states leave the device for host memory, then for nvme: the
  * optimizer's first, activations and gradients last), tile counts, prefetch, groups in memory,
  * segments with kept activations. Budgets are the deck's or what the node has; of nvme, what is
- * free on its paths. ZI_ERROR_FIT, after logging what is short by how much and the nearest change
- * of the deck that fits. */
+ * free on its paths, and what lies on memory there counts as host memory as well. Warns of paths
+ * that are no local disks where states go there. ZI_ERROR_FIT, after logging what is short by how
+ * much and the nearest change of the deck that fits. */
 enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
                             int rank, int node_ranks, struct zero_config *config);
 
@@ -60,6 +62,9 @@ enum zi_status zero_fits(const struct settings *settings, const struct device *d
 struct comm;
 enum zi_status zero_resolve_all(const struct settings *settings, const struct device *device,
                                 struct comm *comm, struct zero_config *config);
+
+/* Local. How many of `bytes` on nvme may lie in memory, and so count in the host's budget. */
+size_t zero_disk_memory(const struct zero_config *config, size_t bytes);
 
 /* Local. Why the tiers are what they are, in a line per state kind that was auto. */
 void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out);

@@ -41,6 +41,10 @@ void program_print_memory(const struct program *program, FILE *out)
             zi_memory_text(program->config.budget[ZI_TIER_DEVICE], text, sizeof text),
             zi_memory_text(program->config.budget[ZI_TIER_HOST], limit, sizeof limit),
             program->config.shared_budget ? "   (one memory: the sum counts)" : "");
+    size_t memory = zero_disk_memory(&program->config, program->pool_bytes[ZI_TIER_NVME]);
+    if (memory > 0)
+        fprintf(out, "nvme.paths are memory: %s of nvme's pool count as host memory\n",
+                zi_memory_text(memory, text, sizeof text));
     fprintf(
         out,
         "segments: %d, inner activations kept in %d, recomputed in %d; prefetch %d, micro-batches "

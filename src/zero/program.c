@@ -265,9 +265,11 @@ void program_destroy(struct program *program)
 size_t program_excess(const struct program *program, enum zi_tier tier)
 {
     size_t bytes = program->pool_bytes[tier];
+    size_t more = zero_disk_memory(&program->config, program->pool_bytes[ZI_TIER_NVME]);
+    if (tier == ZI_TIER_HOST) bytes += more;
     if (program->config.shared_budget) {
         if (tier == ZI_TIER_HOST) return 0;
-        if (tier == ZI_TIER_DEVICE) bytes += program->pool_bytes[ZI_TIER_HOST];
+        if (tier == ZI_TIER_DEVICE) bytes += program->pool_bytes[ZI_TIER_HOST] + more;
     }
     return bytes > program->config.budget[tier] ? bytes - program->config.budget[tier] : 0;
 }

@@ -9,6 +9,7 @@
 struct resolve_fit {
     bool fits;
     size_t excess[ZI_TIER_COUNT]; /* bytes past the budgets */
+    size_t disk_memory;           /* bytes of nvme that count as host memory */
     int segments;
 };
 

@@ -10,12 +10,15 @@
  * joined there, and taken apart again. Saving, each rank is asked for the ranges of its own shard,
  * so that all ranks write side by side; loading, for every range that it holds. Initial values come
  * from (seed, tensor, element), so no rank ever sees more of the model than it keeps; the moments'
- * are zero, which is what claimed space of the store reads as. */
+ * are zero, which is what claimed space of the store reads as. A walk that writes looks for a
+ * request to stop at every chunk: nothing is lost with states that are not complete. One that saves
+ * goes on, since a stop is what it may be made for. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/random.h"
+#include "base/stop.h"
 #include "zero/lanes.h"
 
 /* An array of one unit as it lies on this rank. */
@@ -193,6 +196,7 @@ static enum zi_status walk_state(const struct walk *w, bool writes)
     if (state.slot < 0) return ZI_OK;
     while (next_span(w, &state, span)) {
         struct chunk chunk;
+        if (writes) ZI_TRY(zi_stop_check());
         int64_t within[2] = {span[0] - state.first, span[1] - state.first};
         ZI_TRY(fetch_chunk(w, &state, within, staging.parameter, &chunk));
         ZI_TRY(visit_span(w, span, chunk.values, state.element));
@@ -230,6 +234,7 @@ static enum zi_status walk_master(const struct walk *w, bool writes)
     if (remainder.slot < 0) return ZI_OK;
     while (next_span(w, &remainder, span)) {
         struct chunk upper, lower;
+        if (writes) ZI_TRY(zi_stop_check());
         ZI_TRY(fetch_chunk(w, &parameter,
                            (int64_t[]){span[0] - parameter.first, span[1] - parameter.first},
                            staging.parameter, &upper));
@@ -345,10 +350,13 @@ enum zi_status engine_initialize(struct engine *engine)
 {
     const struct program *p = engine->program;
     bool training = p->config.training;
-    enum zi_status status = training ? execute_clear_sums(engine) : ZI_OK;
+    enum zi_status status = ZI_OK;
+    if (training) status = comm_agree(engine->comm, execute_clear_sums(engine));
     for (int u = 0; u < p->partition->unit_count && status >= 0; u++) {
-        status = initialize_unit(engine, u);
+        /* one rank may know of a stop, or fail, before the others */
+        status = comm_agree(engine->comm, initialize_unit(engine, u));
     }
+    engine_say_stopped(engine, status);
     if (status >= 0) status = device_stream_synchronize(engine->lanes[LANE_COMPUTE].stream);
     ZI_TRY(comm_agree(engine->comm, status));
     if (!training) return ZI_OK;
@@ -366,6 +374,8 @@ enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *con
 enum zi_status engine_load(struct engine *engine, engine_visit *visit, void *context)
 {
     ZI_REQUIRE(!engine->is_pending);
-    ZI_TRY(walk_all(engine, visit, context, true));
+    enum zi_status status = comm_agree(engine->comm, walk_all(engine, visit, context, true));
+    engine_say_stopped(engine, status);
+    ZI_TRY(status);
     return sum_parameters(engine);
 }

@@ -14,6 +14,7 @@
 #include "device/team.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,8 +26,16 @@
 
 void device_team_prepare(char **argv)
 {
+    static const char self[] = "/proc/self/exe";
+    char path[PATH_MAX];
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-    if (setenv("GOMP_SPINCOUNT", SPIN, 0) == 0) execv("/proc/self/exe", argv);
+    if (setenv("GOMP_SPINCOUNT", SPIN, 0) == 0) {
+        /* By its own path, after which the process is named; by the link where that has gone. */
+        ssize_t length = readlink(self, path, sizeof path - 1);
+        path[length > 0 ? length : 0] = 0;
+        execv(path, argv);
+        execv(self, argv);
+    }
     zi_log(ZI_LOG_WARN, "device",
            "threads will spin while they wait, which is slow beside other busy processes: %s; "
            "OMP_WAIT_POLICY=passive in the environment mends that",

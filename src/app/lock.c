@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The lock of a run directory.
+ *
+ * The problem: two runs in one directory mix their outputs, and --overwrite removes the files of a
+ * run that is alive. Whether a run is alive cannot be told from a file that it has left: it may
+ * have died, on another host too.
+ *
+ * The idea: a lock of the open file description, which the kernel (or, over NFS, the server) gives
+ * back when the process is gone, however it went. The text of the file is for the message only: it
+ * names who has the lock, and nobody judges by it. A finished run removes the file with the lock
+ * still held; who has waited at the old file finds that the name is gone, or another file's, and
+ * begins again.
+ *
+ * Invariants: of processes that hold the lock of the file which has the name there is at most one.
+ * The file is opened without following links and without waiting, and is a regular file. */
+#include "app/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/timing.h"
+
+enum { TRIES = 100, WAIT_US = 20000 };
+
+struct lock {
+    char path[PATH_MAX];
+    char text[LOCK_TEXT];
+    int file;
+};
+
+static enum zi_status name_file(const char *directory, char path[PATH_MAX])
+{
+    int length = snprintf(path, PATH_MAX, "%s/run.lock", directory);
+    if (length > 0 && length < PATH_MAX) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "app", "run.directory: %s is too long a path", directory);
+}
+
+static enum zi_status refuse_kind(const char *path, mode_t mode)
+{
+    return zi_fail(ZI_ERROR_USAGE, "app",
+                   "%s is %s, which zinf has not made; move it, or choose another run.directory",
+                   path, zi_file_kind(mode));
+}
+
+/* The kind is asked before, since to open a device may do something, and after. */
+static enum zi_status open_file(const char *path, int *file)
+{
+    struct stat is;
+    if (lstat(path, &is) == 0 && !S_ISREG(is.st_mode)) return refuse_kind(path, is.st_mode);
+    int opened = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (opened < 0)
+        return zi_fail(ZI_ERROR_IO, "app", "run.directory: cannot open %s for writing: %s", path,
+                       strerror(errno));
+    if (fstat(opened, &is) == 0 && S_ISREG(is.st_mode)) {
+        *file = opened;
+        return ZI_OK;
+    }
+    close(opened);
+    return refuse_kind(path, is.st_mode);
+}
+
+/* The first line of the file, of which only what can be printed. */
+static void read_text(int file, char text[LOCK_TEXT])
+{
+    ssize_t length = pread(file, text, LOCK_TEXT - 1, 0);
+    text[length > 0 ? length : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    for (char *at = text; *at; at++)
+        if ((unsigned char)*at < ' ' || *at == 127) *at = '?';
+}
+
+/* Who has just taken the lock may not have said yet who it is. */
+static enum zi_status refuse(const char *directory, int file)
+{
+    char text[LOCK_TEXT];
+    for (int i = 0; i < 10; i++) {
+        read_text(file, text);
+        if (text[0]) break;
+        usleep(WAIT_US);
+    }
+    return zi_fail(ZI_ERROR_USAGE, "app",
+                   "run.directory %s is in use by another run: %s; wait for its end or stop it, or "
+                   "choose another directory with --set run.directory=...",
+                   directory, text[0] ? text : "it does not say which");
+}
+
+/* Locks an open file. *held is false where the file system has no locks. */
+static enum zi_status set_lock(const char *directory, const char *path, int file, bool *held)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int result;
+    do {
+        result = fcntl(file, F_OFD_SETLK, &whole);
+    } while (result != 0 && errno == EINTR);
+    *held = result == 0;
+    if (result == 0) return ZI_OK;
+    if (errno == EAGAIN || errno == EACCES) return refuse(directory, file);
+    if (errno != ENOLCK && errno != EOPNOTSUPP && errno != ENOSYS)
+        return zi_fail(ZI_ERROR_IO, "app", "run.directory: cannot lock %s: %s", path,
+                       strerror(errno));
+    zi_log(ZI_LOG_WARN, "app",
+           "run.directory: %s cannot be locked (%s): a second run in this directory would not be "
+           "noticed, and their outputs would mix",
+           path, strerror(errno));
+    return ZI_OK;
+}
+
+/* Whether the name is still that of the open file. */
+static bool is_named(const char *path, int file)
+{
+    struct stat name, is;
+    return lstat(path, &name) == 0 && fstat(file, &is) == 0 && name.st_ino == is.st_ino &&
+           name.st_dev == is.st_dev;
+}
+
+static enum zi_status open_locked(const char *directory, struct lock *lock)
+{
+    bool held;
+    for (int i = 0; i < TRIES; i++) {
+        ZI_TRY(open_file(lock->path, &lock->file));
+        enum zi_status status = set_lock(directory, lock->path, lock->file, &held);
+        if (status >= 0 && (!held || is_named(lock->path, lock->file))) return ZI_OK;
+        close(lock->file);
+        lock->file = -1;
+        ZI_TRY(status);
+    }
+    return zi_fail(ZI_ERROR_IO, "app", "run.directory: %s is removed as often as it is made",
+                   lock->path);
+}
+
+static enum zi_status write_text(struct lock *lock)
+{
+    char host[256] = "", stamp[64];
+    if (gethostname(host, sizeof host - 1) != 0) strcpy(host, "unknown");
+    int length = snprintf(lock->text, sizeof lock->text, "process %ld on host %s since %s",
+                          (long)getpid(), host, zi_time_stamp(stamp, sizeof stamp));
+    if (ftruncate(lock->file, 0) != 0)
+        return zi_fail(ZI_ERROR_IO, "app", "run.directory: cannot write %s: %s", lock->path,
+                       strerror(errno));
+    lock->text[length] = '\n';
+    enum zi_status status =
+        zi_file_append("app", lock->path, lock->file, lock->text, (size_t)length + 1);
+    lock->text[length] = '\0';
+    return status;
+}
+
+enum zi_status lock_take(const char *directory, struct lock **lock)
+{
+    struct lock *made = calloc(1, sizeof *made);
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the lock of the run");
+    made->file = -1;
+    enum zi_status status = name_file(directory, made->path);
+    if (status >= 0) status = open_locked(directory, made);
+    if (status >= 0) status = write_text(made);
+    if (status < 0) {
+        if (made->file >= 0)
+            lock_release(made);
+        else
+            free(made);
+        return status;
+    }
+    *lock = made;
+    return ZI_OK;
+}
+
+void lock_release(struct lock *lock)
+{
+    if (!lock) return;
+    if (is_named(lock->path, lock->file)) (void)unlink(lock->path);
+    close(lock->file);
+    free(lock);
+}
+
+const char *lock_text(const struct lock *lock)
+{
+    return lock->text;
+}
+
+bool lock_seen(const char *directory, const char *text)
+{
+    char path[PATH_MAX], found[LOCK_TEXT];
+    if (name_file(directory, path) < 0) return false;
+    int file = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (file < 0) return false;
+    read_text(file, found);
+    close(file);
+    return strcmp(found, text) == 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An HDF5 token file in the making, under a temporary name. Tokens are appended in order; `finish`
+ * records the largest, closes, syncs and renames to the final name; `discard` removes what was
+ * written. Both free it. Private to the room; all are Local, from the main thread. ZI_ERROR_USAGE
+ * when something stands at the name that is no regular file; ZI_ERROR_IO. */
+#ifndef ZI_DATA_OUTPUT_H
+#define ZI_DATA_OUTPUT_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct token_output;
+struct token_output_meta {
+    int64_t vocabulary; /* chooses the element: uint8 to 256, uint16 to 65536, otherwise uint32 */
+    const char *tokenizer, *source;
+};
+enum zi_status token_output_create(const char *path, int64_t count,
+                                   const struct token_output_meta *meta,
+                                   struct token_output **output);
+enum zi_status token_output_append_bytes(struct token_output *output, const uint8_t *tokens,
+                                         int64_t count);
+enum zi_status token_output_finish(struct token_output *output);
+void token_output_discard(struct token_output *output);
+
+#endif
