@@ -186,9 +186,18 @@ static void make_tokens(void)
     shrink_rows("tokens.h5", 2);
 }
 
+static void fill_ids(char ids[2 * TOKENS])
+{
+    for (int i = 0; i < TOKENS; i++) {
+        uint16_t id = (uint16_t)(1 + i % 251);
+        memcpy(ids + 2 * i, &id, sizeof id);
+    }
+}
+
 static void make_llmc(void)
 {
     char bytes[1024 + 2 * TOKENS] = {0};
+    fill_ids(bytes + 1024);
     const int32_t header[3] = {20240520, 1, TOKENS};
     memcpy(bytes, header, sizeof header);
     write_bytes("llmc.bin", bytes, sizeof bytes);
@@ -196,7 +205,8 @@ static void make_llmc(void)
 
 static void make_nanogpt(void)
 {
-    char bytes[2 * TOKENS] = {0};
+    char bytes[2 * TOKENS];
+    fill_ids(bytes);
     write_bytes("plain.bin", bytes, sizeof bytes);
 }
 
@@ -206,7 +216,8 @@ static void make_megatron(void)
     unsigned char bytes[34 + 10 * 12 + 3 * 8] = "MMIDIDX";
     const uint64_t version = 1, sequences = 10, starts[3] = {0, 5, 10};
     const uint64_t documents = 3;
-    char tokens[2 * TOKENS] = {0};
+    char tokens[2 * TOKENS];
+    fill_ids(tokens);
     memcpy(bytes + 9, &version, 8);
     bytes[17] = 8;
     memcpy(bytes + 18, &sequences, 8);
@@ -254,7 +265,7 @@ static bool read_tokens(const char *path)
     struct tokens *tokens;
     int32_t ids[1000];
     bool whole = true;
-    if (tokens_open(path, ZI_AUTO, 256, &tokens) < 0) return false;
+    if (tokens_open(path, ZI_AUTO, ZI_AUTO, 256, &tokens) < 0) return false;
     for (int64_t at = 0; at < tokens_count(tokens) && whole; at += 1000) {
         int64_t left = tokens_count(tokens) - at;
         whole = tokens_read(tokens, at, left < 1000 ? left : 1000, ids) >= 0;

@@ -43,7 +43,7 @@ static void check_opens(const char *name, enum zi_status expected, const char *s
 {
     struct tokens *tokens = NULL;
     fixture_listen();
-    CHECK_INT(tokens_open(fixture_path(name), ZI_AUTO, 256, &tokens), expected);
+    CHECK_INT(tokens_open(fixture_path(name), ZI_AUTO, ZI_AUTO, 256, &tokens), expected);
     if (said) CHECK(fixture_said(said));
     if (!said) fixture_stop_listening();
     tokens_close(tokens);
