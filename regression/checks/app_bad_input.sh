@@ -94,6 +94,13 @@ expect 3 "$launcher" -n 2 "$zinf" run "$deck" --set "memory.device=150 KiB"
 complains_once "memory.device is"
 [ ! -e "$folder/run/steps.csv" ] || fail "a run that does not fit left outputs"
 
+# More threads than cores wait for each other; far more are refused.
+cores=$(env -u OMP_NUM_THREADS nproc)
+expect 2 "$zinf" run "$deck" --set device.threads=$((9 * cores))
+complains "device.threads: $((9 * cores)) threads on $cores core"
+OMP_NUM_THREADS=$((9 * cores)) expect 2 "$zinf" run "$deck" --set device.threads=auto
+complains "OMP_NUM_THREADS: $((9 * cores)) threads"
+
 # Numbers that explode: steps are skipped, said, counted, and after the limit the run ends.
 for command in "$zinf" "$launcher -n 2 $zinf"; do
     expect 7 $command run "$deck" --set optimizer.learning_rate=1000 \

@@ -39,6 +39,12 @@ static int child(const char *path)
     if (strcmp(path, "busy") == 0) raise(SIGXCPU);
     if (strcmp(path, "killed") == 0) raise(SIGKILL);
     if (strcmp(path, "memory") == 0) return ZI_PROBE_MEMORY;
+    if (strcmp(path, "failed") == 0) {
+        puts("no such thing in it");
+        return ZI_PROBE_FAILED;
+    }
+    for (int i = 0; i < 100000 && strcmp(path, "talks") == 0; i++)
+        puts("much more than a pipe holds");
     if (strcmp(path, "bounds") == 0) return bounds_are_set() ? ZI_PROBE_DONE : ZI_PROBE_MEMORY;
     if (strcmp(path, "signals") == 0) {
         sigprocmask(SIG_BLOCK, NULL, &mask);
@@ -71,6 +77,8 @@ int main(int argc, char **argv)
     check("abort", ZI_ERROR_IO, "its reader ended by SIGABRT");
     check("busy", ZI_ERROR_IO, "came to no end in 60 s");
     check("memory", ZI_ERROR_IO, "asked for more than 2 GiB of memory");
+    check("failed", ZI_ERROR_IO, "its reader says \"no such thing in it\": the file is damaged");
+    check("talks", ZI_OK, NULL);
     check("killed", ZI_ERROR_IO, "ended by signal 9 from outside");
     check("other", ZI_OK, "ended with code 127");
     sigset_t all;

@@ -447,7 +447,8 @@ static int child(const char *path)
 {
     zi_probe_child();
     if (strstr(path, "fault") || strstr(path, "00000999")) raise(SIGSEGV);
-    return checkpoint_probe(path) == ZI_OK ? ZI_PROBE_DONE : ZI_PROBE_MEMORY;
+    const char *reason;
+    return checkpoint_probe(path, &reason) == ZI_OK ? ZI_PROBE_DONE : ZI_PROBE_MEMORY;
 }
 
 int main(int argc, char **argv)

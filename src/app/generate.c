@@ -280,11 +280,11 @@ static enum zi_status prepare(struct generation *g, const struct options *option
     ZI_TRY(comm_self(&g->comm));
     ZI_TRY(open_checkpoint(g, options->words[0]));
     ZI_TRY(build_model(g));
-    if (g->top_k > g->vocabulary)
-        zi_log(ZI_LOG_WARN, "app",
-               "--top-k %" PRId64 " has no effect: the model has %" PRId64 " tokens", g->top_k,
-               g->vocabulary);
     ZI_TRY(read_prompt(g));
+    if (g->top_k > g->drawn)
+        zi_log(ZI_LOG_WARN, "app",
+               "--top-k %" PRId64 " has no effect: there are %" PRId64 " tokens to draw from",
+               g->top_k, g->drawn);
     return engine_load(g->engine, load_range, g);
 }
 

@@ -9,12 +9,15 @@
  * it starts: an absurd allocation fails, and HDF5 reports that, or ends by it. Sanitizers of
  * addresses reserve terabytes for themselves, so their builds have no such limit.
  *
- * What the child thinks of the file does not matter here, only that it came to an end: an orderly
- * error is found again by the parent, with its message. */
+ * What the child thinks of the file does not matter here, only whether HDF5 came through: what is
+ * merely not to zinf's liking is found again by the parent, with its message. An error of HDF5 is
+ * not: it is after an error that HDF5 fails, with memory that it did not get to fill, and whether
+ * it does depends on what lay there before. */
 #include "base/probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
@@ -29,7 +32,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 
-enum { SECONDS = 60, POLL_NS = 2000000 };
+enum { SECONDS = 60, POLL_NS = 2000000, TEXT_BYTES = 512, FILLING = 0xa5 };
 #define MEMORY_BYTES ((rlim_t)2 << 30)
 #define MEMORY_TEXT  "2 GiB"
 
@@ -51,12 +54,13 @@ void zi_probe_set(const char *path)
     program = path;
 }
 
-/* All that the child has open is /dev/null; the files and connections of a rank are not its own. */
-static int fill_actions(posix_spawn_file_actions_t *actions)
+/* All that the child has open is /dev/null and the pipe that it writes to; the files and
+ * connections of a rank are not its own. */
+static int fill_actions(posix_spawn_file_actions_t *actions, int written)
 {
     int error = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
-    for (int i = 1; i <= 2 && !error; i++)
-        error = posix_spawn_file_actions_addopen(actions, i, "/dev/null", O_WRONLY, 0);
+    if (!error) error = posix_spawn_file_actions_addopen(actions, 2, "/dev/null", O_WRONLY, 0);
+    if (!error) error = posix_spawn_file_actions_adddup2(actions, written, 1);
 #ifdef __GLIBC_PREREQ
 #if __GLIBC_PREREQ(2, 34)
     if (!error) error = posix_spawn_file_actions_addclosefrom_np(actions, 3);
@@ -66,7 +70,7 @@ static int fill_actions(posix_spawn_file_actions_t *actions)
 }
 
 /* 0 or an error number. */
-static int start(const char *path, pid_t *child)
+static int start(const char *path, int written, pid_t *child)
 {
     char *words[] = {(char *)program, ZI_PROBE_WORD, (char *)path, NULL};
     posix_spawn_file_actions_t actions;
@@ -80,7 +84,7 @@ static int start(const char *path, pid_t *child)
         return error;
     }
     sigemptyset(&none);
-    error = fill_actions(&actions);
+    error = fill_actions(&actions, written);
     if (!error) error = posix_spawnattr_setsigmask(&attributes, &none);
     if (!error) error = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
     if (!error) error = posix_spawn(child, program, &actions, &attributes, words, environ);
@@ -89,18 +93,47 @@ static int start(const char *path, pid_t *child)
     return error;
 }
 
+/* Takes what there is in a pipe; what does not fit into `text` is lost, so that nobody waits. */
+static void take(int pipe, char text[TEXT_BYTES])
+{
+    char bytes[TEXT_BYTES];
+    ssize_t count;
+    while ((count = read(pipe, bytes, sizeof bytes)) > 0) {
+        size_t used = strlen(text), room = TEXT_BYTES - 1 - used;
+        size_t taken = (size_t)count < room ? (size_t)count : room;
+        memcpy(text + used, bytes, taken);
+        text[used + taken] = 0;
+    }
+}
+
 /* Waits for the child's end; asked to stop, it ends the child. 0 or an error number. */
-static int await(pid_t child, int *end)
+static int await(pid_t child, int pipe, char text[TEXT_BYTES], int *end)
 {
     const struct timespec pause = {0, POLL_NS};
     bool killed = false;
     for (;;) {
         pid_t ended = waitpid(child, end, WNOHANG);
+        take(pipe, text);
         if (ended == child) return 0;
         if (ended < 0 && errno != EINTR) return errno;
         if (zi_stop_signal() && !killed) killed = kill(child, SIGKILL) == 0;
         nanosleep(&pause, NULL);
     }
+}
+
+/* Runs a child; `text` gets the line that it writes. 0 or an error number. */
+static int run(const char *path, char text[TEXT_BYTES], int *end)
+{
+    int ends[2];
+    pid_t child;
+    text[0] = 0;
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return errno;
+    int error = start(path, ends[1], &child);
+    close(ends[1]);
+    if (error == 0) error = await(child, ends[0], text, end);
+    close(ends[0]);
+    text[strcspn(text, "\n")] = 0;
+    return error;
 }
 
 /* "SIGSEGV" and so on; NULL for signals that come from outside. */
@@ -121,13 +154,18 @@ static enum zi_status refuse(const char *room, const char *path, const char *how
                    path, how, remedy);
 }
 
-static enum zi_status judge(const char *room, const char *path, int end, const char *remedy)
+static enum zi_status judge(const char *room, const char *path, int end, const char *text,
+                            const char *remedy)
 {
-    char how[96];
+    char how[TEXT_BYTES + 32];
     if (WIFEXITED(end) && WEXITSTATUS(end) == ZI_PROBE_DONE) return ZI_OK;
     ZI_TRY(zi_stop_check());
     if (WIFEXITED(end) && WEXITSTATUS(end) == ZI_PROBE_MEMORY)
         return refuse(room, path, "asked for more than " MEMORY_TEXT " of memory", remedy);
+    if (WIFEXITED(end) && WEXITSTATUS(end) == ZI_PROBE_FAILED) {
+        snprintf(how, sizeof how, "says \"%s\"", text);
+        return refuse(room, path, how, remedy);
+    }
     if (WIFSIGNALED(end) && fault_name(WTERMSIG(end))) {
         snprintf(how, sizeof how, "ended by %s", fault_name(WTERMSIG(end)));
         return refuse(room, path, how, remedy);
@@ -149,12 +187,11 @@ static enum zi_status judge(const char *room, const char *path, int end, const c
 
 enum zi_status zi_probe_file(const char *room, const char *path, const char *remedy)
 {
-    pid_t child;
+    char text[TEXT_BYTES];
     int end = 0;
     if (!program) return ZI_OK;
-    int error = start(path, &child);
-    if (error == 0) error = await(child, &end);
-    if (error == 0) return judge(room, path, end, remedy);
+    int error = run(path, text, &end);
+    if (error == 0) return judge(room, path, end, text, remedy);
     zi_log(ZI_LOG_WARN, room,
            "%s is opened without a look by another process first, which cannot be started: %s",
            path, strerror(error));
@@ -187,6 +224,9 @@ static void limit_memory(void)
 
 void zi_probe_child(void)
 {
+#ifdef M_PERTURB
+    (void)mallopt(M_PERTURB, FILLING);
+#endif
     limit_memory();
     limit(RLIMIT_CPU, SECONDS, SECONDS + 5);
     limit(RLIMIT_CORE, 0, 0);

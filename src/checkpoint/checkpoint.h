@@ -109,9 +109,10 @@ int checkpoint_tensors(const struct checkpoint *checkpoint);
  */
 enum zi_status checkpoint_inspect(const char *path, int verify, FILE *out);
 
-/* Local. All of a file that checkpoint_open, checkpoint_inspect and tokens_open ask HDF5 for: what
- * a child does with it (base/probe.h). ZI_ERROR_DEVICE when HDF5 was refused memory, otherwise as
- * these. */
-enum zi_status checkpoint_probe(const char *path);
+/* Local. Asks HDF5 for all of a file that checkpoint_open, checkpoint_inspect and tokens_open ask
+ * it for: what a child does with the file before (base/probe.h). ZI_ERROR_DEVICE when HDF5 was
+ * refused memory, ZI_ERROR_IO with its *reason when it reported another error; what only zinf does
+ * not like is ZI_OK. */
+enum zi_status checkpoint_probe(const char *path, const char **reason);
 
 #endif

@@ -19,6 +19,7 @@
 
 /* Innermost message of the latest failure. HDF5 is used by one thread. */
 static char last_failure[256];
+static char first_failure[sizeof last_failure];
 static int lacked_memory;
 
 /* What the system said is one of many fields that HDF5's drivers put into the text. */
@@ -38,6 +39,8 @@ static herr_t take_description(unsigned place, const H5E_error2_t *entry, void *
 static herr_t note_failure(hid_t stack, void *context)
 {
     H5Ewalk2(stack, H5E_WALK_UPWARD, take_description, context);
+    if (first_failure[0] == '\0') memcpy(first_failure, last_failure, sizeof first_failure);
+    if (first_failure[0] == '\0') strcpy(first_failure, "no reason");
     return 0;
 }
 
@@ -45,6 +48,11 @@ void h5_quiet(void)
 {
     last_failure[0] = '\0';
     H5Eset_auto2(H5E_DEFAULT, note_failure, NULL);
+}
+
+const char *h5_first_failure(void)
+{
+    return first_failure[0] != '\0' ? first_failure : NULL;
 }
 
 int h5_lacked_memory(void)
@@ -161,6 +169,7 @@ static int is_single(hid_t space)
  * Negative otherwise. */
 static hid_t scalar_open(hid_t object, const char *name, H5T_class_t class)
 {
+    if (H5Aexists(object, name) == 0) return refuse("there is no attribute %s", name);
     hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
     if (attribute < 0) return -1;
     hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);

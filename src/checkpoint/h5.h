@@ -18,7 +18,9 @@ void h5_quiet(void);
 /* Local. Logs "PATH: cannot WHAT: innermost message of HDF5" and gives ZI_ERROR_IO. */
 enum zi_status h5_fail(const char *path, const char *what);
 
-/* Local. Whether any call of HDF5 failed for want of memory since the first h5_quiet. */
+/* Local. What the first call of HDF5 to fail since the first h5_quiet gave as its reason, NULL when
+ * none has; and whether any failed for want of memory. */
+const char *h5_first_failure(void);
 int h5_lacked_memory(void);
 
 /* Local. A new HDF5 type for an element type; the caller closes it. bf16 is a float type of 16 bits

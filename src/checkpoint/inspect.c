@@ -37,6 +37,7 @@ struct walk {
     FILE *out;
     double *piece;  /* PIECE numbers */
     int long_texts; /* which attributes to print: 0 of one line, 1 of several */
+    int numbers;    /* whether to read floats: not those of other programs' token files */
     int brief;      /* for a child that looks whether HDF5 survives the file */
 };
 
@@ -151,8 +152,8 @@ static herr_t print_typed(hid_t dataset, hid_t type, const char *name, const str
     if (__builtin_mul_overflow((size_t)elements, size, &all)) return -1;
     fprintf(walk->out, " %12s", zi_memory_text(all, bytes, sizeof bytes));
     int brief = walk->brief && is_contiguous(dataset);
-    if (is_float(type) && (dimensions == 1 || dimensions == 2) && elements <= MOST_ELEMENTS &&
-        (dimensions == 1 || shape[1] <= PIECE)) {
+    if (walk->numbers && is_float(type) && (dimensions == 1 || dimensions == 2) &&
+        elements <= MOST_ELEMENTS && (dimensions == 1 || shape[1] <= PIECE)) {
         result = statistics_read(dataset, shape, dimensions, brief, walk->piece, &statistics);
         print_statistics(&statistics, walk->out);
     }
@@ -250,15 +251,15 @@ static enum zi_status print_all(hid_t file, const char *path, struct walk *walk)
     return visit_attributes(file, walk) < 0 ? h5_fail(path, "read its attributes") : ZI_OK;
 }
 
-/* Reads all of a checkpoint and compares its checksums. */
-static enum zi_status verify_checkpoint(const char *path)
+/* Opens a checkpoint as generate does, and with `verify` reads all of it and compares. */
+static enum zi_status open_checkpoint(const char *path, int verify)
 {
     struct comm *self;
     struct checkpoint *checkpoint;
     ZI_TRY(comm_self(&self));
     enum zi_status status = checkpoint_open(self, path, &checkpoint);
     if (status >= 0) {
-        status = checkpoint_verify(checkpoint);
+        if (verify) status = checkpoint_verify(checkpoint);
         checkpoint_close(checkpoint);
     }
     comm_destroy(self);
@@ -275,7 +276,7 @@ static enum zi_status print_checksums(const char *path, const char *kind, int ve
         return ZI_OK;
     }
     if (verify) {
-        status = verify_checkpoint(path);
+        status = open_checkpoint(path, 1);
         found = status >= 0 ? "verified: all of them hold" : "the file is damaged";
     }
     fprintf(out, "%-12s %s\n", "checksums", found);
@@ -293,7 +294,12 @@ static enum zi_status inspect_file(hid_t file, const char *path, int verify, str
     if (walk->piece == NULL)
         return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory to read %s", path);
     fprintf(walk->out, "%s: %s\n\n", path, kind);
-    enum zi_status sound = walk->brief ? ZI_OK : print_checksums(path, kind, verify, walk->out);
+    walk->numbers = strcmp(kind, "token file") != 0;
+    enum zi_status sound = ZI_OK;
+    if (!walk->brief)
+        sound = print_checksums(path, kind, verify, walk->out);
+    else if (strcmp(kind, "checkpoint") == 0)
+        sound = open_checkpoint(path, 0);
     enum zi_status status = print_all(file, path, walk);
     free(walk->piece);
     return sound < 0 ? sound : status;
@@ -326,20 +332,16 @@ enum zi_status checkpoint_inspect(const char *path, int verify, FILE *out)
     return open_and_inspect(path, verify, &walk);
 }
 
-enum zi_status checkpoint_probe(const char *path)
+enum zi_status checkpoint_probe(const char *path, const char **reason)
 {
     struct walk walk = {.brief = 1};
-    struct comm *self;
-    struct checkpoint *checkpoint;
     h5_quiet();
     walk.out = fopen("/dev/null", "w");
     if (walk.out == NULL)
         return zi_fail(ZI_ERROR_IO, "checkpoint", "/dev/null: %s", strerror(errno));
-    enum zi_status status = open_and_inspect(path, 0, &walk);
+    (void)open_and_inspect(path, 0, &walk);
     fclose(walk.out);
-    if (comm_self(&self) >= 0) {
-        if (checkpoint_open(self, path, &checkpoint) >= 0) checkpoint_close(checkpoint);
-        comm_destroy(self);
-    }
-    return h5_lacked_memory() ? ZI_ERROR_DEVICE : status;
+    *reason = h5_first_failure();
+    if (h5_lacked_memory()) return ZI_ERROR_DEVICE;
+    return *reason != NULL ? ZI_ERROR_IO : ZI_OK;
 }

@@ -236,6 +236,7 @@ enum zi_status token_find_hdf5(const char *path, struct token_layout *layout)
             zi_fail(ZI_ERROR_USAGE, "data",
                     "%s is no HDF5 file: set data.format to auto or to what the file is", path);
     if (status >= 0) status = zi_probe_file("data", path, "copy or make it again");
+    if (status == ZI_ERROR_IO) status = ZI_ERROR_USAGE; /* as all damage of token files */
     if (status >= 0) status = find_in_file(path, bytes, layout);
     hdf5_messages_restore(&saved);
     return status;

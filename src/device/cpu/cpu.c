@@ -38,6 +38,30 @@ static int threads_of_environment(void)
                                                                                     : 0;
 }
 
+/* More threads than cores wait for each other, and so many more that it cannot be meant are
+ * refused: their stacks alone would fill the machine. */
+static enum zi_status choose_threads(const struct settings_device *settings, int node_ranks,
+                                     int *threads)
+{
+    enum { PER_CORE_MOST = 8 };
+    int cores = cores_of_process(), wanted = threads_of_environment();
+    const char *who = wanted ? "OMP_NUM_THREADS" : "device.threads";
+    if (wanted == 0) wanted = cores / (node_ranks > 0 ? node_ranks : 1);
+    if (settings->threads != ZI_AUTO) {
+        wanted = (int)settings->threads;
+        who = "device.threads";
+    }
+    *threads = wanted > 0 ? wanted : 1;
+    if (*threads > PER_CORE_MOST * cores)
+        return zi_fail(ZI_ERROR_USAGE, "device",
+                       "%s: %d threads on %d core%s; use at most %d, or device.threads: auto", who,
+                       *threads, cores, cores == 1 ? "" : "s", cores);
+    if (*threads > cores)
+        zi_log(ZI_LOG_WARN, "device", "%s: %d threads on %d core%s wait for each other", who,
+               *threads, cores, cores == 1 ? "" : "s");
+    return ZI_OK;
+}
+
 static void processor_name(char *name, size_t size)
 {
     char line[512];
@@ -230,6 +254,8 @@ enum zi_status cpu_device_open(const struct settings_device *settings, int node_
                                struct device **device)
 {
     enum cpu_isa isa = CPU_GENERIC;
+    int threads;
+    ZI_TRY(choose_threads(settings, node_ranks, &threads));
     ZI_TRY(cpu_isa_choose(settings->isa, cpu_isa_best(), &isa));
     struct cpu_device *d = calloc(1, sizeof *d);
     if (!d) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for the cpu device");
@@ -243,10 +269,7 @@ enum zi_status cpu_device_open(const struct settings_device *settings, int node_
     p->memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
     p->is_host = p->unified = p->mappable = true;
     p->bf16_native = isa == CPU_AVX512BF16;
-    int threads = threads_of_environment();
-    if (threads == 0) threads = cores_of_process() / (node_ranks > 0 ? node_ranks : 1);
-    if (settings->threads != ZI_AUTO) threads = (int)settings->threads;
-    p->threads = threads > 0 ? threads : 1;
+    p->threads = threads;
     cpu_isa_register(isa, &d->base.operations);
     d->passes = cpu_isa_passes(isa);
     d->base.operations.fill = cpu_fill;
