@@ -38,7 +38,7 @@ alike 0 generate "$folder/run" --prompt "the " --tokens 20 --seed 3 --threads 1
 alike 0 check "$deck" --ranks 4
 alike 2 check "$deck" --set model.heads=3
 alike 0 plan "$deck" --ranks 2 --trace "$folder/trace.json" --set memory.device="1 GiB" --set memory.host="1 GiB"
-alike 3 plan "$deck" --set memory.device="300 KiB" --set memory.host="1 GiB"
+alike 3 plan "$deck" --set memory.device="200 KiB" --set memory.host="1 GiB"
 alike 0 program "$deck" --picture "$folder/lanes.svg" --set memory.device="1 GiB" --set memory.host="1 GiB"
 alike 0 inspect "$folder/run/checkpoints/latest"
 alike 2 inspect "$folder/absent"

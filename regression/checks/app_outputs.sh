@@ -119,7 +119,7 @@ for command in "plan $deck --trace" "program $deck --picture"; do
     expect 0 "$zinf" $command "$folder/link"
     [ -L "$folder/link" ] && [ -s "$folder/target" ] || fail "a link was replaced: $command"
     cp "$folder/target" "$folder/before"
-    expect 3 "$zinf" $command "$folder/link" --set "memory.device=300 KiB"
+    expect 3 "$zinf" $command "$folder/link" --set "memory.device=200 KiB"
     same "$folder/target" "$folder/before"
 done
 [ -z "$(find "$folder" -name '*.tmp-*')" ] || fail "left: $(find "$folder" -name '*.tmp-*')"
