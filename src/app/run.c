@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "app/output.h"
 #include "app/run.h"
 #include "base/log.h"
 #include "base/timing.h"
@@ -162,12 +163,13 @@ static enum zi_status see_lock(const char *directory, const char *text, bool nee
     return ZI_OK;
 }
 
-/* Collective. From here on the end of the run is written into its directory, unless outputs of an
- * earlier run are still there. */
+/* Collective. From here on the end of the run is written into its directory. That of an earlier run
+ * goes first, also while its outputs still stand: who reads end.yaml asks for the run that he has
+ * started, which may be killed at any moment. */
 static enum zi_status begin_end(struct run *run)
 {
     enum zi_status status = ZI_OK;
-    run->ends = is_first(run) && !options_given(run->options, "--overwrite");
+    run->ends = is_first(run);
     if (run->ends) status = report_end_remove(run->setup.settings->run.directory);
     return comm_agree(run->comm, status);
 }
@@ -267,7 +269,6 @@ static enum zi_status open_outputs(struct run *run)
     if (!is_first(run)) return ZI_OK;
     ZI_TRY(save_room(run, true)); /* once more: stores may have taken it */
     ZI_TRY(report_clear(directory));
-    run->ends = true;
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
     return report_open(directory, run->used_text, &run->report);
 }
@@ -427,6 +428,7 @@ enum zi_status run_command(struct comm *world, const struct options *options)
     enum zi_status ended = run_end_report(&run), closed = report_close(run.report);
     if (status >= 0) status = ended;
     if (status >= 0) status = closed;
+    if (status >= 0) status = output_standard_check();
     fflush(stdout);
     status = comm_agree(world, status);
     enum zi_status written = write_end(&run, status);
