@@ -101,6 +101,12 @@ complains "device.threads: $((9 * cores)) threads on $cores core"
 OMP_NUM_THREADS=$((9 * cores)) expect 2 "$zinf" run "$deck" --set device.threads=auto
 complains "OMP_NUM_THREADS: $((9 * cores)) threads"
 
+# More micro-batches than a program can list are refused at once, and no advice compiles so many.
+expect 2 "$zinf" run "$deck" --set batch.global=1000000000 --set batch.micro=1
+complains "1000000000 micro-batches"
+expect 3 "$zinf" run "$deck" --set batch.global=1000000000 --set batch.micro=1000000000
+complains "does not fit"
+
 # Numbers that explode: steps are skipped, said, counted, and after the limit the run ends.
 for command in "$zinf" "$launcher -n 2 $zinf"; do
     expect 7 $command run "$deck" --set optimizer.learning_rate=1000 \

@@ -40,6 +40,19 @@ for command in "$zinf" "$launcher -n 2 $zinf"; do
 done
 rm -r "$folder/disk"/*
 
+# The record has no room, the folder of checkpoints has: what was computed is saved.
+for command in "$zinf" "$launcher -n 2 $zinf"; do
+    mkdir "$folder/disk/apart" "$folder/large"
+    ln -s "$folder/large" "$folder/disk/apart/checkpoints"
+    expect 5 $command run "$folder/deck.yaml" --set run.directory="$folder/disk/apart" \
+        --set run.steps=1000000 --set run.report_every=100000 --set data.validation= \
+        --set data.validation_every=never
+    step=$(sed -n 's/^checkpoint: //p' "$folder/disk/apart/end.yaml")
+    [ "$step" = "$(sed -n 's/^step: //p' "$folder/disk/apart/end.yaml")" ] || fail "the last step was not saved"
+    expect 0 "$zinf" inspect "$folder/large/latest" --verify
+    rm -r "$folder/disk"/* "$folder/large"
+done
+
 # No room for the outputs at all: found before the first step, and nothing empty is left.
 dd if=/dev/zero of="$folder/disk/filler" bs=1k count=700 2>/dev/null || :
 expect 5 "$zinf" run "$folder/deck.yaml" --set run.directory="$folder/disk/other" \

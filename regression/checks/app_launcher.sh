@@ -63,4 +63,10 @@ complains "Open MPI started 2 processes"
 expect 0 env SLURM_NTASKS=8 SLURM_JOB_ID=7 "$zinf" inspect "$folder/train.h5"
 expect 0 "$launcher" -n 1 "$zinf" inspect "$folder/train.h5"
 if grep -q "processes were started" "$folder/err"; then fail "one process is several"; fi
+# Ranks with other words: refused, not waited for.
+for other in "run $folder/deck.yaml --set run.steps=3" "check $folder/deck.yaml"; do
+    # shellcheck disable=SC2086 # words on purpose
+    expect 2 "$launcher" -n 1 "$zinf" run "$folder/deck.yaml" : -n 1 "$zinf" $other
+    complains "started with other arguments than rank 0"
+done
 done_with app_launcher

@@ -55,6 +55,22 @@ wait $job || :
 expect 0 "$zinf" run "$deck" --overwrite
 [ ! -e "$run/run.lock" ] || fail "the lock file of a killed run stayed"
 
+# The folder of a run is moved away, and another run takes its name: neither its checkpoints nor its
+# end are written among those of the other.
+rm -r "$run"
+begin "$zinf"
+mv "$run" "$run.moved"
+expect 0 "$zinf" run "$deck"
+find "$run" -printf '%p %i %s\n' | sort >"$folder/before"
+kill -s TERM "$pid"
+result=0
+wait $job || result=$?
+[ $result -eq 5 ] || fail "exit code $result, not 5, of the run whose folder was moved"
+cp "$folder/first.err" "$folder/err"
+complains_once "$run has been moved, removed or taken by another run meanwhile"
+find "$run" -printf '%p %i %s\n' | sort | cmp -s - "$folder/before" || fail "two runs have mixed their outputs"
+rm -r "$run.moved"
+
 # One rank of two fails while the run starts, another while it runs: no lock is left behind.
 rm -r "$run"
 expect 2 "$launcher" -n 2 "$zinf" run "$deck" --set nvme.paths= --set placement.parameters=nvme

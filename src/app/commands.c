@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/random.h"
 #include "base/probe.h"
 #include "base/stop.h"
 #include "base/version.h"
@@ -295,6 +296,23 @@ static enum zi_status run_first(const struct command *command, struct comm *worl
     return comm_agree(world, status);
 }
 
+/* Collective. Ranks that were given other words than rank 0 would wait for what never comes. */
+static enum zi_status agree_on_words(struct comm *world, int argc, char **argv)
+{
+    uint64_t own = (uint64_t)argc, first;
+    for (int i = 1; i < argc; i++)
+        own = own * 0x9e3779b97f4a7c15u + zi_random_stream(argv[i]);
+    first = own;
+    ZI_TRY(comm_broadcast(world, &first, (int64_t)sizeof first, 0));
+    enum zi_status status = ZI_OK;
+    if (own != first)
+        status = zi_fail(ZI_ERROR_USAGE, "app",
+                         "this rank was started with other arguments than rank 0: zinf %s ...; "
+                         "start all ranks with the same",
+                         argv[1]);
+    return comm_agree(world, status);
+}
+
 enum zi_status commands_run(const struct command *command, int *argc, char ***argv)
 {
     if (command->computes) device_team_prepare(*argv);
@@ -302,8 +320,10 @@ enum zi_status commands_run(const struct command *command, int *argc, char ***ar
     if (!command->collective && comm_launched() == 1) return run_alone(command, *argc, *argv);
     struct comm *world;
     ZI_TRY(comm_start(argc, argv, &world));
-    enum zi_status status = command->collective ? run_collective(command, world, *argc, *argv)
-                                                : run_first(command, world, *argc, *argv);
+    enum zi_status status = agree_on_words(world, *argc, *argv);
+    if (status >= 0)
+        status = command->collective ? run_collective(command, world, *argc, *argv)
+                                     : run_first(command, world, *argc, *argv);
     comm_finish(world);
     return status;
 }

@@ -33,6 +33,10 @@ static const char *const outputs[] = {
 };
 enum { OUTPUT_COUNT = (int)(sizeof outputs / sizeof *outputs) };
 
+/* Files that a run finds and replaces, and that are no obstacle to it. */
+static const char *const kept[] = {"end.yaml", "data.scan"};
+enum { KEPT_COUNT = (int)(sizeof kept / sizeof *kept) };
+
 static enum zi_status make_path(const char *directory, const char *name, char path[PATH_MAX])
 {
     int length = snprintf(path, PATH_MAX, "%s/%s", directory, name);
@@ -163,7 +167,13 @@ static enum zi_status try_checkpoints(const char *directory)
 static enum zi_status look(const char *directory, bool overwrite)
 {
     struct visitor visitor = {.visit = overwrite ? add_size : refuse, .directory = directory};
+    char path[PATH_MAX];
     ZI_TRY(each_output(&visitor));
+    visitor.visit = add_size; /* only what is no file is refused */
+    for (int i = 0; i < KEPT_COUNT; i++) {
+        ZI_TRY(make_path(directory, kept[i], path));
+        ZI_TRY(visit_name(&visitor, path, S_IFREG));
+    }
     return try_checkpoints(directory);
 }
 

@@ -31,9 +31,11 @@
 enum { TRIES = 100, WAIT_US = 20000 };
 
 struct lock {
-    char path[PATH_MAX];
+    char directory[PATH_MAX], path[PATH_MAX];
+    struct stat folder; /* the directory, when the lock was taken */
     char text[LOCK_TEXT];
     int file;
+    bool lost; /* and said */
 };
 
 static enum zi_status name_file(const char *directory, char path[PATH_MAX])
@@ -158,7 +160,10 @@ enum zi_status lock_take(const char *directory, struct lock **lock)
     if (!made) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the lock of the run");
     made->file = -1;
     enum zi_status status = name_file(directory, made->path);
+    snprintf(made->directory, sizeof made->directory, "%s", directory);
     if (status >= 0) status = open_locked(directory, made);
+    if (status >= 0 && stat(directory, &made->folder) != 0)
+        status = zi_fail(ZI_ERROR_IO, "app", "cannot examine %s: %s", directory, strerror(errno));
     if (status >= 0) status = write_text(made);
     if (status < 0) {
         if (made->file >= 0)
@@ -177,6 +182,27 @@ void lock_release(struct lock *lock)
     if (is_named(lock->path, lock->file)) (void)unlink(lock->path);
     close(lock->file);
     free(lock);
+}
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
+enum zi_status lock_check(struct lock *lock)
+{
+    struct stat is, file;
+    bool stays = stat(lock->directory, &is) == 0 && is_same(&is, &lock->folder);
+    /* Of a lock file that is only gone nobody has made use. */
+    bool taken =
+        lstat(lock->path, &is) == 0 && fstat(lock->file, &file) == 0 && !is_same(&is, &file);
+    if (stays && !taken) return ZI_OK;
+    if (lock->lost) return ZI_ERROR_IO;
+    lock->lost = true;
+    return zi_fail(ZI_ERROR_IO, "app",
+                   "run.directory %s has been moved, removed or taken by another run meanwhile; "
+                   "nothing more is written under this name",
+                   lock->directory);
 }
 
 const char *lock_text(const struct lock *lock)

@@ -20,6 +20,10 @@ enum zi_status lock_take(const char *directory, struct lock **lock);
 /* Local. Removes the file and gives the lock back; NULL does nothing. */
 void lock_release(struct lock *lock);
 
+/* Local. ZI_ERROR_IO when the directory's name is another folder's by now, or nothing's, or another
+ * run has the lock: what is written by name would mix with files of others. Said once. */
+enum zi_status lock_check(struct lock *lock);
+
 /* Local. What the file says: a line that no other run has. */
 const char *lock_text(const struct lock *lock);
 

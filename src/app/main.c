@@ -4,13 +4,15 @@
  * The program is its commands (commands.c); this file finds the one that is asked for and turns its
  * status into the exit code of the process, which is all that a job script sees. Output that could
  * not be written (a full disk behind a redirection) makes a successful command a failed one. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "app/commands.h"
+#include "app/output.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/probe.h"
+#include "base/stop.h"
 #include "base/version.h"
 
 static enum zi_status dispatch(int *argc, char ***argv)
@@ -41,13 +43,10 @@ static enum zi_status dispatch(int *argc, char ***argv)
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], ZI_PROBE_WORD) == 0) return commands_probe(argv[2]);
+    zi_file_keep_standard();
+    zi_stop_ignore();
     zi_probe_set("/proc/self/exe");
     enum zi_status status = dispatch(&argc, &argv);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        int cause = errno;
-        if (status >= 0)
-            status =
-                zi_fail(ZI_ERROR_IO, "app", "cannot write to standard output: %s", strerror(cause));
-    }
+    if (status >= 0) status = output_standard_check();
     return zi_status_exit_code(status);
 }

@@ -40,3 +40,12 @@ enum zi_status output_stream_end(struct output_stream *stream, enum zi_status st
     zi_output_discard(&stream->output);
     return status;
 }
+
+enum zi_status output_standard_check(void)
+{
+    int error = fflush(stdout) != 0 ? errno : 0;
+    if (error == 0 && ferror(stdout) == 0) return ZI_OK;
+    /* The cause of an earlier failure is not known any more. */
+    return zi_fail(ZI_ERROR_IO, "app", "cannot write to standard output: %s",
+                   error != 0 ? strerror(error) : "some of it was lost before");
+}

@@ -20,4 +20,8 @@ enum zi_status output_stream_begin(const char *path, struct output_stream *strea
  * removes it. Gives `status`, or ZI_ERROR_IO. */
 enum zi_status output_stream_end(struct output_stream *stream, enum zi_status status);
 
+/* Local. Writes out what standard output holds. ZI_ERROR_IO when anything since the start of the
+ * process was lost: a full disk behind a redirection, a reader that has gone. */
+enum zi_status output_standard_check(void);
+
 #endif

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "app/output.h"
 #include "app/run.h"
 #include "base/log.h"
 #include "base/timing.h"
@@ -49,6 +50,7 @@ static enum zi_status write_end(const struct run *run, enum zi_status status)
 {
     const struct settings_run *s = &run->setup.settings->run;
     if (!run->ends) return ZI_OK;
+    ZI_TRY(lock_check(run->lock));
     return report_end(s->directory, &(struct report_end){status, run->done, s->steps, run->saved});
 }
 
@@ -162,12 +164,13 @@ static enum zi_status see_lock(const char *directory, const char *text, bool nee
     return ZI_OK;
 }
 
-/* Collective. From here on the end of the run is written into its directory, unless outputs of an
- * earlier run are still there. */
+/* Collective. From here on the end of the run is written into its directory. That of an earlier run
+ * goes first, also while its outputs still stand: who reads end.yaml asks for the run that he has
+ * started, which may be killed at any moment. */
 static enum zi_status begin_end(struct run *run)
 {
     enum zi_status status = ZI_OK;
-    run->ends = is_first(run) && !options_given(run->options, "--overwrite");
+    run->ends = is_first(run);
     if (run->ends) status = report_end_remove(run->setup.settings->run.directory);
     return comm_agree(run->comm, status);
 }
@@ -267,7 +270,6 @@ static enum zi_status open_outputs(struct run *run)
     if (!is_first(run)) return ZI_OK;
     ZI_TRY(save_room(run, true)); /* once more: stores may have taken it */
     ZI_TRY(report_clear(directory));
-    run->ends = true;
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
     return report_open(directory, run->used_text, &run->report);
 }
@@ -343,7 +345,8 @@ enum zi_status run_end_report(struct run *run)
     if (!run->report || run->report_ended) return ZI_OK;
     run->report_ended = true;
     enum zi_status timings = report_timings(run->report, run->done, run->engine);
-    enum zi_status memory = report_memory(run->setup.settings->run.directory);
+    enum zi_status memory = lock_check(run->lock);
+    if (memory >= 0) memory = report_memory(run->setup.settings->run.directory);
     return timings < 0 ? timings : memory;
 }
 
@@ -369,7 +372,9 @@ static void print_end(const struct run *run, enum zi_status left)
  * that was well so far. */
 static enum zi_status save_last(struct run *run, enum zi_status left)
 {
-    bool wanted = left == ZI_STOPPED || (left >= 0 && run->setup.settings->checkpoint.final);
+    const struct settings *s = run->setup.settings;
+    bool wanted = left == ZI_STOPPED || (left >= 0 && s->checkpoint.final) ||
+                  (left == ZI_ERROR_IO && save_count(s) > 0);
     enum zi_status status = wanted ? save_checkpoint(run) : ZI_OK;
     if (status == ZI_ERROR_NUMERICS && is_first(run))
         zi_log(ZI_LOG_ERROR, "app",
@@ -380,6 +385,15 @@ static enum zi_status save_last(struct run *run, enum zi_status left)
     return status;
 }
 
+/* Collective. Whether rank 0 could not report a step: its record is not whole, but the states are,
+ * and what was computed since the last checkpoint is not to be lost. All ranks have this status. */
+static bool is_unreported(struct run *run, enum zi_status left)
+{
+    int32_t unreported = run->unreported;
+    return left == ZI_ERROR_IO &&
+           comm_broadcast(run->comm, &unreported, sizeof unreported, 0) >= 0 && unreported;
+}
+
 /* Collective. What is due at the end of a loop that all ranks left alike with `left`; the first
  * error of this decides, after all of it was tried. */
 static enum zi_status finish(struct run *run, enum zi_status left)
@@ -387,6 +401,8 @@ static enum zi_status finish(struct run *run, enum zi_status left)
     const struct settings *s = run->setup.settings;
     enum zi_status saved = save_last(run, left), traced = ZI_OK, ended = ZI_OK;
     if (engine_get_trace(run->engine))
+        traced = comm_agree(run->comm, is_first(run) ? lock_check(run->lock) : ZI_OK);
+    if (engine_get_trace(run->engine) && traced >= 0)
         traced = report_trace(s->run.directory, engine_get_trace(run->engine), run->comm);
     if (is_first(run)) {
         ended = run_end_report(run);
@@ -421,12 +437,14 @@ enum zi_status run_command(struct comm *world, const struct options *options)
     enum zi_status status = prepare(&run);
     if (status >= 0) {
         status = train_loop(&run);
-        if (status >= 0 || status == ZI_STOPPED || status == ZI_ERROR_NUMERICS)
+        if (status >= 0 || status == ZI_STOPPED || status == ZI_ERROR_NUMERICS ||
+            is_unreported(&run, status))
             status = finish(&run, status);
     }
     enum zi_status ended = run_end_report(&run), closed = report_close(run.report);
     if (status >= 0) status = ended;
     if (status >= 0) status = closed;
+    if (status >= 0) status = output_standard_check();
     fflush(stdout);
     status = comm_agree(world, status);
     enum zi_status written = write_end(&run, status);

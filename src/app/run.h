@@ -23,6 +23,7 @@ struct run {
     struct lock *lock;                   /* of the run directory; rank 0, else NULL */
     struct report *report;               /* rank 0, else NULL */
     bool report_ended;                   /* its last rows have been written */
+    bool unreported;                     /* rank 0: a step could not be reported */
     struct progress progress;            /* rank 0 */
     double begun_s, layout_s, initial_s; /* when the run began; parts of its start */
     bool ends;      /* rank 0: the run directory is this run's, its end is written there */

@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "app/lock.h"
 #include "app/run.h"
 #include "base/log.h"
 #include "base/timing.h"
@@ -106,7 +107,9 @@ enum zi_status save_checkpoint(struct run *run)
     struct save_plan plan;
     double start = zi_time_s();
     if (run->saved == run->good) return ZI_OK;
-    enum zi_status status = comm_agree(run->comm, plan_make(run, &plan));
+    enum zi_status status = plan_make(run, &plan);
+    if (status >= 0 && run->lock) status = lock_check(run->lock);
+    status = comm_agree(run->comm, status);
     if (status >= 0) status = save_states(run, plan.directory, &plan.header, plan.tensors);
     if (status >= 0) run->saved = run->good;
     plan_cleanup(&plan);

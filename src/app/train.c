@@ -74,6 +74,7 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
         status = validate(run, &row.validation_loss);
     if (status < 0 && status != ZI_STOPPED) return status;
     if (run->report) *reported = report_all(run, &row, result);
+    run->unreported = *reported < 0;
     return status < 0 ? comm_agree(run->comm, *reported < 0 ? *reported : status) : ZI_OK;
 }
 

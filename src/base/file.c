@@ -40,6 +40,14 @@ const char *zi_file_kind(mode_t mode)
     return "no regular file";
 }
 
+void zi_file_keep_standard(void)
+{
+    for (int file = STDIN_FILENO; file <= STDERR_FILENO; file++) {
+        /* The lowest free number is this one; a folder cannot be read as a file, nor written. */
+        if (fcntl(file, F_GETFD) < 0 && errno == EBADF) (void)!open("/", O_RDONLY | O_DIRECTORY);
+    }
+}
+
 static enum zi_status no_memory(const char *room)
 {
     return zi_fail(ZI_ERROR_DEVICE, room, "no memory for the name of a file");

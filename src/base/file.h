@@ -17,6 +17,11 @@
 /* "a device", "a fifo", "a folder", "a socket", "a regular file" of a st_mode; for messages. */
 const char *zi_file_kind(mode_t mode);
 
+/* Opens what is closed of standard input, output and error, so that no file or pipe of the program
+ * gets their numbers and the text that is meant for them. Reads and writes there still fail. To be
+ * called first. */
+void zi_file_keep_standard(void);
+
 /* Opens a regular file for reading and gives its size; never waits for a writer. The caller closes
  * *file. ZI_ERROR_USAGE when it is absent, no regular file, or may not be read. */
 enum zi_status zi_file_open_input(const char *room, const char *path, int *file, int64_t *bytes);

@@ -9,6 +9,10 @@
  * their default action is that of the whole process, and a handler that MPI or its transports
  * installed runs here, on a stack of its own.
  *
+ * What the process was started to ignore (nohup, a job in the background) is asked for before the
+ * constructors of libraries run, since a transport of MPI puts a handler of its own there, and an
+ * exec would then make the default of it.
+ *
  * Faults (SIGSEGV and the like) are raised in the thread that made them and cannot be blocked there
  * with any use; SIGPIPE is blocked, so that a write to a closed pipe is an error with a message. */
 #include "base/stop.h"
@@ -37,20 +41,35 @@ enum { STOP_COUNT = (int)(sizeof stops / sizeof *stops) };
 
 static atomic_int requested;
 
+static bool ignored[STOP_COUNT]; /* when the process was started */
+
 /* What a shell or nohup had the process ignore (SIGHUP, and SIGINT and SIGQUIT of a job in the
  * background) stays ignored. */
-static bool is_ignored(int number)
+static void note_ignored(void)
 {
-    struct sigaction action;
-    return number != SIGTERM && number != SIGUSR1 && sigaction(number, NULL, &action) == 0 &&
-           action.sa_handler == SIG_IGN;
+    for (int i = 0; i < STOP_COUNT; i++) {
+        struct sigaction action;
+        int number = stops[i].number;
+        ignored[i] = number != SIGTERM && number != SIGUSR1 &&
+                     sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+    }
+}
+
+__attribute__((section(".preinit_array"),
+               used)) static void (*const note_first)(void) = note_ignored;
+
+void zi_stop_ignore(void)
+{
+    for (int i = 0; i < STOP_COUNT; i++) {
+        if (ignored[i]) signal(stops[i].number, SIG_IGN);
+    }
 }
 
 static void fill_stops(sigset_t *set)
 {
     sigemptyset(set);
     for (int i = 0; i < STOP_COUNT; i++) {
-        if (!is_ignored(stops[i].number)) sigaddset(set, stops[i].number);
+        if (!ignored[i]) sigaddset(set, stops[i].number);
     }
 }
 
@@ -79,7 +98,7 @@ static void *wait_for_signals(void *context)
     static char stack[1 << 16];
     const sigset_t wanted = *(const sigset_t *)context;
     sigset_t blocked;
-    double first_s = 0;
+    double interrupted_s = -1; /* when the first SIGINT came */
     stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
     (void)sigaltstack(&own, NULL);
     blocked = wanted;
@@ -88,11 +107,13 @@ static void *wait_for_signals(void *context)
     for (;;) {
         int number = 0, none = 0;
         if (sigwait(&wanted, &number) != 0) continue;
-        if (number == SIGINT && atomic_load(&requested) == SIGINT &&
-            zi_time_s() - first_s > AGAIN_S)
-            end_at_once(number);
-        if (!atomic_compare_exchange_strong(&requested, &none, number)) continue;
-        first_s = zi_time_s();
+        bool begins = atomic_compare_exchange_strong(&requested, &none, number);
+        if (number == SIGINT) {
+            if (interrupted_s >= 0 && zi_time_s() - interrupted_s > AGAIN_S) end_at_once(number);
+            begins |= interrupted_s < 0;
+            if (interrupted_s < 0) interrupted_s = zi_time_s();
+        }
+        if (!begins) continue;
         zi_log(ZI_LOG_NOTE, "base", "%s: ending in good order%s", zi_stop_name(number),
                number == SIGINT ? "; once more ends at once" : "");
     }
@@ -104,6 +125,7 @@ enum zi_status zi_stop_start(void)
     static sigset_t wanted; /* as they are here: libraries may install handlers later */
     pthread_t thread;
     sigset_t blocked;
+    zi_stop_ignore();
     fill_stops(&wanted);
     fill_blocked(&blocked);
     int error = pthread_sigmask(SIG_SETMASK, &blocked, NULL);

@@ -19,6 +19,10 @@
  * ZI_ERROR_DEVICE when there is no thread. */
 enum zi_status zi_stop_start(void);
 
+/* Local. Ignores again what the process was started to ignore, where the constructor of a library
+ * has put a handler: exec keeps what is ignored, not what is handled. To be called first. */
+void zi_stop_ignore(void);
+
 /* Local. The number of the first signal that asked to stop, 0 for none. Costs one load. */
 int zi_stop_signal(void);
 

@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -236,6 +237,17 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
     return status;
 }
 
+/* Collective. Creates the file by the driver of `access`; negative on error. MPI-IO takes what
+ * stands before a colon for the name of a file system; "ufs:" says that it is any. */
+static hid_t create_by_name(const struct checkpoint *checkpoint, hid_t access)
+{
+    const char *path = checkpoint->temporary;
+    bool hidden = comm_mpi(checkpoint->comm) != NULL && strchr(path, ':') != NULL;
+    char name[PATH_MAX + 8];
+    snprintf(name, sizeof name, "%s%s", hidden ? "ufs:" : "", path);
+    return H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+}
+
 /* Collective. Creates, fills and closes the file through (parallel) HDF5. */
 static enum zi_status create_file(struct checkpoint *checkpoint)
 {
@@ -246,7 +258,7 @@ static enum zi_status create_file(struct checkpoint *checkpoint)
         status = h5_fail(checkpoint->temporary, "choose parallel access");
     status = comm_agree(checkpoint->comm, status);
     if (status == ZI_OK) {
-        file = H5Fcreate(checkpoint->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+        file = create_by_name(checkpoint, access);
         status =
             file < 0 ? h5_fail(checkpoint->temporary, "create it") : fill_file(checkpoint, file);
     }

@@ -156,7 +156,7 @@ static const struct deck_row rows[] = {
     {KEY(model, family), .type = DECK_CHOICE, .choices = families, .example = "gpt2",
      .help = "gpt2: learned positions, LayerNorm, GELU, biases; llama: rotary positions, RMSNorm, "
              "SwiGLU, no biases"},
-    {KEY(model, layers), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e5, .example = "6",
+    {KEY(model, layers), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e4, .example = "6",
      .help = "transformer blocks"},
     {KEY(model, hidden), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e6, .example = "384",
      .help = "width of the residual stream; a multiple of heads"},

@@ -10,6 +10,8 @@
 #include "tier/store.h"
 #include "zero/resolve.h"
 
+#define MICROS_TRIED 512 /* micro-batches of a rank, at most, that are advised */
+
 /* One change of the deck that may make it fit: a state to a tier, or what `apply` does. */
 struct change {
     const char *text;
@@ -31,6 +33,10 @@ static bool change_micro(struct settings *s, const struct zero_config *config)
     s->batch.micro = resolved_micro(&s->batch, config->ranks);
     if (s->batch.micro <= 1) return false;
     s->batch.micro = (s->batch.micro + 1) / 2;
+    /* Not so small that the search would compile programs of any length. */
+    int64_t own = (s->batch.global + config->ranks - 1) / config->ranks;
+    int64_t most = micros_most(&s->model), micros = (own + s->batch.micro - 1) / s->batch.micro;
+    if (micros > most || micros > MICROS_TRIED) return false;
     return true;
 }
 

@@ -24,11 +24,19 @@
 #define PREFETCH_MAX 16
 #define TILES_MOST   64 /* that auto takes */
 
+#define OPERATIONS_MOST ((int64_t)1 << 19) /* of the model, times micro-batches, in a program */
+
 int64_t resolved_micro(const struct settings_batch *batch, int ranks)
 {
     if (batch->micro != ZI_AUTO) return batch->micro;
     int64_t own = (batch->global + ranks - 1) / ranks;
     return own < 8 ? own : 8;
+}
+
+int64_t micros_most(const struct settings_model *model)
+{
+    int64_t most = OPERATIONS_MOST / (2 * model->layers + 2);
+    return most > 1 ? most : 1;
 }
 
 /* What is taken, but not all of it. */
@@ -48,6 +56,21 @@ static void remark_clamped(struct deck *deck, int ranks)
                     " (run.steps) has %" PRId64 " from there on",
                     s->run.trace, TRACE_FIRST_STEP + 1, s->run.steps, traced);
     }
+}
+
+/* The program lists every micro-batch of every operation: an absurd number is no program. */
+static void check_micros(struct deck *deck, int ranks)
+{
+    const struct settings *s = deck_settings(deck);
+    int64_t own = (s->batch.global + ranks - 1) / ranks, micro = resolved_micro(&s->batch, ranks);
+    int64_t most = micros_most(&s->model), micros = (own + micro - 1) / micro;
+    if (micros <= most) return;
+    deck_complain(deck, "batch", "micro",
+                  "%" PRId64 " sequences at once make %" PRId64 " micro-batches of the %" PRId64
+                  " that a rank has of batch.global; a step program of %" PRId64
+                  " layers has at most %" PRId64 ": use at least %" PRId64
+                  ", a smaller batch.global, or more ranks",
+                  micro, micros, own, s->model.layers, most, (own + most - 1) / most);
 }
 
 void zero_check(struct deck *deck, int ranks)
@@ -80,6 +103,7 @@ void zero_check(struct deck *deck, int ranks)
                       "bf16 gradients of fp32 arithmetic lose what fp32 was chosen for; use fp32, "
                       "or compute bf16");
     }
+    check_micros(deck, ranks);
     remark_clamped(deck, ranks);
 }
 

@@ -22,6 +22,9 @@ enum zi_status resolve_budgets(const struct settings *s, const struct device_pro
 /* Local. Sequences that one rank passes at once. */
 int64_t resolved_micro(const struct settings_batch *batch, int ranks);
 
+/* Local. Micro-batches that a step program of the model may have. */
+int64_t micros_most(const struct settings_model *model);
+
 /* Local. Compiles a candidate and compares its pools with the budgets. */
 enum zi_status resolve_measure(const struct settings *s, const struct device *device,
                                struct zero_config *config, struct resolve_fit *fit);
