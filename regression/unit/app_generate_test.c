@@ -10,6 +10,7 @@
 
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #define GPT2                                                                                       \
     "layers: 2, hidden: 32, heads: 2, context: 16, vocabulary: 300, key_heads: 2, inner: 128, "    \
@@ -144,6 +145,22 @@ static void test_padding(void)
     CHECK_INT(generate("--ids", "1024", &text), ZI_OK);
 }
 
+/* The text of a model is of the model: with paths in other sections of it nothing is made. */
+static void test_other_sections(void)
+{
+    const char *model = "{model: {family: gpt2, " GPT2 "}}", *text;
+    char with[9000], made[4200];
+    struct stat is;
+    snprintf(made, sizeof made, "%s/made", folder);
+    snprintf(with, sizeof with,
+             "{model: {family: gpt2, " GPT2 "}, placement: {parameters: nvme}, "
+             "nvme: {paths: %s, keep: yes}}",
+             made);
+    write_checkpoint(model, with);
+    CHECK_INT(generate("--ids", "120", &text), ZI_OK);
+    CHECK(stat(made, &is) != 0);
+}
+
 int main(void)
 {
     const char *parent = getenv("TMPDIR");
@@ -157,6 +174,7 @@ int main(void)
     (void)bound;
     test_absurd();
     test_padding();
+    test_other_sections();
     unlink(path);
     snprintf(path, sizeof path, "%s/latest", folder);
     unlink(path);
