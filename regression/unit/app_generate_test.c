@@ -97,9 +97,9 @@ static void test_absurd(void)
     const char *gpt2 = "{model: {family: gpt2, " GPT2 "}}";
     const char *llama = "{model: {family: llama, " LLAMA "}}";
     check_refused(gpt2,
-                  "{model: {family: gpt2, layers: 100000, hidden: 32, heads: 2, context: 16, "
+                  "{model: {family: gpt2, layers: 9999, hidden: 32, heads: 2, context: 16, "
                   "vocabulary: 300}}",
-                  "says 100000 layers, but it has 36");
+                  "says 9999 layers, but it has 36");
     check_refused(gpt2,
                   "{model: {family: gpt2, layers: 2, hidden: 1000000, heads: 5000, context: 16, "
                   "vocabulary: 300}}",
