@@ -10,6 +10,7 @@
 
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #define GPT2                                                                                       \
     "layers: 2, hidden: 32, heads: 2, context: 16, vocabulary: 300, key_heads: 2, inner: 128, "    \
@@ -96,9 +97,9 @@ static void test_absurd(void)
     const char *gpt2 = "{model: {family: gpt2, " GPT2 "}}";
     const char *llama = "{model: {family: llama, " LLAMA "}}";
     check_refused(gpt2,
-                  "{model: {family: gpt2, layers: 100000, hidden: 32, heads: 2, context: 16, "
+                  "{model: {family: gpt2, layers: 9999, hidden: 32, heads: 2, context: 16, "
                   "vocabulary: 300}}",
-                  "says 100000 layers, but it has 36");
+                  "says 9999 layers, but it has 36");
     check_refused(gpt2,
                   "{model: {family: gpt2, layers: 2, hidden: 1000000, heads: 5000, context: 16, "
                   "vocabulary: 300}}",
@@ -144,6 +145,22 @@ static void test_padding(void)
     CHECK_INT(generate("--ids", "1024", &text), ZI_OK);
 }
 
+/* The text of a model is of the model: with paths in other sections of it nothing is made. */
+static void test_other_sections(void)
+{
+    const char *model = "{model: {family: gpt2, " GPT2 "}}", *text;
+    char with[9000], made[4200];
+    struct stat is;
+    snprintf(made, sizeof made, "%s/made", folder);
+    snprintf(with, sizeof with,
+             "{model: {family: gpt2, " GPT2 "}, placement: {parameters: nvme}, "
+             "nvme: {paths: %s, keep: yes}}",
+             made);
+    write_checkpoint(model, with);
+    CHECK_INT(generate("--ids", "120", &text), ZI_OK);
+    CHECK(stat(made, &is) != 0);
+}
+
 int main(void)
 {
     const char *parent = getenv("TMPDIR");
@@ -157,6 +174,7 @@ int main(void)
     (void)bound;
     test_absurd();
     test_padding();
+    test_other_sections();
     unlink(path);
     snprintf(path, sizeof path, "%s/latest", folder);
     unlink(path);

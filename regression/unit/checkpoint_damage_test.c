@@ -203,6 +203,51 @@ static void external_tensor(hid_t file)
     H5Lcreate_external("other.h5", "/x", file, "moment2/second.bias", H5P_DEFAULT, H5P_DEFAULT);
 }
 
+/* Puts a dataset that is made with `properties`, which it closes, in the place of a tensor. */
+static void put_made_with(hid_t file, hid_t space, hid_t properties)
+{
+    H5Ldelete(file, "moment2/second.bias", H5P_DEFAULT);
+    hid_t made = H5Dcreate2(file, "moment2/second.bias", H5T_IEEE_F32LE, space, H5P_DEFAULT,
+                            properties, H5P_DEFAULT);
+    CHECK(made >= 0 && h5_bits_write(made, "checksum", 0) >= 0);
+    H5Dclose(made);
+    H5Pclose(properties);
+    H5Sclose(space);
+}
+
+/* Its numbers are in a fifo: whoever asks HDF5 for them waits for ever. */
+static void stored_outside(hid_t file)
+{
+    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_external(properties, path_of("waiting"), 0, 20);
+    put_made_with(file, H5Screate_simple(1, (const hsize_t[]){5}, NULL), properties);
+}
+
+/* Even its extents are asked of the other file. */
+static void virtual_tensor(hid_t file)
+{
+    const hsize_t five = 5, most = H5S_UNLIMITED, start = 0, one = 1;
+    hid_t space = H5Screate_simple(1, &five, &most), source = H5Screate_simple(1, &five, &most);
+    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &one, &most);
+    H5Sselect_hyperslab(source, H5S_SELECT_SET, &start, NULL, &one, &most);
+    CHECK(H5Pset_virtual(properties, space, path_of("waiting"), "x", source) >= 0);
+    put_made_with(file, space, properties);
+    H5Sclose(source);
+}
+
+static void external_group(hid_t file)
+{
+    H5Ldelete(file, "moment2", H5P_DEFAULT);
+    H5Lcreate_external(path_of("waiting"), "/x", file, "moment2", H5P_DEFAULT, H5P_DEFAULT);
+}
+
+static void linked_group(hid_t file)
+{
+    H5Lmove(file, "moment2", file, "other", H5P_DEFAULT, H5P_DEFAULT);
+    H5Lcreate_soft("/other", file, "moment2", H5P_DEFAULT, H5P_DEFAULT);
+}
+
 static void renamed_tensor(hid_t file)
 {
     H5Lmove(file, "moment2/second.bias", file, "moment2/zecond.bias", H5P_DEFAULT, H5P_DEFAULT);
@@ -289,6 +334,10 @@ static const struct damage damages[] = {
     {unknown_type, ZI_ERROR_IO, "an unknown type"},
     {no_tensor, ZI_ERROR_IO, "not the same tensors"},
     {external_tensor, ZI_ERROR_IO, "second.bias is a link"},
+    {stored_outside, ZI_ERROR_IO, "second.bias is in another file"},
+    {virtual_tensor, ZI_ERROR_IO, "second.bias is in another file"},
+    {external_group, ZI_ERROR_IO, "moment2 is a link"},
+    {linked_group, ZI_ERROR_IO, "moment2 is a link"},
     {renamed_tensor, ZI_ERROR_IO, "zecond.bias is not what the same tensor is"},
     {group_as_tensor, ZI_ERROR_IO, "cannot open a dataset"},
     {chunked_tensor, ZI_ERROR_IO, "moment2/second.bias has no place in the file"},
@@ -307,6 +356,7 @@ static void test_damages(void)
     char file_path[4200];
     int64_t step;
     snprintf(file_path, sizeof file_path, "%s", path);
+    CHECK(mkfifo(path_of("waiting"), 0600) == 0);
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         const struct damage *damage = &damages[i];
         CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);
@@ -322,6 +372,38 @@ static void test_damages(void)
     CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);
     CHECK_INT(open_path(file_path, &step, &text), ZI_OK);
     CHECK_INT(inspect_path(file_path, 1, &text), ZI_OK);
+}
+
+static hid_t dataset_put(hid_t file, const char *name, hid_t space)
+{
+    hid_t made =
+        H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    H5Sclose(space);
+    return made;
+}
+
+/* What no tensor is may stand beside: inspect names it and goes on. What it cannot read it names.
+ */
+static void test_beside(void)
+{
+    const hsize_t ones[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1}, huge = (hsize_t)1 << 60;
+    const char *text;
+    CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);
+    hid_t file = H5Fopen(path_of("step-00000100.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
+    H5Dclose(dataset_put(file, "null", H5Screate(H5S_NULL)));
+    H5Dclose(dataset_put(file, "nine", H5Screate_simple(9, ones, NULL)));
+    H5Fclose(file);
+    CHECK_INT(inspect_path(path_of("step-00000100.h5"), 1, &text), ZI_OK);
+    file = H5Fopen(path_of("step-00000100.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
+    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(properties, 1, ones);
+    hid_t space = H5Screate_simple(1, &huge, NULL);
+    H5Dclose(H5Dcreate2(file, "huge", H5T_IEEE_F32LE, space, H5P_DEFAULT, properties, H5P_DEFAULT));
+    H5Sclose(space);
+    H5Pclose(properties);
+    H5Fclose(file);
+    CHECK_INT(inspect_path(path_of("step-00000100.h5"), 0, &text), ZI_ERROR_IO);
+    CHECK(strstr(text, "cannot read its dataset /huge: its extents are beyond") != NULL);
 }
 
 /* The step of what the folder stands for, -1 when nothing; and what is said about it. */
@@ -456,7 +538,9 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], ZI_PROBE_WORD) == 0) return child(argv[2]);
     if (comm_self(&self) < 0) return 1;
     folder_make(folder, sizeof folder);
+    alarm(120); /* a fifo that somebody opens has no writer */
     test_damages();
+    test_beside();
     test_folder();
     test_mode();
     test_temporary();

@@ -499,6 +499,12 @@ static void test_hdf5_refused(void)
     struct dataset big_endian = {"/tokens", H5T_STD_U16BE, 1, 0, -1};
     write_hdf5("endian.h5", &big_endian, 100);
     check_refused("endian.h5", ZI_AUTO, "little-endian");
+    struct dataset partial = {"/tokens", H5Tcopy(H5T_STD_U16LE), 1, 0, -1};
+    H5Tset_precision(partial.type, 8); /* the value is in bits 4 to 11 */
+    H5Tset_offset(partial.type, 4);
+    write_hdf5("partial.h5", &partial, 100);
+    check_refused("partial.h5", ZI_AUTO, "plain little-endian");
+    H5Tclose(partial.type);
     struct dataset other = {"/words", H5T_STD_U16LE, 1, 0, -1};
     write_hdf5("words.h5", &other, 100);
     check_refused("words.h5", ZI_AUTO, "/tokens");

@@ -90,7 +90,7 @@ static void test_extents(void)
     H5Sclose(space);
     H5Pclose(creation);
     H5Fclose(file);
-    check_opens("huge.h5", ZI_ERROR_USAGE, "holds 4611686018427387904 tokens");
+    check_opens("huge.h5", ZI_ERROR_USAGE, "/tokens is chunked");
 }
 
 /* The place of tokens of another file means nothing in this one. */

@@ -144,6 +144,30 @@ static void test_lines(void)
     free(line);
 }
 
+/* Written anew in its place, and its time set back to what it was, as some tools of copying do. */
+static void test_time_set_back(void)
+{
+    struct stat before, after;
+    write_file("scan.bin", 2, 7, 5000);
+    age("scan.bin");
+    struct tokens *tokens = open_file("scan.bin", DATA_UINT16, 6000);
+    char *line = tokens_scan_line(tokens, 5000);
+    tokens_close(tokens);
+    CHECK(line != NULL && is_recalled("scan.bin", DATA_UINT16, 6000, line));
+    CHECK(stat(fixture_path("scan.bin"), &before) == 0);
+    do { /* until the clock of the file system has moved on */
+        int file = open(fixture_path("scan.bin"), O_WRONLY);
+        CHECK(pwrite(file, "\x6f\x17", 2, 14) == 2); /* 5999 */
+        const struct timespec times[2] = {before.st_atim, before.st_mtim};
+        CHECK(futimens(file, times) == 0 && close(file) == 0);
+        CHECK(stat(fixture_path("scan.bin"), &after) == 0);
+    } while (after.st_ctim.tv_sec == before.st_ctim.tv_sec &&
+             after.st_ctim.tv_nsec == before.st_ctim.tv_nsec);
+    CHECK(after.st_mtim.tv_nsec == before.st_mtim.tv_nsec && after.st_ino == before.st_ino);
+    CHECK(line == NULL || !is_recalled("scan.bin", DATA_UINT16, 6000, line));
+    free(line);
+}
+
 /* The last test, as a stop is for good. */
 static void test_stop(void)
 {
@@ -164,6 +188,7 @@ int main(void)
     test_negative();
     test_known();
     test_lines();
+    test_time_set_back();
     test_stop();
     fixture_end();
     return test_finish("data_scan_test");

@@ -35,6 +35,7 @@ static const char *const line_cases[][2] = {
     {"zero: {prefetch: atuo}", "zero.prefetch: found 'atuo' (no number), expected a whole "
                                "number from 0 to 1000, or auto; nearest is auto"},
     {"zero: {prefetch: 1001}", "(too large)"},
+    {"device: {threads: 1025}", "(too large)"},
     {"zero: {prefetch: 1.5}", "(no whole number)"},
     {"zero: {prefetch: 99999999999999999999}", "(too large)"},
     {"zero: {prefetch: 0x10}", "(no unit works here)"},
@@ -244,6 +245,7 @@ static void test_rules(void)
         {"zero.group=5000", "--set zero.group: 5000 elements are not a multiple of 4096, "},
         {"zero.group=10000", "nearest are 8192 and 12288"},
         {"optimizer.warmup=21", "--set optimizer.warmup: 21 steps of warm-up in a run of 20"},
+        {"model.norm_epsilon=1e-400", "found '1e-400' (too small), expected a number"},
         {"optimizer.minimum_ratio=1.1", "--set optimizer.minimum_ratio: found '1.1' (too large), "
                                         "expected a number from 0 to 1"},
     };

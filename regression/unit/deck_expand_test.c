@@ -63,6 +63,8 @@ static void test_values(void)
         {"x$T_TILDE", "x~root"},
         {"$T_ODD", "a # \"b\\\n\tc,d"},
         {"a\\$T_PLAIN", "a\\plain"},
+        {"\xc2\x85$T_PLAIN\xe2\x80\xa8", "\xc2\x85plain\xe2\x80\xa8"}, /* ends of lines in YAML */
+        {"\xc2\x80$T_PLAIN\xc3\xa4", "\xc2\x80plain\xc3\xa4"},
         {"%u {x} `y` *", "%u {x} `y` *"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

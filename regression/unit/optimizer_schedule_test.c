@@ -169,6 +169,11 @@ static void test_check(void)
     CHECK_INT(decay_of(SETS("optimizer.beta2=1")), -1);
     CHECK_INT(decay_of(SETS("optimizer.epsilon=0")), -1);
     CHECK(deck_said("epsilon"));
+    /* what the fp32 of the update rounds to such an end */
+    CHECK_INT(decay_of(SETS("optimizer.beta1=0.99999999999")), -1);
+    CHECK_INT(decay_of(SETS("optimizer.beta2=0.99999999999")), -1);
+    CHECK_INT(decay_of(SETS("optimizer.epsilon=1e-50")), -1);
+    CHECK_INT(decay_of(SETS("optimizer.beta2=0.999999", "optimizer.epsilon=1e-30")), 4);
 }
 
 int main(void)

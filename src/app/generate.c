@@ -12,7 +12,7 @@
  * tokenizer here, and take and give ids.
  *
  * What the checkpoint says of the model is held against the tensors that it has before anything is
- * allocated by it.
+ * allocated by it; of other sections, with paths in them, that text is given no say.
  *
  * Choices are a function of the seed and of the place in the text (inverse of the cumulated odds
  * at a random number by counter), so a seed gives the same text on every run. */
@@ -64,7 +64,7 @@ static enum zi_status read_request(const struct options *options, struct generat
     ZI_TRY(options_real(options, "--temperature", 0, 100, &g->temperature));
     ZI_TRY(options_integer(options, "--top-k", 0, INT32_MAX, &g->top_k));
     ZI_TRY(options_integer(options, "--seed", 0, INT64_MAX, &g->seed));
-    ZI_TRY(options_integer(options, "--threads", 1, 4096, &g->threads));
+    ZI_TRY(options_integer(options, "--threads", 1, 1024, &g->threads));
     if (g->temperature == 0 && g->top_k > 0)
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "--top-k has no effect with --temperature 0, which takes the likeliest "
@@ -114,6 +114,21 @@ static enum zi_status check_tensors(const struct generation *g)
     return found == model->tensor_count ? ZI_OK : fail_model("tensors", model->tensor_count, found);
 }
 
+/* The settings that a checkpoint's text of its model makes: of the text, what such a text is
+ * written of. */
+static enum zi_status parse_model(struct generation *g, const char *text, const char *const *sets,
+                                  int set_count)
+{
+    static const char name[] = "model of the checkpoint";
+    char *own;
+    ZI_TRY(setup_parse_part(&g->setup, text, name, "model", sets, set_count));
+    ZI_TRY(setup_model_text(g->setup.settings, &own));
+    setup_cleanup(&g->setup);
+    enum zi_status status = setup_parse_part(&g->setup, own, name, "model", sets, set_count);
+    free(own);
+    return status;
+}
+
 static enum zi_status build_model(struct generation *g)
 {
     const struct checkpoint_header *header = checkpoint_get_header(g->checkpoint);
@@ -123,8 +138,7 @@ static enum zi_status build_model(struct generation *g)
         snprintf(threads, sizeof threads, "device.threads=%" PRId64, g->threads);
     else
         snprintf(threads, sizeof threads, "device.threads=auto");
-    ZI_TRY(setup_parse_part(&g->setup, header->model_text, "model of the checkpoint", "model", sets,
-                            4));
+    ZI_TRY(parse_model(g, header->model_text, sets, 4));
     struct settings *s = g->setup.settings;
     model_check(g->setup.deck);
     ZI_TRY(deck_check(g->setup.deck));

@@ -19,14 +19,16 @@
 #include "base/file.h"
 #include "base/log.h"
 
+#define KNOWN_MOST  65536              /* bytes of data.scan, which has a line or two */
 #define LONG_TOKENS ((int64_t)1 << 30) /* in one file: said beforehand, as the run stands still */
 
-/* Local. What data.scan holds; empty text when there is none. */
+/* Local. What data.scan holds; empty text when there is none, or something else of that name. */
 static enum zi_status read_known(const char *path, char **text)
 {
     struct stat is;
     int64_t bytes;
-    if (stat(path, &is) == 0 && S_ISREG(is.st_mode)) return setup_read_file(path, text, &bytes);
+    if (stat(path, &is) == 0 && S_ISREG(is.st_mode) && is.st_size <= KNOWN_MOST)
+        return setup_read_file(path, text, &bytes);
     *text = strdup("");
     return *text ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "app", "no memory to read %s", path);
 }

@@ -244,6 +244,17 @@ static int shape_convert(const hsize_t *extents, int dimensions, int64_t *shape,
     return dimensions;
 }
 
+int h5_is_own(hid_t dataset)
+{
+    hid_t creation = H5Dget_create_plist(dataset);
+    if (creation < 0) return 0;
+    H5D_layout_t layout = H5Pget_layout(creation);
+    int own = (layout == H5D_CONTIGUOUS || layout == H5D_CHUNKED || layout == H5D_COMPACT) &&
+              H5Pget_external_count(creation) == 0;
+    H5Pclose(creation);
+    return own;
+}
+
 int h5_shape_read(hid_t dataset, int most, int64_t *shape, int64_t *elements)
 {
     hsize_t extents[H5S_MAX_RANK];

@@ -51,6 +51,11 @@ herr_t h5_integer_read(hid_t object, const char *name, int64_t *value);
 herr_t h5_bits_read(hid_t object, const char *name, uint64_t *value);
 herr_t h5_real_read(hid_t object, const char *name, double *value);
 
+/* Local. Whether a dataset is in the file that it was opened in, and in no other that HDF5 would
+ * have to open: neither virtual nor in external files. To be asked before its extents, which a
+ * virtual one asks of others. */
+int h5_is_own(hid_t dataset);
+
 /* Local. The extents of a dataset of at most `most` dimensions, and their product: the number of
  * dimensions; negative, with the reason for h5_fail, when there are more, or when the numbers are
  * none that a file can have (elements * 16 is below 2^63). */

@@ -6,7 +6,8 @@
  * small. Attributes of the file come first; texts of several lines (the deck) come last, as they
  * are. Nothing is assumed about the file beyond its kind: a checkpoint, a run record or a token
  * file, told by the attribute `format` or the dataset /tokens. HDF5 is asked for numbers of the
- * types that zinf writes only; others are named and not read.
+ * types that zinf writes only; others are named and not read. So is what lies in other files: one
+ * of them could be a fifo, where HDF5 waits for ever.
  *
  * The same walk is what a child does with a file before HDF5 opens it here or elsewhere
  * (base/probe.h). It is brief then: of a contiguous dataset, whose bytes lie in one extent, it
@@ -26,7 +27,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PIECE = 1 << 20, MOST_ELEMENTS = 1 << 26, MOST_DIMENSIONS = 8 };
+enum { PIECE = 1 << 20, MOST_ELEMENTS = 1 << 26, MOST_DIMENSIONS = H5S_MAX_RANK };
 
 struct statistics {
     double mean, squares, smallest, largest; /* squares: sum of squared deviations */
@@ -34,6 +35,8 @@ struct statistics {
 };
 
 struct walk {
+    const char *path;
+    enum zi_status status; /* of what ended the walk and was said */
     FILE *out;
     double *piece;  /* PIECE numbers */
     int long_texts; /* which attributes to print: 0 of one line, 1 of several */
@@ -136,20 +139,42 @@ static void print_shape(const int64_t *shape, int dimensions, FILE *out)
     fprintf(out, "%-16s", text);
 }
 
+/* Whether a dataset has no extents at all. */
+static int is_null(hid_t dataset)
+{
+    hid_t space = H5Dget_space(dataset);
+    int null = space >= 0 && H5Sget_simple_extent_type(space) == H5S_NULL;
+    if (space >= 0) H5Sclose(space);
+    return null;
+}
+
+/* Gives -1, for HDF5 to end its walk, once the reason is said. */
+static herr_t fail_walk(struct walk *walk, const char *name)
+{
+    char what[320];
+    snprintf(what, sizeof what, "read its dataset /%.256s", name);
+    walk->status = h5_fail(walk->path, what);
+    return -1;
+}
+
 /* Prints a dataset whose type is open. */
-static herr_t print_typed(hid_t dataset, hid_t type, const char *name, const struct walk *walk)
+static herr_t print_typed(hid_t dataset, hid_t type, const char *name, struct walk *walk)
 {
     char text[32], bytes[32];
     int64_t shape[MOST_DIMENSIONS] = {0}, elements;
     struct statistics statistics = {0};
     herr_t result = 0;
-    int dimensions = h5_shape_read(dataset, MOST_DIMENSIONS, shape, &elements);
-    if (dimensions < 0) return -1;
     type_text(type, text, sizeof text);
     fprintf(walk->out, "/%-48s %-6s ", name, text);
+    if (!h5_is_own(dataset) || is_null(dataset)) {
+        fprintf(walk->out, "%s\n", h5_is_own(dataset) ? "empty" : "in other files: not read");
+        return 0;
+    }
+    int dimensions = h5_shape_read(dataset, MOST_DIMENSIONS, shape, &elements);
+    if (dimensions < 0) return fail_walk(walk, name);
     print_shape(shape, dimensions, walk->out);
     size_t size = H5Tget_size(type), all;
-    if (__builtin_mul_overflow((size_t)elements, size, &all)) return -1;
+    if (__builtin_mul_overflow((size_t)elements, size, &all)) all = SIZE_MAX;
     fprintf(walk->out, " %12s", zi_memory_text(all, bytes, sizeof bytes));
     int brief = walk->brief && is_contiguous(dataset);
     if (walk->numbers && is_float(type) && (dimensions == 1 || dimensions == 2) &&
@@ -158,13 +183,13 @@ static herr_t print_typed(hid_t dataset, hid_t type, const char *name, const str
         print_statistics(&statistics, walk->out);
     }
     fputc('\n', walk->out);
-    return result;
+    return result < 0 ? fail_walk(walk, name) : 0;
 }
 
-static herr_t print_dataset(hid_t dataset, const char *name, const struct walk *walk)
+static herr_t print_dataset(hid_t dataset, const char *name, struct walk *walk)
 {
     hid_t type = H5Dget_type(dataset);
-    if (type < 0) return -1;
+    if (type < 0) return fail_walk(walk, name);
     herr_t result = print_typed(dataset, type, name, walk);
     H5Tclose(type);
     return result;
@@ -214,10 +239,10 @@ static herr_t visit_attributes(hid_t object, void *context)
 
 static herr_t visit_link(hid_t file, const char *name, const H5L_info_t *info, void *context)
 {
-    const struct walk *walk = context;
+    struct walk *walk = context;
     if (info->type != H5L_TYPE_HARD) return 0;
     hid_t object = H5Oopen(file, name, H5P_DEFAULT);
-    if (object < 0) return -1;
+    if (object < 0) return fail_walk(walk, name);
     herr_t result = 0;
     if (H5Iget_type(object) == H5I_DATASET) {
         result = print_dataset(object, name, walk);
@@ -243,10 +268,11 @@ static const char *kind_of(hid_t file)
 
 static enum zi_status print_all(hid_t file, const char *path, struct walk *walk)
 {
+    walk->path = path;
     if (visit_attributes(file, walk) < 0) return h5_fail(path, "read its attributes");
     fputc('\n', walk->out);
     if (H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_link, walk) < 0)
-        return h5_fail(path, "read its datasets");
+        return walk->status < 0 ? walk->status : h5_fail(path, "read its datasets");
     walk->long_texts = 1;
     return visit_attributes(file, walk) < 0 ? h5_fail(path, "read its attributes") : ZI_OK;
 }

@@ -55,6 +55,7 @@ static enum zi_status dataset_describe(hid_t dataset, const char *tensor, struct
     const char *path = checkpoint->path;
     enum zi_dtype element = checkpoint_state_type(listing->state, checkpoint->header.type);
     int64_t shape[2] = {0, 0}, elements;
+    if (!h5_is_own(dataset)) return fail_damaged(path, tensor, "is in another file");
     hid_t type = H5Dget_type(dataset);
     int known = type >= 0 && h5_type_is(type, element);
     if (type >= 0) H5Tclose(type);
@@ -120,14 +121,30 @@ static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, vo
     return 0;
 }
 
+/* A group of the file itself; negative, with a status, where it is a link, which could lead into
+ * another file. */
+static hid_t group_open(const struct checkpoint *checkpoint, hid_t file, const char *name,
+                        enum zi_status *status)
+{
+    H5L_info_t info;
+    if (H5Lexists(file, name, H5P_DEFAULT) > 0 &&
+        H5Lget_info(file, name, &info, H5P_DEFAULT) >= 0 && info.type != H5L_TYPE_HARD) {
+        *status = fail_damaged(checkpoint->path, name, "is a link");
+        return -1;
+    }
+    hid_t group = H5Gopen2(file, name, H5P_DEFAULT);
+    if (group < 0) *status = h5_fail(checkpoint->path, "open a group");
+    return group;
+}
+
 static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
 {
     struct listing listing = {.checkpoint = checkpoint};
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
         if (checkpoint_state_name(s) == NULL) continue;
         listing.state = s;
-        hid_t group = H5Gopen2(file, checkpoint_state_name(s), H5P_DEFAULT);
-        if (group < 0) return h5_fail(checkpoint->path, "open a group");
+        hid_t group = group_open(checkpoint, file, checkpoint_state_name(s), &listing.status);
+        if (group < 0) return listing.status;
         hsize_t place = 0;
         herr_t result = H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, &place, list_one, &listing);
         H5Gclose(group);

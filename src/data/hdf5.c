@@ -59,12 +59,15 @@ static enum zi_status find_element(const char *path, hid_t dataset, enum token_e
     int is_integer = H5Tget_class(type) == H5T_INTEGER;
     int is_little = bytes == 1 || H5Tget_order(type) == H5T_ORDER_LE;
     int is_signed = is_integer && H5Tget_sign(type) == H5T_SGN_2;
+    int is_full = is_integer && H5Tget_precision(type) == 8 * bytes; /* no bits that mean nothing */
     H5Tclose(type);
-    if (!is_integer || !is_little || (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8))
-        return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%s: %s does not hold little-endian integers of 1, 2, 4 or 8 bytes: write "
-                       "it again with such a type, or with `zinf tokenize`",
-                       path, TOKENS_DATASET);
+    if (!is_integer || !is_full || !is_little ||
+        (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8))
+        return zi_fail(
+            ZI_ERROR_USAGE, "data",
+            "%s: %s does not hold plain little-endian integers of 1, 2, 4 or 8 bytes: write "
+            "it again with such a type, or with `zinf tokenize`",
+            path, TOKENS_DATASET);
     if (bytes == 1)
         *element = is_signed ? TOKEN_INT8 : TOKEN_UINT8;
     else if (bytes == 2)
@@ -93,20 +96,26 @@ static enum zi_status find_extent(const char *path, hid_t dataset, int64_t *coun
     return ZI_OK;
 }
 
-/* Where the tokens begin, compared with the size of the file: `bytes`. */
-static enum zi_status find_offset(const char *path, hid_t dataset, int64_t bytes,
-                                  struct token_layout *layout)
+/* Whether the tokens are one extent of this very file. Asked first: of a virtual dataset even the
+ * extents are asked of other files. */
+static enum zi_status check_plain(const char *path, hid_t dataset)
 {
     hid_t creation = H5Dget_create_plist(dataset);
     int is_plain = creation >= 0 && H5Pget_layout(creation) == H5D_CONTIGUOUS &&
                    H5Pget_external_count(creation) == 0;
     if (creation >= 0) H5Pclose(creation);
-    haddr_t place = is_plain ? H5Dget_offset(dataset) : HADDR_UNDEF;
-    if (!is_plain)
-        return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%s: %s is chunked, compressed or compact, but is read at its place in the "
-                       "file: rewrite it with `h5repack -f NONE -l tokens:CONTI OLD NEW`",
-                       path, TOKENS_DATASET);
+    if (is_plain) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "data",
+                   "%s: %s is chunked, compressed, compact or in other files, but is read at its "
+                   "place in the file: rewrite it with `h5repack -f NONE -l tokens:CONTI OLD NEW`",
+                   path, TOKENS_DATASET);
+}
+
+/* Where the tokens begin, compared with the size of the file: `bytes`. */
+static enum zi_status find_offset(const char *path, hid_t dataset, int64_t bytes,
+                                  struct token_layout *layout)
+{
+    haddr_t place = H5Dget_offset(dataset);
     if (place == HADDR_UNDEF)
         return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s has no data: it was never written", path,
                        TOKENS_DATASET);
@@ -174,6 +183,7 @@ static enum zi_status find_in_dataset(const char *path, hid_t dataset, int64_t b
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s is a token file of format %" PRId64 "; this zinf reads format %d", path,
                        version, TOKENS_FORMAT_VERSION);
+    ZI_TRY(check_plain(path, dataset));
     ZI_TRY(find_largest(path, dataset, &layout->largest));
     ZI_TRY(find_extent(path, dataset, &layout->count));
     ZI_TRY(find_element(path, dataset, &layout->element));

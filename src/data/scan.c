@@ -8,10 +8,11 @@
  * the larger of all others. Only in a block that has a bad token is the place looked for.
  *
  * What a scan found depends on the file alone, not on the vocabulary, so it may be kept: in a line
- * with all by which the file is known again (path, size, time of change, inode, and where in it the
- * tokens are, of which type). A file that changed since it was opened is not recorded, nor one that
- * changed less than MARGIN_S before: it may change once more within the same tick of the file
- * system's clock. */
+ * with all by which the file is known again (path, size, times of change, inode, and where in it
+ * the tokens are, of which type). The time of change of its content may be set back by whoever
+ * copies or touches it; that of its inode, which is kept too, is the kernel's alone. A file that
+ * changed since it was opened is not recorded, nor one that changed less than MARGIN_S before: it
+ * may change once more within the same tick of the file system's clock. */
 #include "data/tokens.h"
 
 #include "base/log.h"
@@ -113,13 +114,19 @@ static char *describe(const struct tokens *tokens, const struct stat *is)
     if (path == NULL || strchr(path, '\n') != NULL ||
         asprintf(&text,
                  "tokens %" PRId64 " type %s offset %" PRId64 " bytes %" PRId64
-                 " changed %lld.%09ld inode %llu path %s",
+                 " changed %lld.%09ld inode %llu of %lld.%09ld path %s",
                  layout->count, token_element_name(layout->element), layout->offset,
                  (int64_t)is->st_size, (long long)is->st_mtim.tv_sec, is->st_mtim.tv_nsec,
-                 (unsigned long long)is->st_ino, path) < 0)
+                 (unsigned long long)is->st_ino, (long long)is->st_ctim.tv_sec, is->st_ctim.tv_nsec,
+                 path) < 0)
         text = NULL;
     free(path);
     return text;
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
 char *tokens_scan_line(const struct tokens *tokens, uint64_t largest)
@@ -128,8 +135,7 @@ char *tokens_scan_line(const struct tokens *tokens, uint64_t largest)
     struct stat is;
     char *line = NULL;
     if (fstat(tokens->file, &is) != 0 || is.st_size != before->st_size ||
-        is.st_mtim.tv_sec != before->st_mtim.tv_sec ||
-        is.st_mtim.tv_nsec != before->st_mtim.tv_nsec ||
+        !same_time(&is.st_mtim, &before->st_mtim) || !same_time(&is.st_ctim, &before->st_ctim) ||
         is.st_mtim.tv_sec > tokens->opened_at - MARGIN_S)
         return NULL;
     char *file = describe(tokens, &is);

@@ -24,16 +24,15 @@
 
 enum { COMMENT_COLUMN = 44 };
 
-/* Text in quotes; what is odd in a comment goes as \xHH. */
+/* Text in quotes; the bytes of what is odd in a comment go as \xHH. */
 static void written_write(const char *text, FILE *out)
 {
+    int length;
     fputc('"', out);
-    for (; *text; text++) {
-        unsigned char byte = (unsigned char)*text;
-        if (byte < 0x20 || byte == 0x7f || strchr("#\"\\", byte))
-            fprintf(out, "\\x%02x", byte);
-        else
-            fputc(byte, out);
+    for (; *text; text += length) {
+        bool odd = deck_character_is_odd(text, &length) || strchr("#\"\\", *text);
+        for (int i = 0; i < length; i++)
+            fprintf(out, odd ? "\\x%02x" : "%c", (unsigned char)text[i]);
     }
     fputc('"', out);
 }

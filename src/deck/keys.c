@@ -347,7 +347,7 @@ static const struct deck_row rows[] = {
     {KEY(device, type), .type = DECK_CHOICE, .choices = devices, .fallback = "cpu",
      .changeable = true, .help = "kind of device"},
     {KEY(device, threads), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
-     .minimum = 1, .maximum = 65536, .changeable = true,
+     .minimum = 1, .maximum = 1024, .changeable = true,
      .help =
          "threads per rank; auto: OMP_NUM_THREADS where it is set, else cores of the node divided "
          "by its ranks"},

@@ -107,6 +107,8 @@ static struct number number_parse(const char *text)
         number.error = "no number";
     else if (too_large || !isfinite(number.real))
         number.error = "too large";
+    else if (number.real == 0 && strcspn(digits, "eE") > strcspn(digits, "123456789"))
+        number.error = "too small";
     else if (!number.is_whole && fabs(number.real) < 0x1p53 && number.real == floor(number.real)) {
         number.whole = (int64_t)number.real;
         number.is_whole = true;

@@ -37,6 +37,10 @@ const char *deck_value_quote(const char *text, char shown[64]);
 /* Local. The same without quotes. */
 const char *deck_value_clip(const char *text, char shown[64]);
 
+/* Local. Whether YAML does not allow a UTF-8 character as it is, or takes it for the end of a line;
+ * its length in bytes. */
+bool deck_character_is_odd(const char *text, int *length);
+
 /* Local. A whole or real number of a row's range as people write it: 1000000 is 1e6. */
 void deck_number_write(double number, FILE *out);
 

@@ -83,6 +83,13 @@ static uint32_t character_at(const char *text, int *length)
     return code;
 }
 
+bool deck_character_is_odd(const char *text, int *length)
+{
+    uint32_t code = character_at(text, length);
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029 ||
+           code == 0xfeff || code == 0xfffe || code == 0xffff;
+}
+
 static void text_write(const char *text, FILE *out)
 {
     int length;
@@ -92,9 +99,8 @@ static void text_write(const char *text, FILE *out)
     }
     fputc('"', out);
     for (; *text; text += length) {
+        bool odd = deck_character_is_odd(text, &length);
         uint32_t code = character_at(text, &length);
-        bool odd = code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 ||
-                   code == 0x2029 || code == 0xfeff || code == 0xfffe || code == 0xffff;
         if (code == '"' || code == '\\')
             fprintf(out, "\\%c", (int)code);
         else if (code == '\n')

@@ -18,6 +18,7 @@
  * is nothing to save in a checkpoint. */
 #include "optimizer/optimizer.h"
 
+#include <float.h>
 #include <math.h>
 
 static const double pi = 3.14159265358979323846;
@@ -79,12 +80,14 @@ void optimizer_check(struct deck *deck)
                       (long long)optimizer->warmup, (long long)optimizer->decay, (long long)steps,
                       (long long)(steps > optimizer->warmup ? steps - optimizer->warmup : 0));
     }
-    /* The ranges of the table are inclusive; these ends are not allowed. */
-    if (optimizer->beta1 == 1.0)
-        deck_complain(deck, "optimizer", "beta1", "must be below 1, as in 0.9");
-    if (optimizer->beta2 == 1.0)
-        deck_complain(deck, "optimizer", "beta2", "must be below 1, as in 0.95 or 0.999");
-    if (optimizer->epsilon == 0.0)
+    /* The ranges of the table are inclusive; these ends are not allowed, nor what becomes one of
+     * them in the fp32 of the update. */
+    if ((float)optimizer->beta1 == 1.0f)
+        deck_complain(deck, "optimizer", "beta1", "must be below 1 in fp32, as in 0.9");
+    if ((float)optimizer->beta2 == 1.0f)
+        deck_complain(deck, "optimizer", "beta2", "must be below 1 in fp32, as in 0.95 or 0.999");
+    if ((float)optimizer->epsilon < FLT_MIN)
         deck_complain(deck, "optimizer", "epsilon",
-                      "must be above 0, as in 1e-8: a weight without gradient divides by it");
+                      "must be above 0 in fp32, as in 1e-8: a weight without gradient divides by "
+                      "it");
 }

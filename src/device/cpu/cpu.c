@@ -17,6 +17,8 @@
 #include "base/log.h"
 #include "base/timing.h"
 
+enum { THREADS_MOST = 1024 }; /* as of device.threads; OpenMP has some words of stack for each */
+
 static int cores_of_process(void)
 {
     cpu_set_t set;
@@ -34,8 +36,9 @@ static int threads_of_environment(void)
     long count = strtol(text, &end, 10);
     while (*end == ' ')
         end++;
-    return end != text && (*end == 0 || *end == ',') && count > 0 && count <= 65536 ? (int)count
-                                                                                    : 0;
+    return end != text && (*end == 0 || *end == ',') && count > 0 && count <= THREADS_MOST
+               ? (int)count
+               : 0;
 }
 
 /* More threads than cores wait for each other, and so many more that it cannot be meant are
