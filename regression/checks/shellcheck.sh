@@ -15,7 +15,7 @@ fi
 # Files that are sourced have no "#!" and are written for sh unless they say otherwise.
 failed=0
 count=0
-for file in quickstart run-tests .ci/run regression/*.sh regression/*/*.sh jobscripts/*.sbatch jobscripts/*.env; do
+for file in quickstart run-tests .ci/run regression/*.sh regression/*/*.sh findings/*.sh jobscripts/*.sbatch jobscripts/*.env; do
     [ -f "$file" ] || continue
     if head -n 1 "$file" | grep -q -e '^#!' -e 'shellcheck shell='; then
         shellcheck -S warning -x "$file" || failed=1
