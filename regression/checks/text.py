@@ -6,6 +6,7 @@ the files that documents link to.
 """
 import os
 import re
+import subprocess
 import sys
 
 FOLDERS = ["src", "regression", "analysis", "jobscripts", "inputs", "doc", "findings", "m4"]
@@ -53,9 +54,27 @@ def self_test(top):
         found = list(check_text(path, text))
         if len(found) != wanted:
             yield f"the check is broken: text {number}: {found}"
+    if len(list(check_places(["src/a.c", "[a,b]/bench", "COPYING", "notes.txt"]))) != 2:
+        yield "the check is broken: it takes files from anywhere"
     links = "[a](building.md#options) [b](absent.md) [c](https://example.org/absent.md) [d](../README.md)"
     if len(list(check_links(top, "doc/a.md", links))) != 1:
         yield "the check is broken: links"
+
+
+def check_places(names):
+    """Of tracked files: those outside the top folders and files that a checkout has."""
+    known = set(FOLDERS) | set(FILES) | {"COPYING", ".ci", ".clang-format", ".gitignore"}
+    for name in names:
+        if name.split("/")[0] not in known:
+            yield f"{name}: tracked, but in none of the folders of the tree"
+
+
+def tracked(top):
+    """The files that git knows; none in a tarball."""
+    if not os.path.exists(os.path.join(top, ".git")):
+        return []
+    listed = subprocess.run(["git", "-C", top, "ls-files", "-z"], capture_output=True, text=True)
+    return [name for name in listed.stdout.split("\0") if name]
 
 
 def texts(top):
@@ -72,6 +91,7 @@ def texts(top):
 def main():
     top = os.environ.get("top_srcdir", ".")
     complaints, files = list(self_test(top)), 0
+    complaints += check_places(tracked(top))
     for path in texts(top):
         try:
             with open(os.path.join(top, path), encoding="utf-8") as file:
