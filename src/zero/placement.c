@@ -22,7 +22,8 @@
 
 #define INTERVAL_MAX 32
 #define PREFETCH_MAX 16
-#define TILES_MOST   64 /* that auto takes */
+#define TILES_MOST   64                 /* that auto takes */
+#define MICROS_MOST  ((int64_t)1 << 20) /* of all layers of a step: gigabytes of program */
 
 int64_t resolved_micro(const struct settings_batch *batch, int ranks)
 {
@@ -50,6 +51,21 @@ static void remark_clamped(struct deck *deck, int ranks)
     }
 }
 
+/* A step so long that its program would fill the memory: mostly tokens that were given for
+ * sequences. */
+static void check_length(struct deck *deck, int ranks)
+{
+    const struct settings *s = deck_settings(deck);
+    int64_t own = (s->batch.global + ranks - 1) / ranks, micro = resolved_micro(&s->batch, ranks);
+    int64_t count = (own + micro - 1) / micro, most = MICROS_MOST / s->model.layers;
+    if (count <= most) return;
+    deck_complain(deck, "batch", "global",
+                  "%" PRId64 " sequences a step are %" PRId64 " micro-batches of %" PRId64
+                  " on a rank; with %" PRId64 " layers at most %" PRId64
+                  " work: lower it (it counts sequences, not tokens), or raise batch.micro",
+                  s->batch.global, count, micro, s->model.layers, most);
+}
+
 void zero_check(struct deck *deck, int ranks)
 {
     const struct settings *s = deck_settings(deck);
@@ -67,6 +83,7 @@ void zero_check(struct deck *deck, int ranks)
                       " ranks or raise batch.global to %d",
                       ranks, s->batch.global, s->batch.global, ranks);
     }
+    check_length(deck, ranks);
     if (s->activations.interval != ZI_AUTO && s->activations.interval > INTERVAL_MAX) {
         deck_complain(deck, "activations", "interval", "%" PRId64 " operations, at most %d work",
                       s->activations.interval, INTERVAL_MAX);
