@@ -109,6 +109,10 @@ ln -s one two
 expect 2 "$zinf" check "$deck" --set nvme.paths=one,two
 complains "the folder of path 1 of the list once more"
 
+# A step whose program would fill the memory.
+expect 2 "$zinf" check "$deck" --set batch.global=1e9
+complains "it counts sequences, not tokens"
+
 # Options that mean nothing where they are given.
 expect 2 "$zinf" tokenize text --output=~/x.h5
 complains "the shell leaves a ~ there as it is; write --output ~/x.h5"

@@ -111,7 +111,8 @@ touch -d '1 hour ago' "$folder/train.bin"
 rm -f "$scan"
 expect 0 "$launcher" -n 2 "$zinf" run "$deck" $sets
 grep -q 'train\.bin$' "$scan" || fail "data.scan says nothing of train.bin"
-cp "$scan" "$folder/scan"
+sed 's/^largest [0-9]*/largest 5/' "$scan" >"$folder/scan"
+cp "$folder/scan" "$scan"
 expect 0 "$zinf" run "$deck" $sets
 same "$scan" "$folder/scan"
 touch -r "$folder/train.bin" "$folder/time"

@@ -252,6 +252,10 @@ static void test_largest_ends(void)
     config.budget[ZI_TIER_DEVICE] = (size_t)1000 << 30;
     CHECK_INT(plan_largest(&request, PLAN_DEEPER, &largest), ZI_OK);
     CHECK(largest.layers > 1000 && !largest.bounded);
+    config.micro_batches = 1 << 14; /* of so long a step programs of fewer layers are tried */
+    CHECK_INT(plan_largest(&request, PLAN_DEEPER, &largest), ZI_OK);
+    CHECK_INT(largest.layers, 8);
+    CHECK(!largest.bounded);
     zero_fixture_close(&f);
 }
 

@@ -20,8 +20,10 @@
 
 enum { SETS_MAX = 128, OWN_SETS = 4, SET_BYTES = 64, HEAD_WIDTH = 64 };
 
-/* Larger programs are not compiled: their description alone would be gigabytes. */
+/* Larger programs are not compiled: their description alone would be gigabytes. It grows with the
+ * layers, and with the micro-batches of each. */
 static const int64_t most_layers = 4096;
+static const int64_t most_layer_micros = (int64_t)1 << 17;
 static const int64_t most_hidden = 65536;
 static const int64_t most_elements = (int64_t)1 << 40; /* of one tensor, as model_check says */
 
@@ -124,12 +126,20 @@ static enum zi_status search_start(struct search *search)
     return ZI_OK;
 }
 
+/* The most layers that are tried: at least the deck's own, which it takes. */
+static int64_t most_deeper(const struct search *search)
+{
+    int64_t most = most_layer_micros / search->deck->config->micro_batches;
+    if (most < search->model.layers) most = search->model.layers;
+    return most < most_layers ? most : most_layers;
+}
+
 /* The most steps that a deck can say. */
 static int64_t most_steps(const struct search *search)
 {
     const struct settings_model *m = &search->model;
     int64_t hidden = most_hidden, rows = m->vocabulary > m->context ? m->vocabulary : m->context;
-    if (search->growth == PLAN_DEEPER) return most_layers;
+    if (search->growth == PLAN_DEEPER) return most_deeper(search);
     if (hidden > most_elements / rows) hidden = most_elements / rows;
     if (m->inner != ZI_AUTO) {
         double most = sqrt((double)most_elements * (double)m->hidden / (double)m->inner) / 2;

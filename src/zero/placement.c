@@ -22,9 +22,8 @@
 
 #define INTERVAL_MAX 32
 #define PREFETCH_MAX 16
-#define TILES_MOST   64 /* that auto takes */
-
-#define OPERATIONS_MOST ((int64_t)1 << 19) /* of the model, times micro-batches, in a program */
+#define TILES_MOST   64                 /* that auto takes */
+#define MICROS_MOST  ((int64_t)1 << 20) /* of all layers of a step: gigabytes of program */
 
 int64_t resolved_micro(const struct settings_batch *batch, int ranks)
 {
@@ -35,7 +34,7 @@ int64_t resolved_micro(const struct settings_batch *batch, int ranks)
 
 int64_t micros_most(const struct settings_model *model)
 {
-    int64_t most = OPERATIONS_MOST / (2 * model->layers + 2);
+    int64_t most = MICROS_MOST / model->layers;
     return most > 1 ? most : 1;
 }
 
@@ -58,19 +57,19 @@ static void remark_clamped(struct deck *deck, int ranks)
     }
 }
 
-/* The program lists every micro-batch of every operation: an absurd number is no program. */
-static void check_micros(struct deck *deck, int ranks)
+/* A step so long that its program would fill the memory: mostly tokens that were given for
+ * sequences. */
+static void check_length(struct deck *deck, int ranks)
 {
     const struct settings *s = deck_settings(deck);
     int64_t own = (s->batch.global + ranks - 1) / ranks, micro = resolved_micro(&s->batch, ranks);
-    int64_t most = micros_most(&s->model), micros = (own + micro - 1) / micro;
-    if (micros <= most) return;
-    deck_complain(deck, "batch", "micro",
-                  "%" PRId64 " sequences at once make %" PRId64 " micro-batches of the %" PRId64
-                  " that a rank has of batch.global; a step program of %" PRId64
-                  " layers has at most %" PRId64 ": use at least %" PRId64
-                  ", a smaller batch.global, or more ranks",
-                  micro, micros, own, s->model.layers, most, (own + most - 1) / most);
+    int64_t count = (own + micro - 1) / micro, most = micros_most(&s->model);
+    if (count <= most) return;
+    deck_complain(deck, "batch", "global",
+                  "%" PRId64 " sequences a step are %" PRId64 " micro-batches of %" PRId64
+                  " on a rank; with %" PRId64 " layers at most %" PRId64
+                  " work: lower it (it counts sequences, not tokens), or raise batch.micro",
+                  s->batch.global, count, micro, s->model.layers, most);
 }
 
 void zero_check(struct deck *deck, int ranks)
@@ -90,6 +89,7 @@ void zero_check(struct deck *deck, int ranks)
                       " ranks or raise batch.global to %d",
                       ranks, s->batch.global, s->batch.global, ranks);
     }
+    check_length(deck, ranks);
     if (s->activations.interval != ZI_AUTO && s->activations.interval > INTERVAL_MAX) {
         deck_complain(deck, "activations", "interval", "%" PRId64 " operations, at most %d work",
                       s->activations.interval, INTERVAL_MAX);
@@ -103,7 +103,6 @@ void zero_check(struct deck *deck, int ranks)
                       "bf16 gradients of fp32 arithmetic lose what fp32 was chosen for; use fp32, "
                       "or compute bf16");
     }
-    check_micros(deck, ranks);
     remark_clamped(deck, ranks);
 }
 
