@@ -29,6 +29,11 @@ for room in src/base src/comm src/checkpoint src/data regression/fuzz; do
     # shellcheck disable=SC2086
     printf '%s\n' "$source/$room"/*.c | xargs -n 4 -P 2 $CC $flags -I"$source/src" -I"$top/src" -c
 done
+# Of tier the table of state kinds, which checkpoints go by.
+mkdir -p "$folder/build/src/tier"
+cd "$folder/build/src/tier"
+# shellcheck disable=SC2086
+$CC $flags -I"$source/src" -I"$top/src" -c "$source/src/tier/kinds.c"
 # shellcheck disable=SC2046,SC2086
 $CC $flags "$folder"/build/*/*/*.o $(value HDF5_LIBS) -lpthread -lm -o "$folder/files"
 
