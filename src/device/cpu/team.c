@@ -5,8 +5,8 @@
  * the last. By default GNU OpenMP spins for up to 300,000 turns, which is some 10 ms: longer than
  * the slice of time that a scheduler gives. With a core to each thread nobody notices. Beside one
  * other busy process the thread that waits burns the time that the thread it waits for would need,
- * at every region, and a run gets a fraction of its share. So threads spin for about as long as it
- * takes to put one to sleep and wake it, and then sleep.
+ * at every region, and a run gets a fraction of its share. So threads spin for a few times as long
+ * as it takes to put one to sleep and wake it, and then sleep.
  *
  * The library reads the setting in its constructor and has no call to change it, which leaves the
  * environment of the process: set, and started again. A process manager's descriptors and variables
@@ -21,8 +21,9 @@
 
 #include "base/log.h"
 
-/* Turns: some 50 to 100 us, by the length of the processor's pause. */
-#define SPIN "2000"
+/* Turns: some 0.1 to 0.25 ms, by the length of the processor's pause: longer than it takes to put a
+ * thread to sleep and wake it, shorter than the slice of time of a neighbour. */
+#define SPIN "4000"
 
 void device_team_prepare(char **argv)
 {
