@@ -51,26 +51,14 @@ static void wrapped_write(const char *margin, const char *text, FILE *out)
     fputc('\n', out);
 }
 
-/* What the row accepts, as text that the caller frees. */
-static char *expected_text(const struct deck_row *row)
+/* What `write` writes of a row, as text that the caller frees. */
+static char *text_of(const struct deck_row *row, void (*write)(const struct deck_row *, FILE *))
 {
     char *text = NULL;
     size_t bytes;
     FILE *out = open_memstream(&text, &bytes);
     ZI_REQUIRE(out != NULL);
-    deck_value_expected(row, out);
-    ZI_REQUIRE(fclose(out) == 0);
-    return text;
-}
-
-/* Where the row is of use, as text that the caller frees; empty for everywhere. */
-static char *uses_text(const struct deck_row *row)
-{
-    char *text = NULL;
-    size_t bytes;
-    FILE *out = open_memstream(&text, &bytes);
-    ZI_REQUIRE(out != NULL);
-    deck_uses_write(row, out);
+    write(row, out);
     ZI_REQUIRE(fclose(out) == 0);
     return text;
 }
@@ -98,7 +86,8 @@ static void describe_default(const struct deck_row *row, FILE *out)
 
 static void describe_key(const struct deck_row *row, FILE *out)
 {
-    char *expected = expected_text(row), *uses = uses_text(row), line[256];
+    char *expected = text_of(row, deck_value_expected), *uses = text_of(row, deck_uses_write),
+         line[256];
     fprintf(out, "%s.%s\n", row->section, row->key);
     wrapped_write("    ", row->help, out);
     fputs("    value:   ", out);
@@ -167,7 +156,8 @@ enum zi_status deck_describe(const char *what, FILE *out)
 static void reference_key(const struct deck_row *row, FILE *out)
 {
     struct settings settings;
-    char *expected = expected_text(row), *uses = uses_text(row), line[256];
+    char *expected = text_of(row, deck_value_expected), *uses = text_of(row, deck_uses_write),
+         line[256];
     settings_example(&settings);
     bool idle = deck_row_is_idle(row, &settings);
     wrapped_write("    # ", row->help, out);
@@ -203,7 +193,7 @@ void deck_write_reference(FILE *out)
 
 static void markdown_key(const struct deck_row *row, FILE *out)
 {
-    char *expected = expected_text(row), *uses = uses_text(row);
+    char *expected = text_of(row, deck_value_expected), *uses = text_of(row, deck_uses_write);
     fprintf(out, "| `%s` | %s | ", row->key, row->help);
     if (row->fallback) {
         fputc('`', out);
