@@ -37,7 +37,7 @@ enum { OUTPUT_COUNT = (int)(sizeof outputs / sizeof *outputs) };
 static const char *const kept[] = {"end.yaml", "data.scan"};
 enum { KEPT_COUNT = (int)(sizeof kept / sizeof *kept) };
 
-static enum zi_status make_path(const char *directory, const char *name, char path[PATH_MAX])
+enum zi_status report_path(const char *directory, const char *name, char path[PATH_MAX])
 {
     int length = snprintf(path, PATH_MAX, "%s/%s", directory, name);
     if (length > 0 && length < PATH_MAX) return ZI_OK;
@@ -49,7 +49,7 @@ static enum zi_status make_folders(const char *directory)
 {
     char path[PATH_MAX];
     struct stat is;
-    ZI_TRY(make_path(directory, "", path));
+    ZI_TRY(report_path(directory, "", path));
     for (char *at = path + 1; *at; at++) {
         if (*at != '/') continue;
         *at = 0;
@@ -111,16 +111,16 @@ static enum zi_status each_output(struct visitor *visitor)
     enum zi_status status = ZI_OK;
     DIR *entries;
     for (int i = 0; i < OUTPUT_COUNT; i++) {
-        ZI_TRY(make_path(visitor->directory, outputs[i], path));
+        ZI_TRY(report_path(visitor->directory, outputs[i], path));
         ZI_TRY(visit_name(visitor, path, S_IFREG));
     }
-    ZI_TRY(make_path(visitor->directory, "checkpoints", folder));
+    ZI_TRY(report_path(visitor->directory, "checkpoints", folder));
     ZI_TRY(open_checkpoints(folder, &entries));
     if (!entries) return ZI_OK;
     for (struct dirent *entry; status >= 0 && (entry = readdir(entries));) {
         mode_t kind = checkpoint_kind_of(entry->d_name);
         if (!kind) continue;
-        status = make_path(folder, entry->d_name, path);
+        status = report_path(folder, entry->d_name, path);
         if (status >= 0) status = visit_name(visitor, path, kind);
     }
     closedir(entries);
@@ -158,9 +158,9 @@ static enum zi_status try_checkpoints(const char *directory)
 {
     char folder[PATH_MAX], path[PATH_MAX];
     struct stat is;
-    ZI_TRY(make_path(directory, "checkpoints", folder));
+    ZI_TRY(report_path(directory, "checkpoints", folder));
     if (stat(folder, &is) != 0) return ZI_OK;
-    ZI_TRY(make_path(folder, "step-00000000.h5", path));
+    ZI_TRY(report_path(folder, "step-00000000.h5", path));
     return zi_output_check("app", path);
 }
 
@@ -171,7 +171,7 @@ static enum zi_status look(const char *directory, bool overwrite)
     ZI_TRY(each_output(&visitor));
     visitor.visit = add_size; /* only what is no file is refused */
     for (int i = 0; i < KEPT_COUNT; i++) {
-        ZI_TRY(make_path(directory, kept[i], path));
+        ZI_TRY(report_path(directory, kept[i], path));
         ZI_TRY(visit_name(&visitor, path, S_IFREG));
     }
     return try_checkpoints(directory);

@@ -20,17 +20,10 @@
 
 enum { REASON_BYTES = 512 };
 
-static enum zi_status end_path(const char *directory, char path[PATH_MAX])
-{
-    int length = snprintf(path, PATH_MAX, "%s/end.yaml", directory);
-    if (length > 0 && length < PATH_MAX) return ZI_OK;
-    return zi_fail(ZI_ERROR_USAGE, "app", "run.directory: %s is too long a path", directory);
-}
-
 enum zi_status report_end_remove(const char *directory)
 {
     char path[PATH_MAX];
-    ZI_TRY(end_path(directory, path));
+    ZI_TRY(report_path(directory, "end.yaml", path));
     if (unlink(path) == 0 || errno == ENOENT) return ZI_OK;
     return zi_fail(ZI_ERROR_IO, "app", "cannot remove %s: %s", path, strerror(errno));
 }
@@ -64,7 +57,7 @@ static void write_reason(FILE *out, enum zi_status status)
 enum zi_status report_end(const char *directory, const struct report_end *end)
 {
     char path[PATH_MAX], text[2 * REASON_BYTES + 512] = "";
-    ZI_TRY(end_path(directory, path));
+    ZI_TRY(report_path(directory, "end.yaml", path));
     FILE *out = fmemopen(text, sizeof text, "w");
     if (!out) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the end of the run");
     fprintf(out, "code: %d\nend: %s\nstep: %" PRId64 "\nsteps: %" PRId64 "\n",

@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "app/report.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/timing.h"
@@ -37,13 +38,6 @@ struct lock {
     int file;
     bool lost; /* and said */
 };
-
-static enum zi_status name_file(const char *directory, char path[PATH_MAX])
-{
-    int length = snprintf(path, PATH_MAX, "%s/run.lock", directory);
-    if (length > 0 && length < PATH_MAX) return ZI_OK;
-    return zi_fail(ZI_ERROR_USAGE, "app", "run.directory: %s is too long a path", directory);
-}
 
 static enum zi_status refuse_kind(const char *path, mode_t mode)
 {
@@ -159,7 +153,7 @@ enum zi_status lock_take(const char *directory, struct lock **lock)
     struct lock *made = calloc(1, sizeof *made);
     if (!made) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the lock of the run");
     made->file = -1;
-    enum zi_status status = name_file(directory, made->path);
+    enum zi_status status = report_path(directory, "run.lock", made->path);
     snprintf(made->directory, sizeof made->directory, "%s", directory);
     if (status >= 0) status = open_locked(directory, made);
     if (status >= 0 && stat(directory, &made->folder) != 0)
@@ -213,7 +207,7 @@ const char *lock_text(const struct lock *lock)
 bool lock_seen(const char *directory, const char *text)
 {
     char path[PATH_MAX], found[LOCK_TEXT];
-    if (name_file(directory, path) < 0) return false;
+    if (report_path(directory, "run.lock", path) < 0) return false;
     int file = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (file < 0) return false;
     read_text(file, found);

@@ -73,13 +73,6 @@ struct report {
     struct engine_timing last[LANE_COUNT][OP_KIND_COUNT];
 };
 
-static enum zi_status make_path(const char *directory, const char *name, char path[PATH_MAX])
-{
-    int length = snprintf(path, PATH_MAX, "%s/%s", directory, name);
-    if (length > 0 && length < PATH_MAX) return ZI_OK;
-    return zi_fail(ZI_ERROR_USAGE, "app", "run.directory: %s is too long a path", directory);
-}
-
 /* A text that grows in memory. */
 struct text {
     char *bytes;
@@ -118,7 +111,7 @@ static enum zi_status open_table(const char *directory, const char *name,
                                  struct table *table)
 {
     struct text text;
-    ZI_TRY(make_path(directory, name, table->path));
+    ZI_TRY(report_path(directory, name, table->path));
     ZI_TRY(zi_file_create_new("app", table->path, 0666, &table->file));
     ZI_TRY(text_begin(&text));
     for (int i = 0; i < count; i++)
@@ -152,7 +145,7 @@ static enum zi_status open_record(struct report *report, const char *directory,
 {
     char lanes[256], kinds[512], path[PATH_MAX];
     struct record_column columns[TIMING_COLUMNS];
-    ZI_TRY(make_path(directory, "run.h5", path));
+    ZI_TRY(report_path(directory, "run.h5", path));
     ZI_TRY(record_create(path, deck_text, &report->record));
     memcpy(columns, timing_columns, sizeof columns);
     columns[1].unit = codes(LANE_COUNT, lane_name, lanes, sizeof lanes);
@@ -283,7 +276,7 @@ enum zi_status report_memory(const char *directory)
 enum zi_status report_text(const char *directory, const char *name, const char *text)
 {
     char path[PATH_MAX];
-    ZI_TRY(make_path(directory, name, path));
+    ZI_TRY(report_path(directory, name, path));
     return zi_output_text("app", path, text);
 }
 

@@ -3,9 +3,11 @@
 #ifndef ZI_APP_REPORT_H
 #define ZI_APP_REPORT_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "app/lock.h"
+
 #include "zero/engine.h"
 #include "zero/trace.h"
 
@@ -53,6 +55,9 @@ enum zi_status report_close(struct report *report);
 
 /* Local. Writes `text` to the file `name` of `directory`. ZI_ERROR_IO. */
 enum zi_status report_text(const char *directory, const char *name, const char *text);
+
+/* Local. "directory/name" into path; ZI_ERROR_USAGE, naming run.directory, when it is too long. */
+enum zi_status report_path(const char *directory, const char *name, char path[PATH_MAX]);
 
 /* How a run ended. */
 struct report_end {

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "app/report.h"
 #include "app/run.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -130,8 +131,7 @@ static enum zi_status scan_file(struct run *run, struct tokens *tokens, struct r
 /* Rank 0. */
 static enum zi_status record_begin(struct record *record, const char *directory)
 {
-    int length = snprintf(record->path, sizeof record->path, "%s/data.scan", directory);
-    ZI_REQUIRE(length > 0 && length < (int)sizeof record->path); /* the directory has been made */
+    ZI_TRY(report_path(directory, "data.scan", record->path));
     ZI_TRY(read_known(record->path, &record->known));
     record->text = open_memstream(&record->lines, &record->bytes);
     if (record->text) return ZI_OK;

@@ -106,10 +106,7 @@ static enum zi_status begin(const char *directory, struct comm *comm, struct zi_
                             char temporary[PATH_MAX])
 {
     char path[PATH_MAX];
-    enum zi_status status = ZI_OK;
-    int length = snprintf(path, sizeof path, "%s/trace.json", directory);
-    if (length < 0 || length >= PATH_MAX)
-        status = zi_fail(ZI_ERROR_USAGE, "app", "run.directory: %s is too long a path", directory);
+    enum zi_status status = report_path(directory, "trace.json", path);
     memset(temporary, 0, PATH_MAX);
     if (status >= 0 && comm_rank(comm) == 0) status = zi_output_begin("app", path, 0666, output);
     if (status >= 0 && output->temporary) snprintf(temporary, PATH_MAX, "%s", output->temporary);
