@@ -2,10 +2,10 @@
 /* `zinf run`: from a deck to a trained model.
  *
  * The stages are in an order in which mistakes are found early and cheaply: deck, data files, run
- * directory, device, program (does it fit?), room for checkpoints, and only then memory and the
- * first output. Each stage
- * ends in an agreement of all ranks. Where all ranks would find the same mistake, rank 0 looks
- * first and the others only when it found nothing, so that it is said once.
+ * directory, device, program (does it fit?), tokens, room for checkpoints, and only then memory and
+ * the first output. Each stage ends in an agreement of all ranks. Where all ranks would find the
+ * same mistake, rank 0 looks first and the others only when it found nothing, so that it is said
+ * once.
  *
  * Rank 0 reads the deck and sends its bytes to the others: one read of a shared file system, and
  * all ranks certainly see the same text. The run directory must be the same for all of them, too,
@@ -48,8 +48,8 @@ static enum zi_status first_alone(struct run *run, enum zi_status (*stage)(struc
 /* Rank 0. The last file of the run, with the status that all ranks leave with. */
 static enum zi_status write_end(const struct run *run, enum zi_status status)
 {
+    if (!run->ends) return ZI_OK; /* there may be no settings either */
     const struct settings_run *s = &run->setup.settings->run;
-    if (!run->ends) return ZI_OK;
     ZI_TRY(lock_check(run->lock));
     return report_end(s->directory, &(struct report_end){status, run->done, s->steps, run->saved});
 }

@@ -14,11 +14,16 @@ struct device_ptr engine_slot(const struct engine *engine, int slot)
     return device_at(engine->bases[s->tier], s->offset);
 }
 
-void *engine_host_slot(const struct engine *engine, int slot)
+char *engine_slot_on_host(const struct engine *engine, int slot)
 {
     const struct program_slot *s = &engine->program->slots[slot];
-    ZI_REQUIRE(s->tier == ZI_TIER_HOST);
-    return engine->hosts[s->tier] + s->offset;
+    return engine->hosts[s->tier] ? engine->hosts[s->tier] + s->offset : NULL;
+}
+
+void *engine_host_slot(const struct engine *engine, int slot)
+{
+    ZI_REQUIRE(engine->program->slots[slot].tier == ZI_TIER_HOST);
+    return engine_slot_on_host(engine, slot);
 }
 
 static struct device_ptr place(const struct engine *engine, const struct program_op *op,
@@ -301,14 +306,14 @@ void execute_transfer(const struct engine *engine, const struct program_op *op,
 {
     bool writes = op->lane == LANE_DISK_WRITE;
     int memory = writes ? OPERAND_FROM : OPERAND_TO, disk = writes ? OPERAND_TO : OPERAND_FROM;
-    const struct program_slot *at = &engine->program->slots[op->slots[memory]];
+    char *at = engine_slot_on_host(engine, op->slots[memory]);
     const struct program_slot *slot = &engine->program->slots[op->slots[disk]];
-    ZI_REQUIRE(engine->hosts[at->tier]); /* device memory only where it is the host's as well */
+    ZI_REQUIRE(at); /* device memory only where it is the host's as well */
     *transfer = (struct tier_transfer){
         .array = slot->array,
         .offset = slot->offset + op->offsets[disk],
         .bytes = op->bytes,
-        .buffer = engine->hosts[at->tier] + at->offset + op->offsets[memory],
+        .buffer = at + op->offsets[memory],
         .write = writes,
     };
 }

@@ -14,6 +14,8 @@ void execute_transfer(const struct engine *engine, const struct program_op *op,
 const struct optimizer_step *engine_update_step(const struct engine *engine);
 /* Where a slot is, for operations; null on nvme and for -1. */
 struct device_ptr engine_slot(const struct engine *engine, int slot);
+/* Where a slot is for the host: NULL on nvme, and in device memory that is not the host's. */
+char *engine_slot_on_host(const struct engine *engine, int slot);
 /* The host's address of a slot of host memory. */
 void *engine_host_slot(const struct engine *engine, int slot);
 

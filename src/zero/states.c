@@ -5,14 +5,14 @@
  * fp32 master of a bf16 model lies nowhere, but in two parts; and neither a unit nor all of a state
  * may be asked for at once, because they may be larger than memory.
  *
- * The idea: a state is walked in chunks of at most PROGRAM_STAGING elements. A chunk in host memory
- * is handed out in place, one on the device or nvme passes through the staging buffer, and a chunk
- * of masters is joined there, and taken apart again. Saving, each rank is asked for the ranges of
- * its own shard, so that all ranks write side by side; loading, for every range that it holds.
- * Initial values come from (seed, tensor, element), so no rank ever sees more of the model than it
- * keeps; the moments' are zero, which is what claimed space of the store reads as. A walk that
- * writes looks for a request to stop at every chunk: nothing is lost with states that are not
- * complete. One that saves goes on, since a stop is what it may be made for. */
+ * The idea: a state is walked in chunks of at most PROGRAM_STAGING elements. A chunk that the host
+ * reaches is handed out in place, one of a device apart or on nvme passes through the staging
+ * buffer, and a chunk of masters is joined there, and taken apart again. Saving, each rank is asked
+ * for the ranges of its own shard, so that all ranks write side by side; loading, for every range
+ * that it holds. Initial values come from (seed, tensor, element), so no rank ever sees more of the
+ * model than it keeps; the moments' are zero, which is what claimed space of the store reads as. A
+ * walk that writes looks for a request to stop at every chunk: nothing is lost with states that are
+ * not complete. One that saves goes on, since a stop is what it may be made for. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,12 +63,12 @@ struct walk {
 };
 
 /* Elements [first, first + count) of a state, in host memory: `values` points at the first. Those
- * of the device's memory are copied to `buffer`; on nvme they are whole blocks around, there. */
+ * of a device apart are copied to `buffer`; on nvme they are whole blocks around, there. */
 struct chunk {
     const struct state *state;
     int64_t first, count; /* of the state */
     char *values;
-    char *buffer;         /* NULL: the state itself is in host memory */
+    char *buffer;         /* NULL: the host reaches the state where it is */
     size_t offset, bytes; /* of the state's slots that the buffer holds */
 };
 
@@ -105,8 +105,9 @@ static struct chunk place_chunk(struct engine *engine, const struct state *state
     const size_t block = tier == ZI_TIER_NVME ? TIER_STORE_BLOCK : 1;
     struct chunk chunk = {.state = state, .first = first, .count = count};
     size_t begin = (size_t)first * state->element, end = begin + (size_t)count * state->element;
-    if (tier == ZI_TIER_HOST) {
-        chunk.values = (char *)engine_host_slot(engine, state->slot) + begin;
+    char *home = engine_slot_on_host(engine, state->slot);
+    if (home) {
+        chunk.values = home + begin;
         return chunk;
     }
     chunk.offset = begin / block * block;
