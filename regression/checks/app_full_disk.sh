@@ -5,15 +5,7 @@
 # holes in its record; what it has written ends in whole rows. Room for checkpoints is asked for
 # before the first step. The disk is a small tmpfs in a mount namespace of its own; skipped (77)
 # where that is not permitted.
-set -eu
-
-if [ "${1:-}" != inside ]; then
-    if ! unshare -rm true 2>/dev/null; then
-        echo "skipped: no mount namespaces here"
-        exit 77
-    fi
-    exec unshare -rm sh "$0" inside
-fi
+. "${srcdir:-.}/regression/checks/mounts.sh"
 . "${srcdir:-.}/regression/checks/app_common.sh"
 
 make_data

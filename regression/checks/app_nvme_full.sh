@@ -6,15 +6,7 @@
 # second path that has room. Room that was claimed cannot be taken away by others: the disk fills up,
 # the run goes on. The disk is a small tmpfs in a mount namespace of its own; skipped (77) where that
 # is not permitted.
-set -eu
-
-if [ "${1:-}" != inside ]; then
-    if ! unshare -rm true 2>/dev/null; then
-        echo "skipped: no mount namespaces here"
-        exit 77
-    fi
-    exec unshare -rm sh "$0" inside
-fi
+. "${srcdir:-.}/regression/checks/mounts.sh"
 . "${srcdir:-.}/regression/checks/app_common.sh"
 
 trap 'umount "$disk" 2>/dev/null || :; rm -rf "$folder"' EXIT

@@ -5,15 +5,7 @@
 # with what else is there, plan and run refuse with exit code 3, naming the path and what to do, and
 # nothing is made. The file systems are mounted in a name space of its own; skipped (77) where that is
 # not permitted.
-set -eu
-
-if [ "${1:-}" != inside ]; then
-    if ! unshare -rm true 2>/dev/null; then
-        echo "skipped: no mount namespaces here"
-        exit 77
-    fi
-    exec unshare -rm sh "$0" inside
-fi
+. "${srcdir:-.}/regression/checks/mounts.sh"
 . "${srcdir:-.}/regression/checks/app_common.sh"
 
 trap 'umount "$disk" 2>/dev/null || :; rm -rf "$folder"' EXIT

@@ -7,21 +7,6 @@
 #include "deck/table.h"
 #include "deck/value.h"
 
-static struct deck *read_deck(const char *text, const char *const *sets)
-{
-    struct deck *deck;
-    if (deck_try(text, sets, &deck) == ZI_OK) return deck;
-    printf("refused: %s\nin: %s\n", deck_messages.text, text);
-    exit(1);
-}
-
-static char *echo_of(const struct deck *deck)
-{
-    char *text;
-    if (deck_echo(deck, &text) != ZI_OK) exit(1);
-    return text;
-}
-
 static bool same_settings(struct deck *left, struct deck *right)
 {
     int count;
@@ -37,9 +22,9 @@ static bool same_settings(struct deck *left, struct deck *right)
 /* Echoes, reads that, echoes again; the second must be the first. */
 static void check_round_trip(struct deck *deck)
 {
-    char *first = echo_of(deck);
-    struct deck *again = read_deck(first, NULL);
-    char *second = echo_of(again);
+    char *first = deck_echo_text(deck);
+    struct deck *again = deck_read_text(first, NULL);
+    char *second = deck_echo_text(again);
     CHECK(same_settings(deck, again));
     CHECK(strcmp(first, second) == 0);
     free(first);
@@ -57,10 +42,10 @@ static const char *const sets[] = {"run.name=a # deck line 3",
 
 static void test_origins(void)
 {
-    struct deck *deck = read_deck(DECK_SMALL "zero:\n    stage: 2\n", sets);
+    struct deck *deck = deck_read_text(DECK_SMALL "zero:\n    stage: 2\n", sets);
     deck_settings(deck)->device.threads = 2; /* as the room device resolves its default auto */
     deck_settings(deck)->batch.micro = 4;    /* and an auto that was asked for */
-    char *text = echo_of(deck);
+    char *text = deck_echo_text(deck);
     static const char *const lines[] = {
         "# zinf used deck: every key, its value, and where the value came from\nrun:\n",
         "\n    name: \"a # deck line 3\"                 # --set\n",
@@ -100,10 +85,10 @@ static void test_origins(void)
 static void test_override(void)
 {
     static const char *const stage[] = {"zero.stage=1", NULL};
-    struct deck *deck = read_deck(DECK_SMALL, sets);
-    char *first = echo_of(deck);
-    struct deck *changed = read_deck(first, stage);
-    char *second = echo_of(changed);
+    struct deck *deck = deck_read_text(DECK_SMALL, sets);
+    char *first = deck_echo_text(deck);
+    struct deck *changed = deck_read_text(first, stage);
+    char *second = deck_echo_text(changed);
     const char *old_line = strstr(first, "    stage: ");
     const char *new_line = strstr(second, "    stage: ");
     size_t before = (size_t)(old_line - first);
@@ -131,14 +116,14 @@ static void edit(char *text, const char *from, const char *to)
 
 static void test_edited(void)
 {
-    struct deck *deck = read_deck(DECK_SMALL, sets);
-    char *text = echo_of(deck);
+    struct deck *deck = deck_read_text(DECK_SMALL, sets);
+    char *text = deck_echo_text(deck);
     deck_destroy(deck);
     edit(text, "stage: 3 ", "stage: 1 ");         /* says default, but is not any more */
     edit(text, "keep: 2      ", "keep: 3 # hi!"); /* the last comment counts, and is a lie too */
     edit(text, "# deck line 2\n", "# deck line x\n");
-    deck = read_deck(text, NULL);
-    char *again = echo_of(deck);
+    deck = deck_read_text(text, NULL);
+    char *again = deck_echo_text(deck);
     CHECK(strstr(again, "    stage: 1                                # deck line ") != NULL);
     CHECK(strstr(again, "    keep: 3                                 # deck line ") != NULL);
     CHECK(strstr(again, "    steps: 20 steps                         # deck line 5\n") != NULL);
@@ -147,8 +132,8 @@ static void test_edited(void)
     deck_destroy(deck);
     /* Without the mark it is a deck like any other. */
     text[2] = 'Z';
-    deck = read_deck(text, NULL);
-    again = echo_of(deck);
+    deck = deck_read_text(text, NULL);
+    again = deck_echo_text(deck);
     CHECK(strstr(again, "# default") == NULL && strstr(again, "# --set") == NULL);
     free(again);
     free(text);
@@ -226,7 +211,7 @@ static void test_odd_text(void)
         char set[128];
         const char *const one[] = {set, NULL};
         snprintf(set, sizeof set, "run.name=%s", texts[i]);
-        struct deck *deck = read_deck(DECK_SMALL, one);
+        struct deck *deck = deck_read_text(DECK_SMALL, one);
         CHECK(strcmp(deck_settings(deck)->run.name, texts[i]) == 0);
         check_round_trip(deck);
         deck_destroy(deck);
@@ -236,7 +221,7 @@ static void test_odd_text(void)
 /* The echo of a deck, which is freed, has the line. */
 static void check_paths_echo(struct deck *deck, const char *line)
 {
-    char *echo = echo_of(deck);
+    char *echo = deck_echo_text(deck);
     if (!strstr(echo, line)) printf("not in the echo: %s\n%s\n", line, strstr(echo, "nvme:"));
     CHECK(strstr(echo, line) != NULL);
     free(echo);
@@ -251,8 +236,8 @@ static void check_paths(const char *list, const char *line)
     const char *const one[] = {set, NULL};
     snprintf(set, sizeof set, "nvme.paths=%s", list);
     snprintf(whole, sizeof whole, "%snvme:\n  paths: %s\n", DECK_SMALL, list);
-    check_paths_echo(read_deck(DECK_SMALL, one), line);
-    check_paths_echo(read_deck(whole, NULL), line);
+    check_paths_echo(deck_read_text(DECK_SMALL, one), line);
+    check_paths_echo(deck_read_text(whole, NULL), line);
 }
 
 /* Lists of paths. */
@@ -289,14 +274,14 @@ static void test_odd_numbers(void)
             memcpy(&value, &bits, sizeof value);
             snprintf(set, sizeof set, "optimizer.learning_rate=%.17g", value);
         }
-        struct deck *deck = read_deck(DECK_SMALL, one);
+        struct deck *deck = deck_read_text(DECK_SMALL, one);
         check_round_trip(deck);
         deck_destroy(deck);
     }
     for (int i = 0; i < 300; i++) {
         snprintf(set, sizeof set, "memory.host=%llu B",
                  (unsigned long long)(1 + (zi_random_bits(1, 3, (uint64_t)i) >> (5 + i % 58))));
-        struct deck *deck = read_deck(DECK_SMALL, one);
+        struct deck *deck = deck_read_text(DECK_SMALL, one);
         check_round_trip(deck);
         deck_destroy(deck);
     }
@@ -322,8 +307,8 @@ static void test_choices(void)
         }
         for (int w = 0; w < n; w++) {
             snprintf(set, sizeof set, "%s.%s=%s", row[i].section, row[i].key, words[w]);
-            struct deck *deck = read_deck(DECK_SMALL, one);
-            char *text = echo_of(deck), line[128];
+            struct deck *deck = deck_read_text(DECK_SMALL, one);
+            char *text = deck_echo_text(deck), line[128];
             snprintf(line, sizeof line, "\n    %s: %s ", row[i].key, words[w]);
             /* An auto that needs nothing but the deck has been resolved: a tenth of 20 steps. */
             if (strcmp(set, "data.validation_every=auto") == 0)

@@ -8,31 +8,16 @@
 
 static char folder[] = "/tmp/deck-expand-XXXXXX";
 
-static struct deck *read_deck(const char *text, const char *const *sets)
-{
-    struct deck *deck;
-    if (deck_try(text, sets, &deck) == ZI_OK) return deck;
-    printf("refused: %s\nin: %s\n", deck_messages.text, text);
-    exit(1);
-}
-
-static char *echo_of(const struct deck *deck)
-{
-    char *text;
-    if (deck_echo(deck, &text) != ZI_OK) exit(1);
-    return text;
-}
-
 /* The echo has `line` (or NULL: any), and reads as itself, wherever it is read. */
 static void check_echo(struct deck *deck, const char *line)
 {
-    char *first = echo_of(deck), *home = strdup(getenv("HOME"));
+    char *first = deck_echo_text(deck), *home = strdup(getenv("HOME"));
     if (line && !strstr(first, line)) printf("not in the echo: %s\n%s", line, first);
     CHECK(!line || strstr(first, line));
     setenv("HOME", "/elsewhere", 1);
     setenv("T_PLAIN", "other", 1);
-    struct deck *again = read_deck(first, NULL);
-    char *second = echo_of(again);
+    struct deck *again = deck_read_text(first, NULL);
+    char *second = deck_echo_text(again);
     CHECK(strcmp(first, second) == 0);
     CHECK(strcmp(deck_settings(deck)->run.directory, deck_settings(again)->run.directory) == 0);
     CHECK(strcmp(deck_settings(deck)->nvme.paths, deck_settings(again)->nvme.paths) == 0);
@@ -71,7 +56,7 @@ static void test_values(void)
         char set[128];
         const char *const one[] = {set, NULL};
         snprintf(set, sizeof set, "run.directory=%s", cases[i][0]);
-        struct deck *deck = read_deck(DECK_SMALL, one);
+        struct deck *deck = deck_read_text(DECK_SMALL, one);
         if (strcmp(deck_settings(deck)->run.directory, cases[i][1]) != 0)
             printf("%s gives %s\n", cases[i][0], deck_settings(deck)->run.directory);
         CHECK(strcmp(deck_settings(deck)->run.directory, cases[i][1]) == 0);
@@ -80,7 +65,7 @@ static void test_values(void)
     }
     /* A text is no path. */
     static const char *const name[] = {"run.name=~/$T_PLAIN", NULL};
-    struct deck *deck = read_deck(DECK_SMALL, name);
+    struct deck *deck = deck_read_text(DECK_SMALL, name);
     CHECK(strcmp(deck_settings(deck)->run.name, "~/$T_PLAIN") == 0);
     check_echo(deck, "\n    name: \"~/$T_PLAIN\" ");
     deck_destroy(deck);
@@ -91,7 +76,7 @@ static void test_values(void)
         const char *const one[] = {set, NULL};
         snprintf(set, sizeof set, "run.directory=~%s/x", user->pw_name);
         snprintf(expected, sizeof expected, "%s/x", user->pw_dir);
-        deck = read_deck(DECK_SMALL, one);
+        deck = deck_read_text(DECK_SMALL, one);
         CHECK(strcmp(deck_settings(deck)->run.directory, expected) == 0);
         deck_destroy(deck);
     }
@@ -110,7 +95,7 @@ static void test_everywhere(void)
     static const char *const comma[] = {"nvme.paths=~/a, ~/b,$T_LIST,c", NULL};
     static const char *const list[] = {"nvme.paths=[~/a, $T_PLAIN]", NULL};
     static const char *const lone[] = {"nvme.paths=$T_LIST", NULL};
-    struct deck *deck = read_deck(text, NULL);
+    struct deck *deck = deck_read_text(text, NULL);
     const struct settings *s = deck_settings(deck);
     CHECK(strcmp(s->data.train, "/home of/me/t.h5") == 0);
     CHECK(strcmp(s->data.validation, "plain#") == 0);
@@ -123,22 +108,22 @@ static void test_everywhere(void)
     check_echo(deck, "\n    paths: [\"/home of/me/a\", \"$$b\", \"x, y\", c] # deck line 7: "
                      "\"[~/a, $$b, $T_ODD2, c]\"\n");
     deck_destroy(deck);
-    deck = read_deck(DECK_SMALL, comma);
+    deck = deck_read_text(DECK_SMALL, comma);
     CHECK(strcmp(deck_settings(deck)->nvme.paths,
                  "/home of/me/a\n/home of/me/b\n/disk1\n./~2\nc") == 0);
     check_echo(deck, " # --set: \"~/a, ~/b,$T_LIST,c\"\n");
     deck_destroy(deck);
-    deck = read_deck(DECK_SMALL, list);
+    deck = deck_read_text(DECK_SMALL, list);
     CHECK(strcmp(deck_settings(deck)->nvme.paths, "/home of/me/a\nplain") == 0);
     check_echo(deck,
                "\n    paths: [\"/home of/me/a\", plain]         # --set: \"[~/a, $T_PLAIN]\"\n");
     deck_destroy(deck);
-    deck = read_deck(DECK_SMALL, lone);
+    deck = deck_read_text(DECK_SMALL, lone);
     CHECK(strcmp(deck_settings(deck)->nvme.paths, "/disk1\n./~2") == 0);
     check_echo(deck, NULL);
     deck_destroy(deck);
     /* Nothing to expand: nothing is shown. */
-    deck = read_deck(DECK_SMALL "nvme: {paths: a$$b}\n", NULL);
+    deck = deck_read_text(DECK_SMALL "nvme: {paths: a$$b}\n", NULL);
     check_echo(deck, "\n    paths: \"a$$b\"                           # deck line 8\n");
     deck_destroy(deck);
 }

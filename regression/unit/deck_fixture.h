@@ -48,6 +48,22 @@ static inline enum zi_status deck_try(const char *text, const char *const *sets,
     return deck_try_bytes(text, strlen(text), sets, deck);
 }
 
+/* A deck that has to be good, and the echo of one, which the caller frees. */
+static inline struct deck *deck_read_text(const char *text, const char *const *sets)
+{
+    struct deck *deck;
+    if (deck_try(text, sets, &deck) == ZI_OK) return deck;
+    printf("refused: %s\nin: %s\n", deck_messages.text, text);
+    exit(1);
+}
+
+static inline char *deck_echo_text(const struct deck *deck)
+{
+    char *text;
+    if (deck_echo(deck, &text) != ZI_OK) exit(1);
+    return text;
+}
+
 /* The messages are there, one line each, and none says more than it should. */
 static inline int deck_message_lines(void)
 {

@@ -24,6 +24,7 @@
 #include <sys/statvfs.h>
 
 #include "app/lock.h"
+#include "app/report.h"
 #include "app/run.h"
 #include "base/log.h"
 #include "base/timing.h"
@@ -75,12 +76,10 @@ static enum zi_status plan_make(const struct run *run, struct save_plan *plan)
     const struct settings *s = run->setup.settings;
     const struct zero_config *c = &run->setup.config;
     const struct model *model = run->setup.model;
-    int length =
-        snprintf(plan->directory, sizeof plan->directory, "%s/checkpoints", s->run.directory);
     plan->model_text = NULL;
     plan->tensors = calloc((size_t)model->tensor_count, sizeof *plan->tensors);
-    if (!plan->tensors || length < 0 || length >= PATH_MAX)
-        return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a list of tensors");
+    if (!plan->tensors) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a list of tensors");
+    ZI_TRY(report_path(s->run.directory, "checkpoints", plan->directory));
     list_tensors(model, plan->tensors);
     ZI_TRY(setup_model_text(s, &plan->model_text));
     plan->header = (struct checkpoint_header){
@@ -124,8 +123,8 @@ static void note_proven(struct run *run)
     char directory[PATH_MAX];
     if (run->saved < 0 || run->proven == run->saved) return;
     run->proven = run->saved;
-    int length = snprintf(directory, sizeof directory, "%s/checkpoints", s->run.directory);
-    if (comm_rank(run->comm) == 0 && s->checkpoint.keep == 1 && length < PATH_MAX)
+    if (comm_rank(run->comm) == 0 && s->checkpoint.keep == 1 &&
+        report_path(s->run.directory, "checkpoints", directory) >= 0)
         checkpoint_prune(directory, run->proven, 1);
 }
 

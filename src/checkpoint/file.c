@@ -75,7 +75,7 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum t
     dataset->seed = zi_random_stream(dataset->name);
     for (int d = 0; d < dimensions; d++) {
         dataset->shape[d] = shape[d];
-        if (shape[d] < 1 || shape[d] > CHECKPOINT_ELEMENTS_MOST / dataset->elements)
+        if (shape[d] < 1 || shape[d] > H5_ELEMENTS_MOST / dataset->elements)
             return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: an extent of %lld cannot be",
                            dataset->name, (long long)shape[d]);
         dataset->elements *= shape[d];

@@ -7,10 +7,9 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/h5.h"
 
-#define CHECKPOINT_FORMAT        "zinf-checkpoint-1"
-#define CHECKPOINT_NAME          "step-%08lld.h5" /* of a step, a long long */
-#define CHECKPOINT_TEMPORARY     ".tmp"           /* behind it, until it is whole */
-#define CHECKPOINT_ELEMENTS_MOST (INT64_MAX / 16) /* of a dataset: its bytes can be counted */
+#define CHECKPOINT_FORMAT    "zinf-checkpoint-1"
+#define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
+#define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
 
 struct checkpoint_dataset {
     char *name; /* "parameter/blocks.3.attention.query.weight", owned */

@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ELEMENTS_MOST (INT64_MAX / 16)
-
 /* Innermost message of the latest failure. HDF5 is used by one thread. */
 static char last_failure[256];
 static char first_failure[sizeof last_failure];
@@ -236,10 +234,10 @@ static int shape_convert(const hsize_t *extents, int dimensions, int64_t *shape,
 {
     *elements = 1;
     for (int d = 0; d < dimensions; d++) {
-        if (extents[d] > (hsize_t)ELEMENTS_MOST) return -1;
+        if (extents[d] > (hsize_t)H5_ELEMENTS_MOST) return -1;
         shape[d] = (int64_t)extents[d];
         if (__builtin_mul_overflow(*elements, shape[d], elements)) return -1;
-        if (*elements > ELEMENTS_MOST) return -1;
+        if (*elements > H5_ELEMENTS_MOST) return -1;
     }
     return dimensions;
 }

@@ -45,7 +45,8 @@ herr_t h5_bits_write(hid_t object, const char *name, uint64_t value);
  * with what is wanted: one element, which fits what it is read into. Negative otherwise, with the
  * reason for h5_fail. Text has at most H5_TEXT_MOST bytes and is freed by the caller with free().
  */
-#define H5_TEXT_MOST ((size_t)16 << 20)
+#define H5_TEXT_MOST     ((size_t)16 << 20)
+#define H5_ELEMENTS_MOST (INT64_MAX / 16) /* of a dataset: its bytes can be counted */
 herr_t h5_text_read(hid_t object, const char *name, char **text);
 herr_t h5_integer_read(hid_t object, const char *name, int64_t *value);
 herr_t h5_bits_read(hid_t object, const char *name, uint64_t *value);
