@@ -8,9 +8,9 @@ top=${top_srcdir:-.}
 [ -f "$top/configure" ] || { echo "skipped: no configure here"; exit 77; }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-mkdir -p "$folder/source/src/zero" "$folder/build" "$folder/bin" "$folder/foreign" "$folder/serial"
+mkdir -p "$folder/source/src/program" "$folder/build" "$folder/bin" "$folder/foreign" "$folder/serial"
 cp -R "$top/configure" "$top/config" "$top/config.h.in" "$top/Makefile.in" "$folder/source/"
-cp "$top/src/zero/program.h" "$folder/source/src/zero/"
+cp "$top/src/program/program.h" "$folder/source/src/program/"
 unset CC CFLAGS CPPFLAGS LDFLAGS LIBS CONFIG_SITE
 passed=0
 

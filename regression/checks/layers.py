@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Rooms of src/ use only what src/LAYERS lets them: headers by #include, functions and variables by the
-symbols of the compiled objects (so a prototype written by hand does not slip through).
+"""Rooms of src/ use only what src/LAYERS lets them: headers by #include, and what those include; functions and
+variables by the symbols of the compiled objects (so a prototype written by hand does not slip through).
 
 Then the check checks itself: a copy of LAYERS beside sources and objects with one fault each must be
 refused, or the check is broken. Run in the build folder, by `make check`.
@@ -68,6 +68,30 @@ def check_include(layers, folder, quote, header):
     return None
 
 
+def includes_of(path):
+    with open(path) as file:
+        text = file.read()
+    return [(found[1], found[2], text.count("\n", 0, found.start()) + 1) for found in INCLUDE.finditer(text)]
+
+
+def seen_through(layers, source, room, header):
+    """What a room that includes a header of ours comes to see behind it and may not: (header, room)."""
+    forbidden, done, todo = [], {header}, [header]
+    while todo:
+        path = os.path.join(source, todo.pop())
+        if not os.path.exists(path):
+            continue
+        for quote, behind, _ in includes_of(path):
+            other = behind.partition("/")[0]
+            if quote == "<" or other not in layers.uses or behind in done:
+                continue
+            done.add(behind)
+            todo.append(behind)
+            if other not in layers.uses[room]:
+                forbidden.append((behind, other))
+    return forbidden
+
+
 def check_sources(layers, source):
     """Complaints about includes, and how many includes there are."""
     complaints, count = [], 0
@@ -81,14 +105,16 @@ def check_sources(layers, source):
         for name in sorted(files):
             if not name.endswith((".c", ".h", ".cu")):
                 continue
-            with open(os.path.join(path, name)) as file:
-                text = file.read()
-            for found in INCLUDE.finditer(text):
+            for quote, header, line in includes_of(os.path.join(path, name)):
                 count += 1
-                wrong = check_include(layers, folder, found[1], found[2])
+                place = f"src/{folder}/{name}:{line}: {header}"
+                wrong = check_include(layers, folder, quote, header)
                 if wrong:
-                    line = text.count("\n", 0, found.start()) + 1
-                    complaints.append(f"src/{folder}/{name}:{line}: {found[2]}: {wrong}")
+                    complaints.append(f"{place}: {wrong}")
+                elif quote == '"':
+                    room = folder.split("/")[0]
+                    complaints += [f"{place}: shows {behind}; {room} may not use {other}"
+                                   for behind, other in seen_through(layers, source, room, header)]
     return complaints, count
 
 
@@ -110,6 +136,8 @@ def check_objects(layers, build):
     objects = [os.path.join(path, name) for path, _, files in os.walk(build) for name in sorted(files)
                if name.endswith((".o", ".obj"))]
     folders = {path: os.path.relpath(os.path.dirname(path), build) for path in objects}
+    # A build folder keeps the objects of rooms that are no more.
+    objects = [path for path in objects if folders[path].split("/")[0] in layers.uses]
     defined, needed = symbols_of(objects)
     homes = collections.defaultdict(set)
     for path, names in defined.items():
@@ -133,23 +161,29 @@ def check_objects(layers, build):
 
 
 PLANTED_INCLUDES = [
-    ("base", '#include "zero/program.h"', True),
+    ("base", '#include "program/program.h"', True),
     ("device", '#include <mpi.h>', True),
     ("tier", '#  include <yaml.h>', True),
     ("app", '#include "device/cpu/cpu.h"', True),
     ("comm", '#include "log.h"', True),
-    ("zero", '#include "comm/transport.h"', True),
+    ("engine", '#include "comm/transport.h"', True),
     ("device/cuda", '#include <dnnl.h>', True),
     ("device/cpu", '#include <dnnl.h>', False),
     ("device/cpu", '#include "device/cpu/cpu.h"', False),
-    ("zero", '#include "comm/comm.h"', False),
+    ("engine", '#include "comm/comm.h"', False),
     ("checkpoint", '#include <hdf5.h>', False),
-    ("plan", '#include "zero/program.h"', False),
+    ("plan", '#include "program/program.h"', False),
+    ("plan", '#include "engine/engine.h"', True),
+]
+PLANTED_HEADERS = [
+    # A public header of a room, what it includes, who includes it, and whether that is forbidden.
+    ("compiler/compiler.h", "comm/comm.h", "plan", True),
+    ("compiler/compiler.h", "program/program.h", "plan", False),
 ]
 PLANTED_CALLS = [
-    ("base", "zero_planted", True),
+    ("base", "engine_planted", True),
     ("model", "MPI_Send", True),
-    ("app", "zero_planted", False),
+    ("app", "engine_planted", False),
     ("comm", "MPI_Send", False),
 ]
 
@@ -165,9 +199,20 @@ def self_test(layers):
                 file.write(line + "\n")
             if bool(check_sources(layers, source)[0]) != forbidden:
                 complaints.append(f"the check is broken: in {room}, {line}")
+        for number, (header, behind, room, forbidden) in enumerate(PLANTED_HEADERS):
+            source = f"{folder}/behind{number}"
+            for path, text in ((header, behind), (f"{room}/planted.c", header)):
+                os.makedirs(os.path.dirname(f"{source}/{path}"), exist_ok=True)
+                with open(f"{source}/{path}", "w") as file:
+                    file.write(f'#include "{text}"\n')
+            os.makedirs(os.path.dirname(f"{source}/{behind}"), exist_ok=True)
+            with open(f"{source}/{behind}", "w"):
+                pass
+            if bool(check_sources(layers, source)[0]) != forbidden:
+                complaints.append(f"the check is broken: in {room}, {behind} behind {header}")
         for number, (room, name, forbidden) in enumerate(PLANTED_CALLS):
             build = f"{folder}/build{number}"
-            compile_planted(build, "zero", "int zero_planted(void);int zero_planted(void){return 1;}")
+            compile_planted(build, "engine", "int engine_planted(void);int engine_planted(void){return 1;}")
             compile_planted(build, room, f"int {name}(void);int planted_{number}(void);"
                                          f"int planted_{number}(void){{return {name}();}}")
             if bool(check_objects(layers, build)[0]) != forbidden:

@@ -9,7 +9,7 @@
 #include "app/report.h"
 #include "base/timing.h"
 #include "regression/unit/test.h"
-#include "regression/unit/zero_fixture.h"
+#include "regression/unit/step_fixture.h"
 
 enum { APART_US = 400000 };
 
@@ -67,12 +67,12 @@ static void check_file(const char *path, int ranks)
 
 static void test_trace(struct comm *comm)
 {
-    struct zero_fixture f;
+    struct step_fixture f;
     struct trace *trace = NULL;
     const char *const sets[] = {"zero.prefetch=0", NULL};
     char folder[] = "app_trace_XXXXXX", path[64];
     int rank = comm_rank(comm);
-    CHECK(zero_fixture_open(&f, zero_fixture_gpt2, sets, 1, 0) == ZI_OK);
+    CHECK(step_fixture_open(&f, step_fixture_gpt2, sets, 1, 0) == ZI_OK);
     CHECK_INT(trace_create(f.program, 1, &trace), ZI_OK);
     if (!trace) exit(99);
     note_now(trace, comm);
@@ -88,7 +88,7 @@ static void test_trace(struct comm *comm)
     CHECK_INT(comm_barrier(comm), ZI_OK);
     CHECK_INT(report_trace(folder, trace, comm), ZI_ERROR_IO);
     trace_destroy(trace);
-    zero_fixture_close(&f);
+    step_fixture_close(&f);
 }
 
 static int64_t shell_reads(const char *name)

@@ -6,10 +6,10 @@
  * to one rank in micro-batches of two and one, or to two ranks in micro-batches of one, of which
  * one rank has two and the other one and an empty one.
  *
- * That placement, stage and prefetch change no bit is shown elsewhere (zero_exact_test), so one
+ * That placement, stage and prefetch change no bit is shown elsewhere (engine_exact_test), so one
  * variant of a deck is enough here. */
 #include "regression/unit/golden_fixture.h"
-#include "regression/unit/zero_fixture.h"
+#include "regression/unit/step_fixture.h"
 
 #define STEPS     10
 #define SEQUENCES 3
@@ -118,12 +118,12 @@ static void check_case(const char *name, const struct precision *precision, stru
     char deck[1024];
     double losses[STEPS] = {0}, norms[STEPS] = {0};
     struct golden g;
-    struct zero_fixture f;
+    struct step_fixture f;
     struct engine *engine = NULL;
     struct engine_result result;
     golden_open(&g, name, precision->compute);
     write_deck(&g, comm_size(comm) == 1 ? 2 : 1, deck, sizeof deck);
-    ZI_REQUIRE(zero_fixture_open(&f, deck, precision->sets, comm_size(comm), comm_rank(comm)) ==
+    ZI_REQUIRE(step_fixture_open(&f, deck, precision->sets, comm_size(comm), comm_rank(comm)) ==
                ZI_OK);
     CHECK_INT(f.config.micro_batches, 2);
     ZI_REQUIRE(engine_create(f.program, f.device, comm, deck_settings(f.deck), &engine) == ZI_OK);
@@ -145,7 +145,7 @@ static void check_case(const char *name, const struct precision *precision, stru
                zi_dtype_name(f.config.gradient), g.worst, g.worst_name);
     }
     engine_destroy(engine);
-    zero_fixture_close(&f);
+    step_fixture_close(&f);
     golden_close(&g);
 }
 

@@ -6,7 +6,7 @@
 
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/test.h"
-#include "regression/unit/zero_fixture.h"
+#include "regression/unit/step_fixture.h"
 
 static struct capture messages;
 
@@ -47,7 +47,7 @@ static void check_sums(const struct program_list *list)
 }
 
 /* What the executor counts in two steps is twice the plan. */
-static void check_run(struct zero_fixture *f, struct comm *self)
+static void check_run(struct step_fixture *f, struct comm *self)
 {
     static struct plan_traffic sums[LANE_COUNT][OP_KIND_COUNT];
     struct engine *engine;
@@ -56,7 +56,7 @@ static void check_run(struct zero_fixture *f, struct comm *self)
     CHECK_INT(engine_create(f->program, f->device, self, deck_settings(f->deck), &engine), ZI_OK);
     CHECK_INT(engine_initialize(engine), ZI_OK);
     for (int step = 0; step < 2; step++) {
-        zero_fixture_fill(f, engine, step);
+        step_fixture_fill(f, engine, step);
         CHECK_INT(engine_train(engine, step, &result), ZI_OK);
         if (step == 0) engine_timings_clear(engine); /* the second has a pending update, if any */
     }
@@ -80,22 +80,22 @@ static void check_run(struct zero_fixture *f, struct comm *self)
 static void test_traffic(struct comm *self)
 {
     const char *const *const variants[] = {in_memory, states_on_host, everything_on_host};
-    struct zero_fixture f;
+    struct step_fixture f;
     for (int i = 0; i < 3; i++) {
         for (int ranks = 1; ranks <= 3; ranks += 2) {
-            CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, variants[i], ranks, ranks / 2),
+            CHECK_INT(step_fixture_open(&f, step_fixture_gpt2, variants[i], ranks, ranks / 2),
                       ZI_OK);
             for (int name = 0; name < PROGRAM_COUNT; name++) {
                 if (f.program->lists[name].count > 0) check_sums(&f.program->lists[name]);
             }
             if (ranks == 1) check_run(&f, self);
-            zero_fixture_close(&f);
+            step_fixture_close(&f);
         }
     }
 }
 
 /* Arithmetic less I/O of the step with so many times the sequences. */
-static double lead_of(const struct zero_fixture *f, const struct plan_machine *machine,
+static double lead_of(const struct step_fixture *f, const struct plan_machine *machine,
                       int64_t times)
 {
     struct zero_config config = f->config;
@@ -113,10 +113,10 @@ static double lead_of(const struct zero_fixture *f, const struct plan_machine *m
  * more tokens than the deck has. */
 static int check_crossing(const char *const *sets, struct plan_machine machine)
 {
-    struct zero_fixture f;
+    struct step_fixture f;
     struct plan_balance balance;
     int found = 0;
-    CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, sets, 1, 0), ZI_OK);
+    CHECK_INT(step_fixture_open(&f, step_fixture_gpt2, sets, 1, 0), ZI_OK);
     double step = (double)(f.config.global * f.config.tokens);
     for (double rate = 1e6; rate < 1e11; rate *= 1.25) {
         machine.bytes_per_s[LANE_LINK_IN] = machine.bytes_per_s[LANE_LINK_OUT] = rate;
@@ -129,13 +129,13 @@ static int check_crossing(const char *const *sets, struct plan_machine machine)
         CHECK(lead_of(&f, &machine, times + 1) > 0);
         found++;
     }
-    zero_fixture_close(&f);
+    step_fixture_close(&f);
     return found;
 }
 
 static void test_balance(void)
 {
-    struct zero_fixture f;
+    struct step_fixture f;
     struct plan_node node;
     struct plan_machine machine;
     struct plan_balance balance;
@@ -147,21 +147,21 @@ static void test_balance(void)
     /* Kept inputs on a link too slow for them: no number of tokens helps. */
     const char *const activations[] = {"device.type=cuda", "placement.activations=host",
                                        "activations.recompute=never", NULL};
-    CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, activations, 1, 0), ZI_OK);
+    CHECK_INT(step_fixture_open(&f, step_fixture_gpt2, activations, 1, 0), ZI_OK);
     machine.bytes_per_s[LANE_LINK_IN] = machine.bytes_per_s[LANE_LINK_OUT] = 1e3;
     CHECK_INT(plan_balance_of(f.program, &machine, &balance), ZI_OK);
     CHECK(isinf(balance.tokens));
     machine.bytes_per_s[LANE_LINK_IN] = machine.bytes_per_s[LANE_LINK_OUT] = 1e15;
     CHECK_INT(plan_balance_of(f.program, &machine, &balance), ZI_OK);
     CHECK(balance.tokens == 0);
-    zero_fixture_close(&f);
+    step_fixture_close(&f);
 }
 
 /* Whether the deck with these overrides more would run. */
 static bool runs(const char *deck, const char *const *sets, const char *const more[4])
 {
     const char *all[20];
-    struct zero_fixture f;
+    struct step_fixture f;
     int count = 0;
     while (sets[count]) {
         all[count] = sets[count];
@@ -170,8 +170,8 @@ static bool runs(const char *deck, const char *const *sets, const char *const mo
     for (int i = 0; i < 4 && more[i][0]; i++)
         all[count++] = more[i];
     all[count] = NULL;
-    enum zi_status status = zero_fixture_open(&f, deck, all, 1, 0);
-    zero_fixture_close(&f);
+    enum zi_status status = step_fixture_open(&f, deck, all, 1, 0);
+    step_fixture_close(&f);
     if (status != ZI_ERROR_FIT) CHECK_INT(status, ZI_OK);
     return status == ZI_OK;
 }
@@ -179,19 +179,19 @@ static bool runs(const char *deck, const char *const *sets, const char *const mo
 static void check_largest(const char *deck, const char *const *sets, enum plan_growth growth)
 {
     static const int64_t group = 3; /* of the llama deck: query heads of a key head */
-    struct zero_fixture f;
+    struct step_fixture f;
     struct plan_largest largest;
     char text[4][64] = {"", "", "", ""};
     const char *const more[4] = {text[0], text[1], text[2], text[3]};
     int count = 0;
-    bool llama = deck == zero_fixture_llama;
+    bool llama = deck == step_fixture_llama;
     while (sets[count])
         count++;
-    CHECK_INT(zero_fixture_open(&f, deck, sets, 1, 0), ZI_OK);
+    CHECK_INT(step_fixture_open(&f, deck, sets, 1, 0), ZI_OK);
     struct plan_deck request = {deck,  "fixture", strlen(deck), sets,
                                 count, f.device,  &f.config,    true};
     CHECK_INT(plan_largest(&request, growth, &largest), ZI_OK);
-    zero_fixture_close(&f);
+    step_fixture_close(&f);
     CHECK(largest.layers > 0 && largest.parameters > 0 && largest.bounded);
     for (int next = 0; next < 2; next++) {
         int64_t hidden = largest.hidden + next * (llama ? 64 * group : 64);
@@ -225,10 +225,10 @@ static void test_largest(void)
             sets[count] = budgets[i][count];
             count++;
         }
-        check_largest(zero_fixture_gpt2, sets, PLAN_DEEPER);
-        check_largest(zero_fixture_gpt2, sets, PLAN_WIDER);
-        if (i == 1) check_largest(zero_fixture_llama, sets, PLAN_DEEPER);
-        if (i == 1) check_largest(zero_fixture_llama, sets, PLAN_WIDER);
+        check_largest(step_fixture_gpt2, sets, PLAN_DEEPER);
+        check_largest(step_fixture_gpt2, sets, PLAN_WIDER);
+        if (i == 1) check_largest(step_fixture_llama, sets, PLAN_DEEPER);
+        if (i == 1) check_largest(step_fixture_llama, sets, PLAN_WIDER);
     }
     capture_end(&messages);
     if (test_failures() > failed) fputs(messages.text, stderr);
@@ -238,14 +238,14 @@ static void test_largest(void)
 static void test_largest_ends(void)
 {
     const char *const sets[] = {ON_DEVICE};
-    struct zero_fixture f;
+    struct step_fixture f;
     struct plan_largest largest;
-    CHECK_INT(zero_fixture_open(&f, zero_fixture_gpt2, in_memory, 1, 0), ZI_OK);
+    CHECK_INT(step_fixture_open(&f, step_fixture_gpt2, in_memory, 1, 0), ZI_OK);
     struct zero_config config = f.config;
     config.shared_budget = false;
     config.budget[ZI_TIER_DEVICE] = 1000;
     struct plan_deck request = {
-        zero_fixture_gpt2, "fixture", strlen(zero_fixture_gpt2), sets, 4, f.device, &config, false};
+        step_fixture_gpt2, "fixture", strlen(step_fixture_gpt2), sets, 4, f.device, &config, false};
     CHECK_INT(plan_largest(&request, PLAN_DEEPER, &largest), ZI_OK);
     CHECK_INT(largest.parameters, 0);
     CHECK_INT(largest.layers, 1);
@@ -256,7 +256,7 @@ static void test_largest_ends(void)
     CHECK_INT(plan_largest(&request, PLAN_DEEPER, &largest), ZI_OK);
     CHECK_INT(largest.layers, 8);
     CHECK(!largest.bounded);
-    zero_fixture_close(&f);
+    step_fixture_close(&f);
 }
 
 int main(int argc, char **argv)

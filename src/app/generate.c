@@ -29,7 +29,8 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "checkpoint/checkpoint.h"
-#include "zero/engine.h"
+#include "compiler/placement.h"
+#include "engine/engine.h"
 
 /* Ids of bytes, and the largest vocabulary that is taken for them with padding. */
 enum { BYTE_VOCABULARY = 256, PADDED_VOCABULARY = 1024 };

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "checkpoint/checkpoint.h"
 #include "deck/deck.h"
-#include "zero/program.h"
+#include "program/program.h"
 
 static const struct {
     const char *topic, *option;

@@ -12,6 +12,7 @@
 #include "app/output.h"
 #include "app/setup.h"
 #include "base/log.h"
+#include "compiler/placement.h"
 #include "plan/plan.h"
 
 enum { RANKS_MAX = 1 << 20 };

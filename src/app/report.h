@@ -8,8 +8,8 @@
 
 #include "app/lock.h"
 
-#include "zero/engine.h"
-#include "zero/trace.h"
+#include "engine/engine.h"
+#include "program/trace.h"
 
 struct report;
 

@@ -25,7 +25,8 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/version.h"
-#include "zero/trace.h"
+#include "compiler/placement.h"
+#include "program/trace.h"
 
 #define PEAK_SECONDS 0.15
 

@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "compiler/compiler.h"
+#include "compiler/placement.h"
 #include "deck/table.h"
 
 enum { SETS_MAX = 64, SET_BYTES = 128, FILE_MOST = 1 << 20 /* of a deck or a machine file */ };

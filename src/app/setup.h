@@ -5,7 +5,7 @@
 #define ZI_APP_SETUP_H
 
 #include "deck/deck.h"
-#include "zero/program.h"
+#include "program/program.h"
 
 /* Members are made from the top to the bottom, and ended from the bottom to the top. */
 struct setup {

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "compiler/placement.h"
 #include "deck/table.h"
 #include "plan/plan.h"
 

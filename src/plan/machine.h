@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "zero/program.h"
+#include "program/program.h"
 
 enum plan_rate {
     RATE_FLOPS_FP32,

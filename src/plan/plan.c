@@ -12,6 +12,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "compiler/compiler.h"
+
 enum program_name plan_step(const struct program *program)
 {
     return program->config.deferred ? PROGRAM_TRAIN_UPDATE : PROGRAM_TRAIN;

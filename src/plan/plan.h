@@ -78,8 +78,8 @@ void plan_print_balance(const struct program *program, const struct plan_balance
  * written. */
 enum zi_status plan_draw(const struct program *program, enum program_name name, FILE *out);
 
-/* Local. The simulated operations of a list as Chrome trace events, in the rows that zero/trace.h
- * gives a real run. ZI_ERROR_IO when `out` cannot be written. */
+/* Local. The simulated operations of a list as Chrome trace events, in the rows that
+ * program/trace.h gives a real run. ZI_ERROR_IO when `out` cannot be written. */
 enum zi_status plan_trace(const struct program *program, enum program_name name,
                           const struct plan_span *spans, FILE *out);
 

@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "plan/plan.h"
-#include "zero/trace.h"
+#include "program/trace.h"
 
 void plan_print_fit(const struct program *program, FILE *out)
 {

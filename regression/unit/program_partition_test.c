@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ranges of the partition: those of all ranks together, and those of whole units, hold every
+ * element of every tensor exactly once, at the place in the unit where its piece has it; a range is
+ * whole runs of its tensor or a part of one; there are as few as that allows. */
+#include "program/partition.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "regression/unit/test.h"
+
+static struct device *device;
+
+/* How often each element of each tensor was seen, and where tensors start in that. */
+struct cover {
+    char *seen;
+    int64_t *first;
+};
+
+static void cover_create(const struct model *m, struct cover *c)
+{
+    c->seen = calloc((size_t)m->parameters, 1);
+    c->first = calloc((size_t)m->tensor_count, sizeof *c->first);
+    ZI_REQUIRE(c->seen && c->first);
+    for (int t = 1; t < m->tensor_count; t++) {
+        c->first[t] = c->first[t - 1] + m->tensors[t - 1].elements;
+    }
+}
+
+/* Checks that each element was seen once. */
+static void cover_destroy(const struct model *m, struct cover *c)
+{
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < m->parameters; i++) {
+        wrong += c->seen[i] != 1;
+    }
+    CHECK_INT(wrong, 0);
+    free(c->seen);
+    free(c->first);
+}
+
+/* Whether element `at` of a unit is element `of` of a tensor, by the model's table. */
+static bool lies_at(const struct model *m, int unit, int64_t at, int tensor, int64_t of)
+{
+    const struct model_unit *u = &m->units[unit];
+    for (int i = u->first_piece; i < u->first_piece + u->piece_count; i++) {
+        const struct model_piece *p = &m->pieces[i];
+        int64_t k = at - p->offset;
+        if (k < 0 || k >= p->rows * p->row) continue;
+        return p->tensor == tensor && p->first + k / p->row * p->stride + k % p->row == of;
+    }
+    return false;
+}
+
+static void cover_add(const struct model *m, struct cover *c, int unit,
+                      const struct partition_range *range)
+{
+    const struct device_place *place = &range->place;
+    int64_t wrong = 0;
+    CHECK(range->count <= place->row || range->count % place->row == 0);
+    CHECK(place->seed == zi_random_stream(m->tensors[range->tensor].name));
+    for (int64_t i = 0; i < range->count; i++) {
+        int64_t of = (int64_t)place->first + i / place->row * place->stride + i % place->row;
+        if (of < 0 || of >= m->tensors[range->tensor].elements) {
+            wrong++;
+            continue;
+        }
+        wrong += !lies_at(m, unit, range->unit_first + i, range->tensor, of);
+        c->seen[c->first[range->tensor] + of]++;
+    }
+    CHECK_INT(wrong, 0);
+}
+
+/* Ranges of [span[0], span[1]) of a unit, in order. */
+static void cover_ranges(const struct model *m, struct cover *c, int unit, const int64_t span[2],
+                         const struct partition_range *ranges, int count)
+{
+    int64_t end = span[0];
+    for (int i = 0; i < count; i++) {
+        CHECK(ranges[i].count > 0 && ranges[i].unit_first >= end);
+        end = ranges[i].unit_first + ranges[i].count;
+        CHECK(end <= span[1]);
+        cover_add(m, c, unit, &ranges[i]);
+    }
+    CHECK(count <= m->units[unit].piece_count + 4); /* two more at either end */
+}
+
+static void check_ranks(const struct model *m, int ranks)
+{
+    static const struct settings_optimizer optimizer = {.decay_embeddings = true};
+    struct cover all;
+    cover_create(m, &all);
+    for (int rank = 0; rank < ranks; rank++) {
+        struct partition *p;
+        struct cover whole;
+        cover_create(m, &whole);
+        ZI_REQUIRE(partition_create(m, &optimizer, ranks, rank, &p) == ZI_OK);
+        CHECK(p->ranks == ranks && p->rank == rank && p->unit_count == m->unit_count);
+        for (int u = 0; u < p->unit_count; u++) {
+            const struct partition_unit *unit = &p->units[u];
+            int64_t shard = unit->shard;
+            CHECK(shard % 64 == 0 && shard * ranks == unit->padded);
+            CHECK(unit->elements == m->units[u].elements && unit->padded >= unit->elements);
+            CHECK_INT(unit->full_count, m->units[u].piece_count);
+            cover_ranges(m, &whole, u, (int64_t[]){0, unit->elements}, p->ranges + unit->full_first,
+                         unit->full_count);
+            cover_ranges(m, &all, u, (int64_t[]){rank * shard, (rank + 1) * shard},
+                         p->ranges + unit->own_first, unit->own_count);
+            for (int i = unit->own_first; i < unit->own_first + unit->own_count; i++) {
+                enum model_tensor_kind kind = m->tensors[p->ranges[i].tensor].kind;
+                CHECK_INT(p->ranges[i].decay, kind == MODEL_MATRIX || kind == MODEL_EMBEDDING);
+            }
+        }
+        partition_destroy(p);
+        cover_destroy(m, &whole);
+    }
+    cover_destroy(m, &all);
+}
+
+int main(void)
+{
+    struct settings_device cpu = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
+    static const struct settings_model settings[] = {
+        {.layers = 1,
+         .hidden = 30,
+         .heads = 15,
+         .key_heads = 5,
+         .inner = 150,
+         .context = 19,
+         .vocabulary = 300,
+         .tied = 1},
+        {.family = MODEL_LLAMA,
+         .layers = 1,
+         .hidden = 24,
+         .heads = 6,
+         .key_heads = 3,
+         .inner = 200,
+         .context = 9,
+         .vocabulary = 130},
+    };
+    static const struct settings_tiling tilings[] = {{1, 1, 1}, {2, 2, 3}, {3, 3, 2}};
+    ZI_REQUIRE(device_open(&cpu, 1, &device) == ZI_OK);
+    for (int i = 0; i < 6; i++) {
+        struct model *m;
+        ZI_REQUIRE(model_create(&settings[i % 2], &tilings[i / 2], ZI_BF16, device, &m) == ZI_OK);
+        for (int ranks = 1; ranks <= 7; ranks++) {
+            check_ranks(m, ranks);
+        }
+        model_destroy(m);
+    }
+    device_close(device);
+    return test_finish("program_partition_test");
+}

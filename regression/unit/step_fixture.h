@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the tests of zero: a small model, a configuration made from a deck, and a run of a few
+ * steps on tokens that depend on the step and the sequence alone. */
+#ifndef ZI_REGRESSION_STEP_FIXTURE_H
+#define ZI_REGRESSION_STEP_FIXTURE_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "compiler/compiler.h"
+#include "compiler/placement.h"
+#include "device/apart/apart.h"
+#include "engine/engine.h"
+
+/* A deck of odd sizes; `extra` adds or changes sections through sets. */
+__attribute__((unused)) static const char step_fixture_gpt2[] =
+    "run: {steps: 20, seed: 3}\n"
+    "model: {family: gpt2, layers: 3, hidden: 24, heads: 3, context: 19, vocabulary: 67}\n"
+    "data: {train: none}\n"
+    "batch: {global: 8, micro: 2, tokens: 17}\n"
+    "optimizer: {learning_rate: 1e-2, clip: 0.5, schedule: constant, weight_decay: 0.1}\n";
+__attribute__((unused)) static const char step_fixture_llama[] =
+    "run: {steps: 20, seed: 3}\n"
+    "model: {family: llama, layers: 3, hidden: 24, heads: 6, key_heads: 2, inner: 40, context: 19, "
+    "vocabulary: 67}\n"
+    "data: {train: none}\n"
+    "batch: {global: 8, micro: 2, tokens: 17}\n"
+    "optimizer: {learning_rate: 1e-2, clip: 0.5, schedule: constant, weight_decay: 0.1}\n";
+
+#define STEP_FIXTURE_STEPS 3
+
+/* What only a lack of memory chooses: fp32 sums of gradients that are on nvme are there too. */
+__attribute__((unused)) static bool step_fixture_sums_on_disk;
+
+/* When the apart device, which is what device.type: cuda opens here, does its work. */
+__attribute__((unused)) static enum apart_schedule step_fixture_schedule;
+__attribute__((unused)) static uint64_t step_fixture_seed;
+
+/* Changes a checked program before it is run, for faults that must be seen; or NULL. */
+__attribute__((unused)) static void (*step_fixture_plant)(struct program *program);
+
+struct step_fixture_run {
+    enum zi_status status;
+    double loss[STEP_FIXTURE_STEPS], norm[STEP_FIXTURE_STEPS], validation;
+    uint64_t checksum[STEP_FIXTURE_STEPS], last; /* before each step, after the last */
+    bool skipped[STEP_FIXTURE_STEPS];
+    float logits[130];
+};
+
+/* What a run is made of, opened by step_fixture_open and closed by step_fixture_close. */
+struct step_fixture {
+    struct deck *deck;
+    struct device *device;
+    struct model *model;
+    struct partition *partition;
+    struct program *program;
+    struct zero_config config;
+};
+
+static inline void step_fixture_close(struct step_fixture *f)
+{
+    program_destroy(f->program);
+    partition_destroy(f->partition);
+    model_destroy(f->model);
+    if (f->device) device_close(f->device);
+    if (f->deck) deck_destroy(f->deck);
+    memset(f, 0, sizeof *f);
+}
+
+/* `sets` is a list "section.key=value" ending in NULL. */
+static inline enum zi_status step_fixture_open(struct step_fixture *f, const char *deck,
+                                               const char *const *sets, int ranks, int rank)
+{
+    int count = 0;
+    while (sets[count]) {
+        count++;
+    }
+    memset(f, 0, sizeof *f);
+    apart_device_use(step_fixture_schedule, step_fixture_seed);
+    ZI_TRY(deck_parse(deck, strlen(deck), "fixture", sets, count, &f->deck));
+    struct settings *s = deck_settings(f->deck);
+    s->device.threads = s->device.threads == ZI_AUTO ? 1 : s->device.threads;
+    model_check(f->deck);
+    optimizer_check(f->deck);
+    zero_check(f->deck, ranks);
+    ZI_TRY(deck_check(f->deck));
+    ZI_TRY(device_open(&s->device, 1, &f->device));
+    f->config.training = true;
+    ZI_TRY(zero_resolve(s, f->device, ranks, rank, 1, &f->config));
+    f->config.sums_on_disk = step_fixture_sums_on_disk;
+    ZI_TRY(model_create(&s->model, &f->config.tiling, f->config.compute, f->device, &f->model));
+    ZI_TRY(partition_create(f->model, &s->optimizer, ranks, rank, &f->partition));
+    ZI_TRY(program_compile(f->model, f->partition, &f->config, &f->program));
+    return program_check(f->program);
+}
+
+/* Token t of sequence j of a step. */
+static inline int32_t step_fixture_token(int64_t step, int64_t sequence, int64_t t,
+                                         int64_t vocabulary)
+{
+    uint64_t bits = zi_random_bits(11, (uint64_t)(step * 64 + sequence), (uint64_t)t);
+    return (int32_t)(bits % (uint64_t)vocabulary);
+}
+
+static inline void step_fixture_fill(const struct step_fixture *f, struct engine *engine,
+                                     int64_t step)
+{
+    int64_t tokens = f->config.tokens, row = 0;
+    for (int m = 0; m < f->config.micro_batches; m++) {
+        int64_t first, count = zero_sequences(&f->config, f->config.rank, m, &first);
+        for (int64_t j = 0; j < count; j++, row++) {
+            for (int64_t t = 0; t < tokens; t++) {
+                int64_t v = f->model->settings.vocabulary;
+                engine_inputs(engine)[row * tokens + t] = step_fixture_token(step, first + j, t, v);
+                engine_targets(engine)[row * tokens + t] =
+                    step_fixture_token(step, first + j, t + 1, v);
+            }
+        }
+    }
+}
+
+static inline struct step_fixture_run step_fixture_train(const char *deck, const char *const *sets,
+                                                         struct comm *comm)
+{
+    struct step_fixture f;
+    struct step_fixture_run run = {0};
+    struct engine *engine = NULL;
+    run.status = step_fixture_open(&f, deck, sets, comm_size(comm), comm_rank(comm));
+    if (run.status >= 0 && step_fixture_plant) step_fixture_plant(f.program);
+    if (run.status >= 0)
+        run.status = engine_create(f.program, f.device, comm, deck_settings(f.deck), &engine);
+    if (run.status >= 0) run.status = engine_initialize(engine);
+    struct engine_result result;
+    for (int step = 0; step < STEP_FIXTURE_STEPS && run.status >= 0; step++) {
+        step_fixture_fill(&f, engine, step);
+        run.status = engine_train(engine, step, &result);
+        run.loss[step] = result.loss;
+        run.norm[step] = result.norm;
+        run.checksum[step] = result.checksum;
+        run.skipped[step] = result.skipped;
+    }
+    if (run.status >= 0) {
+        step_fixture_fill(&f, engine, 7);
+        run.status = engine_validate(engine, &result);
+        run.validation = result.loss;
+    }
+    if (run.status >= 0) run.status = engine_flush(engine);
+    if (run.status >= 0) run.last = engine_checksum(engine);
+    if (run.status >= 0) {
+        int32_t ids[5] = {3, 1, 4, 1, 5};
+        run.status = engine_logits(engine, ids, 5, run.logits);
+    }
+    engine_destroy(engine);
+    step_fixture_close(&f);
+    return run;
+}
+
+#endif

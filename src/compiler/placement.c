@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a deck to a configuration that fits.
+ *
+ * Sizes are never estimated: a candidate is compiled, and the bytes of its pools are compared with
+ * the budgets. Compiling takes milliseconds, so a search over a few candidates is cheap, and what
+ * the search says is what a run will use.
+ *
+ * `auto` choices are made in this order. Tiers: all states start on the device; while nothing fits,
+ * states leave for the next slower tier, in the order of how little it costs. Tiles: only when the
+ * slowest tiers do not fit either, counts double until they do (before, fp32 sums of gradients go
+ * to nvme where gradients are). Then the most groups of the optimizer in memory and the deepest
+ * prefetch of at most 2, then as many segments with kept activations as the rest holds. */
+#include "compiler/placement.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "comm/comm.h"
+#include "compiler/compiler.h"
+#include "compiler/resolve.h"
+#include "program/trace.h"
+
+#define INTERVAL_MAX 32
+#define PREFETCH_MAX 16
+#define TILES_MOST   64                 /* that auto takes */
+#define MICROS_MOST  ((int64_t)1 << 20) /* of all layers of a step: gigabytes of program */
+
+int64_t resolved_micro(const struct settings_batch *batch, int ranks)
+{
+    if (batch->micro != ZI_AUTO) return batch->micro;
+    int64_t own = (batch->global + ranks - 1) / ranks;
+    return own < 8 ? own : 8;
+}
+
+int64_t micros_most(const struct settings_model *model)
+{
+    int64_t most = MICROS_MOST / model->layers;
+    return most > 1 ? most : 1;
+}
+
+/* What is taken, but not all of it. */
+static void remark_clamped(struct deck *deck, int ranks)
+{
+    const struct settings *s = deck_settings(deck);
+    int64_t own = (s->batch.global + ranks - 1) / ranks, traced = s->run.steps - TRACE_FIRST_STEP;
+    if (s->batch.micro > own) {
+        deck_remark(deck, "batch", "micro",
+                    "%" PRId64 " sequences at once, but of %" PRId64 " (batch.global) on %d ranks "
+                    "one rank has at most %" PRId64 "; the rest only takes memory",
+                    s->batch.micro, s->batch.global, ranks, own);
+    }
+    if (traced > 0 && s->run.trace > traced) {
+        deck_remark(deck, "run", "trace",
+                    "%" PRId64 " steps, but the trace begins with step %d, and a run of %" PRId64
+                    " (run.steps) has %" PRId64 " from there on",
+                    s->run.trace, TRACE_FIRST_STEP + 1, s->run.steps, traced);
+    }
+}
+
+/* A step so long that its program would fill the memory: mostly tokens that were given for
+ * sequences. */
+static void check_length(struct deck *deck, int ranks)
+{
+    const struct settings *s = deck_settings(deck);
+    int64_t own = (s->batch.global + ranks - 1) / ranks, micro = resolved_micro(&s->batch, ranks);
+    int64_t count = (own + micro - 1) / micro, most = micros_most(&s->model);
+    if (count <= most) return;
+    deck_complain(deck, "batch", "global",
+                  "%" PRId64 " sequences a step are %" PRId64 " micro-batches of %" PRId64
+                  " on a rank; with %" PRId64 " layers at most %" PRId64
+                  " work: lower it (it counts sequences, not tokens), or raise batch.micro",
+                  s->batch.global, count, micro, s->model.layers, most);
+}
+
+void zero_check(struct deck *deck, int ranks)
+{
+    const struct settings *s = deck_settings(deck);
+    const struct settings_tiling *tiling = &s->tiling;
+    bool tiled = tiling->attention > 1 || tiling->mlp > 1;
+    if (tiled && s->activations.interval > 1) {
+        deck_complain(deck, "activations", "interval",
+                      "%" PRId64 " operations per kept input, but tiles (tiling.attention, "
+                      "tiling.mlp) need the input of every operation; use 1 or auto",
+                      s->activations.interval);
+    }
+    if (s->batch.global < ranks) {
+        deck_complain(deck, "batch", "global",
+                      "%d ranks cannot share %" PRId64 " sequences a step; start at most %" PRId64
+                      " ranks or raise batch.global to %d",
+                      ranks, s->batch.global, s->batch.global, ranks);
+    }
+    check_length(deck, ranks);
+    if (s->activations.interval != ZI_AUTO && s->activations.interval > INTERVAL_MAX) {
+        deck_complain(deck, "activations", "interval", "%" PRId64 " operations, at most %d work",
+                      s->activations.interval, INTERVAL_MAX);
+    }
+    if (s->zero.prefetch > PREFETCH_MAX) {
+        deck_complain(deck, "zero", "prefetch", "%" PRId64 " fetches ahead, at most %d work",
+                      s->zero.prefetch, PREFETCH_MAX);
+    }
+    if (s->precision.gradient == ZI_BF16 && s->precision.compute == ZI_FP32) {
+        deck_complain(deck, "precision", "gradient",
+                      "bf16 gradients of fp32 arithmetic lose what fp32 was chosen for; use fp32, "
+                      "or compute bf16");
+    }
+    remark_clamped(deck, ranks);
+}
+
+/* Free space on the nvme paths, where the deck lets a state go there. */
+static enum zi_status set_disk_budget(const struct settings *s, struct zero_config *config)
+{
+    bool wanted = false, possible = false;
+    for (int place = 0; place < PLACE_COUNT; place++) {
+        int64_t given = tier_place_given(&s->placement, (enum tier_place)place);
+        wanted = wanted || given == ZI_TIER_NVME;
+        possible = possible || given == ZI_AUTO;
+    }
+    struct tier_room room;
+    config->budget[ZI_TIER_NVME] = config->disk_memory = 0;
+    if (!wanted && !(possible && config->training)) return ZI_OK;
+    ZI_TRY(tier_store_room(&s->nvme, config->node_ranks, &room));
+    config->budget[ZI_TIER_NVME] = room.bytes;
+    config->disk_memory = room.memory_bytes;
+    return ZI_OK;
+}
+
+enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *properties,
+                               struct zero_config *config)
+{
+    size_t share = zi_memory_node_available() / (size_t)config->node_ranks;
+    size_t own = share - share / 10; /* a tenth is left for libraries, page cache and the system */
+    size_t device =
+        properties->unified ? own : properties->memory_bytes - properties->memory_bytes / 10;
+    if (properties->mappable && device > own) device = own;
+    config->budget[ZI_TIER_DEVICE] =
+        s->memory.device == ZI_AUTO ? device : (size_t)s->memory.device;
+    config->budget[ZI_TIER_HOST] = s->memory.host == ZI_AUTO ? own : (size_t)s->memory.host;
+    config->shared_budget =
+        properties->unified && s->memory.device == ZI_AUTO && s->memory.host == ZI_AUTO;
+    return set_disk_budget(s, config);
+}
+
+static int64_t tiles_or_one(int64_t tiles)
+{
+    return tiles == ZI_AUTO ? 1 : tiles;
+}
+
+void resolve_settings(const struct settings *s, const struct device_properties *properties,
+                      struct zero_config *config)
+{
+    config->stage = s->zero.stage;
+    config->order = s->zero.order == ORDER_MICRO_MAJOR ? ORDER_MICRO_MAJOR : ORDER_LAYER_MAJOR;
+    config->unified = properties->unified;
+    for (int place = 0; place < PLACE_COUNT; place++) {
+        int64_t given = tier_place_given(&s->placement, (enum tier_place)place);
+        config->tier[place] = given == ZI_AUTO ? ZI_TIER_DEVICE : (enum zi_tier)given;
+    }
+    config->tiling.attention = tiles_or_one(s->tiling.attention);
+    config->tiling.mlp = tiles_or_one(s->tiling.mlp);
+    config->tiling.vocabulary = tiles_or_one(s->tiling.vocabulary);
+    config->global = s->batch.global;
+    config->micro = resolved_micro(&s->batch, config->ranks);
+    config->tokens = s->batch.tokens == ZI_AUTO ? s->model.context : s->batch.tokens;
+    int64_t own = (config->global + config->ranks - 1) / config->ranks;
+    config->micro_batches = (own + config->micro - 1) / config->micro;
+    config->compute = (enum zi_dtype)s->precision.compute;
+    config->reduce = (enum zi_dtype)s->precision.reduce;
+    config->gradient =
+        s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
+    config->group = (s->zero.group + 4095) / 4096 * 4096;
+    config->kept_segments = s->activations.recompute == RECOMPUTE_NEVER ? -1 : 0;
+    config->sums_on_disk = false;
+}
+
+/* What follows from the tiers and tile counts of a candidate. */
+static void settle(const struct settings *s, struct zero_config *config)
+{
+    bool tiled = config->tiling.attention > 1 || config->tiling.mlp > 1;
+    config->interval = s->activations.interval != ZI_AUTO ? (int)s->activations.interval
+                       : tiled                            ? 1
+                                                          : 2;
+    config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
+                                                 : s->zero.update == UPDATE_DEFERRED;
+    config->deferred = config->deferred && config->training;
+}
+
+enum zi_status resolve_measure(const struct settings *s, const struct device *device,
+                               struct zero_config *config, struct resolve_fit *fit)
+{
+    struct model *model = NULL;
+    struct partition *partition = NULL;
+    struct program *program = NULL;
+    settle(s, config);
+    ZI_TRY(model_create(&s->model, &config->tiling, config->compute, device, &model));
+    enum zi_status status =
+        partition_create(model, &s->optimizer, config->ranks, config->rank, &partition);
+    if (status >= 0) status = program_compile(model, partition, config, &program);
+    if (status >= 0) {
+        fit->fits = true;
+        for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
+            fit->excess[tier] = program_excess(program, (enum zi_tier)tier);
+            fit->fits = fit->fits && fit->excess[tier] == 0;
+            config->excess[tier] = fit->excess[tier];
+        }
+        fit->segments = program->segment_count;
+        fit->disk_memory = zero_disk_memory(config, program->pool_bytes[ZI_TIER_NVME]);
+        program_destroy(program);
+    }
+    if (partition) partition_destroy(partition);
+    model_destroy(model);
+    return status;
+}
+
+/* From the best to the least that a candidate may ask for. */
+static const struct rung {
+    int prefetch, groups;
+} rungs[] = {{2, 128}, {2, 64}, {2, 48}, {2, 32}, {2, 24}, {2, 16}, {2, 12},
+             {2, 8},   {2, 6},  {2, 4},  {1, 4},  {1, 3},  {0, 3},  {0, 2}};
+#define RUNG_COUNT ((int)(sizeof rungs / sizeof *rungs))
+
+static void set_rung(const struct settings *s, int rung, struct zero_config *config)
+{
+    bool given = s->zero.prefetch != ZI_AUTO;
+    config->prefetch = given ? (int)s->zero.prefetch : rungs[rung].prefetch;
+    config->groups = rungs[rung].groups;
+}
+
+static enum zi_status fits_least(const struct settings *s, const struct device *device,
+                                 struct zero_config *config, bool *fits)
+{
+    struct resolve_fit fit;
+    set_rung(s, RUNG_COUNT - 1, config);
+    ZI_TRY(resolve_measure(s, device, config, &fit));
+    *fits = fit.fits;
+    return ZI_OK;
+}
+
+/* The order in which states leave faster tiers. */
+static const struct departure {
+    enum tier_place place;
+    enum zi_tier to;
+} departures[] = {
+    {PLACE_OPTIMIZER, ZI_TIER_HOST},   {PLACE_GRADIENTS, ZI_TIER_HOST},
+    {PLACE_ACTIVATIONS, ZI_TIER_HOST}, {PLACE_PARAMETERS, ZI_TIER_HOST},
+    {PLACE_OPTIMIZER, ZI_TIER_NVME},   {PLACE_PARAMETERS, ZI_TIER_NVME},
+    {PLACE_ACTIVATIONS, ZI_TIER_NVME}, {PLACE_GRADIENTS, ZI_TIER_NVME},
+};
+
+static bool may_depart(const struct settings *s, const struct zero_config *config,
+                       const struct departure *departure)
+{
+    if (tier_place_given(&s->placement, departure->place) != ZI_AUTO) return false;
+    if (departure->to == ZI_TIER_HOST) return !config->shared_budget;
+    return config->training && config->budget[ZI_TIER_NVME] > 0;
+}
+
+static enum zi_status choose_tiers(const struct settings *s, const struct device *device,
+                                   struct zero_config *config, bool *fits)
+{
+    ZI_TRY(fits_least(s, device, config, fits));
+    for (size_t i = 0; i < sizeof departures / sizeof *departures && !*fits; i++) {
+        if (!may_depart(s, config, &departures[i])) continue;
+        config->tier[departures[i].place] = departures[i].to;
+        ZI_TRY(fits_least(s, device, config, fits));
+    }
+    return ZI_OK;
+}
+
+static bool more_tiles(int64_t given, int64_t most, int64_t *tiles)
+{
+    if (most > TILES_MOST) most = TILES_MOST;
+    if (given != ZI_AUTO || *tiles >= most) return false;
+    *tiles = 2 * *tiles < most ? 2 * *tiles : most;
+    return true;
+}
+
+/* Where gradients are on nvme, fp32 sums can wait there as well: it costs traffic, so only where
+ * memory is short. */
+static enum zi_status choose_sums(const struct settings *s, const struct device *device,
+                                  struct zero_config *config, bool *fits)
+{
+    if (config->tier[PLACE_GRADIENTS] != ZI_TIER_NVME) return ZI_OK;
+    config->sums_on_disk = true;
+    return fits_least(s, device, config, fits);
+}
+
+/* Doubles the tile counts that are open until the candidate fits, then takes back what was not
+ * needed, the vocabulary's first. Tiles save memory only, so a disk that is too small ends it. */
+static enum zi_status choose_tiles(const struct settings *s, const struct device *device,
+                                   struct zero_config *config, bool *fits)
+{
+    struct settings_tiling most = model_most_tiles(&s->model);
+    struct settings_tiling *t = &config->tiling;
+    bool body = s->activations.interval == ZI_AUTO || s->activations.interval == 1;
+    bool more = true;
+    while (!*fits && more && config->excess[ZI_TIER_NVME] == 0) {
+        more = more_tiles(s->tiling.vocabulary, most.vocabulary, &t->vocabulary);
+        if (body) {
+            more = more_tiles(s->tiling.mlp, most.mlp, &t->mlp) || more;
+            more = more_tiles(s->tiling.attention, most.attention, &t->attention) || more;
+        }
+        if (more) ZI_TRY(fits_least(s, device, config, fits));
+    }
+    int64_t *counts[] = {&t->vocabulary, &t->attention, &t->mlp};
+    const int64_t given[] = {s->tiling.vocabulary, s->tiling.attention, s->tiling.mlp};
+    for (int i = 0; i < 3 && *fits; i++) {
+        while (given[i] == ZI_AUTO && *counts[i] > 1) {
+            int64_t before = *counts[i];
+            bool enough;
+            *counts[i] = before / 2;
+            ZI_TRY(fits_least(s, device, config, &enough));
+            if (enough) continue;
+            *counts[i] = before;
+            break;
+        }
+    }
+    if (*fits && config->sums_on_disk) {
+        config->sums_on_disk = false;
+        ZI_TRY(fits_least(s, device, config, fits));
+        config->sums_on_disk = !*fits;
+    }
+    return fits_least(s, device, config, fits);
+}
+
+static enum zi_status choose_kept(const struct settings *s, const struct device *device,
+                                  struct zero_config *config)
+{
+    struct resolve_fit fit;
+    if (s->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
+    ZI_TRY(resolve_measure(s, device, config, &fit));
+    int low = 0, high = fit.segments; /* low fits, above high does not */
+    while (low < high) {
+        config->kept_segments = (low + high + 1) / 2;
+        ZI_TRY(resolve_measure(s, device, config, &fit));
+        if (fit.fits)
+            low = config->kept_segments;
+        else
+            high = config->kept_segments - 1;
+    }
+    config->kept_segments = low;
+    return ZI_OK;
+}
+
+/* Tiers and tiles with which the leanest program fits. */
+static enum zi_status choose_leanest(const struct settings *s, const struct device *device,
+                                     struct zero_config *config, bool *fits)
+{
+    ZI_TRY(choose_tiers(s, device, config, fits));
+    if (!*fits) ZI_TRY(choose_sums(s, device, config, fits));
+    return *fits ? ZI_OK : choose_tiles(s, device, config, fits);
+}
+
+enum zi_status resolve_choose(const struct settings *s, const struct device *device,
+                              struct zero_config *config, bool *fits)
+{
+    ZI_TRY(choose_leanest(s, device, config, fits));
+    if (!*fits) return ZI_OK;
+    struct resolve_fit fit = {.fits = false};
+    for (int rung = 0; rung < RUNG_COUNT && !fit.fits; rung++) {
+        set_rung(s, rung, config);
+        ZI_TRY(resolve_measure(s, device, config, &fit));
+    }
+    return choose_kept(s, device, config);
+}
+
+enum zi_status zero_fits(const struct settings *settings, const struct device *device,
+                         struct zero_config *config, bool *fits)
+{
+    resolve_settings(settings, device_get_properties(device), config);
+    return choose_leanest(settings, device, config, fits);
+}
+
+static bool uses_disk(const struct zero_config *config)
+{
+    for (int place = 0; place < PLACE_COUNT; place++) {
+        if (config->tier[place] == ZI_TIER_NVME) return true;
+    }
+    return false;
+}
+
+enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
+                            int rank, int node_ranks, struct zero_config *config)
+{
+    bool fits = false, training = config->training;
+    memset(config, 0, sizeof *config);
+    config->training = training;
+    config->ranks = ranks;
+    config->rank = rank;
+    config->node_ranks = node_ranks;
+    const struct device_properties *properties = device_get_properties(device);
+    resolve_settings(settings, properties, config);
+    ZI_TRY(resolve_budgets(settings, properties, config));
+    ZI_TRY(resolve_choose(settings, device, config, &fits));
+    if (uses_disk(config)) tier_store_warn(&settings->nvme);
+    if (fits) return ZI_OK;
+    if (rank == 0) ZI_TRY(resolve_advise(settings, device, config));
+    return ZI_ERROR_FIT;
+}
+
+enum zi_status zero_resolve_all(const struct settings *settings, const struct device *device,
+                                struct comm *comm, struct zero_config *config)
+{
+    int rank = comm_rank(comm);
+    enum zi_status status = ZI_OK;
+    if (rank == 0) {
+        status =
+            zero_resolve(settings, device, comm_size(comm), rank, comm_node_size(comm), config);
+        bool memory = config->excess[ZI_TIER_DEVICE] + config->excess[ZI_TIER_HOST] > 0;
+        /* A run whose disk is too full meets an error of input and output. */
+        if (status == ZI_ERROR_FIT && !memory) status = ZI_ERROR_IO;
+    }
+    ZI_TRY(comm_agree(comm, status));
+    ZI_TRY(comm_broadcast(comm, config, (int64_t)sizeof *config, 0));
+    config->rank = rank;
+    return ZI_OK;
+}
+
+void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out)
+{
+    for (int p = 0; p < PLACE_COUNT; p++) {
+        enum tier_place place = (enum tier_place)p;
+        enum zi_tier tier = config->tier[p];
+        if (tier_place_given(&settings->placement, place) != ZI_AUTO) continue;
+        fprintf(out, "placement.%s: auto chose %s, %s\n", tier_place_name(place),
+                zi_tier_name(tier),
+                tier == ZI_TIER_DEVICE ? "the fastest tier, which holds it"
+                : tier == ZI_TIER_HOST ? "because the device's budget does not hold everything"
+                                       : "because the budgets of device and host do not hold "
+                                         "everything");
+    }
+}

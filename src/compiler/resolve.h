@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to compiler: the steps from a deck to a configuration, shared by placement.c (the choice)
+ * and advise.c (what to change when nothing fits). */
+#ifndef ZI_COMPILER_RESOLVE_H
+#define ZI_COMPILER_RESOLVE_H
+
+#include "program/program.h"
+
+struct resolve_fit {
+    bool fits;
+    size_t excess[ZI_TIER_COUNT]; /* bytes past the budgets */
+    size_t disk_memory;           /* bytes of nvme that count as host memory */
+    int segments;
+};
+
+/* Local. What the deck says, with auto as its first choice; budgets. */
+void resolve_settings(const struct settings *s, const struct device_properties *properties,
+                      struct zero_config *config);
+enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *properties,
+                               struct zero_config *config);
+
+/* Local. Sequences that one rank passes at once. */
+int64_t resolved_micro(const struct settings_batch *batch, int ranks);
+
+/* Local. Micro-batches that a step program of the model may have. */
+int64_t micros_most(const struct settings_model *model);
+
+/* Local. Compiles a candidate and compares its pools with the budgets. */
+enum zi_status resolve_measure(const struct settings *s, const struct device *device,
+                               struct zero_config *config, struct resolve_fit *fit);
+
+/* Local. Chooses everything that is auto; *fits says whether anything fits. */
+enum zi_status resolve_choose(const struct settings *s, const struct device *device,
+                              struct zero_config *config, bool *fits);
+
+/* Local. Logs what is short by how much, and the nearest change of the deck that fits. */
+enum zi_status resolve_advise(const struct settings *s, const struct device *device,
+                              const struct zero_config *config);
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life of the executor, and its entry points: one call trains a step, validates a batch, or gives
+ * logits, by running one of the compiled programs over the same pools. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/stop.h"
+#include "base/timing.h"
+#include "engine/execute.h"
+
+/* Ranks whose programs differ would wait for each other for ever. */
+static enum zi_status agree_on_program(const struct engine *engine)
+{
+    uint64_t own = program_hash(engine->program), first = own;
+    ZI_TRY(comm_broadcast(engine->comm, &first, (int64_t)sizeof first, 0));
+    enum zi_status status = ZI_OK;
+    if (own != first) {
+        status = zi_fail(ZI_ERROR_BUG, "zero", "this rank compiled another program than rank 0");
+    }
+    return comm_agree(engine->comm, status);
+}
+
+static enum zi_status create_pools(struct engine *engine)
+{
+    const struct program *program = engine->program;
+    for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
+        if (program->pool_bytes[tier] == 0) continue;
+        ZI_TRY(zi_stop_check());
+        ZI_TRY(tier_pool_create(engine->device, (enum zi_tier)tier, program->pool_bytes[tier],
+                                program->config.budget[tier],
+                                tier == ZI_TIER_DEVICE ? "device pool" : "host pool",
+                                &engine->pools[tier]));
+        engine->bases[tier] = tier_pool_base(engine->pools[tier]);
+    }
+    return ZI_OK;
+}
+
+/* The host's addresses of the pools: of host memory, and of device memory that is the same. */
+static enum zi_status map_pools(struct engine *engine)
+{
+    struct device_stream *stream = engine->lanes[LANE_COMPUTE].stream;
+    for (int tier = 0; tier < ZI_TIER_NVME; tier++) {
+        void *host;
+        bool same = tier == ZI_TIER_HOST || device_get_properties(engine->device)->unified;
+        if (!same || !engine->pools[tier]) continue;
+        ZI_TRY(device_map(stream, engine->bases[tier], engine->program->pool_bytes[tier], &host));
+        engine->hosts[tier] = host;
+    }
+    return ZI_OK;
+}
+
+/* The device and the host beside it. */
+static enum zi_status open_host(struct engine *engine)
+{
+    return device_open_host(engine->device, &engine->settings->device, comm_node_size(engine->comm),
+                            &engine->host);
+}
+
+/* Lanes, and what needs a stream. */
+static enum zi_status start_lanes(struct engine *engine)
+{
+    ZI_TRY(lanes_start(engine));
+    ZI_TRY(device_stream_create(engine->host, device_get_properties(engine->host)->threads,
+                                &engine->host_stream));
+    return map_pools(engine);
+}
+
+/* Collective. A number that no other run has. */
+static enum zi_status choose_id(struct engine *engine, uint64_t *id)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *id = (uint64_t)now.tv_sec << 30 ^ (uint64_t)now.tv_nsec ^ (uint64_t)getpid() << 40;
+    return comm_broadcast(engine->comm, id, (int64_t)sizeof *id, 0);
+}
+
+/* The budgets were rank 0's: what is a disk there must not be memory here. */
+static enum zi_status check_paths(const struct engine *engine)
+{
+    struct tier_room room;
+    if (engine->program->config.disk_memory > 0) return ZI_OK;
+    ZI_TRY(tier_store_room(&engine->settings->nvme, comm_node_size(engine->comm), &room));
+    if (room.memory_bytes == 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_FIT, "zero",
+                   "nvme.paths: %s is memory on this node and a disk on that of rank 0; name a "
+                   "folder on a local disk of every node",
+                   room.memory_path);
+}
+
+/* Collective. The disk's part of the states; all ranks have theirs, or none. */
+static enum zi_status create_store(struct engine *engine)
+{
+    const struct program *program = engine->program;
+    if (program->array_count == 0) return ZI_OK;
+    struct tier_store_options options = {
+        .nvme = &engine->settings->nvme,
+        .run = engine->settings->run.name,
+        .rank = comm_rank(engine->comm),
+        .node_rank = comm_node_rank(engine->comm),
+        .node_ranks = comm_node_size(engine->comm),
+        .reclaim = engine->settings->nvme.reclaim,
+    };
+    ZI_TRY(choose_id(engine, &options.id));
+    enum zi_status status = check_paths(engine);
+    if (status >= 0)
+        status = tier_store_create(&options, program->arrays, program->array_count, &engine->store);
+    if (status >= 0) status = tier_channel_open(engine->store, 1, &engine->channel);
+    return comm_agree(engine->comm, status);
+}
+
+void engine_say_stopped(const struct engine *engine, enum zi_status status)
+{
+    if (status == ZI_STOPPED && comm_rank(engine->comm) == 0)
+        zi_log(ZI_LOG_NOTE, "zero", "stopped by %s while states were laid out; nothing to save",
+               zi_stop_name(zi_stop_signal()));
+}
+
+enum zi_status engine_create(const struct program *program, struct device *device,
+                             struct comm *comm, const struct settings *settings,
+                             struct engine **engine)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    enum zi_status status =
+        e ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the engine");
+    status = comm_agree(comm, status);
+    if (status < 0) {
+        free(e);
+        return status;
+    }
+    e->program = program;
+    e->device = device;
+    e->comm = comm;
+    e->settings = settings;
+    e->tokens = program->config.tokens;
+    lanes_init(e);
+    status = comm_agree(comm, open_host(e));
+    if (status >= 0) status = comm_agree(comm, create_pools(e));
+    if (status >= 0) status = agree_on_program(e);
+    if (status >= 0) status = create_store(e);
+    if (status >= 0) status = comm_agree(comm, start_lanes(e));
+    if (status < 0) {
+        engine_say_stopped(e, status);
+        engine_destroy(e);
+        return status;
+    }
+    *engine = e;
+    return ZI_OK;
+}
+
+void engine_destroy(struct engine *engine)
+{
+    if (!engine) return;
+    for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
+        if (engine->hosts[tier])
+            device_unmap(engine->lanes[LANE_COMPUTE].stream, engine->bases[tier]);
+    }
+    lanes_stop(engine);
+    device_stream_destroy(engine->host_stream);
+    for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
+        if (engine->pools[tier]) tier_pool_destroy(engine->pools[tier]);
+    }
+    if (engine->channel) tier_channel_close(engine->channel);
+    tier_store_destroy(engine->store);
+    trace_destroy(engine->trace);
+    if (engine->host != engine->device) device_close(engine->host);
+    free(engine);
+}
+
+int32_t *engine_inputs(struct engine *engine)
+{
+    return engine_host_slot(engine, engine->program->outside.tokens);
+}
+
+int32_t *engine_targets(struct engine *engine)
+{
+    return engine_host_slot(engine, engine->program->outside.targets);
+}
+
+/* What is measured around a program run. */
+struct measure {
+    double start_s;
+    struct tier_store_counts counts;
+};
+
+static struct measure begin(const struct engine *engine)
+{
+    struct measure m = {.start_s = zi_time_s()};
+    if (engine->store) tier_store_count(engine->store, &m.counts);
+    return m;
+}
+
+static void fill_result(const struct engine *engine, const struct measure *before,
+                        struct engine_result *result)
+{
+    struct measure now = begin(engine);
+    memset(result, 0, sizeof *result);
+    result->loss = engine->loss;
+    result->seconds = now.start_s - before->start_s;
+    result->checksum = engine->checksum;
+    result->read_bytes = now.counts.read_bytes - before->counts.read_bytes;
+    result->written_bytes = now.counts.written_bytes - before->counts.written_bytes;
+    memcpy(result->wait_s, engine->lanes[LANE_COMPUTE].wait_s, sizeof result->wait_s);
+}
+
+/* Collective. Runs a program, in the form that brings the pending update first when there is one.
+ */
+static enum zi_status run_program(struct engine *engine, enum program_name plain,
+                                  enum program_name with_update)
+{
+    bool updates = engine->is_pending;
+    ZI_TRY(lanes_run(engine, updates ? with_update : plain));
+    if (updates) engine->is_pending = false;
+    return ZI_OK;
+}
+
+enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_result *result)
+{
+    const struct settings *s = engine->settings;
+    struct measure before = begin(engine);
+    uint64_t checksum = engine->checksum;
+    bool deferred = engine->program->config.deferred;
+    engine->tokens = engine->program->config.tokens;
+    engine->number = step;
+    engine->tracing = trace_covers(engine->trace, step);
+    engine->step = (struct optimizer_step){
+        .number = engine->updates,
+        .learning_rate = optimizer_learning_rate(&s->optimizer, step, s->run.steps),
+    };
+    enum zi_status status = run_program(engine, PROGRAM_TRAIN, PROGRAM_TRAIN_UPDATE);
+    engine->tracing = false;
+    ZI_TRY(status);
+    if (!engine->step.skip) engine->updates++;
+    engine->is_pending = deferred && !engine->step.skip;
+    engine->pending = engine->step;
+    fill_result(engine, &before, result);
+    if (!deferred) result->checksum = checksum;
+    result->norm = engine->step.norm;
+    result->learning_rate = engine->step.learning_rate;
+    result->skipped = engine->step.skip;
+    return ZI_OK;
+}
+
+enum zi_status engine_validate(struct engine *engine, struct engine_result *result)
+{
+    struct measure before = begin(engine);
+    engine->tokens = engine->program->config.tokens;
+    ZI_TRY(run_program(engine, PROGRAM_VALIDATE, PROGRAM_VALIDATE_UPDATE));
+    fill_result(engine, &before, result);
+    result->norm = result->learning_rate = NAN;
+    return ZI_OK;
+}
+
+enum zi_status engine_flush(struct engine *engine)
+{
+    if (!engine->is_pending) return ZI_OK;
+    ZI_TRY(lanes_run(engine, PROGRAM_FLUSH_UPDATE));
+    engine->is_pending = false;
+    return ZI_OK;
+}
+
+uint64_t engine_checksum(const struct engine *engine)
+{
+    return engine->checksum;
+}
+
+enum zi_status engine_trace(struct engine *engine, int64_t steps)
+{
+    return trace_create(engine->program, steps, &engine->trace);
+}
+
+const struct trace *engine_get_trace(const struct engine *engine)
+{
+    return engine->trace;
+}
+
+enum zi_status engine_logits(struct engine *engine, const int32_t *ids, int64_t tokens,
+                             float *logits)
+{
+    const struct program *p = engine->program;
+    ZI_REQUIRE(tokens > 0 && tokens <= p->config.tokens);
+    ZI_TRY(engine_flush(engine));
+    memcpy(engine_inputs(engine), ids, (size_t)tokens * sizeof *ids);
+    engine->tokens = tokens;
+    ZI_TRY(lanes_run(engine, PROGRAM_GENERATE));
+    memcpy(logits, engine_host_slot(engine, p->outside.logits),
+           (size_t)p->model->settings.vocabulary * sizeof *logits);
+    return ZI_OK;
+}
+
+int64_t engine_updates(const struct engine *engine)
+{
+    return engine->updates;
+}
+
+void engine_set_updates(struct engine *engine, int64_t updates)
+{
+    engine->updates = updates;
+}
+
+const struct engine_timing *engine_timings(struct engine *engine, int *count)
+{
+    *count = 0;
+    for (int l = 0; l < LANE_COUNT; l++) {
+        for (int kind = 0; kind < OP_KIND_COUNT; kind++) {
+            const struct engine_timing *timing = &engine->lanes[l].timings[kind];
+            if (timing->count == 0) continue;
+            engine->flat[*count] = *timing;
+            engine->flat[*count].kind = (enum program_kind)kind;
+            engine->flat[*count].lane = (enum program_lane)l;
+            (*count)++;
+        }
+    }
+    return engine->flat;
+}
+
+void engine_timings_clear(struct engine *engine)
+{
+    for (int l = 0; l < LANE_COUNT; l++) {
+        memset(engine->lanes[l].timings, 0, sizeof engine->lanes[l].timings);
+    }
+}
+
+struct device_stream *engine_stream(struct engine *engine)
+{
+    return engine->lanes[LANE_COMPUTE].stream;
+}

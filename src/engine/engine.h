@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The executor: pools, lanes and streams of one rank, replaying the step program. Every lane that
+ * the program uses has a host thread that sleeps while it waits. Nothing is allocated after
+ * engine_create. */
+#ifndef ZI_ENGINE_ENGINE_H
+#define ZI_ENGINE_ENGINE_H
+
+#include "comm/comm.h"
+#include "program/program.h"
+
+struct engine;
+
+/* What one step or validation gave; equal on all ranks. */
+struct engine_result {
+    double loss; /* mean over all tokens of the global batch; each is a target */
+    double norm; /* global gradient norm; NaN when not finite */
+    double learning_rate;
+    bool skipped;
+    uint64_t checksum; /* of all trainable parameters that the step was computed with, that is
+                          before its update; independent of partition */
+    double seconds;    /* of this rank */
+    double
+        wait_s[LANE_COUNT]; /* compute lane idle because it waited for an operation of that lane */
+    uint64_t read_bytes, written_bytes; /* of the nvme store, of this rank in this step */
+};
+
+/* Per kind and lane of operation, summed since the engine was made or engine_timings_clear. */
+struct engine_timing {
+    enum program_kind kind;
+    enum program_lane lane;
+    int64_t count;
+    double seconds, wait_s, bytes, flops;
+};
+
+/* Collective. Allocates the pools (ZI_ERROR_FIT past the budgets), makes lanes; opens the host for
+ * operations on host memory, where the device is another. The program, device, comm and settings
+ * stay the caller's and outlive the engine. Ranks whose programs differ are refused (ZI_ERROR_BUG).
+ * ZI_STOPPED, on all ranks, when a stop is asked for meanwhile. */
+enum zi_status engine_create(const struct program *program, struct device *device,
+                             struct comm *comm, const struct settings *settings,
+                             struct engine **engine);
+void engine_destroy(struct engine *engine);
+
+/* Collective. Brings an update that is still pending (deferred updates); afterwards the states are
+ * those after the last step. Nothing to do is no error. */
+enum zi_status engine_flush(struct engine *engine);
+
+/* Of all trainable parameters as they are; after a flush, those after the last step. */
+uint64_t engine_checksum(const struct engine *engine);
+
+/* Local. Records the operations of the training steps that the trace covers (trace.h); call once,
+ * before them. The trace stays the engine's; NULL when there is none. */
+struct trace;
+enum zi_status engine_trace(struct engine *engine, int64_t steps);
+const struct trace *engine_get_trace(const struct engine *engine);
+
+/* Collective. Initial values of all states, each rank its own: parameters from (seed, name, index),
+ * moments zero. ZI_STOPPED, on all ranks, when a stop is asked for meanwhile. */
+enum zi_status engine_initialize(struct engine *engine);
+
+/* Where a rank puts its sequences of the next step, int32, [sequences of all its micro-batches,
+ * tokens]: host memory of the engine, in the order of zero_sequences. */
+int32_t *engine_inputs(struct engine *engine);
+int32_t *engine_targets(struct engine *engine);
+
+/* Collective. One training step number `step` (first 0): forward, backward, update, on the
+ * sequences of engine_inputs. */
+enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_result *result);
+
+/* Collective. Loss only, over one global batch in engine_inputs. */
+enum zi_status engine_validate(struct engine *engine, struct engine_result *result);
+
+/* Collective. fp32 logits [vocabulary] of the last of `tokens` ids (the same on all ranks) into
+ * host memory. */
+enum zi_status engine_logits(struct engine *engine, const int32_t *ids, int64_t tokens,
+                             float *logits);
+
+/* Updates made so far (skipped steps make none); settable when states are loaded. */
+int64_t engine_updates(const struct engine *engine);
+void engine_set_updates(struct engine *engine, int64_t updates);
+
+/* Local. This rank's states, for checkpoints: calls `visit` for each range of each unit that this
+ * rank is the one to write (or, loading, all that it holds) with the host address of its values,
+ * which is good until the visit returns. Flush before a save. Loading is
+ * Collective, and ends with ZI_STOPPED when a stop is asked for.
+ * The kinds are those that are saved, in the types in which they are (tier/kinds.h). */
+typedef enum zi_status engine_visit(void *context, enum tier_kind kind, int tensor, int64_t first,
+                                    int64_t count, void *values);
+enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context);
+enum zi_status engine_load(struct engine *engine, engine_visit *visit, void *context);
+
+/* Local. Timings of this rank: *count entries, owned by the engine. */
+const struct engine_timing *engine_timings(struct engine *engine, int *count);
+void engine_timings_clear(struct engine *engine);
+
+/* Local. The engine's compute stream, for measuring the device's peak before training. */
+struct device_stream *engine_stream(struct engine *engine);
+
+#endif

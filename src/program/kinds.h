@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The vocabulary of the step program: lanes, kinds of operations, and their operands.
+ *
+ * A kind of operation is a row (kinds.c): its lane, its operands, its cost, its colour, a line of
+ * help. The compiler fills lane and cost of an operation from its row, the checker holds its
+ * operands to it, and listings, traces, pictures, simulated times and the table in doc/design.md
+ * are made of it. What the executor does for a kind stands in execute.c, under the kind's name. */
+#ifndef ZI_PROGRAM_KINDS_H
+#define ZI_PROGRAM_KINDS_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "model/model.h"
+#include "tier/kinds.h"
+
+struct program;
+struct program_op;
+struct zero_config;
+
+/* All lanes in the order of their numbers, and the names that people see. */
+#define PROGRAM_LANES(LANE)                                                                        \
+    LANE(LANE_COMPUTE, compute)                                                                    \
+    LANE(LANE_COMM, comm)                                                                          \
+    LANE(LANE_LINK_IN, link_in)                                                                    \
+    LANE(LANE_LINK_OUT, link_out)                                                                  \
+    LANE(LANE_DISK_READ, disk_read)                                                                \
+    LANE(LANE_DISK_WRITE, disk_write)                                                              \
+    LANE(LANE_HOST, host)
+
+#define PROGRAM_CONSTANT(constant, name) constant,
+enum program_lane { PROGRAM_LANES(PROGRAM_CONSTANT) LANE_COUNT };
+
+/* What the bytes of a lane's operations go through; a described machine has a rate for each. */
+enum program_medium {
+    MEDIUM_MEMORY,
+    MEDIUM_NETWORK,
+    MEDIUM_LINK,
+    MEDIUM_DISK_READ,
+    MEDIUM_DISK_WRITE,
+    MEDIUM_COUNT
+};
+
+struct program_lane_row {
+    enum program_medium medium;
+    /* Of waits for it, in pictures. */
+    const char *colour;
+};
+
+/* All kinds in the order of their numbers, which run.h5 records. The second name is that of the row
+ * (kinds.c), of the run function (execute.c: run_NAME), and what people see. */
+#define PROGRAM_KINDS(KIND)                                                                        \
+    KIND(OP_READ, read)                                                                            \
+    KIND(OP_PUSH, push)                                                                            \
+    KIND(OP_GATHER, gather)                                                                        \
+    KIND(OP_FORWARD, forward)                                                                      \
+    KIND(OP_KEEP, keep)                                                                            \
+    KIND(OP_RECALL, recall)                                                                        \
+    KIND(OP_RECOMPUTE, recompute)                                                                  \
+    KIND(OP_BACKWARD, backward)                                                                    \
+    KIND(OP_REDUCE, reduce)                                                                        \
+    KIND(OP_PULL, pull)                                                                            \
+    KIND(OP_ADD, add)                                                                              \
+    KIND(OP_NORM, norm)                                                                            \
+    KIND(OP_LOAD, load)                                                                            \
+    KIND(OP_ADAM, adam)                                                                            \
+    KIND(OP_STORE, store)                                                                          \
+    KIND(OP_PUBLISH, publish)                                                                      \
+    KIND(OP_FINISH, finish)                                                                        \
+    KIND(OP_LOGITS, logits)                                                                        \
+    KIND(OP_CLEAR, clear)
+
+enum program_kind { PROGRAM_KINDS(PROGRAM_CONSTANT) OP_KIND_COUNT };
+#undef PROGRAM_CONSTANT
+
+/* What an operation does with a slot. A name means the same in every kind that has it. */
+enum program_operand {
+    OPERAND_FROM,
+    OPERAND_TO,
+    OPERAND_INPUT,
+    OPERAND_OUTPUT,
+    OPERAND_SAVED,
+    OPERAND_SCRATCH,
+    OPERAND_STREAM_GRADIENT,
+    OPERAND_CARRY,
+    OPERAND_TOKENS,
+    OPERAND_TARGETS,
+    OPERAND_LOGITS,
+    OPERAND_LOSS,
+    OPERAND_NORM,
+    OPERAND_CHECKSUM,
+    OPERAND_CONTRIBUTION,
+    OPERAND_SHARD,
+    OPERAND_UNIT,
+    /* A kind of state: OPERAND_STATE + enum tier_kind. */
+    OPERAND_STATE,
+    OPERAND_PARAMETER = OPERAND_STATE + TIER_PARAMETER,
+    OPERAND_GRADIENT = OPERAND_STATE + TIER_GRADIENT,
+    OPERAND_SUM = OPERAND_STATE + TIER_SUM,
+    /* Of the first unit of the model's operation, and of the next MODEL_MAX_UNITS - 1. */
+    OPERAND_WEIGHT = OPERAND_STATE + TIER_KIND_COUNT,
+    OPERAND_ACCUMULATOR = OPERAND_WEIGHT + MODEL_MAX_UNITS,
+    OPERAND_COUNT = OPERAND_ACCUMULATOR + MODEL_MAX_UNITS
+};
+_Static_assert(OPERAND_COUNT <= 32, "a bit per operand");
+
+/* Local. The tables. */
+const struct program_lane_row *program_lane_row(enum program_lane lane);
+const char *program_lane_name(enum program_lane lane);
+const char *program_kind_name(enum program_kind kind);
+const char *program_kind_colour(enum program_kind kind);
+const char *program_operand_name(enum program_operand operand);
+
+/* Local. Whether a lane has several operations in flight. */
+bool program_lane_is_disk(enum program_lane lane);
+
+/* Local. The lane whose arithmetic works in the memory of a tier. */
+enum program_lane program_lane_near(const struct zero_config *config, enum zi_tier tier);
+
+/* Local. Sets lane, bytes and flops of an operation whose other fields are set, as its row says. */
+void program_op_complete(const struct program *program, struct program_op *op);
+
+/* Local. Holds operation `index` of a list to its row: operands, their tiers and sizes, lane, cost.
+ * ZI_ERROR_BUG naming the operation and what differs. */
+enum zi_status program_op_check(const struct program *program, const struct program_op *op,
+                                int index);
+
+/* Local. The table of kinds for people, and as the part of doc/design.md that is made of it. */
+void program_kinds_print(FILE *out);
+void program_kinds_write_markdown(FILE *out);
+
+#endif

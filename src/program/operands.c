@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Holds an operation to the row of its kind: it has the operands that the row names and no others,
+ * does with each what the row says, finds each in a tier that the row allows and as large as the
+ * row says, runs in the row's lane and costs what the row says. */
+#include "base/log.h"
+#include "program/row.h"
+
+static enum zi_status differs(const struct program_op *op, int index, const struct operand_row *row,
+                              const char *what)
+{
+    return zi_fail(ZI_ERROR_BUG, "zero", "operation %d (%s): operand %s %s", index,
+                   program_kind_name(op->kind), program_operand_name(row->operand), what);
+}
+
+static size_t type_bytes(const struct program *p, const struct operand_row *row, int number)
+{
+    switch (row->type) {
+    case TYPE_COMPUTE:
+        return zi_dtype_bytes(p->config.compute);
+    case TYPE_STATE:
+        return program_element_bytes(p, (enum tier_kind)(row->operand - OPERAND_STATE + number));
+    case TYPE_FP32:
+    case TYPE_INT32:
+        return sizeof(float);
+    default:
+        return 1;
+    }
+}
+
+/* Bytes of an operand; `number` is which of several. 0 where the row does not say. */
+static size_t extent_bytes(const struct program *p, const struct program_op *op,
+                           const struct operand_row *row, int number)
+{
+    const struct partition_unit *units = p->partition->units;
+    int unit = op->op >= 0 ? p->model->ops[op->op].units[number] : op->unit;
+    size_t element = type_bytes(p, row, number);
+    switch (row->extent) {
+    case EXTENT_MOVED:
+        return op->length;
+    case EXTENT_GROUP:
+        return (size_t)op->count * element;
+    case EXTENT_SHARD:
+        return (size_t)units[unit].shard * element;
+    case EXTENT_UNIT:
+        return (size_t)units[unit].padded * element;
+    case EXTENT_OWN:
+        return (size_t)program_elements(p, unit, TIER_GRADIENT) * element;
+    case EXTENT_SUMMED:
+        return (size_t)program_elements(p, unit, TIER_SUM) * element;
+    default:
+        return 0;
+    }
+}
+
+static bool tier_is_right(const struct program *p, const struct program_op *op, unsigned tiers,
+                          enum zi_tier tier)
+{
+    unsigned bit = tier == ZI_TIER_DEVICE ? IN_DEVICE : tier == ZI_TIER_HOST ? IN_HOST : IN_STORE;
+    if (!(tiers & IN_REACH)) return tiers & bit;
+    if (tier == ZI_TIER_NVME) return false;
+    if (p->config.unified) return true;
+    return (tier == ZI_TIER_HOST) == (op->lane == LANE_HOST);
+}
+
+static bool access_is_right(unsigned access, bool reads, bool writes)
+{
+    switch (access & ACCESS_MASK) {
+    case ACCESS_READ:
+        return reads && !writes;
+    case ACCESS_WRITE:
+        return writes && !reads;
+    case ACCESS_CHANGE:
+        return reads && writes;
+    case ACCESS_ADD:
+        return writes;
+    default:
+        return reads || writes;
+    }
+}
+
+/* Operand `number` of a row; gives whether the operation has it. */
+static enum zi_status check_operand(const struct program *p, const struct program_op *op, int index,
+                                    const struct operand_row *row, int number)
+{
+    int operand = (int)row->operand + number, place = op->slots[operand];
+    if (place < 0 || place >= p->slot_count) {
+        bool needed = !(row->access & (OPTIONAL | SEVERAL));
+        if (row->access & STATES)
+            needed = tier_kind_exists((enum tier_kind)number, true, p->config.compute);
+        return place >= 0 || needed ? differs(op, index, row, "is missing") : ZI_OK;
+    }
+    const struct program_slot *slot = &p->slots[place];
+    bool reads = op->reads >> operand & 1u, writes = op->writes >> operand & 1u;
+    if (!access_is_right(row->access, reads, writes))
+        return differs(op, index, row, "is not read and written as its row says");
+    if (!tier_is_right(p, op, row->tiers, slot->tier))
+        return differs(op, index, row, "is in a tier that its row does not allow");
+    if (op->offsets[operand] + extent_bytes(p, op, row, number) > slot->bytes)
+        return differs(op, index, row, "reaches beyond its slot");
+    return ZI_OK;
+}
+
+static int row_count(const struct program *p, const struct program_op *op,
+                     const struct operand_row *row)
+{
+    if (row->access & STATES) return TIER_KIND_COUNT;
+    if (!(row->access & SEVERAL)) return 1;
+    return op->op >= 0 ? p->model->ops[op->op].unit_count : 0;
+}
+
+static enum zi_status check_rule(const struct program *p, const struct program_op *op, int index)
+{
+    struct program_op again = *op;
+    program_op_complete(p, &again);
+    if (again.lane != op->lane)
+        return zi_fail(ZI_ERROR_BUG, "zero", "operation %d (%s) is in lane %s; its row says %s",
+                       index, program_kind_name(op->kind), program_lane_name(op->lane),
+                       program_lane_name(again.lane));
+    if (again.bytes != op->bytes || again.flops != op->flops)
+        return zi_fail(ZI_ERROR_BUG, "zero",
+                       "operation %d (%s) costs %zu bytes and %.0f FLOPs; its row says %zu and "
+                       "%.0f",
+                       index, program_kind_name(op->kind), op->bytes, op->flops, again.bytes,
+                       again.flops);
+    return ZI_OK;
+}
+
+enum zi_status program_op_check(const struct program *program, const struct program_op *op,
+                                int index)
+{
+    const struct kind_row *kind = program_kind_row(op->kind);
+    unsigned known = 0;
+    for (int i = 0; i < ROW_OPERANDS && kind->operands[i].access; i++) {
+        const struct operand_row *row = &kind->operands[i];
+        int count = row_count(program, op, row);
+        for (int number = 0; number < count; number++) {
+            if (row->access & STATES && !row_has_state((enum tier_kind)number)) continue;
+            known |= 1u << ((int)row->operand + number);
+            ZI_TRY(check_operand(program, op, index, row, number));
+        }
+    }
+    for (int operand = 0; operand < OPERAND_COUNT; operand++) {
+        bool named = op->slots[operand] >= 0 || (op->reads | op->writes) >> operand & 1u;
+        if (!named || known >> operand & 1u) continue;
+        return zi_fail(ZI_ERROR_BUG, "zero", "operation %d (%s) has no operand %s in its row",
+                       index, program_kind_name(op->kind),
+                       program_operand_name((enum program_operand)operand));
+    }
+    return check_rule(program, op, index);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who keeps what: every unit is padded and cut into one equal shard per rank (bandwidth-centric
+ * partitioning, Rajbhandari et al. 2021, section 6.1), whatever its size. A shard is described by
+ * ranges, each contiguous in the unit and runs of equal length and stride in one tensor; padding
+ * belongs to no range and stays zero. */
+#ifndef ZI_PROGRAM_PARTITION_H
+#define ZI_PROGRAM_PARTITION_H
+
+#include "model/model.h"
+#include "optimizer/optimizer.h"
+
+struct partition_range {
+    int tensor;                /* of the model */
+    int64_t unit_first;        /* element index in the unit */
+    int64_t count;             /* elements: whole runs of place.row, or a part of one */
+    struct device_place place; /* in the tensor; the seed is from its name */
+    bool decay;                /* weight decay applies */
+};
+
+struct partition_unit {
+    int64_t elements, shard, padded; /* padded = shard * ranks; shard is a multiple of 64 */
+    int full_first, full_count;      /* ranges of the whole unit */
+    int own_first, own_count;        /* ranges of this rank's shard */
+};
+
+struct partition {
+    int ranks, rank, unit_count;
+    struct partition_unit *units;
+    struct partition_range *ranges;
+};
+
+/* Local. Cuts all units of the model for rank `rank` of `ranks`. */
+enum zi_status partition_create(const struct model *model,
+                                const struct settings_optimizer *optimizer, int ranks, int rank,
+                                struct partition **partition);
+void partition_destroy(struct partition *partition);
+
+/* Local. The part of a range in elements [first, end) of its unit: gives the number of ranges, at
+ * most 3, put into cut. */
+int partition_cut(const struct partition_range *range, int64_t first, int64_t end,
+                  struct partition_range cut[3]);
+
+#endif

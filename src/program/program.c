@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The step program as a data structure: its slots, lists of operations, and what can be asked of
+ * them. */
+#include "program/program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/random.h"
+
+static const char *const program_names[PROGRAM_COUNT] = {
+    "train", "train-update", "validate", "validate-update", "generate", "flush-update",
+};
+static const char *const purpose_names[PURPOSE_COUNT] = {
+    "parameters", "gradients", "optimizer", "activations", "fetch", "reduce", "work",
+};
+
+const char *program_name_text(enum program_name name)
+{
+    return program_names[name];
+}
+
+const char *program_purpose_name(enum program_purpose purpose)
+{
+    return purpose_names[purpose];
+}
+
+void program_destroy(struct program *program)
+{
+    if (!program) return;
+    for (int name = 0; name < PROGRAM_COUNT; name++) {
+        free(program->lists[name].ops);
+    }
+    free(program->slots);
+    free(program->arrays);
+    free(program->homes);
+    free(program);
+}
+
+size_t program_excess(const struct program *program, enum zi_tier tier)
+{
+    size_t bytes = program->pool_bytes[tier];
+    size_t more = zero_disk_memory(&program->config, program->pool_bytes[ZI_TIER_NVME]);
+    if (tier == ZI_TIER_HOST) bytes += more;
+    if (program->config.shared_budget) {
+        if (tier == ZI_TIER_HOST) return 0;
+        if (tier == ZI_TIER_DEVICE) bytes += program->pool_bytes[ZI_TIER_HOST] + more;
+    }
+    return bytes > program->config.budget[tier] ? bytes - program->config.budget[tier] : 0;
+}
+
+size_t program_traffic(const struct program_list *list, enum program_lane lane)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < list->count; i++) {
+        if (list->ops[i].lane == lane) bytes += list->ops[i].bytes;
+    }
+    return bytes;
+}
+
+size_t program_bytes(const struct program *program, enum zi_tier tier, enum program_purpose purpose)
+{
+    size_t bytes = 0;
+    for (int s = 0; s < program->slot_count; s++) {
+        const struct program_slot *slot = &program->slots[s];
+        if (slot->tier == tier && slot->purpose == purpose) bytes += slot->bytes;
+    }
+    return bytes;
+}
+
+int64_t program_elements(const struct program *program, int unit, enum tier_kind kind)
+{
+    const struct partition_unit *part = &program->partition->units[unit];
+    return zero_is_sharded(&program->config, kind) ? part->shard : part->padded;
+}
+
+size_t program_element_bytes(const struct program *program, enum tier_kind kind)
+{
+    const struct zero_config *c = &program->config;
+    return zi_dtype_bytes(tier_type_of(tier_kind_row(kind)->type, c->compute, c->gradient));
+}
+
+const char *program_op_subject(const struct program *program, const struct program_op *op)
+{
+    if (op->op >= 0) return program->model->ops[op->op].name;
+    if (op->unit >= 0) return program->model->units[op->unit].name;
+    return "";
+}
+
+uint64_t program_hash(const struct program *program)
+{
+    uint64_t hash = 0;
+    for (int name = 0; name < PROGRAM_COUNT; name++) {
+        const struct program_list *list = &program->lists[name];
+        for (int i = 0; i < list->count; i++) {
+            const struct program_op *op = &list->ops[i];
+            uint64_t what = (uint64_t)op->kind << 56 ^ (uint64_t)op->lane << 48 ^
+                            (uint64_t)(op->unit + 1) << 24 ^ (uint64_t)(op->op + 1);
+            hash =
+                zi_random_bits(hash, what, (uint64_t)op->bytes ^ (uint64_t)(op->micro + 1) << 40);
+        }
+    }
+    return hash;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The step program: all operations of a step with their lanes, buffer slots and dependencies, fixed
+ * before the first step. The executor replays it, the checker proves it sound, and it can be
+ * printed and drawn.
+ *
+ * Operations are listed in program order, which is a valid serial order. A lane runs its operations
+ * in that order; an operation also waits for at most one operation of each other lane (the latest
+ * that it conflicts with over a slot), so all dependencies point backwards and no program can
+ * deadlock. A slot is a buffer fixed at compile time; rings of slots make prefetching: an operation
+ * that fills a slot waits until the slot's last reader is done, and runs ahead otherwise. A slot of
+ * the nvme tier is a piece of an array of the store, so that the same rule orders reads and writes
+ * of the disk. The disk lanes start their operations in order but have several in flight; there an
+ * operation also waits for those of its own lane that it conflicts with. */
+#ifndef ZI_PROGRAM_PROGRAM_H
+#define ZI_PROGRAM_PROGRAM_H
+
+#include <stdio.h>
+
+#include "tier/store.h"
+#include "program/kinds.h"
+#include "program/config.h"
+
+enum program_purpose {
+    PURPOSE_PARAMETER,
+    PURPOSE_GRADIENT,
+    PURPOSE_OPTIMIZER,
+    PURPOSE_ACTIVATION, /* kept for backward */
+    PURPOSE_FETCH,      /* gathered units */
+    PURPOSE_REDUCE,     /* gradients on their way */
+    PURPOSE_WORK,       /* streams, scratch, tokens, results */
+    PURPOSE_COUNT
+};
+
+struct program_slot {
+    char name[48];
+    enum zi_tier tier;
+    enum program_purpose purpose;
+    bool lasting; /* holds its bytes from step to step: filled before the program starts */
+    size_t bytes;
+    size_t offset; /* in the tier's pool; on nvme, in the array */
+    int array;     /* of the store, or -1 in memory */
+};
+
+/* What is not said of an operation's kind is 0 or -1. */
+struct program_op {
+    enum program_kind kind;
+    enum program_lane lane;
+    /* Of the model; its unit; its micro-batch; or -1. */
+    int op, unit, micro;
+    /* Forward, recompute and logits. */
+    enum model_mode mode;
+    /* Backward: bit i = adds to accumulator i. */
+    unsigned accumulate;
+    /* Add: to what the sum holds; the last contribution, which makes the kept gradient. */
+    bool adds, last;
+    /* Adam: elements of what this rank updates of the unit. */
+    int64_t first, count;
+    /* Moves: bytes asked for. */
+    size_t length;
+    /* By operand: its slot, or -1; bytes into it, where an operation takes a slice. */
+    int slots[OPERAND_COUNT];
+    size_t offsets[OPERAND_COUNT];
+    /* A bit per operand. */
+    unsigned reads, writes;
+    /* Index of the operation of each other lane to wait for, or -1. */
+    int after[LANE_COUNT];
+    /* Moved, or gone through. */
+    size_t bytes;
+    double flops;
+};
+
+/* The _UPDATE programs first bring the update of the last step, which a deferred update leaves
+ * pending; they are empty when updates are immediate. */
+enum program_name {
+    PROGRAM_TRAIN,
+    PROGRAM_TRAIN_UPDATE,
+    PROGRAM_VALIDATE,
+    PROGRAM_VALIDATE_UPDATE,
+    PROGRAM_GENERATE,
+    PROGRAM_FLUSH_UPDATE, /* nothing but the update */
+    PROGRAM_COUNT
+};
+
+/* Of the staging slot: what initial values and checkpoints pass through, PROGRAM_STAGING elements
+ * at once: parameters, remainders, fp32, and room to align. */
+#define PROGRAM_STAGING       ((int64_t)1 << 18)
+#define PROGRAM_STAGING_BYTES ((size_t)PROGRAM_STAGING * 16 + 4 * TIER_STORE_BLOCK)
+
+struct program_list {
+    struct program_op *ops;
+    int count, capacity;
+};
+
+/* Homes of one unit's states, by kind: slots, or -1 where it has none. On nvme it is the first of a
+ * row of slots, one per group of config.group elements. */
+struct program_home {
+    int slots[TIER_KIND_COUNT];
+};
+
+/* The small values that enter and leave a program, as slots. */
+struct program_values {
+    /* int32 ids of all micro-batches of a step. */
+    int tokens, targets;
+    /* Sums of a step, which the program zeroes first. */
+    int loss, norm, checksum;
+    /* fp32, one per word of the vocabulary. */
+    int logits;
+};
+
+struct program {
+    const struct model *model;
+    const struct partition *partition;
+    struct zero_config config;
+    struct program_list lists[PROGRAM_COUNT];
+    struct program_slot *slots;
+    int slot_count, slot_capacity;
+    struct tier_array *arrays; /* of the nvme store */
+    int array_count, array_capacity;
+    struct program_home *homes; /* per unit */
+    int staging_slot;           /* host, for initial values and checkpoints, or -1 */
+    /* Where the host writes and reads them, in host memory. */
+    struct program_values outside;
+    /* Where operations do: the same slots, or others on the device, with moves between. */
+    struct program_values inside;
+    size_t pool_bytes[ZI_TIER_COUNT];
+    int segment_count, kept_segments;
+};
+
+/* Local. NULL is nothing to destroy. */
+void program_destroy(struct program *program);
+
+/* Local. Bytes that the pools of a tier pass its budget by, 0 when it fits. */
+size_t program_excess(const struct program *program, enum zi_tier tier);
+size_t program_bytes(const struct program *program, enum zi_tier tier,
+                     enum program_purpose purpose);
+
+/* Local. Proves what the executor relies on: dependencies point backwards; any two operations that
+ * conflict over a slot are ordered; nothing is read before it is filled; slots of a pool do not
+ * overlap; pools fit. ZI_ERROR_BUG (or FIT) naming the operations. */
+enum zi_status program_check(const struct program *program);
+
+/* Local. A number that is equal on all ranks when their programs are (order of collectives
+ * included). */
+uint64_t program_hash(const struct program *program);
+
+/* Local. Bytes that a run of a list moves or goes through in a lane. */
+size_t program_traffic(const struct program_list *list, enum program_lane lane);
+
+/* Local. Elements of a unit that this rank has of a kind of state; bytes of one of them. */
+int64_t program_elements(const struct program *program, int unit, enum tier_kind kind);
+size_t program_element_bytes(const struct program *program, enum tier_kind kind);
+
+/* Local. Name of what an operation is about: an operation of the model, a unit, or "". */
+const char *program_op_subject(const struct program *program, const struct program_op *op);
+
+const char *program_name_text(enum program_name name); /* "train", "train-update", ... */
+const char *program_purpose_name(enum program_purpose purpose);
+
+/* Local. The memory table, and the operations as text. */
+void program_print_memory(const struct program *program, FILE *out);
+void program_print(const struct program *program, enum program_name name, FILE *out);
+
+#endif
