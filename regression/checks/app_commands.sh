@@ -46,8 +46,8 @@ expect 2 "$zinf" run deck.yaml --overwrite=yes
 complains "takes no value"
 expect 2 "$zinf" program deck.yaml --ranks 0
 complains "--ranks 0: expected a whole number from 1"
-expect 2 "$zinf" program deck.yaml --ranks 2 --rank 2
-complains "--rank 2: expected a whole number from 0 to 1"
+expect 2 "$zinf" program deck.yaml --ranks 2 --ranks-per-node 3
+complains "--ranks-per-node 3: expected a whole number from 1 to 2"
 expect 2 "$zinf" program deck.yaml --ranks 2x
 expect 2 "$zinf" program deck.yaml --name trane
 complains "nearest: train"

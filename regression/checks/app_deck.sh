@@ -129,7 +129,7 @@ expect 2 "$zinf" bench device --size 3
 complains "--size is an option of"
 expect 2 "$zinf" bench disk --set nvme.reclaim=yes
 complains "has no effect on a measurement"
-expect 2 "$zinf" program "$deck" --ranks 2 --rank 2
+expect 2 "$zinf" program "$deck" --ranks 2 --ranks-per-node 3
 complains "from 0 to 1"
 expect 2 "$zinf" help run --markdown
 complains "--markdown is for decks"

@@ -12,7 +12,7 @@ says "budget"
 says "backward"
 says "adam"
 if grep -q gather "$folder/out"; then fail "one rank gathers"; fi
-expect 0 "$zinf" program "$deck" --ranks 4 --rank 3 --picture "$folder/lanes.svg"
+expect 0 "$zinf" program "$deck" --ranks 4 --picture "$folder/lanes.svg"
 says "gather"
 says "reduce"
 grep -q '<svg ' "$folder/lanes.svg" || fail "the picture is no SVG"

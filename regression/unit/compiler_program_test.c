@@ -225,5 +225,5 @@ int main(void)
     CHECK(step_fixture_open(&f, step_fixture_gpt2, disk, 1, 0) == ZI_OK);
     test_disk_memory(&f);
     step_fixture_close(&f);
-    return test_finish("zero_program");
+    return test_finish("compiler_program_test");
 }

@@ -138,5 +138,5 @@ int main(void)
     }
     comm_destroy(self);
     rmdir("zero-trainable-store");
-    return test_finish("zero_trainable");
+    return test_finish("compiler_trainable_test");
 }

@@ -150,5 +150,5 @@ int main(void)
     CHECK_INT(reach.status, ZI_ERROR_BUG);
     CHECK(strstr(text, "memory of the host") != NULL);
     comm_destroy(self);
-    return test_finish("zero_apart");
+    return test_finish("engine_apart_test");
 }

@@ -218,7 +218,7 @@ int main(int argc, char **argv)
     }
     comm_destroy(self);
     if (comm_rank(world) == 0) rmdir("zero-exact-store");
-    int status = test_finish("zero_exact");
+    int status = test_finish("engine_exact_test");
     comm_finish(world);
     return status;
 }

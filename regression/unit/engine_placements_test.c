@@ -75,7 +75,7 @@ int main(int argc, char **argv)
         }
     }
     if (comm_rank(world) == 0) rmdir(STORE);
-    int status = test_finish("zero_placements");
+    int status = test_finish("engine_placements_test");
     comm_finish(world);
     return status;
 }

@@ -80,15 +80,15 @@ static enum zi_status load_range(void *context, enum tier_kind kind, int tensor,
 }
 
 /* This rank's sequences of a batch, in the order of its micro-batches. */
-static void fill_batch(const struct golden *g, const struct zero_config *config,
-                       struct engine *engine, int batch)
+static void fill_batch(const struct golden *g, const struct step_fixture *f, struct engine *engine,
+                       int batch)
 {
     struct golden_array inputs = golden_read(g, "inputs", NULL);
     struct golden_array targets = golden_read(g, "next", NULL);
     int64_t to = 0;
     ZI_REQUIRE(inputs.count == 2 * SEQUENCES * TOKENS && targets.count == inputs.count);
-    for (int m = 0; m < config->micro_batches; m++) {
-        int64_t first, count = zero_sequences(config, config->rank, m, &first);
+    for (int m = 0; m < f->config.micro_batches; m++) {
+        int64_t first, count = zero_sequences(&f->config, f->rank, m, &first);
         int64_t from = (batch * SEQUENCES + first) * TOKENS;
         for (int64_t i = 0; i < count * TOKENS; i++, from++, to++) {
             engine_inputs(engine)[to] = (int32_t)inputs.values[from];
@@ -132,7 +132,7 @@ static void check_case(const char *name, const struct precision *precision, stru
     if (comm_size(comm) == 1)
         CHECK_INT(load.values, f.model->parameters * (g.type == ZI_BF16 ? 2 : 1));
     for (int step = 0; step < STEPS; step++) {
-        fill_batch(&g, &f.config, engine, step % 2);
+        fill_batch(&g, &f, engine, step % 2);
         CHECK(engine_train(engine, step, &result) == ZI_OK);
         CHECK(!result.skipped);
         losses[step] = result.loss;

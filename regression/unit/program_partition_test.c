@@ -73,16 +73,31 @@ static void cover_add(const struct model *m, struct cover *c, int unit,
     CHECK_INT(wrong, 0);
 }
 
-/* Ranges of [span[0], span[1]) of a unit, in order. */
-static void cover_ranges(const struct model *m, struct cover *c, int unit, const int64_t span[2],
-                         const struct partition_range *ranges, int count)
+/* Elements of a unit. */
+struct span {
+    int64_t first, end;
+};
+
+/* What a cut of a unit's ranges to a span gives, in order. */
+static void cover_span(const struct model *m, struct cover *c, const struct partition *p, int unit,
+                       struct span span)
 {
-    int64_t end = span[0];
-    for (int i = 0; i < count; i++) {
-        CHECK(ranges[i].count > 0 && ranges[i].unit_first >= end);
-        end = ranges[i].unit_first + ranges[i].count;
-        CHECK(end <= span[1]);
-        cover_add(m, c, unit, &ranges[i]);
+    const struct partition_unit *part = &p->units[unit];
+    int64_t end = span.first;
+    int count = 0;
+    for (int i = 0; i < part->range_count; i++) {
+        struct partition_range cut[3];
+        const struct partition_range *range = &p->ranges[part->range_first + i];
+        int parts = partition_cut(range, span.first, span.end, cut);
+        for (int k = 0; k < parts; k++) {
+            enum model_tensor_kind kind = m->tensors[cut[k].tensor].kind;
+            CHECK(cut[k].count > 0 && cut[k].unit_first >= end);
+            end = cut[k].unit_first + cut[k].count;
+            CHECK(end <= span.end);
+            CHECK_INT(cut[k].decay, kind == MODEL_MATRIX || kind == MODEL_EMBEDDING);
+            cover_add(m, c, unit, &cut[k]);
+        }
+        count += parts;
     }
     CHECK(count <= m->units[unit].piece_count + 4); /* two more at either end */
 }
@@ -90,33 +105,26 @@ static void cover_ranges(const struct model *m, struct cover *c, int unit, const
 static void check_ranks(const struct model *m, int ranks)
 {
     static const struct settings_optimizer optimizer = {.decay_embeddings = true};
-    struct cover all;
-    cover_create(m, &all);
-    for (int rank = 0; rank < ranks; rank++) {
-        struct partition *p;
-        struct cover whole;
-        cover_create(m, &whole);
-        ZI_REQUIRE(partition_create(m, &optimizer, ranks, rank, &p) == ZI_OK);
-        CHECK(p->ranks == ranks && p->rank == rank && p->unit_count == m->unit_count);
-        for (int u = 0; u < p->unit_count; u++) {
-            const struct partition_unit *unit = &p->units[u];
-            int64_t shard = unit->shard;
-            CHECK(shard % 64 == 0 && shard * ranks == unit->padded);
-            CHECK(unit->elements == m->units[u].elements && unit->padded >= unit->elements);
-            CHECK_INT(unit->full_count, m->units[u].piece_count);
-            cover_ranges(m, &whole, u, (int64_t[]){0, unit->elements}, p->ranges + unit->full_first,
-                         unit->full_count);
-            cover_ranges(m, &all, u, (int64_t[]){rank * shard, (rank + 1) * shard},
-                         p->ranges + unit->own_first, unit->own_count);
-            for (int i = unit->own_first; i < unit->own_first + unit->own_count; i++) {
-                enum model_tensor_kind kind = m->tensors[p->ranges[i].tensor].kind;
-                CHECK_INT(p->ranges[i].decay, kind == MODEL_MATRIX || kind == MODEL_EMBEDDING);
-            }
+    struct partition *p;
+    struct cover whole, shards;
+    cover_create(m, &whole);
+    cover_create(m, &shards);
+    ZI_REQUIRE(partition_create(m, &optimizer, ranks, &p) == ZI_OK);
+    CHECK(p->ranks == ranks && p->unit_count == m->unit_count);
+    for (int u = 0; u < p->unit_count; u++) {
+        const struct partition_unit *unit = &p->units[u];
+        int64_t shard = unit->shard;
+        CHECK(shard % 64 == 0 && shard * ranks == unit->padded);
+        CHECK(unit->elements == m->units[u].elements && unit->padded >= unit->elements);
+        CHECK_INT(unit->range_count, m->units[u].piece_count);
+        cover_span(m, &whole, p, u, (struct span){0, unit->padded});
+        for (int rank = 0; rank < ranks; rank++) {
+            cover_span(m, &shards, p, u, (struct span){rank * shard, (rank + 1) * shard});
         }
-        partition_destroy(p);
-        cover_destroy(m, &whole);
     }
-    cover_destroy(m, &all);
+    partition_destroy(p);
+    cover_destroy(m, &whole);
+    cover_destroy(m, &shards);
 }
 
 int main(void)

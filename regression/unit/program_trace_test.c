@@ -350,5 +350,5 @@ int main(void)
     test_split(f.program);
     test_bounds(f.program);
     step_fixture_close(&f);
-    return test_finish("zero_trace");
+    return test_finish("program_trace_test");
 }

@@ -58,6 +58,7 @@ struct step_fixture {
     struct partition *partition;
     struct program *program;
     struct zero_config config;
+    int rank;
 };
 
 static inline void step_fixture_close(struct step_fixture *f)
@@ -89,10 +90,11 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
     ZI_TRY(deck_check(f->deck));
     ZI_TRY(device_open(&s->device, 1, &f->device));
     f->config.training = true;
-    ZI_TRY(zero_resolve(s, f->device, ranks, rank, 1, &f->config));
+    f->rank = rank;
+    ZI_TRY(zero_resolve(s, f->device, ranks, 1, &f->config));
     f->config.sums_on_disk = step_fixture_sums_on_disk;
     ZI_TRY(model_create(&s->model, &f->config.tiling, f->config.compute, f->device, &f->model));
-    ZI_TRY(partition_create(f->model, &s->optimizer, ranks, rank, &f->partition));
+    ZI_TRY(partition_create(f->model, &s->optimizer, ranks, &f->partition));
     ZI_TRY(program_compile(f->model, f->partition, &f->config, &f->program));
     return program_check(f->program);
 }
@@ -110,7 +112,7 @@ static inline void step_fixture_fill(const struct step_fixture *f, struct engine
 {
     int64_t tokens = f->config.tokens, row = 0;
     for (int m = 0; m < f->config.micro_batches; m++) {
-        int64_t first, count = zero_sequences(&f->config, f->config.rank, m, &first);
+        int64_t first, count = zero_sequences(&f->config, f->rank, m, &first);
         for (int64_t j = 0; j < count; j++, row++) {
             for (int64_t t = 0; t < tokens; t++) {
                 int64_t v = f->model->settings.vocabulary;

@@ -91,7 +91,6 @@ static const struct command commands[] = {
      program_command,
      {SET_OPTION,
       {"--ranks", "N", "compile for N ranks (default 1)"},
-      {"--rank", "R", "show the program of rank R (default 0)"},
       {"--ranks-per-node", "K", "ranks that share a node's memory and cores (default: all)"},
       {"--name", "PROGRAM", "train, validate or generate (default train)"},
       {"--picture", "FILE", "also draw the lanes into an SVG file"}}},

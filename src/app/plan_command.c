@@ -54,10 +54,9 @@ static void print_heading(const struct setup *setup, const struct request *reque
            zi_dtype_name(model->type));
     printf("step: %" PRId64 " tokens, %" PRId64 " sequences of %" PRId64 "\n",
            c->global * c->tokens, c->global, c->tokens);
-    printf("ranks: %d, %" PRId64 " on a node; this is rank %d, micro-batches %" PRId64
-           " of %" PRId64 " sequence%s\n\n",
-           c->ranks, request->node_ranks, c->rank, c->micro_batches, c->micro,
-           c->micro == 1 ? "" : "s");
+    printf("ranks: %d, %" PRId64 " on a node, micro-batches %" PRId64 " of %" PRId64
+           " sequence%s\n\n",
+           c->ranks, request->node_ranks, c->micro_batches, c->micro, c->micro == 1 ? "" : "s");
 }
 
 static enum zi_status write_trace(const struct program *program, const struct plan_span *spans,
@@ -138,7 +137,7 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     int node_ranks = (int)request->node_ranks;
     setup->config.training = true;
     ZI_TRY(setup_open(setup, node_ranks));
-    enum zi_status fit = zero_resolve(setup->settings, setup->device, (int)request->ranks, 0,
+    enum zi_status fit = zero_resolve(setup->settings, setup->device, (int)request->ranks,
                                       node_ranks, &setup->config);
     if (fit < 0 && fit != ZI_ERROR_FIT) return fit;
     if (fit >= 0)

@@ -17,7 +17,7 @@ enum { RANKS_MAX = 1 << 20 };
 
 struct request {
     enum program_name name;
-    int64_t ranks, rank, node_ranks;
+    int64_t ranks, node_ranks;
     const char *picture; /* NULL: none */
 };
 
@@ -39,7 +39,6 @@ static enum zi_status read_request(const struct options *options, struct request
                        nearest ? ")" : "");
     }
     ZI_TRY(options_integer(options, "--ranks", 1, RANKS_MAX, &request->ranks));
-    ZI_TRY(options_integer(options, "--rank", 0, request->ranks - 1, &request->rank));
     request->node_ranks = request->ranks;
     ZI_TRY(options_integer(options, "--ranks-per-node", 1, request->ranks, &request->node_ranks));
     request->picture = options_text(options, "--picture", NULL);
@@ -58,8 +57,8 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     int node_ranks = (int)request->node_ranks;
     setup->config.training = request->name != PROGRAM_GENERATE;
     ZI_TRY(setup_open(setup, node_ranks));
-    ZI_TRY(zero_resolve(setup->settings, setup->device, (int)request->ranks, (int)request->rank,
-                        node_ranks, &setup->config));
+    ZI_TRY(zero_resolve(setup->settings, setup->device, (int)request->ranks, node_ranks,
+                        &setup->config));
     ZI_TRY(setup_compile(setup));
     program_print_memory(setup->program, stdout);
     zero_explain(setup->settings, &setup->config, stdout);

@@ -133,7 +133,7 @@ enum zi_status setup_compile(struct setup *setup)
     setup->model = NULL;
     ZI_TRY(model_create(&setup->settings->model, &config->tiling, config->compute, setup->device,
                         &setup->model));
-    ZI_TRY(partition_create(setup->model, &setup->settings->optimizer, config->ranks, config->rank,
+    ZI_TRY(partition_create(setup->model, &setup->settings->optimizer, config->ranks,
                             &setup->partition));
     ZI_TRY(program_compile(setup->model, setup->partition, config, &setup->program));
     return program_check(setup->program);

@@ -20,7 +20,7 @@ enum zi_status run_read_batch(struct run *run, struct sampler *sampler, int64_t 
     const struct zero_config *c = &run->setup.config;
     int32_t *inputs = engine_inputs(run->engine), *targets = engine_targets(run->engine);
     for (int micro = 0; micro < c->micro_batches; micro++) {
-        int64_t first, count = zero_sequences(c, c->rank, micro, &first);
+        int64_t first, count = zero_sequences(c, comm_rank(run->comm), micro, &first);
         if (count == 0) break;
         ZI_TRY(sampler_read(sampler, step, first, count, inputs, targets));
         inputs += count * c->tokens;

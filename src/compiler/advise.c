@@ -190,8 +190,7 @@ enum zi_status resolve_advise(const struct settings *s, const struct device *dev
         if (memory && fit.disk_memory > 0) say_disk_memory(s, config, fit.disk_memory);
     }
     ZI_TRY(model_create(&s->model, &last.tiling, last.compute, device, &model));
-    enum zi_status status =
-        partition_create(model, &s->optimizer, last.ranks, last.rank, &partition);
+    enum zi_status status = partition_create(model, &s->optimizer, last.ranks, &partition);
     if (status >= 0) status = program_compile(model, partition, &last, &program);
     if (status >= 0) program_print_memory(program, stderr);
     program_destroy(program);

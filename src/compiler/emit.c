@@ -34,8 +34,8 @@ struct slice home_slice(const struct builder *b, int home, int64_t first, int64_
                         size_t element)
 {
     size_t bytes = (size_t)count * element;
-    if (!on_disk(b, home)) return (struct slice){home, (size_t)first * element, bytes};
-    return (struct slice){home + (int)(first / b->config->group), 0, bytes};
+    if (!on_disk(b, home)) return (struct slice){home, (size_t)first * element, bytes, 0};
+    return (struct slice){home + (int)(first / b->config->group), 0, bytes, 0};
 }
 
 static void move(struct builder *b, struct program_op *op, const struct slice *from,
@@ -47,6 +47,8 @@ static void move(struct builder *b, struct program_op *op, const struct slice *f
     op_writes(op, OPERAND_TO, to->slot);
     op->offsets[OPERAND_FROM] = from->offset;
     op->offsets[OPERAND_TO] = to->offset;
+    op->per_rank[OPERAND_FROM] = from->per_rank;
+    op->per_rank[OPERAND_TO] = to->per_rank;
     builder_emit(b, op);
 }
 
@@ -71,8 +73,8 @@ static void emit_input_move(struct builder *b, enum program_kind kind, struct mo
     if (b->status < 0) return;
     op.op = input.op;
     op.micro = input.micro;
-    struct slice left = {from, 0, b->program->slots[from].bytes};
-    struct slice arrived = {to, 0, b->program->slots[to].bytes};
+    struct slice left = {from, 0, b->program->slots[from].bytes, 0};
+    struct slice arrived = {to, 0, b->program->slots[to].bytes, 0};
     move(b, &op, &left, &arrived);
 }
 
@@ -202,7 +204,7 @@ static void emit_leave(struct builder *b, int unit, int from, int home)
     for (int64_t first = 0; first < elements; first += group) {
         int64_t count = elements - first < group ? elements - first : group;
         struct slice to = home_slice(b, home, first, count, element);
-        struct slice part_of = {from, (size_t)first * element, to.bytes};
+        struct slice part_of = {from, (size_t)first * element, to.bytes, 0};
         emit_move(b, OP_STORE, unit, &part_of, &to);
     }
 }
@@ -211,7 +213,7 @@ static void emit_leave(struct builder *b, int unit, int from, int home)
 static void move_sum(struct builder *b, enum program_kind kind, int unit, int from, int to,
                      size_t bytes)
 {
-    struct slice left = {from, 0, bytes}, arrived = {to, 0, bytes};
+    struct slice left = {from, 0, bytes, 0}, arrived = {to, 0, bytes, 0};
     emit_move(b, kind, unit, &left, &arrived);
 }
 
@@ -269,8 +271,8 @@ static void emit_contribution(struct builder *b, int unit, int from)
     }
     if (!b->local_gradient) {
         size_t bytes = (size_t)(b->sharded_gradients ? part->shard : part->padded) * sizeof(float);
-        struct slice device = {from, 0, bytes};
-        struct slice host = {ring_take(&b->pulled[unit_class(b, unit)]), 0, bytes};
+        struct slice device = {from, 0, bytes, 0};
+        struct slice host = {ring_take(&b->pulled[unit_class(b, unit)]), 0, bytes, 0};
         emit_move(b, OP_PULL, unit, &device, &host);
         from = host.slot;
     }
@@ -438,7 +440,7 @@ static void emit_value(struct builder *b, enum program_kind kind, int from, int 
 {
     if (from == to || b->status < 0) return;
     size_t bytes = b->program->slots[from].bytes;
-    emit_move(b, kind, -1, &(struct slice){from, 0, bytes}, &(struct slice){to, 0, bytes});
+    emit_move(b, kind, -1, &(struct slice){from, 0, bytes, 0}, &(struct slice){to, 0, bytes, 0});
 }
 
 static void emit_norm(struct builder *b)

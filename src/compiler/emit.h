@@ -5,10 +5,10 @@
 
 #include "compiler/compile.h"
 
-/* A part of a slot. */
+/* A part of a slot: on rank r from offset + r * per_rank on. */
 struct slice {
     int slot;
-    size_t offset, bytes;
+    size_t offset, bytes, per_rank;
 };
 
 /* fetch.c. Units arrive (nvme to memory), are updated when an update is pending, and are delivered

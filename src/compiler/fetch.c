@@ -115,8 +115,8 @@ static size_t kept_bytes(const struct builder *b, int unit)
 static void read_unit(struct builder *b, int unit, struct fetch_place *place)
 {
     size_t bytes = kept_bytes(b, unit);
-    struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes};
-    struct slice station = {first_station(place), 0, bytes};
+    struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes, 0};
+    struct slice station = {first_station(place), 0, bytes, 0};
     emit_move(b, OP_READ, unit, &home, &station);
 }
 
@@ -155,8 +155,8 @@ void fetch_update(struct builder *b, int unit, int visit, int current)
     if (place) place->delivered = on_disk(b) && place->staging < 0 && place->shard < 0;
     if (!on_disk(b)) return;
     size_t bytes = kept_bytes(b, unit);
-    struct slice from = {at, 0, bytes},
-                 home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes};
+    struct slice from = {at, 0, bytes, 0},
+                 home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes, 0};
     emit_move(b, OP_STORE, unit, &from, &home);
 }
 
@@ -183,8 +183,8 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
                                                           : b->config->tier[PLACE_PARAMETERS];
     if (!b->config->unified && tier == ZI_TIER_HOST) {
         size_t bytes = kept_bytes(b, unit);
-        struct slice host = {from, 0, bytes};
-        struct slice device = {place->shard >= 0 ? place->shard : place->full, 0, bytes};
+        struct slice host = {from, 0, bytes, 0};
+        struct slice device = {place->shard >= 0 ? place->shard : place->full, 0, bytes, 0};
         emit_move(b, OP_PUSH, unit, &host, &device);
         from = device.slot;
     }

@@ -193,8 +193,7 @@ enum zi_status resolve_measure(const struct settings *s, const struct device *de
     struct program *program = NULL;
     settle(s, config);
     ZI_TRY(model_create(&s->model, &config->tiling, config->compute, device, &model));
-    enum zi_status status =
-        partition_create(model, &s->optimizer, config->ranks, config->rank, &partition);
+    enum zi_status status = partition_create(model, &s->optimizer, config->ranks, &partition);
     if (status >= 0) status = program_compile(model, partition, config, &program);
     if (status >= 0) {
         fit->fits = true;
@@ -380,13 +379,12 @@ static bool uses_disk(const struct zero_config *config)
 }
 
 enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
-                            int rank, int node_ranks, struct zero_config *config)
+                            int node_ranks, struct zero_config *config)
 {
     bool fits = false, training = config->training;
     memset(config, 0, sizeof *config);
     config->training = training;
     config->ranks = ranks;
-    config->rank = rank;
     config->node_ranks = node_ranks;
     const struct device_properties *properties = device_get_properties(device);
     resolve_settings(settings, properties, config);
@@ -394,7 +392,7 @@ enum zi_status zero_resolve(const struct settings *settings, const struct device
     ZI_TRY(resolve_choose(settings, device, config, &fits));
     if (uses_disk(config)) tier_store_warn(&settings->nvme);
     if (fits) return ZI_OK;
-    if (rank == 0) ZI_TRY(resolve_advise(settings, device, config));
+    ZI_TRY(resolve_advise(settings, device, config));
     return ZI_ERROR_FIT;
 }
 
@@ -404,15 +402,13 @@ enum zi_status zero_resolve_all(const struct settings *settings, const struct de
     int rank = comm_rank(comm);
     enum zi_status status = ZI_OK;
     if (rank == 0) {
-        status =
-            zero_resolve(settings, device, comm_size(comm), rank, comm_node_size(comm), config);
+        status = zero_resolve(settings, device, comm_size(comm), comm_node_size(comm), config);
         bool memory = config->excess[ZI_TIER_DEVICE] + config->excess[ZI_TIER_HOST] > 0;
         /* A run whose disk is too full meets an error of input and output. */
         if (status == ZI_ERROR_FIT && !memory) status = ZI_ERROR_IO;
     }
     ZI_TRY(comm_agree(comm, status));
     ZI_TRY(comm_broadcast(comm, config, (int64_t)sizeof *config, 0));
-    config->rank = rank;
     return ZI_OK;
 }
 

@@ -22,7 +22,7 @@ void zero_check(struct deck *deck, int ranks);
  * that are no local disks where states go there. ZI_ERROR_FIT, after logging what is short by how
  * much and the nearest change of the deck that fits. */
 enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
-                            int rank, int node_ranks, struct zero_config *config);
+                            int node_ranks, struct zero_config *config);
 
 /* Local. Whether zero_resolve would find a way to fit the deck into the budgets that *config has,
  * for its ranks; says nothing. *config becomes the leanest one. */

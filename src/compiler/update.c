@@ -160,7 +160,7 @@ static void load_state(struct builder *b, int group, enum tier_kind kind)
     if (slot < 0) return;
     struct slice from =
         home_slice(b, home, g->first, g->count, program_element_bytes(b->program, kind));
-    struct slice to = {slot, 0, from.bytes};
+    struct slice to = {slot, 0, from.bytes, 0};
     emit_move(b, OP_LOAD, g->unit, &from, &to);
 }
 
@@ -230,7 +230,7 @@ int update_ahead(const struct builder *b)
 static struct slice bring(struct builder *b, int unit, struct slice from, int slot)
 {
     if (slot < 0) return from;
-    struct slice to = {slot, 0, from.bytes};
+    struct slice to = {slot, 0, from.bytes, 0};
     emit_move(b, b->adam_tier == ZI_TIER_HOST ? OP_PULL : OP_PUSH, unit, &from, &to);
     return to;
 }
@@ -241,8 +241,8 @@ static struct slice state_slice(const struct builder *b, const struct group *g, 
 {
     size_t element = program_element_bytes(b->program, kind);
     int home = b->program->homes[g->unit].slots[kind];
-    if (home < 0) return (struct slice){-1, 0, 0};
-    if (slot >= 0) return (struct slice){slot, 0, (size_t)g->count * element};
+    if (home < 0) return (struct slice){-1, 0, 0, 0};
+    if (slot >= 0) return (struct slice){slot, 0, (size_t)g->count * element, 0};
     return home_slice(b, home, g->first, g->count, element);
 }
 
@@ -262,6 +262,7 @@ static void emit_adam(struct builder *b, const struct group *g, const struct wor
         op_reads(&adam, operand, work->at[k].slot);
         if (k != TIER_GRADIENT) op_writes(&adam, operand, work->at[k].slot);
         adam.offsets[operand] = work->at[k].offset;
+        adam.per_rank[operand] = work->at[k].per_rank;
     }
     op_changes(&adam, OPERAND_CHECKSUM, b->program->inside.checksum);
     if (!b->config->deferred) op_reads(&adam, OPERAND_NORM, b->program->outside.norm);
@@ -272,10 +273,13 @@ static void emit_adam(struct builder *b, const struct group *g, const struct wor
 static struct slice parameter_slice(const struct builder *b, const struct group *g, int slot)
 {
     size_t element = program_element_bytes(b->program, TIER_PARAMETER);
-    int64_t own = b->sharded_optimizer && !b->sharded_parameters
-                      ? b->config->rank * b->partition->units[g->unit].shard
-                      : 0;
-    return (struct slice){slot, (size_t)(own + g->first) * element, (size_t)g->count * element};
+    bool part = b->sharded_optimizer && !b->sharded_parameters;
+    return (struct slice){
+        .slot = slot,
+        .offset = (size_t)g->first * element,
+        .bytes = (size_t)g->count * element,
+        .per_rank = part ? (size_t)b->partition->units[g->unit].shard * element : 0,
+    };
 }
 
 /* Writes the optimizer's states of a group that were loaded. */
@@ -286,7 +290,7 @@ static void store_group(struct builder *b, const struct group *g, const struct g
         if (!is_optimizers(kind) || s->loaded[k] < 0) continue;
         struct slice to = home_slice(b, b->program->homes[g->unit].slots[k], g->first, g->count,
                                      program_element_bytes(b->program, kind));
-        struct slice from = {s->loaded[k], 0, to.bytes};
+        struct slice from = {s->loaded[k], 0, to.bytes, 0};
         emit_move(b, OP_STORE, g->unit, &from, &to);
     }
 }

@@ -49,7 +49,7 @@ enum zi_status ahead_enqueue(struct lane *lane, int index)
 {
     struct engine *engine = lane->engine;
     engine->times[index].start_s = zi_time_s();
-    ZI_TRY(execute_op(engine, &engine->program->lists[engine->name].ops[index]));
+    ZI_TRY(execute_op(engine, &engine->bound[engine->name].ops[index]));
     return device_event_record(engine->events[index], lane->stream);
 }
 

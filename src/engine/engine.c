@@ -60,13 +60,14 @@ static enum zi_status open_host(struct engine *engine)
                             &engine->host);
 }
 
-/* Lanes, and what needs a stream. */
+/* Lanes, what needs a stream, and the programs bound to all that is there now. */
 static enum zi_status start_lanes(struct engine *engine)
 {
     ZI_TRY(lanes_start(engine));
     ZI_TRY(device_stream_create(engine->host, device_get_properties(engine->host)->threads,
                                 &engine->host_stream));
-    return map_pools(engine);
+    ZI_TRY(map_pools(engine));
+    return engine_bind(engine);
 }
 
 /* Collective. A number that no other run has. */
@@ -134,6 +135,7 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     e->program = program;
     e->device = device;
     e->comm = comm;
+    e->rank = comm_rank(comm);
     e->settings = settings;
     e->tokens = program->config.tokens;
     lanes_init(e);
@@ -159,6 +161,7 @@ void engine_destroy(struct engine *engine)
             device_unmap(engine->lanes[LANE_COMPUTE].stream, engine->bases[tier]);
     }
     lanes_stop(engine);
+    engine_unbind(engine);
     device_stream_destroy(engine->host_stream);
     for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
         if (engine->pools[tier]) tier_pool_destroy(engine->pools[tier]);

@@ -111,7 +111,7 @@ static void run_at_once(struct lane *lane)
         struct lane_times times = {.asked_s = zi_time_s()};
         if (!lane_is_ready(lane, op, true, &failed)) return;
         times.start_s = zi_time_s();
-        enum zi_status status = execute_op(engine, op);
+        enum zi_status status = execute_op(engine, &engine->bound[engine->name].ops[i]);
         if (status >= 0) status = device_stream_synchronize(lane->stream);
         times.end_s = zi_time_s();
         lane_note_time(lane, i, &times);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "device/operations.h"
+#include "engine/bind.h"
 #include "engine/engine.h"
 #include "program/trace.h"
 
@@ -45,6 +46,10 @@ struct lane {
 
 struct engine {
     const struct program *program;
+    /* Of comm. */
+    int rank;
+    /* The lists of the program, for this rank and its memory. */
+    struct bound_list bound[PROGRAM_COUNT];
     struct device *device;
     /* Operations on host memory are the cpu's: the device itself where that is one. */
     struct device *host;

@@ -41,7 +41,7 @@ static struct state state_of(const struct engine *engine, int unit, enum tier_ki
     return (struct state){
         .slot = p->homes[unit].slots[kind],
         .element = program_element_bytes(p, kind),
-        .first = sharded(engine, kind) ? p->config.rank * shard : 0,
+        .first = sharded(engine, kind) ? engine->rank * shard : 0,
         .count = program_elements(p, unit, kind),
     };
 }
@@ -165,9 +165,8 @@ static enum zi_status visit_span(const struct walk *w, const int64_t span[2], ch
 {
     const struct partition *partition = w->engine->program->partition;
     const struct partition_unit *part = &partition->units[w->unit];
-    const struct partition_range *ranges =
-        &partition->ranges[w->own ? part->own_first : part->full_first];
-    int count = w->own ? part->own_count : part->full_count;
+    const struct partition_range *ranges = &partition->ranges[part->range_first];
+    int count = part->range_count;
     for (int i = 0; i < count; i++) {
         struct partition_range cut[3];
         int parts = partition_cut(&ranges[i], span[0], span[1], cut);
@@ -185,7 +184,7 @@ static bool next_span(const struct walk *w, const struct state *state, int64_t s
     const struct partition_unit *part = &w->engine->program->partition->units[w->unit];
     int64_t begin = state->first, end = state->first + state->count;
     if (w->own) {
-        int64_t shard = w->engine->program->config.rank * part->shard;
+        int64_t shard = w->engine->rank * part->shard;
         if (begin < shard) begin = shard;
         if (end > shard + part->shard) end = shard + part->shard;
     }

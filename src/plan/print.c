@@ -127,7 +127,7 @@ enum zi_status plan_trace(const struct program *program, enum program_name name,
     fprintf(out, "{\"otherData\":{\"times\":\"simulated\",");
     trace_write_tables(out);
     fprintf(out, "},\n\"traceEvents\":[\n");
-    enum zi_status status = trace_write(trace, program->config.rank, 0, out);
+    enum zi_status status = trace_write(trace, 0, 0, out);
     fprintf(out, "\n]}\n");
     trace_destroy(trace);
     if (status >= 0 && ferror(out))

@@ -8,7 +8,7 @@
 #include "tier/tier.h"
 
 struct zero_config {
-    int ranks, rank, node_ranks;
+    int ranks, node_ranks;
     int stage;
     enum zero_order order;
     int prefetch;      /* visits fetched ahead; 0 = strictly serial */

@@ -95,7 +95,8 @@ static enum zi_status check_operand(const struct program *p, const struct progra
         return differs(op, index, row, "is not read and written as its row says");
     if (!tier_is_right(p, op, row->tiers, slot->tier))
         return differs(op, index, row, "is in a tier that its row does not allow");
-    if (op->offsets[operand] + extent_bytes(p, op, row, number) > slot->bytes)
+    size_t last = (size_t)(p->config.ranks - 1) * op->per_rank[operand];
+    if (op->offsets[operand] + last + extent_bytes(p, op, row, number) > slot->bytes)
         return differs(op, index, row, "reaches beyond its slot");
     return ZI_OK;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who keeps what: every unit is padded and cut into one equal shard per rank (bandwidth-centric
  * partitioning, Rajbhandari et al. 2021, section 6.1), whatever its size. A shard is described by
- * ranges, each contiguous in the unit and runs of equal length and stride in one tensor; padding
- * belongs to no range and stays zero. */
+ * ranges, each contiguous in the unit and runs of equal length and stride in one tensor, cut from
+ * those of the whole unit (partition_cut); padding belongs to no range and stays zero. */
 #ifndef ZI_PROGRAM_PARTITION_H
 #define ZI_PROGRAM_PARTITION_H
 
@@ -19,19 +19,19 @@ struct partition_range {
 
 struct partition_unit {
     int64_t elements, shard, padded; /* padded = shard * ranks; shard is a multiple of 64 */
-    int full_first, full_count;      /* ranges of the whole unit */
-    int own_first, own_count;        /* ranges of this rank's shard */
+    int range_first, range_count;    /* of the whole unit */
 };
 
+/* The same on all ranks: rank r has elements [r * shard, (r + 1) * shard) of a unit. */
 struct partition {
-    int ranks, rank, unit_count;
+    int ranks, unit_count;
     struct partition_unit *units;
     struct partition_range *ranges;
 };
 
-/* Local. Cuts all units of the model for rank `rank` of `ranks`. */
+/* Local. Cuts all units of the model for `ranks` ranks. */
 enum zi_status partition_create(const struct model *model,
-                                const struct settings_optimizer *optimizer, int ranks, int rank,
+                                const struct settings_optimizer *optimizer, int ranks,
                                 struct partition **partition);
 void partition_destroy(struct partition *partition);
 

@@ -60,6 +60,8 @@ struct program_op {
     /* By operand: its slot, or -1; bytes into it, where an operation takes a slice. */
     int slots[OPERAND_COUNT];
     size_t offsets[OPERAND_COUNT];
+    /* And bytes further on rank r: r times this. All else of a program is the same on all ranks. */
+    size_t per_rank[OPERAND_COUNT];
     /* A bit per operand. */
     unsigned reads, writes;
     /* Index of the operation of each other lane to wait for, or -1. */

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Binding: from slots, offsets and elements of units to addresses, places on the disk, and ranges
+ * of tensors, for this rank. */
+#include "engine/bind.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "engine/execute.h"
+
+/* The parts of one piece that a cut may leave (partition_cut). */
+enum { CUT_MOST = 3 };
+
+struct device_ptr engine_slot(const struct engine *engine, int slot)
+{
+    if (slot < 0) return (struct device_ptr){0};
+    const struct program_slot *s = &engine->program->slots[slot];
+    if (s->tier == ZI_TIER_NVME) return (struct device_ptr){0};
+    return device_at(engine->bases[s->tier], s->offset);
+}
+
+char *engine_slot_on_host(const struct engine *engine, int slot)
+{
+    const struct program_slot *s = &engine->program->slots[slot];
+    return engine->hosts[s->tier] ? engine->hosts[s->tier] + s->offset : NULL;
+}
+
+void *engine_host_slot(const struct engine *engine, int slot)
+{
+    ZI_REQUIRE(engine->program->slots[slot].tier == ZI_TIER_HOST);
+    return engine_slot_on_host(engine, slot);
+}
+
+/* Bytes into its slot at which an operand is, on this rank. */
+static size_t offset_of(const struct engine *engine, const struct program_op *op, int operand)
+{
+    return op->offsets[operand] + (size_t)engine->rank * op->per_rank[operand];
+}
+
+static void bind_operands(const struct engine *engine, struct bound_op *b)
+{
+    for (int operand = 0; operand < OPERAND_COUNT; operand++) {
+        struct device_ptr slot = engine_slot(engine, b->op->slots[operand]);
+        if (device_is_null(slot)) continue;
+        b->at[operand] = device_at(slot, offset_of(engine, b->op, operand));
+    }
+}
+
+/* Tokens or targets of the micro-batch of an operation. */
+static struct device_ptr ids_at(const struct engine *engine, const struct bound_op *b, int operand)
+{
+    const struct zero_config *c = &engine->program->config;
+    size_t before = (size_t)(b->op->micro * c->micro * c->tokens) * sizeof(int32_t);
+    return device_is_null(b->at[operand]) ? b->at[operand] : device_at(b->at[operand], before);
+}
+
+static enum zi_status bind_pass(const struct engine *engine, enum program_name name,
+                                struct bound_op *b)
+{
+    const struct zero_config *c = &engine->program->config;
+    const struct program_op *op = b->op;
+    const struct model_op *model_op = &engine->program->model->ops[op->op];
+    const struct lane *lane = &engine->lanes[op->lane];
+    int64_t first;
+    b->pass = calloc(1, sizeof *b->pass);
+    if (!b->pass) return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
+    bool generates = name == PROGRAM_GENERATE;
+    *b->pass = (struct model_pass){
+        .device = lane->device,
+        .stream = lane->stream,
+        .sequences = generates ? 1 : zero_sequences(c, engine->rank, op->micro, &first),
+        .tokens = c->tokens,
+        .input = b->at[OPERAND_INPUT],
+        .output = b->at[OPERAND_OUTPUT],
+        .gradient = b->at[OPERAND_STREAM_GRADIENT],
+        .saved = b->at[OPERAND_SAVED],
+        .scratch = b->at[OPERAND_SCRATCH],
+        .carry = b->at[OPERAND_CARRY],
+        .token_ids = ids_at(engine, b, OPERAND_TOKENS),
+        .targets = ids_at(engine, b, OPERAND_TARGETS),
+        .loss = b->at[OPERAND_LOSS],
+        .loss_scale = (float)(1.0 / ((double)c->global * (double)c->tokens)),
+    };
+    for (int i = 0; i < model_op->unit_count; i++) {
+        b->pass->weights[i] = b->at[OPERAND_WEIGHT + i];
+        b->pass->gradients[i] = b->at[OPERAND_ACCUMULATOR + i];
+        b->pass->accumulate[i] = op->accumulate >> i & 1u;
+    }
+    return ZI_OK;
+}
+
+/* A kind of state in an update of a group, `at` elements into it; null where it does not exist. */
+static struct device_ptr state_at(const struct engine *engine, const struct bound_op *b,
+                                  enum tier_kind kind, int64_t at)
+{
+    struct device_ptr group = b->at[OPERAND_STATE + (int)kind];
+    if (device_is_null(group)) return group;
+    return device_at(group, (size_t)at * program_element_bytes(engine->program, kind));
+}
+
+/* One range of an update, `at` elements into its group. */
+static struct optimizer_range update_range(const struct engine *engine, const struct bound_op *b,
+                                           const struct partition_range *range, int64_t at)
+{
+    struct optimizer_range update = {
+        .count = range->count,
+        .decay = range->decay,
+        .place = range->place,
+        .gradient_type = engine->program->config.gradient,
+        .parameter = state_at(engine, b, TIER_PARAMETER, at),
+        .remainder = state_at(engine, b, TIER_MASTER, at),
+        .gradient = state_at(engine, b, TIER_GRADIENT, at),
+        .checksum = b->at[OPERAND_CHECKSUM],
+    };
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        int own = tier_kind_row((enum tier_kind)k)->optimizer;
+        if (own >= 0) update.states[own] = state_at(engine, b, (enum tier_kind)k, at);
+    }
+    return update;
+}
+
+static enum zi_status bind_update(const struct engine *engine, struct bound_op *b)
+{
+    const struct partition *partition = engine->program->partition;
+    const struct partition_unit *unit = &partition->units[b->op->unit];
+    bool own = zero_is_sharded(&engine->program->config, TIER_GRADIENT);
+    int64_t first = b->op->first + (own ? engine->rank * unit->shard : 0);
+    b->ranges = calloc((size_t)(CUT_MOST * unit->range_count), sizeof *b->ranges);
+    if (!b->ranges) return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
+    for (int i = 0; i < unit->range_count; i++) {
+        struct partition_range cut[CUT_MOST];
+        int parts = partition_cut(&partition->ranges[unit->range_first + i], first,
+                                  first + b->op->count, cut);
+        for (int p = 0; p < parts; p++) {
+            b->ranges[b->range_count++] =
+                update_range(engine, b, &cut[p], cut[p].unit_first - first);
+        }
+    }
+    return ZI_OK;
+}
+
+static void bind_transfer(const struct engine *engine, struct bound_op *b)
+{
+    const struct program_op *op = b->op;
+    bool writes = op->lane == LANE_DISK_WRITE;
+    int memory = writes ? OPERAND_FROM : OPERAND_TO, disk = writes ? OPERAND_TO : OPERAND_FROM;
+    char *at = engine_slot_on_host(engine, op->slots[memory]);
+    const struct program_slot *slot = &engine->program->slots[op->slots[disk]];
+    ZI_REQUIRE(at); /* device memory only where it is the host's as well */
+    b->transfer = (struct tier_transfer){
+        .array = slot->array,
+        .offset = slot->offset + offset_of(engine, op, disk),
+        .bytes = op->bytes,
+        .buffer = at + offset_of(engine, op, memory),
+        .write = writes,
+    };
+}
+
+static enum zi_status bind_op(const struct engine *engine, enum program_name name,
+                              struct bound_op *b)
+{
+    bind_operands(engine, b);
+    if (program_lane_is_disk(b->op->lane)) bind_transfer(engine, b);
+    if (b->op->op >= 0 && b->op->lane == LANE_COMPUTE) ZI_TRY(bind_pass(engine, name, b));
+    return b->op->kind == OP_ADAM ? bind_update(engine, b) : ZI_OK;
+}
+
+enum zi_status engine_bind(struct engine *engine)
+{
+    for (int name = 0; name < PROGRAM_COUNT; name++) {
+        const struct program_list *list = &engine->program->lists[name];
+        struct bound_list *bound = &engine->bound[name];
+        bound->ops = calloc((size_t)list->count + 1, sizeof *bound->ops);
+        if (!bound->ops)
+            return zi_fail(ZI_ERROR_DEVICE, "engine",
+                           "no memory to bind a program of %d operations", list->count);
+        for (; bound->count < list->count; bound->count++) {
+            struct bound_op *b = &bound->ops[bound->count];
+            b->op = &list->ops[bound->count];
+            enum zi_status status = bind_op(engine, (enum program_name)name, b);
+            if (status >= 0) continue;
+            bound->count++;
+            return status;
+        }
+    }
+    return ZI_OK;
+}
+
+void engine_unbind(struct engine *engine)
+{
+    for (int name = 0; name < PROGRAM_COUNT; name++) {
+        struct bound_list *bound = &engine->bound[name];
+        for (int i = 0; i < bound->count; i++) {
+            free(bound->ops[i].pass);
+            free(bound->ops[i].ranges);
+        }
+        free(bound->ops);
+    }
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to engine: programs bound to a rank and its memory. A program is the same on all ranks
+ * and knows no addresses; binding finds, once, where every operand of every operation is here, and
+ * which elements of which tensors an update goes through. A step looks nothing up. */
+#ifndef ZI_ENGINE_BIND_H
+#define ZI_ENGINE_BIND_H
+
+#include "model/model.h"
+#include "optimizer/optimizer.h"
+#include "program/program.h"
+#include "tier/store.h"
+
+struct engine;
+
+/* An operation with what its run function works on. What a kind has no use for is NULL. */
+struct bound_op {
+    const struct program_op *op;
+    /* By operand; null where it has none, and on nvme. */
+    struct device_ptr at[OPERAND_COUNT];
+    /* Operations of the model; the number of tokens is the run's. */
+    struct model_pass *pass;
+    /* Updates: [range_count], all elements of the group that belong to tensors. */
+    struct optimizer_range *ranges;
+    int range_count;
+    /* Moves of disk lanes. */
+    struct tier_transfer transfer;
+};
+
+struct bound_list {
+    struct bound_op *ops;
+    int count;
+};
+
+/* Local. Binds all programs, when pools, lanes and store are there. ZI_ERROR_DEVICE without memory.
+ */
+enum zi_status engine_bind(struct engine *engine);
+
+/* Local. Frees what engine_bind has made, all of it or a part. */
+void engine_unbind(struct engine *engine);
+
+/* Local. Where a slot is, for operations; null on nvme and for -1. */
+struct device_ptr engine_slot(const struct engine *engine, int slot);
+
+/* Local. Where a slot is for the host: NULL on nvme, and in device memory that is not the host's.
+ */
+char *engine_slot_on_host(const struct engine *engine, int slot);
+
+/* Local. The host's address of a slot of host memory. */
+void *engine_host_slot(const struct engine *engine, int slot);
+
+#endif
