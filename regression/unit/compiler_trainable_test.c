@@ -65,6 +65,7 @@ static void check_program(const struct step_fixture *f)
     CHECK_INT(frozen, variant->units);
     for (int name = 0; name < PROGRAM_COUNT; name++) {
         const struct program_list *list = &f->program->lists[name];
+        if (program_row((enum program_name)name)->states) continue; /* parameters of all units */
         for (int i = 0; i < list->count; i++) {
             enum program_kind kind = list->ops[i].kind;
             int unit = list->ops[i].unit;

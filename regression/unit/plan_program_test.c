@@ -22,6 +22,13 @@ static const char *const everything_on_host[] = {OFFLOADED, "placement.activatio
                                                  "precision.compute=bf16", NULL};
 static const char *const in_memory[] = {"zero.stage=3", NULL};
 static const char *const states_on_host[] = {OFFLOADED, NULL};
+static const char *const on_disk[] = {"placement.parameters=nvme",
+                                      "placement.gradients=nvme",
+                                      "placement.optimizer=nvme",
+                                      "nvme.paths=plan-program-store",
+                                      "zero.group=4096",
+                                      "precision.compute=bf16",
+                                      NULL};
 
 /* The table against sums made in another way: one lane and kind at a time. */
 static void check_sums(const struct program_list *list)
@@ -46,21 +53,12 @@ static void check_sums(const struct program_list *list)
     }
 }
 
-/* What the executor counts in two steps is twice the plan. */
-static void check_run(struct step_fixture *f, struct comm *self)
+/* What the executor has counted since its timings were cleared is what the list says. */
+static void check_counts(struct engine *engine, const struct program_list *list, int least)
 {
     static struct plan_traffic sums[LANE_COUNT][OP_KIND_COUNT];
-    struct engine *engine;
-    struct engine_result result;
     int count, kinds = 0;
-    CHECK_INT(engine_create(f->program, f->device, self, deck_settings(f->deck), &engine), ZI_OK);
-    CHECK_INT(engine_initialize(engine), ZI_OK);
-    for (int step = 0; step < 2; step++) {
-        step_fixture_fill(f, engine, step);
-        CHECK_INT(engine_train(engine, step, &result), ZI_OK);
-        if (step == 0) engine_timings_clear(engine); /* the second has a pending update, if any */
-    }
-    plan_traffic_sum(&f->program->lists[plan_step(f->program)], sums);
+    plan_traffic_sum(list, sums);
     const struct engine_timing *timings = engine_timings(engine, &count);
     for (int i = 0; i < count; i++) {
         const struct plan_traffic *sum = &sums[timings[i].lane][timings[i].kind];
@@ -73,15 +71,50 @@ static void check_run(struct step_fixture *f, struct comm *self)
             kinds += sums[lane][kind].count > 0;
     }
     CHECK_INT(count, kinds);
-    CHECK(kinds > 4);
+    CHECK(kinds >= least);
+    engine_timings_clear(engine);
+}
+
+/* A visitor that does nothing. */
+static enum zi_status pass_by(void *context, enum tier_kind kind, int tensor, int64_t first,
+                              int64_t count, void *values)
+{
+    (void)kind, (void)tensor, (void)first, (void)values;
+    *(int64_t *)context += count;
+    return ZI_OK;
+}
+
+/* A step with a pending update, if any, and the programs that move states. */
+static void check_run(struct step_fixture *f, struct comm *self)
+{
+    struct engine *engine;
+    struct engine_result result;
+    int64_t saved = 0, loaded = 0;
+    const struct program_list *lists = f->program->lists;
+    CHECK_INT(engine_create(f->program, f->device, self, deck_settings(f->deck), &engine), ZI_OK);
+    CHECK_INT(engine_initialize(engine), ZI_OK);
+    check_counts(engine, &lists[PROGRAM_INITIALIZE], 2);
+    for (int step = 0; step < 2; step++) {
+        step_fixture_fill(f, engine, step);
+        CHECK_INT(engine_train(engine, step, &result), ZI_OK);
+        if (step == 0) engine_timings_clear(engine);
+    }
+    check_counts(engine, &lists[plan_step(f->program)], 5);
+    CHECK_INT(engine_flush(engine), ZI_OK);
+    engine_timings_clear(engine);
+    CHECK_INT(engine_save(engine, pass_by, &saved), ZI_OK);
+    check_counts(engine, &lists[PROGRAM_SAVE], 1);
+    CHECK_INT(engine_load(engine, pass_by, &loaded), ZI_OK);
+    check_counts(engine, &lists[PROGRAM_LOAD], 2);
+    CHECK(loaded > 0 && loaded <= saved);
     engine_destroy(engine);
 }
 
 static void test_traffic(struct comm *self)
 {
-    const char *const *const variants[] = {in_memory, states_on_host, everything_on_host};
+    const char *const *const variants[] = {in_memory, states_on_host, everything_on_host, on_disk};
     struct step_fixture f;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         for (int ranks = 1; ranks <= 3; ranks += 2) {
             CHECK_INT(step_fixture_open(&f, step_fixture_gpt2, variants[i], ranks, ranks / 2),
                       ZI_OK);

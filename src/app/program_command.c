@@ -15,6 +15,9 @@
 
 enum { RANKS_MAX = 1 << 20 };
 
+#define NAME(constant, name) name " "
+#define EXPECTED             "one of " PROGRAMS(NAME)
+
 struct request {
     enum program_name name;
     int64_t ranks, node_ranks;
@@ -32,11 +35,8 @@ static enum zi_status read_request(const struct options *options, struct request
     }
     if (request->name == PROGRAM_COUNT) {
         const char *nearest = deck_nearest(name, names, PROGRAM_COUNT);
-        return zi_fail(ZI_ERROR_USAGE, "app",
-                       "--name %s: expected train, train-update, validate, validate-update, "
-                       "generate or flush-update%s%s%s",
-                       name, nearest ? " (nearest: " : "", nearest ? nearest : "",
-                       nearest ? ")" : "");
+        return zi_fail(ZI_ERROR_USAGE, "app", "--name %s: expected " EXPECTED "%s%s%s", name,
+                       nearest ? " (nearest: " : "", nearest ? nearest : "", nearest ? ")" : "");
     }
     ZI_TRY(options_integer(options, "--ranks", 1, RANKS_MAX, &request->ranks));
     request->node_ranks = request->ranks;

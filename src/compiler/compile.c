@@ -17,21 +17,6 @@
  */
 #define STREAMS_TO_DISK 6
 
-/* Whether a configuration has a program of this name. */
-static bool program_exists(const struct zero_config *c, enum program_name name)
-{
-    switch (name) {
-    case PROGRAM_GENERATE:
-        return true;
-    case PROGRAM_TRAIN_UPDATE:
-    case PROGRAM_VALIDATE_UPDATE:
-    case PROGRAM_FLUSH_UPDATE:
-        return c->training && c->deferred;
-    default:
-        return c->training;
-    }
-}
-
 static void set_flags(struct builder *b)
 {
     const struct zero_config *c = b->config;
@@ -272,7 +257,6 @@ static void lay_step(struct builder *b)
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         lay_value(b, &values[i]);
     }
-    p->staging_slot = builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, PROGRAM_STAGING_BYTES, "staging");
 }
 
 static void lay_ring(struct builder *b, struct ring *ring, int count, enum zi_tier tier,
@@ -403,6 +387,7 @@ static enum zi_status lay_fetch_rings(struct builder *b)
     int window[CLASS_COUNT] = {0, 0};
     for (int name = 0; name < PROGRAM_COUNT && b->fetches; name++) {
         if (!program_exists(b->config, (enum program_name)name)) continue;
+        if (program_row((enum program_name)name)->states) continue;
         ZI_TRY(schedule_visits(b, name));
         for (int class = 0; class < CLASS_COUNT; class ++) {
             int count = schedule_window(b, class);
@@ -432,22 +417,31 @@ static enum zi_status lay_slots(struct builder *b)
         ZI_TRY(update_lay(b));
     }
     ZI_TRY(lay_fetch_rings(b));
-    return b->status;
+    return save_lay(b);
+}
+
+static void emit_visits(struct builder *b)
+{
+    update_begin(b);
+    emit_begin(b);
+    for (int v = 0; v < b->visit_count && b->status >= 0; v++) {
+        emit_visit(b, v);
+    }
+    emit_end(b);
 }
 
 static enum zi_status write_programs(struct builder *b)
 {
     for (int name = 0; name < PROGRAM_COUNT; name++) {
         if (!program_exists(b->config, (enum program_name)name)) continue;
-        ZI_TRY(schedule_visits(b, name));
+        bool states = program_row((enum program_name)name)->states;
+        if (!states) ZI_TRY(schedule_visits(b, name));
         builder_begin(b, name);
         fetch_reset(b);
-        update_begin(b);
-        emit_begin(b);
-        for (int v = 0; v < b->visit_count && b->status >= 0; v++) {
-            emit_visit(b, v);
-        }
-        emit_end(b);
+        if (states)
+            save_emit(b);
+        else
+            emit_visits(b);
         ZI_TRY(b->status);
     }
     return ZI_OK;

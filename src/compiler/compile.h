@@ -118,6 +118,9 @@ struct builder {
 
     struct visit *visits;
     int visit_count;
+
+    int tile;                             /* slot in which masters are joined and split */
+    struct ring carried[TIER_KIND_COUNT]; /* host memory, for states on a device apart */
 };
 
 /* visits.c */

@@ -54,6 +54,27 @@ bool list_is_pending(enum program_name name);
 /* So many visits ahead of its use a unit is updated. */
 int update_ahead(const struct builder *b);
 
+/* update.c, for save.c. The slot of a group through which a state that is on nvme passes, and its
+ * moves from and to there; nothing to do for others. */
+int update_slot(struct builder *b, int group, enum tier_kind kind);
+void update_load(struct builder *b, int group, enum tier_kind kind);
+void update_store(struct builder *b, int group, enum tier_kind kind);
+
+/* fetch.c, for save.c. Gives a unit whose parameters are on nvme a place, in turn; the slot of it
+ * that they are read to; their moves from and to there. */
+void fetch_take(struct builder *b, int unit);
+int fetch_station(struct builder *b, int unit);
+void fetch_load(struct builder *b, int unit);
+void fetch_save(struct builder *b, int unit);
+
+/* save.c */
+
+/* Slots through which states pass, once. */
+enum zi_status save_lay(struct builder *b);
+
+/* The list of a program that moves states. */
+void save_emit(struct builder *b);
+
 /* emit.c */
 
 /* The start of a list: sums that it adds to are 0; tokens and targets enter. */

@@ -144,6 +144,29 @@ void fetch_arrive(struct builder *b, int unit, int visit, int current)
     mark_arrived(b, unit, place);
 }
 
+void fetch_take(struct builder *b, int unit)
+{
+    if (b->status >= 0) take_place(b, unit, unit, unit);
+}
+
+int fetch_station(struct builder *b, int unit)
+{
+    return b->status >= 0 ? first_station(find_place(b, unit)) : -1;
+}
+
+void fetch_load(struct builder *b, int unit)
+{
+    if (b->status >= 0) read_unit(b, unit, find_place(b, unit));
+}
+
+void fetch_save(struct builder *b, int unit)
+{
+    size_t bytes = kept_bytes(b, unit);
+    struct slice from = {fetch_station(b, unit), 0, bytes, 0};
+    struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes, 0};
+    emit_move(b, OP_STORE, unit, &from, &home);
+}
+
 void fetch_update(struct builder *b, int unit, int visit, int current)
 {
     if (!b->pending || b->updated[unit] || b->status < 0) return;
@@ -154,10 +177,7 @@ void fetch_update(struct builder *b, int unit, int visit, int current)
     struct fetch_place *place = b->fetches ? find_place(b, unit) : NULL;
     if (place) place->delivered = on_disk(b) && place->staging < 0 && place->shard < 0;
     if (!on_disk(b)) return;
-    size_t bytes = kept_bytes(b, unit);
-    struct slice from = {at, 0, bytes, 0},
-                 home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes, 0};
-    emit_move(b, OP_STORE, unit, &from, &home);
+    fetch_save(b, unit);
 }
 
 static void emit_gather(struct builder *b, int unit, int from, int to)

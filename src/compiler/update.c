@@ -152,12 +152,16 @@ static struct group_slots *set_of(struct builder *b, int group)
     return &b->group_slots[group % b->config->groups];
 }
 
-/* Loads one kind of state of a group. */
-static void load_state(struct builder *b, int group, enum tier_kind kind)
+int update_slot(struct builder *b, int group, enum tier_kind kind)
+{
+    return set_of(b, group)->loaded[kind];
+}
+
+void update_load(struct builder *b, int group, enum tier_kind kind)
 {
     const struct group *g = &b->groups[group];
-    int home = b->program->homes[g->unit].slots[kind], slot = set_of(b, group)->loaded[kind];
-    if (slot < 0) return;
+    if (!is_loaded(b, kind)) return;
+    int home = b->program->homes[g->unit].slots[kind], slot = update_slot(b, group, kind);
     struct slice from =
         home_slice(b, home, g->first, g->count, program_element_bytes(b->program, kind));
     struct slice to = {slot, 0, from.bytes, 0};
@@ -167,7 +171,7 @@ static void load_state(struct builder *b, int group, enum tier_kind kind)
 static void load_group(struct builder *b, int group)
 {
     for (int k = 0; k < TIER_KIND_COUNT && uses_groups(b); k++) {
-        if (is_optimizers((enum tier_kind)k)) load_state(b, group, (enum tier_kind)k);
+        if (is_optimizers((enum tier_kind)k)) update_load(b, group, (enum tier_kind)k);
     }
 }
 
@@ -183,7 +187,7 @@ static void load_gradients(struct builder *b, int end)
 {
     if (end > b->group_count) end = b->group_count;
     for (; b->gradients_loaded < end; b->gradients_loaded++) {
-        if (uses_groups(b)) load_state(b, b->gradients_loaded, TIER_GRADIENT);
+        if (uses_groups(b)) update_load(b, b->gradients_loaded, TIER_GRADIENT);
     }
 }
 
@@ -282,16 +286,21 @@ static struct slice parameter_slice(const struct builder *b, const struct group 
     };
 }
 
+void update_store(struct builder *b, int group, enum tier_kind kind)
+{
+    const struct group *g = &b->groups[group];
+    if (!is_loaded(b, kind)) return;
+    struct slice to = home_slice(b, b->program->homes[g->unit].slots[kind], g->first, g->count,
+                                 program_element_bytes(b->program, kind));
+    struct slice from = {update_slot(b, group, kind), 0, to.bytes, 0};
+    emit_move(b, OP_STORE, g->unit, &from, &to);
+}
+
 /* Writes the optimizer's states of a group that were loaded. */
-static void store_group(struct builder *b, const struct group *g, const struct group_slots *s)
+static void store_group(struct builder *b, int group)
 {
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
-        enum tier_kind kind = (enum tier_kind)k;
-        if (!is_optimizers(kind) || s->loaded[k] < 0) continue;
-        struct slice to = home_slice(b, b->program->homes[g->unit].slots[k], g->first, g->count,
-                                     program_element_bytes(b->program, kind));
-        struct slice from = {s->loaded[k], 0, to.bytes, 0};
-        emit_move(b, OP_STORE, g->unit, &from, &to);
+        if (is_optimizers((enum tier_kind)k)) update_store(b, group, (enum tier_kind)k);
     }
 }
 
@@ -315,7 +324,7 @@ static void update_group(struct builder *b, int group, int workplace)
     if (s && s->brought[TIER_PARAMETER] >= 0)
         emit_move(b, b->adam_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit,
                   &work.at[TIER_PARAMETER], &parameter);
-    if (s) store_group(b, g, s);
+    if (s) store_group(b, group);
     load_states(b, group + 1 + c->groups);
 }
 

@@ -139,6 +139,48 @@ static enum zi_status bind_update(const struct engine *engine, struct bound_op *
     return ZI_OK;
 }
 
+static char *host_operand(const struct engine *engine, const struct program_op *op, int operand)
+{
+    int slot = op->slots[operand];
+    return slot < 0 ? NULL : engine_slot_on_host(engine, slot) + offset_of(engine, op, operand);
+}
+
+/* The ranges of a unit's tensors in a span. */
+static void cut_span(const struct engine *engine, int unit, struct bound_span span,
+                     struct bound_states *s)
+{
+    const struct partition *partition = engine->program->partition;
+    const struct partition_unit *part = &partition->units[unit];
+    for (int i = 0; i < part->range_count; i++) {
+        s->cut_count += partition_cut(&partition->ranges[part->range_first + i], span.first,
+                                      span.end, &s->cuts[s->cut_count]);
+    }
+}
+
+static enum zi_status bind_states(const struct engine *engine, struct bound_op *b)
+{
+    const struct program_op *op = b->op;
+    const struct partition_unit *part = &engine->program->partition->units[op->unit];
+    int64_t own = engine->rank * part->shard;
+    b->states = calloc(1, sizeof *b->states);
+    struct bound_states *s = b->states;
+    if (s) s->cuts = calloc((size_t)(CUT_MOST * part->range_count), sizeof *s->cuts);
+    if (!s || !s->cuts) return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        s->at[k] = host_operand(engine, op, OPERAND_STATE + k);
+    }
+    s->tile = engine_host_slot(engine, op->slots[OPERAND_SCRATCH]);
+    s->tile_elements =
+        (int64_t)(engine->program->slots[op->slots[OPERAND_SCRATCH]].bytes / sizeof(float));
+    s->first = op->first + (zero_is_sharded(&engine->program->config, op->state) ? own : 0);
+    s->own = (struct bound_span){own, own + part->shard};
+    struct bound_span span = {s->first, s->first + op->count};
+    if (op->kind == OP_EXPORT && span.first < s->own.first) span.first = s->own.first;
+    if (op->kind == OP_EXPORT && span.end > s->own.end) span.end = s->own.end;
+    cut_span(engine, op->unit, span, s);
+    return ZI_OK;
+}
+
 static void bind_transfer(const struct engine *engine, struct bound_op *b)
 {
     const struct program_op *op = b->op;
@@ -162,7 +204,16 @@ static enum zi_status bind_op(const struct engine *engine, enum program_name nam
     bind_operands(engine, b);
     if (program_lane_is_disk(b->op->lane)) bind_transfer(engine, b);
     if (b->op->op >= 0 && b->op->lane == LANE_COMPUTE) ZI_TRY(bind_pass(engine, name, b));
-    return b->op->kind == OP_ADAM ? bind_update(engine, b) : ZI_OK;
+    switch (b->op->kind) {
+    case OP_ADAM:
+        return bind_update(engine, b);
+    case OP_DRAW:
+    case OP_IMPORT:
+    case OP_EXPORT:
+        return bind_states(engine, b);
+    default:
+        return ZI_OK;
+    }
 }
 
 enum zi_status engine_bind(struct engine *engine)
@@ -193,6 +244,8 @@ void engine_unbind(struct engine *engine)
         for (int i = 0; i < bound->count; i++) {
             free(bound->ops[i].pass);
             free(bound->ops[i].ranges);
+            if (bound->ops[i].states) free(bound->ops[i].states->cuts);
+            free(bound->ops[i].states);
         }
         free(bound->ops);
     }

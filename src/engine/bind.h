@@ -12,6 +12,25 @@
 
 struct engine;
 
+/* Elements of a unit. */
+struct bound_span {
+    int64_t first, end;
+};
+
+/* What draws, imports and exports work on. */
+struct bound_states {
+    /* The host's addresses of the slice, by kind of state; NULL where it is not of it. */
+    char *at[TIER_KIND_COUNT];
+    float *tile;
+    int64_t tile_elements;
+    /* The element of the unit at the start of the slice; those that are this rank's own. */
+    int64_t first;
+    struct bound_span own;
+    /* What tensors have of the slice; of an export, of what is this rank's own. */
+    struct partition_range *cuts;
+    int cut_count;
+};
+
 /* An operation with what its run function works on. What a kind has no use for is NULL. */
 struct bound_op {
     const struct program_op *op;
@@ -22,6 +41,7 @@ struct bound_op {
     /* Updates: [range_count], all elements of the group that belong to tensors. */
     struct optimizer_range *ranges;
     int range_count;
+    struct bound_states *states;
     /* Moves of disk lanes. */
     struct tier_transfer transfer;
 };

@@ -64,8 +64,6 @@ static enum zi_status open_host(struct engine *engine)
 static enum zi_status start_lanes(struct engine *engine)
 {
     ZI_TRY(lanes_start(engine));
-    ZI_TRY(device_stream_create(engine->host, device_get_properties(engine->host)->threads,
-                                &engine->host_stream));
     ZI_TRY(map_pools(engine));
     return engine_bind(engine);
 }
@@ -109,11 +107,11 @@ static enum zi_status create_store(struct engine *engine)
     enum zi_status status = check_paths(engine);
     if (status >= 0)
         status = tier_store_create(&options, program->arrays, program->array_count, &engine->store);
-    if (status >= 0) status = tier_channel_open(engine->store, 1, &engine->channel);
     return comm_agree(engine->comm, status);
 }
 
-void engine_say_stopped(const struct engine *engine, enum zi_status status)
+/* Rank 0's note where a request to stop has ended the making of states. */
+static void say_stopped(const struct engine *engine, enum zi_status status)
 {
     if (status == ZI_STOPPED && comm_rank(engine->comm) == 0)
         zi_log(ZI_LOG_NOTE, "zero", "stopped by %s while states were laid out; nothing to save",
@@ -145,7 +143,7 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     if (status >= 0) status = create_store(e);
     if (status >= 0) status = comm_agree(comm, start_lanes(e));
     if (status < 0) {
-        engine_say_stopped(e, status);
+        say_stopped(e, status);
         engine_destroy(e);
         return status;
     }
@@ -162,11 +160,9 @@ void engine_destroy(struct engine *engine)
     }
     lanes_stop(engine);
     engine_unbind(engine);
-    device_stream_destroy(engine->host_stream);
     for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
         if (engine->pools[tier]) tier_pool_destroy(engine->pools[tier]);
     }
-    if (engine->channel) tier_channel_close(engine->channel);
     tier_store_destroy(engine->store);
     trace_destroy(engine->trace);
     if (engine->host != engine->device) device_close(engine->host);
@@ -263,6 +259,54 @@ enum zi_status engine_flush(struct engine *engine)
     ZI_TRY(lanes_run(engine, PROGRAM_FLUSH_UPDATE));
     engine->is_pending = false;
     return ZI_OK;
+}
+
+/* Collective. Runs a program that moves states: no rank waits for another in it, so that all know
+ * how it ended. */
+static enum zi_status run_states(struct engine *engine, enum program_name name)
+{
+    engine->tracing = engine->trace && trace_takes(engine->trace, name);
+    enum zi_status status = lanes_run(engine, name);
+    engine->tracing = false;
+    return comm_agree(engine->comm, status);
+}
+
+/* Collective. The sum over ranks of what each has added up of its own. */
+static enum zi_status take_checksum(struct engine *engine)
+{
+    const uint64_t *own = engine_host_slot(engine, engine->program->outside.checksum);
+    engine->checksum = *own;
+    return comm_sum_uint64(engine->comm, &engine->checksum, 1);
+}
+
+/* Collective. Makes all states. */
+static enum zi_status make_states(struct engine *engine, enum program_name name)
+{
+    ZI_REQUIRE(!engine->is_pending);
+    enum zi_status status = run_states(engine, name);
+    say_stopped(engine, status);
+    ZI_TRY(status);
+    return engine->program->config.training ? take_checksum(engine) : ZI_OK;
+}
+
+enum zi_status engine_initialize(struct engine *engine)
+{
+    return make_states(engine, PROGRAM_INITIALIZE);
+}
+
+enum zi_status engine_load(struct engine *engine, engine_visit *visit, void *context)
+{
+    engine->visit = visit;
+    engine->visitor = context;
+    return make_states(engine, PROGRAM_LOAD);
+}
+
+enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context)
+{
+    ZI_REQUIRE(!engine->is_pending);
+    engine->visit = visit;
+    engine->visitor = context;
+    return run_states(engine, PROGRAM_SAVE);
 }
 
 uint64_t engine_checksum(const struct engine *engine)

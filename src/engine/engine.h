@@ -79,14 +79,19 @@ enum zi_status engine_logits(struct engine *engine, const int32_t *ids, int64_t 
 int64_t engine_updates(const struct engine *engine);
 void engine_set_updates(struct engine *engine, int64_t updates);
 
-/* Local. This rank's states, for checkpoints: calls `visit` for each range of each unit that this
- * rank is the one to write (or, loading, all that it holds) with the host address of its values,
- * which is good until the visit returns. Flush before a save. Loading is
- * Collective, and ends with ZI_STOPPED when a stop is asked for.
- * The kinds are those that are saved, in the types in which they are (tier/kinds.h). */
+/* What lies outside of a program: called for each run of a tensor, elements [first, first + count),
+ * with the host address of its values, which is good until it returns. The kinds are those that are
+ * saved, in the types in which they are (tier/kinds.h). Called in a thread of the engine, one call
+ * at a time. */
 typedef enum zi_status engine_visit(void *context, enum tier_kind kind, int tensor, int64_t first,
                                     int64_t count, void *values);
+
+/* Collective. Takes the states to `visit`, each rank its own; flush before. */
 enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context);
+
+/* Collective. Makes all states that a rank has of what `visit` writes. A master gives the
+ * parameters with it, which are then not asked for where this rank has the same elements of both.
+ * ZI_STOPPED, on all ranks, when a stop is asked for meanwhile. */
 enum zi_status engine_load(struct engine *engine, engine_visit *visit, void *context);
 
 /* Local. Timings of this rank: *count entries, owned by the engine. */

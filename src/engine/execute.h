@@ -8,6 +8,14 @@
 /* Local. Does an operation, or enqueues it, on its lane's stream. */
 enum zi_status execute_op(struct engine *engine, const struct bound_op *b);
 
+/* Local. Run functions of the states (execute_states.c). */
+enum zi_status run_draw(struct engine *engine, const struct bound_op *b,
+                        struct device_stream *stream);
+enum zi_status run_import(struct engine *engine, const struct bound_op *b,
+                          struct device_stream *stream);
+enum zi_status run_export(struct engine *engine, const struct bound_op *b,
+                          struct device_stream *stream);
+
 /* Local. The step whose update the program that runs brings. */
 const struct optimizer_step *engine_update_step(const struct engine *engine);
 

@@ -8,8 +8,8 @@
  * the operation to its stream, which waits for other streams by events. A lane of the host waits
  * for the events themselves. All streams are empty at the end of a run.
  *
- * The first error ends the run: lanes stop before their next operation. With several ranks an error
- * of one ends the job at once, since the others may wait for it inside a collective. */
+ * The first error ends the run: lanes stop before their next operation. In a program with
+ * collectives an error of one rank ends the job at once, since the others may wait for it there. */
 #include <string.h>
 
 #include "base/log.h"
@@ -74,7 +74,7 @@ bool lane_is_ready(struct lane *lane, const struct program_op *op, bool sleeps, 
 void lane_note_done(struct lane *lane, int index, enum zi_status status)
 {
     struct engine *engine = lane->engine;
-    if (status < 0 && engine->comm && comm_size(engine->comm) > 1) comm_abort(engine->comm, status);
+    if (status < 0 && engine->collective) comm_abort(engine->comm, status);
     pthread_mutex_lock(&engine->mutex);
     if (status >= 0) lane->done = index + 1;
     if (status < 0 && engine->status >= 0) engine->status = status;
@@ -184,22 +184,26 @@ void lanes_init(struct engine *engine)
     pthread_cond_init(&engine->changed, NULL);
 }
 
-static bool lane_is_used(const struct engine *engine, int lane)
+static bool has_lane(const struct program_list *list, enum program_lane lane)
 {
-    for (int name = 0; name < PROGRAM_COUNT; name++) {
-        const struct program_list *list = &engine->program->lists[name];
-        for (int i = 0; i < list->count; i++) {
-            if ((int)list->ops[i].lane == lane) return true;
-        }
+    for (int i = 0; i < list->count; i++) {
+        if (list->ops[i].lane == lane) return true;
     }
     return false;
 }
 
-/* The lane of the host, and the disk lanes, work in host memory. */
+static bool lane_is_used(const struct engine *engine, enum program_lane lane)
+{
+    for (int name = 0; name < PROGRAM_COUNT; name++) {
+        if (has_lane(&engine->program->lists[name], lane)) return true;
+    }
+    return false;
+}
+
 static enum zi_status open_lane(struct engine *engine, struct lane *lane)
 {
     bool disk = program_lane_is_disk(lane->id), compute = lane->id == LANE_COMPUTE;
-    lane->device = disk || lane->id == LANE_HOST ? engine->host : engine->device;
+    lane->device = program_lane_is_hosts(lane->id) ? engine->host : engine->device;
     lane->operations = device_get_operations(lane->device);
     const struct device_properties *properties = device_get_properties(lane->device);
     lane->ahead = properties->asynchronous;
@@ -213,7 +217,7 @@ enum zi_status lanes_start(struct engine *engine)
         struct lane *lane = &engine->lanes[l];
         lane->engine = engine;
         lane->id = (enum program_lane)l;
-        lane->used = lane_is_used(engine, l);
+        lane->used = lane_is_used(engine, lane->id);
         if (lane->used || l == LANE_COMPUTE) ZI_TRY(open_lane(engine, lane));
     }
     ZI_TRY(ahead_start(engine));
@@ -249,6 +253,7 @@ enum zi_status lanes_run(struct engine *engine, enum program_name name)
 {
     pthread_mutex_lock(&engine->mutex);
     engine->name = name;
+    engine->collective = has_lane(&engine->program->lists[name], LANE_COMM);
     engine->status = ZI_OK;
     for (int l = 0; l < LANE_COUNT; l++) {
         engine->lanes[l].done = 0;

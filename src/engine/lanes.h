@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Private to engine: the engine's inside, shared by engine.c (life and entry points), lanes.c
- * (threads that replay a program), disk_lane.c, ahead.c (work that is enqueued), execute.c (what
- * each kind of operation does) and states.c (initial values, checkpoints). */
+ * (threads that replay a program), disk_lane.c, ahead.c (work that is enqueued), execute.c and
+ * execute_states.c (what each kind of operation does). */
 #ifndef ZI_ENGINE_LANES_H
 #define ZI_ENGINE_LANES_H
 
@@ -53,23 +53,24 @@ struct engine {
     struct device *device;
     /* Operations on host memory are the cpu's: the device itself where that is one. */
     struct device *host;
-    struct device_stream *host_stream;
     struct comm *comm;
     const struct settings *settings;
     struct tier_pool *pools[ZI_TIER_COUNT];
     /* Of the pools: where they start, and the host's address of that, NULL where it has none. */
     struct device_ptr bases[ZI_TIER_COUNT];
     char *hosts[ZI_TIER_COUNT];
-    struct tier_store *store;     /* NULL without states on nvme */
-    struct tier_channel *channel; /* of initial values and checkpoints */
-    struct trace *trace;          /* NULL unless steps are traced */
-    bool tracing;                 /* this run */
+    struct tier_store *store; /* NULL without states on nvme */
+    struct trace *trace;      /* NULL unless steps are traced */
+    bool tracing;             /* this run */
     /* By operation of the program that runs, for lanes that run ahead; NULL without such lanes. */
     struct device_event **events;
     struct lane_times *times;
     int event_count;
     /* When the program that runs was started. */
     double start_s;
+    /* Of the save or load that runs. */
+    engine_visit *visit;
+    void *visitor;
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -77,7 +78,9 @@ struct engine {
     long run; /* number of the program run; a new number starts the lanes */
     bool closing;
     enum program_name name; /* being run */
-    enum zi_status status;  /* first error of a run */
+    /* Ranks wait for each other in it, so an error of one ends the job at once. */
+    bool collective;
+    enum zi_status status; /* first error of a run */
 
     int64_t tokens; /* per sequence of this run */
     int64_t updates;
@@ -89,9 +92,6 @@ struct engine {
     bool is_pending;
     struct engine_timing flat[LANE_COUNT * OP_KIND_COUNT];
 };
-
-/* engine.c. Local. Rank 0's note where a request to stop has ended the making of states. */
-void engine_say_stopped(const struct engine *engine, enum zi_status status);
 
 /* lanes.c */
 /* Local. First; lanes_stop may be called from then on. */

@@ -23,6 +23,7 @@ static const struct {
     [RATE_DISK_WRITE] = {"disk_write_bytes_per_s", "B/s", 1.5e9},
     [RATE_DISK_MIXED] = {"disk_mixed_bytes_per_s", "B/s", 1.75e9},
     [RATE_LINK] = {"link_bytes_per_s", "B/s", 1e10},
+    [RATE_FILE] = {"file_bytes_per_s", "B/s", 1e9},
     [RATE_NETWORK] = {"network_bytes_per_s", "B/s", 1.25e9},
 };
 
@@ -62,6 +63,7 @@ void plan_machine_of(const struct plan_node *node, enum zi_dtype type, int node_
         [MEDIUM_LINK] = RATE_LINK,
         [MEDIUM_DISK_READ] = RATE_DISK_READ,
         [MEDIUM_DISK_WRITE] = RATE_DISK_WRITE,
+        [MEDIUM_FILE] = RATE_FILE,
     };
     double share = 1.0 / node_ranks;
     machine->flops_per_s = share * node->rates[type == ZI_BF16 ? RATE_FLOPS_BF16 : RATE_FLOPS_FP32];

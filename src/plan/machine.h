@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A machine as far as the time of a step depends on it: eight rates of one node.
+/* A machine as far as the time of a step depends on it: nine rates of one node.
  *
  * A machine file is YAML with one map, `machine:`, as `zinf bench disk` writes it. Its rates are
  * those of a whole node; the ranks of a node share them equally. What the file leaves out is
@@ -21,6 +21,7 @@ enum plan_rate {
     RATE_DISK_MIXED, /* both at once, together */
     RATE_LINK,       /* host to device or back, each direction */
     RATE_NETWORK,    /* to other ranks */
+    RATE_FILE,       /* checkpoints, to the run directory and back */
     PLAN_RATE_COUNT
 };
 

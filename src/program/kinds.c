@@ -17,6 +17,7 @@ static const struct program_lane_row lane_rows[LANE_COUNT] = {
     [LANE_DISK_READ] = {MEDIUM_DISK_READ, "#e6550d"},
     [LANE_DISK_WRITE] = {MEDIUM_DISK_WRITE, "#a63603"},
     [LANE_HOST] = {MEDIUM_MEMORY, "#a50f15"},
+    [LANE_FILE] = {MEDIUM_FILE, "#8c510a"},
 };
 
 static enum zi_tier tier_of(const struct program *p, const struct program_op *op,
@@ -87,6 +88,21 @@ static enum program_lane sum_lane(const struct program *p, const struct program_
 static const struct lane_rule on_sum = {
     sum_lane, "compute; host where gradients are in host memory, or ranks share one memory"};
 
+static enum program_lane host_lane(const struct program *p, const struct program_op *op)
+{
+    (void)op;
+    return program_lane_near(&p->config, ZI_TIER_HOST);
+}
+static const struct lane_rule on_host = {host_lane, "compute; host where its memory is apart"};
+
+static enum program_lane file_lane(const struct program *p, const struct program_op *op)
+{
+    (void)p;
+    (void)op;
+    return LANE_FILE;
+}
+static const struct lane_rule on_file = {file_lane, "file"};
+
 static enum program_lane clear_lane(const struct program *p, const struct program_op *op)
 {
     return program_lane_near(&p->config, tier_of(p, op, OPERAND_TO));
@@ -146,6 +162,41 @@ static void adam_cost(const struct program *p, struct program_op *op)
     op->flops = 0;
 }
 static const struct cost_rule costs_adam = {adam_cost, "states twice, the gradient once", "-"};
+
+/* What an initial value is written to. */
+static void draw_cost(const struct program *p, struct program_op *op)
+{
+    size_t bytes = 0;
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        if (op->slots[OPERAND_STATE + k] >= 0) bytes += program_element_bytes(p, (enum tier_kind)k);
+    }
+    op->bytes = (size_t)op->count * bytes;
+    op->flops = 0;
+}
+static const struct cost_rule costs_draw = {draw_cost, "what is written", "-"};
+
+static size_t saved_bytes(const struct program *p, const struct program_op *op)
+{
+    const struct zero_config *c = &p->config;
+    enum tier_type type = tier_kind_row(op->state)->saved_type;
+    return (size_t)op->count * zi_dtype_bytes(tier_type_of(type, c->compute, c->gradient));
+}
+
+static void import_cost(const struct program *p, struct program_op *op)
+{
+    op->bytes = saved_bytes(p, op);
+    op->flops = 0;
+}
+static const struct cost_rule costs_import = {import_cost, "the state, as saved", "-"};
+
+/* Where every rank has all, each writes its share. */
+static void export_cost(const struct program *p, struct program_op *op)
+{
+    op->bytes = saved_bytes(p, op);
+    if (!zero_is_sharded(&p->config, op->state)) op->bytes /= (size_t)p->config.ranks;
+    op->flops = 0;
+}
+static const struct cost_rule costs_export = {export_cost, "this rank's part, as saved", "-"};
 
 static struct model_flops model_flops_of(const struct program *p, const struct program_op *op)
 {
@@ -349,6 +400,36 @@ static const struct kind_row clear_row = {
     {{OPERAND_TO, ACCESS_WRITE, TYPE_SUMS, EXTENT_SLOT, IN_REACH}},
 };
 
+static const struct kind_row draw_row = {
+    "initial values of a unit or a group: parameters, remainders of masters",
+    "#c994c7",
+    &on_host,
+    &costs_draw,
+    {{OPERAND_PARAMETER, ACCESS_WRITE | OPTIONAL, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_STATE, ACCESS_WRITE | OPTIONAL | STATES, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_HOST},
+     {OPERAND_CHECKSUM, ACCESS_CHANGE | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_HOST}},
+};
+static const struct kind_row import_row = {
+    "a state of a unit or a group from a checkpoint; masters are split",
+    "#bf812d",
+    &on_file,
+    &costs_import,
+    {{OPERAND_PARAMETER, ACCESS_WRITE | OPTIONAL, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_STATE, ACCESS_WRITE | OPTIONAL | STATES, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_HOST},
+     {OPERAND_CHECKSUM, ACCESS_CHANGE | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_HOST}},
+};
+static const struct kind_row export_row = {
+    "a state of a unit or a group to a checkpoint; masters are joined",
+    "#8c510a",
+    &on_file,
+    &costs_export,
+    {{OPERAND_PARAMETER, ACCESS_READ | OPTIONAL, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_STATE, ACCESS_READ | OPTIONAL | STATES, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_HOST}},
+};
+
 #define ROW(constant, name) [constant] = &name##_row,
 static const struct kind_row *const rows[OP_KIND_COUNT] = {PROGRAM_KINDS(ROW)};
 #define NAME(constant, name) [constant] = #name,
@@ -396,6 +477,11 @@ const struct program_lane_row *program_lane_row(enum program_lane lane)
 const char *program_lane_name(enum program_lane lane)
 {
     return lane_names[lane];
+}
+
+bool program_lane_is_hosts(enum program_lane lane)
+{
+    return lane == LANE_HOST || lane == LANE_FILE || program_lane_is_disk(lane);
 }
 
 bool program_lane_is_disk(enum program_lane lane)

@@ -26,7 +26,8 @@ struct zero_config;
     LANE(LANE_LINK_OUT, link_out)                                                                  \
     LANE(LANE_DISK_READ, disk_read)                                                                \
     LANE(LANE_DISK_WRITE, disk_write)                                                              \
-    LANE(LANE_HOST, host)
+    LANE(LANE_HOST, host)                                                                          \
+    LANE(LANE_FILE, file)
 
 #define PROGRAM_CONSTANT(constant, name) constant,
 enum program_lane { PROGRAM_LANES(PROGRAM_CONSTANT) LANE_COUNT };
@@ -38,6 +39,7 @@ enum program_medium {
     MEDIUM_LINK,
     MEDIUM_DISK_READ,
     MEDIUM_DISK_WRITE,
+    MEDIUM_FILE,
     MEDIUM_COUNT
 };
 
@@ -68,7 +70,10 @@ struct program_lane_row {
     KIND(OP_PUBLISH, publish)                                                                      \
     KIND(OP_FINISH, finish)                                                                        \
     KIND(OP_LOGITS, logits)                                                                        \
-    KIND(OP_CLEAR, clear)
+    KIND(OP_CLEAR, clear)                                                                          \
+    KIND(OP_DRAW, draw)                                                                            \
+    KIND(OP_IMPORT, import)                                                                        \
+    KIND(OP_EXPORT, export)
 
 enum program_kind { PROGRAM_KINDS(PROGRAM_CONSTANT) OP_KIND_COUNT };
 #undef PROGRAM_CONSTANT
@@ -113,6 +118,9 @@ const char *program_operand_name(enum program_operand operand);
 
 /* Local. Whether a lane has several operations in flight. */
 bool program_lane_is_disk(enum program_lane lane);
+
+/* Local. Whether a lane works in host memory, where that is not the device's as well. */
+bool program_lane_is_hosts(enum program_lane lane);
 
 /* Local. The lane whose arithmetic works in the memory of a tier. */
 enum program_lane program_lane_near(const struct zero_config *config, enum zi_tier tier);

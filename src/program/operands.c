@@ -59,7 +59,7 @@ static bool tier_is_right(const struct program *p, const struct program_op *op, 
     if (!(tiers & IN_REACH)) return tiers & bit;
     if (tier == ZI_TIER_NVME) return false;
     if (p->config.unified) return true;
-    return (tier == ZI_TIER_HOST) == (op->lane == LANE_HOST);
+    return (tier == ZI_TIER_HOST) == program_lane_is_hosts(op->lane);
 }
 
 static bool access_is_right(unsigned access, bool reads, bool writes)
@@ -86,7 +86,8 @@ static enum zi_status check_operand(const struct program *p, const struct progra
     if (place < 0 || place >= p->slot_count) {
         bool needed = !(row->access & (OPTIONAL | SEVERAL));
         if (row->access & STATES)
-            needed = tier_kind_exists((enum tier_kind)number, true, p->config.compute);
+            needed = !(row->access & OPTIONAL) &&
+                     tier_kind_exists((enum tier_kind)number, true, p->config.compute);
         return place >= 0 || needed ? differs(op, index, row, "is missing") : ZI_OK;
     }
     const struct program_slot *slot = &p->slots[place];

@@ -9,12 +9,44 @@
 #include "base/log.h"
 #include "base/random.h"
 
-static const char *const program_names[PROGRAM_COUNT] = {
-    "train", "train-update", "validate", "validate-update", "generate", "flush-update",
+#define NAME(constant, name) [constant] = name,
+static const char *const program_names[PROGRAM_COUNT] = {PROGRAMS(NAME)};
+#undef NAME
+
+static const struct program_row program_rows[PROGRAM_COUNT] = {
+    [PROGRAM_TRAIN] = {.help = "a step: forward, backward, and the update unless it is deferred",
+                       .trains = true,
+                       .losses = true},
+    [PROGRAM_TRAIN_UPDATE] = {.help = "the update of the step before, then a step",
+                              .trains = true,
+                              .losses = true,
+                              .updates = true},
+    [PROGRAM_VALIDATE] = {.help = "forward, for the loss", .losses = true},
+    [PROGRAM_VALIDATE_UPDATE] = {.help = "the update of the step before, then forward",
+                                 .losses = true,
+                                 .updates = true},
+    [PROGRAM_GENERATE] = {.help = "forward, for the logits of the last token"},
+    [PROGRAM_FLUSH_UPDATE] = {.help = "nothing but the update of the step before", .updates = true},
+    [PROGRAM_INITIALIZE] = {.help = "initial values of all states", .states = true},
+    [PROGRAM_SAVE] = {.help = "all states to a checkpoint", .states = true},
+    [PROGRAM_LOAD] = {.help = "all states from a checkpoint", .states = true},
 };
+
 static const char *const purpose_names[PURPOSE_COUNT] = {
     "parameters", "gradients", "optimizer", "activations", "fetch", "reduce", "work",
 };
+
+const struct program_row *program_row(enum program_name name)
+{
+    return &program_rows[name];
+}
+
+bool program_exists(const struct zero_config *config, enum program_name name)
+{
+    const struct program_row *row = &program_rows[name];
+    if (row->updates) return config->training && config->deferred;
+    return config->training || !(row->losses || name == PROGRAM_SAVE);
+}
 
 const char *program_name_text(enum program_name name)
 {

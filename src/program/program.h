@@ -53,8 +53,10 @@ struct program_op {
     unsigned accumulate;
     /* Add: to what the sum holds; the last contribution, which makes the kept gradient. */
     bool adds, last;
-    /* Adam: elements of what this rank updates of the unit. */
+    /* Adam: elements of what this rank updates of the unit. Draw, import, export: of what it has of
+     * `state`, which is that of masters where parameters are drawn or split beside them. */
     int64_t first, count;
+    enum tier_kind state;
     /* Moves: bytes asked for. */
     size_t length;
     /* By operand: its slot, or -1; bytes into it, where an operation takes a slice. */
@@ -71,22 +73,31 @@ struct program_op {
     double flops;
 };
 
-/* The _UPDATE programs first bring the update of the last step, which a deferred update leaves
- * pending; they are empty when updates are immediate. */
-enum program_name {
-    PROGRAM_TRAIN,
-    PROGRAM_TRAIN_UPDATE,
-    PROGRAM_VALIDATE,
-    PROGRAM_VALIDATE_UPDATE,
-    PROGRAM_GENERATE,
-    PROGRAM_FLUSH_UPDATE, /* nothing but the update */
-    PROGRAM_COUNT
-};
+/* All programs in the order of their numbers, and the names that people see. */
+#define PROGRAMS(PROGRAM)                                                                          \
+    PROGRAM(PROGRAM_TRAIN, "train")                                                                \
+    PROGRAM(PROGRAM_TRAIN_UPDATE, "train-update")                                                  \
+    PROGRAM(PROGRAM_VALIDATE, "validate")                                                          \
+    PROGRAM(PROGRAM_VALIDATE_UPDATE, "validate-update")                                            \
+    PROGRAM(PROGRAM_GENERATE, "generate")                                                          \
+    PROGRAM(PROGRAM_FLUSH_UPDATE, "flush-update")                                                  \
+    PROGRAM(PROGRAM_INITIALIZE, "initialize")                                                      \
+    PROGRAM(PROGRAM_SAVE, "save")                                                                  \
+    PROGRAM(PROGRAM_LOAD, "load")
 
-/* Of the staging slot: what initial values and checkpoints pass through, PROGRAM_STAGING elements
- * at once: parameters, remainders, fp32, and room to align. */
-#define PROGRAM_STAGING       ((int64_t)1 << 18)
-#define PROGRAM_STAGING_BYTES ((size_t)PROGRAM_STAGING * 16 + 4 * TIER_STORE_BLOCK)
+#define PROGRAM_CONSTANT(constant, name) constant,
+enum program_name { PROGRAMS(PROGRAM_CONSTANT) PROGRAM_COUNT };
+#undef PROGRAM_CONSTANT
+
+struct program_row {
+    const char *help;
+    /* Makes gradients; passes sequences and sums their loss. */
+    bool trains, losses;
+    /* First brings the update of the last step, which a deferred update leaves pending. */
+    bool updates;
+    /* Moves states and computes nothing with them. */
+    bool states;
+};
 
 struct program_list {
     struct program_op *ops;
@@ -119,7 +130,6 @@ struct program {
     struct tier_array *arrays; /* of the nvme store */
     int array_count, array_capacity;
     struct program_home *homes; /* per unit */
-    int staging_slot;           /* host, for initial values and checkpoints, or -1 */
     /* Where the host writes and reads them, in host memory. */
     struct program_values outside;
     /* Where operations do: the same slots, or others on the device, with moves between. */
@@ -155,7 +165,12 @@ size_t program_element_bytes(const struct program *program, enum tier_kind kind)
 /* Local. Name of what an operation is about: an operation of the model, a unit, or "". */
 const char *program_op_subject(const struct program *program, const struct program_op *op);
 
-const char *program_name_text(enum program_name name); /* "train", "train-update", ... */
+/* Local. The table of programs; "train", "train-update", ... */
+const struct program_row *program_row(enum program_name name);
+const char *program_name_text(enum program_name name);
+
+/* Local. Whether a configuration has a program of this name. */
+bool program_exists(const struct zero_config *config, enum program_name name);
 const char *program_purpose_name(enum program_purpose purpose);
 
 /* Local. The memory table, and the operations as text. */

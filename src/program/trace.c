@@ -36,6 +36,7 @@ struct trace_lane {
 struct trace {
     const struct program *program;
     int64_t steps;
+    bool taken[PROGRAM_COUNT];
     void *memory;
     struct trace_lane lanes[LANE_COUNT];
 };
@@ -63,18 +64,27 @@ struct writer {
     FILE *out;
 };
 
-/* The most operations that one run of any program has in a lane. */
-static int64_t most_operations(const struct program *program, int lane)
+static int64_t count_operations(const struct program_list *list, int lane)
 {
-    int64_t most = 0;
-    for (int name = 0; name < PROGRAM_COUNT; name++) {
-        const struct program_list *list = &program->lists[name];
-        int64_t count = 0;
-        for (int i = 0; i < list->count; i++)
-            count += (int)list->ops[i].lane == lane;
-        if (count > most) most = count;
+    int64_t count = 0;
+    for (int i = 0; i < list->count; i++)
+        count += (int)list->ops[i].lane == lane;
+    return count;
+}
+
+/* The most operations of a lane in `steps` steps, and those of one run of each program that moves
+ * states. */
+static int64_t most_operations(const struct program *program, int lane, int64_t steps)
+{
+    int64_t most = 0, states = 0;
+    for (int name = 0; name < PROGRAM_COUNT && steps > 0; name++) {
+        int64_t count = count_operations(&program->lists[name], lane);
+        if (program_row((enum program_name)name)->states)
+            states += count;
+        else if (count > most)
+            most = count;
     }
-    return most;
+    return steps * most + states;
 }
 
 enum zi_status trace_create(const struct program *program, int64_t steps, struct trace **trace)
@@ -86,7 +96,7 @@ enum zi_status trace_create(const struct program *program, int64_t steps, struct
     made->steps = steps;
     int64_t total = 0;
     for (int l = 0; l < LANE_COUNT; l++) {
-        made->lanes[l].capacity = steps * most_operations(program, l);
+        made->lanes[l].capacity = most_operations(program, l, steps);
         total += made->lanes[l].capacity;
     }
     if (total > 0) {
@@ -116,6 +126,13 @@ void trace_destroy(struct trace *trace)
 bool trace_covers(const struct trace *trace, int64_t step)
 {
     return trace && step >= TRACE_FIRST_STEP && step - TRACE_FIRST_STEP < trace->steps;
+}
+
+bool trace_takes(struct trace *trace, enum program_name name)
+{
+    if (trace->steps == 0 || trace->taken[name]) return false;
+    trace->taken[name] = true;
+    return true;
 }
 
 void trace_note(struct trace *trace, enum program_lane lane, const struct trace_event *event)
@@ -217,6 +234,16 @@ static void write_operation(const struct writer *w, const struct row_event *foun
     if (found->lane == LANE_COMPUTE) write_waits(w, parts, count);
 }
 
+/* Of the row of steps: "step 3"; of a program that moves states its name. */
+static void write_title(const struct writer *w)
+{
+    const struct trace_event *event = &w->events[0].event;
+    if (program_row(event->program)->states)
+        fprintf(w->out, "},\"name\":\"%s\"}", program_name_text(event->program));
+    else
+        fprintf(w->out, "},\"name\":\"step %" PRId64 "\"}", event->step + 1);
+}
+
 /* The box of the step, and the wait of the compute lane at its end. */
 static void write_step(const struct writer *w)
 {
@@ -231,7 +258,7 @@ static void write_step(const struct writer *w)
         if (found->event.end_s > end) end = found->event.end_s;
     }
     begin_box(w, "step", STEP_ROW, (double[]){start, end});
-    fprintf(w->out, "},\"name\":\"step %" PRId64 "\"}", w->events[0].event.step + 1);
+    write_title(w);
     if (isinf(done[LANE_COMPUTE])) return;
     write_waits(w, parts, split_wait(done, (double[]){done[LANE_COMPUTE], end}, parts));
 }

@@ -30,6 +30,10 @@ void trace_destroy(struct trace *trace);
  * many as were asked for. False without a trace (NULL). */
 bool trace_covers(const struct trace *trace, int64_t step);
 
+/* Local. Whether a run of a program that moves states belongs into the trace: the first one of its
+ * kind, where steps are traced. */
+bool trace_takes(struct trace *trace, enum program_name name);
+
 /* Local; each lane from one thread at a time. Drops events past what was allocated for, and counts
  * them; trace_write says how many. */
 void trace_note(struct trace *trace, enum program_lane lane, const struct trace_event *event);

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Draws, imports and exports: operations between states and what lies outside of a program.
+ *
+ * All three go through the ranges of tensors that a slice of a unit has, run by run, a run being
+ * contiguous in its tensor. What is kept as it is in files goes straight; a master is made of
+ * parameter and remainder in the tile, or split from there. Gaps between tensors and what pads a
+ * unit are written as zero. What makes states looks for a request to stop at every run: nothing is
+ * lost with states that are not complete. An export goes on, since a stop is what it may be for. */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "base/stop.h"
+#include "engine/execute.h"
+
+/* Elements of a tensor, contiguous in it, and where they are in the slice. */
+struct run {
+    int tensor;
+    int64_t first, count, at;
+};
+
+typedef enum zi_status run_function(struct engine *engine, const struct bound_op *b,
+                                    const struct run *run);
+
+static enum zi_status each_run(struct engine *engine, const struct bound_op *b, run_function *what)
+{
+    const struct bound_states *s = b->states;
+    for (int i = 0; i < s->cut_count; i++) {
+        const struct partition_range *cut = &s->cuts[i];
+        const struct device_place *place = &cut->place;
+        for (int64_t done = 0; done < cut->count; done += place->row) {
+            int64_t rest = cut->count - done;
+            const struct run run = {
+                .tensor = cut->tensor,
+                .first = (int64_t)place->first + done / place->row * place->stride,
+                .count = rest < place->row ? rest : place->row,
+                .at = cut->unit_first + done - s->first,
+            };
+            ZI_TRY(what(engine, b, &run));
+        }
+    }
+    return ZI_OK;
+}
+
+/* Calls `what` for the parts of a run that the tile holds. */
+static enum zi_status each_tile(struct engine *engine, const struct bound_op *b,
+                                const struct run *run, run_function *what)
+{
+    for (int64_t done = 0; done < run->count; done += b->states->tile_elements) {
+        int64_t rest = run->count - done, most = b->states->tile_elements;
+        struct run tile = {run->tensor, run->first + done, rest < most ? rest : most,
+                           run->at + done};
+        ZI_TRY(what(engine, b, &tile));
+    }
+    return ZI_OK;
+}
+
+/* The bytes of a kind of state at a run; NULL where the operation does not have it. */
+static void *values_at(const struct engine *engine, const struct bound_op *b, enum tier_kind kind,
+                       const struct run *run)
+{
+    char *slice = b->states->at[kind];
+    return slice ? slice + (size_t)run->at * program_element_bytes(engine->program, kind) : NULL;
+}
+
+/* Adds the checksum of a run of fp32 weights, of what is this rank's own. */
+static enum zi_status add_checksum(struct engine *engine, const struct bound_op *b,
+                                   const struct run *run, const float *values)
+{
+    const struct bound_states *s = b->states;
+    const struct lane *lane = &engine->lanes[b->op->lane];
+    int64_t unit_first = s->first + run->at, skip = s->own.first - unit_first;
+    int64_t end = s->own.end - unit_first < run->count ? s->own.end - unit_first : run->count;
+    if (skip < 0) skip = 0;
+    if (b->op->slots[OPERAND_CHECKSUM] < 0 || skip >= end) return ZI_OK;
+    struct device_place place = {
+        .seed = zi_random_stream(engine->program->model->tensors[run->tensor].name),
+        .first = (uint64_t)(run->first + skip),
+        .row = end - skip,
+        .stride = end - skip,
+    };
+    /* Host memory, and a device whose calls are done when they return. */
+    return lane->operations->checksum(lane->stream, (struct device_ptr){(uintptr_t)(values + skip)},
+                                      (struct device_ptr){0}, end - skip, &place,
+                                      b->at[OPERAND_CHECKSUM]);
+}
+
+/* Takes the master in the tile apart. */
+static void split(const struct engine *engine, const struct bound_op *b, const struct run *run)
+{
+    const float *wide = b->states->tile;
+    uint16_t *upper = values_at(engine, b, TIER_PARAMETER, run);
+    int16_t *lower = values_at(engine, b, TIER_MASTER, run);
+    for (int64_t i = 0; upper && i < run->count; i++) {
+        upper[i] = zi_bf16_round_away(wide[i]);
+    }
+    for (int64_t i = 0; lower && i < run->count; i++) {
+        lower[i] = zi_bf16_remainder(wide[i]);
+    }
+}
+
+static void join(const struct engine *engine, const struct bound_op *b, const struct run *run)
+{
+    const uint16_t *upper = values_at(engine, b, TIER_PARAMETER, run);
+    const int16_t *lower = values_at(engine, b, TIER_MASTER, run);
+    for (int64_t i = 0; i < run->count; i++) {
+        b->states->tile[i] = zi_bf16_join(upper[i], lower[i]);
+    }
+}
+
+static void clear_states(const struct engine *engine, const struct bound_op *b)
+{
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        size_t element = program_element_bytes(engine->program, (enum tier_kind)k);
+        if (b->states->at[k]) memset(b->states->at[k], 0, (size_t)b->op->count * element);
+    }
+}
+
+/* Initial values of fp32 weights: made where they live. */
+static enum zi_status draw_wide(struct engine *engine, const struct bound_op *b,
+                                const struct run *run)
+{
+    float *values = values_at(engine, b, TIER_PARAMETER, run);
+    ZI_TRY(zi_stop_check());
+    model_initialize(&engine->program->model->tensors[run->tensor],
+                     (uint64_t)engine->settings->run.seed, run->first, run->count, values);
+    return add_checksum(engine, b, run, values);
+}
+
+/* Of 16-bit weights and their remainders. */
+static enum zi_status draw_tile(struct engine *engine, const struct bound_op *b,
+                                const struct run *run)
+{
+    ZI_TRY(zi_stop_check());
+    model_initialize(&engine->program->model->tensors[run->tensor],
+                     (uint64_t)engine->settings->run.seed, run->first, run->count, b->states->tile);
+    split(engine, b, run);
+    return add_checksum(engine, b, run, b->states->tile);
+}
+
+static enum zi_status draw_tiles(struct engine *engine, const struct bound_op *b,
+                                 const struct run *run)
+{
+    return each_tile(engine, b, run, draw_tile);
+}
+
+enum zi_status run_draw(struct engine *engine, const struct bound_op *b,
+                        struct device_stream *stream)
+{
+    bool wide = engine->program->config.compute == ZI_FP32;
+    (void)stream;
+    clear_states(engine, b);
+    return each_run(engine, b, wide ? draw_wide : draw_tiles);
+}
+
+static enum zi_status import_tile(struct engine *engine, const struct bound_op *b,
+                                  const struct run *run)
+{
+    ZI_TRY(zi_stop_check());
+    ZI_TRY(engine->visit(engine->visitor, b->op->state, run->tensor, run->first, run->count,
+                         b->states->tile));
+    split(engine, b, run);
+    return add_checksum(engine, b, run, b->states->tile);
+}
+
+static enum zi_status import_run(struct engine *engine, const struct bound_op *b,
+                                 const struct run *run)
+{
+    enum tier_kind kind = b->op->state;
+    if (kind == TIER_MASTER) return each_tile(engine, b, run, import_tile);
+    void *values = values_at(engine, b, kind, run);
+    ZI_TRY(zi_stop_check());
+    ZI_TRY(engine->visit(engine->visitor, kind, run->tensor, run->first, run->count, values));
+    return add_checksum(engine, b, run, values);
+}
+
+enum zi_status run_import(struct engine *engine, const struct bound_op *b,
+                          struct device_stream *stream)
+{
+    (void)stream;
+    clear_states(engine, b);
+    return each_run(engine, b, import_run);
+}
+
+static enum zi_status export_tile(struct engine *engine, const struct bound_op *b,
+                                  const struct run *run)
+{
+    join(engine, b, run);
+    return engine->visit(engine->visitor, b->op->state, run->tensor, run->first, run->count,
+                         b->states->tile);
+}
+
+static enum zi_status export_run(struct engine *engine, const struct bound_op *b,
+                                 const struct run *run)
+{
+    enum tier_kind kind = b->op->state;
+    if (kind == TIER_MASTER) return each_tile(engine, b, run, export_tile);
+    return engine->visit(engine->visitor, kind, run->tensor, run->first, run->count,
+                         values_at(engine, b, kind, run));
+}
+
+enum zi_status run_export(struct engine *engine, const struct bound_op *b,
+                          struct device_stream *stream)
+{
+    (void)stream;
+    return each_run(engine, b, export_run);
+}
