@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws what each lane does during one step of one rank, and says how long it works and waits.
 
-    analysis/plot_timeline.py TRACE [--step N] [--rank N] [--from MS] [--to MS] [--output timeline.png]
+    analysis/plot_timeline.py TRACE [--step N|initialize|save] [--rank N] [--from MS] [--to MS]
+                              [--output timeline.png]
 
 TRACE is a run directory, its trace.json, or the file of `zinf plan --trace`. A row per lane, a box per
 operation, in the colour that the trace gives its kind; where several operations of a lane are in flight its
@@ -55,15 +56,17 @@ def choose(boxes, step, rank):
     """Of one step of one rank (the last one, and the first rank, where not said), with times from its
     start on: its number, its length in ms, and its operations and waits."""
     steps = [box for box in boxes if box["kind"] == "step"]
-    if not steps:
+    numbers = [box["step"] for box in steps if isinstance(box["step"], int)]
+    if not steps or (not numbers and step is None):
         raise ValueError("no step was traced (run.trace is the number of steps, from the third on)")
     rank = min(box["rank"] for box in steps) if rank is None else rank
-    step = max(box["step"] for box in steps) if step is None else step
+    step = max(numbers) if step is None else int(step) if str(step).isdigit() else step
     whole = [box for box in steps if (box["step"], box["rank"]) == (step, rank)]
     if not whole:
-        known = sorted({(box["step"], box["rank"]) for box in steps})
-        raise ValueError(f"no step {step} of rank {rank}; there are steps {known[0][0]} to {known[-1][0]} "
-                         f"of {len({r for _, r in known})} ranks")
+        names = sorted({box["step"] for box in steps} - set(numbers))
+        known = [f"steps {min(numbers)} to {max(numbers)}"] if numbers else []
+        raise ValueError(f"no step {step} of rank {rank}; there are {', '.join(known + names)} "
+                         f"of {len({box['rank'] for box in steps})} ranks")
     zero, length = whole[0]["start"], whole[0]["end"] - whole[0]["start"]
     mine = [dict(box, start=box["start"] - zero, end=box["end"] - zero) for box in boxes
             if (box["step"], box["rank"]) == (step, rank) and box["kind"] != "step"]
@@ -147,10 +150,14 @@ def draw_lane(axes, boxes, place, palette, axis_ms):
                                                linewidths=lines, zorder=3))
 
 
+def name_of(step):
+    return f"step {step}" if isinstance(step, int) else step
+
+
 def title_of(step, rank, length, waits):
     shares = [f"{lane} {100 * ms / length:.1f}%" for lane, ms in waits.items() if ms > 0.005 * length]
     standing = 100 * sum(waits.values()) / length
-    return (f"step {step}, rank {rank}: {length:.4g} ms, the compute lane waits {standing:.1f}%"
+    return (f"{name_of(step)}, rank {rank}: {length:.4g} ms, the compute lane waits {standing:.1f}%"
             + (f" ({', '.join(shares)})" if shares else ""))
 
 
@@ -186,7 +193,7 @@ def draw(chosen, palette, window, output):
 
 def print_table(chosen, lanes):
     step, rank, length, mine = chosen
-    print(f"step {step} of rank {rank}: {length:.3f} ms")
+    print(f"{name_of(step)} of rank {rank}: {length:.3f} ms")
     print(f"{'lane':<11}{'operations':>11}{'at work ms':>12}{'%':>7}{'waiting ms':>12}{'%':>7}{'GB':>9}{'GB/s':>8}")
     for lane, (count, busy, waiting, moved) in lane_times(mine, lanes).items():
         rate = f"{moved / busy / 1e6:8.2f}" if moved and busy > 0 else f"{'-':>8}"
@@ -202,7 +209,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trace")
-    parser.add_argument("--step", type=int, help="as in steps.csv; the last one of the trace")
+    parser.add_argument("--step", help="as in steps.csv, or initialize, save or load; the last one of the trace")
     parser.add_argument("--rank", type=int, help="the first one")
     parser.add_argument("--from", type=float, default=0.0, dest="first", metavar="MS")
     parser.add_argument("--to", type=float, metavar="MS")

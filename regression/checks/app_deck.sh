@@ -130,7 +130,7 @@ complains "--size is an option of"
 expect 2 "$zinf" bench disk --set nvme.reclaim=yes
 complains "has no effect on a measurement"
 expect 2 "$zinf" program "$deck" --ranks 2 --ranks-per-node 3
-complains "from 0 to 1"
+complains "from 1 to 2"
 expect 2 "$zinf" help run --markdown
 complains "--markdown is for decks"
 expect 3 "$zinf" plan "$deck" --set "memory.device=100 KiB" --trace plan.json

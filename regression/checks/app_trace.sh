@@ -43,7 +43,11 @@ with open(program) as file:
             after = [int(number) for number in re.findall(r"@(\d+)", found[4])]
             ops[int(found[1])] = (found[2], found[3], after)
 assert len(ops) > 50, f"{len(ops)} operations in {program}"
-assert {(b["pid"], b["args"]["step"]) for b in boxes} == {(r, s) for r in range(ranks) for s in steps}, "steps"
+found = {(b["pid"], b["args"]["step"]) for b in boxes}
+assert found == {(r, s) for r in range(ranks) for s in steps + ["initialize", "save"]}, f"steps: {found}"
+for step, kind in (("initialize", "draw"), ("save", "export")):
+    moved = sum(b["args"]["bytes"] for b in boxes if b["args"]["step"] == step and b["cat"] == kind)
+    assert moved > 1000, f"{step}: {kind} moves {moved} bytes"
 for rank in range(ranks):
     for step in steps:
         mine = [b for b in boxes if (b["pid"], b["args"]["step"]) == (rank, step)]

@@ -25,7 +25,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 
-enum { MOST_ROWS = 64, STEP_ROW = 0 };
+enum { MOST_ROWS = 64, STEP_ROW = 0, STEP_NAME = 32 };
 
 /* Aligned, so that lanes that note at once do not share a cache line. */
 struct trace_lane {
@@ -165,14 +165,33 @@ static int row_number(int lane, int row)
     return 1 + lane + LANE_COUNT * row;
 }
 
+/* Whether what is written moves states, and is no step. */
+static bool is_states(const struct writer *w)
+{
+    return program_row(w->events[0].event.program)->states;
+}
+
+/* The number of the step, or the name of the program. */
+static void step_name(const struct writer *w, char name[STEP_NAME])
+{
+    const struct trace_event *event = &w->events[0].event;
+    if (is_states(w))
+        snprintf(name, STEP_NAME, "%s", program_name_text(event->program));
+    else
+        snprintf(name, STEP_NAME, "%" PRId64, event->step + 1);
+}
+
 /* One box up to its arguments: the caller adds those and closes both braces. */
 static void begin_box(const struct writer *w, const char *kind, int row, const double times[2])
 {
     double start = 1e6 * (times[0] - w->zero_s), length = 1e6 * (times[1] - times[0]);
     fprintf(w->out, ",\n{\"cat\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,", kind,
             w->rank, row, start);
-    fprintf(w->out, "\"dur\":%.3f,\"args\":{\"step\":%" PRId64, length > 0 ? length : 0,
-            w->events[0].event.step + 1);
+    char name[STEP_NAME];
+    const char *quote = is_states(w) ? "\"" : "";
+    step_name(w, name);
+    fprintf(w->out, "\"dur\":%.3f,\"args\":{\"step\":%s%s%s", length > 0 ? length : 0, quote, name,
+            quote);
 }
 
 /* A wait from one time to another for lanes that were done at some time: which lane is waited for
@@ -234,21 +253,13 @@ static void write_operation(const struct writer *w, const struct row_event *foun
     if (found->lane == LANE_COMPUTE) write_waits(w, parts, count);
 }
 
-/* Of the row of steps: "step 3"; of a program that moves states its name. */
-static void write_title(const struct writer *w)
-{
-    const struct trace_event *event = &w->events[0].event;
-    if (program_row(event->program)->states)
-        fprintf(w->out, "},\"name\":\"%s\"}", program_name_text(event->program));
-    else
-        fprintf(w->out, "},\"name\":\"step %" PRId64 "\"}", event->step + 1);
-}
-
 /* The box of the step, and the wait of the compute lane at its end. */
 static void write_step(const struct writer *w)
 {
     double start = INFINITY, end = -INFINITY, done[LANE_COUNT];
     struct wait parts[LANE_COUNT];
+    char name[STEP_NAME];
+    step_name(w, name);
     for (int l = 0; l < LANE_COUNT; l++)
         done[l] = -INFINITY;
     for (int64_t i = 0; i < w->count; i++) {
@@ -258,7 +269,7 @@ static void write_step(const struct writer *w)
         if (found->event.end_s > end) end = found->event.end_s;
     }
     begin_box(w, "step", STEP_ROW, (double[]){start, end});
-    write_title(w);
+    fprintf(w->out, "},\"name\":\"%s%s\"}", is_states(w) ? "" : "step ", name);
     if (isinf(done[LANE_COMPUTE])) return;
     write_waits(w, parts, split_wait(done, (double[]){done[LANE_COMPUTE], end}, parts));
 }
