@@ -15,16 +15,59 @@
  * optimizer's work must not stand in front of arithmetic that could already run.
  *
  * Invariant: a place is given to another unit only when no visit of the window needs its unit. */
-#include <string.h>
-
 #include "base/log.h"
-#include "compiler/emit.h"
+#include "compiler/compile.h"
+#include "compiler/home.h"
 
 /* The first station: where parameters are read to from nvme. */
 static int first_station(const struct fetch_place *place)
 {
     if (place->staging >= 0) return place->staging;
     return place->shard >= 0 ? place->shard : place->full;
+}
+
+/* The stations of the fetch places of a class. */
+static void lay_ring(struct builder *b, enum size_class class, int count)
+{
+    const struct zero_config *c = b->config;
+    struct fetch_ring *ring = &b->fetch[class];
+    size_t full = (size_t)b->derived.class_elements[class] * zi_dtype_bytes(c->compute);
+    size_t shard = full / (size_t)c->ranks;
+    const char *name = class ? "large unit" : "unit";
+    bool disk = c->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
+    bool host = disk && !c->unified;
+    bool apart = b->derived.sharded_parameters &&
+                 (disk || (!c->unified && c->tier[PLACE_PARAMETERS] == ZI_TIER_HOST));
+    if (!ring_fits(b, count, "fetched units")) return;
+    ring->count = count;
+    for (int i = 0; i < count; i++) {
+        struct fetch_place *place = &ring->places[i];
+        place->staging = place->shard = -1;
+        place->full = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, full, "%s %d", name, i);
+        if (apart)
+            place->shard =
+                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, shard, "shard of %s %d", name, i);
+        if (host)
+            place->staging =
+                builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH,
+                             b->derived.sharded_parameters ? shard : full, "staged %s %d", name, i);
+    }
+}
+
+void fetch_lay(struct builder *b)
+{
+    int window[CLASS_COUNT] = {0, 0};
+    for (int name = 0; name < PROGRAM_COUNT && b->derived.fetches; name++) {
+        if (!program_exists(b->config, (enum program_name)name)) continue;
+        schedule_begin(b, (enum program_name)name);
+        for (int class = 0; class < CLASS_COUNT; class ++) {
+            int count = schedule_window(b, (enum size_class) class);
+            if (count > window[class]) window[class] = count;
+        }
+    }
+    for (int class = 0; class < CLASS_COUNT; class ++) {
+        lay_ring(b, (enum size_class) class, window[class]);
+    }
 }
 
 /* The units of the first visit, which a pending update finds in memory: the training program before
@@ -50,7 +93,7 @@ static void mark_arrived(struct builder *b, int unit, struct fetch_place *place)
     place->delivered = place->staging < 0 && place->shard < 0;
 }
 
-void fetch_reset(struct builder *b)
+void fetch_begin(struct builder *b)
 {
     for (int class = 0; class < CLASS_COUNT; class ++) {
         for (int i = 0; i < RING_MAX; i++) {
@@ -59,8 +102,7 @@ void fetch_reset(struct builder *b)
             place->arrived = place->delivered = false;
         }
     }
-    memset(b->recalled.holds, 0xff, sizeof b->recalled.holds);
-    if (list_is_pending(b->name)) each_first_unit(b, mark_arrived);
+    if (b->update.pending) each_first_unit(b, mark_arrived);
 }
 
 static bool on_disk(const struct builder *b)
@@ -105,16 +147,9 @@ static int workplace(struct builder *b, int unit)
     return first_station(place);
 }
 
-static size_t kept_bytes(const struct builder *b, int unit)
-{
-    const struct partition_unit *part = &b->partition->units[unit];
-    return (size_t)(b->sharded_parameters ? part->shard : part->padded) *
-           zi_dtype_bytes(b->config->compute);
-}
-
 static void read_unit(struct builder *b, int unit, struct fetch_place *place)
 {
-    size_t bytes = kept_bytes(b, unit);
+    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
     struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes};
     struct slice station = {first_station(place), 0, bytes};
     emit_move(b, OP_READ, unit, &home, &station);
@@ -126,15 +161,10 @@ static void preload_unit(struct builder *b, int unit, struct fetch_place *place)
     if (b->status >= 0) b->program->slots[first_station(place)].lasting = true;
 }
 
-/* Behind the parameters of a training program: the first of the next one. */
-void fetch_preload(struct builder *b)
+/* The first stage. */
+static void arrive(struct builder *b, int unit, int visit, int current)
 {
-    each_first_unit(b, preload_unit);
-}
-
-void fetch_arrive(struct builder *b, int unit, int visit, int current)
-{
-    if (!b->fetches || b->status < 0) return;
+    if (!b->derived.fetches || b->status < 0) return;
     struct fetch_place *place = take_place(b, unit, visit, current);
     if (place->arrived || !on_disk(b)) {
         place->arrived = true;
@@ -146,15 +176,14 @@ void fetch_arrive(struct builder *b, int unit, int visit, int current)
 
 void fetch_update(struct builder *b, int unit, int visit, int current)
 {
-    if (!b->pending || b->updated[unit] || b->status < 0) return;
-    if (on_disk(b)) fetch_arrive(b, unit, visit, current);
-    b->updated[unit] = true;
+    if (!update_is_pending(b, unit) || b->status < 0) return;
+    if (on_disk(b)) arrive(b, unit, visit, current);
     int at = workplace(b, unit);
     update_unit(b, unit, at);
-    struct fetch_place *place = b->fetches ? find_place(b, unit) : NULL;
+    struct fetch_place *place = b->derived.fetches ? find_place(b, unit) : NULL;
     if (place) place->delivered = on_disk(b) && place->staging < 0 && place->shard < 0;
     if (!on_disk(b)) return;
-    size_t bytes = kept_bytes(b, unit);
+    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
     struct slice from = {at, 0, bytes},
                  home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes};
     emit_move(b, OP_STORE, unit, &from, &home);
@@ -173,8 +202,8 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
 {
     if (b->status < 0) return -1;
     fetch_update(b, unit, visit, current);
-    if (!b->fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
-    fetch_arrive(b, unit, visit, current);
+    if (!b->derived.fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
+    arrive(b, unit, visit, current);
     struct fetch_place *place = take_place(b, unit, visit, current);
     if (place->delivered) return place->full;
     int from = on_disk(b) ? first_station(place) : b->program->homes[unit].slots[TIER_PARAMETER];
@@ -182,7 +211,7 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
                         : on_disk(b)                      ? ZI_TIER_DEVICE
                                                           : b->config->tier[PLACE_PARAMETERS];
     if (!b->config->unified && tier == ZI_TIER_HOST) {
-        size_t bytes = kept_bytes(b, unit);
+        size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
         struct slice host = {from, 0, bytes};
         struct slice device = {place->shard >= 0 ? place->shard : place->full, 0, bytes};
         emit_move(b, OP_PUSH, unit, &host, &device);
@@ -191,4 +220,52 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
     if (from != place->full) emit_gather(b, unit, from, place->full);
     place->delivered = true;
     return place->full;
+}
+
+/* Calls `what` for each unit whose parameters a visit needs. */
+static void each_unit(struct builder *b, int visit, int current,
+                      void (*what)(struct builder *, int unit, int visit, int current))
+{
+    const struct visit *v = &b->schedule.visits[visit];
+    if (v->phase == VISIT_GRADIENT || v->phase == VISIT_UPDATE) return;
+    for (int j = 0; j < v->count; j++) {
+        const struct model_op *op = &b->model->ops[v->first + j];
+        for (int i = 0; i < op->unit_count; i++) {
+            what(b, op->units[i], visit, current);
+        }
+    }
+}
+
+/* What nothing holds back goes all the way at once. */
+static void start(struct builder *b, int unit, int visit, int current)
+{
+    if (update_is_pending(b, unit))
+        arrive(b, unit, visit, current);
+    else
+        fetch_deliver(b, unit, visit, current);
+}
+
+static void deliver(struct builder *b, int unit, int visit, int current)
+{
+    fetch_deliver(b, unit, visit, current);
+}
+
+void fetch_ahead(struct builder *b, int visit)
+{
+    int ahead = update_ahead(b);
+    bool disk = b->config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
+    for (int w = visit; w <= visit + b->config->prefetch && w < b->schedule.count; w++) {
+        each_unit(b, w, visit, start);
+        if (b->schedule.visits[w].phase != VISIT_UPDATE) continue;
+        if (disk) arrive(b, b->schedule.visits[w].first, w, visit);
+        if (!b->config->deferred) update_start(b);
+    }
+    for (int w = visit; w <= visit + ahead && w < b->schedule.count && b->update.pending; w++) {
+        each_unit(b, w, visit, deliver);
+    }
+}
+
+void fetch_end(struct builder *b)
+{
+    if (list_is_training(b)) each_first_unit(b, preload_unit);
 }
