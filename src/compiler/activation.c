@@ -7,7 +7,6 @@
  * share. */
 #include <string.h>
 
-#include "compiler/activation.h"
 #include "compiler/compile.h"
 
 /* Streams of so many layers wait for the disk, whose queue may be full of the optimizer's states.

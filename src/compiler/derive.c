@@ -15,6 +15,7 @@ static void derive_states(struct builder *b)
     d->sharded_gradients = zero_is_sharded(c, TIER_SUM);
     d->sharded_optimizer = zero_is_sharded(c, TIER_GRADIENT);
     d->local_gradient = c->unified || c->tier[PLACE_GRADIENTS] == ZI_TIER_DEVICE;
+    d->parameters_on_disk = c->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
     d->fetches = d->sharded_parameters || !near;
     d->offload_inputs =
         c->training && (inputs == ZI_TIER_NVME || (!c->unified && inputs == ZI_TIER_HOST));

@@ -13,6 +13,8 @@ struct derived {
     /* Each rank has only a shard: of parameters; of the optimizer's states and the kept gradient;
      * of the sums of contributions to gradients. */
     bool sharded_parameters, sharded_optimizer, sharded_gradients;
+    /* Parameters are on nvme. */
+    bool parameters_on_disk;
     /* Weights pass through fetch places; otherwise they are used where they live. */
     bool fetches;
     /* Accumulators are added to where the device reaches. */

@@ -85,6 +85,20 @@ struct backward_operands {
     int input, saved;
 };
 
+/* Where backward leaves the gradients of an operation's units; `again` adds to what is there. */
+static void set_accumulators(const struct builder *b, struct program_op *o, const int *gradients,
+                             bool again)
+{
+    for (int i = 0; i < b->model->ops[o->op].unit_count; i++) {
+        if (gradients[i] < 0) continue;
+        if (again) {
+            op_reads(o, OPERAND_ACCUMULATOR + i, gradients[i]);
+            o->accumulate |= 1u << i;
+        }
+        op_writes(o, OPERAND_ACCUMULATOR + i, gradients[i]);
+    }
+}
+
 /* Backward of operation `j` of a visit, into its accumulators (-1: no gradient). */
 static void emit_differentiate(struct builder *b, int visit, int micro, int j,
                                struct backward_operands found, const int gradients[MODEL_MAX_UNITS])
@@ -107,14 +121,7 @@ static void emit_differentiate(struct builder *b, int visit, int micro, int j,
         op_changes(&o, OPERAND_LOSS, b->program->inside.loss);
     }
     if (v->phase != VISIT_GRADIENT) set_weights(b, &o, visit);
-    for (int i = 0; i < op->unit_count; i++) {
-        if (gradients[i] < 0) continue;
-        if (again) {
-            op_reads(&o, OPERAND_ACCUMULATOR + i, gradients[i]);
-            o.accumulate |= 1u << i;
-        }
-        op_writes(&o, OPERAND_ACCUMULATOR + i, gradients[i]);
-    }
+    set_accumulators(b, &o, gradients, again);
     builder_emit(b, &o);
     int last = b->derived.sharded_gradients ? v->micro + v->micro_count - 1
                                             : (int)b->config->micro_batches - 1;

@@ -34,8 +34,7 @@ static void lay_ring(struct builder *b, enum size_class class, int count)
     size_t full = (size_t)b->derived.class_elements[class] * zi_dtype_bytes(c->compute);
     size_t shard = full / (size_t)c->ranks;
     const char *name = class ? "large unit" : "unit";
-    bool disk = c->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
-    bool host = disk && !c->unified;
+    bool disk = b->derived.parameters_on_disk, host = disk && !c->unified;
     bool apart = b->derived.sharded_parameters &&
                  (disk || (!c->unified && c->tier[PLACE_PARAMETERS] == ZI_TIER_HOST));
     if (!ring_fits(b, count, "fetched units")) return;
@@ -77,7 +76,7 @@ static void each_first_unit(struct builder *b,
 {
     const struct model_op *op = &b->model->ops[0];
     int taken[CLASS_COUNT] = {0, 0};
-    if (!b->config->deferred || b->config->tier[PLACE_PARAMETERS] != ZI_TIER_NVME) return;
+    if (!b->config->deferred || !b->derived.parameters_on_disk) return;
     for (int i = 0; i < op->unit_count; i++) {
         struct fetch_ring *ring = &b->fetch[unit_class(b, op->units[i])];
         int place = taken[unit_class(b, op->units[i])]++;
@@ -85,12 +84,18 @@ static void each_first_unit(struct builder *b,
     }
 }
 
+/* The rest of the way has nothing to do. */
+static bool has_one_station(const struct fetch_place *place)
+{
+    return place->staging < 0 && place->shard < 0;
+}
+
 static void mark_arrived(struct builder *b, int unit, struct fetch_place *place)
 {
     (void)b;
     place->unit = unit;
     place->arrived = true;
-    place->delivered = place->staging < 0 && place->shard < 0;
+    place->delivered = has_one_station(place);
 }
 
 void fetch_begin(struct builder *b)
@@ -103,11 +108,6 @@ void fetch_begin(struct builder *b)
         }
     }
     if (b->update.pending) each_first_unit(b, mark_arrived);
-}
-
-static bool on_disk(const struct builder *b)
-{
-    return b->config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
 }
 
 static struct fetch_place *find_place(struct builder *b, int unit)
@@ -138,10 +138,10 @@ static struct fetch_place *take_place(struct builder *b, int unit, int visit, in
     return place;
 }
 
-/* Where the optimizer finds the parameters of a unit that has arrived. */
+/* Where the parameters of a unit that has arrived are: the optimizer works on them there. */
 static int workplace(struct builder *b, int unit)
 {
-    if (!on_disk(b)) return b->program->homes[unit].slots[TIER_PARAMETER];
+    if (!b->derived.parameters_on_disk) return b->program->homes[unit].slots[TIER_PARAMETER];
     struct fetch_place *place = find_place(b, unit);
     ZI_REQUIRE(place && place->arrived);
     return first_station(place);
@@ -166,7 +166,7 @@ static void arrive(struct builder *b, int unit, int visit, int current)
 {
     if (!b->derived.fetches || b->status < 0) return;
     struct fetch_place *place = take_place(b, unit, visit, current);
-    if (place->arrived || !on_disk(b)) {
+    if (place->arrived || !b->derived.parameters_on_disk) {
         place->arrived = true;
         return;
     }
@@ -177,12 +177,12 @@ static void arrive(struct builder *b, int unit, int visit, int current)
 void fetch_update(struct builder *b, int unit, int visit, int current)
 {
     if (!update_is_pending(b, unit) || b->status < 0) return;
-    if (on_disk(b)) arrive(b, unit, visit, current);
+    if (b->derived.parameters_on_disk) arrive(b, unit, visit, current);
     int at = workplace(b, unit);
     update_unit(b, unit, at);
     struct fetch_place *place = b->derived.fetches ? find_place(b, unit) : NULL;
-    if (place) place->delivered = on_disk(b) && place->staging < 0 && place->shard < 0;
-    if (!on_disk(b)) return;
+    if (place) place->delivered = b->derived.parameters_on_disk && has_one_station(place);
+    if (!b->derived.parameters_on_disk) return;
     size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
     struct slice from = {at, 0, bytes},
                  home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes};
@@ -204,13 +204,11 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
     fetch_update(b, unit, visit, current);
     if (!b->derived.fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
     arrive(b, unit, visit, current);
+    if (b->status < 0) return -1;
     struct fetch_place *place = take_place(b, unit, visit, current);
     if (place->delivered) return place->full;
-    int from = on_disk(b) ? first_station(place) : b->program->homes[unit].slots[TIER_PARAMETER];
-    enum zi_tier tier = on_disk(b) && place->staging >= 0 ? ZI_TIER_HOST
-                        : on_disk(b)                      ? ZI_TIER_DEVICE
-                                                          : b->config->tier[PLACE_PARAMETERS];
-    if (!b->config->unified && tier == ZI_TIER_HOST) {
+    int from = workplace(b, unit);
+    if (!b->config->unified && b->program->slots[from].tier == ZI_TIER_HOST) {
         size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
         struct slice host = {from, 0, bytes};
         struct slice device = {place->shard >= 0 ? place->shard : place->full, 0, bytes};
@@ -253,11 +251,10 @@ static void deliver(struct builder *b, int unit, int visit, int current)
 void fetch_ahead(struct builder *b, int visit)
 {
     int ahead = update_ahead(b);
-    bool disk = b->config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
     for (int w = visit; w <= visit + b->config->prefetch && w < b->schedule.count; w++) {
         each_unit(b, w, visit, start);
         if (b->schedule.visits[w].phase != VISIT_UPDATE) continue;
-        if (disk) arrive(b, b->schedule.visits[w].first, w, visit);
+        if (b->derived.parameters_on_disk) arrive(b, b->schedule.visits[w].first, w, visit);
         if (!b->config->deferred) update_start(b);
     }
     for (int w = visit; w <= visit + ahead && w < b->schedule.count && b->update.pending; w++) {

@@ -116,27 +116,56 @@ static void lay_rings(struct builder *b, enum size_class class)
     const int64_t *elements = d->class_elements;
     bool overlaps = (c->ranks > 1 || !d->local_gradient) && c->prefetch > 0;
     int twice = overlaps ? 2 : 1, ahead = c->prefetch > 0 ? 2 : 1;
-    size_t full = (size_t)elements[class] * 4, shard = full / (size_t)c->ranks;
-    size_t summed = d->sharded_gradients ? shard : full;
-    size_t kept =
-        (d->sharded_optimizer ? shard : full) / sizeof(float) * zi_dtype_bytes(c->gradient);
     int count = most_accumulators(b, class);
     bool used = count > 0 || class == CLASS_BLOCK || elements[CLASS_LARGE] > elements[CLASS_BLOCK];
-    struct ring_slot accumulator = {ZI_TIER_DEVICE, PURPOSE_REDUCE, full,
-                                    class ? "large accumulator" : "accumulator"};
-    struct ring_slot reduced = {ZI_TIER_DEVICE, PURPOSE_REDUCE, shard,
-                                class ? "large reduced" : "reduced"};
-    struct ring_slot pulled = {ZI_TIER_HOST, PURPOSE_REDUCE, summed,
-                               class ? "large pulled" : "pulled"};
-    struct ring_slot leaving = {ZI_TIER_HOST, PURPOSE_REDUCE, kept,
-                                class ? "large gradient" : "gradient"};
-    struct ring_slot sum = {ZI_TIER_HOST, PURPOSE_REDUCE, summed, class ? "large sum" : "sum"};
-    ring_lay(b, &g->accumulators[class], count * twice, &accumulator);
-    if (!used) return;
-    if (d->sharded_gradients) ring_lay(b, &g->reduced[class], twice, &reduced);
-    if (!d->local_gradient) ring_lay(b, &g->pulled[class], twice, &pulled);
-    if (c->tier[PLACE_GRADIENTS] == ZI_TIER_NVME) ring_lay(b, &g->leaving[class], ahead, &leaving);
-    if (sums_on_disk(b)) ring_lay(b, &g->sums[class], ahead, &sum);
+    bool leaves = used && c->tier[PLACE_GRADIENTS] == ZI_TIER_NVME;
+    size_t full = (size_t)elements[class] * sizeof(float), shard = full / (size_t)c->ranks;
+    size_t summed = d->sharded_gradients ? shard : full;
+    size_t kept = (d->sharded_optimizer ? shard : full) / sizeof(float);
+    const struct {
+        bool exists;
+        struct ring *ring;
+        int count;
+        enum zi_tier tier;
+        size_t bytes;
+        const char *names[CLASS_COUNT];
+    } rings[] = {
+        {true,
+         &g->accumulators[class],
+         count * twice,
+         ZI_TIER_DEVICE,
+         full,
+         {"accumulator", "large accumulator"}},
+        {used && d->sharded_gradients,
+         &g->reduced[class],
+         twice,
+         ZI_TIER_DEVICE,
+         shard,
+         {"reduced", "large reduced"}},
+        {used && !d->local_gradient,
+         &g->pulled[class],
+         twice,
+         ZI_TIER_HOST,
+         summed,
+         {"pulled", "large pulled"}},
+        {leaves,
+         &g->leaving[class],
+         ahead,
+         ZI_TIER_HOST,
+         kept * zi_dtype_bytes(c->gradient),
+         {"gradient", "large gradient"}},
+        {leaves && sums_on_disk(b),
+         &g->sums[class],
+         ahead,
+         ZI_TIER_HOST,
+         summed,
+         {"sum", "large sum"}},
+    };
+    for (size_t i = 0; i < sizeof rings / sizeof rings[0]; i++) {
+        struct ring_slot slot = {rings[i].tier, PURPOSE_REDUCE, rings[i].bytes,
+                                 rings[i].names[class]};
+        if (rings[i].exists) ring_lay(b, rings[i].ring, rings[i].count, &slot);
+    }
 }
 
 static void lay_reduce_scratch(struct builder *b)
