@@ -221,12 +221,17 @@ int activation_backward_input(struct builder *b, int visit, int micro)
     return slot;
 }
 
+bool activation_is_saved(const struct builder *b, int op)
+{
+    return list_is_training(b) && op_is_body(b, op) && segment_is_kept(b, op);
+}
+
 int activation_saved(const struct builder *b, int op, int micro)
 {
     const struct activations *a = &b->activations;
     int copies = b->derived.copies;
-    bool saves = list_is_training(b) && op_is_body(b, op) && segment_is_kept(b, op);
-    return saves ? a->saved[op * copies + micro % copies] : a->recomputed_saved[0];
+    return activation_is_saved(b, op) ? a->saved[op * copies + micro % copies]
+                                      : a->recomputed_saved[0];
 }
 
 void activation_set_carry(struct builder *b, struct program_op *op, bool first)

@@ -49,8 +49,11 @@ int activation_forward_input(const struct builder *b, int layer, int micro);
  * that of the next micro-batch or visit. */
 int activation_backward_input(struct builder *b, int visit, int micro);
 
-/* Local. Slot of what an operation saves in forward: its own in training, where its segment is
- * kept; else one that nothing reads. */
+/* Local. Whether the forward of an operation saves its inner activations for backward: in training,
+ * where its segment is kept. */
+bool activation_is_saved(const struct builder *b, int op);
+
+/* Local. Slot of what an operation saves in forward: its own, or one that nothing reads. */
 int activation_saved(const struct builder *b, int op, int micro);
 
 /* Local. Writes the kept input of an operation of the model, just made, to another tier, if that is

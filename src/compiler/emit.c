@@ -23,11 +23,10 @@ static void emit_forward(struct builder *b, int visit, int micro)
 {
     int op = b->schedule.visits[visit].first;
     const struct model_op *model_op = &b->model->ops[op];
-    bool training = list_is_training(b), last = model_op->tile == model_op->tiles - 1;
-    bool saves = training && op_is_body(b, op) && segment_is_kept(b, op);
+    bool last = model_op->tile == model_op->tiles - 1;
     int output = activation_forward_input(b, model_op->layer + 1, micro);
     struct program_op o = model_operation(OP_FORWARD, op, micro);
-    o.mode = saves ? MODEL_TRAIN : MODEL_INFER;
+    o.mode = activation_is_saved(b, op) ? MODEL_TRAIN : MODEL_INFER;
     if (model_op->kind == MODEL_EMBED)
         op_reads(&o, OPERAND_TOKENS, b->program->inside.tokens);
     else
@@ -38,7 +37,7 @@ static void emit_forward(struct builder *b, int visit, int micro)
     op_writes(&o, OPERAND_SCRATCH, b->activations.scratch);
     set_weights(b, &o, visit);
     builder_emit(b, &o);
-    if (training && last) activation_keep(b, op + 1, micro);
+    if (list_is_training(b) && last) activation_keep(b, op + 1, micro);
 }
 
 /* A head without backward: the loss, or a tile's share of it, or logits. */
