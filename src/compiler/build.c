@@ -8,6 +8,7 @@
  * lanes have several operations in flight, so there those of the own lane count too. With prefetch
  * 0 an operation waits for the one before it, whatever its lane. */
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,44 @@
 static size_t whole_blocks(size_t bytes)
 {
     return (bytes + TIER_STORE_BLOCK - 1) / TIER_STORE_BLOCK * TIER_STORE_BLOCK;
+}
+
+/* What builder_memory has given, behind the link to what it gave before. */
+struct builder_block {
+    struct builder_block *next;
+    max_align_t bytes[];
+};
+
+void *builder_memory(struct builder *b, size_t count, size_t size)
+{
+    if (b->status < 0) return NULL;
+    struct builder_block *block = calloc(1, sizeof *block + count * size);
+    if (!block) {
+        b->status = zi_fail(ZI_ERROR_DEVICE, "zero",
+                            "no memory to compile a program of %d operations", b->model->op_count);
+        return NULL;
+    }
+    block->next = b->blocks;
+    b->blocks = block;
+    return block->bytes;
+}
+
+int *builder_numbers(struct builder *b, int count)
+{
+    int *all = builder_memory(b, (size_t)count, sizeof *all);
+    if (all) memset(all, 0xff, (size_t)count * sizeof *all);
+    return all;
+}
+
+void builder_free(struct builder *b)
+{
+    while (b->blocks) {
+        struct builder_block *next = b->blocks->next;
+        free(b->blocks);
+        b->blocks = next;
+    }
+    free(b->writer.last_write);
+    free(b->writer.last_read);
 }
 
 static struct program_slot *add_slot(struct builder *b)
@@ -107,6 +146,11 @@ int builder_array(struct builder *b, const struct builder_array *array)
     return first;
 }
 
+bool slot_is_on_disk(const struct builder *b, int slot)
+{
+    return slot >= 0 && b->program->slots[slot].tier == ZI_TIER_NVME;
+}
+
 struct program_op builder_op(enum program_kind kind)
 {
     struct program_op op = {.kind = kind, .op = -1, .unit = -1, .micro = -1};
@@ -141,18 +185,23 @@ void builder_begin(struct builder *b, enum program_name name)
 {
     if (b->status < 0) return;
     size_t slots = (size_t)b->program->slot_count;
-    b->list = &b->program->lists[name];
-    free(b->last_write);
-    free(b->last_read);
-    b->last_write = malloc(slots * sizeof *b->last_write);
-    b->last_read = malloc(slots * sizeof *b->last_read);
-    if (!b->last_write || !b->last_read) {
+    b->writer.list = &b->program->lists[name];
+    free(b->writer.last_write);
+    free(b->writer.last_read);
+    b->writer.last_write = malloc(slots * sizeof *b->writer.last_write);
+    b->writer.last_read = malloc(slots * sizeof *b->writer.last_read);
+    if (!b->writer.last_write || !b->writer.last_read) {
         b->status = zi_fail(ZI_ERROR_DEVICE, "zero", "no memory to compile a program");
         return;
     }
-    memset(b->last_write, 0xff, slots * sizeof *b->last_write);
-    memset(b->last_read, 0xff, slots * sizeof *b->last_read);
-    b->name = name;
+    memset(b->writer.last_write, 0xff, slots * sizeof *b->writer.last_write);
+    memset(b->writer.last_read, 0xff, slots * sizeof *b->writer.last_read);
+    b->writer.name = name;
+}
+
+bool list_is_training(const struct builder *b)
+{
+    return program_row(b->writer.name)->trains;
 }
 
 /* Number of the lowest bit that is set. */
@@ -174,19 +223,19 @@ static void find_dependencies(const struct builder *b, struct program_op *op)
 {
     for (unsigned left = op->reads | op->writes; left; left &= left - 1) {
         int operand = first_bit(left), slot = op->slots[operand];
-        wait_for(b->list, op, b->last_write[slot]);
+        wait_for(b->writer.list, op, b->writer.last_write[slot]);
         if (!(op->writes >> operand & 1u)) continue;
         for (int lane = 0; lane < LANE_COUNT; lane++) {
-            wait_for(b->list, op, b->last_read[slot][lane]);
+            wait_for(b->writer.list, op, b->writer.last_read[slot][lane]);
         }
     }
-    if (b->config->prefetch == 0) wait_for(b->list, op, b->list->count - 1);
+    if (b->config->prefetch == 0) wait_for(b->writer.list, op, b->writer.list->count - 1);
 }
 
 void builder_emit(struct builder *b, const struct program_op *op)
 {
     if (b->status < 0) return;
-    struct program_list *list = b->list;
+    struct program_list *list = b->writer.list;
     if (list->count == list->capacity) {
         int capacity = list->capacity ? 2 * list->capacity : 256;
         struct program_op *grown = realloc(list->ops, (size_t)capacity * sizeof *grown);
@@ -206,12 +255,34 @@ void builder_emit(struct builder *b, const struct program_op *op)
     for (unsigned left = op->reads | op->writes; left; left &= left - 1) {
         int operand = first_bit(left), slot = op->slots[operand];
         if (op->writes >> operand & 1u) {
-            b->last_write[slot] = index;
+            b->writer.last_write[slot] = index;
             for (int lane = 0; lane < LANE_COUNT; lane++) {
-                b->last_read[slot][lane] = -1;
+                b->writer.last_read[slot][lane] = -1;
             }
         } else {
-            b->last_read[slot][op->lane] = index;
+            b->writer.last_read[slot][op->lane] = index;
         }
     }
+}
+
+void builder_move(struct builder *b, struct program_op *op, const struct slice *from,
+                  const struct slice *to)
+{
+    if (b->status < 0) return;
+    op->length = from->bytes < to->bytes ? from->bytes : to->bytes;
+    op_reads(op, OPERAND_FROM, from->slot);
+    op_writes(op, OPERAND_TO, to->slot);
+    op->offsets[OPERAND_FROM] = from->offset;
+    op->offsets[OPERAND_TO] = to->offset;
+    op->per_rank[OPERAND_FROM] = from->per_rank;
+    op->per_rank[OPERAND_TO] = to->per_rank;
+    builder_emit(b, op);
+}
+
+void emit_move(struct builder *b, enum program_kind kind, int unit, const struct slice *from,
+               const struct slice *to)
+{
+    struct program_op op = builder_op(kind);
+    op.unit = unit;
+    builder_move(b, &op, from, to);
 }

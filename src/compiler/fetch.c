@@ -15,16 +15,59 @@
  * optimizer's work must not stand in front of arithmetic that could already run.
  *
  * Invariant: a place is given to another unit only when no visit of the window needs its unit. */
-#include <string.h>
-
 #include "base/log.h"
-#include "compiler/emit.h"
+#include "compiler/compile.h"
+#include "compiler/home.h"
 
 /* The first station: where parameters are read to from nvme. */
 static int first_station(const struct fetch_place *place)
 {
     if (place->staging >= 0) return place->staging;
     return place->shard >= 0 ? place->shard : place->full;
+}
+
+/* The stations of the fetch places of a class. */
+static void lay_ring(struct builder *b, enum size_class class, int count)
+{
+    const struct zero_config *c = b->config;
+    struct fetch_ring *ring = &b->fetch[class];
+    size_t full = (size_t)b->derived.class_elements[class] * zi_dtype_bytes(c->compute);
+    size_t shard = full / (size_t)c->ranks;
+    const char *name = class ? "large unit" : "unit";
+    bool disk = b->derived.parameters_on_disk, host = disk && !c->unified;
+    bool apart = b->derived.sharded_parameters &&
+                 (disk || (!c->unified && c->tier[PLACE_PARAMETERS] == ZI_TIER_HOST));
+    if (!ring_fits(b, count, "fetched units")) return;
+    ring->count = count;
+    for (int i = 0; i < count; i++) {
+        struct fetch_place *place = &ring->places[i];
+        place->staging = place->shard = -1;
+        place->full = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, full, "%s %d", name, i);
+        if (apart)
+            place->shard =
+                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, shard, "shard of %s %d", name, i);
+        if (host)
+            place->staging =
+                builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH,
+                             b->derived.sharded_parameters ? shard : full, "staged %s %d", name, i);
+    }
+}
+
+void fetch_lay(struct builder *b)
+{
+    int window[CLASS_COUNT] = {0, 0};
+    for (int name = 0; name < PROGRAM_COUNT && b->derived.fetches; name++) {
+        if (!program_exists(b->config, (enum program_name)name)) continue;
+        if (program_row((enum program_name)name)->states) continue;
+        schedule_begin(b, (enum program_name)name);
+        for (int class = 0; class < CLASS_COUNT; class ++) {
+            int count = schedule_window(b, (enum size_class) class);
+            if (count > window[class]) window[class] = count;
+        }
+    }
+    for (int class = 0; class < CLASS_COUNT; class ++) {
+        lay_ring(b, (enum size_class) class, window[class]);
+    }
 }
 
 /* The units of the first visit, which a pending update finds in memory: the training program before
@@ -34,7 +77,7 @@ static void each_first_unit(struct builder *b,
 {
     const struct model_op *op = &b->model->ops[0];
     int taken[CLASS_COUNT] = {0, 0};
-    if (!b->config->deferred || b->config->tier[PLACE_PARAMETERS] != ZI_TIER_NVME) return;
+    if (!b->config->deferred || !b->derived.parameters_on_disk) return;
     for (int i = 0; i < op->unit_count; i++) {
         struct fetch_ring *ring = &b->fetch[unit_class(b, op->units[i])];
         int place = taken[unit_class(b, op->units[i])]++;
@@ -42,15 +85,21 @@ static void each_first_unit(struct builder *b,
     }
 }
 
+/* The rest of the way has nothing to do. */
+static bool has_one_station(const struct fetch_place *place)
+{
+    return place->staging < 0 && place->shard < 0;
+}
+
 static void mark_arrived(struct builder *b, int unit, struct fetch_place *place)
 {
     (void)b;
     place->unit = unit;
     place->arrived = true;
-    place->delivered = place->staging < 0 && place->shard < 0;
+    place->delivered = has_one_station(place);
 }
 
-void fetch_reset(struct builder *b)
+void fetch_begin(struct builder *b)
 {
     for (int class = 0; class < CLASS_COUNT; class ++) {
         for (int i = 0; i < RING_MAX; i++) {
@@ -59,13 +108,7 @@ void fetch_reset(struct builder *b)
             place->arrived = place->delivered = false;
         }
     }
-    memset(b->recalled.holds, 0xff, sizeof b->recalled.holds);
-    if (list_is_pending(b->name)) each_first_unit(b, mark_arrived);
-}
-
-static bool on_disk(const struct builder *b)
-{
-    return b->config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
+    if (b->update.pending) each_first_unit(b, mark_arrived);
 }
 
 static struct fetch_place *find_place(struct builder *b, int unit)
@@ -96,25 +139,18 @@ static struct fetch_place *take_place(struct builder *b, int unit, int visit, in
     return place;
 }
 
-/* Where the optimizer finds the parameters of a unit that has arrived. */
+/* Where the parameters of a unit that has arrived are: the optimizer works on them there. */
 static int workplace(struct builder *b, int unit)
 {
-    if (!on_disk(b)) return b->program->homes[unit].slots[TIER_PARAMETER];
+    if (!b->derived.parameters_on_disk) return b->program->homes[unit].slots[TIER_PARAMETER];
     struct fetch_place *place = find_place(b, unit);
     ZI_REQUIRE(place && place->arrived);
     return first_station(place);
 }
 
-static size_t kept_bytes(const struct builder *b, int unit)
-{
-    const struct partition_unit *part = &b->partition->units[unit];
-    return (size_t)(b->sharded_parameters ? part->shard : part->padded) *
-           zi_dtype_bytes(b->config->compute);
-}
-
 static void read_unit(struct builder *b, int unit, struct fetch_place *place)
 {
-    size_t bytes = kept_bytes(b, unit);
+    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
     struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes, 0};
     struct slice station = {first_station(place), 0, bytes, 0};
     emit_move(b, OP_READ, unit, &home, &station);
@@ -126,17 +162,12 @@ static void preload_unit(struct builder *b, int unit, struct fetch_place *place)
     if (b->status >= 0) b->program->slots[first_station(place)].lasting = true;
 }
 
-/* Behind the parameters of a training program: the first of the next one. */
-void fetch_preload(struct builder *b)
+/* The first stage. */
+static void arrive(struct builder *b, int unit, int visit, int current)
 {
-    each_first_unit(b, preload_unit);
-}
-
-void fetch_arrive(struct builder *b, int unit, int visit, int current)
-{
-    if (!b->fetches || b->status < 0) return;
+    if (!b->derived.fetches || b->status < 0) return;
     struct fetch_place *place = take_place(b, unit, visit, current);
-    if (place->arrived || !on_disk(b)) {
+    if (place->arrived || !b->derived.parameters_on_disk) {
         place->arrived = true;
         return;
     }
@@ -159,9 +190,9 @@ void fetch_load(struct builder *b, int unit)
     if (b->status >= 0) read_unit(b, unit, find_place(b, unit));
 }
 
-void fetch_save(struct builder *b, int unit)
+void fetch_store(struct builder *b, int unit)
 {
-    size_t bytes = kept_bytes(b, unit);
+    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
     struct slice from = {fetch_station(b, unit), 0, bytes, 0};
     struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes, 0};
     emit_move(b, OP_STORE, unit, &from, &home);
@@ -169,15 +200,13 @@ void fetch_save(struct builder *b, int unit)
 
 void fetch_update(struct builder *b, int unit, int visit, int current)
 {
-    if (!b->pending || b->updated[unit] || b->status < 0) return;
-    if (on_disk(b)) fetch_arrive(b, unit, visit, current);
-    b->updated[unit] = true;
+    if (!update_is_pending(b, unit) || b->status < 0) return;
+    if (b->derived.parameters_on_disk) arrive(b, unit, visit, current);
     int at = workplace(b, unit);
     update_unit(b, unit, at);
-    struct fetch_place *place = b->fetches ? find_place(b, unit) : NULL;
-    if (place) place->delivered = on_disk(b) && place->staging < 0 && place->shard < 0;
-    if (!on_disk(b)) return;
-    fetch_save(b, unit);
+    struct fetch_place *place = b->derived.fetches ? find_place(b, unit) : NULL;
+    if (place) place->delivered = b->derived.parameters_on_disk && has_one_station(place);
+    if (b->derived.parameters_on_disk) fetch_store(b, unit);
 }
 
 static void emit_gather(struct builder *b, int unit, int from, int to)
@@ -193,16 +222,14 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
 {
     if (b->status < 0) return -1;
     fetch_update(b, unit, visit, current);
-    if (!b->fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
-    fetch_arrive(b, unit, visit, current);
+    if (!b->derived.fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
+    arrive(b, unit, visit, current);
+    if (b->status < 0) return -1;
     struct fetch_place *place = take_place(b, unit, visit, current);
     if (place->delivered) return place->full;
-    int from = on_disk(b) ? first_station(place) : b->program->homes[unit].slots[TIER_PARAMETER];
-    enum zi_tier tier = on_disk(b) && place->staging >= 0 ? ZI_TIER_HOST
-                        : on_disk(b)                      ? ZI_TIER_DEVICE
-                                                          : b->config->tier[PLACE_PARAMETERS];
-    if (!b->config->unified && tier == ZI_TIER_HOST) {
-        size_t bytes = kept_bytes(b, unit);
+    int from = workplace(b, unit);
+    if (!b->config->unified && b->program->slots[from].tier == ZI_TIER_HOST) {
+        size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
         struct slice host = {from, 0, bytes, 0};
         struct slice device = {place->shard >= 0 ? place->shard : place->full, 0, bytes, 0};
         emit_move(b, OP_PUSH, unit, &host, &device);
@@ -211,4 +238,51 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
     if (from != place->full) emit_gather(b, unit, from, place->full);
     place->delivered = true;
     return place->full;
+}
+
+/* Calls `what` for each unit whose parameters a visit needs. */
+static void each_unit(struct builder *b, int visit, int current,
+                      void (*what)(struct builder *, int unit, int visit, int current))
+{
+    const struct visit *v = &b->schedule.visits[visit];
+    if (v->phase == VISIT_GRADIENT || v->phase == VISIT_UPDATE) return;
+    for (int j = 0; j < v->count; j++) {
+        const struct model_op *op = &b->model->ops[v->first + j];
+        for (int i = 0; i < op->unit_count; i++) {
+            what(b, op->units[i], visit, current);
+        }
+    }
+}
+
+/* What nothing holds back goes all the way at once. */
+static void start(struct builder *b, int unit, int visit, int current)
+{
+    if (update_is_pending(b, unit))
+        arrive(b, unit, visit, current);
+    else
+        fetch_deliver(b, unit, visit, current);
+}
+
+static void deliver(struct builder *b, int unit, int visit, int current)
+{
+    fetch_deliver(b, unit, visit, current);
+}
+
+void fetch_ahead(struct builder *b, int visit)
+{
+    int ahead = update_ahead(b);
+    for (int w = visit; w <= visit + b->config->prefetch && w < b->schedule.count; w++) {
+        each_unit(b, w, visit, start);
+        if (b->schedule.visits[w].phase != VISIT_UPDATE) continue;
+        if (b->derived.parameters_on_disk) arrive(b, b->schedule.visits[w].first, w, visit);
+        if (!b->config->deferred) update_start(b);
+    }
+    for (int w = visit; w <= visit + ahead && w < b->schedule.count && b->update.pending; w++) {
+        each_unit(b, w, visit, deliver);
+    }
+}
+
+void fetch_end(struct builder *b)
+{
+    if (list_is_training(b)) each_first_unit(b, preload_unit);
 }

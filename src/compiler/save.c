@@ -19,11 +19,13 @@
  * otherwise (stages 1 and 2) parameters are made whole first, and remainders for the shard. Moments
  * start as zero, which is what pools and claimed space of the store read as. */
 #include "base/log.h"
-#include "compiler/emit.h"
+#include "compiler/compile.h"
 
 /* Elements of the slices that are carried, and of the fp32 tiles in which masters are joined. */
 #define CARRIED ((int64_t)1 << 18)
 #define TILE    ((int64_t)1 << 18)
+
+enum { RING_NAME = 32 };
 
 /* Elements of what this rank has of a state of a unit, in a group of the optimizer or in none (-1).
  */
@@ -59,7 +61,7 @@ static bool same_elements(const struct builder *b)
     return zero_is_sharded(b->config, TIER_PARAMETER) == zero_is_sharded(b->config, TIER_MASTER);
 }
 
-enum zi_status save_lay(struct builder *b)
+void save_lay(struct builder *b)
 {
     const struct zero_config *c = b->config;
     int64_t most = 0;
@@ -68,21 +70,23 @@ enum zi_status save_lay(struct builder *b)
         if (elements > most) most = elements;
     }
     int64_t tile = most < TILE ? most : TILE, slice = most < CARRIED ? most : CARRIED;
-    b->tile = builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, (size_t)tile * sizeof(float), "tile");
+    b->save.tile =
+        builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, (size_t)tile * sizeof(float), "tile");
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
         if (!is_moved(kind) || !is_carried(b, kind)) continue;
         if (!c->training && kind != TIER_PARAMETER) continue;
         if (!tier_kind_exists(kind, true, c->compute)) continue;
-        struct ring *ring = &b->carried[k];
-        ring->count = c->prefetch > 0 ? 2 : 1;
-        for (int i = 0; i < ring->count; i++) {
-            ring->slots[i] = builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK,
-                                          (size_t)slice * program_element_bytes(b->program, kind),
-                                          "carried %s %d", tier_kind_name(kind), i);
-        }
+        char name[RING_NAME];
+        snprintf(name, sizeof name, "carried %s", tier_kind_name(kind));
+        ring_lay(b, &b->save.carried[k], c->prefetch > 0 ? 2 : 1,
+                 &(struct ring_slot){
+                     .tier = ZI_TIER_HOST,
+                     .purpose = PURPOSE_WORK,
+                     .bytes = (size_t)slice * program_element_bytes(b->program, kind),
+                     .name = name,
+                 });
     }
-    return b->status;
 }
 
 /* A part of a state at home. */
@@ -105,13 +109,14 @@ static struct slice place_of(struct builder *b, const struct part *part, enum ti
     struct slice at = home_of(b, part, kind, beside_master);
     if (at.slot < 0) return at;
     if (is_carried(b, kind)) {
-        at.slot = ring_take(&b->carried[kind]);
+        at.slot = ring_take(&b->save.carried[kind]);
         at.offset = at.per_rank = 0;
     } else if (on_disk(b, kind) && kind == TIER_PARAMETER) {
         at.slot = fetch_station(b, part->unit);
     } else if (on_disk(b, kind)) {
         at.slot = update_slot(b, part->group, kind);
-        at.offset -= (size_t)b->groups[part->group].first * program_element_bytes(b->program, kind);
+        at.offset -=
+            (size_t)b->update.groups[part->group].first * program_element_bytes(b->program, kind);
     }
     return at;
 }
@@ -154,7 +159,7 @@ static void emit_slice(struct builder *b, const struct save_op *what, const stru
             emit_move(b, OP_PULL, part->unit, &home[i], &at[i]);
         set_operand(&op, kinds[i], &at[i]);
     }
-    op_writes(&op, OPERAND_SCRATCH, b->tile);
+    op_writes(&op, OPERAND_SCRATCH, b->save.tile);
     if (what->sums) op_changes(&op, OPERAND_CHECKSUM, b->program->outside.checksum);
     builder_emit(b, &op);
     for (int i = 0; i < count && what->kind != OP_EXPORT; i++) {
@@ -180,12 +185,12 @@ static void emit_part(struct builder *b, const struct save_op *what, const struc
 static int first_group(const struct builder *b, int unit)
 {
     bool updated = b->config->training && b->model->units[unit].trainable;
-    return updated ? b->unit_groups[unit] : b->group_count;
+    return updated ? b->update.unit_groups[unit] : b->update.group_count;
 }
 
 static struct part group_part(const struct builder *b, int group)
 {
-    const struct group *g = &b->groups[group];
+    const struct group *g = &b->update.groups[group];
     return (struct part){g->unit, group, g->first, g->count};
 }
 
@@ -224,17 +229,18 @@ static void emit_unit(struct builder *b, enum program_kind kind, int unit)
     if (disk) fetch_take(b, unit);
     if (disk && kind == OP_EXPORT) fetch_load(b, unit);
     if (walks_parameters(b, kind, unit)) emit_part(b, &what, &part);
-    for (int g = first_group(b, unit); g < b->group_count && b->groups[g].unit == unit; g++) {
+    for (int g = first_group(b, unit);
+         g < b->update.group_count && b->update.groups[g].unit == unit; g++) {
         emit_group(b, kind, g);
     }
-    if (disk && kind != OP_EXPORT) fetch_save(b, unit);
+    if (disk && kind != OP_EXPORT) fetch_store(b, unit);
 }
 
 void save_emit(struct builder *b)
 {
-    enum program_kind kind = b->name == PROGRAM_SAVE   ? OP_EXPORT
-                             : b->name == PROGRAM_LOAD ? OP_IMPORT
-                                                       : OP_DRAW;
+    enum program_kind kind = b->writer.name == PROGRAM_SAVE   ? OP_EXPORT
+                             : b->writer.name == PROGRAM_LOAD ? OP_IMPORT
+                                                              : OP_DRAW;
     if (kind != OP_EXPORT) {
         struct program_op clear = builder_op(OP_CLEAR);
         op_writes(&clear, OPERAND_TO, b->program->outside.checksum);

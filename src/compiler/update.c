@@ -14,11 +14,10 @@
  *
  * Invariant: group g uses set g % groups; loads of group g + groups are written after the store of
  * group g. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/log.h"
-#include "compiler/emit.h"
+#include "compiler/compile.h"
+#include "compiler/home.h"
+#include "compiler/value.h"
 
 /* Groups whose gradients are loaded first. Each update then loads those of two more, until as many
  * are there as there are sets: were all asked for at once, parameters of the first visits would
@@ -36,7 +35,8 @@ static bool is_loaded(const struct builder *b, enum tier_kind kind)
 static bool is_brought(const struct builder *b, enum tier_kind kind)
 {
     if (b->config->unified || !tier_kind_exists(kind, true, b->config->compute)) return false;
-    return (zero_tier(b->config, kind) == ZI_TIER_DEVICE) != (b->adam_tier == ZI_TIER_DEVICE);
+    return (zero_tier(b->config, kind) == ZI_TIER_DEVICE) !=
+           (b->derived.optimizer_tier == ZI_TIER_DEVICE);
 }
 
 static bool uses_groups(const struct builder *b)
@@ -60,48 +60,48 @@ static int64_t updated_elements(const struct builder *b, int unit)
 /* Units in the order in which forward first uses them. */
 static void order_units(struct builder *b)
 {
+    struct update *u = &b->update;
     for (int o = 0; o < b->model->op_count; o++) {
         const struct model_op *op = &b->model->ops[o];
         for (int i = 0; i < op->unit_count; i++) {
             int unit = op->units[i];
-            if (b->updated[unit] || !b->model->units[unit].trainable) continue;
-            b->updated[unit] = true;
-            b->update_order[b->update_count++] = unit;
+            if (u->updated[unit] || !b->model->units[unit].trainable) continue;
+            u->updated[unit] = true;
+            u->units[u->unit_count++] = unit;
         }
     }
 }
 
-static enum zi_status list_groups(struct builder *b)
+static void list_groups(struct builder *b)
 {
+    struct update *u = &b->update;
     int64_t size = b->config->group, count = 0;
     bool cut = uses_groups(b);
-    for (int u = 0; u < b->model->unit_count; u++) {
-        count += cut ? (updated_elements(b, u) + size - 1) / size : 1;
+    for (int unit = 0; unit < b->model->unit_count; unit++) {
+        count += cut ? (updated_elements(b, unit) + size - 1) / size : 1;
     }
-    b->groups = malloc((size_t)(count + 1) * sizeof *b->groups);
-    if (!b->groups)
-        return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the groups of the optimizer");
-    for (int i = 0; i < b->update_count; i++) {
-        int unit = b->update_order[i];
+    u->groups = builder_memory(b, (size_t)count, sizeof *u->groups);
+    if (!u->groups) return;
+    for (int i = 0; i < u->unit_count; i++) {
+        int unit = u->units[i];
         int64_t elements = updated_elements(b, unit);
-        b->unit_groups[unit] = b->group_count;
+        u->unit_groups[unit] = u->group_count;
         for (int64_t first = 0; first < elements; first += cut ? size : elements) {
             int64_t rest = elements - first;
-            b->groups[b->group_count++] =
+            u->groups[u->group_count++] =
                 (struct group){unit, first, cut && rest > size ? size : rest};
         }
     }
-    return ZI_OK;
 }
 
 static int set_count(const struct builder *b)
 {
-    return b->config->groups < b->group_count ? b->config->groups : b->group_count;
+    return b->config->groups < b->update.group_count ? b->config->groups : b->update.group_count;
 }
 
 static void lay_set(struct builder *b, int set, size_t elements)
 {
-    struct group_slots *s = &b->group_slots[set];
+    struct group_slots *s = &b->update.sets[set];
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
         const char *name = tier_kind_name(kind);
@@ -111,19 +111,18 @@ static void lay_set(struct builder *b, int set, size_t elements)
             s->loaded[k] =
                 builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, bytes, "loaded %s %d", name, set);
         if (is_brought(b, kind))
-            s->brought[k] =
-                builder_slot(b, b->adam_tier, PURPOSE_WORK, bytes, "brought %s %d", name, set);
+            s->brought[k] = builder_slot(b, b->derived.optimizer_tier, PURPOSE_WORK, bytes,
+                                         "brought %s %d", name, set);
     }
 }
 
-enum zi_status update_lay(struct builder *b)
+/* The slots of all groups, and which of them last. */
+static void lay_sets(struct builder *b)
 {
-    order_units(b);
-    ZI_TRY(list_groups(b));
-    if (!uses_groups(b)) return ZI_OK;
+    struct update *u = &b->update;
     int64_t largest = 0;
-    for (int g = 0; g < b->group_count; g++) {
-        if (b->groups[g].count > largest) largest = b->groups[g].count;
+    for (int g = 0; g < u->group_count; g++) {
+        if (u->groups[g].count > largest) largest = u->groups[g].count;
     }
     int sets = set_count(b);
     ZI_REQUIRE(b->config->groups <= GROUPS_MAX);
@@ -132,34 +131,39 @@ enum zi_status update_lay(struct builder *b)
     }
     /* States that are loaded ahead for the next program last from one to the other. */
     for (int set = 0; set < sets && b->config->deferred && b->status >= 0; set++) {
-        const struct group_slots *s = &b->group_slots[set];
+        const struct group_slots *s = &u->sets[set];
         for (int k = 0; k < TIER_KIND_COUNT; k++) {
             if (is_optimizers((enum tier_kind)k) && s->loaded[k] >= 0)
                 b->program->slots[s->loaded[k]].lasting = true;
         }
     }
-    return b->status;
 }
 
-bool list_is_pending(enum program_name name)
+void update_lay(struct builder *b)
 {
-    return name == PROGRAM_TRAIN_UPDATE || name == PROGRAM_VALIDATE_UPDATE ||
-           name == PROGRAM_FLUSH_UPDATE;
+    struct update *u = &b->update;
+    u->units = builder_numbers(b, b->model->unit_count);
+    u->unit_groups = builder_numbers(b, b->model->unit_count);
+    u->updated = builder_memory(b, (size_t)b->model->unit_count, sizeof *u->updated);
+    if (b->status < 0) return;
+    order_units(b);
+    list_groups(b);
+    if (uses_groups(b)) lay_sets(b);
 }
 
-static struct group_slots *set_of(struct builder *b, int group)
+static const struct group_slots *set_of(const struct builder *b, int group)
 {
-    return &b->group_slots[group % b->config->groups];
+    return &b->update.sets[group % b->config->groups];
 }
 
-int update_slot(struct builder *b, int group, enum tier_kind kind)
+int update_slot(const struct builder *b, int group, enum tier_kind kind)
 {
     return set_of(b, group)->loaded[kind];
 }
 
 void update_load(struct builder *b, int group, enum tier_kind kind)
 {
-    const struct group *g = &b->groups[group];
+    const struct group *g = &b->update.groups[group];
     if (!is_loaded(b, kind)) return;
     int home = b->program->homes[g->unit].slots[kind], slot = update_slot(b, group, kind);
     struct slice from =
@@ -177,57 +181,66 @@ static void load_group(struct builder *b, int group)
 
 static void load_states(struct builder *b, int end)
 {
-    if (end > b->group_count) end = b->group_count;
-    for (; b->states_loaded < end; b->states_loaded++) {
-        load_group(b, b->states_loaded);
+    struct update *u = &b->update;
+    if (end > u->group_count) end = u->group_count;
+    for (; u->states_loaded < end; u->states_loaded++) {
+        load_group(b, u->states_loaded);
     }
 }
 
 static void load_gradients(struct builder *b, int end)
 {
-    if (end > b->group_count) end = b->group_count;
-    for (; b->gradients_loaded < end; b->gradients_loaded++) {
-        if (uses_groups(b)) update_load(b, b->gradients_loaded, TIER_GRADIENT);
+    struct update *u = &b->update;
+    if (end > u->group_count) end = u->group_count;
+    for (; u->gradients_loaded < end; u->gradients_loaded++) {
+        if (uses_groups(b)) update_load(b, u->gradients_loaded, TIER_GRADIENT);
     }
 }
 
 void update_begin(struct builder *b)
 {
-    b->pending = list_is_pending(b->name);
-    b->states_loaded = b->gradients_loaded = b->preloaded = 0;
-    if (!b->config->training) return;
-    for (int u = 0; u < b->model->unit_count; u++) {
-        b->updated[u] = !b->model->units[u].trainable;
-        b->gradients[u].seen = 0;
+    struct update *u = &b->update;
+    u->pending = program_row(b->writer.name)->updates;
+    u->states_loaded = u->pending ? set_count(b) : 0;
+    u->gradients_loaded = u->preloaded = 0;
+    for (int unit = 0; unit < b->model->unit_count && b->config->training; unit++) {
+        u->updated[unit] = !b->model->units[unit].trainable;
     }
-    if (!b->pending) return;
-    b->states_loaded = set_count(b);
 }
 
-/* Before an immediate update: the states of as many groups as there are sets. */
+bool update_is_pending(const struct builder *b, int unit)
+{
+    return b->update.pending && !b->update.updated[unit];
+}
+
 void update_start(struct builder *b)
 {
     load_states(b, set_count(b));
 }
 
-/* During backward, for the next program's update: the same, a share after each visit, so that loads
- * do not stand in the lane's queue behind the last parameters of backward, nor before the first. */
+/* A share after each visit, so that loads do not stand in the lane's queue behind the last
+ * parameters of backward, nor before the first. */
 void update_preload(struct builder *b, double share)
 {
     int end = (int)(share * set_count(b));
-    for (int u = 0; u < b->model->unit_count && b->pending; u++) {
-        if (!b->updated[u]) return;
+    for (int unit = 0; unit < b->model->unit_count; unit++) {
+        if (update_is_pending(b, unit)) return;
     }
-    for (; b->preloaded < end; b->preloaded++) {
-        load_group(b, b->preloaded);
+    for (; b->update.preloaded < end; b->update.preloaded++) {
+        load_group(b, b->update.preloaded);
     }
+}
+
+void update_end(struct builder *b)
+{
+    if (list_is_training(b) && b->config->deferred) update_preload(b, 1.0);
 }
 
 int update_ahead(const struct builder *b)
 {
-    bool delivers = b->sharded_parameters || !b->config->unified;
+    bool delivers = b->derived.sharded_parameters || !b->config->unified;
     if (b->config->prefetch == 0) return 0;
-    return b->adam_lane == LANE_HOST ? b->config->prefetch : delivers;
+    return b->derived.optimizer_lane == LANE_HOST ? b->config->prefetch : delivers;
 }
 
 /* Brings a slice to the optimizer's memory through `slot`; where that is -1 it is used in place. */
@@ -235,7 +248,7 @@ static struct slice bring(struct builder *b, int unit, struct slice from, int sl
 {
     if (slot < 0) return from;
     struct slice to = {slot, 0, from.bytes, 0};
-    emit_move(b, b->adam_tier == ZI_TIER_HOST ? OP_PULL : OP_PUSH, unit, &from, &to);
+    emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PULL : OP_PUSH, unit, &from, &to);
     return to;
 }
 
@@ -277,7 +290,7 @@ static void emit_adam(struct builder *b, const struct group *g, const struct wor
 static struct slice parameter_slice(const struct builder *b, const struct group *g, int slot)
 {
     size_t element = program_element_bytes(b->program, TIER_PARAMETER);
-    bool part = b->sharded_optimizer && !b->sharded_parameters;
+    bool part = b->derived.sharded_optimizer && !b->derived.sharded_parameters;
     return (struct slice){
         .slot = slot,
         .offset = (size_t)g->first * element,
@@ -288,7 +301,7 @@ static struct slice parameter_slice(const struct builder *b, const struct group 
 
 void update_store(struct builder *b, int group, enum tier_kind kind)
 {
-    const struct group *g = &b->groups[group];
+    const struct group *g = &b->update.groups[group];
     if (!is_loaded(b, kind)) return;
     struct slice to = home_slice(b, b->program->homes[g->unit].slots[kind], g->first, g->count,
                                  program_element_bytes(b->program, kind));
@@ -306,7 +319,7 @@ static void store_group(struct builder *b, int group)
 
 static void update_group(struct builder *b, int group, int workplace)
 {
-    const struct group *g = &b->groups[group];
+    const struct group *g = &b->update.groups[group];
     const struct zero_config *c = b->config;
     const struct group_slots *s = uses_groups(b) ? set_of(b, group) : NULL;
     struct slice parameter = parameter_slice(b, g, workplace);
@@ -322,7 +335,7 @@ static void update_group(struct builder *b, int group, int workplace)
     }
     emit_adam(b, g, &work);
     if (s && s->brought[TIER_PARAMETER] >= 0)
-        emit_move(b, b->adam_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit,
+        emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit,
                   &work.at[TIER_PARAMETER], &parameter);
     if (s) store_group(b, group);
     load_states(b, group + 1 + c->groups);
@@ -339,9 +352,20 @@ static void emit_publish(struct builder *b, int unit, int workplace)
 
 void update_unit(struct builder *b, int unit, int workplace)
 {
-    int first = b->unit_groups[unit];
-    for (int g = first; g < b->group_count && b->groups[g].unit == unit; g++) {
+    int first = b->update.unit_groups[unit];
+    b->update.updated[unit] = true;
+    for (int g = first; g < b->update.group_count && b->update.groups[g].unit == unit; g++) {
         update_group(b, g, workplace);
     }
-    if (b->sharded_optimizer && !b->sharded_parameters) emit_publish(b, unit, workplace);
+    if (b->derived.sharded_optimizer && !b->derived.sharded_parameters)
+        emit_publish(b, unit, workplace);
+}
+
+void update_visit(struct builder *b, int visit)
+{
+    if (!b->config->deferred && !b->update.pending) {
+        value_norm(b);
+        b->update.pending = true;
+    }
+    fetch_update(b, b->schedule.visits[visit].first, visit, visit);
 }

@@ -12,47 +12,7 @@
  * ring has as many places as any such window needs, so there is always one whose unit no visit of
  * the window wants, and a unit that is still in its place is not fetched again (as at the turn from
  * forward to backward). */
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/log.h"
 #include "compiler/compile.h"
-
-static int segment_of(const struct builder *b, int layer)
-{
-    return (layer - 1) / b->config->interval;
-}
-
-bool op_is_body(const struct builder *b, int op)
-{
-    return op >= b->first_body && op < b->end_body;
-}
-
-/* First operation of the segment of a body operation; with tiles, the operation itself. */
-int segment_first(const struct builder *b, int op)
-{
-    const struct model_op *ops = b->model->ops;
-    if (ops[op].tiles > 1) return op;
-    int segment = segment_of(b, ops[op].layer);
-    while (op > b->first_body && segment_of(b, ops[op - 1].layer) == segment)
-        op--;
-    return op;
-}
-
-bool segment_is_kept(const struct builder *b, int op)
-{
-    const struct program *p = b->program;
-    return segment_of(b, b->model->ops[op].layer) >= p->segment_count - p->kept_segments;
-}
-
-bool layer_is_kept(const struct builder *b, int layer)
-{
-    const struct program *p = b->program;
-    if (layer < 1 || layer >= b->model->layer_count - 1) return false;
-    int segment = segment_of(b, layer);
-    return segment >= p->segment_count - p->kept_segments ||
-           layer == 1 + segment * b->config->interval;
-}
 
 /* Consecutive operations of the model, or micro-batches. */
 struct span {
@@ -62,39 +22,39 @@ struct span {
 static void add_visit(struct builder *b, enum visit_phase phase, struct span ops,
                       struct span micros)
 {
-    b->visits[b->visit_count++] = (struct visit){.phase = phase,
-                                                 .first = ops.first,
-                                                 .count = ops.count,
-                                                 .micro = micros.first,
-                                                 .micro_count = micros.count};
+    b->schedule.visits[b->schedule.count++] = (struct visit){.phase = phase,
+                                                             .first = ops.first,
+                                                             .count = ops.count,
+                                                             .micro = micros.first,
+                                                             .micro_count = micros.count};
 }
 
 static void add_head(struct builder *b, enum visit_phase phase, struct span micros)
 {
-    for (int op = b->end_body; op < b->model->op_count; op++) {
+    for (int op = b->derived.end_body; op < b->model->op_count; op++) {
         add_visit(b, phase, (struct span){op, 1}, micros);
     }
 }
 
 static void add_backward(struct builder *b, struct span micros)
 {
-    for (int op = b->model->op_count - 1; op >= b->end_body; op--) {
+    for (int op = b->model->op_count - 1; op >= b->derived.end_body; op--) {
         add_visit(b, VISIT_BACKWARD, (struct span){op, 1}, micros);
     }
-    for (int op = b->end_body - 1; op >= b->first_body;) {
+    for (int op = b->derived.end_body - 1; op >= b->derived.first_body;) {
         int first = segment_is_kept(b, op) ? op : segment_first(b, op);
         add_visit(b, VISIT_BACKWARD, (struct span){first, op - first + 1}, micros);
         op = first - 1;
     }
-    for (int op = b->first_body - 1; op >= 0; op--) {
+    for (int op = b->derived.first_body - 1; op >= 0; op--) {
         add_visit(b, VISIT_GRADIENT, (struct span){op, 1}, micros);
     }
 }
 
 static void add_updates(struct builder *b)
 {
-    for (int i = 0; i < b->update_count; i++) {
-        add_visit(b, VISIT_UPDATE, (struct span){b->update_order[i], 1}, (struct span){0, 0});
+    for (int i = 0; i < b->update.unit_count; i++) {
+        add_visit(b, VISIT_UPDATE, (struct span){b->update.units[i], 1}, (struct span){0, 0});
     }
 }
 
@@ -106,55 +66,55 @@ static bool is_validation(enum program_name name)
 /* Micro-batches through the model, once. */
 static void add_pass(struct builder *b, enum program_name name, struct span micros)
 {
-    for (int op = 0; op < b->end_body; op++) {
+    for (int op = 0; op < b->derived.end_body; op++) {
         add_visit(b, VISIT_FORWARD, (struct span){op, 1}, micros);
     }
     if (name == PROGRAM_GENERATE || is_validation(name)) {
         add_head(b, is_validation(name) ? VISIT_LOSS : VISIT_LOGITS, micros);
         return;
     }
-    if (b->model->op_count - b->end_body > 1) add_head(b, VISIT_FORWARD, micros);
+    if (b->model->op_count - b->derived.end_body > 1) add_head(b, VISIT_FORWARD, micros);
     add_backward(b, micros);
 }
 
-enum zi_status schedule_visits(struct builder *b, enum program_name name)
+void schedule_lay(struct builder *b)
 {
+    bool micro_major = b->config->order == ORDER_MICRO_MAJOR && b->config->micro_batches > 1;
+    size_t passes = micro_major ? (size_t)b->config->micro_batches : 1;
+    size_t most = 3 * (size_t)(b->model->op_count + 1) * passes + (size_t)b->model->unit_count;
+    b->schedule.visits = builder_memory(b, most, sizeof *b->schedule.visits);
+}
+
+void schedule_begin(struct builder *b, enum program_name name)
+{
+    struct schedule *s = &b->schedule;
     bool micro_major = b->config->order == ORDER_MICRO_MAJOR;
     int micros = name == PROGRAM_GENERATE ? 1 : (int)b->config->micro_batches;
     int passes = micro_major ? micros : 1;
-    size_t most = 3 * (size_t)(b->model->op_count + 1) * (size_t)passes;
-    struct visit *grown = realloc(b->visits, (most + (size_t)b->model->unit_count) * sizeof *grown);
-    if (!grown) return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the visits of a program");
-    b->visits = grown;
-    b->visit_count = 0;
+    if (b->status < 0) return;
+    s->count = 0;
     if (name == PROGRAM_FLUSH_UPDATE) {
         add_updates(b);
-        return ZI_OK;
+        return;
     }
     for (int pass = 0; pass < passes; pass++) {
         add_pass(b, name, (struct span){pass, micro_major ? 1 : micros});
     }
-    b->first_backward = b->visit_count;
-    while (b->first_backward > 0 && b->visits[b->first_backward - 1].phase >= VISIT_BACKWARD)
-        b->first_backward--;
+    s->first_backward = s->count;
+    while (s->first_backward > 0 && s->visits[s->first_backward - 1].phase >= VISIT_BACKWARD)
+        s->first_backward--;
     if (name == PROGRAM_TRAIN && !b->config->deferred) add_updates(b);
-    return ZI_OK;
-}
-
-enum size_class unit_class(const struct builder *b, int unit)
-{
-    return b->partition->units[unit].padded > b->class_elements[CLASS_BLOCK] ? CLASS_LARGE
-                                                                             : CLASS_BLOCK;
 }
 
 /* Distinct units of one class that are counted so far. */
 struct unit_set {
-    int class, count, units[4 * RING_MAX];
+    enum size_class class;
+    int count, units[4 * RING_MAX];
 };
 
 static void add_unit(const struct builder *b, int unit, struct unit_set *set)
 {
-    if ((int)unit_class(b, unit) != set->class || set->count == 4 * RING_MAX) return;
+    if (unit_class(b, unit) != set->class || set->count == 4 * RING_MAX) return;
     for (int k = 0; k < set->count; k++) {
         if (set->units[k] == unit) return;
     }
@@ -162,14 +122,14 @@ static void add_unit(const struct builder *b, int unit, struct unit_set *set)
 }
 
 /* Counts the distinct units of a class that visits [first, end) need. */
-static int count_units(const struct builder *b, int class, int first, int end)
+static int count_units(const struct builder *b, enum size_class class, int first, int end)
 {
     struct unit_set set = {.class = class};
     for (int v = first; v < end; v++) {
-        const struct visit *visit = &b->visits[v];
+        const struct visit *visit = &b->schedule.visits[v];
         if (visit->phase == VISIT_GRADIENT) continue;
         if (visit->phase == VISIT_UPDATE) {
-            if (b->config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME) add_unit(b, visit->first, &set);
+            if (b->derived.parameters_on_disk) add_unit(b, visit->first, &set);
             continue;
         }
         for (int o = visit->first; o < visit->first + visit->count; o++) {
@@ -182,12 +142,12 @@ static int count_units(const struct builder *b, int class, int first, int end)
     return set.count;
 }
 
-int schedule_window(const struct builder *b, int class)
+int schedule_window(const struct builder *b, enum size_class class)
 {
     int most = 0;
-    for (int v = 0; v < b->visit_count; v++) {
+    for (int v = 0; v < b->schedule.count; v++) {
         int end = v + 1 + b->config->prefetch;
-        if (end > b->visit_count) end = b->visit_count;
+        if (end > b->schedule.count) end = b->schedule.count;
         int count = count_units(b, class, v, end);
         if (count > most) most = count;
     }

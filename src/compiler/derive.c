@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What follows from model and configuration: what is sharded, what moves, which operations make the
+ * body, how large units are, and which segments keep their inner activations. */
+#include "compiler/compile.h"
+
+/* What of the states lies elsewhere than where it is used. */
+static void derive_states(struct builder *b)
+{
+    const struct zero_config *c = b->config;
+    struct derived *d = &b->derived;
+    bool near = c->tier[PLACE_PARAMETERS] == ZI_TIER_DEVICE ||
+                (c->unified && c->tier[PLACE_PARAMETERS] == ZI_TIER_HOST);
+    enum zi_tier inputs = c->tier[PLACE_ACTIVATIONS];
+    d->sharded_parameters = zero_is_sharded(c, TIER_PARAMETER);
+    d->sharded_gradients = zero_is_sharded(c, TIER_SUM);
+    d->sharded_optimizer = zero_is_sharded(c, TIER_GRADIENT);
+    d->local_gradient = c->unified || c->tier[PLACE_GRADIENTS] == ZI_TIER_DEVICE;
+    d->parameters_on_disk = c->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
+    d->fetches = d->sharded_parameters || !near;
+    d->offload_inputs =
+        c->training && (inputs == ZI_TIER_NVME || (!c->unified && inputs == ZI_TIER_HOST));
+    d->copies = c->order == ORDER_MICRO_MAJOR ? 1 : (int)c->micro_batches;
+    d->optimizer_tier = zero_optimizer_tier(c);
+    d->optimizer_lane = program_lane_near(c, d->optimizer_tier);
+}
+
+/* The body of the model, and the largest units in it and outside. */
+static void derive_body(struct builder *b)
+{
+    struct derived *d = &b->derived;
+    d->end_body = b->model->op_count;
+    for (int o = 0; o < b->model->op_count; o++) {
+        const struct model_op *op = &b->model->ops[o];
+        bool body = op->kind == MODEL_ATTENTION || op->kind == MODEL_MLP;
+        if (op->kind == MODEL_EMBED) d->first_body = o + 1;
+        if (op->kind == MODEL_HEAD && d->end_body > o) d->end_body = o;
+        for (int i = 0; i < op->unit_count; i++) {
+            int64_t padded = b->partition->units[op->units[i]].padded;
+            if (body && padded > d->class_elements[CLASS_BLOCK])
+                d->class_elements[CLASS_BLOCK] = padded;
+            if (padded > d->class_elements[CLASS_LARGE]) d->class_elements[CLASS_LARGE] = padded;
+        }
+    }
+}
+
+static void derive_segments(struct builder *b)
+{
+    const struct zero_config *c = b->config;
+    struct program *p = b->program;
+    int body = b->model->layer_count - 2;
+    p->segment_count = (body + c->interval - 1) / c->interval;
+    p->kept_segments = c->kept_segments < 0 ? p->segment_count : c->kept_segments;
+    if (p->kept_segments > p->segment_count) p->kept_segments = p->segment_count;
+}
+
+void builder_derive(struct builder *b)
+{
+    derive_states(b);
+    derive_body(b);
+    derive_segments(b);
+}
+
+enum size_class unit_class(const struct builder *b, int unit)
+{
+    int64_t block = b->derived.class_elements[CLASS_BLOCK];
+    return b->partition->units[unit].padded > block ? CLASS_LARGE : CLASS_BLOCK;
+}
+
+bool op_is_body(const struct builder *b, int op)
+{
+    return op >= b->derived.first_body && op < b->derived.end_body;
+}
+
+static int segment_of(const struct builder *b, int layer)
+{
+    return (layer - 1) / b->config->interval;
+}
+
+int segment_first(const struct builder *b, int op)
+{
+    const struct model_op *ops = b->model->ops;
+    if (ops[op].tiles > 1) return op;
+    int segment = segment_of(b, ops[op].layer);
+    while (op > b->derived.first_body && segment_of(b, ops[op - 1].layer) == segment)
+        op--;
+    return op;
+}
+
+bool segment_is_kept(const struct builder *b, int op)
+{
+    const struct program *p = b->program;
+    return segment_of(b, b->model->ops[op].layer) >= p->segment_count - p->kept_segments;
+}
+
+bool layer_is_kept(const struct builder *b, int layer)
+{
+    const struct program *p = b->program;
+    if (layer < 1 || layer >= b->model->layer_count - 1) return false;
+    int segment = segment_of(b, layer);
+    return segment >= p->segment_count - p->kept_segments ||
+           layer == 1 + segment * b->config->interval;
+}

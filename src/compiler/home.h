@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to compiler: the homes of states. */
+#ifndef ZI_COMPILER_HOME_H
+#define ZI_COMPILER_HOME_H
+
+#include "compiler/build.h"
+
+/* Local. Lays the homes of all units' states. */
+void home_lay(struct builder *b);
+
+/* Local. Bytes that this rank has of a kind of state of a unit. */
+size_t home_bytes(const struct builder *b, int unit, enum tier_kind kind);
+
+/* Local. Elements [first, first + count) of the state whose first slot is `home`: in memory a part
+ * of the slot; on nvme, where there is one slot per group, all of the group's. */
+struct slice home_slice(const struct builder *b, int home, int64_t first, int64_t count,
+                        size_t element);
+
+#endif

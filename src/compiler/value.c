@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The small values that enter and leave a program: tokens, targets, and sums of a step. */
+#include "compiler/value.h"
+#include "compiler/compile.h"
+
+/* A small value: its slot in host memory, and the one in the memory of the operations that read or
+ * write it, which is the same where they reach host memory. */
+struct value {
+    const char *name;
+    int *outside, *inside;
+    size_t bytes;
+    enum zi_tier tier;
+    /* It is there before the program starts. */
+    bool enters;
+};
+
+static void lay_value(struct builder *b, const struct value *v)
+{
+    *v->outside = *v->inside = builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, v->bytes, "%s", v->name);
+    if (v->tier == ZI_TIER_DEVICE && !b->config->unified)
+        *v->inside =
+            builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, v->bytes, "%s on the device", v->name);
+    if (b->status >= 0) b->program->slots[*v->outside].lasting = v->enters;
+}
+
+void value_lay(struct builder *b)
+{
+    const struct zero_config *c = b->config;
+    struct program_values *out = &b->program->outside, *in = &b->program->inside;
+    size_t ids = (size_t)(c->micro_batches * c->micro * c->tokens) * sizeof(int32_t);
+    size_t logits = (size_t)b->model->settings.vocabulary * sizeof(float);
+    enum zi_tier norm = b->derived.local_gradient ? ZI_TIER_DEVICE : ZI_TIER_HOST;
+    const struct value values[] = {
+        {"tokens", &out->tokens, &in->tokens, ids, ZI_TIER_DEVICE, true},
+        {"targets", &out->targets, &in->targets, ids, ZI_TIER_DEVICE, true},
+        {"loss", &out->loss, &in->loss, 64, ZI_TIER_DEVICE, false},
+        {"norm", &out->norm, &in->norm, 64, norm, false},
+        {"checksum", &out->checksum, &in->checksum, 64, b->derived.optimizer_tier, false},
+        {"logits", &out->logits, &in->logits, logits, ZI_TIER_DEVICE, false},
+    };
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        lay_value(b, &values[i]);
+    }
+}
+
+/* Brings a small value to where it is wanted, unless it is there. */
+static void emit_value(struct builder *b, enum program_kind kind, int from, int to)
+{
+    if (from == to || b->status < 0) return;
+    size_t bytes = b->program->slots[from].bytes;
+    emit_move(b, kind, -1, &(struct slice){from, 0, bytes, 0}, &(struct slice){to, 0, bytes, 0});
+}
+
+void value_norm(struct builder *b)
+{
+    const struct program_values *out = &b->program->outside, *in = &b->program->inside;
+    bool training = list_is_training(b);
+    struct program_op norm = builder_op(OP_NORM);
+    emit_value(b, OP_PULL, in->loss, out->loss);
+    op_reads(&norm, OPERAND_LOSS, out->loss);
+    if (training) {
+        emit_value(b, OP_PULL, in->norm, out->norm);
+        op_changes(&norm, OPERAND_NORM, out->norm);
+    }
+    builder_emit(b, &norm);
+}
+
+static void emit_clear(struct builder *b, int slot)
+{
+    struct program_op clear = builder_op(OP_CLEAR);
+    op_writes(&clear, OPERAND_TO, slot);
+    builder_emit(b, &clear);
+}
+
+void value_begin(struct builder *b)
+{
+    const struct program_values *out = &b->program->outside, *in = &b->program->inside;
+    bool updates = b->update.pending || (list_is_training(b) && !b->config->deferred);
+    bool losses = b->writer.name != PROGRAM_GENERATE && b->writer.name != PROGRAM_FLUSH_UPDATE;
+    if (losses) emit_clear(b, in->loss);
+    if (list_is_training(b)) emit_clear(b, in->norm);
+    if (updates) emit_clear(b, in->checksum);
+    if (b->writer.name == PROGRAM_FLUSH_UPDATE) return;
+    emit_value(b, OP_PUSH, out->tokens, in->tokens);
+    if (losses) emit_value(b, OP_PUSH, out->targets, in->targets);
+}
+
+void value_end(struct builder *b)
+{
+    const struct program_values *out = &b->program->outside, *in = &b->program->inside;
+    bool updates = b->update.pending;
+    if (b->writer.name == PROGRAM_GENERATE)
+        emit_value(b, OP_PULL, in->logits, out->logits);
+    else if (b->writer.name != PROGRAM_FLUSH_UPDATE && (!updates || b->config->deferred))
+        value_norm(b);
+    if (!updates) return;
+    struct program_op finish = builder_op(OP_FINISH);
+    emit_value(b, OP_PULL, in->checksum, out->checksum);
+    op_changes(&finish, OPERAND_CHECKSUM, out->checksum);
+    builder_emit(b, &finish);
+}
