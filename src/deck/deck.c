@@ -50,7 +50,12 @@ int deck_key_names(const char *section, const char *names[DECK_NAMES_MAX])
 
 bool deck_row_is_text(const struct deck_row *row)
 {
-    return row->type == DECK_TEXT || row->type == DECK_PATH || row->type == DECK_PATHS;
+    return row->type == DECK_TEXT || row->type == DECK_PATH;
+}
+
+static struct deck_list *list_field(struct settings *settings, const struct deck_row *row)
+{
+    return (struct deck_list *)(void *)((char *)settings + row->offset);
 }
 
 bool deck_settings_fill(struct settings *settings)
@@ -74,8 +79,10 @@ void deck_settings_free(struct settings *settings)
 {
     int rows;
     const struct deck_row *row = deck_rows(&rows);
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++) {
         if (deck_row_is_text(&row[i])) free(*(char **)(void *)((char *)settings + row[i].offset));
+        if (row[i].type == DECK_PATHS) deck_list_free(list_field(settings, &row[i]));
+    }
 }
 
 static enum zi_status deck_new(const char *name, struct deck **result)
@@ -179,11 +186,6 @@ static bool node_is_null(const struct deck_node *node)
            (!*node->text || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
 }
 
-static char **text_field(struct deck *deck, const struct deck_row *row)
-{
-    return (char **)(void *)((char *)&deck->settings + row->offset);
-}
-
 /* Replaces the origin of a row; takes over what `origin` owns. */
 static void origin_set(struct deck *deck, const struct deck_row *row,
                        const struct deck_origin *origin)
@@ -204,7 +206,7 @@ static void value_apply(struct deck *deck, const struct deck_row *row, const str
                                      .told_line = node->line,
                                      .written = deck_written(row, node)});
     if (node->kind == NODE_SEQUENCE && row->type == DECK_PATHS) {
-        deck_paths_take(row, node, false, &deck->errors, text_field(deck, row));
+        deck_paths_take(row, node, false, &deck->errors, list_field(&deck->settings, row));
     } else if (node->kind != NODE_SCALAR) {
         memset(problem, 0, sizeof problem);
         FILE *out = fmemopen(problem, sizeof problem - 1, "w");
@@ -320,7 +322,7 @@ static void set_apply(struct deck *deck, const char *set)
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: the value is not UTF-8",
                                 row->section, row->key);
             else if (row->type == DECK_PATHS && equals[1] == '[')
-                deck_paths_set(row, equals + 1, &deck->errors, text_field(deck, row));
+                deck_paths_set(row, equals + 1, &deck->errors, list_field(&deck->settings, row));
             else if (!deck_value_read(row, equals + 1, true, &deck->settings, problem))
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: %s", row->section,
                                 row->key, problem);
