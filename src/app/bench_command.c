@@ -199,8 +199,9 @@ enum zi_status bench_command(struct comm *world, const struct options *options)
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "zinf bench cannot measure %s; it measures: device, disk", what);
     ZI_TRY(check_words(options, disk));
+    const char *const sections[] = {"device", disk ? "nvme" : NULL, NULL};
     enum zi_status status =
-        setup_parse_part(&setup, "run: {name: bench}", "the command line", NULL, sets, set_count);
+        setup_parse_part(&setup, NULL, "the command line", sections, sets, set_count);
     if (status >= 0 && disk) status = bench_disk(setup.settings, options);
     if (status >= 0 && !disk) status = device_open(&setup.settings->device, 1, &setup.device);
     if (status >= 0 && !disk) status = device_bench(setup.device, stdout);
