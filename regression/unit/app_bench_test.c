@@ -50,7 +50,6 @@ static enum zi_status measure(struct settings_nvme *nvme)
     nvme->depth = 4;
     if (!out) return ZI_ERROR_IO;
     enum zi_status status = bench_disk_measure(&bench, out);
-    bench_disk_cleanup(&bench);
     fclose(out);
     return status;
 }
@@ -60,9 +59,11 @@ int main(void)
     char folder[] = "app-bench-XXXXXX";
     pthread_t thread;
     if (!mkdtemp(folder) || chdir(folder) != 0) return 1;
-    static char paths[] = "one\nnew/two";
-    struct settings_nvme nvme = {
-        .paths = paths, .engine = ZI_AUTO, .block = 4096, .deadline = 60, .keep = false};
+    struct settings_nvme nvme = {.paths = {{"one", "new/two"}, 2},
+                                 .engine = ZI_AUTO,
+                                 .block = 4096,
+                                 .deadline = 60,
+                                 .keep = false};
     CHECK(mkdir("one", 0777) == 0 && zi_stop_start() == ZI_OK);
     CHECK(pthread_create(&thread, NULL, ask, NULL) == 0);
     alarm(60);

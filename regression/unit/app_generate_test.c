@@ -39,7 +39,7 @@ static void write_checkpoint(const char *model, const char *text)
     struct checkpoint *made;
     struct checkpoint_tensor tensors[64];
     float *values = calloc(1 << 20, sizeof *values);
-    CHECK(setup_parse_part(&setup, model, "model", "model", NULL, 0) == ZI_OK);
+    CHECK(setup_parse_part(&setup, model, "model", setup_model_sections, NULL, 0) == ZI_OK);
     model_check(setup.deck);
     CHECK(setup_open(&setup, 1) == ZI_OK && comm_self(&self) == ZI_OK);
     for (int i = 0; i < setup.model->tensor_count; i++) {

@@ -20,7 +20,7 @@ static void check_echo(struct deck *deck, const char *line)
     char *second = deck_echo_text(again);
     CHECK(strcmp(first, second) == 0);
     CHECK(strcmp(deck_settings(deck)->run.directory, deck_settings(again)->run.directory) == 0);
-    CHECK(strcmp(deck_settings(deck)->nvme.paths, deck_settings(again)->nvme.paths) == 0);
+    CHECK(deck_list_same(&deck_settings(deck)->nvme.paths, &deck_settings(again)->nvme.paths));
     setenv("HOME", home, 1);
     setenv("T_PLAIN", "plain", 1);
     free(home);
@@ -99,7 +99,7 @@ static void test_everywhere(void)
     const struct settings *s = deck_settings(deck);
     CHECK(strcmp(s->data.train, "/home of/me/t.h5") == 0);
     CHECK(strcmp(s->data.validation, "plain#") == 0);
-    CHECK(strcmp(s->nvme.paths, "/home of/me/a\n$b\nx, y\nc") == 0);
+    CHECK(deck_list_is(&s->nvme.paths, (const char *[]){"/home of/me/a", "$b", "x, y", "c", NULL}));
     check_echo(deck,
                "\n    directory: \"/home of/me/r\"              # deck line 1: \"$HOME/r\"\n");
     check_echo(deck, "\n    train: \"/home of/me/t.h5\"               # deck line 4: \"~/t.h5\"\n");
@@ -109,17 +109,19 @@ static void test_everywhere(void)
                      "\"[~/a, $$b, $T_ODD2, c]\"\n");
     deck_destroy(deck);
     deck = deck_read_text(DECK_SMALL, comma);
-    CHECK(strcmp(deck_settings(deck)->nvme.paths,
-                 "/home of/me/a\n/home of/me/b\n/disk1\n./~2\nc") == 0);
+    CHECK(deck_list_is(
+        &deck_settings(deck)->nvme.paths,
+        (const char *[]){"/home of/me/a", "/home of/me/b", "/disk1", "./~2", "c", NULL}));
     check_echo(deck, " # --set: \"~/a, ~/b,$T_LIST,c\"\n");
     deck_destroy(deck);
     deck = deck_read_text(DECK_SMALL, list);
-    CHECK(strcmp(deck_settings(deck)->nvme.paths, "/home of/me/a\nplain") == 0);
+    CHECK(deck_list_is(&deck_settings(deck)->nvme.paths,
+                       (const char *[]){"/home of/me/a", "plain", NULL}));
     check_echo(deck,
                "\n    paths: [\"/home of/me/a\", plain]         # --set: \"[~/a, $T_PLAIN]\"\n");
     deck_destroy(deck);
     deck = deck_read_text(DECK_SMALL, lone);
-    CHECK(strcmp(deck_settings(deck)->nvme.paths, "/disk1\n./~2") == 0);
+    CHECK(deck_list_is(&deck_settings(deck)->nvme.paths, (const char *[]){"/disk1", "./~2", NULL}));
     check_echo(deck, NULL);
     deck_destroy(deck);
     /* Nothing to expand: nothing is shown. */

@@ -64,6 +64,18 @@ static inline char *deck_echo_text(const struct deck *deck)
     return text;
 }
 
+/* Whether a list holds these texts, which end in NULL. */
+static inline bool deck_list_is(const struct deck_list *list, const char *const *texts)
+{
+    int count = 0;
+    while (texts[count] && count < list->count && strcmp(texts[count], list->items[count]) == 0)
+        count++;
+    bool same = !texts[count] && count == list->count;
+    for (int i = 0; i < list->count && !same; i++)
+        printf("item %d of %d: %s\n", i, list->count, list->items[i]);
+    return same;
+}
+
 /* The messages are there, one line each, and none says more than it should. */
 static inline int deck_message_lines(void)
 {

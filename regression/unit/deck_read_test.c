@@ -50,7 +50,8 @@ static void test_defaults(void)
     CHECK(s->activations.recompute == ZI_AUTO && s->activations.interval == ZI_AUTO);
     CHECK(s->tiling.attention == ZI_AUTO && s->tiling.mlp == ZI_AUTO);
     CHECK(s->tiling.vocabulary == ZI_AUTO && s->run.trace == 0 && s->zero.group == 2 << 20);
-    CHECK(strcmp(s->nvme.paths, "scratch") == 0 && s->nvme.engine == ZI_AUTO);
+    CHECK(deck_list_is(&s->nvme.paths, (const char *[]){"scratch", NULL}));
+    CHECK(s->nvme.engine == ZI_AUTO);
     CHECK(s->nvme.depth == 16 && s->nvme.block == 1 << 20 && s->nvme.deadline == 60);
     CHECK(!s->nvme.keep && !s->nvme.reclaim);
     CHECK(s->device.type == DEVICE_CPU && s->device.threads == ZI_AUTO);
@@ -194,33 +195,34 @@ static void test_types(void)
 static void test_paths(void)
 {
     static const struct {
-        const char *text, *set, *value;
+        const char *text, *set, *values[DECK_LIST_MAX + 1];
     } cases[] = {
-        {"nvme: {paths: a}\n", NULL, "a"},
-        {"nvme: {paths: [a]}\n", NULL, "a"},
-        {"nvme: {paths: [scratch/, /mnt/second]}\n", NULL, "scratch/\n/mnt/second"},
-        {"nvme:\n  paths:\n  - b c\n  - 'd,e'\n  - \" f \"\n", NULL, "b c\nd,e\n f "},
-        {"nvme: {paths: \"a, b/\"}\n", NULL, "a\nb/"},
-        {"nvme:\n  paths: a , b\n", NULL, "a\nb"},
-        {"x-disk: &disk /mnt/d\nnvme: {paths: [a, *disk]}\n", NULL, "a\n/mnt/d"},
-        {"x-disks: &disks [a, b]\nnvme: {paths: *disks}\n", NULL, "a\nb"},
-        {"nvme: {paths: [a, b]}\n", "nvme.paths=c", "c"},
-        {"", "nvme.paths=a,b", "a\nb"},
-        {"", "nvme.paths= a , /b/c", "a\n/b/c"},
-        {"", "nvme.paths=[a, \"b, c\", './~']", "a\nb, c\n./~"},
-        {"", "nvme.paths=[a]", "a"},
-        {"", "nvme.paths=a,../a,/a,.a,aa", "a\n../a\n/a\n.a\naa"},
-        {"nvme: {paths: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]}\n", NULL,
-         "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14\n15\n16"},
+        {"nvme: {paths: a}\n", NULL, {"a"}},
+        {"nvme: {paths: [a]}\n", NULL, {"a"}},
+        {"nvme: {paths: [scratch/, /mnt/second]}\n", NULL, {"scratch/", "/mnt/second"}},
+        {"nvme:\n  paths:\n  - b c\n  - 'd,e'\n  - \" f \"\n", NULL, {"b c", "d,e", " f "}},
+        {"nvme: {paths: \"a, b/\"}\n", NULL, {"a", "b/"}},
+        {"nvme:\n  paths: a , b\n", NULL, {"a", "b"}},
+        {"x-disk: &disk /mnt/d\nnvme: {paths: [a, *disk]}\n", NULL, {"a", "/mnt/d"}},
+        {"x-disks: &disks [a, b]\nnvme: {paths: *disks}\n", NULL, {"a", "b"}},
+        {"nvme: {paths: [a, b]}\n", "nvme.paths=c", {"c"}},
+        {"", "nvme.paths=a,b", {"a", "b"}},
+        {"", "nvme.paths= a , /b/c", {"a", "/b/c"}},
+        {"", "nvme.paths=[a, \"b, c\", './~']", {"a", "b, c", "./~"}},
+        {"", "nvme.paths=[a]", {"a"}},
+        {"", "nvme.paths=a,../a,/a,.a,aa", {"a", "../a", "/a", ".a", "aa"}},
+        {"nvme: {paths: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]}\n",
+         NULL,
+         {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct deck *deck;
         char text[1024];
         const char *const sets[] = {cases[i].set, NULL};
         snprintf(text, sizeof text, "%s%s", DECK_SMALL, cases[i].text);
-        const char *found = read_settings(text, sets, &deck)->nvme.paths;
-        if (strcmp(found, cases[i].value) != 0) printf("case %zu: %s\n", i, found);
-        CHECK(strcmp(found, cases[i].value) == 0);
+        bool same = deck_list_is(&read_settings(text, sets, &deck)->nvme.paths, cases[i].values);
+        if (!same) printf("case %zu: %s %s\n", i, cases[i].text, cases[i].set);
+        CHECK(same);
         deck_destroy(deck);
     }
 }

@@ -142,7 +142,7 @@ int main(void)
 {
     char folder[32];
     store_test_enter(folder);
-    nvme = store_test_settings("disk");
+    nvme = store_test_settings((struct deck_list){{"disk"}, 1});
     alarm(60); /* an open that waits for the other end of a fifo */
     test_names_taken();
     test_files_taken();

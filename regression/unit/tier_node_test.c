@@ -41,7 +41,8 @@ int main(int argc, char **argv)
 {
     if (comm_start(&argc, &argv, &world) < 0) return 1;
     int rank = comm_rank(world);
-    struct settings_nvme nvme = store_test_settings("tier-node-1.tmp\ntier-node-2.tmp");
+    struct settings_nvme nvme =
+        store_test_settings((struct deck_list){{"tier-node-1.tmp", "tier-node-2.tmp"}, 2});
     struct tier_store_options options = store_test_options(&nvme, 5);
     struct tier_array array = {.name = "moment1/embed", .type = ZI_FP32, .bytes = BYTES};
     struct tier_store *store = NULL;

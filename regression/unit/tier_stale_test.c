@@ -257,7 +257,7 @@ int main(void)
 {
     char folder[32];
     store_test_enter(folder);
-    nvme = store_test_settings("disk");
+    nvme = store_test_settings((struct deck_list){{"disk"}, 1});
     test_dead_and_alive();
     test_kept();
     test_folders_of_others();

@@ -20,7 +20,7 @@ static void request(void)
 }
 
 /* With a request from before: the first place that looks ends it. */
-static int create_stopped(const char *paths)
+static int create_stopped(struct deck_list paths)
 {
     struct settings_nvme nvme = store_test_settings(paths);
     struct tier_store_options options = store_test_options(&nvme, 1);
@@ -33,18 +33,18 @@ static int create_stopped(const char *paths)
 
 static int claim_stopped(void)
 {
-    return create_stopped("free");
+    return create_stopped((struct deck_list){{"free"}, 1});
 }
 
 static int measure_stopped(void)
 {
-    return create_stopped("free\nother");
+    return create_stopped((struct deck_list){{"free", "other"}, 2});
 }
 
 /* The parent holds the lock of one path. */
 static int wait_stopped(void)
 {
-    return create_stopped("free\nheld");
+    return create_stopped((struct deck_list){{"free", "held"}, 2});
 }
 
 static void in_child(int (*work)(void))
@@ -63,13 +63,13 @@ static void in_child(int (*work)(void))
 /* The layout alone, after everything before it has gone well. */
 static int layout_stopped(void)
 {
-    struct settings_nvme nvme = store_test_settings("free");
+    struct settings_nvme nvme = store_test_settings((struct deck_list){{"free"}, 1});
     struct tier_store_options options = store_test_options(&nvme, 1);
     struct tier_array array = {.name = "moment1", .type = ZI_FP32, .bytes = (size_t)1 << 20};
     struct store_folder folder;
     struct stripes stripes;
     int64_t offset;
-    CHECK(folder_open(&options, "free", 4, &folder) == ZI_OK);
+    CHECK(folder_open(&options, "free", &folder) == ZI_OK);
     CHECK(folder_enter(&options, &folder) == ZI_OK);
     stripes_cut(1, NULL, 0, &stripes);
     struct layout layout = {

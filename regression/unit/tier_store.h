@@ -31,10 +31,10 @@ static inline void store_test_leave(const char *name)
     CHECK(rmdir(name) == 0);
 }
 
-static inline struct settings_nvme store_test_settings(const char *paths)
+static inline struct settings_nvme store_test_settings(struct deck_list paths)
 {
     return (struct settings_nvme){
-        .paths = (char *)paths, .engine = ZI_AUTO, .depth = 4, .block = 64 * 1024, .deadline = 60};
+        .paths = paths, .engine = ZI_AUTO, .depth = 4, .block = 64 * 1024, .deadline = 60};
 }
 
 static inline struct tier_store_options store_test_options(const struct settings_nvme *nvme,

@@ -163,7 +163,7 @@ static int find_files(const char *const *paths, int count, char names[][128], co
     return count;
 }
 
-static void test_round_trip(const char *paths, int64_t engine)
+static void test_round_trip(struct deck_list paths, int64_t engine)
 {
     struct settings_nvme nvme = store_test_settings(paths);
     nvme.engine = engine;
@@ -172,7 +172,7 @@ static void test_round_trip(const char *paths, int64_t engine)
     CHECK(tier_store_create(&options, arrays, ARRAYS, &store) == ZI_OK);
     if (store == NULL) return;
     static const char *const each[] = {"disk1/deep", "disk2"};
-    int count = strchr(paths, '\n') != NULL ? 2 : 1;
+    int count = paths.count;
     char names[2][128];
     const char *files[2];
     find_files(each, count, names, files);
@@ -202,7 +202,7 @@ static void test_round_trip(const char *paths, int64_t engine)
 /* Reads an array again and again through a channel while HDF5 reads it too. */
 static void test_reading_beside(void)
 {
-    struct settings_nvme nvme = store_test_settings("disk");
+    struct settings_nvme nvme = store_test_settings((struct deck_list){{"disk"}, 1});
     struct tier_store_options options = store_test_options(&nvme, 8);
     struct tier_store *store = NULL;
     struct tier_channel *channel = NULL;
@@ -238,7 +238,7 @@ static void test_reading_beside(void)
 
 static void test_errors(void)
 {
-    struct settings_nvme nvme = store_test_settings("disk1\ndisk2");
+    struct settings_nvme nvme = store_test_settings((struct deck_list){{"disk1", "disk2"}, 2});
     struct tier_store_options options = store_test_options(&nvme, 9);
     struct tier_store *store = NULL;
     struct tier_channel *channel = NULL;
@@ -289,16 +289,17 @@ static void test_refusals(void)
     struct store_test_log log;
     struct tier_store *store = NULL;
     static const struct {
-        const char *paths, *says;
+        struct deck_list paths;
+        const char *says;
         enum zi_status status;
     } wrong[] = {
-        {"", "nvme.paths is empty", ZI_ERROR_USAGE},
-        {"file", "file: cannot be opened: Not a directory", ZI_ERROR_IO},
-        {"file/below", "file/below", ZI_ERROR_IO},
-        {"fifo", "fifo: cannot be opened: Not a directory", ZI_ERROR_IO},
-        {"same\nsame", "same and same are one folder", ZI_ERROR_USAGE},
-        {"same\n./same/", "same and ./same/ are one folder", ZI_ERROR_USAGE},
-        {"same\nother\nlink", "same and link are one folder", ZI_ERROR_USAGE},
+        {{{NULL}, 0}, "nvme.paths is empty", ZI_ERROR_USAGE},
+        {{{"file"}, 1}, "file: cannot be opened: Not a directory", ZI_ERROR_IO},
+        {{{"file/below"}, 1}, "file/below", ZI_ERROR_IO},
+        {{{"fifo"}, 1}, "fifo: cannot be opened: Not a directory", ZI_ERROR_IO},
+        {{{"same", "same"}, 2}, "same and same are one folder", ZI_ERROR_USAGE},
+        {{{"same", "./same/"}, 2}, "same and ./same/ are one folder", ZI_ERROR_USAGE},
+        {{{"same", "other", "link"}, 3}, "same and link are one folder", ZI_ERROR_USAGE},
     };
     FILE *file = fopen("file", "w");
     CHECK(file != NULL && fclose(file) == 0);
@@ -318,8 +319,9 @@ static void test_refusals(void)
 
 static void test_room(void)
 {
-    struct settings_nvme nvme = store_test_settings("absent/deeper");
-    struct settings_nvme twice = store_test_settings("absent/deeper\nother");
+    struct settings_nvme nvme = store_test_settings((struct deck_list){{"absent/deeper"}, 1});
+    struct settings_nvme twice =
+        store_test_settings((struct deck_list){{"absent/deeper", "other"}, 2});
     struct tier_room one = {0}, half = {0}, both = {0};
     CHECK(tier_store_room(&nvme, 1, &one) == ZI_OK && one.bytes > 0);
     CHECK(tier_store_room(&nvme, 2, &half) == ZI_OK);
@@ -334,9 +336,9 @@ int main(void)
     char folder[32];
     store_test_enter(folder);
     name_arrays();
-    test_round_trip("disk1/deep", ZI_AUTO);
-    test_round_trip("disk1/deep", NVME_THREADS);
-    test_round_trip("disk1/deep\ndisk2", ZI_AUTO);
+    test_round_trip((struct deck_list){{"disk1/deep"}, 1}, ZI_AUTO);
+    test_round_trip((struct deck_list){{"disk1/deep"}, 1}, NVME_THREADS);
+    test_round_trip((struct deck_list){{"disk1/deep", "disk2"}, 2}, ZI_AUTO);
     test_reading_beside();
     test_errors();
     test_refusals();

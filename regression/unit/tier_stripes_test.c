@@ -10,7 +10,7 @@
 /* Walks through an array: on each path the places met must follow one another from 0 to the end. */
 static void check_walk(const struct stripes *stripes, size_t total)
 {
-    size_t next[TIER_PATHS] = {0};
+    size_t next[DECK_LIST_MAX] = {0};
     for (size_t at = 0; at < total;) {
         int path = -1;
         size_t within = 0, bytes = 0;

@@ -50,8 +50,9 @@ static int count_of(const char *text, const char *part)
 
 static void test_memory(void)
 {
-    struct settings_nvme both = store_test_settings("disk\nmemory/new\nmemory");
-    struct settings_nvme one = store_test_settings("disk");
+    struct settings_nvme both =
+        store_test_settings((struct deck_list){{"disk", "memory/new", "memory"}, 3});
+    struct settings_nvme one = store_test_settings((struct deck_list){{"disk"}, 1});
     struct tier_room room;
     struct store_test_log log;
     const char *name;
@@ -75,7 +76,7 @@ static void test_memory(void)
 /* A disk that cannot be written is refused by what it is. */
 static void test_read_only(void)
 {
-    struct settings_nvme nvme = store_test_settings("memory");
+    struct settings_nvme nvme = store_test_settings((struct deck_list){{"memory"}, 1});
     struct tier_store_options options = store_test_options(&nvme, 1);
     struct tier_array array = {.name = "moment1", .type = ZI_FP32, .bytes = 4096};
     struct tier_store *store = NULL;

@@ -9,8 +9,6 @@
 #include "base/status.h"
 #include "deck/settings.h"
 
-enum { BENCH_PATHS = 64 };
-
 /* Bytes per second, the median of the turns. */
 struct bench_rates {
     double read, write;             /* alone */
@@ -21,18 +19,13 @@ struct bench_disk {
     const struct settings_nvme *nvme;
     int64_t bytes; /* of the file on each path */
     int turns;
-    bool sweep; /* also print all block sizes and depths */
-    /* what comes out */
-    int paths;
-    char *folders[BENCH_PATHS]; /* freed with bench_disk_cleanup */
-    struct bench_rates rates[BENCH_PATHS];
+    bool sweep;                              /* also print all block sizes and depths */
+    struct bench_rates rates[DECK_LIST_MAX]; /* what comes out, per path */
 };
 
 /* Local. Measures the folders of nvme.paths, all at once as a run uses them, with nvme's block,
  * depth and engine, and prints a table. Nothing is left there; with nvme.keep the files are, under
- * names that are said. ZI_ERROR_IO; ZI_STOPPED when a stop is asked for meanwhile. Ended with
- * bench_disk_cleanup, also after an error. */
+ * names that are said. ZI_ERROR_IO; ZI_STOPPED when a stop is asked for meanwhile. */
 enum zi_status bench_disk_measure(struct bench_disk *bench, FILE *out);
-void bench_disk_cleanup(struct bench_disk *bench);
 
 #endif

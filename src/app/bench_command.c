@@ -112,14 +112,15 @@ static void print_machine(const struct machine *machine, const struct bench_disk
 {
     double read = 0, write = 0, both = 0;
     char stamp[64];
+    const struct deck_list *paths = &disk->nvme->paths;
     fprintf(out, "# Rates of this node, measured by `zinf bench disk` at %s.\n",
             zi_time_stamp(stamp, sizeof stamp));
     fprintf(out, "# Blocks of %lld bytes, depth %lld. Numbers are FLOP/s or bytes/s.\n",
             (long long)disk->nvme->block, (long long)disk->nvme->depth);
-    for (int i = 0; i < disk->paths; i++) {
+    for (int i = 0; i < paths->count; i++) {
         const struct bench_rates *rates = &disk->rates[i];
         fprintf(out, "# %s: read %.4g, write %.4g; at once read %.4g, write %.4g\n",
-                disk->folders[i], rates->read, rates->write, rates->mixed_read, rates->mixed_write);
+                paths->items[i], rates->read, rates->write, rates->mixed_read, rates->mixed_write);
         read += rates->read;
         write += rates->write;
         both += rates->mixed_read + rates->mixed_write;
@@ -160,7 +161,6 @@ static enum zi_status bench_disk(const struct settings *settings, const struct o
     if (status >= 0) printf("\nwritten to %s, for `zinf plan DECK --machine %s`\n", name, name);
     if (status == ZI_STOPPED)
         printf("\nstopped by %s; %s is not written\n", zi_stop_name(zi_stop_signal()), name);
-    bench_disk_cleanup(&disk);
     return status;
 }
 
@@ -199,8 +199,9 @@ enum zi_status bench_command(struct comm *world, const struct options *options)
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "zinf bench cannot measure %s; it measures: device, disk", what);
     ZI_TRY(check_words(options, disk));
+    const char *const sections[] = {"device", disk ? "nvme" : NULL, NULL};
     enum zi_status status =
-        setup_parse_part(&setup, "run: {name: bench}", "the command line", NULL, sets, set_count);
+        setup_parse_part(&setup, NULL, "the command line", sections, sets, set_count);
     if (status >= 0 && disk) status = bench_disk(setup.settings, options);
     if (status >= 0 && !disk) status = device_open(&setup.settings->device, 1, &setup.device);
     if (status >= 0 && !disk) status = device_bench(setup.device, stdout);

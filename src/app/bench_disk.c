@@ -197,25 +197,6 @@ static void close_path(struct path *path, const char *folder, bool keep)
     if (path->made_folder) rmdir(folder); /* stays when it is not empty */
 }
 
-/* nvme.paths is a list joined by newlines. */
-static enum zi_status split_paths(struct bench_disk *bench)
-{
-    const char *at = bench->nvme->paths;
-    while (*at) {
-        size_t length = strcspn(at, "\n");
-        if (length > 0 && bench->paths == BENCH_PATHS)
-            return zi_fail(ZI_ERROR_USAGE, "app", "nvme.paths: more than %d folders", BENCH_PATHS);
-        if (length > 0) {
-            char *folder = strndup(at, length);
-            if (!folder) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a path");
-            bench->folders[bench->paths++] = folder;
-        }
-        at += length + (at[length] == '\n');
-    }
-    if (bench->paths > 0) return ZI_OK;
-    return zi_fail(ZI_ERROR_USAGE, "app", "nvme.paths names no folder");
-}
-
 static struct pass whole(const struct bench_disk *bench, struct disk_file *file, bool write)
 {
     return (struct pass){.nvme = bench->nvme,
@@ -228,11 +209,12 @@ static struct pass whole(const struct bench_disk *bench, struct disk_file *file,
 static enum zi_status alone(const struct bench_disk *bench, struct path *paths, bool write,
                             double *rates /* per path */, const char **engine)
 {
-    struct pass passes[BENCH_PATHS];
-    for (int i = 0; i < bench->paths; i++)
+    struct pass passes[DECK_LIST_MAX];
+    int count = bench->nvme->paths.count;
+    for (int i = 0; i < count; i++)
         passes[i] = whole(bench, paths[i].file, write);
-    ZI_TRY(run_passes(passes, bench->paths));
-    for (int i = 0; i < bench->paths; i++) {
+    ZI_TRY(run_passes(passes, count));
+    for (int i = 0; i < count; i++) {
         rates[i] = rate(&passes[i]);
         engine[i] = passes[i].engine;
     }
@@ -242,18 +224,19 @@ static enum zi_status alone(const struct bench_disk *bench, struct path *paths, 
 static enum zi_status mixed(const struct bench_disk *bench, struct path *paths,
                             double *reads /* per path */, double *writes)
 {
-    struct pass passes[2 * BENCH_PATHS];
+    struct pass passes[2 * DECK_LIST_MAX];
     atomic_bool stop = false;
+    int count = bench->nvme->paths.count;
     int64_t half = bench->bytes / 2 / DISK_BLOCK * DISK_BLOCK;
-    for (int i = 0; i < 2 * bench->paths; i++) {
+    for (int i = 0; i < 2 * count; i++) {
         struct pass *pass = &passes[i];
         *pass = whole(bench, paths[i / 2].file, i % 2 == 1);
         pass->first = i % 2 == 1 ? half : 0;
         pass->bytes = i % 2 == 1 ? bench->bytes - half : half;
         pass->stop = &stop;
     }
-    ZI_TRY(run_passes(passes, 2 * bench->paths));
-    for (int i = 0; i < bench->paths; i++) {
+    ZI_TRY(run_passes(passes, 2 * count));
+    for (int i = 0; i < count; i++) {
         reads[i] = rate(&passes[2 * i]);
         writes[i] = rate(&passes[2 * i + 1]);
     }
@@ -276,15 +259,15 @@ enum { READ, WRITE, MIXED_READ, MIXED_WRITE, KINDS };
 
 static enum zi_status measure(struct bench_disk *bench, struct path *paths, const char **engines)
 {
-    static double found[KINDS][TURNS_MAX][BENCH_PATHS]; /* large; commands run in one thread */
-    double once[BENCH_PATHS], *medians[KINDS], sorted[TURNS_MAX];
+    static double found[KINDS][TURNS_MAX][DECK_LIST_MAX]; /* large; commands run in one thread */
+    double once[DECK_LIST_MAX], *medians[KINDS], sorted[TURNS_MAX];
     ZI_TRY(alone(bench, paths, true, once, engines));
     for (int turn = 0; turn < bench->turns; turn++) {
         ZI_TRY(alone(bench, paths, false, found[READ][turn], engines));
         ZI_TRY(alone(bench, paths, true, found[WRITE][turn], engines));
         ZI_TRY(mixed(bench, paths, found[MIXED_READ][turn], found[MIXED_WRITE][turn]));
     }
-    for (int i = 0; i < bench->paths; i++) {
+    for (int i = 0; i < bench->nvme->paths.count; i++) {
         struct bench_rates *rates = &bench->rates[i];
         medians[READ] = &rates->read;
         medians[WRITE] = &rates->write;
@@ -307,11 +290,12 @@ static void print_rates(const struct bench_disk *bench, const char *const *engin
             zi_memory_text((size_t)bench->nvme->block, block, sizeof block),
             (long long)bench->nvme->depth, bench->turns);
     fprintf(out, "      read     write   mixed: read     write       sum  engine   path\n");
-    for (int i = 0; i < bench->paths; i++) {
+    for (int i = 0; i < bench->nvme->paths.count; i++) {
         const struct bench_rates *rates = &bench->rates[i];
         fprintf(out, "%10.1f%10.1f    %11.1f%10.1f%10.1f  %-7s  %s\n", rates->read / 1e6,
                 rates->write / 1e6, rates->mixed_read / 1e6, rates->mixed_write / 1e6,
-                (rates->mixed_read + rates->mixed_write) / 1e6, engines[i], bench->folders[i]);
+                (rates->mixed_read + rates->mixed_write) / 1e6, engines[i],
+                bench->nvme->paths.items[i]);
     }
 }
 
@@ -347,31 +331,25 @@ static enum zi_status sweep(const struct bench_disk *bench, struct path *path, F
 
 enum zi_status bench_disk_measure(struct bench_disk *bench, FILE *out)
 {
-    static struct path paths[BENCH_PATHS]; /* large; commands run in one thread */
-    const char *engines[BENCH_PATHS];
+    static struct path paths[DECK_LIST_MAX]; /* large; commands run in one thread */
+    const char *engines[DECK_LIST_MAX];
+    const struct deck_list *folders = &bench->nvme->paths;
     ZI_REQUIRE(bench->turns >= 1 && bench->turns <= TURNS_MAX);
-    enum zi_status status = split_paths(bench);
+    enum zi_status status = ZI_OK;
     int opened = 0;
-    if (status >= 0) tier_store_warn(bench->nvme);
-    while (status >= 0 && opened < bench->paths) {
+    tier_store_warn(bench->nvme);
+    while (status >= 0 && opened < folders->count) {
         paths[opened] = (struct path){.file = NULL};
-        status = open_path(&paths[opened], bench->folders[opened], bench->bytes, bench->nvme->keep);
+        status = open_path(&paths[opened], folders->items[opened], bench->bytes, bench->nvme->keep);
         opened++;
     }
     if (status >= 0) status = measure(bench, paths, engines);
     if (status >= 0) print_rates(bench, engines, out);
-    for (int i = 0; i < bench->paths && status >= 0 && bench->sweep; i++) {
-        fprintf(out, "\n%s\n", bench->folders[i]);
+    for (int i = 0; i < folders->count && status >= 0 && bench->sweep; i++) {
+        fprintf(out, "\n%s\n", folders->items[i]);
         status = sweep(bench, &paths[i], out);
     }
     for (int i = 0; i < opened; i++)
-        close_path(&paths[i], bench->folders[i], bench->nvme->keep);
+        close_path(&paths[i], folders->items[i], bench->nvme->keep);
     return status;
-}
-
-void bench_disk_cleanup(struct bench_disk *bench)
-{
-    for (int i = 0; i < bench->paths; i++)
-        free(bench->folders[i]);
-    bench->paths = 0;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `zinf generate`: a trained model continues a text.
  *
- * The checkpoint says what the model is, in a line of YAML; a deck with that line and harmless
- * values for everything else is compiled to a program of parameters only, for one rank and one
- * sequence, and the states are read by the tensors' names. Each new token takes one pass over the
- * last `context` tokens, so a text may grow past the context.
+ * The checkpoint says what the model is, in a line of YAML. Of a deck that is all that a generation
+ * needs: it is compiled to a program of parameters only, for one rank and one sequence, and the
+ * states are read by the tensors' names. Each new token takes one pass over the last `context`
+ * tokens, so a text may grow past the context.
  *
  * A byte-level model (vocabulary of 256) takes a prompt as text and writes its bytes as they come,
  * even those that are no valid UTF-8 yet. A vocabulary is often padded to a rounder number: ids
@@ -12,7 +12,7 @@
  * tokenizer here, and take and give ids.
  *
  * What the checkpoint says of the model is held against the tensors that it has before anything is
- * allocated by it; of other sections, with paths in them, that text is given no say.
+ * allocated by it; other sections of that text, with paths in them, are not read.
  *
  * Choices are a function of the seed and of the place in the text (inverse of the cumulated odds
  * at a random number by counter), so a seed gives the same text on every run. */
@@ -115,31 +115,14 @@ static enum zi_status check_tensors(const struct generation *g)
     return found == model->tensor_count ? ZI_OK : fail_model("tensors", model->tensor_count, found);
 }
 
-/* The settings that a checkpoint's text of its model makes: of the text, what such a text is
- * written of. */
-static enum zi_status parse_model(struct generation *g, const char *text, const char *const *sets,
-                                  int set_count)
-{
-    static const char name[] = "model of the checkpoint";
-    char *own;
-    ZI_TRY(setup_parse_part(&g->setup, text, name, "model", sets, set_count));
-    ZI_TRY(setup_model_text(g->setup.settings, &own));
-    setup_cleanup(&g->setup);
-    enum zi_status status = setup_parse_part(&g->setup, own, name, "model", sets, set_count);
-    free(own);
-    return status;
-}
-
 static enum zi_status build_model(struct generation *g)
 {
     const struct checkpoint_header *header = checkpoint_get_header(g->checkpoint);
     char threads[48];
-    const char *sets[] = {"batch.global=1", "batch.micro=1", "zero.stage=3", threads};
-    if (g->threads)
-        snprintf(threads, sizeof threads, "device.threads=%" PRId64, g->threads);
-    else
-        snprintf(threads, sizeof threads, "device.threads=auto");
-    ZI_TRY(parse_model(g, header->model_text, sets, 4));
+    const char *const sets[] = {"batch.global=1", threads}; /* one sequence is what it passes */
+    snprintf(threads, sizeof threads, "device.threads=%" PRId64, g->threads);
+    ZI_TRY(setup_parse_part(&g->setup, header->model_text, "model of the checkpoint",
+                            setup_model_sections, sets, g->threads ? 2 : 1));
     struct settings *s = g->setup.settings;
     model_check(g->setup.deck);
     ZI_TRY(deck_check(g->setup.deck));

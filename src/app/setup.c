@@ -7,12 +7,11 @@
  * command resolves the configuration itself, because a job asks rank 0 and the others ask nobody.
  *
  * A checkpoint carries its model as a line of YAML, made from the rows of the deck's table: a new
- * key of the model section is in it without a change here. A deck also has keys that a run needs
- * and a generation does not (steps, data files); setup_parse_part fills those in. */
+ * key of the model section is in it without a change here. A command that needs no more than that,
+ * or no deck at all, asks for the sections that it needs: setup_parse_part. */
 #include "app/setup.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,7 +21,7 @@
 #include "compiler/placement.h"
 #include "deck/table.h"
 
-enum { SETS_MAX = 64, SET_BYTES = 128, FILE_MOST = 1 << 20 /* of a deck or a machine file */ };
+enum { FILE_MOST = 1 << 20 }; /* bytes of a deck or a machine file */
 
 static enum zi_status read_whole(FILE *file, const char *path, char **text, int64_t *bytes)
 {
@@ -76,44 +75,10 @@ enum zi_status setup_parse(struct setup *setup, const char *text, int64_t bytes,
     return deck_check(setup->deck);
 }
 
-/* A harmless value for a key that must have one. */
-static void write_placeholder(const struct deck_row *row, char *text, size_t size)
-{
-    int64_t least = row->minimum > 1 ? (int64_t)row->minimum : 1;
-    const char *word = "none";
-    if (row->type == DECK_CHOICE) word = row->choices[0].word;
-    if (row->type == DECK_BOOLEAN || row->type == DECK_TRISTATE) word = "no";
-    if (row->type == DECK_INTEGER)
-        snprintf(text, size, "%s.%s=%" PRId64, row->section, row->key, least);
-    else if (row->type == DECK_REAL)
-        snprintf(text, size, "%s.%s=%g", row->section, row->key,
-                 row->maximum < 1 ? row->maximum : (double)least);
-    else if (row->type == DECK_BYTES)
-        snprintf(text, size, "%s.%s=1 GiB", row->section, row->key);
-    else
-        snprintf(text, size, "%s.%s=%s", row->section, row->key, word);
-}
-
 enum zi_status setup_parse_part(struct setup *setup, const char *text, const char *name,
-                                const char *given, const char *const *sets, int set_count)
+                                const char *const *sections, const char *const *sets, int set_count)
 {
-    static char placeholders[SETS_MAX][SET_BYTES]; /* commands are not run in several threads */
-    const char *all[SETS_MAX];
-    int count = 0, row_count;
-    const struct deck_row *rows = deck_rows(&row_count);
-    for (int i = 0; i < row_count; i++) {
-        if (rows[i].fallback || (given && strcmp(rows[i].section, given) == 0)) continue;
-        ZI_REQUIRE(count < SETS_MAX);
-        write_placeholder(&rows[i], placeholders[count], SET_BYTES);
-        all[count] = placeholders[count];
-        count++;
-    }
-    if (count + set_count > SETS_MAX)
-        return zi_fail(ZI_ERROR_USAGE, "app", "%d overrides are too many; %d work", set_count,
-                       SETS_MAX - count);
-    for (int i = 0; i < set_count; i++)
-        all[count++] = sets[i];
-    ZI_TRY(deck_parse(text, strlen(text), name, all, count, &setup->deck));
+    ZI_TRY(deck_parse_part(text, name, sections, sets, set_count, &setup->deck));
     setup->settings = deck_settings(setup->deck);
     return ZI_OK;
 }
@@ -149,6 +114,8 @@ void setup_cleanup(struct setup *setup)
     memset(setup, 0, sizeof *setup);
 }
 
+const char *const setup_model_sections[] = {"model", "precision", NULL};
+
 static void write_section(const struct settings *settings, const char *section, FILE *out)
 {
     int count;
@@ -170,10 +137,10 @@ enum zi_status setup_model_text(const struct settings *settings, char **text)
     *text = NULL;
     FILE *out = open_memstream(text, &bytes);
     if (!out) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory to describe the model");
-    fputc('{', out);
-    write_section(settings, "model", out);
-    fputs(", ", out);
-    write_section(settings, "precision", out);
+    for (int i = 0; setup_model_sections[i]; i++) {
+        fputs(i ? ", " : "{", out);
+        write_section(settings, setup_model_sections[i], out);
+    }
     fputc('}', out);
     if (fclose(out) == 0 && *text) return ZI_OK;
     free(*text);

@@ -27,10 +27,11 @@ enum zi_status setup_read_file(const char *path, char **text, int64_t *bytes);
 enum zi_status setup_parse(struct setup *setup, const char *text, int64_t bytes, const char *name,
                            const char *const *sets, int set_count, int ranks);
 
-/* Local. Parses a deck that lacks keys a run needs: they get harmless values, except those of the
- * `given` section (NULL: none) which the text has. Nothing is checked beyond single keys. */
+/* Local. Parses a part of a deck, as deck_parse_part does. Nothing is checked beyond single keys.
+ */
 enum zi_status setup_parse_part(struct setup *setup, const char *text, const char *name,
-                                const char *given, const char *const *sets, int set_count);
+                                const char *const *sections, const char *const *sets,
+                                int set_count);
 
 /* Local. Opens the device and makes the model's tables, with the tiles that the deck names. */
 enum zi_status setup_open(struct setup *setup, int node_ranks);
@@ -42,8 +43,11 @@ enum zi_status setup_compile(struct setup *setup);
 /* Local. Ends whatever has been made; twice does nothing. */
 void setup_cleanup(struct setup *setup);
 
-/* Local. Sections model and precision as one line of YAML, which setup_parse_part reads; the caller
- * frees *text with free(). */
+/* The sections that say what a model is, up to NULL. */
+extern const char *const setup_model_sections[];
+
+/* Local. These sections as one line of YAML, which setup_parse_part reads; the caller frees *text
+ * with free(). */
 enum zi_status setup_model_text(const struct settings *settings, char **text);
 
 #endif

@@ -33,7 +33,7 @@ struct checkpoint_header {
     int64_t step, updates, tokens, seed;
     const char *deck;       /* the used deck, text */
     enum zi_dtype type;     /* of parameters */
-    const char *model_text; /* family and sizes, one line of YAML, readable by deck_parse */
+    const char *model_text; /* family and sizes, one line of YAML, for deck_parse_part */
     unsigned mode;          /* writing: permissions of the file, whatever the umask; 0: 0600 */
 };
 

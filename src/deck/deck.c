@@ -6,6 +6,9 @@
  * the list, and reading goes on, so that one run finds every mistake. With any error no settings
  * are handed out.
  *
+ * A command that needs no whole deck asks for the sections that it needs (deck_parse_part): what it
+ * did not ask for is neither required nor read nor checked, and nobody has to invent it.
+ *
  * Rules that join keys run later, in deck_check, together with the complaints of other rooms: the
  * user then sees them all at once too. Top-level keys that begin with x- are skipped: they are
  * places for anchors, and no key of zinf will ever begin so. */
@@ -48,9 +51,22 @@ int deck_key_names(const char *section, const char *names[DECK_NAMES_MAX])
     return count;
 }
 
+bool deck_needs(const struct deck *deck, const char *section)
+{
+    const char *const *asked = deck->sections;
+    while (asked && *asked && strcmp(*asked, section) != 0)
+        asked++;
+    return !asked || *asked;
+}
+
 bool deck_row_is_text(const struct deck_row *row)
 {
-    return row->type == DECK_TEXT || row->type == DECK_PATH || row->type == DECK_PATHS;
+    return row->type == DECK_TEXT || row->type == DECK_PATH;
+}
+
+static struct deck_list *list_field(struct settings *settings, const struct deck_row *row)
+{
+    return (struct deck_list *)(void *)((char *)settings + row->offset);
 }
 
 bool deck_settings_fill(struct settings *settings)
@@ -74,8 +90,10 @@ void deck_settings_free(struct settings *settings)
 {
     int rows;
     const struct deck_row *row = deck_rows(&rows);
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++) {
         if (deck_row_is_text(&row[i])) free(*(char **)(void *)((char *)settings + row[i].offset));
+        if (row[i].type == DECK_PATHS) deck_list_free(list_field(settings, &row[i]));
+    }
 }
 
 static enum zi_status deck_new(const char *name, struct deck **result)
@@ -179,11 +197,6 @@ static bool node_is_null(const struct deck_node *node)
            (!*node->text || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
 }
 
-static char **text_field(struct deck *deck, const struct deck_row *row)
-{
-    return (char **)(void *)((char *)&deck->settings + row->offset);
-}
-
 /* Replaces the origin of a row; takes over what `origin` owns. */
 static void origin_set(struct deck *deck, const struct deck_row *row,
                        const struct deck_origin *origin)
@@ -204,7 +217,7 @@ static void value_apply(struct deck *deck, const struct deck_row *row, const str
                                      .told_line = node->line,
                                      .written = deck_written(row, node)});
     if (node->kind == NODE_SEQUENCE && row->type == DECK_PATHS) {
-        deck_paths_take(row, node, false, &deck->errors, text_field(deck, row));
+        deck_paths_take(row, node, false, &deck->errors, list_field(&deck->settings, row));
     } else if (node->kind != NODE_SCALAR) {
         memset(problem, 0, sizeof problem);
         FILE *out = fmemopen(problem, sizeof problem - 1, "w");
@@ -262,25 +275,24 @@ static void tree_apply(struct deck *deck, const struct deck_tree *tree)
     for (int i = 0; i < root->count; i++) {
         const struct deck_node *key = root->pairs[i].key;
         if (strncmp(key->text, "x-", 2) == 0) continue;
-        if (deck_section_help(key->text))
-            section_apply(deck, key->text, root->pairs[i].value);
-        else
+        if (!deck_section_help(key->text))
             section_unknown(deck, key->line, key->column, key->text);
+        else if (deck_needs(deck, key->text))
+            section_apply(deck, key->text, root->pairs[i].value);
     }
 }
 
-/* Required keys that neither the deck nor an override gave. */
-static void missing_find(struct deck *deck, const struct deck_tree *tree)
+/* Required keys that neither the deck, if there is one, nor an override gave. */
+static void missing_find(struct deck *deck, const struct deck_node *root)
 {
     int rows;
     const struct deck_row *row = deck_rows(&rows);
-    const struct deck_node *root = tree->root;
-    bool usable = root && root->kind == NODE_MAPPING && root->count > 0;
-    for (int i = 0; usable && i < rows; i++) {
+    for (int i = 0; i < rows; i++) {
         int line = DECK_PLACE_WHOLE, column = 0;
         bool broken = false;
         if (row[i].fallback || deck->origins[i].source != SOURCE_NONE) continue;
-        for (int k = 0; k < root->count; k++) {
+        if (!deck_needs(deck, row[i].section)) continue;
+        for (int k = 0; root && k < root->count; k++) {
             const struct deck_node *key = root->pairs[k].key;
             if (strcmp(key->text, row[i].section) != 0) continue;
             line = key->line;
@@ -320,7 +332,7 @@ static void set_apply(struct deck *deck, const char *set)
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: the value is not UTF-8",
                                 row->section, row->key);
             else if (row->type == DECK_PATHS && equals[1] == '[')
-                deck_paths_set(row, equals + 1, &deck->errors, text_field(deck, row));
+                deck_paths_set(row, equals + 1, &deck->errors, list_field(&deck->settings, row));
             else if (!deck_value_read(row, equals + 1, true, &deck->settings, problem))
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: %s", row->section,
                                 row->key, problem);
@@ -333,24 +345,24 @@ static void set_apply(struct deck *deck, const char *set)
     free(copy);
 }
 
-enum zi_status deck_parse(const char *text, size_t bytes, const char *name, const char *const *sets,
-                          int set_count, struct deck **result)
+/* The values of a new deck; text NULL: there are overrides only. */
+static enum zi_status values_take(struct deck *deck, const char *text, size_t bytes,
+                                  const char *const *sets, int set_count)
 {
-    struct deck *deck = NULL;
-    struct deck_tree tree;
+    struct deck_tree tree = {.root = NULL};
     int rows;
     const struct deck_row *row = deck_rows(&rows);
-    *result = NULL;
-    ZI_TRY(deck_new(name, &deck));
-    enum zi_status status = deck_tree_parse(text, bytes, &deck->errors, &tree);
-    bool have_tree = status == ZI_OK;
-    if (have_tree) {
+    enum zi_status status = text ? deck_tree_parse(text, bytes, &deck->errors, &tree) : ZI_OK;
+    if (text && status == ZI_OK) {
         tree_apply(deck, &tree);
         deck_origins_restore(deck, text, bytes);
     }
     for (int i = 0; i < set_count; i++)
         set_apply(deck, sets[i]);
-    if (have_tree) missing_find(deck, &tree);
+    /* A text without sections has its error already. */
+    const struct deck_node *root = tree.root;
+    bool usable = !text || (root && root->kind == NODE_MAPPING && root->count > 0);
+    if (status == ZI_OK && usable) missing_find(deck, root);
     for (int i = 0; i < rows; i++) {
         if (deck->origins[i].source != SOURCE_NONE) continue;
         deck->origins[i].source = SOURCE_DEFAULT;
@@ -358,12 +370,33 @@ enum zi_status deck_parse(const char *text, size_t bytes, const char *name, cons
     }
     deck_tree_free(&tree);
     enum zi_status reported = deck_errors_report(&deck->errors);
-    if (status == ZI_OK) status = reported;
-    if (status < 0)
-        deck_destroy(deck);
-    else
-        *result = deck;
+    return status == ZI_OK ? reported : status;
+}
+
+/* After an error nothing is handed out. */
+static enum zi_status deck_give(enum zi_status status, struct deck **deck)
+{
+    if (status >= 0) return status;
+    deck_destroy(*deck);
+    *deck = NULL;
     return status;
+}
+
+enum zi_status deck_parse(const char *text, size_t bytes, const char *name, const char *const *sets,
+                          int set_count, struct deck **deck)
+{
+    *deck = NULL;
+    ZI_TRY(deck_new(name, deck));
+    return deck_give(values_take(*deck, text, bytes, sets, set_count), deck);
+}
+
+enum zi_status deck_parse_part(const char *text, const char *name, const char *const *sections,
+                               const char *const *sets, int set_count, struct deck **deck)
+{
+    *deck = NULL;
+    ZI_TRY(deck_new(name, deck));
+    (*deck)->sections = sections;
+    return deck_give(values_take(*deck, text, text ? strlen(text) : 0, sets, set_count), deck);
 }
 
 enum zi_status deck_read(const char *path, const char *const *sets, int set_count,

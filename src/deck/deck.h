@@ -27,6 +27,13 @@ enum zi_status deck_read(const char *path, const char *const *sets, int set_coun
 enum zi_status deck_parse(const char *text, size_t bytes, const char *name, const char *const *sets,
                           int set_count, struct deck **deck);
 
+/* Local. Reads a part of a deck, for a command that needs no whole one: `sections`, which end in
+ * NULL and outlive the deck. Of other sections the text is skipped unread, and nothing is required
+ * or checked: their keys have their defaults, or 0 and "" where they have none. Overrides may be of
+ * any section. `text` NULL: there are overrides only. deck_echo is not for such a deck. */
+enum zi_status deck_parse_part(const char *text, const char *name, const char *const *sections,
+                               const char *const *sets, int set_count, struct deck **deck);
+
 void deck_destroy(struct deck *deck);
 
 /* Local. The settings; owned by the deck, changed only by rooms that resolve `auto` before the run

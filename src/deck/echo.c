@@ -87,6 +87,7 @@ enum zi_status deck_echo(const struct deck *deck, char **text)
     size_t bytes;
     const struct deck_row *row = deck_rows(&rows);
     *text = NULL;
+    ZI_REQUIRE(!deck->sections);
     FILE *out = open_memstream(text, &bytes);
     if (!out) return zi_fail(ZI_ERROR_DEVICE, "deck", "no memory to echo %s", deck->name);
     fprintf(out, DECK_ECHO_MARK ": every key, its value, and where the value came from\n");

@@ -320,7 +320,7 @@ static const struct deck_row rows[] = {
      .help = "tiles of the token embedding and the head, each a range of ids; auto: the fewest "
              "that fit"},
 
-    {KEY(nvme, paths), .type = DECK_PATHS, .fallback = "scratch", .maximum = 16, .changeable = true,
+    {KEY(nvme, paths), .type = DECK_PATHS, .fallback = "scratch", .changeable = true,
      .uses = with_disk,
      .help =
          "folder on a local disk, or one on each of several disks, which then share the states; "

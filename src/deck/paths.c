@@ -3,14 +3,14 @@
  *
  * A deck gives several paths as a YAML list, or as one text with commas between them, which is all
  * that a command line can do comfortably: --set nvme.paths=/mnt/a,/mnt/b. A path that has a comma
- * in its name needs the list. The settings hold the list as one text with a line for each path, so
- * that they stay plain strings that can be copied, compared and freed like any other.
+ * in its name needs the list.
  *
- * Invariants of such a text: at least one line, none empty, none that begins with ~, and no folder
- * twice. The last matters: on one disk named twice each half of a state waits for the other. Two
- * paths lead to one folder when the deepest folders of them that exist are the same (device and
- * inode: links and mounts are followed) and the names that remain are. The folders need not exist
- * on the machine that checks a deck. One folder inside another is fine. */
+ * Invariants of a list: at least one path, none empty, none that begins with ~, none with a line
+ * break (messages and machine files have a line for each), and no folder twice. The last matters:
+ * on one disk named twice each half of a state waits for the other. Two paths lead to one folder
+ * when the deepest folders of them that exist are the same (device and inode: links and mounts are
+ * followed) and the names that remain are. The folders need not exist on the machine that checks a
+ * deck. One folder inside another is fine. */
 #include "deck/paths.h"
 
 #include "base/log.h"
@@ -23,10 +23,7 @@
 
 /* A list that grows. `wrong` is what is wrong with the last path that was not added. */
 struct paths {
-    const struct deck_row *row;
-    char *text;
-    size_t length;
-    int count;
+    struct deck_list list;
     char wrong[DECK_WRONG];
 };
 
@@ -50,21 +47,18 @@ static void name_pop(char *path)
 }
 
 /* The kernel resolves what exists, with links and mounts; the rest is cut by its letters. */
-static void place_find(const char *path, size_t bytes, struct place *place)
+static void place_find(const char *path, struct place *place)
 {
     char known[PATH_MAX + 2] = ".";
     struct stat info = {.st_ino = 0};
-    const char *end = path + bytes;
     memset(place, 0, sizeof *place);
     if (*path == '/') known[0] = 0;
     if (stat(*path == '/' ? "/" : ".", &info) == 0) {
         place->device = info.st_dev;
         place->inode = info.st_ino;
     }
-    for (const char *at = path; at < end;) {
-        size_t length = 0;
-        while (at + length < end && at[length] != '/')
-            length++;
+    for (const char *at = path; *at;) {
+        size_t length = strcspn(at, "/");
         bool here = !length || (length == 1 && *at == '.');
         bool up = length == 2 && at[0] == '.' && at[1] == '.';
         if (!here && *place->below) {
@@ -82,61 +76,62 @@ static void place_find(const char *path, size_t bytes, struct place *place)
                 name_push(place->below, at, length);
             }
         }
-        at += length + 1;
+        at += length;
+        at += *at == '/';
     }
 }
 
-static bool path_same(const char *a, size_t a_bytes, const char *b, size_t b_bytes)
+static bool path_same(const char *a, const char *b)
 {
     struct place left, right;
-    place_find(a, a_bytes, &left);
-    place_find(b, b_bytes, &right);
+    place_find(a, &left);
+    place_find(b, &right);
     return left.device == right.device && left.inode == right.inode &&
            strcmp(left.below, right.below) == 0;
 }
 
 /* Number, from 1, of the path in the list that is this one, or 0. */
-static int path_find(const struct paths *paths, const char *path, size_t bytes)
+static int path_find(const struct deck_list *list, const char *path)
 {
-    const char *at = paths->text;
-    for (int i = 1; i <= paths->count; i++) {
-        size_t length = strcspn(at, "\n");
-        if (path_same(at, length, path, bytes)) return i;
-        at += length + 1;
-    }
+    for (int i = 0; i < list->count; i++)
+        if (path_same(list->items[i], path)) return i + 1;
     return 0;
 }
 
 /* Adds a path whose ~ and variables have been replaced. */
 static bool path_add(struct paths *paths, const char *path, size_t bytes)
 {
-    const char *wrong = NULL;
-    char *text;
-    size_t before = bytes && *path == '~' ? 2 : 0; /* ./ keeps it as it is when it is read again */
+    /* ./ keeps it as it is when it is read again */
+    const char *wrong = NULL, *before = bytes && *path == '~' ? "./" : "";
+    char *text = NULL;
+    int same;
     paths->wrong[0] = 0;
     if (!bytes)
         wrong = "an empty path";
-    else if (bytes + before >= PATH_MAX)
+    else if (bytes + strlen(before) >= PATH_MAX)
         wrong = "a path that is too long for this system";
     else if (memchr(path, '\n', bytes))
         wrong = "a path with a line break in its name, which no path here may have";
-    else if (paths->count == (int)paths->row->maximum)
-        snprintf(paths->wrong, sizeof paths->wrong, "more than %d paths", paths->count);
-    else if (path_find(paths, path, bytes))
-        snprintf(paths->wrong, sizeof paths->wrong, "the folder of path %d of the list once more",
-                 path_find(paths, path, bytes));
-    else if (!(text = realloc(paths->text, paths->length + before + bytes + 2)))
+    else if (paths->list.count == DECK_LIST_MAX)
+        snprintf(paths->wrong, sizeof paths->wrong, "more than %d paths", (int)DECK_LIST_MAX);
+    else if (asprintf(&text, "%s%.*s", before, (int)bytes, path) < 0)
         wrong = "more than memory holds";
-    else {
-        if (paths->count++) text[paths->length++] = '\n';
-        memcpy(text + paths->length, "./", before);
-        memcpy(text + paths->length + before, path, bytes);
-        paths->length += before + bytes;
-        text[paths->length] = 0;
-        paths->text = text;
+    else if ((same = path_find(&paths->list, text))) {
+        snprintf(paths->wrong, sizeof paths->wrong, "the folder of path %d of the list once more",
+                 same);
+        free(text);
+    } else {
+        paths->list.items[paths->list.count++] = text;
     }
     if (wrong) snprintf(paths->wrong, sizeof paths->wrong, "%s", wrong);
     return !paths->wrong[0];
+}
+
+/* The list that was read takes the place of `list`, if it is good. */
+static void list_put(struct paths *paths, bool good, struct deck_list *list)
+{
+    deck_list_free(good ? list : &paths->list);
+    if (good) *list = paths->list;
 }
 
 /* Adds all paths of a text with commas between them. */
@@ -170,18 +165,12 @@ static bool text_add(struct paths *paths, const char *text)
     }
 }
 
-bool deck_paths_read(const struct deck_row *row, const char *text, char **list,
-                     char wrong[DECK_WRONG])
+bool deck_paths_read(const char *text, struct deck_list *list, char wrong[DECK_WRONG])
 {
-    struct paths paths = {.row = row};
+    struct paths paths = {.list.count = 0};
     bool good = text_add(&paths, text);
-    if (good) {
-        free(*list);
-        *list = paths.text;
-    } else {
-        free(paths.text);
-        snprintf(wrong, DECK_WRONG, "%s", paths.wrong);
-    }
+    if (!good) snprintf(wrong, DECK_WRONG, "%s", paths.wrong);
+    list_put(&paths, good, list);
     return good;
 }
 
@@ -209,10 +198,10 @@ static bool item_add(struct paths *paths, const struct deck_node *item)
 }
 
 void deck_paths_take(const struct deck_row *row, const struct deck_node *sequence, bool set,
-                     struct deck_errors *errors, char **list)
+                     struct deck_errors *errors, struct deck_list *list)
 {
-    struct paths paths = {.row = row};
-    bool good = true;
+    struct paths paths = {.list.count = 0};
+    bool good = sequence->count > 0;
     for (int i = 0; i < sequence->count; i++) {
         const struct deck_node *item = sequence->items[i];
         if (item_add(&paths, item)) continue;
@@ -225,16 +214,11 @@ void deck_paths_take(const struct deck_row *row, const struct deck_node *sequenc
         deck_errors_add(errors, set ? DECK_PLACE_SET : sequence->line, set ? 0 : sequence->column,
                         "%s.%s: found an empty list, expected at least one path", row->section,
                         row->key);
-    if (good && sequence->count) {
-        free(*list);
-        *list = paths.text;
-    } else {
-        free(paths.text);
-    }
+    list_put(&paths, good, list);
 }
 
 void deck_paths_set(const struct deck_row *row, const char *text, struct deck_errors *errors,
-                    char **list)
+                    struct deck_list *list)
 {
     struct deck_errors own = {.name = "--set"};
     struct deck_tree tree;

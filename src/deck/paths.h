@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to deck: a list of paths, kept as one text with a line for each, expanded. `list` is the
- * field of a row of DECK_PATHS: text that free() takes, replaced when what is read has no error,
- * else left as it was. A row's maximum is the most paths that it takes. */
+/* Private to deck: a list of paths, expanded. `list` is the field of a row of DECK_PATHS: replaced
+ * when what is read has no error, else left as it was. */
 #ifndef ZI_DECK_PATHS_H
 #define ZI_DECK_PATHS_H
 
@@ -9,21 +8,21 @@
 
 #include "deck/errors.h"
 #include "deck/expand.h"
+#include "deck/list.h"
 #include "deck/table.h"
 #include "deck/tree.h"
 
 /* Local. From text with commas between paths, also those in variables. False, and what is wrong
  * with the text, which a path after `found` can be. */
-bool deck_paths_read(const struct deck_row *row, const char *text, char **list,
-                     char wrong[DECK_WRONG]);
+bool deck_paths_read(const char *text, struct deck_list *list, char wrong[DECK_WRONG]);
 
 /* Local. From the items of a sequence. Errors are added at the items' places, or, when the sequence
  * was given with --set, at that. */
 void deck_paths_take(const struct deck_row *row, const struct deck_node *sequence, bool set,
-                     struct deck_errors *errors, char **list);
+                     struct deck_errors *errors, struct deck_list *list);
 
 /* Local. From the text of a YAML sequence given with --set, as in ["a", b]. */
 void deck_paths_set(const struct deck_row *row, const char *text, struct deck_errors *errors,
-                    char **list);
+                    struct deck_list *list);
 
 #endif

@@ -29,12 +29,16 @@ struct deck {
     struct settings settings, defaults; /* of required keys, `defaults` holds zeros and "" */
     struct deck_origin *origins;        /* one per row */
     struct deck_errors errors, remarks; /* remarks are warnings */
+    const char *const *sections;        /* that are asked for, up to NULL; NULL: all */
     char *name;
     bool rules_checked;
 };
 
 /* Local. Whether the field of a row is a char * that the settings own. */
 bool deck_row_is_text(const struct deck_row *row);
+
+/* Local. Whether a section was asked for. Of others nothing is known. */
+bool deck_needs(const struct deck *deck, const char *section);
 
 /* Local. Index of a row. */
 int deck_row_index(const struct deck_row *row);

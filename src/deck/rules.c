@@ -53,15 +53,21 @@ static void check_schedule(struct deck *deck, const struct settings *settings)
                       warmup, steps, steps);
 }
 
-/* Sizes that have to fill whole pages: of direct I/O, and of a state on disk. */
-static void check_pages(struct deck *deck, const struct settings *settings)
+/* Direct I/O moves whole pages. */
+static void check_block(struct deck *deck, const struct settings *settings)
 {
-    int64_t block = settings->nvme.block, group = settings->zero.group;
+    int64_t block = settings->nvme.block;
     if (block % PAGE != 0)
         deck_complain(deck, "nvme", "block",
                       "%" PRId64 " B is not a multiple of 4 KiB, as direct I/O needs; nearest are "
                       "%" PRId64 " KiB and %" PRId64 " KiB",
                       block, block / PAGE * 4, (block / PAGE + 1) * 4);
+}
+
+/* Groups of a state on disk are whole pages. */
+static void check_group(struct deck *deck, const struct settings *settings)
+{
+    int64_t group = settings->zero.group;
     if (group % PAGE != 0)
         deck_complain(deck, "zero", "group",
                       "%" PRId64 " elements are not a multiple of 4096, so that groups of a state "
@@ -70,11 +76,14 @@ static void check_pages(struct deck *deck, const struct settings *settings)
                       group, group / PAGE * PAGE, (group / PAGE + 1) * PAGE);
 }
 
+/* Each where the sections that it looks at were asked for. */
 void deck_check_rules(struct deck *deck)
 {
     const struct settings *settings = deck_settings(deck);
-    check_batch(deck, settings);
-    resolve_validation(deck);
-    check_schedule(deck, settings);
-    check_pages(deck, settings);
+    bool run = deck_needs(deck, "run");
+    if (deck_needs(deck, "batch") && deck_needs(deck, "model")) check_batch(deck, settings);
+    if (deck_needs(deck, "data") && run) resolve_validation(deck);
+    if (deck_needs(deck, "optimizer") && run) check_schedule(deck, settings);
+    if (deck_needs(deck, "nvme")) check_block(deck, settings);
+    if (deck_needs(deck, "zero")) check_group(deck, settings);
 }

@@ -95,7 +95,7 @@ static bool values_write(const struct deck_row *row, FILE *out)
                 "\"uniqueItems\": true, "
                 "\"items\": {\"type\": [\"string\", \"number\", \"boolean\"], "
                 "\"minLength\": 1}}",
-                (int)row->maximum);
+                (int)DECK_LIST_MAX);
         return true;
     default:
         return false;

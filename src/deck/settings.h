@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The typed form of a deck: a struct per section, a field per key, filled through deck/table.h.
- * Strings are owned by the settings. ZI_AUTO is `auto`, until the section's room resolves it. */
+ * They own their texts and lists. ZI_AUTO is `auto`, until the section's room resolves it. */
 #ifndef ZI_DECK_SETTINGS_H
 #define ZI_DECK_SETTINGS_H
 
@@ -9,6 +9,7 @@
 
 #include "base/dtype.h"
 #include "base/memory.h"
+#include "deck/list.h"
 
 #define ZI_AUTO (-1)
 enum model_family { MODEL_GPT2, MODEL_LLAMA };
@@ -107,13 +108,13 @@ struct settings_tiling {
 };
 
 struct settings_nvme {
-    char *paths;      /* folders on local disks, joined by newlines; made if absent */
-    int64_t engine;   /* enum nvme_engine; auto: libaio where it works, else threads */
-    int64_t depth;    /* blocks in flight per path and direction */
-    int64_t block;    /* bytes of the largest single request to the kernel */
-    int64_t deadline; /* seconds after which one request counts as stalled */
-    bool keep;        /* leave the files when the run ends */
-    bool reclaim;     /* remove what dead runs left on the paths */
+    struct deck_list paths; /* folders on local disks; made if absent */
+    int64_t engine;         /* enum nvme_engine; auto: libaio where it works, else threads */
+    int64_t depth;          /* blocks in flight per path and direction */
+    int64_t block;          /* bytes of the largest single request to the kernel */
+    int64_t deadline;       /* seconds after which one request counts as stalled */
+    bool keep;              /* leave the files when the run ends */
+    bool reclaim;           /* remove what dead runs left on the paths */
 };
 
 struct settings_device {

@@ -22,7 +22,7 @@ enum deck_type {
     DECK_CHOICE,   /* int, or int64_t where auto is allowed; one of the row's words */
     DECK_TEXT,     /* char * */
     DECK_PATH,     /* char *; relative to the working directory */
-    DECK_PATHS     /* char *; paths joined by newlines; a list, or text with commas between them */
+    DECK_PATHS     /* struct deck_list; a list of paths, or text with commas between them */
 };
 
 struct deck_choice {
@@ -48,7 +48,7 @@ struct deck_row {
     const char *unit;     /* shown and accepted after a number: "steps", "tokens"; NULL for none */
     const char *fallback; /* the default as a deck would write it; NULL: the key is required */
     bool may_be_auto;     /* `auto` is accepted and stored as ZI_AUTO */
-    double minimum, maximum;           /* inclusive; ignored for text; of DECK_PATHS: how many */
+    double minimum, maximum;           /* inclusive; of numbers */
     const struct deck_choice *choices; /* ends with {NULL, 0} */
     bool may_be_never;                 /* 0 means never, and is written so */
     const char *example;               /* a value to show where there is no default */

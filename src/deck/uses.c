@@ -76,6 +76,17 @@ static const struct deck_term *terms_fail(const struct deck_term *term,
     return NULL;
 }
 
+/* Whether all sections that terms compare were asked for. */
+static bool terms_needed(const struct deck *deck, const struct deck_term *term)
+{
+    bool needed = true;
+    for (; term && term->key && needed; term++) {
+        const struct deck_row *limit = value_row(term);
+        needed = deck_needs(deck, term->section) && (!limit || deck_needs(deck, limit->section));
+    }
+    return needed;
+}
+
 static void term_write(const struct deck_term *term, FILE *out)
 {
     static const char *const words[] = {[DECK_IS] = ":",
@@ -142,6 +153,7 @@ static bool asks(const struct deck_row *row, const struct settings *settings)
     const void *field = (const char *)settings + row->offset;
     if (row->type == DECK_BOOLEAN) return *(const bool *)field;
     if (deck_row_is_text(row)) return **(char *const *)field;
+    if (row->type == DECK_PATHS) return ((const struct deck_list *)field)->count > 0;
     if (row->may_be_never && *(const int64_t *)field == 0) return false;
     return !deck_value_is_auto(row, settings);
 }
@@ -161,6 +173,7 @@ void deck_check_uses(struct deck *deck)
         bool stated = origin->source == SOURCE_DECK || origin->source == SOURCE_SET;
         if (!failed || !stated || origin->was_auto || !asks(&row[i], &deck->settings)) continue;
         if (origin->told && !row[i].must_be_used) continue;
+        if (!terms_needed(deck, row[i].uses)) continue;
         char *text = unused_text(&row[i], failed, &deck->settings);
         struct deck_errors *list = row[i].must_be_used ? &deck->errors : &deck->remarks;
         deck_place(deck, &row[i], list, text ? text : " has no effect");

@@ -261,7 +261,7 @@ static const char *value_store(const struct deck_row *row, const char *text,
     case DECK_PATH:
         return text_read(row, text, settings, wrong);
     case DECK_PATHS:
-        return deck_paths_read(row, text, field(row, settings), wrong) ? NULL : wrong;
+        return deck_paths_read(text, field(row, settings), wrong) ? NULL : wrong;
     }
     return "";
 }
@@ -329,7 +329,7 @@ bool deck_value_read(const struct deck_row *row, const char *text, bool quoted,
     const char *wrong;
     char wrong_path[DECK_WRONG];
     bool null = !quoted && (!*text || strcmp(text, "~") == 0 || strcmp(text, "null") == 0);
-    if (null && (deck_row_is_text(row) || *text))
+    if (null && (deck_row_is_text(row) || row->type == DECK_PATHS || *text))
         wrong = "nothing";
     else if (row->may_be_auto && strcmp(text, "auto") == 0) {
         *(int64_t *)field(row, settings) = ZI_AUTO;
@@ -356,8 +356,9 @@ bool deck_value_same(const struct deck_row *row, const struct settings *left,
     switch (row->type) {
     case DECK_TEXT:
     case DECK_PATH:
-    case DECK_PATHS:
         return strcmp(*(char *const *)a, *(char *const *)b) == 0;
+    case DECK_PATHS:
+        return deck_list_same(a, b);
     case DECK_BOOLEAN:
         return *(const bool *)a == *(const bool *)b;
     case DECK_REAL:

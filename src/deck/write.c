@@ -130,24 +130,19 @@ static void path_write(const char *path, FILE *out)
 }
 
 /* A list only where it has to be one. */
-static void paths_write(const char *list, FILE *out)
+static void paths_write(const struct deck_list *list, FILE *out)
 {
-    size_t length = strcspn(list, "\n");
-    char *path = strdup(list);
-    ZI_REQUIRE(path != NULL);
-    bool alone = !list[length] && !strchr(list, ',') && *list != ' ' && list[length - 1] != ' ';
-    if (alone) {
-        path_write(list, out);
-    } else {
-        const char *before = "[";
-        for (char *at = path, *next; at; at = next, before = ", ") {
-            if ((next = strchr(at, '\n'))) *next++ = 0;
-            fputs(before, out);
-            path_write(at, out);
-        }
-        fputc(']', out);
+    const char *one = list->count == 1 ? list->items[0] : NULL;
+    if (one && !strchr(one, ',') && *one != ' ' && one[strlen(one) - 1] != ' ') {
+        path_write(one, out);
+        return;
     }
-    free(path);
+    fputc('[', out);
+    for (int i = 0; i < list->count; i++) {
+        if (i) fputs(", ", out);
+        path_write(list->items[i], out);
+    }
+    fputc(']', out);
 }
 
 static void choice_write(const struct deck_row *row, const struct settings *settings, FILE *out)
@@ -198,7 +193,7 @@ void deck_value_write(const struct deck_row *row, const struct settings *setting
         path_write(*(char *const *)value, out);
         return;
     case DECK_PATHS:
-        paths_write(*(char *const *)value, out);
+        paths_write(value, out);
         return;
     }
 }
@@ -274,7 +269,7 @@ void deck_value_expected(const struct deck_row *row, FILE *out)
         break;
     case DECK_PATHS:
         fprintf(out, "a path, or a list of at most %d paths, as in [/mnt/a, /mnt/b]",
-                (int)row->maximum);
+                (int)DECK_LIST_MAX);
         break;
     }
     if (row->may_be_never) fputs(row->may_be_auto ? ", never" : ", or never", out);

@@ -37,21 +37,21 @@ struct arbiter_lane {
 
 /* The file; all zero when new. */
 struct arbiter_table {
-    double speeds[TIER_PATHS];
-    struct arbiter_lane lanes[TIER_PATHS][2];
+    double speeds[DECK_LIST_MAX];
+    struct arbiter_lane lanes[DECK_LIST_MAX][2];
 };
 
 struct arbiter {
     struct arbiter_table *table;
     int64_t budget, share;
-    _Atomic int64_t own[TIER_PATHS][2]; /* of this rank, in flight */
+    _Atomic int64_t own[DECK_LIST_MAX][2]; /* of this rank, in flight */
 };
 
 /* One queue; used by its thread only. */
 struct arbiter_gate {
     struct arbiter *arbiter;
-    int64_t own[TIER_PATHS][2];
-    bool wanting[TIER_PATHS][2];
+    int64_t own[DECK_LIST_MAX][2];
+    bool wanting[DECK_LIST_MAX][2];
 };
 
 /* Gives the new file its size with real zeros: a hole could fail to be filled later, by a signal.
@@ -140,7 +140,7 @@ static void set_wanting(struct arbiter_gate *gate, int path, bool write, bool wa
 void arbiter_gate_close(struct arbiter_gate *gate)
 {
     if (gate == NULL) return;
-    for (int p = 0; p < TIER_PATHS; p++) {
+    for (int p = 0; p < DECK_LIST_MAX; p++) {
         for (int write = 0; write < 2; write++) {
             ZI_REQUIRE(gate->own[p][write] == 0);
             set_wanting(gate, p, write, false);

@@ -115,12 +115,12 @@ static void clean_name(const char *run, char *name, size_t size)
 }
 
 enum zi_status folder_open(const struct tier_store_options *options, const char *path,
-                           size_t length, struct store_folder *folder)
+                           struct store_folder *folder)
 {
     char run[49];
     clean_name(options->run, run, sizeof run);
     *folder = (struct store_folder){.path_descriptor = -1, .directory = -1, .descriptor = -1};
-    if (asprintf(&folder->path, "%.*s", (int)length, path) < 0) folder->path = NULL;
+    folder->path = strdup(path);
     if (folder->path != NULL &&
         asprintf(&folder->folder, "%s/zinf-%s-%016" PRIx64, folder->path, run, options->id) < 0)
         folder->folder = NULL;

@@ -8,12 +8,6 @@
 #include "disk/disk.h"
 #include "tier/store.h"
 
-enum { TIER_PATHS = 16 }; /* paths of a store, at most */
-
-/* system.c. Local. The next of paths joined by newlines, from *rest on; its length, 0 at the end.
- */
-size_t paths_next(const char **rest, const char **path);
-
 /* ---- folder.c: the run's folder on one path, and this rank's file in it ---- */
 
 struct store_folder {
@@ -27,11 +21,11 @@ struct store_folder {
     int descriptor;        /* of the file, whose lock it holds */
 };
 
-/* Local. Fills `folder` (strings and descriptors owned by it) for a path of `length` characters and
- * opens the path, which is made if absent. On error folder_leave is still to be called, as for the
- * others. ZI_ERROR_IO. */
+/* Local. Fills `folder` (strings and descriptors owned by it) for a path and opens the path, which
+ * is made if absent. On error folder_leave is still to be called, as for the others. ZI_ERROR_IO.
+ */
 enum zi_status folder_open(const struct tier_store_options *options, const char *path,
-                           size_t length, struct store_folder *folder);
+                           struct store_folder *folder);
 
 /* Local. Whether two opened paths are one folder. */
 bool folder_is_same_path(const struct store_folder *one, const struct store_folder *other);
@@ -58,7 +52,7 @@ void stale_visit(const struct store_folder *own, bool wanted);
  * pieces of one array on one path follow one another in one dataset. */
 struct stripes {
     int paths;
-    size_t period, first[TIER_PATHS], bytes[TIER_PATHS];
+    size_t period, first[DECK_LIST_MAX], bytes[DECK_LIST_MAX];
 };
 
 /* Local. The cut in proportion to `speeds`; the fastest path gets about `block` bytes a period. */
@@ -100,8 +94,8 @@ static inline size_t tier_padded(size_t bytes)
 struct tier_store {
     struct settings_nvme nvme; /* paths is not used after creation */
     int path_count, array_count;
-    struct store_folder folders[TIER_PATHS];
-    struct disk_file *files[TIER_PATHS];
+    struct store_folder folders[DECK_LIST_MAX];
+    struct disk_file *files[DECK_LIST_MAX];
     struct stripes stripes;
     struct tier_array *arrays; /* padded */
     int64_t *offsets;          /* [path * array_count + array] */

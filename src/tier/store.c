@@ -22,14 +22,11 @@
 /* All paths are opened before anything is made on one. */
 static enum zi_status open_paths(const struct tier_store_options *options, struct tier_store *store)
 {
-    const char *rest = options->nvme->paths, *path;
-    size_t length;
-    while ((length = paths_next(&rest, &path)) > 0) {
-        if (store->path_count == TIER_PATHS)
-            return zi_fail(ZI_ERROR_USAGE, "tier", "nvme.paths has more than %d folders",
-                           TIER_PATHS);
+    const struct deck_list *paths = &options->nvme->paths;
+    while (store->path_count < paths->count) {
+        const char *path = paths->items[store->path_count];
         struct store_folder *folder = &store->folders[store->path_count++];
-        ZI_TRY(folder_open(options, path, length, folder));
+        ZI_TRY(folder_open(options, path, folder));
         for (int p = 0; p < store->path_count - 1; p++) {
             if (folder_is_same_path(&store->folders[p], folder))
                 return zi_fail(ZI_ERROR_USAGE, "tier",

@@ -74,9 +74,9 @@ struct found {
 };
 
 /* The file system that a path is on, or would be on once it is made. -1 with errno. */
-static int find_system(const char *name, size_t length, struct found *found)
+static int find_system(const char *name, struct found *found)
 {
-    char *path = strndup(name, length);
+    char *path = strdup(name);
     struct stat is;
     struct statvfs system;
     int descriptor = -1;
@@ -103,28 +103,18 @@ static int find_system(const char *name, size_t length, struct found *found)
     return error == 0 ? 0 : -1;
 }
 
-size_t paths_next(const char **rest, const char **path)
-{
-    *rest += strspn(*rest, "\n");
-    *path = *rest;
-    size_t length = strcspn(*rest, "\n");
-    *rest += length;
-    return length;
-}
-
 enum zi_status tier_store_room(const struct settings_nvme *nvme, int node_ranks,
                                struct tier_room *room)
 {
-    const char *rest = nvme->paths, *path;
-    dev_t devices[TIER_PATHS];
+    dev_t devices[DECK_LIST_MAX];
     int known = 0;
-    size_t length;
     *room = (struct tier_room){.bytes = 0};
-    while ((length = paths_next(&rest, &path)) > 0 && known < TIER_PATHS) {
+    for (int p = 0; p < nvme->paths.count; p++) {
+        const char *path = nvme->paths.items[p];
         struct found found;
-        if (find_system(path, length, &found) != 0)
-            return zi_fail(ZI_ERROR_IO, "tier", "%.*s: cannot be asked what it has free: %s",
-                           (int)length, path, strerror(errno));
+        if (find_system(path, &found) != 0)
+            return zi_fail(ZI_ERROR_IO, "tier", "%s: cannot be asked what it has free: %s", path,
+                           strerror(errno));
         bool seen = false; /* another path on the same disk */
         for (int d = 0; d < known; d++)
             seen = seen || devices[d] == found.device;
@@ -133,8 +123,7 @@ enum zi_status tier_store_room(const struct settings_nvme *nvme, int node_ranks,
         room->bytes += found.free_bytes;
         if (found.kind != SYSTEM_MEMORY) continue;
         if (room->memory_bytes == 0)
-            snprintf(room->memory_path, sizeof room->memory_path, "%.*s (%s)", (int)length, path,
-                     found.name);
+            snprintf(room->memory_path, sizeof room->memory_path, "%s (%s)", path, found.name);
         room->memory_bytes += found.free_bytes;
     }
     room->bytes /= (size_t)node_ranks;
@@ -144,26 +133,25 @@ enum zi_status tier_store_room(const struct settings_nvme *nvme, int node_ranks,
 
 void tier_store_warn(const struct settings_nvme *nvme)
 {
-    const char *rest = nvme->paths, *path;
-    size_t length;
-    while ((length = paths_next(&rest, &path)) > 0) {
+    for (int p = 0; p < nvme->paths.count; p++) {
+        const char *path = nvme->paths.items[p];
         struct found found;
-        if (find_system(path, length, &found) != 0) continue; /* said by who opens it */
+        if (find_system(path, &found) != 0) continue; /* said by who opens it */
         if (found.kind == SYSTEM_MEMORY)
             zi_log(ZI_LOG_WARN, "tier",
-                   "nvme.paths: %.*s is memory (%s), not a disk: states there count as host "
+                   "nvme.paths: %s is memory (%s), not a disk: states there count as host "
                    "memory (memory.host); name a folder on a local disk",
-                   (int)length, path, found.name);
+                   path, found.name);
         if (found.kind == SYSTEM_NETWORK)
             zi_log(ZI_LOG_WARN, "tier",
-                   "nvme.paths: %.*s is on a network (%s): all nodes share its bandwidth, steps "
+                   "nvme.paths: %s is on a network (%s): all nodes share its bandwidth, steps "
                    "wait for its servers, and its locks and cache may not see other nodes; name a "
                    "folder on a local disk",
-                   (int)length, path, found.name);
+                   path, found.name);
         if (found.kind == SYSTEM_PROGRAM)
             zi_log(ZI_LOG_WARN, "tier",
-                   "nvme.paths: %.*s is served by a program (%s): every block passes through that "
+                   "nvme.paths: %s is served by a program (%s): every block passes through that "
                    "process, and may go over a network; name a folder on a local disk",
-                   (int)length, path, found.name);
+                   path, found.name);
     }
 }

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A list of texts among the settings, in the order of the deck. */
+#ifndef ZI_DECK_LIST_H
+#define ZI_DECK_LIST_H
+
+#include <stdbool.h>
+
+/* The most that any list holds, here and in the rooms that keep something for each of them. */
+enum { DECK_LIST_MAX = 16 };
+
+struct deck_list {
+    char *items[DECK_LIST_MAX]; /* the first `count`; owned by whoever owns the list */
+    int count;
+};
+
+/* Local. Whether two lists hold the same texts in the same order. */
+bool deck_list_same(const struct deck_list *left, const struct deck_list *right);
+
+/* Local. Frees the texts; the list is empty then. */
+void deck_list_free(struct deck_list *list);
+
+#endif
