@@ -212,12 +212,15 @@ int main(int argc, char **argv)
     if (comm_start(&argc, &argv, &world) < 0 || comm_self(&self) < 0) return 99;
     zi_log_identify(comm_rank(world), comm_size(world));
     zi_log_set_level(ZI_LOG_WARN);
+    char folder[32];
+    zero_fixture_enter(world, folder);
     for (int p = 0; p < 3; p++) {
         test_deck(zero_fixture_gpt2, precisions[p], world, self);
         test_deck(zero_fixture_llama, precisions[p], world, self);
     }
     comm_destroy(self);
     if (comm_rank(world) == 0) rmdir("zero-exact-store");
+    CHECK(zero_fixture_leave(world, folder));
     int status = test_finish("zero_exact");
     comm_finish(world);
     return status;
