@@ -15,10 +15,12 @@ mount -t tmpfs -o size=600k none "$folder/disk" 2>/dev/null || {
     echo "skipped: tmpfs cannot be mounted here"
     exit 77
 }
+small="--set batch.global=2 --set batch.tokens=4 --set model.layers=1" # steps are short, and the disk is full soon
+endless="$small --set run.steps=1000000 --set run.report_every=100000 --set data.validation=
+         --set data.validation_every=never"
 for command in "$zinf" "$launcher -n 2 $zinf"; do
-    expect 5 $command run "$folder/deck.yaml" --set run.directory="$folder/disk" --overwrite \
-        --set run.steps=1000000 --set run.report_every=100000 --set data.validation= \
-        --set data.validation_every=never --set checkpoint.final=no
+    expect 5 $command run "$folder/deck.yaml" --set run.directory="$folder/disk" --overwrite $endless \
+        --set checkpoint.final=no
     grep -Eq 'error: .*cannot write .*/(steps\.csv|run\.h5): No space left on device; make room' \
         "$folder/err" || fail "no file, cause and remedy"
     if grep -Eqi 'HDF5|unable to' "$folder/err"; then fail "a message of HDF5"; fi
@@ -36,9 +38,7 @@ rm -r "$folder/disk"/*
 for command in "$zinf" "$launcher -n 2 $zinf"; do
     mkdir "$folder/disk/apart" "$folder/large"
     ln -s "$folder/large" "$folder/disk/apart/checkpoints"
-    expect 5 $command run "$folder/deck.yaml" --set run.directory="$folder/disk/apart" \
-        --set run.steps=1000000 --set run.report_every=100000 --set data.validation= \
-        --set data.validation_every=never
+    expect 5 $command run "$folder/deck.yaml" --set run.directory="$folder/disk/apart" $endless
     step=$(sed -n 's/^checkpoint: //p' "$folder/disk/apart/end.yaml")
     [ "$step" = "$(sed -n 's/^step: //p' "$folder/disk/apart/end.yaml")" ] || fail "the last step was not saved"
     expect 0 "$zinf" inspect "$folder/large/latest" --verify

@@ -120,14 +120,13 @@ def check_sources(layers, source):
 
 def symbols_of(objects):
     """Per object: names it defines for others, names it needs."""
-    defined, needed = {}, {}
-    nm = os.environ.get("NM", "nm")
-    for path in objects:
-        lines = subprocess.run([nm, "-g", "-P", path], check=True, capture_output=True,
-                               text=True).stdout.splitlines()
-        fields = [line.split() for line in lines]
-        defined[path] = {field[0] for field in fields if field[1] not in "Uvw"}
-        needed[path] = {field[0] for field in fields if field[1] in "Uvw"}
+    defined, needed = {path: set() for path in objects}, {path: set() for path in objects}
+    listed = subprocess.run([os.environ.get("NM", "nm"), "-A", "-g", "-P"] + objects, check=True,
+                            capture_output=True, text=True).stdout
+    for line in listed.splitlines():
+        path, _, fields = line.rpartition(": ")
+        name, kind = fields.split()[:2]
+        (needed if kind in "Uvw" else defined)[path].add(name)
     return defined, needed
 
 

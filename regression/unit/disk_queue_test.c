@@ -10,6 +10,8 @@
 #include "base/random.h"
 #include "base/timing.h"
 
+#include <sys/wait.h>
+
 enum { FILE_BYTES = 8 << 20, REQUESTS = 40, PATHS = 2 };
 
 static void test_round_trip(int64_t engine, int depth, size_t block)
@@ -138,7 +140,7 @@ static void release(void *context, int path, bool write, size_t bytes)
 }
 
 /* Someone else has left the disk. */
-static void wait(void *context, int path, bool write, double timeout_s)
+static void wait_for_room(void *context, int path, bool write, double timeout_s)
 {
     struct gate *gate = context;
     CHECK(write && timeout_s > 0 && timeout_s <= 1);
@@ -150,7 +152,7 @@ static void test_admission(int64_t engine, int depth, int limit0, int limit1)
 {
     enum { BYTES = 33 * DISK_BLOCK, COUNT = 4 };
     struct gate gate = {.limit = {limit0, limit1}};
-    struct disk_admission admission = {&gate, acquire, release, wait};
+    struct disk_admission admission = {&gate, acquire, release, wait_for_room};
     struct disk_options options = {.engine = engine,
                                    .depth = depth,
                                    .paths = PATHS,
@@ -237,10 +239,84 @@ static void test_bad_block(void)
     CHECK(queue == NULL);
 }
 
+/* Contexts of libaio that this process has: the kernel maps the events of each. */
+static int contexts(void)
+{
+    char line[1024];
+    int count = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    if (!maps) exit(1);
+    while (fgets(line, sizeof line, maps))
+        count += strstr(line, "/[aio]") != NULL;
+    fclose(maps);
+    return count;
+}
+
+static bool moves(struct disk_queue *queue, struct disk_file *file)
+{
+    enum { BYTES = 1 << 18 };
+    unsigned char *buffer = disk_buffer(BYTES);
+    disk_fill(buffer, 9, 0, BYTES);
+    bool right = disk_move(queue, file, true, 0, BYTES, buffer).error == 0;
+    memset(buffer, 0, BYTES);
+    right = right && disk_move(queue, file, false, 0, BYTES, buffer).error == 0 &&
+            disk_matches(buffer, 9, 0, BYTES);
+    disk_buffer_free(buffer);
+    return right;
+}
+
+/* In a child, which has neither the contexts of its parent nor what those lie idle for. */
+static int reuse_child(struct disk_queue *of_parent, struct disk_file *file)
+{
+    struct disk_queue *own = disk_queue_of(NVME_LIBAIO, 3, DISK_BLOCK, 60);
+    CHECK(moves(own, file));
+    disk_queue_close(of_parent);
+    struct disk_queue *second = disk_queue_of(NVME_LIBAIO, 3, DISK_BLOCK, 60);
+    CHECK(moves(second, file) && moves(own, file));
+    disk_queue_close(second);
+    disk_queue_close(own);
+    return test_failures() > 0;
+}
+
+/* A context stays for the next queue that it has room for; four at most do. */
+static void test_reuse(void)
+{
+    enum { QUEUES = 6, IDLE = 4 };
+    struct disk_queue *queues[QUEUES];
+    struct disk_file *file = disk_file_of("reuse", 1 << 20);
+    for (int i = 0; i < QUEUES; i++)
+        queues[i] = disk_queue_of(NVME_LIBAIO, 1 + i, DISK_BLOCK, 60);
+    CHECK_INT(contexts(), QUEUES);
+    for (int i = 0; i < QUEUES; i++)
+        disk_queue_close(queues[i]);
+    CHECK_INT(contexts(), IDLE);
+    for (int i = 0; i < 3 * QUEUES; i++) {
+        struct disk_queue *queue = disk_queue_of(NVME_LIBAIO, 1 + i % QUEUES, DISK_BLOCK, 60);
+        CHECK(moves(queue, file));
+        disk_queue_close(queue);
+    }
+    CHECK_INT(contexts(), IDLE);
+    /* none of them has room: a new one, for which one goes when it comes back */
+    queues[0] = disk_queue_of(NVME_LIBAIO, 2 * QUEUES, DISK_BLOCK, 60);
+    CHECK(moves(queues[0], file));
+    CHECK_INT(contexts(), IDLE + 1);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) _exit(reuse_child(queues[0], file));
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(moves(queues[0], file));
+    disk_queue_close(queues[0]);
+    CHECK_INT(contexts(), IDLE);
+    disk_file_close(file);
+    unlink(disk_path("reuse"));
+}
+
 int main(void)
 {
     static const int64_t engines[] = {NVME_LIBAIO, NVME_THREADS};
     disk_folder_make();
+    test_reuse(); /* first: it counts contexts */
     for (int i = 0; i < 2; i++) {
         test_round_trip(engines[i], 1, DISK_BLOCK);
         test_round_trip(engines[i], 5, 3 * DISK_BLOCK);

@@ -212,12 +212,15 @@ int main(int argc, char **argv)
     if (comm_start(&argc, &argv, &world) < 0 || comm_self(&self) < 0) return 99;
     zi_log_identify(comm_rank(world), comm_size(world));
     zi_log_set_level(ZI_LOG_WARN);
+    char folder[32];
+    step_fixture_enter(world, folder);
     for (int p = 0; p < 3; p++) {
         test_deck(step_fixture_gpt2, precisions[p], world, self);
         test_deck(step_fixture_llama, precisions[p], world, self);
     }
     comm_destroy(self);
     if (comm_rank(world) == 0) rmdir("zero-exact-store");
+    CHECK(step_fixture_leave(world, folder));
     int status = test_finish("engine_exact_test");
     comm_finish(world);
     return status;

@@ -63,6 +63,8 @@ int main(int argc, char **argv)
     if (comm_start(&argc, &argv, &world) < 0) return 99;
     zi_log_identify(comm_rank(world), comm_size(world));
     zi_log_set_level(ZI_LOG_WARN);
+    char folder[32];
+    step_fixture_enter(world, folder);
     for (int group = 0; group < GROUP_COUNT; group++) {
         struct step_fixture_run first[2];
         for (int placement = 0; placement < 81; placement++) {
@@ -75,6 +77,7 @@ int main(int argc, char **argv)
         }
     }
     if (comm_rank(world) == 0) rmdir(STORE);
+    CHECK(step_fixture_leave(world, folder));
     int status = test_finish("engine_placements_test");
     comm_finish(world);
     return status;

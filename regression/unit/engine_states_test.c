@@ -190,12 +190,15 @@ int main(int argc, char **argv)
     if (comm_start(&argc, &argv, &world) < 0) return 99;
     zi_log_identify(comm_rank(world), comm_size(world));
     zi_log_set_level(ZI_LOG_WARN);
+    char folder[32];
+    step_fixture_enter(world, folder);
     for (int t = 0; t < 2; t++) {
         for (int s = 0; s < SHAPES; s++) {
             check_pair(types[t], &shapes[s], &shapes[(s + 3) % SHAPES], world);
         }
     }
     if (comm_rank(world) == 0) rmdir("engine-states-store");
+    CHECK(step_fixture_leave(world, folder));
     int status = test_finish("engine_states_test");
     comm_finish(world);
     return status;

@@ -75,7 +75,9 @@ int main(int argc, char **argv)
                                        "precision.compute=bf16",
                                        NULL};
     struct step_fixture f;
+    char folder[32];
     if (zi_stop_start() < 0 || comm_start(&argc, &argv, &world) < 0) return 1;
+    step_fixture_enter(world, folder);
     CHECK_INT(step_fixture_open(&f, step_fixture_gpt2, sets, comm_size(world), comm_rank(world)),
               ZI_OK);
     if (f.program) test_story(&f);
@@ -84,6 +86,7 @@ int main(int argc, char **argv)
     CHECK_INT(entries("zero-stop.paths"), 0);
     CHECK(comm_barrier(world) == ZI_OK);
     if (comm_rank(world) == 0) CHECK(rmdir("zero-stop.paths") == 0);
+    CHECK(step_fixture_leave(world, folder));
     int result = test_finish("engine_stop_test");
     comm_finish(world);
     return result;

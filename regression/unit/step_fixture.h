@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/random.h"
@@ -60,6 +61,25 @@ struct step_fixture {
     struct zero_config config;
     int rank;
 };
+
+/* Collective. Goes into a new folder of the test's own under the current one, so that tests with
+ * states on disk can run beside each other. */
+static inline void step_fixture_enter(struct comm *comm, char name[32])
+{
+    strcpy(name, "step-test-XXXXXX");
+    bool made = comm_rank(comm) != 0 || mkdtemp(name) != NULL;
+    if (!made || comm_broadcast(comm, name, 32, 0) < 0 || chdir(name) != 0) {
+        perror(name);
+        exit(1);
+    }
+}
+
+/* Collective. Leaves the folder; rank 0 removes it, which must be empty by then. */
+static inline bool step_fixture_leave(struct comm *comm, const char *name)
+{
+    if (chdir("..") != 0 || comm_barrier(comm) < 0) return false;
+    return comm_rank(comm) != 0 || rmdir(name) == 0;
+}
 
 static inline void step_fixture_close(struct step_fixture *f)
 {
