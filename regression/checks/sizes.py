@@ -35,7 +35,6 @@ EXCEPTIONS = {
     ("src/device/device.h", "functions"): "a device, its streams and its events are one seam",
     ("src/zero/program.h", "lines"): "the operation record and what all its fields mean, in one place",
     ("src/zero/emit.h", "functions"): "private: what the files of one compiler call of each other",
-    ("src/checkpoint/h5.h", "functions"): "private: what HDF5 is asked and told, one checked call for each kind",
     ("src/zero/engine.h", "functions"): "an engine's life, its runs, its states and what it measured are one seam",
     ("src/zero/compile.c", "lay_ring"): "all sizes of one ring of buffers",
     ("src/app/setup.h", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",

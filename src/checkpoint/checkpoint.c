@@ -246,15 +246,13 @@ static herr_t write_header(hid_t file, const struct checkpoint_header *header)
     return 0;
 }
 
-/* Overwrites the checksum that the layout has reserved. (H5Aopen_by_name of HDF5 1.10 gives an
- * attribute that cannot be written, so the dataset is opened.) */
+/* Overwrites the checksum that the layout has reserved. */
 static herr_t write_checksum(hid_t file, const struct checkpoint_dataset *dataset)
 {
     hid_t object = H5Dopen2(file, dataset->name, H5P_DEFAULT);
-    hid_t attribute = object < 0 ? -1 : H5Aopen(object, "checksum", H5P_DEFAULT);
-    herr_t result = attribute < 0 ? -1 : H5Awrite(attribute, H5T_NATIVE_UINT64, &dataset->checksum);
-    if (attribute >= 0 && H5Aclose(attribute) < 0) result = -1;
-    if (object >= 0 && H5Dclose(object) < 0) result = -1;
+    if (object < 0) return -1;
+    herr_t result = h5_bits_replace(object, "checksum", dataset->checksum);
+    if (H5Dclose(object) < 0) result = -1;
     return result;
 }
 
@@ -262,17 +260,16 @@ static herr_t write_checksum(hid_t file, const struct checkpoint_dataset *datase
 static enum zi_status store_header(struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->temporary;
-    hid_t access = h5_access_create();
-    hid_t file = access < 0 ? -1 : H5Fopen(path, H5F_ACC_RDWR, access);
-    if (access >= 0) H5Pclose(access);
-    if (file < 0) return h5_fail(path, "open it again");
+    hid_t file = h5_file_open(path, H5F_ACC_RDWR);
+    if (file < 0) return h5_fail("checkpoint", path, "open it again");
     enum zi_status status = ZI_OK;
-    if (write_header(file, &checkpoint->header) < 0) status = h5_fail(path, "store the header");
+    if (write_header(file, &checkpoint->header) < 0)
+        status = h5_fail("checkpoint", path, "store the header");
     for (int d = 0; d < checkpoint->dataset_count && status == ZI_OK; d++) {
         if (write_checksum(file, &checkpoint->datasets[d]) < 0)
-            status = h5_fail(path, "store a checksum");
+            status = h5_fail("checkpoint", path, "store a checksum");
     }
-    if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail(path, "close it");
+    if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail("checkpoint", path, "close it");
     if (status < 0) return status;
     struct stat is;
     int descriptor;

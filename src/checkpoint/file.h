@@ -5,7 +5,9 @@
 #define ZI_CHECKPOINT_FILE_H
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/h5.h"
+#include "h5/attribute.h"
+#include "h5/dataset.h"
+#include "h5/h5.h"
 
 #define CHECKPOINT_FORMAT    "zinf-checkpoint-1"
 #define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */

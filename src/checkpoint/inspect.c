@@ -19,7 +19,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/probe.h"
-#include "checkpoint/h5.h"
+#include "h5/attribute.h"
+#include "h5/dataset.h"
+#include "h5/h5.h"
 
 #include <errno.h>
 #include <math.h>
@@ -118,17 +120,6 @@ static int is_float(hid_t type)
            H5Tequal(type, H5T_IEEE_F64LE) > 0;
 }
 
-/* Whether a dataset is one extent of its own file; asks all that readers of token files ask. */
-static int is_contiguous(hid_t dataset)
-{
-    hid_t creation = H5Dget_create_plist(dataset);
-    if (creation < 0) return 0;
-    int contiguous =
-        H5Pget_layout(creation) == H5D_CONTIGUOUS && H5Pget_external_count(creation) == 0;
-    H5Pclose(creation);
-    return contiguous && H5Dget_offset(dataset) != HADDR_UNDEF;
-}
-
 static void print_shape(const int64_t *shape, int dimensions, FILE *out)
 {
     char text[MOST_DIMENSIONS * 24] = "";
@@ -153,7 +144,7 @@ static herr_t fail_walk(struct walk *walk, const char *name)
 {
     char what[320];
     snprintf(what, sizeof what, "read its dataset /%.256s", name);
-    walk->status = h5_fail(walk->path, what);
+    walk->status = h5_fail("checkpoint", walk->path, what);
     return -1;
 }
 
@@ -176,7 +167,7 @@ static herr_t print_typed(hid_t dataset, hid_t type, const char *name, struct wa
     size_t size = H5Tget_size(type), all;
     if (__builtin_mul_overflow((size_t)elements, size, &all)) all = SIZE_MAX;
     fprintf(walk->out, " %12s", zi_memory_text(all, bytes, sizeof bytes));
-    int brief = walk->brief && is_contiguous(dataset);
+    int brief = walk->brief && h5_is_extent(dataset) && h5_offset_read(dataset) >= 0;
     if (walk->numbers && is_float(type) && (dimensions == 1 || dimensions == 2) &&
         elements <= MOST_ELEMENTS && (dimensions == 1 || shape[1] <= PIECE)) {
         result = statistics_read(dataset, shape, dimensions, brief, walk->piece, &statistics);
@@ -269,12 +260,13 @@ static const char *kind_of(hid_t file)
 static enum zi_status print_all(hid_t file, const char *path, struct walk *walk)
 {
     walk->path = path;
-    if (visit_attributes(file, walk) < 0) return h5_fail(path, "read its attributes");
+    if (visit_attributes(file, walk) < 0) return h5_fail("checkpoint", path, "read its attributes");
     fputc('\n', walk->out);
     if (H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_link, walk) < 0)
-        return walk->status < 0 ? walk->status : h5_fail(path, "read its datasets");
+        return walk->status < 0 ? walk->status : h5_fail("checkpoint", path, "read its datasets");
     walk->long_texts = 1;
-    return visit_attributes(file, walk) < 0 ? h5_fail(path, "read its attributes") : ZI_OK;
+    return visit_attributes(file, walk) < 0 ? h5_fail("checkpoint", path, "read its attributes")
+                                            : ZI_OK;
 }
 
 /* Opens a checkpoint as generate does, and with `verify` reads all of it and compares. */
@@ -338,10 +330,8 @@ static enum zi_status open_and_inspect(const char *path, int verify, struct walk
                        "%s: not an HDF5 file; checkpoints, run records and token files of zinf are",
                        path);
     if (!walk->brief) ZI_TRY(zi_probe_file("checkpoint", path, "use an older one"));
-    hid_t access_list = h5_access_create();
-    hid_t file = access_list < 0 ? -1 : H5Fopen(path, H5F_ACC_RDONLY, access_list);
-    if (access_list >= 0) H5Pclose(access_list);
-    if (file < 0) return h5_fail(path, "open it (is it damaged?)");
+    hid_t file = h5_file_open(path, H5F_ACC_RDONLY);
+    if (file < 0) return h5_fail("checkpoint", path, "open it (is it damaged?)");
     enum zi_status status = inspect_file(file, path, verify, walk);
     H5Fclose(file);
     return status;

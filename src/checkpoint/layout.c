@@ -161,39 +161,17 @@ static enum zi_status claim_after(const struct checkpoint *checkpoint)
     return status;
 }
 
-/* The creation properties of all datasets, or a negative number. */
-static hid_t dataset_properties_create(void)
-{
-    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
-    if (properties < 0) return -1;
-    if (H5Pset_layout(properties, H5D_CONTIGUOUS) < 0 ||
-        H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY) < 0 ||
-        H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER) < 0) {
-        H5Pclose(properties);
-        return -1;
-    }
-    return properties;
-}
-
 /* Creates one dataset with room for its checksum and notes its offset. */
-static herr_t dataset_create(hid_t file, hid_t properties, struct checkpoint_dataset *dataset)
+static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset)
 {
-    hsize_t shape[2] = {(hsize_t)dataset->shape[0], (hsize_t)dataset->shape[1]};
-    hid_t space = H5Screate_simple(dataset->dimensions, shape, NULL);
     hid_t type = h5_type_create(dataset->type);
-    hid_t made = -1;
-    herr_t result = -1;
-    if (space >= 0 && type >= 0)
-        made = H5Dcreate2(file, dataset->name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
-    if (made >= 0) {
-        haddr_t offset = H5Dget_offset(made);
-        dataset->offset = (int64_t)offset;
-        if (offset != HADDR_UNDEF) result = h5_bits_write(made, "checksum", 0);
-        if (H5Dclose(made) < 0) result = -1;
-    }
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    return result;
+    if (type < 0) return -1;
+    hid_t made = h5_extent_create(file, dataset->name, type, dataset->dimensions, dataset->shape,
+                                  &dataset->offset);
+    H5Tclose(type);
+    if (made < 0) return -1;
+    herr_t result = h5_bits_write(made, "checksum", 0);
+    return H5Dclose(made) < 0 ? -1 : result;
 }
 
 /* With fp32 the parameter is the master: /master holds second names of the same datasets. */
@@ -219,21 +197,18 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
         if (checkpoint_state_name(s) == NULL) continue;
         hid_t group =
             H5Gcreate2(file, checkpoint_state_name(s), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-        if (group < 0) return h5_fail(path, "create a group");
+        if (group < 0) return h5_fail("checkpoint", path, "create a group");
         H5Gclose(group);
     }
-    hid_t properties = dataset_properties_create();
-    if (properties < 0) return h5_fail(path, "describe its datasets");
     enum zi_status status = ZI_OK;
     for (int d = 0; d < checkpoint->dataset_count && status == ZI_OK; d++) {
-        if (dataset_create(file, properties, &checkpoint->datasets[d]) < 0)
-            status = h5_fail(path, "create a dataset");
+        if (dataset_create(file, &checkpoint->datasets[d]) < 0)
+            status = h5_fail("checkpoint", path, "create a dataset");
     }
-    H5Pclose(properties);
     if (status == ZI_OK && link_masters(file, checkpoint) < 0)
-        status = h5_fail(path, "name the masters");
+        status = h5_fail("checkpoint", path, "name the masters");
     if (status == ZI_OK && H5Fflush(file, H5F_SCOPE_GLOBAL) < 0)
-        status = h5_fail(path, "flush its layout");
+        status = h5_fail("checkpoint", path, "flush its layout");
     return status;
 }
 
@@ -255,15 +230,15 @@ static enum zi_status create_file(struct checkpoint *checkpoint)
     hid_t file = -1;
     enum zi_status status = ZI_OK;
     if (access < 0 || H5Pset_alignment(access, ALIGNMENT, ALIGNMENT) < 0)
-        status = h5_fail(checkpoint->temporary, "choose parallel access");
+        status = h5_fail("checkpoint", checkpoint->temporary, "choose parallel access");
     status = comm_agree(checkpoint->comm, status);
     if (status == ZI_OK) {
         file = create_by_name(checkpoint, access);
-        status =
-            file < 0 ? h5_fail(checkpoint->temporary, "create it") : fill_file(checkpoint, file);
+        status = file < 0 ? h5_fail("checkpoint", checkpoint->temporary, "create it")
+                          : fill_file(checkpoint, file);
     }
     if (file >= 0 && H5Fclose(file) < 0 && status == ZI_OK)
-        status = h5_fail(checkpoint->temporary, "close it");
+        status = h5_fail("checkpoint", checkpoint->temporary, "close it");
     if (access >= 0) H5Pclose(access);
     return status;
 }

@@ -61,16 +61,14 @@ static enum zi_status dataset_describe(hid_t dataset, const char *tensor, struct
     if (type >= 0) H5Tclose(type);
     if (!known) return fail_damaged(path, tensor, "is not of the type that its kind of state has");
     int dimensions = h5_shape_read(dataset, 2, shape, &elements);
-    if (dimensions < 0) return h5_fail(path, "use a dataset");
+    if (dimensions < 0) return h5_fail("checkpoint", path, "use a dataset");
     if (dimensions == 0) return fail_damaged(path, tensor, "has no extents");
 
     struct checkpoint_dataset *to = &checkpoint->datasets[checkpoint->dataset_count++];
     memset(to, 0, sizeof *to);
     ZI_TRY(checkpoint_dataset_set(to, listing->state, tensor, element, shape, dimensions));
-    haddr_t offset = H5Dget_offset(dataset);
-    if (offset == HADDR_UNDEF || offset > (haddr_t)INT64_MAX)
-        return fail_damaged(path, to->name, "has no place in the file");
-    to->offset = (int64_t)offset;
+    to->offset = h5_offset_read(dataset);
+    if (to->offset < 0) return fail_damaged(path, to->name, "has no place in the file");
     if (h5_bits_read(dataset, "checksum", &to->checksum) < 0)
         return fail_damaged(path, to->name, "has no checksum");
     return ZI_OK;
@@ -111,7 +109,7 @@ static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, vo
     }
     hid_t dataset = H5Dopen2(group, name, H5P_DEFAULT);
     if (dataset < 0) {
-        listing->status = h5_fail(checkpoint->path, "open a dataset");
+        listing->status = h5_fail("checkpoint", checkpoint->path, "open a dataset");
         return -1;
     }
     listing->status = dataset_describe(dataset, name, listing);
@@ -126,14 +124,12 @@ static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, vo
 static hid_t group_open(const struct checkpoint *checkpoint, hid_t file, const char *name,
                         enum zi_status *status)
 {
-    H5L_info_t info;
-    if (H5Lexists(file, name, H5P_DEFAULT) > 0 &&
-        H5Lget_info(file, name, &info, H5P_DEFAULT) >= 0 && info.type != H5L_TYPE_HARD) {
+    if (h5_link_of(file, name) == H5_LINK_OTHER) {
         *status = fail_damaged(checkpoint->path, name, "is a link");
         return -1;
     }
     hid_t group = H5Gopen2(file, name, H5P_DEFAULT);
-    if (group < 0) *status = h5_fail(checkpoint->path, "open a group");
+    if (group < 0) *status = h5_fail("checkpoint", checkpoint->path, "open a group");
     return group;
 }
 
@@ -149,7 +145,7 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
         herr_t result = H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, &place, list_one, &listing);
         H5Gclose(group);
         if (listing.status < 0) return listing.status;
-        if (result < 0) return h5_fail(checkpoint->path, "list its datasets");
+        if (result < 0) return h5_fail("checkpoint", checkpoint->path, "list its datasets");
     }
     return ZI_OK;
 }
@@ -191,7 +187,8 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
                  h5_integer_read(file, "seed", &header->seed) < 0 ||
                  h5_text_read(file, "type", &type) < 0 || h5_text_read(file, "deck", &deck) < 0 ||
                  h5_text_read(file, "model", &model) < 0;
-    enum zi_status status = failed ? h5_fail(checkpoint->path, "read the header") : ZI_OK;
+    enum zi_status status =
+        failed ? h5_fail("checkpoint", checkpoint->path, "read the header") : ZI_OK;
     header->deck = deck;
     header->model_text = model;
     header->type = type != NULL && strcmp(type, "bf16") == 0 ? ZI_BF16 : ZI_FP32;
@@ -212,11 +209,11 @@ static enum zi_status read_layout(struct checkpoint *checkpoint)
     if (access_list < 0 ||
         (comm_mpi(checkpoint->comm) != NULL && H5Pset_all_coll_metadata_ops(access_list, 1) < 0)) {
         if (access_list >= 0) H5Pclose(access_list);
-        return h5_fail(checkpoint->path, "choose parallel access");
+        return h5_fail("checkpoint", checkpoint->path, "choose parallel access");
     }
     hid_t file = H5Fopen(checkpoint->path, H5F_ACC_RDONLY, access_list);
     H5Pclose(access_list);
-    if (file < 0) return h5_fail(checkpoint->path, "open it (is it damaged?)");
+    if (file < 0) return h5_fail("checkpoint", checkpoint->path, "open it (is it damaged?)");
     enum zi_status status = read_header(checkpoint, file);
     if (status == ZI_OK) status = list_datasets(checkpoint, file);
     if (status == ZI_OK) status = check_complete(checkpoint);

@@ -31,7 +31,8 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/version.h"
-#include "checkpoint/h5.h"
+#include "h5/attribute.h"
+#include "h5/h5.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -158,7 +159,7 @@ static enum zi_status claim(struct record *record, int64_t bytes)
     hsize_t end;
     int descriptor = descriptor_of(record);
     enum zi_status status = descriptor < 0 || H5Fget_filesize(record->file, &end) < 0
-                                ? h5_fail(record->path, "find its end")
+                                ? h5_fail("record", record->path, "find its end")
                                 : claim_on(record->path, descriptor, (int64_t)end, bytes);
     if (status < 0) let_go(record);
     return status;
@@ -166,7 +167,7 @@ static enum zi_status claim(struct record *record, int64_t bytes)
 
 static enum zi_status fail_write(struct record *record, const char *what)
 {
-    enum zi_status status = h5_fail(record->path, what);
+    enum zi_status status = h5_fail("record", record->path, what);
     let_go(record);
     return status;
 }
@@ -203,12 +204,9 @@ enum zi_status record_create(const char *path, const char *deck_text, struct rec
     struct record *made = calloc(1, sizeof *made);
     if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a description");
     made->path = strdup(path);
-    hid_t access = h5_access_create();
-    made->file = -1;
-    if (made->path != NULL && access >= 0)
-        made->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
-    enum zi_status status = made->file < 0 ? h5_fail(path, "create the run record") : ZI_OK;
-    if (access >= 0) H5Pclose(access);
+    made->file = made->path ? h5_file_create(path, 1) : -1;
+    enum zi_status status =
+        made->file < 0 ? h5_fail("record", path, "create the run record") : ZI_OK;
     if (status == ZI_OK) status = claim(made, FILE_BYTES + (int64_t)strlen(deck_text));
     if (status == ZI_OK) status = write_attributes(made, deck_text);
     if (status < 0) {
@@ -329,7 +327,7 @@ enum zi_status record_close(struct record *record)
     }
     if (H5Fclose(record->file) < 0) result = -1;
     enum zi_status status = ZI_OK;
-    if (result < 0 && !broken) status = h5_fail(record->path, "close the run record");
+    if (result < 0 && !broken) status = h5_fail("record", record->path, "close the run record");
     /* Gives back what was claimed behind the end. */
     if (descriptor >= 0 && fstat(descriptor, &is) == 0) (void)!ftruncate(descriptor, is.st_size);
     if (descriptor >= 0) close(descriptor);
