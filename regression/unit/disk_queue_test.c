@@ -234,7 +234,7 @@ static void test_bad_block(void)
     struct disk_options options = {.depth = 1, .requests = 1, .block = 6000, .deadline_s = 1};
     struct disk_queue *queue;
     CHECK(disk_queue_open(&options, &queue) == ZI_ERROR_USAGE);
-    CHECK(queue == NULL);
+    CHECK(!queue);
 }
 
 int main(void)

@@ -43,7 +43,7 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint,
     int count = checkpoint->tensor_count;
     checkpoint->datasets =
         calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *checkpoint->datasets);
-    if (checkpoint->datasets == NULL) return no_memory();
+    if (!checkpoint->datasets) return no_memory();
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
         if (!checkpoint_state_is_written(s, checkpoint->header.type)) continue;
         enum zi_dtype type = checkpoint_state_type(s, checkpoint->header.type);
@@ -62,7 +62,7 @@ static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint, enum
                                              int tensor)
 {
     int place = 0;
-    ZI_REQUIRE(checkpoint_state_name(state) != NULL);
+    ZI_REQUIRE(checkpoint_state_name(state));
     for (int s = 0; s < (int)state; s++)
         place += checkpoint_state_is_written(s, checkpoint->header.type);
     return &checkpoint->datasets[place * checkpoint->tensor_count + tensor];
@@ -74,13 +74,13 @@ static enum zi_status describe(struct checkpoint *checkpoint, const char *direct
 {
     size_t size = strlen(directory) + 40;
     checkpoint->header = *header;
-    checkpoint->header.deck = strdup(header->deck != NULL ? header->deck : "");
-    checkpoint->header.model_text = strdup(header->model_text != NULL ? header->model_text : "");
+    checkpoint->header.deck = strdup(header->deck ? header->deck : "");
+    checkpoint->header.model_text = strdup(header->model_text ? header->model_text : "");
     checkpoint->directory = strdup(directory);
     checkpoint->path = malloc(size);
     checkpoint->temporary = malloc(size);
-    if (checkpoint->header.deck == NULL || checkpoint->header.model_text == NULL ||
-        checkpoint->directory == NULL || checkpoint->path == NULL || checkpoint->temporary == NULL)
+    if (!checkpoint->header.deck || !checkpoint->header.model_text || !checkpoint->directory ||
+        !checkpoint->path || !checkpoint->temporary)
         return no_memory();
     snprintf(checkpoint->path, size, "%s/" CHECKPOINT_NAME, directory, (long long)header->step);
     snprintf(checkpoint->temporary, size, "%s" CHECKPOINT_TEMPORARY, checkpoint->path);
@@ -94,8 +94,8 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
 {
     h5_quiet();
     struct checkpoint *made = calloc(1, sizeof *made);
-    enum zi_status status = made == NULL ? no_memory() : ZI_OK;
-    if (made != NULL) {
+    enum zi_status status = made ? ZI_OK : no_memory();
+    if (made) {
         made->comm = comm;
         made->descriptor = -1;
         made->tensor_count = tensor_count;
@@ -108,7 +108,7 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
         if (status < 0 && comm_rank(comm) == 0) unlink(made->temporary);
     }
     if (status < 0) {
-        if (made != NULL && made->descriptor >= 0) close(made->descriptor);
+        if (made && made->descriptor >= 0) close(made->descriptor);
         checkpoint_free(made);
         return status;
     }
@@ -211,7 +211,7 @@ static enum zi_status sum_checksums(struct checkpoint *checkpoint)
 {
     int count = checkpoint->dataset_count;
     uint64_t *sums = calloc(3 * (size_t)count + 1, sizeof *sums);
-    enum zi_status status = comm_agree(checkpoint->comm, sums == NULL ? no_memory() : ZI_OK);
+    enum zi_status status = comm_agree(checkpoint->comm, sums ? ZI_OK : no_memory());
     for (int d = 0; d < count && status == ZI_OK; d++) {
         sums[3 * d] = checkpoint->datasets[d].checksum;
         sums[3 * d + 1] = checkpoint->datasets[d].written;
@@ -301,9 +301,8 @@ enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep)
 
 void checkpoint_close(struct checkpoint *checkpoint)
 {
-    if (checkpoint == NULL) return;
+    if (!checkpoint) return;
     if (checkpoint->descriptor >= 0) close(checkpoint->descriptor);
-    if (checkpoint->temporary != NULL && comm_rank(checkpoint->comm) == 0)
-        unlink(checkpoint->temporary);
+    if (checkpoint->temporary && comm_rank(checkpoint->comm) == 0) unlink(checkpoint->temporary);
     checkpoint_free(checkpoint);
 }

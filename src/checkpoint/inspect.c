@@ -189,7 +189,7 @@ static herr_t print_dataset(hid_t dataset, const char *name, struct walk *walk)
 static void print_text(const char *name, const char *text, const struct walk *walk)
 {
     const char *end = strchr(text, '\n');
-    int several = end != NULL && end[1] != '\0';
+    int several = end && end[1] != '\0';
     if (several != walk->long_texts) return;
     if (!several) {
         fprintf(walk->out, "%-12s %.*s\n", name, (int)strcspn(text, "\n"), text);
@@ -253,7 +253,7 @@ static const char *kind_of(hid_t file)
         if (strncmp(format, "zinf-record", 11) == 0) kind = "run record";
         free(format);
     }
-    if (kind == NULL && H5Lexists(file, "tokens", H5P_DEFAULT) > 0) kind = "token file";
+    if (!kind && H5Lexists(file, "tokens", H5P_DEFAULT) > 0) kind = "token file";
     return kind;
 }
 
@@ -304,13 +304,12 @@ static enum zi_status print_checksums(const char *path, const char *kind, int ve
 static enum zi_status inspect_file(hid_t file, const char *path, int verify, struct walk *walk)
 {
     const char *kind = kind_of(file);
-    if (kind == NULL)
+    if (!kind)
         return zi_fail(ZI_ERROR_USAGE, "checkpoint",
                        "%s: an HDF5 file, but no checkpoint, run record or token file of zinf",
                        path);
     walk->piece = malloc(PIECE * sizeof(double));
-    if (walk->piece == NULL)
-        return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory to read %s", path);
+    if (!walk->piece) return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory to read %s", path);
     fprintf(walk->out, "%s: %s\n\n", path, kind);
     walk->numbers = strcmp(kind, "token file") != 0;
     enum zi_status sound = ZI_OK;
@@ -353,11 +352,10 @@ enum zi_status checkpoint_probe(const char *path, const char **reason)
     struct walk walk = {.brief = 1};
     h5_quiet();
     walk.out = fopen("/dev/null", "w");
-    if (walk.out == NULL)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "/dev/null: %s", strerror(errno));
+    if (!walk.out) return zi_fail(ZI_ERROR_IO, "checkpoint", "/dev/null: %s", strerror(errno));
     (void)open_and_inspect(path, 0, &walk);
     fclose(walk.out);
     *reason = h5_first_failure();
     if (h5_lacked_memory()) return ZI_ERROR_DEVICE;
-    return *reason != NULL ? ZI_ERROR_IO : ZI_OK;
+    return *reason ? ZI_ERROR_IO : ZI_OK;
 }

@@ -194,7 +194,7 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
 {
     const char *path = checkpoint->temporary;
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (checkpoint_state_name(s) == NULL) continue;
+        if (!checkpoint_state_name(s)) continue;
         hid_t group =
             H5Gcreate2(file, checkpoint_state_name(s), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
         if (group < 0) return h5_fail("checkpoint", path, "create a group");
@@ -217,7 +217,7 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
 static hid_t create_by_name(const struct checkpoint *checkpoint, hid_t access)
 {
     const char *path = checkpoint->temporary;
-    bool hidden = comm_mpi(checkpoint->comm) != NULL && strchr(path, ':') != NULL;
+    bool hidden = comm_mpi(checkpoint->comm) && strchr(path, ':');
     char name[PATH_MAX + 8];
     snprintf(name, sizeof name, "%s%s", hidden ? "ufs:" : "", path);
     return H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, access);

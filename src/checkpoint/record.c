@@ -97,7 +97,7 @@ static enum zi_status keep_previous(const char *path)
 {
     size_t size = strlen(path) + sizeof ".previous";
     char *previous = malloc(size);
-    if (previous == NULL) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a file name");
+    if (!previous) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a file name");
     snprintf(previous, size, "%s.previous", path);
     enum zi_status status = check_name(path);
     if (status >= 0) status = check_name(previous);
@@ -137,7 +137,7 @@ static int descriptor_of(const struct record *record)
 {
     int *descriptor = NULL;
     if (H5Fget_vfd_handle(record->file, H5P_DEFAULT, (void **)&descriptor) < 0) return -1;
-    return descriptor != NULL ? *descriptor : -1;
+    return descriptor ? *descriptor : -1;
 }
 
 /* It could not be written: what HDF5 still holds of it goes to memory. */
@@ -202,7 +202,7 @@ enum zi_status record_create(const char *path, const char *deck_text, struct rec
     ZI_TRY(keep_previous(path));
     ZI_TRY(make_file(path, strlen(deck_text)));
     struct record *made = calloc(1, sizeof *made);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a description");
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a description");
     made->path = strdup(path);
     made->file = made->path ? h5_file_create(path, 1) : -1;
     enum zi_status status =
@@ -242,7 +242,7 @@ static enum zi_status table_fill(struct record *record, hid_t group, struct reco
 {
     table->datasets = calloc((size_t)count, sizeof *table->datasets);
     table->integer = calloc((size_t)count, sizeof *table->integer);
-    if (table->datasets == NULL || table->integer == NULL)
+    if (!table->datasets || !table->integer)
         return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a table of %d columns", count);
     for (int c = 0; c < count; c++) {
         table->datasets[c] = column_create(group, &columns[c]);
@@ -316,7 +316,7 @@ enum zi_status record_append(struct record *record, int table, const double *val
 
 enum zi_status record_close(struct record *record)
 {
-    if (record == NULL) return ZI_OK;
+    if (!record) return ZI_OK;
     herr_t result = 0;
     struct stat is;
     int broken = record->broken, descriptor = dup(descriptor_of(record));

@@ -332,5 +332,5 @@ const struct comm_transport comm_mpi_transport = {
 
 const void *comm_mpi(const struct comm *comm)
 {
-    return comm->library == NULL ? NULL : &library_of(comm)->comm;
+    return comm->library ? &library_of(comm)->comm : NULL;
 }

@@ -94,7 +94,7 @@ enum zi_status token_output_create(const char *path, int64_t count,
                                    struct token_output **output)
 {
     struct token_output *made = calloc(1, sizeof *made);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to write %s", path);
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to write %s", path);
     made->count = count;
     made->largest = -1;
     made->element_bytes = meta->vocabulary <= 256 ? 1 : meta->vocabulary <= 65536 ? 2 : 4;
@@ -157,7 +157,7 @@ enum zi_status token_output_finish(struct token_output *output)
 
 void token_output_discard(struct token_output *output)
 {
-    if (output == NULL) return;
+    if (!output) return;
     zi_output_discard(&output->to);
     free(output);
 }

@@ -36,7 +36,7 @@ static enum zi_status create(const struct sampler *wanted, struct sampler **samp
 {
     struct sampler *made = malloc(sizeof *made);
     int32_t *window = malloc(((size_t)wanted->length + 1) * sizeof *window);
-    if (made == NULL || window == NULL) {
+    if (!made || !window) {
         free(made);
         free(window);
         return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to sample %s",
@@ -91,7 +91,7 @@ enum zi_status sampler_create_once(struct tokens *tokens, int64_t most, int64_t 
 
 void sampler_destroy(struct sampler *sampler)
 {
-    if (sampler == NULL) return;
+    if (!sampler) return;
     free(sampler->window);
     free(sampler);
 }

@@ -92,7 +92,7 @@ static enum zi_status copy_file(struct cut *cut, const struct input_file *input,
 static enum zi_status copy_all(struct cut *cut, const struct input_list *list)
 {
     uint8_t *buffer = malloc(COPY_BYTES);
-    if (buffer == NULL) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to copy tokens");
+    if (!buffer) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to copy tokens");
     enum zi_status status = ZI_OK;
     for (size_t i = 0; i < list->count && status >= 0; i++)
         status = copy_file(cut, &list->files[i], buffer);
@@ -117,7 +117,7 @@ static enum zi_status validation_tokens(const struct tokens_writer *writer, int6
                                         int64_t *count)
 {
     *count = 0;
-    if (writer->validation_path == NULL) return ZI_OK;
+    if (!writer->validation_path) return ZI_OK;
     double share = writer->validation_share;
     if (!(share > 0 && share < 1))
         return zi_fail(ZI_ERROR_USAGE, "data",
@@ -147,7 +147,7 @@ static enum zi_status write_outputs(const struct input_list *list, struct cut *c
     for (int i = 1; i >= 0; i--) {
         struct token_output *output = cut->output[i];
         cut->output[i] = NULL; /* finish frees it in any case */
-        if (output != NULL) ZI_TRY(token_output_finish(output));
+        if (output) ZI_TRY(token_output_finish(output));
     }
     zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens from %zu file%s", writer->path,
            list->bytes - validation, list->count, list->count == 1 ? "" : "s");
@@ -165,10 +165,9 @@ static bool is_one_name(const char *a, const char *b)
     struct stat folders[2];
     for (int i = 0; i < 2; i++) {
         const char *slash = strrchr(paths[i], '/');
-        names[i] = slash == NULL ? paths[i] : slash + 1;
-        char *folder =
-            slash == NULL ? strdup(".") : strndup(paths[i], (size_t)(slash - paths[i]) + 1);
-        int failed = folder == NULL || stat(folder, &folders[i]) != 0;
+        names[i] = slash ? slash + 1 : paths[i];
+        char *folder = slash ? strndup(paths[i], (size_t)(slash - paths[i]) + 1) : strdup(".");
+        int failed = !folder || stat(folder, &folders[i]) != 0;
         free(folder);
         if (failed) return false;
     }
@@ -181,7 +180,7 @@ static enum zi_status check_outputs(const struct tokens_writer *writer)
 {
     struct zi_output train = {.room = NULL}, validation = {.room = NULL};
     enum zi_status status = zi_output_begin("data", writer->path, 0600, &train);
-    if (status >= 0 && writer->validation_path != NULL) {
+    if (status >= 0 && writer->validation_path) {
         status = zi_output_begin("data", writer->validation_path, 0600, &validation);
         if (status >= 0 && is_one_name(train.path, validation.path))
             status = zi_fail(ZI_ERROR_USAGE, "data",

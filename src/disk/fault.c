@@ -29,7 +29,7 @@ void disk_fault_set(const struct disk_fault *wanted)
 {
     pthread_mutex_lock(&mutex);
     environment_read = true;
-    active = wanted != NULL;
+    active = wanted;
     if (active) fault = *wanted;
     if (fault.first < 1) fault.first = 1;
     if (fault.times < 1) fault.times = 1;

@@ -72,7 +72,7 @@ enum zi_status arbiter_open(const struct arbiter_options *options, struct arbite
 {
     char *name = NULL;
     struct arbiter *made = calloc(1, sizeof *made);
-    if (made == NULL || asprintf(&name, "%s/node", options->folder) < 0) {
+    if (!made || asprintf(&name, "%s/node", options->folder) < 0) {
         free(made);
         return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory to share the disks of the node");
     }
@@ -105,7 +105,7 @@ enum zi_status arbiter_open(const struct arbiter_options *options, struct arbite
 
 void arbiter_close(struct arbiter *arbiter)
 {
-    if (arbiter == NULL) return;
+    if (!arbiter) return;
     if (munmap(arbiter->table, sizeof *arbiter->table) != 0)
         zi_log(ZI_LOG_WARN, "tier", "the node's table cannot be unmapped: %s", strerror(errno));
     free(arbiter);
@@ -124,7 +124,7 @@ int64_t arbiter_in_flight(const struct arbiter *arbiter, int path, bool write)
 enum zi_status arbiter_gate_open(struct arbiter *arbiter, struct arbiter_gate **gate)
 {
     struct arbiter_gate *made = calloc(1, sizeof *made);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a queue of the disk");
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a queue of the disk");
     made->arbiter = arbiter;
     *gate = made;
     return ZI_OK;
@@ -139,7 +139,7 @@ static void set_wanting(struct arbiter_gate *gate, int path, bool write, bool wa
 
 void arbiter_gate_close(struct arbiter_gate *gate)
 {
-    if (gate == NULL) return;
+    if (!gate) return;
     for (int p = 0; p < TIER_PATHS; p++) {
         for (int write = 0; write < 2; write++) {
             ZI_REQUIRE(gate->own[p][write] == 0);

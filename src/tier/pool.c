@@ -57,7 +57,7 @@ enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t
         return refuse_budget(tier, bytes, budget, purpose);
 
     struct tier_pool *made = calloc(1, sizeof *made);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a pool's description");
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a pool's description");
     made->device = device;
     made->tier = tier;
     made->bytes = bytes;
@@ -79,7 +79,7 @@ enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t
 
 void tier_pool_destroy(struct tier_pool *pool)
 {
-    if (pool == NULL) return;
+    if (!pool) return;
     if (pool->bytes > 0) device_free(pool->device, pool->tier, pool->memory);
     used_bytes[pool->tier] -= pool->bytes;
     free(pool);
