@@ -4,6 +4,7 @@
  * and one line that names file, offset, bytes, label and cause; a stall is reported and waited for.
  */
 #include "disk/disk.h"
+#include "disk/fault.h"
 
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/disk_fixture.h"

@@ -3,6 +3,7 @@
  * direct I/O refused, each said once, and the data right all the same; the environment's fault. */
 #include "base/stop.h"
 #include "disk/disk.h"
+#include "disk/fault.h"
 
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/disk_fixture.h"

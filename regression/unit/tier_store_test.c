@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "disk/disk.h"
+#include "disk/fault.h"
 #include "regression/unit/tier_store.h"
 
 #include <errno.h>

@@ -42,9 +42,12 @@ enum zi_status zi_file_sync_folder(const char *room, const char *folder);
  * synced, then renamed. What was there before stays until then. */
 struct zi_output {
     const char *room;
-    char *path;      /* the name, links followed */
-    char *temporary; /* in the same folder; NULL when there is none */
-    int file;        /* open for reading and writing; -1: closed */
+    /* The name, links followed */
+    char *path;
+    /* In the same folder; NULL when there is none */
+    char *temporary;
+    /* Open for reading and writing; -1: closed */
+    int file;
 };
 
 /* Whether zi_output_begin would work now: a file is made beside `path` and removed again.

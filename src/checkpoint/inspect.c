@@ -32,18 +32,24 @@
 enum { PIECE = 1 << 20, MOST_ELEMENTS = 1 << 26, MOST_DIMENSIONS = H5S_MAX_RANK };
 
 struct statistics {
-    double mean, squares, smallest, largest; /* squares: sum of squared deviations */
+    /* squares: sum of squared deviations */
+    double mean, squares, smallest, largest;
     int64_t count, nonfinite;
 };
 
 struct walk {
     const char *path;
-    enum zi_status status; /* of what ended the walk and was said */
+    /* Of what ended the walk and was said */
+    enum zi_status status;
     FILE *out;
-    double *piece;  /* PIECE numbers */
-    int long_texts; /* which attributes to print: 0 of one line, 1 of several */
-    int numbers;    /* whether to read floats: not those of other programs' token files */
-    int brief;      /* for a child that looks whether HDF5 survives the file */
+    /* PIECE numbers */
+    double *piece;
+    /* Which attributes to print: 0 of one line, 1 of several */
+    int long_texts;
+    /* Whether to read floats: not those of other programs' token files */
+    int numbers;
+    /* For a child that looks whether HDF5 survives the file */
+    int brief;
 };
 
 /* Welford's running mean and deviation. */

@@ -64,7 +64,8 @@ struct record_table {
 struct record {
     char *path;
     hid_t file;
-    int broken; /* it could not be written: nothing more is appended */
+    /* It could not be written: nothing more is appended */
+    int broken;
     int table_count;
     struct record_table tables[MOST_TABLES];
 };

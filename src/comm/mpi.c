@@ -152,7 +152,8 @@ struct exchange {
     float *full;
     float *shard;
     char *scratch;
-    int64_t count; /* elements of a shard */
+    /* Elements of a shard */
+    int64_t count;
     enum zi_dtype wire;
     int64_t chunk;
 };

@@ -138,7 +138,8 @@ static enum zi_status check_beginning(const char *path, int file, int64_t bytes)
 
 struct sample {
     int64_t pairs, bytes, controls;
-    int largest[4]; /* of the uint16 at places 0 to 3 of every four */
+    /* Of the uint16 at places 0 to 3 of every four */
+    int largest[4];
 };
 
 /* Whether a text has no use for this byte. */

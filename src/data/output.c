@@ -32,7 +32,8 @@ struct token_output {
     struct zi_output to;
     int64_t count, appended, largest;
     int element_bytes;
-    int64_t offset; /* of the dataset in the file */
+    /* Of the dataset in the file */
+    int64_t offset;
 };
 
 static enum zi_status output_failed(const struct token_output *output, const char *what, int error)

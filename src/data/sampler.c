@@ -24,12 +24,15 @@
 #include <string.h>
 
 struct sampler {
-    struct tokens *tokens; /* the caller's */
+    /* The caller's */
+    struct tokens *tokens;
     uint64_t seed, stream;
     int64_t global, length;
-    int64_t windows, chosen; /* in the file; that are sampled */
+    /* In the file; that are sampled */
+    int64_t windows, chosen;
     int shuffle, once;
-    int32_t *window; /* [length + 1] */
+    /* [length + 1] */
+    int32_t *window;
 };
 
 static enum zi_status create(const struct sampler *wanted, struct sampler **sampler)

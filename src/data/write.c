@@ -30,7 +30,8 @@
 /* The two files under way, of which the second is absent without validation. */
 struct cut {
     struct token_output *output[2];
-    int64_t left[2]; /* tokens that still go there */
+    /* Tokens that still go there */
+    int64_t left[2];
 };
 
 static enum zi_status cut_append(struct cut *cut, const uint8_t *bytes, int64_t count)

@@ -20,8 +20,10 @@ struct libaio {
     struct disk_engine base;
     io_context_t context;
     int capacity;
-    struct iocb *blocks;    /* one per slot */
-    struct iocb **pointers; /* of one call */
+    /* One per slot */
+    struct iocb *blocks;
+    /* Of one call */
+    struct iocb **pointers;
 };
 
 static int libaio_submit(struct disk_engine *engine, const struct disk_transfer *const *transfers,

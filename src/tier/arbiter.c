@@ -44,7 +44,8 @@ struct arbiter_table {
 struct arbiter {
     struct arbiter_table *table;
     int64_t budget, share;
-    _Atomic int64_t own[TIER_PATHS][2]; /* of this rank, in flight */
+    /* Of this rank, in flight */
+    _Atomic int64_t own[TIER_PATHS][2];
 };
 
 /* One queue; used by its thread only. */

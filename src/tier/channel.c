@@ -26,9 +26,11 @@ enum { PARTS_PER_PATH = 4, RESULTS = 32, NONE = -1 };
 struct slot {
     struct tier_transfer transfer;
     size_t pushed;
-    int parts; /* under way */
+    /* Under way */
+    int parts;
     bool failed;
-    int next; /* in the list that the slot is in */
+    /* In the list that the slot is in */
+    int next;
 };
 
 struct slot_list {
@@ -37,9 +39,11 @@ struct slot_list {
 
 struct tier_channel {
     struct tier_store *store;
-    struct arbiter_gate *gate; /* NULL without arbiter */
+    /* NULL without arbiter */
+    struct arbiter_gate *gate;
     struct disk_queue *queue;
-    struct tier_channel *previous, *next; /* of the store */
+    /* Of the store */
+    struct tier_channel *previous, *next;
     int transfers, open;
     struct slot_list free, line, done;
     struct slot slots[];

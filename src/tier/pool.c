@@ -22,11 +22,14 @@
 #include <stdlib.h>
 
 struct tier_pool {
-    struct device *device; /* not owned */
+    /* Not owned */
+    struct device *device;
     enum zi_tier tier;
     size_t bytes;
-    struct device_ptr memory; /* as the device gave it; null when bytes is 0 */
-    struct device_ptr base;   /* the first place in it that is aligned for direct I/O */
+    /* As the device gave it; null when bytes is 0 */
+    struct device_ptr memory;
+    /* The first place in it that is aligned for direct I/O */
+    struct device_ptr base;
     char purpose[64];
 };
 

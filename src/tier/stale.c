@@ -30,7 +30,8 @@
 
 /* A folder of a run under examination. */
 struct remains {
-    const struct store_folder *own; /* for the path */
+    /* For the path */
+    const struct store_folder *own;
     const char *name;
     DIR *list;
     size_t bytes;
