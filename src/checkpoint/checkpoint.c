@@ -206,22 +206,25 @@ static enum zi_status judge(const struct checkpoint *checkpoint,
     return whole ? ZI_ERROR_NUMERICS : ZI_ERROR_BUG;
 }
 
+/* What is added over the ranks for each dataset. */
+enum { SUM_CHECKSUM, SUM_WRITTEN, SUM_BROKEN, SUMS };
+
 /* Collective. Adds checksums and counts over the ranks. */
 static enum zi_status sum_checksums(struct checkpoint *checkpoint)
 {
     int count = checkpoint->dataset_count;
-    uint64_t *sums = calloc(3 * (size_t)count + 1, sizeof *sums);
+    uint64_t(*sums)[SUMS] = calloc((size_t)count + 1, sizeof *sums);
     enum zi_status status = comm_agree(checkpoint->comm, sums ? ZI_OK : no_memory());
     for (int d = 0; d < count && status == ZI_OK; d++) {
-        sums[3 * d] = checkpoint->datasets[d].checksum;
-        sums[3 * d + 1] = checkpoint->datasets[d].written;
-        sums[3 * d + 2] = checkpoint->datasets[d].broken;
+        sums[d][SUM_CHECKSUM] = checkpoint->datasets[d].checksum;
+        sums[d][SUM_WRITTEN] = checkpoint->datasets[d].written;
+        sums[d][SUM_BROKEN] = checkpoint->datasets[d].broken;
     }
-    if (status == ZI_OK) status = comm_sum_uint64(checkpoint->comm, sums, 3 * count);
+    if (status == ZI_OK) status = comm_sum_uint64(checkpoint->comm, *sums, SUMS * count);
     for (int d = 0; d < count && status == ZI_OK; d++) {
         struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        dataset->checksum = sums[3 * d];
-        status = judge(checkpoint, dataset, sums[3 * d + 1], sums[3 * d + 2]);
+        dataset->checksum = sums[d][SUM_CHECKSUM];
+        status = judge(checkpoint, dataset, sums[d][SUM_WRITTEN], sums[d][SUM_BROKEN]);
     }
     free(sums);
     return status;

@@ -70,7 +70,9 @@ static enum zi_status leave_out(struct input_list *list, enum input_left why, co
 /* One line for each reason, with the first names. */
 static void say_left(const struct input_list *list)
 {
-    static const char *const reasons[LEFT_COUNT][2] = {
+    static const struct {
+        const char *one, *many;
+    } reasons[LEFT_COUNT] = {
         [LEFT_TOKENS] = {"is a token file", "are token files"},
         [LEFT_OUTPUT] = {"is an output of this command", "are outputs of this command"},
         [LEFT_DANGLING] = {"is a link to nothing", "are links to nothing"},
@@ -86,7 +88,7 @@ static void say_left(const struct input_list *list)
             snprintf(more, sizeof more, " and %" PRId64 " more", count - LEFT_NAMES);
         zi_log(ZI_LOG_NOTE, "data", "left out: %s%s%s%s%s%s %s", names[0], count > 1 ? ", " : "",
                count > 1 ? names[1] : "", count > 2 ? ", " : "", count > 2 ? names[2] : "", more,
-               reasons[why][count > 1]);
+               count > 1 ? reasons[why].many : reasons[why].one);
     }
 }
 

@@ -29,6 +29,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Directions of a path, as `write` says them. */
+enum direction { READING = false, WRITING = true, DIRECTIONS };
+
 /* One path in one direction, as all ranks see it. */
 struct arbiter_lane {
     _Atomic int64_t in_flight;
@@ -38,21 +41,21 @@ struct arbiter_lane {
 /* The file; all zero when new. */
 struct arbiter_table {
     double speeds[TIER_PATHS];
-    struct arbiter_lane lanes[TIER_PATHS][2];
+    struct arbiter_lane lanes[TIER_PATHS][DIRECTIONS];
 };
 
 struct arbiter {
     struct arbiter_table *table;
     int64_t budget, share;
     /* Of this rank, in flight */
-    _Atomic int64_t own[TIER_PATHS][2];
+    _Atomic int64_t own[TIER_PATHS][DIRECTIONS];
 };
 
 /* One queue; used by its thread only. */
 struct arbiter_gate {
     struct arbiter *arbiter;
-    int64_t own[TIER_PATHS][2];
-    bool wanting[TIER_PATHS][2];
+    int64_t own[TIER_PATHS][DIRECTIONS];
+    bool wanting[TIER_PATHS][DIRECTIONS];
 };
 
 /* Gives the new file its size with real zeros: a hole could fail to be filled later, by a signal.
@@ -142,7 +145,7 @@ void arbiter_gate_close(struct arbiter_gate *gate)
 {
     if (!gate) return;
     for (int p = 0; p < TIER_PATHS; p++) {
-        for (int write = 0; write < 2; write++) {
+        for (int write = READING; write < DIRECTIONS; write++) {
             ZI_REQUIRE(gate->own[p][write] == 0);
             set_wanting(gate, p, write, false);
         }
