@@ -18,11 +18,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -114,6 +114,20 @@ enum zi_status zi_file_append(const char *room, const char *path, int file, cons
         zi_log(ZI_LOG_WARN, room, "%s: its last line is not whole: %s", path, strerror(errno));
     return zi_fail(ZI_ERROR_IO, room, "cannot write %s: %s%s", path, strerror(error),
                    remedy_of(error));
+}
+
+int zi_file_claim(int file, bool grows, int64_t first, int64_t bytes)
+{
+    int result;
+    do {
+        result = fallocate(file, grows ? 0 : FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)bytes);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0) return 0;
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return errno;
+    struct statvfs system;
+    if (fstatvfs(file, &system) != 0) return errno;
+    bool lacks = (double)system.f_bavail * (double)system.f_frsize < (double)bytes;
+    return system.f_blocks > 0 && lacks ? ENOSPC : 0;
 }
 
 enum zi_status zi_file_sync_folder(const char *room, const char *folder)

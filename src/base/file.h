@@ -8,6 +8,7 @@
 #ifndef ZI_BASE_FILE_H
 #define ZI_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -34,6 +35,11 @@ enum zi_status zi_file_create_new(const char *room, const char *path, mode_t mod
  * what it was. ZI_ERROR_IO naming `path`. */
 enum zi_status zi_file_append(const char *room, const char *path, int file, const void *bytes,
                               size_t count);
+
+/* Claims bytes [first, first + bytes) of an open file without changing what is in them; the file
+ * gets larger by that only where it `grows`. 0 or an errno. A file system that cannot claim is asked
+ * what it has free, and one that does not say (of 0 blocks in all) is believed to have enough. */
+int zi_file_claim(int file, bool grows, int64_t first, int64_t bytes);
 
 /* Makes the list of names of a folder durable. ZI_ERROR_IO. */
 enum zi_status zi_file_sync_folder(const char *room, const char *folder);

@@ -45,22 +45,11 @@ static enum zi_status fail_full(const char *path, int64_t bytes, const char *cau
                    path, zi_memory_text((size_t)bytes, need, sizeof need), cause, free_text);
 }
 
-/* Claims bytes of an open file. A file system that cannot claim is asked what it has free; one that
- * does not say (of 0 blocks in all) is believed to have enough. */
-static enum zi_status claim(int descriptor, const char *path, int mode, int64_t first,
+static enum zi_status claim(int descriptor, const char *path, bool grows, int64_t first,
                             int64_t bytes)
 {
-    int result;
-    do {
-        result = fallocate(descriptor, mode, (off_t)first, (off_t)bytes);
-    } while (result != 0 && errno == EINTR);
-    if (result == 0) return ZI_OK;
-    if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_full(path, bytes, strerror(errno));
-    struct statvfs system;
-    if (fstatvfs(descriptor, &system) != 0) return fail_full(path, bytes, strerror(errno));
-    if (system.f_blocks > 0 && (double)system.f_bavail * (double)system.f_frsize < (double)bytes)
-        return fail_full(path, bytes, "too little is free");
-    return ZI_OK;
+    int error = zi_file_claim(descriptor, grows, first, bytes);
+    return error == 0 ? ZI_OK : fail_full(path, bytes, strerror(error));
 }
 
 static int64_t dataset_room(int64_t elements, enum zi_dtype type)
@@ -129,7 +118,7 @@ static enum zi_status claim_before(const struct checkpoint *checkpoint)
     ZI_TRY(checkpoint_name_free(path));
     ZI_TRY(checkpoint_name_free(checkpoint->path));
     ZI_TRY(create_temporary(checkpoint, &descriptor));
-    enum zi_status status = claim(descriptor, path, 0, 0, bytes);
+    enum zi_status status = claim(descriptor, path, true, 0, bytes);
     close(descriptor);
     if (status < 0) (void)unlink(path);
     return status;
@@ -153,9 +142,9 @@ static enum zi_status claim_after(const struct checkpoint *checkpoint)
         int64_t end = dataset->offset + dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
         if (end > size) size = end;
     }
-    enum zi_status status = claim(descriptor, path, 0, 0, size);
+    enum zi_status status = claim(descriptor, path, true, 0, size);
     if (status >= 0)
-        status = claim(descriptor, path, FALLOC_FL_KEEP_SIZE, size,
+        status = claim(descriptor, path, false, size,
                        METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck));
     close(descriptor);
     return status;

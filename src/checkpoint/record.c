@@ -41,7 +41,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Bytes: more than HDF5 takes for a new file besides the deck; for a new column; for a chunk of 512
@@ -116,21 +115,11 @@ static enum zi_status fail_claim(const char *path, int error)
                    full ? "; make room, or choose another run.directory" : "");
 }
 
-/* Claims space behind byte `first` without changing the size. Where a file system cannot, its free
- * space is asked for; one that does not say (of 0 blocks in all) is believed to have enough. */
+/* Claims space behind byte `first` without changing the size. */
 static enum zi_status claim_on(const char *path, int file, int64_t first, int64_t bytes)
 {
-    struct statvfs system;
-    int result;
-    do {
-        result = fallocate(file, FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)bytes);
-    } while (result != 0 && errno == EINTR);
-    if (result == 0) return ZI_OK;
-    if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_claim(path, errno);
-    if (fstatvfs(file, &system) != 0) return fail_claim(path, errno);
-    if (system.f_blocks > 0 && (double)system.f_bavail * (double)system.f_frsize < (double)bytes)
-        return fail_claim(path, ENOSPC);
-    return ZI_OK;
+    int error = zi_file_claim(file, false, first, bytes);
+    return error == 0 ? ZI_OK : fail_claim(path, error);
 }
 
 /* The descriptor that HDF5 writes to; -1 without one. */
