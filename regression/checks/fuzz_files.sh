@@ -23,7 +23,7 @@ if ! $CC $flags "$folder/try.c" -o "$folder/try" 2>"$folder/errors" || ! "$folde
 fi
 
 # Rooms one by one: two of them have a file of the same name.
-for room in src/base src/comm src/checkpoint src/data regression/fuzz; do
+for room in src/base src/h5 src/comm src/checkpoint src/data regression/fuzz; do
     mkdir -p "$folder/build/$room"
     cd "$folder/build/$room"
     # shellcheck disable=SC2086

@@ -34,7 +34,6 @@ EXCEPTIONS = {
     ("src/comm/comm.c", "comm_reduce_scatter"): "as MPI_Reduce_scatter, and the stream and the scratch it uses",
     ("src/device/device.h", "functions"): "a device, its streams and its events are one seam",
     ("src/program/program.h", "lines"): "the operation record and what all its fields mean, in one place",
-    ("src/checkpoint/h5.h", "functions"): "private: what HDF5 is asked and told, one checked call for each kind",
     ("src/engine/engine.h", "functions"): "an engine's life, its runs, its states and what it measured are one seam",
     ("src/app/setup.h", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",
     ("src/app/setup.c", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",

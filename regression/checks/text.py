@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What must not be in the sources: paths of somebody's machine, notes of unfinished work, tabs in C, blanks at
-the end of a line, code over 120 columns; and what must: the licence line at the top of each source file, and
-the files that documents link to.
+the end of a line, code over 120 columns, pointers compared with NULL (they are true or false); and what must:
+the licence line at the top of each source file, and the files that documents link to.
 """
 import os
 import re
@@ -18,6 +18,10 @@ FORBIDDEN = [
     (r"\b(?:TO[D]O|FI[X]ME|XX[X]|HA[C]K)\b", "a note of unfinished work"),
     (r"[ \t]+$", "blanks at the end of the line"),
 ]
+# A comparison may be broken over two lines.
+NULL_COMPARED = re.compile(r"[!=]=\s*NULL\b|\bNULL\s*[!=]=")
+# Where pointers are still compared.
+NULL_LEFT = ("src/deck/", "src/device/")
 
 
 def check_text(path, text):
@@ -29,6 +33,10 @@ def check_text(path, text):
             yield f"{path}:{number}: {len(line)} columns"
         if "\t" in line and path.endswith((".c", ".h", ".py")):
             yield f"{path}:{number}: a tab"
+    if path.endswith((".c", ".h", ".cu")) and not path.startswith(NULL_LEFT):
+        for found in NULL_COMPARED.finditer(text):
+            line = text.count("\n", 0, found.start()) + 1
+            yield f"{path}:{line}: compared with NULL; a pointer is true or false: write p, or !p"
     if path.endswith(SOURCES) and os.path.basename(path) != "Makefile.inc" and \
             "SPDX-License-Identifier: Apache-2.0" not in "\n".join(text.split("\n")[:3]):
         yield f"{path}: no licence line at the top"
@@ -48,6 +56,8 @@ def self_test(top):
         ("a.c", licence, 0), ("a.c", "int x;\n", 1), ("a.c", licence + "/" + "work/x\n", 1),
         ("a.c", licence + "/* TO" + "DO */\n", 1), ("a.c", licence + "x \n", 1),
         ("a.c", licence + "\tx\n", 1), ("a.c", licence + "/" + "home/me/x\n", 1),
+        ("a.c", licence + "if (p ==\n    NULL)\n", 1), ("a.h", licence + "x = NULL != p;\n", 1),
+        ("a.c", licence + "p = NULL; f(NULL, !p);\n", 0), ("a.py", licence + "p == NULL\n", 0),
         ("a.md", "build/" + "work/x\n", 0), ("a.c", licence + "x" * 121 + "\n", 1),
     ]
     for number, (path, text, wanted) in enumerate(tests):

@@ -134,7 +134,7 @@ static void put_row(hid_t object, const char *name, hid_t type, int64_t value)
 static size_t read_bytes(const char *name, unsigned char *bytes)
 {
     FILE *file = fopen(path_of(name), "rb");
-    must(file != NULL, "open a file");
+    must(file, "open a file");
     size_t size = fread(bytes, 1, FILE_BYTES, file);
     fclose(file);
     must(size > 0 && size < FILE_BYTES, "read a file");
@@ -380,7 +380,7 @@ static void change(unsigned char *bytes, size_t *size, struct random *random)
  * of the sanitizer and the C library. */
 static bool in_hdf5(const char *text)
 {
-    for (const char *frame = text; (frame = strstr(frame, "    #")) != NULL; frame++) {
+    for (const char *frame = text; (frame = strstr(frame, "    #")); frame++) {
         char line[1000];
         snprintf(line, sizeof line, "%.*s", (int)strcspn(frame, "\n"), frame);
         if (strstr(line, "libsanitizer")) continue;

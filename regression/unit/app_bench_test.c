@@ -30,12 +30,12 @@ static void *ask(void *context)
 {
     char name[64], target[512];
     (void)context;
-    for (int found = 0; !found;) {
+    for (bool found = false; !found;) {
         for (int file = 0; file < 64 && !found; file++) {
             snprintf(name, sizeof name, "/proc/self/fd/%d", file);
             ssize_t length = readlink(name, target, sizeof target - 1);
             target[length > 0 ? length : 0] = 0;
-            found = strstr(target, "zinf-bench-") != NULL;
+            found = strstr(target, "zinf-bench-");
         }
         usleep(1000);
     }

@@ -91,7 +91,7 @@ static void test_steps(void)
     FILE *file = fopen(path, "r"); /* readable while the report is open */
     if (!file) exit(99);
     for (int i = 0; i < 3; i++)
-        CHECK(fgets(lines[i], sizeof lines[i], file) != NULL);
+        CHECK(fgets(lines[i], sizeof lines[i], file));
     CHECK(fgetc(file) == EOF);
     fclose(file);
     check_line(lines[0], lines[1], "3.5");
@@ -119,8 +119,8 @@ static void test_line(void)
     progress_step(&progress, &row, &result, out);
     fclose(out);
     /* of 2 seconds: 13% in all, comm 0.6%, host 0.4% */
-    CHECK(strstr(text, "  wait 13.0% (comm 0.6%, disk_read 12.0%)  ETA") != NULL);
-    CHECK(strstr(text, "  wait  0.0%  ETA") != NULL);
+    CHECK(strstr(text, "  wait 13.0% (comm 0.6%, disk_read 12.0%)  ETA"));
+    CHECK(strstr(text, "  wait  0.0%  ETA"));
     free(text);
 }
 
@@ -147,8 +147,8 @@ static void test_nan(void)
     progress_start(&progress, 10, 7);
     progress_step(&progress, &row, &result, out);
     fclose(out);
-    CHECK(strstr(text, ",nan,nan,") != NULL && strstr(text, "loss nan  norm     nan") != NULL);
-    CHECK(strstr(text, "-nan") == NULL);
+    CHECK(strstr(text, ",nan,nan,") && strstr(text, "loss nan  norm     nan"));
+    CHECK(!strstr(text, "-nan"));
     CHECK_INT(report_clear(folder), ZI_OK);
     CHECK(rmdir(folder) == 0);
 }

@@ -43,11 +43,11 @@ static void test_model_text(const char *const *sets, int count)
     CHECK_INT(setup_parse(&first, deck_text, (int64_t)strlen(deck_text), "deck", sets, count, 1),
               ZI_OK);
     if (!first.settings || setup_model_text(first.settings, &text) < 0) {
-        CHECK(text != NULL);
+        CHECK(text);
         setup_cleanup(&first);
         return;
     }
-    CHECK(strchr(text, '\n') == NULL);
+    CHECK(!strchr(text, '\n'));
     CHECK_INT(setup_parse_part(&second, text, "text", setup_model_sections, NULL, 0), ZI_OK);
     if (second.settings) {
         check_same_model(&first.settings->model, &second.settings->model);

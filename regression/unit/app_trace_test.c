@@ -107,14 +107,13 @@ static void test_kernel_bytes(void)
 {
     static char block[1 << 20];
     char path[] = "app_bytes_XXXXXX";
-    int64_t read_bytes, written_bytes;
     int file = mkstemp(path);
     if (file < 0) exit(99);
     CHECK(write(file, block, sizeof block) == sizeof block);
     CHECK(fsync(file) == 0 && close(file) == 0);
-    report_kernel_bytes(&read_bytes, &written_bytes);
-    CHECK_INT(read_bytes, shell_reads("read_bytes"));
-    CHECK_INT(written_bytes, shell_reads("write_bytes"));
+    struct report_bytes bytes = report_kernel_bytes();
+    CHECK_INT(bytes.read, shell_reads("read_bytes"));
+    CHECK_INT(bytes.written, shell_reads("write_bytes"));
     CHECK(unlink(path) == 0);
 }
 

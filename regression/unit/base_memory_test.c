@@ -115,7 +115,7 @@ static void test_refusal(void)
         enum zi_status status = zi_memory_allocate(sizes[s], ZI_TIER_HOST, "the moon", &memory);
         const char *text = capture_end(&capture);
         CHECK_INT(status, ZI_ERROR_DEVICE);
-        CHECK(memory == NULL);
+        CHECK(!memory);
         /* By zinf, not by the kernel, which grants more than it has to a smaller request. */
         CHECK(strstr(text, "no memory for the moon") && strstr(text, "(more than the node has)"));
     }

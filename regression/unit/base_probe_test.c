@@ -60,7 +60,7 @@ static void check(const char *path, enum zi_status expected, const char *said)
     enum zi_status status = zi_probe_file("test", path, "take another");
     const char *text = capture_end(&capture);
     CHECK_INT(status, expected);
-    if (said) CHECK(strstr(text, said) != NULL);
+    if (said) CHECK(strstr(text, said));
     if (!said) CHECK(text[0] == 0);
     if (expected == ZI_ERROR_IO)
         CHECK(strncmp(strstr(text, "test: ") + 6, path, strlen(path)) == 0);

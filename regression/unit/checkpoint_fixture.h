@@ -62,7 +62,7 @@ static inline void values_fill(int version, enum tier_kind state, enum zi_dtype 
 static inline void *test_allocate(size_t bytes)
 {
     void *memory = malloc(bytes > 0 ? bytes : 1);
-    if (memory == NULL) exit(1);
+    if (!memory) exit(1);
     return memory;
 }
 
@@ -134,8 +134,8 @@ static inline int64_t count_wrong_everywhere(struct checkpoint *checkpoint, int 
 static inline void folder_make(char *folder, size_t size)
 {
     const char *parent = getenv("TMPDIR");
-    snprintf(folder, size, "%s/checkpoint-test-XXXXXX", parent != NULL ? parent : ".");
-    if (mkdtemp(folder) == NULL) {
+    snprintf(folder, size, "%s/checkpoint-test-XXXXXX", parent ? parent : ".");
+    if (!mkdtemp(folder)) {
         perror(folder);
         exit(1);
     }

@@ -46,7 +46,7 @@ static int check_latest(void)
 {
     struct checkpoint *checkpoint = NULL;
     CHECK(checkpoint_open(self, folder, &checkpoint) == ZI_OK);
-    if (checkpoint == NULL) return 0;
+    if (!checkpoint) return 0;
     int version = (int)(checkpoint_get_header(checkpoint)->step / 100);
     CHECK(count_wrong_everywhere(checkpoint, version) == 0);
     CHECK(checkpoint_verify(checkpoint) == ZI_OK);
@@ -58,16 +58,16 @@ static int check_latest(void)
 static void check_all_named(void)
 {
     DIR *directory = opendir(folder);
-    CHECK(directory != NULL);
-    if (directory == NULL) return;
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+    CHECK(directory);
+    if (!directory) return;
+    for (struct dirent *entry; (entry = readdir(directory));) {
         size_t length = strlen(entry->d_name);
         if (length < 3 || strcmp(entry->d_name + length - 3, ".h5") != 0) continue;
         char path[4600];
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
         struct checkpoint *checkpoint = NULL;
         CHECK(checkpoint_open(self, path, &checkpoint) == ZI_OK);
-        if (checkpoint == NULL) continue;
+        if (!checkpoint) continue;
         CHECK(checkpoint_verify(checkpoint) == ZI_OK);
         checkpoint_close(checkpoint);
     }
@@ -89,7 +89,7 @@ int main(void)
     struct checkpoint *checkpoint = NULL;
     struct checkpoint_header header = header_of(1, ZI_BF16);
     CHECK(checkpoint_create(self, folder, &header, tensors, TENSOR_COUNT, &checkpoint) == ZI_OK);
-    if (checkpoint == NULL) return 1;
+    if (!checkpoint) return 1;
     write_states(checkpoint, 1, ZI_BF16, 1, 0);
     CHECK(checkpoint_commit(checkpoint, 0) == ZI_OK);
     checkpoint_close(checkpoint);

@@ -61,7 +61,7 @@ static void check_latest(struct comm *comm, int version, enum zi_dtype type)
 {
     struct checkpoint *checkpoint = NULL;
     CHECK(checkpoint_open(comm, folder, &checkpoint) == ZI_OK);
-    if (checkpoint == NULL) return;
+    if (!checkpoint) return;
     const struct checkpoint_header *header = checkpoint_get_header(checkpoint);
     struct checkpoint_header expected = header_of(version, type);
     CHECK(header->step == expected.step && header->updates == expected.updates);
@@ -108,11 +108,11 @@ static void test_inspect(void)
     FILE *out = fmemopen(text, sizeof text - 1, "w");
     CHECK(checkpoint_inspect(path_in("step-00000200.h5"), 0, out) == ZI_OK);
     fclose(out);
-    CHECK(strstr(text, "step-00000200.h5: checkpoint") != NULL);
-    CHECK(strstr(text, "/parameter/blocks.0.mlp.up.weight") != NULL);
-    CHECK(strstr(text, "bf16") != NULL && strstr(text, "301 x 1003") != NULL);
-    CHECK(strstr(text, "tokens       1099511627776") != NULL);
-    CHECK(strstr(text, "non-finite") == NULL);
+    CHECK(strstr(text, "step-00000200.h5: checkpoint"));
+    CHECK(strstr(text, "/parameter/blocks.0.mlp.up.weight"));
+    CHECK(strstr(text, "bf16") && strstr(text, "301 x 1003"));
+    CHECK(strstr(text, "tokens       1099511627776"));
+    CHECK(!strstr(text, "non-finite"));
     CHECK(checkpoint_inspect(path_in("absent.h5"), 0, stdout) == ZI_ERROR_USAGE);
     CHECK(checkpoint_inspect(folder, 0, stdout) == ZI_ERROR_USAGE);
 }
@@ -159,7 +159,7 @@ static void test_failing_write(int bad)
     struct checkpoint *checkpoint = NULL;
     struct checkpoint_header header = header_of(4, ZI_BF16);
     CHECK(checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint) == ZI_OK);
-    if (checkpoint == NULL) return;
+    if (!checkpoint) return;
     CHECK(exists("step-00000400.h5.tmp"));
     if (rank == bad) limit_files(1 << 20);
     write_states(checkpoint, 4, ZI_BF16, ranks, rank);
@@ -188,7 +188,7 @@ static void test_incomplete(void)
     struct checkpoint *checkpoint = NULL;
     struct checkpoint_header header = header_of(4, ZI_BF16);
     CHECK(checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint) == ZI_OK);
-    if (checkpoint == NULL) return;
+    if (!checkpoint) return;
     /* the last share of every tensor is nobody's */
     write_states(checkpoint, 4, ZI_BF16, ranks + 1, rank);
     CHECK(checkpoint_commit(checkpoint, 1) == ZI_ERROR_BUG);
@@ -220,7 +220,7 @@ static void test_not_finite(void)
         struct checkpoint_header header = header_of(4, cases[i].type);
         CHECK(checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint) ==
               ZI_OK);
-        if (checkpoint == NULL) return;
+        if (!checkpoint) return;
         write_states(checkpoint, 4, cases[i].type, ranks, rank);
         /* the last element of all is the last rank's; it is counted, and counted once */
         const uint16_t half = 0xff80;
@@ -229,8 +229,8 @@ static void test_not_finite(void)
         struct checkpoint_dataset *dataset = NULL;
         for (int d = 0; d < checkpoint->dataset_count; d++)
             if (checkpoint->datasets[d].state == cases[i].state) dataset = &checkpoint->datasets[d];
-        CHECK(dataset != NULL && dataset->elements == 3 * 5000);
-        if (rank == ranks - 1 && dataset != NULL) {
+        CHECK(dataset && dataset->elements == 3 * 5000);
+        if (rank == ranks - 1 && dataset) {
             checkpoint_write(checkpoint, cases[i].state, TENSOR_COUNT - 1, 14999, 1,
                              halves ? (const void *)&half : &word);
             dataset->written--;
@@ -318,7 +318,7 @@ static void test_damage(void)
 {
     struct checkpoint *checkpoint = NULL;
     CHECK(checkpoint_open(world, folder, &checkpoint) == ZI_OK);
-    if (checkpoint == NULL) return;
+    if (!checkpoint) return;
     for (int d = 0; d < checkpoint->dataset_count; d++) {
         const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
         int64_t elements = dataset->elements;
@@ -345,7 +345,7 @@ static void test_refusals(void)
     struct checkpoint *checkpoint = NULL;
     float value[4];
     CHECK(checkpoint_open(world, folder, &checkpoint) == ZI_OK);
-    if (checkpoint == NULL) return;
+    if (!checkpoint) return;
     CHECK(checkpoint_read(checkpoint, TIER_MASTER, "no.such.weight", 1, 0, 1, value) ==
           ZI_ERROR_USAGE);
     CHECK(checkpoint_read(checkpoint, TIER_MASTER, "norm.weight", 2, 0, 1, value) ==
@@ -366,8 +366,8 @@ static void test_refusals(void)
 static int ranks_in_name(const char *program)
 {
     const char *place = strrchr(program, '/');
-    place = strstr(place != NULL ? place : program, "_np");
-    return place == NULL ? 1 : atoi(place + 3);
+    place = strstr(place ? place : program, "_np");
+    return !place ? 1 : atoi(place + 3);
 }
 
 static int leave(const char *where)

@@ -26,7 +26,7 @@ static struct device_ptr pointer_to(void *memory)
 static void *allocate(size_t bytes)
 {
     void *memory = malloc(bytes > 0 ? bytes : 1);
-    if (memory == NULL) exit(1);
+    if (!memory) exit(1);
     return memory;
 }
 
@@ -257,7 +257,7 @@ static double queued_s(void)
 {
     double run_ns = 0, queued_ns = 0;
     FILE *file = fopen("/proc/thread-self/schedstat", "r");
-    if (file == NULL) return 0;
+    if (!file) return 0;
     if (fscanf(file, "%lf %lf", &run_ns, &queued_ns) != 2) queued_ns = 0;
     fclose(file);
     return 1e-9 * queued_ns;
@@ -301,9 +301,9 @@ static void reduce_much(void)
 static int ranks_in_name(const char *program)
 {
     const char *place = strstr(program, "_np");
-    for (const char *next = place; next != NULL; next = strstr(next + 1, "_np"))
+    for (const char *next = place; next; next = strstr(next + 1, "_np"))
         place = next;
-    return place == NULL ? 0 : atoi(place + 3);
+    return !place ? 0 : atoi(place + 3);
 }
 
 int main(int argc, char **argv)
@@ -317,7 +317,7 @@ int main(int argc, char **argv)
     CHECK(my_rank >= 0 && my_rank < ranks);
     CHECK(comm_node_rank(world) >= 0 && comm_node_rank(world) < comm_node_size(world));
     CHECK(comm_node_size(world) <= ranks);
-    CHECK(comm_mpi(world) != NULL);
+    CHECK(comm_mpi(world));
     static const int64_t sizes[] = {0, 1, 3, 1001, 65537};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         test_all_gather(sizes[i], false);

@@ -31,7 +31,7 @@ static int run_child(int (*body)(void), const char *const variables[][2])
                                              "SLURM_JOB_ID",  "OMPI_COMM_WORLD_SIZE"};
         for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++)
             unsetenv(absent[i]);
-        for (int i = 0; variables[i][0] != NULL; i++)
+        for (int i = 0; variables[i][0]; i++)
             setenv(variables[i][0], variables[i][1], 1);
         dup2(pipe_ends[1], 2);
         close(pipe_ends[0]);
@@ -64,7 +64,7 @@ static int start_alone(void)
     struct device_ptr nothing = {0};
     int is_good =
         comm_rank(world) == 0 && comm_size(world) == 1 && comm_node_size(world) == 1 &&
-        comm_node_rank(world) == 0 && comm_mpi(world) != NULL &&
+        comm_node_rank(world) == 0 && comm_mpi(world) &&
         comm_reduce_scatter(world, stream, full_place, shard_place, 3, ZI_FP32, nothing) == ZI_OK &&
         memcmp(full, shard, sizeof full) == 0 && comm_agree(world, ZI_ERROR_IO) == ZI_ERROR_IO;
     stream_fixture_close();
@@ -105,12 +105,12 @@ static void test_refused(void)
         {"SLURM_NTASKS", "8"}, {"SLURM_PROCID", "3"}, {"SLURM_STEP_ID", "0"}, {NULL, NULL}};
     static const char *const other_mpi[][2] = {{"OMPI_COMM_WORLD_SIZE", "2"}, {NULL, NULL}};
     CHECK_INT(run_child(start_alone, wrong_mpi), 2);
-    CHECK(strstr(output, "4 tasks") != NULL);
-    CHECK(strstr(output, "srun --mpi=pmi2") != NULL);
+    CHECK(strstr(output, "4 tasks"));
+    CHECK(strstr(output, "srun --mpi=pmi2"));
     CHECK_INT(run_child(start_alone, older_slurm), 2);
-    CHECK(strstr(output, "8 tasks") != NULL);
+    CHECK(strstr(output, "8 tasks"));
     CHECK_INT(run_child(start_alone, other_mpi), 2);
-    CHECK(strstr(output, "Open MPI") != NULL);
+    CHECK(strstr(output, "Open MPI"));
 }
 
 static void test_abort(void)
@@ -119,10 +119,10 @@ static void test_abort(void)
     char host[64] = "";
     CHECK(gethostname(host, sizeof host - 1) == 0);
     CHECK_INT(run_child(abort_alone, plain), 5);
-    CHECK(strstr(output, "rank 0 of 1") != NULL);
-    CHECK(strstr(output, host) != NULL);
-    CHECK(strstr(output, "a named buffer") != NULL);
-    CHECK(strstr(output, zi_status_name(ZI_ERROR_IO)) != NULL);
+    CHECK(strstr(output, "rank 0 of 1"));
+    CHECK(strstr(output, host));
+    CHECK(strstr(output, "a named buffer"));
+    CHECK(strstr(output, zi_status_name(ZI_ERROR_IO)));
 }
 
 int main(void)

@@ -35,8 +35,8 @@ static inline void fixture_begin(const char *name)
 {
     const char *place = getenv("TMPDIR");
     snprintf(fixture_folder, sizeof fixture_folder, "%s/%s.XXXXXX",
-             place != NULL && place[0] != '\0' ? place : "/tmp", name);
-    if (mkdtemp(fixture_folder) == NULL) {
+             place && place[0] != '\0' ? place : "/tmp", name);
+    if (!mkdtemp(fixture_folder)) {
         printf("cannot make a folder for the test: %s\n", fixture_folder);
         exit(1);
     }
@@ -78,10 +78,10 @@ static inline void fixture_stop_listening(void)
 }
 
 /* Whether the messages since fixture_listen contain a text. */
-static inline int fixture_said(const char *text)
+static inline bool fixture_said(const char *text)
 {
     if (fixture_listening) fixture_stop_listening();
-    int found = strstr(fixture_messages, text) != NULL;
+    bool found = strstr(fixture_messages, text);
     if (!found) fprintf(stderr, "not said: \"%s\", but: %s\n", text, fixture_messages);
     return found;
 }
@@ -89,8 +89,7 @@ static inline int fixture_said(const char *text)
 static inline void fixture_write(const char *name, const void *bytes, size_t count)
 {
     FILE *file = fopen(fixture_path(name), "wb");
-    if (file == NULL || (count > 0 && fwrite(bytes, 1, count, file) != count) ||
-        fclose(file) != 0) {
+    if (!file || (count > 0 && fwrite(bytes, 1, count, file) != count) || fclose(file) != 0) {
         printf("cannot write %s\n", fixture_path(name));
         exit(1);
     }

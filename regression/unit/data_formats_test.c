@@ -21,9 +21,9 @@ static void check_typed(const char *name, const int64_t as[2], int64_t count, in
 {
     struct tokens *tokens = NULL;
     int32_t *ids = malloc((size_t)(count + 1) * sizeof *ids);
-    CHECK(ids != NULL);
+    CHECK(ids);
     CHECK_INT(tokens_open(fixture_path(name), as[0], as[1], limit, &tokens), ZI_OK);
-    if (tokens == NULL) return;
+    if (!tokens) return;
     CHECK_INT(tokens_count(tokens), count);
     ids[count] = -77;
     CHECK_INT(tokens_read(tokens, 0, count, ids), ZI_OK);
@@ -54,7 +54,7 @@ static void check_type_refused(const char *name, const int64_t as[2], int64_t vo
     struct tokens *tokens = NULL;
     fixture_listen();
     CHECK_INT(tokens_open(fixture_path(name), as[0], as[1], vocabulary, &tokens), ZI_ERROR_USAGE);
-    CHECK(tokens == NULL);
+    CHECK(!tokens);
     CHECK(fixture_said(name));
     CHECK(fixture_said(text));
 }
@@ -74,7 +74,7 @@ static void put(unsigned char *bytes, uint64_t value, int size)
 static unsigned char *make_bytes(size_t offset, int64_t count, int size, int32_t limit)
 {
     unsigned char *bytes = calloc(1, offset + (size_t)count * (size_t)size);
-    if (bytes == NULL) exit(1);
+    if (!bytes) exit(1);
     for (int64_t i = 0; i < count; i++)
         put(bytes + offset + (size_t)i * (size_t)size, (uint64_t)expected_token(i, limit), size);
     return bytes;
@@ -164,7 +164,7 @@ static void check_opens(const char *name, const int64_t as[2], int64_t vocabular
 {
     struct tokens *tokens = NULL;
     CHECK_INT(tokens_open(fixture_path(name), as[0], as[1], vocabulary, &tokens), ZI_OK);
-    if (tokens != NULL) CHECK_INT(tokens_count(tokens), count);
+    if (tokens) CHECK_INT(tokens_count(tokens), count);
     tokens_close(tokens);
 }
 
@@ -275,7 +275,7 @@ static void test_out_of_vocabulary(void)
     static const int64_t positions[] = {0, 16383, 16384, N - 1};
     struct tokens *tokens = NULL;
     int32_t *ids = malloc(N * sizeof *ids);
-    if (ids == NULL) exit(1);
+    if (!ids) exit(1);
     for (size_t i = 0; i < sizeof positions / sizeof positions[0]; i++) {
         char text[96];
         unsigned char *bytes = make_bytes(0, N, 2, 100);
@@ -443,7 +443,7 @@ static void write_hdf5(const char *name, const struct dataset *dataset, int32_t 
 {
     hsize_t extent[2] = {COUNT, 1}, chunk[2] = {1000, 1};
     int32_t *ids = malloc(COUNT * sizeof *ids);
-    if (ids == NULL) exit(1);
+    if (!ids) exit(1);
     for (int64_t i = 0; i < COUNT; i++)
         ids[i] = expected_token(i, limit);
     hid_t file = H5Fcreate(fixture_path(name), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);

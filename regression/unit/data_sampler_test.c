@@ -11,14 +11,14 @@ static struct tokens *open_counting(int64_t count)
 {
     struct tokens *tokens = NULL;
     uint16_t *ids = malloc((size_t)count * sizeof *ids);
-    if (ids == NULL) exit(1);
+    if (!ids) exit(1);
     for (int64_t i = 0; i < count; i++)
         ids[i] = (uint16_t)i;
     fixture_write("counting.bin", ids, (size_t)count * sizeof *ids);
     free(ids);
     CHECK_INT(tokens_open(fixture_path("counting.bin"), DATA_NANOGPT, ZI_AUTO, VOCABULARY, &tokens),
               ZI_OK);
-    if (tokens == NULL) exit(1);
+    if (!tokens) exit(1);
     return tokens;
 }
 
@@ -39,7 +39,7 @@ static void read_windows(struct sampler *sampler, const struct shape *shape, int
     int64_t length = shape->length;
     int32_t *inputs = malloc((size_t)(count * length) * sizeof *inputs);
     int32_t *targets = malloc((size_t)(count * length) * sizeof *targets);
-    if (inputs == NULL || targets == NULL) exit(1);
+    if (!inputs || !targets) exit(1);
     CHECK_INT(sampler_read(sampler, step, first, count, inputs, targets), ZI_OK);
     for (int64_t j = 0; j < count; j++) {
         int64_t start = inputs[j * length];
@@ -62,7 +62,7 @@ static void test_epochs(struct sampler *sampler, const struct shape *shape, int 
     int64_t steps = (total + shape->global - 1) / shape->global;
     int64_t *order = malloc((size_t)(steps * shape->global) * sizeof *order);
     int *seen = malloc((size_t)windows * sizeof *seen);
-    if (order == NULL || seen == NULL) exit(1);
+    if (!order || !seen) exit(1);
     for (int64_t step = 0; step < steps; step++)
         read_windows(sampler, shape, step, 0, shape->global, order + step * shape->global);
     int64_t same_as_before = 0, in_file_order = 0, not_once = 0;
@@ -134,7 +134,7 @@ static void check_once(const struct shape *shape, int64_t most, int64_t global)
     int64_t chosen = windows < most ? windows : most, targets = 0, wrong = 0, twice = 0, seen = 0;
     int32_t *in = malloc((size_t)(2 * global * length) * sizeof *in), *out = in + global * length;
     char *found = calloc((size_t)shape->tokens, 1), *window = calloc((size_t)windows, 1);
-    if (in == NULL || found == NULL || window == NULL) exit(1);
+    if (!in || !found || !window) exit(1);
     CHECK_INT(sampler_create_once(tokens, most, global, length, &sampler), ZI_OK);
     CHECK_INT(sampler_windows(sampler), windows);
     CHECK_INT(sampler_chosen(sampler), chosen);
@@ -219,7 +219,7 @@ static void test_too_short(void)
     struct sampler *sampler = NULL;
     fixture_listen();
     CHECK_INT(sampler_create(tokens, 1, 1, 10, 1, &sampler), ZI_ERROR_USAGE);
-    CHECK(sampler == NULL);
+    CHECK(!sampler);
     CHECK(fixture_said("counting.bin"));
     CHECK(fixture_said("10 tokens"));
     CHECK(fixture_said("batch.tokens"));

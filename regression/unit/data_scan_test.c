@@ -21,7 +21,7 @@ static const struct {
 static void write_file(const char *name, int size, int64_t place, int64_t value)
 {
     unsigned char *bytes = calloc(COUNT, (size_t)size);
-    if (bytes == NULL) exit(1);
+    if (!bytes) exit(1);
     for (int64_t i = 0; i < COUNT; i++)
         bytes[i * size] = (unsigned char)(i % 100);
     for (int i = 0; place >= 0 && i < size; i++)
@@ -41,7 +41,7 @@ static struct tokens *open_file(const char *name, int64_t type, int64_t vocabula
 {
     struct tokens *tokens = NULL;
     CHECK_INT(tokens_open(fixture_path(name), DATA_NANOGPT, type, vocabulary, &tokens), ZI_OK);
-    if (tokens == NULL) exit(1);
+    if (!tokens) exit(1);
     return tokens;
 }
 
@@ -122,13 +122,13 @@ static void test_lines(void)
     char text[8192];
     write_file("scan.bin", 2, 7, 5000);
     struct tokens *tokens = open_file("scan.bin", DATA_UINT16, 6000);
-    CHECK(tokens_scan_line(tokens, 5000) == NULL); /* written this very moment */
+    CHECK(!tokens_scan_line(tokens, 5000)); /* written this very moment */
     tokens_close(tokens);
     age("scan.bin");
     tokens = open_file("scan.bin", DATA_UINT16, 6000);
     char *line = tokens_scan_line(tokens, 5000);
-    CHECK(line != NULL);
-    if (line == NULL) return;
+    CHECK(line);
+    if (!line) return;
     snprintf(text, sizeof text, "a line of something else\nlargest 7\n%slargest", line);
     CHECK(is_recalled("scan.bin", DATA_UINT16, 6000, text));
     CHECK(is_recalled("./scan.bin", DATA_UINT16, 5001, line));
@@ -138,7 +138,7 @@ static void test_lines(void)
     text[strlen(text) - strlen("\nlargest")] = '\0'; /* a line without its end may be a part */
     CHECK(!is_recalled("scan.bin", DATA_UINT16, 6000, text));
     write_file("scan.bin", 2, 7, 5999); /* same size, another time */
-    CHECK(tokens_scan_line(tokens, 5000) == NULL);
+    CHECK(!tokens_scan_line(tokens, 5000));
     CHECK(!is_recalled("scan.bin", DATA_UINT16, 6000, line));
     tokens_close(tokens);
     free(line);
@@ -153,7 +153,7 @@ static void test_time_set_back(void)
     struct tokens *tokens = open_file("scan.bin", DATA_UINT16, 6000);
     char *line = tokens_scan_line(tokens, 5000);
     tokens_close(tokens);
-    CHECK(line != NULL && is_recalled("scan.bin", DATA_UINT16, 6000, line));
+    CHECK(line && is_recalled("scan.bin", DATA_UINT16, 6000, line));
     CHECK(stat(fixture_path("scan.bin"), &before) == 0);
     do { /* until the clock of the file system has moved on */
         int file = open(fixture_path("scan.bin"), O_WRONLY);
@@ -164,7 +164,7 @@ static void test_time_set_back(void)
     } while (after.st_ctim.tv_sec == before.st_ctim.tv_sec &&
              after.st_ctim.tv_nsec == before.st_ctim.tv_nsec);
     CHECK(after.st_mtim.tv_nsec == before.st_mtim.tv_nsec && after.st_ino == before.st_ino);
-    CHECK(line == NULL || !is_recalled("scan.bin", DATA_UINT16, 6000, line));
+    CHECK(!line || !is_recalled("scan.bin", DATA_UINT16, 6000, line));
     free(line);
 }
 

@@ -32,7 +32,7 @@ static int leftovers(void)
     struct dirent **entries;
     int found = 0, count = scandir(fixture_folder, &entries, NULL, alphasort);
     for (int i = 0; i < count; i++) {
-        found += strstr(entries[i]->d_name, ".tmp-") != NULL;
+        if (strstr(entries[i]->d_name, ".tmp-")) found++;
         free(entries[i]);
     }
     if (count >= 0) free(entries);
@@ -43,10 +43,10 @@ static void check_file(const char *name, const char *text, int64_t count)
 {
     struct tokens *tokens = NULL;
     CHECK_INT(tokens_open(fixture_path(name), ZI_AUTO, ZI_AUTO, 256, &tokens), ZI_OK);
-    if (tokens == NULL) return;
+    if (!tokens) return;
     CHECK_INT(tokens_count(tokens), count);
     int32_t *ids = malloc((size_t)count * sizeof *ids);
-    if (ids == NULL) exit(1);
+    if (!ids) exit(1);
     CHECK_INT(tokens_read(tokens, 0, tokens_count(tokens) < count ? 0 : count, ids), ZI_OK);
     int64_t wrong = 0;
     for (int64_t i = 0; i < count; i++)
@@ -121,7 +121,7 @@ static void test_order(void)
 static char *make_long(size_t bytes)
 {
     char *text = malloc(bytes);
-    if (text == NULL) exit(1);
+    if (!text) exit(1);
     for (size_t i = 0; i < bytes; i++)
         text[i] = (char)(i * 2654435761u >> 13);
     return text;

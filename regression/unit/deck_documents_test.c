@@ -63,7 +63,7 @@ static void test_up_to_date(void)
             printf("%s is not what the table of keys says: run deck_documents_test write\n",
                    documents[i].path);
         CHECK(strcmp(made, committed) == 0);
-        CHECK(strstr(made, "\t") == NULL && strstr(made, " \n") == NULL);
+        CHECK(!strstr(made, "\t") && !strstr(made, " \n"));
         free(made);
         free(committed);
     }
@@ -135,13 +135,13 @@ static void test_describe(void)
         snprintf(name, sizeof name, "%s.%s", row[i].section, row[i].key);
         char *one = described(name, ZI_OK), *section = described(row[i].section, ZI_OK);
         CHECK(strncmp(one, name, strlen(name)) == 0 && strstr(one, "    default: "));
-        CHECK(strstr(section, one) != NULL);
+        CHECK(strstr(section, one));
         free(one);
         free(section);
     }
     free(all);
     all = described("optimizer.decay", ZI_OK);
-    CHECK(strstr(all, "\n    only with: optimizer.schedule: wsd\n") != NULL);
+    CHECK(strstr(all, "\n    only with: optimizer.schedule: wsd\n"));
     free(all);
     all = document_text(deck_write_markdown);
     CHECK(strstr(all, "| `decay` |") && strstr(all, "| optimizer.schedule: wsd | yes |\n"));
@@ -186,7 +186,7 @@ static void test_schema(void)
     }
     CHECK(right && !quoted && depth == 0);
     for (int i = 0; i < count; i++)
-        keys += strstr(text, row[i].help) != NULL;
+        if (strstr(text, row[i].help)) keys++;
     CHECK_INT(keys, count);
     CHECK(strstr(text, "\"required\": [\"family\", \"layers\", \"hidden\", \"heads\", \"context\", "
                        "\"vocabulary\"]"));

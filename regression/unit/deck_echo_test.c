@@ -64,7 +64,7 @@ static void test_origins(void)
         "\n    tied: yes                               # --set\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        bool found = strstr(text, lines[i]) != NULL;
+        bool found = strstr(text, lines[i]);
         if (!found) printf("not in the echo: %s", lines[i]);
         CHECK(found);
     }
@@ -73,7 +73,7 @@ static void test_origins(void)
     for (int i = 0; i < count; i++) {
         char key[64];
         snprintf(key, sizeof key, "\n    %s: ", row[i].key);
-        keys += strstr(text, key) != NULL;
+        if (strstr(text, key)) keys++;
     }
     CHECK_INT(keys, count);
     free(text);
@@ -124,9 +124,9 @@ static void test_edited(void)
     edit(text, "# deck line 2\n", "# deck line x\n");
     deck = deck_read_text(text, NULL);
     char *again = deck_echo_text(deck);
-    CHECK(strstr(again, "    stage: 1                                # deck line ") != NULL);
-    CHECK(strstr(again, "    keep: 3                                 # deck line ") != NULL);
-    CHECK(strstr(again, "    steps: 20 steps                         # deck line 5\n") != NULL);
+    CHECK(strstr(again, "    stage: 1                                # deck line "));
+    CHECK(strstr(again, "    keep: 3                                 # deck line "));
+    CHECK(strstr(again, "    steps: 20 steps                         # deck line 5\n"));
     check_round_trip(deck);
     free(again);
     deck_destroy(deck);
@@ -134,7 +134,7 @@ static void test_edited(void)
     text[2] = 'Z';
     deck = deck_read_text(text, NULL);
     again = deck_echo_text(deck);
-    CHECK(strstr(again, "# default") == NULL && strstr(again, "# --set") == NULL);
+    CHECK(!strstr(again, "# default") && !strstr(again, "# --set"));
     free(again);
     free(text);
     deck_destroy(deck);
@@ -223,7 +223,7 @@ static void check_paths_echo(struct deck *deck, const char *line)
 {
     char *echo = deck_echo_text(deck);
     if (!strstr(echo, line)) printf("not in the echo: %s\n%s\n", line, strstr(echo, "nvme:"));
-    CHECK(strstr(echo, line) != NULL);
+    CHECK(strstr(echo, line));
     free(echo);
     check_round_trip(deck);
     deck_destroy(deck);
@@ -313,7 +313,7 @@ static void test_choices(void)
             /* An auto that needs nothing but the deck has been resolved: a tenth of 20 steps. */
             if (strcmp(set, "data.validation_every=auto") == 0)
                 snprintf(line, sizeof line, "\n    validation_every: 2 steps ");
-            CHECK(strstr(text, line) != NULL);
+            CHECK(strstr(text, line));
             free(text);
             check_round_trip(deck);
             deck_destroy(deck);

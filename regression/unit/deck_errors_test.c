@@ -137,7 +137,7 @@ static void test_lines(void)
         struct deck *deck;
         snprintf(text, sizeof text, "%s%s\n", DECK_SMALL, line_cases[i][0]);
         CHECK_INT(deck_try(text, NULL, &deck), ZI_ERROR_USAGE);
-        CHECK(deck == NULL);
+        CHECK(!deck);
         CHECK(deck_said(line_cases[i][1]));
         /* One error and the summary: nothing follows from it. */
         CHECK_INT(deck_message_lines(), 2);
@@ -219,7 +219,7 @@ static void test_together(void)
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         const char *found = strstr(at, order[i]);
         if (!found) printf("not said in this place: %s\n", order[i]);
-        CHECK(found != NULL);
+        CHECK(found);
         if (found) at = found;
     }
     CHECK_INT(deck_message_lines(), 20);
@@ -378,7 +378,7 @@ static void test_files(void)
     capture_begin(&deck_messages, stderr);
     CHECK_INT(deck_read(name, NULL, 0, &deck), ZI_ERROR_USAGE);
     capture_end(&deck_messages);
-    CHECK(deck_said(text) && deck == NULL);
+    CHECK(deck_said(text) && !deck);
 }
 
 int main(void)

@@ -87,7 +87,7 @@ static inline int deck_message_lines(void)
 
 static inline bool deck_said(const char *text)
 {
-    bool found = strstr(deck_messages.text, text) != NULL;
+    bool found = strstr(deck_messages.text, text);
     if (!found) printf("not said: %s\nbut: %s", text, deck_messages.text);
     return found;
 }

@@ -69,15 +69,15 @@ static void test_table(void)
     static char seen[sizeof(struct settings)];
     for (int i = 0; i < count; i++) {
         CHECK(rows[i].help && *rows[i].help && rows[i].help[strlen(rows[i].help) - 1] != '.');
-        CHECK(deck_section_help(rows[i].section) != NULL);
+        CHECK(deck_section_help(rows[i].section));
         CHECK(deck_find(rows[i].section, rows[i].key) == &rows[i]);
         CHECK(rows[i].fallback || rows[i].example);
-        CHECK((rows[i].type == DECK_CHOICE) == (rows[i].choices != NULL));
+        CHECK((rows[i].type == DECK_CHOICE) == !!rows[i].choices);
         CHECK(seen[rows[i].offset]++ == 0);
         CHECK(!rows[i].may_be_auto || rows[i].offset % sizeof(int64_t) == 0);
     }
     CHECK_INT(count, 75);
-    CHECK(deck_find("run", "hidden") == NULL && deck_section_help("runs") == NULL);
+    CHECK(!deck_find("run", "hidden") && !deck_section_help("runs"));
 }
 
 static void test_units(void)

@@ -145,7 +145,7 @@ static void test_cases(void)
         sets[count] = cases[i].cure;
         const char *text = warned(DECK_SMALL, sets);
         /* The cure may be a key that another one makes idle; the case's own is cured. */
-        CHECK(strstr(text, expected) == NULL);
+        CHECK(!strstr(text, expected));
     }
 }
 
@@ -317,7 +317,7 @@ static void test_validation(void)
         if (!deck || deck_echo(deck, &echo) != ZI_OK) exit(1);
         CHECK_INT(deck_settings(deck)->data.validation_every, runs[i].every);
         const char *line = strstr(echo, runs[i].line);
-        CHECK(line != NULL);
+        CHECK(line);
         const char *comment = line ? strchr(line, '#') : "";
         if (i < 5) CHECK(strncmp(comment, "# default: auto\n", 16) == 0);
         if (i == 7) CHECK(strncmp(comment, "# --set: auto\n", 14) == 0);

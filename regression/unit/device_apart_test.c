@@ -169,7 +169,7 @@ static void test_operations(void)
     void (*functions[sizeof *operations / sizeof(void (*)(void))])(void);
     memcpy(functions, operations, sizeof functions);
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
-        CHECK(functions[i] != NULL);
+        CHECK(functions[i]);
     struct device_stream *stream;
     struct device_ptr far = allocate(device, ZI_TIER_DEVICE), near = allocate(device, ZI_TIER_HOST);
     CHECK_INT(device_stream_create(device, 1, &stream), ZI_OK);
@@ -178,7 +178,7 @@ static void test_operations(void)
     enum zi_status status = operations->fill(stream, near, BYTES, 3);
     const char *text = capture_end(&capture);
     CHECK_INT(status, ZI_ERROR_BUG);
-    CHECK(strstr(text, "memory of the host") != NULL);
+    CHECK(strstr(text, "memory of the host"));
     void *host = NULL;
     CHECK_INT(device_map(stream, device_at(far, 5), 10, &host), ZI_OK);
     CHECK_INT(((const char *)host)[9], 3);

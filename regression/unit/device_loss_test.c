@@ -18,7 +18,7 @@ static double loss_define(const double *x, int64_t columns, int32_t target)
 static int32_t *targets_make(int64_t rows, int64_t columns)
 {
     int32_t *targets = calloc((size_t)rows + 1, sizeof *targets);
-    ZI_REQUIRE(targets != NULL);
+    ZI_REQUIRE(targets);
     for (int64_t r = 0; r < rows; r++)
         targets[r] = r % 3 == 2 ? -1 : (int32_t)((r * 7 + columns - 1) % columns);
     return targets;

@@ -34,7 +34,7 @@ static void test_isa(void)
         settings.isa = settings_of[i];
         if (kernels_of[i] > best) {
             CHECK_INT(device_open(&settings, 1, &device), ZI_ERROR_DEVICE);
-            CHECK(device == NULL);
+            CHECK(!device);
             continue;
         }
         enum cpu_isa expected = settings.isa == ISA_AVX512 ? best : kernels_of[i];
@@ -42,7 +42,7 @@ static void test_isa(void)
         CHECK_INT(cpu_device_of(device)->isa, expected);
         const struct device_properties *p = device_get_properties(device);
         const char *comma = strrchr(p->name, ',');
-        CHECK(comma != NULL && strcmp(comma + 2, cpu_isa_name(expected)) == 0);
+        CHECK(comma && strcmp(comma + 2, cpu_isa_name(expected)) == 0);
         CHECK_INT(p->bf16_native, expected == CPU_AVX512BF16);
         device_close(device);
     }
@@ -74,7 +74,7 @@ static void test_isa_choice(void)
             const char *text = capture_end(&capture);
             CHECK_INT(status, expected == NO ? ZI_ERROR_DEVICE : ZI_OK);
             CHECK_INT(isa, expected == NO ? CPU_ISA_COUNT : expected);
-            CHECK((strstr(text, "device.isa") != NULL) == (expected == NO));
+            CHECK(!strstr(text, "device.isa") == (expected != NO));
         }
     }
 }
@@ -88,8 +88,8 @@ static void test_refuse_cuda(void)
     enum zi_status status = device_open(&settings, 1, &device);
     const char *text = capture_end(&capture);
     CHECK_INT(status, ZI_ERROR_DEVICE);
-    CHECK(device == NULL);
-    CHECK(strstr(text, "cuda") != NULL && strstr(text, "cpu") != NULL);
+    CHECK(!device);
+    CHECK(strstr(text, "cuda") && strstr(text, "cpu"));
 }
 
 static int threads_of(int64_t setting, int node_ranks)
@@ -142,7 +142,7 @@ static void test_operations(void)
     void (*functions[sizeof *operations / sizeof(void (*)(void))])(void);
     memcpy(functions, operations, sizeof functions);
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
-        CHECK(functions[i] != NULL);
+        CHECK(functions[i]);
     device_close(device);
 }
 

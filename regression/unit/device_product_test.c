@@ -248,7 +248,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 {
     static int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     if (!create) *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
-    ZI_REQUIRE(create != NULL);
+    ZI_REQUIRE(create);
     threads_started++;
     return create(thread, attributes, start, argument);
 }

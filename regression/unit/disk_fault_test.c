@@ -4,6 +4,7 @@
  * and one line that names file, offset, bytes, label and cause; a stall is reported and waited for.
  */
 #include "disk/disk.h"
+#include "disk/fault.h"
 
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/disk_fixture.h"
@@ -103,8 +104,8 @@ static void test_errors(int64_t engine)
             CHECK(disk_fault_strikes() >= 1);
             snprintf(wanted, sizeof wanted, "faulty: cannot %s %d bytes at offset %d (test state)",
                      direction == 0 ? "write" : "read", BLOCK, 4 * BLOCK);
-            CHECK(strstr(text, wanted) != NULL);
-            CHECK(strstr(text, strerror(errors[i])) != NULL);
+            CHECK(strstr(text, wanted));
+            CHECK(strstr(text, strerror(errors[i])));
         }
     }
 }
@@ -147,7 +148,7 @@ static void test_end_of_file(int64_t engine)
     const char *text = capture_end(&capture);
     CHECK_INT(result.error, ENODATA);
     CHECK_INT(result.bytes, BLOCK + DISK_BLOCK);
-    CHECK(strstr(text, "the file ends there") != NULL);
+    CHECK(strstr(text, "the file ends there"));
     CHECK_INT(lines_with(text, "error: "), 1);
     disk_queue_close(queue);
     disk_file_close(file);
@@ -180,7 +181,7 @@ static void test_gone(int64_t engine)
     disk_file_close(file);
     const char *text = capture_end(&capture);
     CHECK_INT(lines_with(text, "gone: cannot write "), 3);
-    CHECK(strstr(text, "gone: cannot make its contents durable") != NULL);
+    CHECK(strstr(text, "gone: cannot make its contents durable"));
     disk_buffer_free(buffer);
     unlink(disk_path("gone"));
 }
@@ -200,13 +201,13 @@ static void test_stall(int64_t engine)
     /* at 0.1, 0.2 and 0.4 s, if the machine does not stop for as long */
     int reports = lines_with(text, wanted);
     CHECK(reports >= 1 && reports <= 3);
-    CHECK(strstr(text, "(test state)") != NULL);
+    CHECK(strstr(text, "(test state)"));
 
     /* a kernel that takes nothing for a while is a stall as well */
     fault = (struct disk_fault){.kind = DISK_FAULT_REFUSE, .reads = true, .first = 1, .times = 12};
     text = transfer(engine, &fault, 0.05, results);
     CHECK_INT(results[1].error, 0);
-    CHECK(strstr(text, "is not taken by the kernel") != NULL);
+    CHECK(strstr(text, "is not taken by the kernel"));
 }
 
 /* Closing a queue waits for what the disk has, and no longer uses the buffer. */

@@ -3,6 +3,7 @@
  * direct I/O refused, each said once, and the data right all the same; the environment's fault. */
 #include "base/stop.h"
 #include "disk/disk.h"
+#include "disk/fault.h"
 
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/disk_fixture.h"
@@ -48,8 +49,8 @@ static void test_special(void)
             capture_begin(&capture, stderr);
             CHECK(open_named(names[i], create == 1, 2 * BYTES, &file) == ZI_ERROR_IO);
             const char *text = capture_end(&capture);
-            CHECK(file == NULL);
-            CHECK(strstr(text, create ? "File exists" : says[i]) != NULL);
+            CHECK(!file);
+            CHECK(strstr(text, create ? "File exists" : says[i]));
             CHECK(lstat(disk_path(names[i]), &info) == 0 && !S_ISREG(info.st_mode));
         }
     }
@@ -71,7 +72,7 @@ static int stop_child(void)
     CHECK(zi_stop_start() == ZI_OK && kill(getpid(), SIGTERM) == 0);
     while (zi_stop_signal() == 0)
         usleep(1000);
-    CHECK(disk_file_open(&options, &file) == ZI_STOPPED && file == NULL);
+    CHECK(disk_file_open(&options, &file) == ZI_STOPPED && !file);
     CHECK(lstat(options.name, &info) != 0);
     options.stops = false;
     CHECK(disk_file_open(&options, &file) == ZI_OK);
@@ -100,12 +101,12 @@ static void test_space(void)
     CHECK(info.st_blocks * 512 >= BYTES);
     CHECK_INT(info.st_mode & 07777, 0600);
     capture_begin(&capture, stderr);
-    CHECK(open_named("space", true, BYTES, &second) == ZI_ERROR_IO && second == NULL);
-    CHECK(open_named("none", false, 0, &second) == ZI_ERROR_IO && second == NULL);
-    CHECK(open_named("none/file", true, 0, &second) == ZI_ERROR_IO && second == NULL);
+    CHECK(open_named("space", true, BYTES, &second) == ZI_ERROR_IO && !second);
+    CHECK(open_named("none", false, 0, &second) == ZI_ERROR_IO && !second);
+    CHECK(open_named("none/file", true, 0, &second) == ZI_ERROR_IO && !second);
     const char *text = capture_end(&capture);
-    CHECK(strstr(text, "space: cannot create it: File exists") != NULL);
-    CHECK(strstr(text, "none: cannot open it: No such file or directory") != NULL);
+    CHECK(strstr(text, "space: cannot create it: File exists"));
+    CHECK(strstr(text, "none: cannot open it: No such file or directory"));
     /* as it is, and grown, with its contents kept */
     struct disk_queue *queue = disk_queue_of(ZI_AUTO, 4, 1 << 16, 60);
     unsigned char *buffer = disk_buffer(BYTES);
@@ -150,8 +151,8 @@ static void test_no_direct(void)
     const char *text = capture_end(&capture);
     CHECK_INT(disk_fault_strikes(), 2);
     const char *said = strstr(text, "one: the file system refuses direct I/O (Invalid argument)");
-    CHECK(said != NULL);
-    CHECK(strstr(text, "two: ") == NULL);
+    CHECK(said);
+    CHECK(!strstr(text, "two: "));
     CHECK(strcmp(disk_queue_engine(queue), "libaio") == 0);
     CHECK(!disk_is_direct("one") && !disk_is_direct("two"));
     check_copy(queue, files[2]);
@@ -181,16 +182,16 @@ static void test_no_libaio(void)
     CHECK(disk_queue_open(&options, &first) == ZI_OK);
     const char *text = capture_end(&capture);
     CHECK(strstr(text, "libaio is refused for 4 blocks (Resource temporarily unavailable)"));
-    CHECK(strstr(text, "fs.aio-max-nr") != NULL);
+    CHECK(strstr(text, "fs.aio-max-nr"));
     capture_begin(&capture, stderr);
     CHECK(disk_queue_open(&options, &second) == ZI_OK);
     text = capture_end(&capture);
     CHECK(text[0] == 0); /* once */
     options.engine = NVME_LIBAIO;
     capture_begin(&capture, stderr);
-    CHECK(disk_queue_open(&options, &third) == ZI_ERROR_IO && third == NULL);
+    CHECK(disk_queue_open(&options, &third) == ZI_ERROR_IO && !third);
     text = capture_end(&capture);
-    CHECK(strstr(text, "or set nvme.engine: threads") != NULL);
+    CHECK(strstr(text, "or set nvme.engine: threads"));
     if (first) CHECK(strcmp(disk_queue_engine(first), "threads") == 0);
     if (first) check_copy(first, file);
     disk_queue_close(first);
@@ -219,7 +220,7 @@ static int environment_child(const char *value, enum zi_status expected, int err
     }
     const char *text = capture_end(&capture);
     disk_buffer_free(buffer);
-    return status == expected && found == error && strstr(text, value) != NULL ? 0 : 1;
+    return status == expected && found == error && strstr(text, value) ? 0 : 1;
 }
 
 static void test_environment(void)
@@ -274,17 +275,17 @@ static int full_disk_child(void)
     if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return 77;
     if (mount("none", disk_folder, "tmpfs", 0, "size=4m") != 0) return 77;
     capture_begin(&capture, stderr);
-    CHECK(open_named("large", true, 64 << 20, &file) == ZI_ERROR_IO && file == NULL);
+    CHECK(open_named("large", true, 64 << 20, &file) == ZI_ERROR_IO && !file);
     const char *text = capture_end(&capture);
-    CHECK(strstr(text, "large: cannot claim 64.00 MiB (67108864 bytes): No space left") != NULL);
-    CHECK(strstr(text, "the file system has 4.00 MiB free") != NULL);
+    CHECK(strstr(text, "large: cannot claim 64.00 MiB (67108864 bytes): No space left"));
+    CHECK(strstr(text, "the file system has 4.00 MiB free"));
     CHECK(stat(disk_path("large"), &info) != 0 && errno == ENOENT);
     /* one that exists stays as it was */
     CHECK(open_named("small", true, BYTES, &file) == ZI_OK);
     disk_file_close(file);
     capture_begin(&capture, stderr);
-    CHECK(open_named("small", false, 64 << 20, &file) == ZI_ERROR_IO && file == NULL);
-    CHECK(strstr(capture_end(&capture), "the file system has 3.00 MiB free") != NULL);
+    CHECK(open_named("small", false, 64 << 20, &file) == ZI_ERROR_IO && !file);
+    CHECK(strstr(capture_end(&capture), "the file system has 3.00 MiB free"));
     CHECK(stat(disk_path("small"), &info) == 0 && info.st_size == BYTES);
     CHECK(open_named("small", false, 3 << 20, &file) == ZI_OK);
     /* without a claim the disk fills up under the write */
@@ -295,7 +296,7 @@ static int full_disk_child(void)
     capture_begin(&capture, stderr);
     if (sparse) CHECK_INT(disk_move(queue, sparse, true, 0, 4 << 20, buffer).error, ENOSPC);
     text = capture_end(&capture);
-    CHECK(strstr(text, "sparse: cannot write ") != NULL && strstr(text, "No space left") != NULL);
+    CHECK(strstr(text, "sparse: cannot write ") && strstr(text, "No space left"));
     disk_queue_close(queue);
     disk_file_close(sparse);
     disk_file_close(file);

@@ -236,7 +236,7 @@ static void test_bad_block(void)
     struct disk_options options = {.depth = 1, .requests = 1, .block = 6000, .deadline_s = 1};
     struct disk_queue *queue;
     CHECK(disk_queue_open(&options, &queue) == ZI_ERROR_USAGE);
-    CHECK(queue == NULL);
+    CHECK(!queue);
 }
 
 /* Contexts of libaio that this process has: the kernel maps the events of each. */
@@ -247,7 +247,7 @@ static int contexts(void)
     FILE *maps = fopen("/proc/self/maps", "r");
     if (!maps) exit(1);
     while (fgets(line, sizeof line, maps))
-        count += strstr(line, "/[aio]") != NULL;
+        count += !!strstr(line, "/[aio]");
     fclose(maps);
     return count;
 }

@@ -179,7 +179,7 @@ static void test_deck(const char *deck, const char *const *precision, struct com
     static const struct variant micro = {{"zero.order=micro-major"}};
     static const struct variant micro_kept = {
         {"zero.order=micro-major", "zero.stage=1", "activations.recompute=never"}};
-    bool bf16 = strstr(precision[0], "bf16") != NULL;
+    bool bf16 = strstr(precision[0], "bf16");
     struct step_fixture_run first = run_with(deck, &exact[0], precision, world);
     check_variants(deck, precision, exact, EXACT_COUNT, &first, world);
     struct step_fixture_run alone = run_with(deck, &exact[0], precision, self);

@@ -62,7 +62,7 @@ static void test_story(struct step_fixture *f)
     CHECK_INT(engine_initialize(engine), ZI_STOPPED);
     engine_destroy(engine);
     CHECK_INT(engine_create(f->program, f->device, world, s, &second), ZI_STOPPED);
-    CHECK(second == NULL);
+    CHECK(!second);
 }
 
 int main(int argc, char **argv)

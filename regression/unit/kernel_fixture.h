@@ -35,7 +35,7 @@ static inline struct buffer buffer_create(enum zi_dtype type, int64_t count)
     size_t size = (size_t)count * zi_dtype_bytes(type);
     size_t whole = (size + GUARD_BYTES + 63) / 64 * 64;
     struct buffer b = {type, count, aligned_alloc(64, whole)};
-    ZI_REQUIRE(b.bytes != NULL);
+    ZI_REQUIRE(b.bytes);
     memset(b.bytes, 0, size);
     memset(b.bytes + size, 0xa5, whole - size);
     return b;
@@ -61,7 +61,7 @@ static inline struct buffer buffer_random(enum zi_dtype type, int64_t count, con
 {
     struct buffer b = buffer_create(type, count);
     float *values = malloc((size_t)(count + 1) * sizeof *values);
-    ZI_REQUIRE(values != NULL);
+    ZI_REQUIRE(values);
     zi_random_normal(1, zi_random_stream(name), 0, count, deviation, values);
     for (int64_t i = 0; i < count; i++)
         buffer_set(&b, i, (double)values[i]);
@@ -153,7 +153,7 @@ static inline void kernels_run(void (*test)(struct kernels *))
 static inline double *doubles_create(int64_t count)
 {
     double *values = calloc((size_t)count + 1, sizeof *values);
-    ZI_REQUIRE(values != NULL);
+    ZI_REQUIRE(values);
     return values;
 }
 

@@ -62,7 +62,7 @@ static inline void fixture_free(struct fixture *f, struct fixture_buffer *b)
 static inline void *fixture_zeros(size_t count, size_t bytes)
 {
     void *memory = calloc(count + 1, bytes);
-    ZI_REQUIRE(memory != NULL);
+    ZI_REQUIRE(memory);
     return memory;
 }
 

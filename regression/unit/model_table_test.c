@@ -11,7 +11,7 @@ static struct model *create(const struct settings_model *settings)
 {
     struct model *model = NULL;
     CHECK(model_create(settings, &fixture_tiling, ZI_BF16, device, &model) == ZI_OK);
-    ZI_REQUIRE(model != NULL);
+    ZI_REQUIRE(model);
     return model;
 }
 

@@ -166,7 +166,7 @@ static void test_against_reference(enum zi_dtype type, bool split, bool decay, d
     struct optimizer_range range = range_of(&state, type, decay);
     double *weight = calloc(COUNT, 8), *first = calloc(COUNT, 8), *second = calloc(COUNT, 8);
     float *gradient = calloc(COUNT, 4);
-    if (weight == NULL || first == NULL || second == NULL || gradient == NULL) exit(1);
+    if (!weight || !first || !second || !gradient) exit(1);
     for (uint32_t i = 0; i < COUNT; i++)
         weight[i] = (double)weight_of(&state, i);
 

@@ -139,7 +139,7 @@ static int64_t decay_of(const char *const *sets)
 {
     struct deck *deck = NULL;
     CHECK(deck_try(DECK_SMALL, sets, &deck) == ZI_OK);
-    if (deck == NULL) return -2;
+    if (!deck) return -2;
     optimizer_check(deck);
     capture_begin(&deck_messages, stderr);
     int64_t decay = deck_check(deck) == ZI_OK ? deck_settings(deck)->optimizer.decay : -1;

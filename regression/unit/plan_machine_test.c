@@ -81,7 +81,7 @@ static void test_refused(void)
     refuse("", "`machine:`");
     refuse("machine: {a: 1, b: 2\n", "m.yaml");
     refuse("machine: {flops_fp32: no,\n  disk_read_bytes_per_s: no}\n", "m.yaml:2:26");
-    CHECK(strstr(messages.text, "m.yaml:1:23") != NULL); /* all errors at once */
+    CHECK(strstr(messages.text, "m.yaml:1:23")); /* all errors at once */
 }
 
 static void test_share(void)

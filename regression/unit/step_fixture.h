@@ -67,7 +67,7 @@ struct step_fixture {
 static inline void step_fixture_enter(struct comm *comm, char name[32])
 {
     strcpy(name, "step-test-XXXXXX");
-    bool made = comm_rank(comm) != 0 || mkdtemp(name) != NULL;
+    bool made = comm_rank(comm) != 0 || mkdtemp(name);
     if (!made || comm_broadcast(comm, name, 32, 0) < 0 || chdir(name) != 0) {
         perror(name);
         exit(1);

@@ -17,7 +17,7 @@ static struct arbiter *open_rank(void)
         .folder = ".", .directory = AT_FDCWD, .paths = 2, .ranks = 2, .budget = BUDGET};
     struct arbiter *arbiter = NULL;
     CHECK(arbiter_open(&options, &arbiter) == ZI_OK);
-    if (arbiter == NULL) exit(1);
+    if (!arbiter) exit(1);
     return arbiter;
 }
 
@@ -25,7 +25,7 @@ static struct arbiter_gate *open_gate(struct arbiter *arbiter)
 {
     struct arbiter_gate *gate = NULL;
     CHECK(arbiter_gate_open(arbiter, &gate) == ZI_OK);
-    if (gate == NULL) exit(1);
+    if (!gate) exit(1);
     return gate;
 }
 

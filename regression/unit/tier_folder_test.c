@@ -38,9 +38,9 @@ static void refused(const char *says)
 {
     struct tier_store *store = NULL;
     char *text;
-    CHECK(create(0, 1, &store, &text) == ZI_ERROR_IO && store == NULL);
+    CHECK(create(0, 1, &store, &text) == ZI_ERROR_IO && !store);
     CHECK(strstr(text, "disk/" FOLDER ": is there already and is no folder that a run has made"));
-    if (says != NULL) CHECK(strstr(text, says) != NULL);
+    if (says) CHECK(strstr(text, says));
     free(text);
 }
 
@@ -70,17 +70,17 @@ static void test_files_taken(void)
     CHECK(create(1, 1, &first, &text) == ZI_OK);
     free(text);
     CHECK(mkfifo("disk/" FOLDER "/rank-0.h5", 0600) == 0);
-    CHECK(create(0, 2, &second, &text) == ZI_ERROR_IO && second == NULL);
-    CHECK(strstr(text, FOLDER "/rank-0.h5: cannot be created: File exists") != NULL);
+    CHECK(create(0, 2, &second, &text) == ZI_ERROR_IO && !second);
+    CHECK(strstr(text, FOLDER "/rank-0.h5: cannot be created: File exists"));
     free(text);
     CHECK(unlink("disk/" FOLDER "/rank-0.h5") == 0);
     CHECK(mkfifo("disk/" FOLDER "/node", 0600) == 0);
-    CHECK(create(0, 2, &second, &text) == ZI_ERROR_IO && second == NULL);
-    CHECK(strstr(text, FOLDER "/node, which the ranks of the node share, cannot be made") != NULL);
+    CHECK(create(0, 2, &second, &text) == ZI_ERROR_IO && !second);
+    CHECK(strstr(text, FOLDER "/node, which the ranks of the node share, cannot be made"));
     free(text);
     CHECK(store_test_entries("disk/" FOLDER, "rank-", NULL, 0) == 1);
     text = destroy(first);
-    CHECK(strstr(text, FOLDER ": stays, since this run has not made what is in it: node") != NULL);
+    CHECK(strstr(text, FOLDER ": stays, since this run has not made what is in it: node"));
     free(text);
     CHECK(unlink("disk/" FOLDER "/node") == 0 && rmdir("disk/" FOLDER) == 0);
 }
@@ -132,7 +132,7 @@ static void test_folder_removed(void)
     CHECK(rmdir("disk/" FOLDER) == 0 && rmdir("disk") == 0);
     move_data(store);
     text = destroy(store);
-    CHECK(strstr(text, "rank-0.h5: somebody else has removed or moved it") != NULL);
+    CHECK(strstr(text, "rank-0.h5: somebody else has removed or moved it"));
     free(text);
     CHECK(access("disk", F_OK) != 0);
     CHECK(mkdir("disk", 0777) == 0);

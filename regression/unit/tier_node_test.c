@@ -16,7 +16,7 @@ static void run_rounds(struct tier_store *store, int rank)
     char *buffer = store_test_buffer(BYTES);
     const size_t part = BYTES / PARTS;
     CHECK(tier_channel_open(store, PARTS, &channel) == ZI_OK);
-    if (channel == NULL) return;
+    if (!channel) return;
     for (uint32_t round = 0; round < ROUNDS; round++) {
         bool write = round % 2 == 0;
         if (write)
@@ -50,8 +50,8 @@ int main(int argc, char **argv)
     options.node_rank = comm_node_rank(world);
     options.node_ranks = comm_node_size(world);
     CHECK(tier_store_create(&options, &array, 1, &store) == ZI_OK);
-    if (comm_agree(world, store != NULL ? ZI_OK : ZI_ERROR_IO) < 0) return 1;
-    CHECK(store->arbiter != NULL);
+    if (comm_agree(world, store ? ZI_OK : ZI_ERROR_IO) < 0) return 1;
+    CHECK(store->arbiter);
     CHECK_INT(store_test_entries("tier-node-1.tmp", "zinf-", NULL, 0), 1);
     CHECK_INT(store_test_entries(store->folders[0].folder, "rank-", NULL, 0), 2);
     CHECK_INT(store_test_entries(store->folders[1].folder, "rank-", NULL, 0), 2);

@@ -17,7 +17,7 @@ static void test_budget(void)
     CHECK(tier_pool_create(device, ZI_TIER_HOST, 60 * kib, budget, "first", &first) == ZI_OK);
     CHECK(tier_pool_create(device, ZI_TIER_HOST, 41 * kib, budget, "second", &second) ==
           ZI_ERROR_FIT);
-    CHECK(second == NULL);
+    CHECK(!second);
     /* exactly what is left */
     CHECK(tier_pool_create(device, ZI_TIER_HOST, 40 * kib, budget, "second", &second) == ZI_OK);
     CHECK(tier_pool_create(device, ZI_TIER_HOST, 1, budget, "third", &third) == ZI_ERROR_FIT);
@@ -45,9 +45,9 @@ static void test_memory(enum zi_tier tier)
         struct tier_pool *pool = NULL;
         size_t bytes = sizes[s / 3];
         CHECK(tier_pool_create(device, tier, bytes, bytes, "states", &pool) == ZI_OK);
-        if (pool == NULL) return;
+        if (!pool) return;
         char *base = (char *)tier_pool_base(pool).address;
-        CHECK(base != NULL && (uintptr_t)base % TIER_STORE_BLOCK == 0);
+        CHECK(base && (uintptr_t)base % TIER_STORE_BLOCK == 0);
         CHECK(base[0] == 0 && base[bytes - 1] == 0);
         memset(base, 7, bytes);
         tier_pool_destroy(pool);
@@ -58,7 +58,7 @@ static void test_empty_pool(void)
 {
     struct tier_pool *pool = NULL;
     CHECK(tier_pool_create(device, ZI_TIER_HOST, 0, 0, "nothing", &pool) == ZI_OK);
-    if (pool == NULL) return;
+    if (!pool) return;
     CHECK(device_is_null(tier_pool_base(pool)));
     tier_pool_destroy(pool);
 }
@@ -72,7 +72,7 @@ int main(void)
     test_memory(ZI_TIER_HOST);
     test_empty_pool();
     for (int kind = 0; kind < TIER_KIND_COUNT; kind++)
-        CHECK(tier_kind_name(kind) != NULL && strlen(tier_kind_name(kind)) > 2);
+        CHECK(tier_kind_name(kind) && strlen(tier_kind_name(kind)) > 2);
     CHECK(strcmp(tier_kind_name(TIER_MOMENT2), "moment2") == 0);
     device_close(device);
     return test_finish("tier_pool_test");

@@ -21,7 +21,7 @@ static struct tier_store *create(uint64_t id, bool reclaim, char **text)
     store_test_log_begin(&log);
     CHECK(tier_store_create(&options, &array, 1, &store) == ZI_OK);
     *text = store_test_log_end(&log);
-    if (store == NULL) exit(1);
+    if (!store) exit(1);
     return store;
 }
 
@@ -60,21 +60,21 @@ static void test_dead_and_alive(void)
     char *text;
     pid_t alive = start_holder(0xa1);
     struct tier_store *other = create(0xb, true, &text);
-    CHECK(strstr(text, "a1") == NULL); /* in use: nothing to say */
+    CHECK(!strstr(text, "a1")); /* in use: nothing to say */
     CHECK_INT(store_test_entries("disk", "zinf-", NULL, 0), 2);
     free(text);
     end_holder(alive);
 
     struct tier_store *second = create(0xc, false, &text);
-    CHECK(strstr(text, "warning") != NULL && strstr(text, "00a1 ") != NULL);
-    CHECK(strstr(text, "--reclaim") != NULL && strstr(text, "KiB") != NULL);
-    CHECK(strstr(text, "00b ") == NULL);
+    CHECK(strstr(text, "warning") && strstr(text, "00a1 "));
+    CHECK(strstr(text, "--reclaim") && strstr(text, "KiB"));
+    CHECK(!strstr(text, "00b "));
     CHECK_INT(store_test_entries("disk", "zinf-", NULL, 0), 3);
     free(text);
 
     struct tier_store *third = create(0xd, true, &text);
-    CHECK(strstr(text, "00a1, left by a run that died, is removed") != NULL);
-    CHECK(strstr(text, "warning") == NULL);
+    CHECK(strstr(text, "00a1, left by a run that died, is removed"));
+    CHECK(!strstr(text, "warning"));
     CHECK_INT(store_test_entries("disk", "zinf-", NULL, 0), 3);
     free(text);
     tier_store_destroy(other);
@@ -98,7 +98,7 @@ static void remove_files(const char *folder, const char *const *names, int count
 static void make_file(const char *name)
 {
     FILE *file = fopen(name, "wx");
-    CHECK(file != NULL && fputs("somebody's\n", file) >= 0 && fclose(file) == 0);
+    CHECK(file && fputs("somebody's\n", file) >= 0 && fclose(file) == 0);
 }
 
 static void test_kept(void)
@@ -111,7 +111,7 @@ static void test_kept(void)
     nvme.keep = false;
     CHECK_INT(store_test_entries("disk", "zinf-", kept, sizeof kept), 1);
     struct tier_store *store = create(0xf, true, &text);
-    CHECK(strstr(text, kept) == NULL);
+    CHECK(!strstr(text, kept));
     free(text);
     tier_store_destroy(store);
     remove_files(kept, files, 3);
@@ -172,13 +172,13 @@ static void test_files_of_others(void)
     CHECK(mkdir("disk/zinf-a_test_1-00000000000000a3", 0700) == 0);
     alarm(60);
     struct tier_store *store = create(0x31, false, &text);
-    CHECK(strstr(text, "00a2 was left by a run that died and holds ") != NULL);
+    CHECK(strstr(text, "00a2 was left by a run that died and holds "));
     free(text);
     tier_store_destroy(store);
     store = create(0x32, true, &text);
-    CHECK(strstr(text, "00a2, left by a run that died: its files are removed (") != NULL);
-    CHECK(strstr(text, "the folder stays, since zinf has not made ") != NULL);
-    CHECK(strstr(text, "00a3, left by a run that died, is removed: ") != NULL);
+    CHECK(strstr(text, "00a2, left by a run that died: its files are removed ("));
+    CHECK(strstr(text, "the folder stays, since zinf has not made "));
+    CHECK(strstr(text, "00a3, left by a run that died, is removed: "));
     free(text);
     tier_store_destroy(store);
     store = create(0x33, true, &text); /* what is left is not the program's */
@@ -233,7 +233,7 @@ static void test_race(void)
             struct tier_store *store = create((uint64_t)(1000 * c + turn), true, &text);
             struct tier_channel *channel = NULL;
             struct tier_transfer transfer = {.bytes = array.bytes, .buffer = buffer};
-            CHECK(strstr(text, "is removed") == NULL);
+            CHECK(!strstr(text, "is removed"));
             free(text);
             CHECK(tier_channel_open(store, 1, &channel) == ZI_OK);
             store_test_fill(buffer, c, 0, array.bytes, (uint32_t)turn);

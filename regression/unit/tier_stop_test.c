@@ -27,7 +27,7 @@ static int create_stopped(struct deck_list paths)
     struct tier_array array = {.name = "moment1", .type = ZI_FP32, .bytes = (size_t)1 << 20};
     struct tier_store *store = NULL;
     request();
-    CHECK(tier_store_create(&options, &array, 1, &store) == ZI_STOPPED && store == NULL);
+    CHECK(tier_store_create(&options, &array, 1, &store) == ZI_STOPPED && !store);
     return test_failures() > 0;
 }
 

@@ -18,7 +18,7 @@
 static inline void store_test_enter(char name[32])
 {
     strcpy(name, "tier-test-XXXXXX");
-    if (mkdtemp(name) == NULL || chdir(name) != 0) {
+    if (!mkdtemp(name) || chdir(name) != 0) {
         perror(name);
         exit(1);
     }
@@ -82,11 +82,11 @@ static inline int store_test_entries(const char *folder, const char *start, char
 {
     DIR *list = opendir(folder);
     int count = 0;
-    if (list == NULL) return 0;
-    for (struct dirent *entry = readdir(list); entry != NULL; entry = readdir(list)) {
+    if (!list) return 0;
+    for (struct dirent *entry = readdir(list); entry; entry = readdir(list)) {
         if (strncmp(entry->d_name, start, strlen(start)) != 0 || entry->d_name[0] == '.') continue;
         count++;
-        if (name != NULL) snprintf(name, size, "%.*s", (int)size - 1, entry->d_name);
+        if (name) snprintf(name, size, "%.*s", (int)size - 1, entry->d_name);
     }
     closedir(list);
     return count;
@@ -101,7 +101,7 @@ struct store_test_log {
 static inline void store_test_log_begin(struct store_test_log *log)
 {
     log->file = tmpfile();
-    if (log->file == NULL) exit(1);
+    if (!log->file) exit(1);
     for (int stream = 0; stream < 2; stream++) {
         fflush(stream == 0 ? stdout : stderr);
         log->saved[stream] = dup(stream + 1);
@@ -118,7 +118,7 @@ static inline char *store_test_log_end(struct store_test_log *log)
     }
     long size = lseek(fileno(log->file), 0, SEEK_END);
     char *text = calloc(1, (size_t)size + 1);
-    if (text == NULL || pread(fileno(log->file), text, (size_t)size, 0) != size) exit(1);
+    if (!text || pread(fileno(log->file), text, (size_t)size, 0) != size) exit(1);
     fclose(log->file);
     fputs(text, stdout);
     return text;

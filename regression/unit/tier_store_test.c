@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "disk/disk.h"
+#include "disk/fault.h"
 #include "regression/unit/tier_store.h"
 
 #include <errno.h>
@@ -43,7 +44,7 @@ static void move_all(struct tier_store *store, bool write, uint32_t round)
     int array = 0, open = 0;
     size_t offset = 0, length = 1;
     CHECK(tier_channel_open(store, TRANSFERS, &channel) == ZI_OK);
-    if (channel == NULL) return;
+    if (!channel) return;
     char *buffer = store_test_buffer(TRANSFERS * most);
     bool busy[TRANSFERS] = {false};
     while (array < ARRAYS || open > 0) {
@@ -170,13 +171,13 @@ static void test_round_trip(struct deck_list paths, int64_t engine)
     struct tier_store_options options = store_test_options(&nvme, 7);
     struct tier_store *store = NULL;
     CHECK(tier_store_create(&options, arrays, ARRAYS, &store) == ZI_OK);
-    if (store == NULL) return;
+    if (!store) return;
     static const char *const each[] = {"disk1/deep", "disk2"};
     int count = paths.count;
     char names[2][128];
     const char *files[2];
     find_files(each, count, names, files);
-    CHECK(strstr(tier_store_place(store), "disk1/deep/zinf-a_test_1-0000000000000007") != NULL);
+    CHECK(strstr(tier_store_place(store), "disk1/deep/zinf-a_test_1-0000000000000007"));
 
     move_all(store, true, 1);
     move_all(store, false, 1);
@@ -208,7 +209,7 @@ static void test_reading_beside(void)
     struct tier_channel *channel = NULL;
     const int array = 5;
     CHECK(tier_store_create(&options, arrays, ARRAYS, &store) == ZI_OK);
-    if (store == NULL) return;
+    if (!store) return;
     move_all(store, true, 3);
     CHECK(tier_channel_open(store, 2, &channel) == ZI_OK);
     char *buffer = store_test_buffer(2 * padded(array));
@@ -244,7 +245,7 @@ static void test_errors(void)
     struct tier_channel *channel = NULL;
     struct store_test_log log;
     CHECK(tier_store_create(&options, arrays, ARRAYS, &store) == ZI_OK);
-    if (store == NULL) return;
+    if (!store) return;
     struct disk_fault fault = {
         .kind = DISK_FAULT_ERROR, .writes = true, .error = EIO, .first = 3, .times = 1};
     disk_fault_set(&fault);
@@ -254,8 +255,8 @@ static void test_errors(void)
     store_test_log_begin(&log);
     CHECK(tier_channel_move(channel, &bad) == ZI_ERROR_IO);
     char *text = store_test_log_end(&log);
-    CHECK(strstr(text, "/rank-0.h5") != NULL && strstr(text, arrays[9].name) != NULL);
-    CHECK(strstr(text, strerror(EIO)) != NULL && strstr(text, " bytes at offset ") != NULL);
+    CHECK(strstr(text, "/rank-0.h5") && strstr(text, arrays[9].name));
+    CHECK(strstr(text, strerror(EIO)) && strstr(text, " bytes at offset "));
     free(text);
     /* the channel is whole again */
     store_test_fill(buffer, 9, 0, padded(9), 4);
@@ -302,7 +303,7 @@ static void test_refusals(void)
         {{{"same", "other", "link"}, 3}, "same and link are one folder", ZI_ERROR_USAGE},
     };
     FILE *file = fopen("file", "w");
-    CHECK(file != NULL && fclose(file) == 0);
+    CHECK(file && fclose(file) == 0);
     CHECK(mkfifo("fifo", 0600) == 0 && symlink("same", "link") == 0);
     for (size_t p = 0; p < sizeof wrong / sizeof wrong[0]; p++) {
         struct settings_nvme nvme = store_test_settings(wrong[p].paths);
@@ -310,10 +311,10 @@ static void test_refusals(void)
         store_test_log_begin(&log);
         CHECK_INT(tier_store_create(&options, arrays, ARRAYS, &store), wrong[p].status);
         char *text = store_test_log_end(&log);
-        CHECK(strstr(text, wrong[p].says) != NULL);
+        CHECK(strstr(text, wrong[p].says));
         free(text);
     }
-    CHECK(store == NULL && unlink("file") == 0 && unlink("fifo") == 0 && unlink("link") == 0);
+    CHECK(!store && unlink("file") == 0 && unlink("fifo") == 0 && unlink("link") == 0);
     CHECK(rmdir("same") == 0 && rmdir("other") == 0);
 }
 

@@ -43,7 +43,7 @@ static void test_numbers(void)
 static int count_of(const char *text, const char *part)
 {
     int count = 0;
-    for (; (text = strstr(text, part)) != NULL; text++)
+    for (; (text = strstr(text, part)); text++)
         count++;
     return count;
 }
@@ -83,9 +83,9 @@ static void test_read_only(void)
     struct store_test_log log;
     CHECK(mount("none", "memory", NULL, MS_REMOUNT | MS_RDONLY, "size=8m") == 0);
     store_test_log_begin(&log);
-    CHECK(tier_store_create(&options, &array, 1, &store) == ZI_ERROR_IO && store == NULL);
+    CHECK(tier_store_create(&options, &array, 1, &store) == ZI_ERROR_IO && !store);
     char *text = store_test_log_end(&log);
-    CHECK(strstr(text, "cannot be made: Read-only file system; choose another folder") != NULL);
+    CHECK(strstr(text, "cannot be made: Read-only file system; choose another folder"));
     free(text);
 }
 

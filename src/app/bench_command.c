@@ -25,8 +25,10 @@ enum { ROWS = 1024, WIDTH = 1024, INNER = 4096, COPY_BYTES = 256 << 20 };
 static const double SECONDS = 0.5; /* of each rate of the device */
 
 struct machine {
-    double flops[2]; /* of matrix products: fp32, bf16 */
-    double memory;   /* bytes read and written per second */
+    /* Of matrix products per second; 0 where the device has none. */
+    double flops_fp32, flops_bf16;
+    /* Bytes read and written per second. */
+    double memory;
 };
 
 /* Repeats a piece of work for a while; gives how often per second, of the fastest. */
@@ -63,28 +65,39 @@ static enum zi_status copy(struct device_stream *stream, const void *argument)
     return device_copy(stream, device_at(from, COPY_BYTES / 2), from, COPY_BYTES / 2);
 }
 
+/* FLOP per second of matrix products of a type, all in `memory`. */
+static enum zi_status measure_product(const struct device_operations *operations,
+                                      struct device_stream *stream, struct device_ptr memory,
+                                      enum zi_dtype type, double *flops)
+{
+    const size_t step = (size_t)ROWS * INNER * 4;
+    const struct product product = {.operations = operations,
+                                    .matmul = {.type = type,
+                                               .type_c = type,
+                                               .m = ROWS,
+                                               .n = INNER,
+                                               .k = WIDTH,
+                                               .lda = WIDTH,
+                                               .ldb = WIDTH,
+                                               .ldc = INNER,
+                                               .transpose_b = true,
+                                               .a = memory,
+                                               .b = device_at(memory, step),
+                                               .c = device_at(memory, 2 * step)}};
+    double per_s;
+    ZI_TRY(repeat(multiply, stream, &product, &per_s));
+    *flops = 2.0 * ROWS * WIDTH * INNER * per_s;
+    return ZI_OK;
+}
+
 static enum zi_status measure_on(struct device *device, struct device_stream *stream,
                                  struct device_ptr memory, struct machine *machine)
 {
-    struct product product = {.operations = device_get_operations(device)};
+    const struct device_operations *operations = device_get_operations(device);
     double per_s;
-    for (int i = 0; i < 2 && product.operations->matmul; i++) {
-        enum zi_dtype type = i == 0 ? ZI_FP32 : ZI_BF16;
-        size_t step = (size_t)ROWS * INNER * 4;
-        product.matmul = (struct device_matmul){.type = type,
-                                                .type_c = type,
-                                                .m = ROWS,
-                                                .n = INNER,
-                                                .k = WIDTH,
-                                                .lda = WIDTH,
-                                                .ldb = WIDTH,
-                                                .ldc = INNER,
-                                                .transpose_b = true,
-                                                .a = memory,
-                                                .b = device_at(memory, step),
-                                                .c = device_at(memory, 2 * step)};
-        ZI_TRY(repeat(multiply, stream, &product, &per_s));
-        machine->flops[i] = 2.0 * ROWS * WIDTH * INNER * per_s;
+    if (operations->matmul) {
+        ZI_TRY(measure_product(operations, stream, memory, ZI_FP32, &machine->flops_fp32));
+        ZI_TRY(measure_product(operations, stream, memory, ZI_BF16, &machine->flops_bf16));
     }
     ZI_TRY(repeat(copy, stream, &memory, &per_s));
     machine->memory = COPY_BYTES * per_s; /* half of the bytes are read, the other half written */
@@ -126,8 +139,8 @@ static void print_machine(const struct machine *machine, const struct bench_disk
         both += rates->mixed_read + rates->mixed_write;
     }
     fprintf(out, "machine:\n");
-    if (machine->flops[0] > 0) fprintf(out, "  flops_fp32: %.4g\n", machine->flops[0]);
-    if (machine->flops[1] > 0) fprintf(out, "  flops_bf16: %.4g\n", machine->flops[1]);
+    if (machine->flops_fp32 > 0) fprintf(out, "  flops_fp32: %.4g\n", machine->flops_fp32);
+    if (machine->flops_bf16 > 0) fprintf(out, "  flops_bf16: %.4g\n", machine->flops_bf16);
     fprintf(out, "  memory_bytes_per_s: %.4g\n", machine->memory);
     fprintf(out, "  disk_read_bytes_per_s: %.4g\n", read);
     fprintf(out, "  disk_write_bytes_per_s: %.4g\n", write);

@@ -37,10 +37,14 @@ enum zi_status report_step(struct report *report, const struct report_row *row);
  */
 enum zi_status report_timings(struct report *report, int64_t step, struct engine *engine);
 
-/* Local. Bytes that this process has had read from and written to storage so far, as the kernel
- * counts them (/proc/self/io: direct transfers, pages read, pages made dirty); -1 each where it
- * does not say. */
-void report_kernel_bytes(int64_t *read_bytes, int64_t *written_bytes);
+/* Bytes read from and written to storage; -1 each where that is not known. */
+struct report_bytes {
+    int64_t read, written;
+};
+
+/* Local. What this process has had moved so far, as the kernel counts it (/proc/self/io: direct
+ * transfers, pages read, pages made dirty). */
+struct report_bytes report_kernel_bytes(void);
 
 /* Collective. Writes trace.json into `directory`: the events of all ranks on one clock. Ranks
  * append in turn to a file that gets its name when it is whole. ZI_ERROR_IO, on all ranks alike. */

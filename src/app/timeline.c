@@ -131,15 +131,16 @@ enum zi_status report_trace(const char *directory, const struct trace *trace, st
     return comm_agree(comm, status);
 }
 
-void report_kernel_bytes(int64_t *read_bytes, int64_t *written_bytes)
+struct report_bytes report_kernel_bytes(void)
 {
+    struct report_bytes bytes = {.read = -1, .written = -1};
     char line[128];
-    *read_bytes = *written_bytes = -1;
     FILE *file = fopen("/proc/self/io", "r");
-    if (!file) return;
+    if (!file) return bytes;
     while (fgets(line, sizeof line, file)) {
-        sscanf(line, "read_bytes: %" SCNd64, read_bytes);
-        sscanf(line, "write_bytes: %" SCNd64, written_bytes);
+        sscanf(line, "read_bytes: %" SCNd64, &bytes.read);
+        sscanf(line, "write_bytes: %" SCNd64, &bytes.written);
     }
     fclose(file);
+    return bytes;
 }

@@ -46,10 +46,9 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
     if (status >= 0) status = run_read_batch(run, run->train, run->done);
     if (status >= 0) status = zi_stop_check();
     ZI_TRY(comm_agree(run->comm, status));
-    int64_t before[2], after[2];
-    report_kernel_bytes(&before[0], &before[1]);
+    struct report_bytes before = report_kernel_bytes();
     ZI_TRY(run_guard(run, engine_train(run->engine, run->done, result)));
-    report_kernel_bytes(&after[0], &after[1]);
+    struct report_bytes after = report_kernel_bytes();
     double seconds = zi_time_s() - start, tokens = (double)(c->global * c->tokens);
     run->done++;
     if (!result->skipped) run->good = run->done;
@@ -66,8 +65,8 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
         .validation_loss = NAN,
         .disk_read_bytes = (int64_t)result->read_bytes,
         .disk_written_bytes = (int64_t)result->written_bytes,
-        .io_read_bytes = after[0] < 0 ? -1 : after[0] - before[0],
-        .io_written_bytes = after[1] < 0 ? -1 : after[1] - before[1],
+        .io_read_bytes = after.read < 0 ? -1 : after.read - before.read,
+        .io_written_bytes = after.written < 0 ? -1 : after.written - before.written,
     };
     memcpy(row.wait_s, result->wait_s, sizeof row.wait_s);
     if (run->validation && is_due(s->data.validation_every, run->done, s->run.steps))

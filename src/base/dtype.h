@@ -10,17 +10,20 @@
 
 enum zi_dtype { ZI_FP32, ZI_BF16, ZI_INT32, ZI_INT16 };
 
+/* Bytes of one element. */
 static inline size_t zi_dtype_bytes(enum zi_dtype type)
 {
     return type == ZI_BF16 || type == ZI_INT16 ? 2 : 4;
 }
 
+/* "fp32", "bf16" and so on. */
 static inline const char *zi_dtype_name(enum zi_dtype type)
 {
     static const char *const names[] = {"fp32", "bf16", "int32", "int16"};
     return names[type];
 }
 
+/* The number of these bits. */
 static inline float zi_fp32_from_bits(uint32_t bits)
 {
     float value;
@@ -28,6 +31,7 @@ static inline float zi_fp32_from_bits(uint32_t bits)
     return value;
 }
 
+/* The bits of a number. */
 static inline uint32_t zi_fp32_bits(float value)
 {
     uint32_t bits;
@@ -35,6 +39,7 @@ static inline uint32_t zi_fp32_bits(float value)
     return bits;
 }
 
+/* Exact: bf16 is the upper half of fp32. */
 static inline float zi_bf16_to_fp32(uint16_t value)
 {
     return zi_fp32_from_bits((uint32_t)value << 16);
@@ -58,12 +63,13 @@ static inline uint16_t zi_bf16_round_away(float value)
     return (uint16_t)((zi_fp32_bits(value) + 0x8000u) >> 16);
 }
 
-/* What rounding a finite master to a parameter leaves, and the master back from both. */
+/* What zi_bf16_round_away leaves of a finite master. */
 static inline int16_t zi_bf16_remainder(float value)
 {
     return (int16_t)(uint16_t)zi_fp32_bits(value);
 }
 
+/* The master back from its parameter and that remainder. */
 static inline float zi_bf16_join(uint16_t parameter, int16_t remainder)
 {
     return zi_fp32_from_bits(((uint32_t)parameter << 16) + (uint32_t)(int32_t)remainder);

@@ -18,11 +18,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -116,6 +116,20 @@ enum zi_status zi_file_append(const char *room, const char *path, int file, cons
                    remedy_of(error));
 }
 
+int zi_file_claim(int file, bool grows, int64_t first, int64_t bytes)
+{
+    int result;
+    do {
+        result = fallocate(file, grows ? 0 : FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)bytes);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0) return 0;
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return errno;
+    struct statvfs system;
+    if (fstatvfs(file, &system) != 0) return errno;
+    bool lacks = (double)system.f_bavail * (double)system.f_frsize < (double)bytes;
+    return system.f_blocks > 0 && lacks ? ENOSPC : 0;
+}
+
 enum zi_status zi_file_sync_folder(const char *room, const char *folder)
 {
     int opened = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -130,7 +144,7 @@ enum zi_status zi_file_sync_folder(const char *room, const char *folder)
 static char *folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    if (slash == NULL) return strdup(".");
+    if (!slash) return strdup(".");
     return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
 }
 
@@ -146,9 +160,9 @@ static char *link_target(const char *path)
         return NULL;
     }
     const char *slash = target[0] == '/' ? NULL : strrchr(path, '/');
-    size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
     char *joined = malloc(folder + (size_t)length + 1);
-    if (joined == NULL) return NULL;
+    if (!joined) return NULL;
     memcpy(joined, path, folder);
     memcpy(joined + folder, target, (size_t)length);
     joined[folder + (size_t)length] = '\0';
@@ -161,7 +175,7 @@ static enum zi_status find_target(const char *room, const char *path, char **fou
 {
     struct stat is;
     char *at = strdup(path);
-    for (int links = 0; at != NULL; links++) {
+    for (int links = 0; at; links++) {
         if (lstat(at, &is) != 0) {
             int error = errno;
             if (error == ENOENT) break;
@@ -180,7 +194,7 @@ static enum zi_status find_target(const char *room, const char *path, char **fou
         free(at);
         at = target;
     }
-    if (at == NULL) return no_memory(room);
+    if (!at) return no_memory(room);
     *found = at;
     return ZI_OK;
 }
@@ -207,7 +221,7 @@ enum zi_status zi_output_begin(const char *room, const char *path, mode_t mode,
     char *folder = folder_of(output->path);
     enum zi_status status =
         zi_fail(ZI_ERROR_IO, room, "%s cannot be written: no file can be made in %s: %s", path,
-                folder != NULL ? folder : "its folder", strerror(error));
+                folder ? folder : "its folder", strerror(error));
     free(folder);
     zi_output_discard(output);
     return status;
@@ -253,7 +267,7 @@ static enum zi_status move_to_name(struct zi_output *output)
     free(output->temporary);
     output->temporary = NULL;
     char *folder = folder_of(output->path);
-    if (folder == NULL) return no_memory(output->room);
+    if (!folder) return no_memory(output->room);
     enum zi_status status = zi_file_sync_folder(output->room, folder);
     free(folder);
     return status;
@@ -269,9 +283,9 @@ enum zi_status zi_output_commit(struct zi_output *output)
 
 void zi_output_discard(struct zi_output *output)
 {
-    if (output->room == NULL) return;
+    if (!output->room) return;
     if (output->file >= 0) close(output->file);
-    if (output->temporary != NULL) (void)unlink(output->temporary);
+    if (output->temporary) (void)unlink(output->temporary);
     free(output->temporary);
     free(output->path);
     *output = (struct zi_output){.file = -1};

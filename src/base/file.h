@@ -8,6 +8,7 @@
 #ifndef ZI_BASE_FILE_H
 #define ZI_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -35,6 +36,11 @@ enum zi_status zi_file_create_new(const char *room, const char *path, mode_t mod
 enum zi_status zi_file_append(const char *room, const char *path, int file, const void *bytes,
                               size_t count);
 
+/* Claims bytes [first, first + bytes) of an open file without changing what is in them; the file
+ * gets larger by that only where it `grows`. 0 or an errno. A file system that cannot claim is asked
+ * what it has free, and one that does not say (of 0 blocks in all) is believed to have enough. */
+int zi_file_claim(int file, bool grows, int64_t first, int64_t bytes);
+
 /* Makes the list of names of a folder durable. ZI_ERROR_IO. */
 enum zi_status zi_file_sync_folder(const char *room, const char *folder);
 
@@ -42,9 +48,12 @@ enum zi_status zi_file_sync_folder(const char *room, const char *folder);
  * synced, then renamed. What was there before stays until then. */
 struct zi_output {
     const char *room;
-    char *path;      /* the name, links followed */
-    char *temporary; /* in the same folder; NULL when there is none */
-    int file;        /* open for reading and writing; -1: closed */
+    /* The name, links followed */
+    char *path;
+    /* In the same folder; NULL when there is none */
+    char *temporary;
+    /* Open for reading and writing; -1: closed */
+    int file;
 };
 
 /* Whether zi_output_begin would work now: a file is made beside `path` and removed again.

@@ -38,6 +38,8 @@ long zi_log_warnings(void);
  * code 70. */
 #define ZI_REQUIRE(condition)                                                                      \
     ((condition) ? (void)0 : zi_require_failed(#condition, __FILE__, __LINE__))
+
+/* Local. Ends the process for ZI_REQUIRE. */
 void zi_require_failed(const char *condition, const char *file, int line) __attribute__((noreturn));
 
 #endif

@@ -39,9 +39,12 @@ struct entry {
 };
 
 struct record {
-    void *base;          /* what the system gave */
-    size_t mapped_bytes; /* length of the mapping, 0 = from the heap */
-    size_t bytes;        /* as asked for */
+    /* What the system gave */
+    void *base;
+    /* Length of the mapping, 0 = from the heap */
+    size_t mapped_bytes;
+    /* As asked for */
+    size_t bytes;
     size_t entry;
     int magic;
 };

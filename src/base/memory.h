@@ -24,8 +24,10 @@ enum zi_status zi_memory_allocate(size_t bytes, enum zi_tier tier, const char *n
 /* Local. Frees what zi_memory_allocate gave; NULL does nothing. */
 void zi_memory_free(void *memory);
 
-/* Local. Bytes allocated now, and at most so far, on a tier. */
+/* Local. Bytes allocated now on a tier. */
 size_t zi_memory_used(enum zi_tier tier);
+
+/* Local. The most bytes that were allocated on a tier so far. */
 size_t zi_memory_peak(enum zi_tier tier);
 
 /* Local. Calls `visit` for each live name, largest first, with its bytes now and at most. */
@@ -33,10 +35,13 @@ void zi_memory_visit(void (*visit)(void *context, const char *name, enum zi_tier
                                    size_t peak_bytes),
                      void *context);
 
-/* Local. Physical memory of the node that can still be used, and resident bytes of this process now
- * and at most. */
+/* Local. Physical memory of the node that can still be used, in bytes. */
 size_t zi_memory_node_available(void);
+
+/* Local. Resident bytes of this process now. */
 size_t zi_memory_resident(void);
+
+/* Local. The most resident bytes that this process has had. */
 size_t zi_memory_resident_peak(void);
 
 /* Local. "1.50 GiB" into text[0..size); gives text. */

@@ -21,7 +21,8 @@
 #include "base/memory.h"
 
 struct group_files {
-    const char *limit, *usage, *stat, *inactive; /* names of files, and of a line in stat */
+    /* Names of files, and of a line in stat */
+    const char *limit, *usage, *stat, *inactive;
 };
 
 static const struct group_files version_1 = {

@@ -10,8 +10,10 @@ const char *zi_version(void);
  * a tarball. */
 const char *zi_version_revision(void);
 
-/* Local. Compiler and configure line, one line each. */
+/* Local. The compiler, in one line. */
 const char *zi_version_compiler(void);
+
+/* Local. The arguments of configure, in one line. */
 const char *zi_version_configure(void);
 
 #endif

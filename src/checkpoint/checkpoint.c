@@ -43,7 +43,7 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint,
     int count = checkpoint->tensor_count;
     checkpoint->datasets =
         calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *checkpoint->datasets);
-    if (checkpoint->datasets == NULL) return no_memory();
+    if (!checkpoint->datasets) return no_memory();
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
         if (!checkpoint_state_is_written(s, checkpoint->header.type)) continue;
         enum zi_dtype type = checkpoint_state_type(s, checkpoint->header.type);
@@ -62,7 +62,7 @@ static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint, enum
                                              int tensor)
 {
     int place = 0;
-    ZI_REQUIRE(checkpoint_state_name(state) != NULL);
+    ZI_REQUIRE(checkpoint_state_name(state));
     for (int s = 0; s < (int)state; s++)
         place += checkpoint_state_is_written(s, checkpoint->header.type);
     return &checkpoint->datasets[place * checkpoint->tensor_count + tensor];
@@ -74,13 +74,13 @@ static enum zi_status describe(struct checkpoint *checkpoint, const char *direct
 {
     size_t size = strlen(directory) + 40;
     checkpoint->header = *header;
-    checkpoint->header.deck = strdup(header->deck != NULL ? header->deck : "");
-    checkpoint->header.model_text = strdup(header->model_text != NULL ? header->model_text : "");
+    checkpoint->header.deck = strdup(header->deck ? header->deck : "");
+    checkpoint->header.model_text = strdup(header->model_text ? header->model_text : "");
     checkpoint->directory = strdup(directory);
     checkpoint->path = malloc(size);
     checkpoint->temporary = malloc(size);
-    if (checkpoint->header.deck == NULL || checkpoint->header.model_text == NULL ||
-        checkpoint->directory == NULL || checkpoint->path == NULL || checkpoint->temporary == NULL)
+    if (!checkpoint->header.deck || !checkpoint->header.model_text || !checkpoint->directory ||
+        !checkpoint->path || !checkpoint->temporary)
         return no_memory();
     snprintf(checkpoint->path, size, "%s/" CHECKPOINT_NAME, directory, (long long)header->step);
     snprintf(checkpoint->temporary, size, "%s" CHECKPOINT_TEMPORARY, checkpoint->path);
@@ -94,8 +94,8 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
 {
     h5_quiet();
     struct checkpoint *made = calloc(1, sizeof *made);
-    enum zi_status status = made == NULL ? no_memory() : ZI_OK;
-    if (made != NULL) {
+    enum zi_status status = made ? ZI_OK : no_memory();
+    if (made) {
         made->comm = comm;
         made->descriptor = -1;
         made->tensor_count = tensor_count;
@@ -108,7 +108,7 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
         if (status < 0 && comm_rank(comm) == 0) unlink(made->temporary);
     }
     if (status < 0) {
-        if (made != NULL && made->descriptor >= 0) close(made->descriptor);
+        if (made && made->descriptor >= 0) close(made->descriptor);
         checkpoint_free(made);
         return status;
     }
@@ -206,22 +206,25 @@ static enum zi_status judge(const struct checkpoint *checkpoint,
     return whole ? ZI_ERROR_NUMERICS : ZI_ERROR_BUG;
 }
 
+/* What is added over the ranks for each dataset. */
+enum { SUM_CHECKSUM, SUM_WRITTEN, SUM_BROKEN, SUMS };
+
 /* Collective. Adds checksums and counts over the ranks. */
 static enum zi_status sum_checksums(struct checkpoint *checkpoint)
 {
     int count = checkpoint->dataset_count;
-    uint64_t *sums = calloc(3 * (size_t)count + 1, sizeof *sums);
-    enum zi_status status = comm_agree(checkpoint->comm, sums == NULL ? no_memory() : ZI_OK);
+    uint64_t(*sums)[SUMS] = calloc((size_t)count + 1, sizeof *sums);
+    enum zi_status status = comm_agree(checkpoint->comm, sums ? ZI_OK : no_memory());
     for (int d = 0; d < count && status == ZI_OK; d++) {
-        sums[3 * d] = checkpoint->datasets[d].checksum;
-        sums[3 * d + 1] = checkpoint->datasets[d].written;
-        sums[3 * d + 2] = checkpoint->datasets[d].broken;
+        sums[d][SUM_CHECKSUM] = checkpoint->datasets[d].checksum;
+        sums[d][SUM_WRITTEN] = checkpoint->datasets[d].written;
+        sums[d][SUM_BROKEN] = checkpoint->datasets[d].broken;
     }
-    if (status == ZI_OK) status = comm_sum_uint64(checkpoint->comm, sums, 3 * count);
+    if (status == ZI_OK) status = comm_sum_uint64(checkpoint->comm, *sums, SUMS * count);
     for (int d = 0; d < count && status == ZI_OK; d++) {
         struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        dataset->checksum = sums[3 * d];
-        status = judge(checkpoint, dataset, sums[3 * d + 1], sums[3 * d + 2]);
+        dataset->checksum = sums[d][SUM_CHECKSUM];
+        status = judge(checkpoint, dataset, sums[d][SUM_WRITTEN], sums[d][SUM_BROKEN]);
     }
     free(sums);
     return status;
@@ -246,15 +249,13 @@ static herr_t write_header(hid_t file, const struct checkpoint_header *header)
     return 0;
 }
 
-/* Overwrites the checksum that the layout has reserved. (H5Aopen_by_name of HDF5 1.10 gives an
- * attribute that cannot be written, so the dataset is opened.) */
+/* Overwrites the checksum that the layout has reserved. */
 static herr_t write_checksum(hid_t file, const struct checkpoint_dataset *dataset)
 {
     hid_t object = H5Dopen2(file, dataset->name, H5P_DEFAULT);
-    hid_t attribute = object < 0 ? -1 : H5Aopen(object, "checksum", H5P_DEFAULT);
-    herr_t result = attribute < 0 ? -1 : H5Awrite(attribute, H5T_NATIVE_UINT64, &dataset->checksum);
-    if (attribute >= 0 && H5Aclose(attribute) < 0) result = -1;
-    if (object >= 0 && H5Dclose(object) < 0) result = -1;
+    if (object < 0) return -1;
+    herr_t result = h5_bits_replace(object, "checksum", dataset->checksum);
+    if (H5Dclose(object) < 0) result = -1;
     return result;
 }
 
@@ -262,17 +263,16 @@ static herr_t write_checksum(hid_t file, const struct checkpoint_dataset *datase
 static enum zi_status store_header(struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->temporary;
-    hid_t access = h5_access_create();
-    hid_t file = access < 0 ? -1 : H5Fopen(path, H5F_ACC_RDWR, access);
-    if (access >= 0) H5Pclose(access);
-    if (file < 0) return h5_fail(path, "open it again");
+    hid_t file = h5_file_open(path, H5F_ACC_RDWR);
+    if (file < 0) return h5_fail("checkpoint", path, "open it again");
     enum zi_status status = ZI_OK;
-    if (write_header(file, &checkpoint->header) < 0) status = h5_fail(path, "store the header");
+    if (write_header(file, &checkpoint->header) < 0)
+        status = h5_fail("checkpoint", path, "store the header");
     for (int d = 0; d < checkpoint->dataset_count && status == ZI_OK; d++) {
         if (write_checksum(file, &checkpoint->datasets[d]) < 0)
-            status = h5_fail(path, "store a checksum");
+            status = h5_fail("checkpoint", path, "store a checksum");
     }
-    if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail(path, "close it");
+    if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail("checkpoint", path, "close it");
     if (status < 0) return status;
     struct stat is;
     int descriptor;
@@ -304,9 +304,8 @@ enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep)
 
 void checkpoint_close(struct checkpoint *checkpoint)
 {
-    if (checkpoint == NULL) return;
+    if (!checkpoint) return;
     if (checkpoint->descriptor >= 0) close(checkpoint->descriptor);
-    if (checkpoint->temporary != NULL && comm_rank(checkpoint->comm) == 0)
-        unlink(checkpoint->temporary);
+    if (checkpoint->temporary && comm_rank(checkpoint->comm) == 0) unlink(checkpoint->temporary);
     checkpoint_free(checkpoint);
 }

@@ -31,10 +31,14 @@ struct checkpoint_tensor {
 
 struct checkpoint_header {
     int64_t step, updates, tokens, seed;
-    const char *deck;       /* the used deck, text */
-    enum zi_dtype type;     /* of parameters */
-    const char *model_text; /* family and sizes, one line of YAML, for deck_parse_part */
-    unsigned mode;          /* writing: permissions of the file, whatever the umask; 0: 0600 */
+    /* The used deck, text */
+    const char *deck;
+    /* Of parameters */
+    enum zi_dtype type;
+    /* Family and sizes, one line of YAML, for deck_parse_part */
+    const char *model_text;
+    /* Writing: permissions of the file, whatever the umask; 0: 0600 */
+    unsigned mode;
 };
 
 struct checkpoint;
@@ -71,6 +75,8 @@ void checkpoint_prune(const char *directory, int64_t newest, int64_t keep);
  * and place of all it holds have been checked then. ZI_ERROR_USAGE when there is none or it is no
  * checkpoint; ZI_ERROR_IO when it is damaged. */
 enum zi_status checkpoint_open(struct comm *comm, const char *path, struct checkpoint **checkpoint);
+
+/* Local. What an open checkpoint says of itself; its own. */
 const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *checkpoint);
 
 /* Local. Reads elements of one state of the named tensor of `elements` elements in all, in the
@@ -95,10 +101,11 @@ mode_t checkpoint_kind_of(const char *name);
 /* Local. Ends what create or open gave; one that was not committed loses its temporary file. */
 void checkpoint_close(struct checkpoint *checkpoint);
 
-/* Local. Elements of one state of the named tensor of an open checkpoint, -1 when it has none; and
- * how many tensors it has. */
+/* Local. Elements of one state of the named tensor of an open checkpoint, -1 when it has none. */
 int64_t checkpoint_elements(const struct checkpoint *checkpoint, enum tier_kind state,
                             const char *tensor);
+
+/* Local. Tensors of an open checkpoint. */
 int checkpoint_tensors(const struct checkpoint *checkpoint);
 
 /* Local. Prints what an HDF5 file of zinf holds (checkpoint, run record or token file): attributes,

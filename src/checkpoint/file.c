@@ -33,7 +33,7 @@ enum zi_dtype checkpoint_state_type(enum tier_kind state, enum zi_dtype paramete
 bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter)
 {
     if (state == TIER_MASTER && parameter == ZI_FP32) return false;
-    return checkpoint_state_name(state) != NULL;
+    return checkpoint_state_name(state);
 }
 
 /* The low 32 bits of (first + i + seed) * 0x9e3779b1 need the low 32 bits of the index only. */
@@ -65,7 +65,7 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum t
 {
     size_t size = strlen(tensor) + 16;
     dataset->name = malloc(size);
-    if (dataset->name == NULL)
+    if (!dataset->name)
         return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the name of a dataset");
     snprintf(dataset->name, size, "%s/%s", checkpoint_state_name(state), tensor);
     dataset->state = state;
@@ -85,7 +85,7 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum t
 
 void checkpoint_free(struct checkpoint *checkpoint)
 {
-    if (checkpoint == NULL) return;
+    if (!checkpoint) return;
     for (int d = 0; d < checkpoint->dataset_count; d++)
         free(checkpoint->datasets[d].name);
     free(checkpoint->datasets);
@@ -101,7 +101,7 @@ hid_t checkpoint_access_create(struct comm *comm)
 {
     hid_t access = h5_access_create();
     const void *communicator = comm_mpi(comm);
-    if (access < 0 || communicator == NULL) return access;
+    if (access < 0 || !communicator) return access;
     /* hdf5.h of a parallel build brings the type; the communicator itself is comm's. */
     if (H5Pset_fapl_mpio(access, *(const MPI_Comm *)communicator, MPI_INFO_NULL) < 0) {
         H5Pclose(access);

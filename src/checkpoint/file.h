@@ -5,42 +5,56 @@
 #define ZI_CHECKPOINT_FILE_H
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/h5.h"
+#include "h5/attribute.h"
+#include "h5/dataset.h"
+#include "h5/h5.h"
 
 #define CHECKPOINT_FORMAT    "zinf-checkpoint-1"
 #define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
 #define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
 
 struct checkpoint_dataset {
-    char *name; /* "parameter/blocks.3.attention.query.weight", owned */
+    /* "parameter/blocks.3.attention.query.weight", owned */
+    char *name;
     enum tier_kind state;
     enum zi_dtype type;
     int dimensions;
     int64_t shape[2], elements;
-    int64_t offset;    /* of its first byte in the file */
-    uint64_t seed;     /* of its checksum */
-    uint64_t checksum; /* writing: of what this rank has written; reading: as recorded */
-    uint64_t written;  /* elements this rank has written */
-    uint64_t broken;   /* of them, not finite; of parameters and masters only */
+    /* Of its first byte in the file */
+    int64_t offset;
+    /* Of its checksum */
+    uint64_t seed;
+    /* Writing: of what this rank has written; reading: as recorded */
+    uint64_t checksum;
+    /* Elements this rank has written */
+    uint64_t written;
+    /* Of them, not finite; of parameters and masters only */
+    uint64_t broken;
 };
 
 struct checkpoint {
     struct comm *comm;
-    struct checkpoint_header header; /* texts owned */
-    char *directory;                 /* writing only */
-    char *path, *temporary;          /* temporary: writing only, NULL once it has gone */
-    int descriptor;                  /* -1 = closed */
+    /* Texts owned */
+    struct checkpoint_header header;
+    /* Writing only */
+    char *directory;
+    /* temporary: writing only, NULL once it has gone */
+    char *path, *temporary;
+    /* -1 = closed */
+    int descriptor;
     int tensor_count, dataset_count;
     struct checkpoint_dataset *datasets;
-    enum zi_status status; /* first error of this rank's writes */
+    /* First error of this rank's writes */
+    enum zi_status status;
 };
 
 /* Local. Name of a kind of state in checkpoints, or NULL where it is in none. */
 const char *checkpoint_state_name(enum tier_kind state);
 
-/* Local. Its type there, and whether it has datasets of its own (with fp32 the parameter is the
- * master), for the type of parameters. */
+/* Local. Its type there, for the type of parameters. */
 enum zi_dtype checkpoint_state_type(enum tier_kind state, enum zi_dtype parameter);
+
+/* Local. Whether it has datasets of its own there (with fp32 the parameter is the master). */
 bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter);
 
 /* Local. The checksum of elements first .. first+count-1 of a dataset. */

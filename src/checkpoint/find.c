@@ -124,7 +124,6 @@ enum zi_status checkpoint_find(const char *path, char **found)
     }
     ZI_TRY(look_at(path));
     *found = strdup(path);
-    if (*found == NULL)
-        return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the name of a file");
+    if (!*found) return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the name of a file");
     return ZI_OK;
 }

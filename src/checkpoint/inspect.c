@@ -19,7 +19,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/probe.h"
-#include "checkpoint/h5.h"
+#include "h5/attribute.h"
+#include "h5/dataset.h"
+#include "h5/h5.h"
 
 #include <errno.h>
 #include <math.h>
@@ -30,18 +32,24 @@
 enum { PIECE = 1 << 20, MOST_ELEMENTS = 1 << 26, MOST_DIMENSIONS = H5S_MAX_RANK };
 
 struct statistics {
-    double mean, squares, smallest, largest; /* squares: sum of squared deviations */
+    /* squares: sum of squared deviations */
+    double mean, squares, smallest, largest;
     int64_t count, nonfinite;
 };
 
 struct walk {
     const char *path;
-    enum zi_status status; /* of what ended the walk and was said */
+    /* Of what ended the walk and was said */
+    enum zi_status status;
     FILE *out;
-    double *piece;  /* PIECE numbers */
-    int long_texts; /* which attributes to print: 0 of one line, 1 of several */
-    int numbers;    /* whether to read floats: not those of other programs' token files */
-    int brief;      /* for a child that looks whether HDF5 survives the file */
+    /* PIECE numbers */
+    double *piece;
+    /* Which attributes to print: 0 of one line, 1 of several */
+    int long_texts;
+    /* Whether to read floats: not those of other programs' token files */
+    int numbers;
+    /* For a child that looks whether HDF5 survives the file */
+    int brief;
 };
 
 /* Welford's running mean and deviation. */
@@ -118,17 +126,6 @@ static int is_float(hid_t type)
            H5Tequal(type, H5T_IEEE_F64LE) > 0;
 }
 
-/* Whether a dataset is one extent of its own file; asks all that readers of token files ask. */
-static int is_contiguous(hid_t dataset)
-{
-    hid_t creation = H5Dget_create_plist(dataset);
-    if (creation < 0) return 0;
-    int contiguous =
-        H5Pget_layout(creation) == H5D_CONTIGUOUS && H5Pget_external_count(creation) == 0;
-    H5Pclose(creation);
-    return contiguous && H5Dget_offset(dataset) != HADDR_UNDEF;
-}
-
 static void print_shape(const int64_t *shape, int dimensions, FILE *out)
 {
     char text[MOST_DIMENSIONS * 24] = "";
@@ -153,7 +150,7 @@ static herr_t fail_walk(struct walk *walk, const char *name)
 {
     char what[320];
     snprintf(what, sizeof what, "read its dataset /%.256s", name);
-    walk->status = h5_fail(walk->path, what);
+    walk->status = h5_fail("checkpoint", walk->path, what);
     return -1;
 }
 
@@ -176,7 +173,7 @@ static herr_t print_typed(hid_t dataset, hid_t type, const char *name, struct wa
     size_t size = H5Tget_size(type), all;
     if (__builtin_mul_overflow((size_t)elements, size, &all)) all = SIZE_MAX;
     fprintf(walk->out, " %12s", zi_memory_text(all, bytes, sizeof bytes));
-    int brief = walk->brief && is_contiguous(dataset);
+    int brief = walk->brief && h5_is_extent(dataset) && h5_offset_read(dataset) >= 0;
     if (walk->numbers && is_float(type) && (dimensions == 1 || dimensions == 2) &&
         elements <= MOST_ELEMENTS && (dimensions == 1 || shape[1] <= PIECE)) {
         result = statistics_read(dataset, shape, dimensions, brief, walk->piece, &statistics);
@@ -198,7 +195,7 @@ static herr_t print_dataset(hid_t dataset, const char *name, struct walk *walk)
 static void print_text(const char *name, const char *text, const struct walk *walk)
 {
     const char *end = strchr(text, '\n');
-    int several = end != NULL && end[1] != '\0';
+    int several = end && end[1] != '\0';
     if (several != walk->long_texts) return;
     if (!several) {
         fprintf(walk->out, "%-12s %.*s\n", name, (int)strcspn(text, "\n"), text);
@@ -262,19 +259,20 @@ static const char *kind_of(hid_t file)
         if (strncmp(format, "zinf-record", 11) == 0) kind = "run record";
         free(format);
     }
-    if (kind == NULL && H5Lexists(file, "tokens", H5P_DEFAULT) > 0) kind = "token file";
+    if (!kind && H5Lexists(file, "tokens", H5P_DEFAULT) > 0) kind = "token file";
     return kind;
 }
 
 static enum zi_status print_all(hid_t file, const char *path, struct walk *walk)
 {
     walk->path = path;
-    if (visit_attributes(file, walk) < 0) return h5_fail(path, "read its attributes");
+    if (visit_attributes(file, walk) < 0) return h5_fail("checkpoint", path, "read its attributes");
     fputc('\n', walk->out);
     if (H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_link, walk) < 0)
-        return walk->status < 0 ? walk->status : h5_fail(path, "read its datasets");
+        return walk->status < 0 ? walk->status : h5_fail("checkpoint", path, "read its datasets");
     walk->long_texts = 1;
-    return visit_attributes(file, walk) < 0 ? h5_fail(path, "read its attributes") : ZI_OK;
+    return visit_attributes(file, walk) < 0 ? h5_fail("checkpoint", path, "read its attributes")
+                                            : ZI_OK;
 }
 
 /* Opens a checkpoint as generate does, and with `verify` reads all of it and compares. */
@@ -312,13 +310,12 @@ static enum zi_status print_checksums(const char *path, const char *kind, int ve
 static enum zi_status inspect_file(hid_t file, const char *path, int verify, struct walk *walk)
 {
     const char *kind = kind_of(file);
-    if (kind == NULL)
+    if (!kind)
         return zi_fail(ZI_ERROR_USAGE, "checkpoint",
                        "%s: an HDF5 file, but no checkpoint, run record or token file of zinf",
                        path);
     walk->piece = malloc(PIECE * sizeof(double));
-    if (walk->piece == NULL)
-        return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory to read %s", path);
+    if (!walk->piece) return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory to read %s", path);
     fprintf(walk->out, "%s: %s\n\n", path, kind);
     walk->numbers = strcmp(kind, "token file") != 0;
     enum zi_status sound = ZI_OK;
@@ -338,10 +335,8 @@ static enum zi_status open_and_inspect(const char *path, int verify, struct walk
                        "%s: not an HDF5 file; checkpoints, run records and token files of zinf are",
                        path);
     if (!walk->brief) ZI_TRY(zi_probe_file("checkpoint", path, "use an older one"));
-    hid_t access_list = h5_access_create();
-    hid_t file = access_list < 0 ? -1 : H5Fopen(path, H5F_ACC_RDONLY, access_list);
-    if (access_list >= 0) H5Pclose(access_list);
-    if (file < 0) return h5_fail(path, "open it (is it damaged?)");
+    hid_t file = h5_file_open(path, H5F_ACC_RDONLY);
+    if (file < 0) return h5_fail("checkpoint", path, "open it (is it damaged?)");
     enum zi_status status = inspect_file(file, path, verify, walk);
     H5Fclose(file);
     return status;
@@ -363,11 +358,10 @@ enum zi_status checkpoint_probe(const char *path, const char **reason)
     struct walk walk = {.brief = 1};
     h5_quiet();
     walk.out = fopen("/dev/null", "w");
-    if (walk.out == NULL)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "/dev/null: %s", strerror(errno));
+    if (!walk.out) return zi_fail(ZI_ERROR_IO, "checkpoint", "/dev/null: %s", strerror(errno));
     (void)open_and_inspect(path, 0, &walk);
     fclose(walk.out);
     *reason = h5_first_failure();
     if (h5_lacked_memory()) return ZI_ERROR_DEVICE;
-    return *reason != NULL ? ZI_ERROR_IO : ZI_OK;
+    return *reason ? ZI_ERROR_IO : ZI_OK;
 }

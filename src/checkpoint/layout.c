@@ -45,22 +45,11 @@ static enum zi_status fail_full(const char *path, int64_t bytes, const char *cau
                    path, zi_memory_text((size_t)bytes, need, sizeof need), cause, free_text);
 }
 
-/* Claims bytes of an open file. A file system that cannot claim is asked what it has free; one that
- * does not say (of 0 blocks in all) is believed to have enough. */
-static enum zi_status claim(int descriptor, const char *path, int mode, int64_t first,
+static enum zi_status claim(int descriptor, const char *path, bool grows, int64_t first,
                             int64_t bytes)
 {
-    int result;
-    do {
-        result = fallocate(descriptor, mode, (off_t)first, (off_t)bytes);
-    } while (result != 0 && errno == EINTR);
-    if (result == 0) return ZI_OK;
-    if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_full(path, bytes, strerror(errno));
-    struct statvfs system;
-    if (fstatvfs(descriptor, &system) != 0) return fail_full(path, bytes, strerror(errno));
-    if (system.f_blocks > 0 && (double)system.f_bavail * (double)system.f_frsize < (double)bytes)
-        return fail_full(path, bytes, "too little is free");
-    return ZI_OK;
+    int error = zi_file_claim(descriptor, grows, first, bytes);
+    return error == 0 ? ZI_OK : fail_full(path, bytes, strerror(error));
 }
 
 static int64_t dataset_room(int64_t elements, enum zi_dtype type)
@@ -129,7 +118,7 @@ static enum zi_status claim_before(const struct checkpoint *checkpoint)
     ZI_TRY(checkpoint_name_free(path));
     ZI_TRY(checkpoint_name_free(checkpoint->path));
     ZI_TRY(create_temporary(checkpoint, &descriptor));
-    enum zi_status status = claim(descriptor, path, 0, 0, bytes);
+    enum zi_status status = claim(descriptor, path, true, 0, bytes);
     close(descriptor);
     if (status < 0) (void)unlink(path);
     return status;
@@ -153,47 +142,25 @@ static enum zi_status claim_after(const struct checkpoint *checkpoint)
         int64_t end = dataset->offset + dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
         if (end > size) size = end;
     }
-    enum zi_status status = claim(descriptor, path, 0, 0, size);
+    enum zi_status status = claim(descriptor, path, true, 0, size);
     if (status >= 0)
-        status = claim(descriptor, path, FALLOC_FL_KEEP_SIZE, size,
+        status = claim(descriptor, path, false, size,
                        METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck));
     close(descriptor);
     return status;
 }
 
-/* The creation properties of all datasets, or a negative number. */
-static hid_t dataset_properties_create(void)
-{
-    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
-    if (properties < 0) return -1;
-    if (H5Pset_layout(properties, H5D_CONTIGUOUS) < 0 ||
-        H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY) < 0 ||
-        H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER) < 0) {
-        H5Pclose(properties);
-        return -1;
-    }
-    return properties;
-}
-
 /* Creates one dataset with room for its checksum and notes its offset. */
-static herr_t dataset_create(hid_t file, hid_t properties, struct checkpoint_dataset *dataset)
+static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset)
 {
-    hsize_t shape[2] = {(hsize_t)dataset->shape[0], (hsize_t)dataset->shape[1]};
-    hid_t space = H5Screate_simple(dataset->dimensions, shape, NULL);
     hid_t type = h5_type_create(dataset->type);
-    hid_t made = -1;
-    herr_t result = -1;
-    if (space >= 0 && type >= 0)
-        made = H5Dcreate2(file, dataset->name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
-    if (made >= 0) {
-        haddr_t offset = H5Dget_offset(made);
-        dataset->offset = (int64_t)offset;
-        if (offset != HADDR_UNDEF) result = h5_bits_write(made, "checksum", 0);
-        if (H5Dclose(made) < 0) result = -1;
-    }
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    return result;
+    if (type < 0) return -1;
+    hid_t made = h5_extent_create(file, dataset->name, type, dataset->dimensions, dataset->shape,
+                                  &dataset->offset);
+    H5Tclose(type);
+    if (made < 0) return -1;
+    herr_t result = h5_bits_write(made, "checksum", 0);
+    return H5Dclose(made) < 0 ? -1 : result;
 }
 
 /* With fp32 the parameter is the master: /master holds second names of the same datasets. */
@@ -216,24 +183,21 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
 {
     const char *path = checkpoint->temporary;
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (checkpoint_state_name(s) == NULL) continue;
+        if (!checkpoint_state_name(s)) continue;
         hid_t group =
             H5Gcreate2(file, checkpoint_state_name(s), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-        if (group < 0) return h5_fail(path, "create a group");
+        if (group < 0) return h5_fail("checkpoint", path, "create a group");
         H5Gclose(group);
     }
-    hid_t properties = dataset_properties_create();
-    if (properties < 0) return h5_fail(path, "describe its datasets");
     enum zi_status status = ZI_OK;
     for (int d = 0; d < checkpoint->dataset_count && status == ZI_OK; d++) {
-        if (dataset_create(file, properties, &checkpoint->datasets[d]) < 0)
-            status = h5_fail(path, "create a dataset");
+        if (dataset_create(file, &checkpoint->datasets[d]) < 0)
+            status = h5_fail("checkpoint", path, "create a dataset");
     }
-    H5Pclose(properties);
     if (status == ZI_OK && link_masters(file, checkpoint) < 0)
-        status = h5_fail(path, "name the masters");
+        status = h5_fail("checkpoint", path, "name the masters");
     if (status == ZI_OK && H5Fflush(file, H5F_SCOPE_GLOBAL) < 0)
-        status = h5_fail(path, "flush its layout");
+        status = h5_fail("checkpoint", path, "flush its layout");
     return status;
 }
 
@@ -242,7 +206,7 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
 static hid_t create_by_name(const struct checkpoint *checkpoint, hid_t access)
 {
     const char *path = checkpoint->temporary;
-    bool hidden = comm_mpi(checkpoint->comm) != NULL && strchr(path, ':') != NULL;
+    bool hidden = comm_mpi(checkpoint->comm) && strchr(path, ':');
     char name[PATH_MAX + 8];
     snprintf(name, sizeof name, "%s%s", hidden ? "ufs:" : "", path);
     return H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, access);
@@ -255,15 +219,15 @@ static enum zi_status create_file(struct checkpoint *checkpoint)
     hid_t file = -1;
     enum zi_status status = ZI_OK;
     if (access < 0 || H5Pset_alignment(access, ALIGNMENT, ALIGNMENT) < 0)
-        status = h5_fail(checkpoint->temporary, "choose parallel access");
+        status = h5_fail("checkpoint", checkpoint->temporary, "choose parallel access");
     status = comm_agree(checkpoint->comm, status);
     if (status == ZI_OK) {
         file = create_by_name(checkpoint, access);
-        status =
-            file < 0 ? h5_fail(checkpoint->temporary, "create it") : fill_file(checkpoint, file);
+        status = file < 0 ? h5_fail("checkpoint", checkpoint->temporary, "create it")
+                          : fill_file(checkpoint, file);
     }
     if (file >= 0 && H5Fclose(file) < 0 && status == ZI_OK)
-        status = h5_fail(checkpoint->temporary, "close it");
+        status = h5_fail("checkpoint", checkpoint->temporary, "close it");
     if (access >= 0) H5Pclose(access);
     return status;
 }

@@ -62,7 +62,7 @@ mode_t checkpoint_kind_of(const char *name)
 enum zi_status checkpoint_name_free(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    mode_t wanted = checkpoint_kind_of(slash != NULL ? slash + 1 : path);
+    mode_t wanted = checkpoint_kind_of(slash ? slash + 1 : path);
     struct stat is;
     if (lstat(path, &is) != 0)
         return errno == ENOENT ? ZI_OK

@@ -45,7 +45,7 @@ static enum zi_status fail_damaged(const char *path, const char *name, const cha
 {
     return zi_fail(ZI_ERROR_IO, "checkpoint",
                    "%s: %s%s%s: the file is damaged; use an older checkpoint", path,
-                   name != NULL ? name : "", name != NULL ? " " : "", what);
+                   name ? name : "", name ? " " : "", what);
 }
 
 /* Type, extents, place and recorded checksum of an open dataset. */
@@ -61,16 +61,14 @@ static enum zi_status dataset_describe(hid_t dataset, const char *tensor, struct
     if (type >= 0) H5Tclose(type);
     if (!known) return fail_damaged(path, tensor, "is not of the type that its kind of state has");
     int dimensions = h5_shape_read(dataset, 2, shape, &elements);
-    if (dimensions < 0) return h5_fail(path, "use a dataset");
+    if (dimensions < 0) return h5_fail("checkpoint", path, "use a dataset");
     if (dimensions == 0) return fail_damaged(path, tensor, "has no extents");
 
     struct checkpoint_dataset *to = &checkpoint->datasets[checkpoint->dataset_count++];
     memset(to, 0, sizeof *to);
     ZI_TRY(checkpoint_dataset_set(to, listing->state, tensor, element, shape, dimensions));
-    haddr_t offset = H5Dget_offset(dataset);
-    if (offset == HADDR_UNDEF || offset > (haddr_t)INT64_MAX)
-        return fail_damaged(path, to->name, "has no place in the file");
-    to->offset = (int64_t)offset;
+    to->offset = h5_offset_read(dataset);
+    if (to->offset < 0) return fail_damaged(path, to->name, "has no place in the file");
     if (h5_bits_read(dataset, "checksum", &to->checksum) < 0)
         return fail_damaged(path, to->name, "has no checksum");
     return ZI_OK;
@@ -102,7 +100,7 @@ static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, vo
         int capacity = 2 * listing->capacity + 64;
         void *grown =
             realloc(checkpoint->datasets, (size_t)capacity * sizeof *checkpoint->datasets);
-        if (grown == NULL) {
+        if (!grown) {
             listing->status = no_memory();
             return -1;
         }
@@ -111,7 +109,7 @@ static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, vo
     }
     hid_t dataset = H5Dopen2(group, name, H5P_DEFAULT);
     if (dataset < 0) {
-        listing->status = h5_fail(checkpoint->path, "open a dataset");
+        listing->status = h5_fail("checkpoint", checkpoint->path, "open a dataset");
         return -1;
     }
     listing->status = dataset_describe(dataset, name, listing);
@@ -126,14 +124,12 @@ static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, vo
 static hid_t group_open(const struct checkpoint *checkpoint, hid_t file, const char *name,
                         enum zi_status *status)
 {
-    H5L_info_t info;
-    if (H5Lexists(file, name, H5P_DEFAULT) > 0 &&
-        H5Lget_info(file, name, &info, H5P_DEFAULT) >= 0 && info.type != H5L_TYPE_HARD) {
+    if (h5_link_of(file, name) == H5_LINK_OTHER) {
         *status = fail_damaged(checkpoint->path, name, "is a link");
         return -1;
     }
     hid_t group = H5Gopen2(file, name, H5P_DEFAULT);
-    if (group < 0) *status = h5_fail(checkpoint->path, "open a group");
+    if (group < 0) *status = h5_fail("checkpoint", checkpoint->path, "open a group");
     return group;
 }
 
@@ -141,7 +137,7 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
 {
     struct listing listing = {.checkpoint = checkpoint};
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (checkpoint_state_name(s) == NULL) continue;
+        if (!checkpoint_state_name(s)) continue;
         listing.state = s;
         hid_t group = group_open(checkpoint, file, checkpoint_state_name(s), &listing.status);
         if (group < 0) return listing.status;
@@ -149,7 +145,7 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
         herr_t result = H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, &place, list_one, &listing);
         H5Gclose(group);
         if (listing.status < 0) return listing.status;
-        if (result < 0) return h5_fail(checkpoint->path, "list its datasets");
+        if (result < 0) return h5_fail("checkpoint", checkpoint->path, "list its datasets");
     }
     return ZI_OK;
 }
@@ -180,7 +176,7 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
     if (h5_text_read(file, "format", &format) < 0 || strcmp(format, CHECKPOINT_FORMAT) != 0) {
         enum zi_status status =
             zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: no checkpoint: its format is %s, not %s",
-                    checkpoint->path, format != NULL ? format : "not stated", CHECKPOINT_FORMAT);
+                    checkpoint->path, format ? format : "not stated", CHECKPOINT_FORMAT);
         free(format);
         return status;
     }
@@ -191,10 +187,11 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
                  h5_integer_read(file, "seed", &header->seed) < 0 ||
                  h5_text_read(file, "type", &type) < 0 || h5_text_read(file, "deck", &deck) < 0 ||
                  h5_text_read(file, "model", &model) < 0;
-    enum zi_status status = failed ? h5_fail(checkpoint->path, "read the header") : ZI_OK;
+    enum zi_status status =
+        failed ? h5_fail("checkpoint", checkpoint->path, "read the header") : ZI_OK;
     header->deck = deck;
     header->model_text = model;
-    header->type = type != NULL && strcmp(type, "bf16") == 0 ? ZI_BF16 : ZI_FP32;
+    header->type = type && strcmp(type, "bf16") == 0 ? ZI_BF16 : ZI_FP32;
     if (status == ZI_OK && strcmp(type, zi_dtype_name(header->type)) != 0)
         status = fail_damaged(checkpoint->path, NULL, "its header states an unknown type");
     if (status == ZI_OK && (header->step < 0 || header->updates < 0 || header->tokens < 0))
@@ -210,13 +207,13 @@ static enum zi_status read_layout(struct checkpoint *checkpoint)
 {
     hid_t access_list = checkpoint_access_create(checkpoint->comm);
     if (access_list < 0 ||
-        (comm_mpi(checkpoint->comm) != NULL && H5Pset_all_coll_metadata_ops(access_list, 1) < 0)) {
+        (comm_mpi(checkpoint->comm) && H5Pset_all_coll_metadata_ops(access_list, 1) < 0)) {
         if (access_list >= 0) H5Pclose(access_list);
-        return h5_fail(checkpoint->path, "choose parallel access");
+        return h5_fail("checkpoint", checkpoint->path, "choose parallel access");
     }
     hid_t file = H5Fopen(checkpoint->path, H5F_ACC_RDONLY, access_list);
     H5Pclose(access_list);
-    if (file < 0) return h5_fail(checkpoint->path, "open it (is it damaged?)");
+    if (file < 0) return h5_fail("checkpoint", checkpoint->path, "open it (is it damaged?)");
     enum zi_status status = read_header(checkpoint, file);
     if (status == ZI_OK) status = list_datasets(checkpoint, file);
     if (status == ZI_OK) status = check_complete(checkpoint);
@@ -246,21 +243,21 @@ static enum zi_status agree_on_path(struct comm *comm, const char *path, char **
     enum zi_status status = ZI_OK;
     *found = NULL;
     if (comm_rank(comm) == 0) status = checkpoint_find(path, found);
-    if (*found != NULL && strlen(*found) >= sizeof name)
+    if (*found && strlen(*found) >= sizeof name)
         status = zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: the path is too long", path);
     ZI_TRY(comm_agree(comm, status));
-    if (*found != NULL) memcpy(name, *found, strlen(*found) + 1);
+    if (*found) memcpy(name, *found, strlen(*found) + 1);
     ZI_TRY(comm_broadcast(comm, name, PATH_SIZE, 0));
-    if (*found == NULL) *found = strdup(name);
-    return comm_agree(comm, *found == NULL ? no_memory() : ZI_OK);
+    if (!*found) *found = strdup(name);
+    return comm_agree(comm, *found ? ZI_OK : no_memory());
 }
 
 enum zi_status checkpoint_open(struct comm *comm, const char *path, struct checkpoint **checkpoint)
 {
     h5_quiet();
     struct checkpoint *made = calloc(1, sizeof *made);
-    enum zi_status status = comm_agree(comm, made == NULL ? no_memory() : ZI_OK);
-    if (made != NULL) {
+    enum zi_status status = comm_agree(comm, made ? ZI_OK : no_memory());
+    if (made) {
         made->comm = comm;
         made->descriptor = -1;
     }
@@ -303,7 +300,7 @@ int64_t checkpoint_elements(const struct checkpoint *checkpoint, enum tier_kind 
                             const char *tensor)
 {
     const struct checkpoint_dataset *dataset = dataset_find(checkpoint, state, tensor);
-    return dataset != NULL ? dataset->elements : -1;
+    return dataset ? dataset->elements : -1;
 }
 
 int checkpoint_tensors(const struct checkpoint *checkpoint)
@@ -349,7 +346,7 @@ enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum tier_kind sta
                                void *values)
 {
     const struct checkpoint_dataset *dataset = dataset_find(checkpoint, state, tensor);
-    if (dataset == NULL)
+    if (!dataset)
         return zi_fail(ZI_ERROR_USAGE, "checkpoint",
                        "%s: has no %s/%s: it is a checkpoint of another model (%s)",
                        checkpoint->path, checkpoint_state_name(state), tensor,
@@ -389,7 +386,7 @@ enum zi_status checkpoint_verify(struct checkpoint *checkpoint)
     int count = checkpoint->dataset_count;
     void *buffer = malloc(VERIFY_BYTES);
     uint64_t *sums = calloc((size_t)count + 1, sizeof *sums);
-    enum zi_status status = buffer == NULL || sums == NULL ? no_memory() : ZI_OK;
+    enum zi_status status = !buffer || !sums ? no_memory() : ZI_OK;
     for (int d = 0; d < count && status == ZI_OK; d++)
         status = sum_share(checkpoint, &checkpoint->datasets[d], buffer, &sums[d]);
     status = comm_agree(checkpoint->comm, status);

@@ -31,7 +31,8 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/version.h"
-#include "checkpoint/h5.h"
+#include "h5/attribute.h"
+#include "h5/h5.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Bytes: more than HDF5 takes for a new file besides the deck; for a new column; for a chunk of 512
@@ -63,7 +63,8 @@ struct record_table {
 struct record {
     char *path;
     hid_t file;
-    int broken; /* it could not be written: nothing more is appended */
+    /* It could not be written: nothing more is appended */
+    int broken;
     int table_count;
     struct record_table tables[MOST_TABLES];
 };
@@ -96,7 +97,7 @@ static enum zi_status keep_previous(const char *path)
 {
     size_t size = strlen(path) + sizeof ".previous";
     char *previous = malloc(size);
-    if (previous == NULL) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a file name");
+    if (!previous) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a file name");
     snprintf(previous, size, "%s.previous", path);
     enum zi_status status = check_name(path);
     if (status >= 0) status = check_name(previous);
@@ -114,21 +115,11 @@ static enum zi_status fail_claim(const char *path, int error)
                    full ? "; make room, or choose another run.directory" : "");
 }
 
-/* Claims space behind byte `first` without changing the size. Where a file system cannot, its free
- * space is asked for; one that does not say (of 0 blocks in all) is believed to have enough. */
+/* Claims space behind byte `first` without changing the size. */
 static enum zi_status claim_on(const char *path, int file, int64_t first, int64_t bytes)
 {
-    struct statvfs system;
-    int result;
-    do {
-        result = fallocate(file, FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)bytes);
-    } while (result != 0 && errno == EINTR);
-    if (result == 0) return ZI_OK;
-    if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_claim(path, errno);
-    if (fstatvfs(file, &system) != 0) return fail_claim(path, errno);
-    if (system.f_blocks > 0 && (double)system.f_bavail * (double)system.f_frsize < (double)bytes)
-        return fail_claim(path, ENOSPC);
-    return ZI_OK;
+    int error = zi_file_claim(file, false, first, bytes);
+    return error == 0 ? ZI_OK : fail_claim(path, error);
 }
 
 /* The descriptor that HDF5 writes to; -1 without one. */
@@ -136,7 +127,7 @@ static int descriptor_of(const struct record *record)
 {
     int *descriptor = NULL;
     if (H5Fget_vfd_handle(record->file, H5P_DEFAULT, (void **)&descriptor) < 0) return -1;
-    return descriptor != NULL ? *descriptor : -1;
+    return descriptor ? *descriptor : -1;
 }
 
 /* It could not be written: what HDF5 still holds of it goes to memory. */
@@ -158,7 +149,7 @@ static enum zi_status claim(struct record *record, int64_t bytes)
     hsize_t end;
     int descriptor = descriptor_of(record);
     enum zi_status status = descriptor < 0 || H5Fget_filesize(record->file, &end) < 0
-                                ? h5_fail(record->path, "find its end")
+                                ? h5_fail("record", record->path, "find its end")
                                 : claim_on(record->path, descriptor, (int64_t)end, bytes);
     if (status < 0) let_go(record);
     return status;
@@ -166,7 +157,7 @@ static enum zi_status claim(struct record *record, int64_t bytes)
 
 static enum zi_status fail_write(struct record *record, const char *what)
 {
-    enum zi_status status = h5_fail(record->path, what);
+    enum zi_status status = h5_fail("record", record->path, what);
     let_go(record);
     return status;
 }
@@ -201,14 +192,11 @@ enum zi_status record_create(const char *path, const char *deck_text, struct rec
     ZI_TRY(keep_previous(path));
     ZI_TRY(make_file(path, strlen(deck_text)));
     struct record *made = calloc(1, sizeof *made);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a description");
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a description");
     made->path = strdup(path);
-    hid_t access = h5_access_create();
-    made->file = -1;
-    if (made->path != NULL && access >= 0)
-        made->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
-    enum zi_status status = made->file < 0 ? h5_fail(path, "create the run record") : ZI_OK;
-    if (access >= 0) H5Pclose(access);
+    made->file = made->path ? h5_file_create(path, 1) : -1;
+    enum zi_status status =
+        made->file < 0 ? h5_fail("record", path, "create the run record") : ZI_OK;
     if (status == ZI_OK) status = claim(made, FILE_BYTES + (int64_t)strlen(deck_text));
     if (status == ZI_OK) status = write_attributes(made, deck_text);
     if (status < 0) {
@@ -244,7 +232,7 @@ static enum zi_status table_fill(struct record *record, hid_t group, struct reco
 {
     table->datasets = calloc((size_t)count, sizeof *table->datasets);
     table->integer = calloc((size_t)count, sizeof *table->integer);
-    if (table->datasets == NULL || table->integer == NULL)
+    if (!table->datasets || !table->integer)
         return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a table of %d columns", count);
     for (int c = 0; c < count; c++) {
         table->datasets[c] = column_create(group, &columns[c]);
@@ -318,7 +306,7 @@ enum zi_status record_append(struct record *record, int table, const double *val
 
 enum zi_status record_close(struct record *record)
 {
-    if (record == NULL) return ZI_OK;
+    if (!record) return ZI_OK;
     herr_t result = 0;
     struct stat is;
     int broken = record->broken, descriptor = dup(descriptor_of(record));
@@ -329,7 +317,7 @@ enum zi_status record_close(struct record *record)
     }
     if (H5Fclose(record->file) < 0) result = -1;
     enum zi_status status = ZI_OK;
-    if (result < 0 && !broken) status = h5_fail(record->path, "close the run record");
+    if (result < 0 && !broken) status = h5_fail("record", record->path, "close the run record");
     /* Gives back what was claimed behind the end. */
     if (descriptor >= 0 && fstat(descriptor, &is) == 0) (void)!ftruncate(descriptor, is.st_size);
     if (descriptor >= 0) close(descriptor);

@@ -12,14 +12,20 @@
 struct record;
 
 struct record_column {
-    const char *name; /* dataset /steps/<name> */
-    const char *unit; /* attribute */
-    int integer;      /* int64 instead of double */
+    /* Dataset /steps/<name> */
+    const char *name;
+    /* Attribute */
+    const char *unit;
+    /* int64 instead of double */
+    int integer;
 };
 
 /* Local. Creates the file, with attributes deck, version, revision, started; a file of that name is
- * kept as NAME.previous. A table is one extensible dataset per column in `group`. */
+ * kept as NAME.previous. ZI_ERROR_IO, ZI_ERROR_USAGE. */
 enum zi_status record_create(const char *path, const char *deck_text, struct record **record);
+
+/* Local. A table: one extensible dataset per column in `group`; *table is its number. ZI_ERROR_IO.
+ */
 enum zi_status record_add_table(struct record *record, const char *group,
                                 const struct record_column *columns, int count, int *table);
 
@@ -30,6 +36,8 @@ enum zi_status record_start(struct record *record);
  * them in `integers`, same index) and makes it visible to readers. */
 enum zi_status record_append(struct record *record, int table, const double *values,
                              const int64_t *integers);
+
+/* Local. Closes the file; NULL does nothing. ZI_ERROR_IO. */
 enum zi_status record_close(struct record *record);
 
 #endif

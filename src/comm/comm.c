@@ -20,7 +20,7 @@
 enum zi_status comm_new(const struct comm_transport *transport, struct comm **comm)
 {
     struct comm *group = calloc(1, sizeof *group);
-    if (group == NULL) return zi_fail(ZI_ERROR_DEVICE, "comm", "no memory for a group of ranks");
+    if (!group) return zi_fail(ZI_ERROR_DEVICE, "comm", "no memory for a group of ranks");
     group->transport = transport;
     group->size = 1;
     group->node_size = 1;
@@ -82,7 +82,7 @@ static enum zi_status gather_values(struct comm *comm, const void *mine, int cou
 {
     size_t bytes = (size_t)count * 8;
     void *values = malloc((size_t)comm->size * bytes);
-    if (values == NULL)
+    if (!values)
         return zi_fail(ZI_ERROR_DEVICE, "comm", "no memory for %d values of %d ranks", count,
                        comm->size);
     enum zi_status status = comm->transport->gather_values(comm, mine, values, (int)bytes);

@@ -32,13 +32,20 @@ void comm_finish(struct comm *world);
 
 /* Local. A group of this rank alone, without any library. */
 enum zi_status comm_self(struct comm **comm);
+
+/* Local. Frees what comm_self gave. NULL does nothing. */
 void comm_destroy(struct comm *comm);
 
+/* Local. This rank's number, from 0. */
 int comm_rank(const struct comm *comm);
+
+/* Local. Ranks of the group. */
 int comm_size(const struct comm *comm);
 
-/* Local. Ranks of the group on this node, and this rank's place among them. */
+/* Local. Ranks of the group on this node. */
 int comm_node_size(const struct comm *comm);
+
+/* Local. This rank's place among the ranks of its node, from 0. */
 int comm_node_rank(const struct comm *comm);
 
 /* Local. The MPI communicator as a pointer to MPI_Comm, for parallel HDF5; NULL for self. */
@@ -67,12 +74,16 @@ enum zi_status comm_all_reduce(struct comm *comm, struct device_stream *stream,
 /* Local. Bytes of scratch for shards of count elements, whatever the wire; 0 for one rank. */
 size_t comm_reduce_scratch(int ranks, int64_t count);
 
-/* Collective. Host values: sums in rank order in place. */
+/* Collective. Sums of host values, in rank order, in place. */
 enum zi_status comm_sum_doubles(struct comm *comm, double *values, int count);
+
+/* Collective. The same of integers, modulo 2^64. */
 enum zi_status comm_sum_uint64(struct comm *comm, uint64_t *values, int count);
 
 /* Collective. Host bytes from rank `root` to all. */
 enum zi_status comm_broadcast(struct comm *comm, void *bytes, int64_t count, int root);
+
+/* Collective. Returns when all ranks are there. */
 enum zi_status comm_barrier(struct comm *comm);
 
 /* Collective. The most negative status of all ranks, so that all leave by the same door. */

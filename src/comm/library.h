@@ -9,12 +9,15 @@
 #include <mpi.h>
 
 struct mpi_library {
-    MPI_Comm comm;     /* a duplicate of MPI_COMM_WORLD whose errors are returned */
-    int request_limit; /* of each of the two sets: a send and a receive per other rank */
+    /* A duplicate of MPI_COMM_WORLD whose errors are returned */
+    MPI_Comm comm;
+    /* Of each of the two sets: a send and a receive per other rank */
+    int request_limit;
     MPI_Request *requests[2];
     MPI_Status *statuses;
 };
 
+/* Local. What is behind a group of the mpi transport. */
 static inline struct mpi_library *library_of(const struct comm *comm)
 {
     return comm->library;

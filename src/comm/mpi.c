@@ -152,7 +152,8 @@ struct exchange {
     float *full;
     float *shard;
     char *scratch;
-    int64_t count; /* elements of a shard */
+    /* Elements of a shard */
+    int64_t count;
     enum zi_dtype wire;
     int64_t chunk;
 };
@@ -332,5 +333,5 @@ const struct comm_transport comm_mpi_transport = {
 
 const void *comm_mpi(const struct comm *comm)
 {
-    return comm->library == NULL ? NULL : &library_of(comm)->comm;
+    return comm->library ? &library_of(comm)->comm : NULL;
 }

@@ -88,7 +88,7 @@ enum zi_status comm_self(struct comm **comm)
 
 void comm_destroy(struct comm *comm)
 {
-    if (comm == NULL) return;
-    ZI_REQUIRE(comm->library == NULL); /* the group of all ranks ends with comm_finish */
+    if (!comm) return;
+    ZI_REQUIRE(!comm->library); /* the group of all ranks ends with comm_finish */
     free(comm);
 }

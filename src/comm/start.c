@@ -23,7 +23,7 @@
 static long environment_number(const char *name)
 {
     const char *text = getenv(name);
-    return text == NULL ? 0 : strtol(text, NULL, 10);
+    return text ? strtol(text, NULL, 10) : 0;
 }
 
 /* Refuses a world of one in a process that was started together with others. */
@@ -40,7 +40,7 @@ static enum zi_status check_world_of_one(void)
             managed);
     long tasks = environment_number("SLURM_STEP_NUM_TASKS");
     if (tasks == 0) tasks = environment_number("SLURM_NTASKS");
-    if (tasks > 1 && getenv("SLURM_STEP_ID") != NULL && getenv("SLURM_PROCID") != NULL)
+    if (tasks > 1 && getenv("SLURM_STEP_ID") && getenv("SLURM_PROCID"))
         return zi_fail(ZI_ERROR_USAGE, "comm",
                        "srun started %ld tasks, but MPI sees one: use srun --mpi=pmi2", tasks);
     long others = environment_number("OMPI_COMM_WORLD_SIZE");
@@ -55,7 +55,7 @@ static enum zi_status check_world_of_one(void)
 int comm_launched(void)
 {
     long count = environment_number("PMI_SIZE");
-    if (count < 1 && getenv("SLURM_STEP_ID") != NULL && getenv("SLURM_PROCID") != NULL)
+    if (count < 1 && getenv("SLURM_STEP_ID") && getenv("SLURM_PROCID"))
         count = environment_number("SLURM_STEP_NUM_TASKS");
     if (count < 1) count = environment_number("OMPI_COMM_WORLD_SIZE");
     return count > 1 && count <= INT_MAX ? (int)count : 1;
@@ -103,7 +103,7 @@ static enum zi_status fill(struct comm *comm, struct mpi_library *library)
     library->requests[0] = calloc(limit, sizeof(MPI_Request));
     library->requests[1] = calloc(limit, sizeof(MPI_Request));
     library->statuses = calloc(limit, sizeof(MPI_Status));
-    if (library->requests[0] == NULL || library->requests[1] == NULL || library->statuses == NULL)
+    if (!library->requests[0] || !library->requests[1] || !library->statuses)
         return zi_fail(ZI_ERROR_DEVICE, "comm", "no memory for requests to %d ranks", comm->size);
     return find_node(comm);
 }
@@ -111,7 +111,7 @@ static enum zi_status fill(struct comm *comm, struct mpi_library *library)
 static void release(struct comm *comm)
 {
     struct mpi_library *library = comm->library;
-    if (library != NULL) {
+    if (library) {
         if (library->comm != MPI_COMM_NULL) (void)MPI_Comm_free(&library->comm);
         free(library->requests[0]);
         free(library->requests[1]);
@@ -126,7 +126,7 @@ enum zi_status comm_start(int *argc, char ***argv, struct comm **world)
     struct comm *comm;
     ZI_TRY(comm_new(&comm_mpi_transport, &comm));
     struct mpi_library *library = calloc(1, sizeof *library);
-    if (library == NULL) {
+    if (!library) {
         free(comm);
         return zi_fail(ZI_ERROR_DEVICE, "comm", "no memory for a group of ranks");
     }
@@ -151,8 +151,8 @@ enum zi_status comm_start(int *argc, char ***argv, struct comm **world)
 /* MPI_Finalize polls while it waits for the other ranks, so ranks meet before it, asleep. */
 void comm_finish(struct comm *world)
 {
-    if (world == NULL) return;
-    ZI_REQUIRE(world->library != NULL);
+    if (!world) return;
+    ZI_REQUIRE(world->library);
     (void)comm_barrier(world); /* a failure is logged there, and ends here all the same */
     release(world);
     int code = MPI_Finalize();

@@ -8,7 +8,8 @@
 /* One reduce_scatter, with the arguments of comm_reduce_scatter. */
 struct comm_reduction {
     struct device_ptr full, shard, scratch;
-    int64_t count; /* elements of a shard */
+    /* Elements of a shard */
+    int64_t count;
     enum zi_dtype wire;
 };
 
@@ -30,10 +31,14 @@ struct comm {
     const struct comm_transport *transport;
     int rank, size;
     int node_rank, node_size;
-    void *library; /* struct mpi_library; NULL: no MPI behind this group */
+    /* struct mpi_library; NULL: no MPI behind this group */
+    void *library;
 };
 
+/* Of a group of one rank: copies. */
 extern const struct comm_transport comm_self_transport;
+
+/* Of MPI. */
 extern const struct comm_transport comm_mpi_transport;
 
 /* Local. A group with the given transport, rank 0 of 1; the caller fills in the rest and frees it

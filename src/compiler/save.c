@@ -52,7 +52,7 @@ static bool on_disk(const struct builder *b, enum tier_kind kind)
 
 static bool is_moved(enum tier_kind kind)
 {
-    return tier_kind_row(kind)->saved != NULL;
+    return tier_kind_row(kind)->saved;
 }
 
 /* Whether a rank has the same elements of parameters and of remainders. */

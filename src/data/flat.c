@@ -116,7 +116,7 @@ static enum zi_status check_beginning(const char *path, int file, int64_t bytes)
     int64_t count = bytes < (int64_t)sizeof head ? bytes : (int64_t)sizeof head;
     ZI_TRY(token_file_read(file, path, 0, count, head));
     const char *kind = token_file_kind(head, count);
-    if (kind != NULL)
+    if (kind)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s is no nanoGPT file but %s, by its first bytes: set data.format to auto "
                        "or to what the file is",
@@ -138,7 +138,8 @@ static enum zi_status check_beginning(const char *path, int file, int64_t bytes)
 
 struct sample {
     int64_t pairs, bytes, controls;
-    int largest[4]; /* of the uint16 at places 0 to 3 of every four */
+    /* Of the uint16 at places 0 to 3 of every four */
+    int largest[4];
 };
 
 /* Whether a text has no use for this byte. */
@@ -195,13 +196,13 @@ static enum zi_status check_uint16(const char *path, int file, int64_t bytes, in
     struct sample sample;
     ZI_TRY(sample_take(path, file, bytes, &sample));
     const char *type = sample_says(&sample, bytes);
-    if (type == NULL && vocabulary > 65536)
+    if (!type && vocabulary > 65536)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s says nothing of its tokens, which are then uint16, but model.vocabulary "
                        "is %" PRId64 ": set data.type to what they are (uint32, or uint16 if so it "
                        "is)",
                        path, vocabulary);
-    if (type == NULL) return ZI_OK;
+    if (!type) return ZI_OK;
     if (strcmp(type, "uint8") == 0)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s looks like a text, not like uint16 tokens: make tokens of it with `zinf "

@@ -23,9 +23,13 @@ enum token_element {
     TOKEN_INT64
 };
 
-/* Local. Bytes of one element, its name, and the element of an enum data_type. */
+/* Local. Bytes of one element. */
 int token_element_bytes(enum token_element element);
+
+/* Local. "uint8" and so on. */
 const char *token_element_name(enum token_element element);
+
+/* Local. The element of an enum data_type. */
 enum token_element token_element_of(int64_t type);
 
 /* Where the tokens are: `count` elements from byte `offset` of the file `path`. `largest` is the
@@ -41,14 +45,19 @@ struct tokens {
     struct token_layout layout;
     int64_t vocabulary;
     int file;
-    struct stat opened; /* as it was then */
+    /* As it was then */
+    struct stat opened;
     time_t opened_at;
 };
 
-/* Local. Each finds the tokens of a file of its format and checks all that the file says about
- * itself against its size. ZI_ERROR_USAGE naming the file and the remedy; ZI_ERROR_IO. */
+/* Local. Finds the tokens of an HDF5 file and checks all that the file says about itself against
+ * its size. ZI_ERROR_USAGE naming the file and the remedy; ZI_ERROR_IO. */
 enum zi_status token_find_hdf5(const char *path, struct token_layout *layout);
+
+/* Local. The same of a file of llm.c. */
 enum zi_status token_find_llmc(const char *path, struct token_layout *layout);
+
+/* Local. The same of an indexed dataset of Megatron-LM. */
 enum zi_status token_find_megatron(const char *path, struct token_layout *layout);
 
 /* Local. The same for a file that says nothing about itself, of ids of `type`, or of ZI_AUTO:
@@ -56,9 +65,12 @@ enum zi_status token_find_megatron(const char *path, struct token_layout *layout
 enum zi_status token_find_nanogpt(const char *path, int64_t type, int64_t vocabulary,
                                   struct token_layout *layout);
 
-/* Local. Whether the first bytes are those of the format; no error is logged. */
+/* Local. Whether the first bytes are those of an HDF5 file; no error is logged. */
 int token_is_hdf5(const void *head, int64_t bytes);
+
+/* Local. The same of llm.c. */
 int token_is_llmc(const void *head, int64_t bytes);
+
 /* Local. Whether `path` is the .idx, the .bin or the common prefix of an indexed dataset. */
 int token_is_megatron(const char *path);
 

@@ -16,13 +16,16 @@
  * the file before the library does so here (base/probe.h).
  *
  * The library here is the parallel one, used serially: all files are opened by one process through
- * the default (sec2) driver. Its own error output is switched off while it works for us; the
- * messages here say what was wanted and what to do. Called from the main thread only. */
+ * the default (sec2) driver. Its own error output is switched off; the messages here say what was
+ * wanted and what to do. Called from the main thread only. */
 #include "data/format.h"
 
 #include "base/log.h"
 #include "base/probe.h"
-#include "data/library.h"
+#include "data/tokens_dataset.h"
+#include "h5/attribute.h"
+#include "h5/dataset.h"
+#include "h5/h5.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -32,22 +35,6 @@ int token_is_hdf5(const void *head, int64_t bytes)
 {
     static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
     return bytes >= 8 && memcmp(head, signature, 8) == 0;
-}
-
-/* Some shared file systems have no locks, and a file that is only read needs none. */
-static hid_t open_for_reading(const char *path)
-{
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    if (access < 0) return -1;
-#if H5_VERSION_GE(1, 10, 7)
-    if (H5Pset_file_locking(access, 0, 1) < 0) {
-        H5Pclose(access);
-        return -1;
-    }
-#endif
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    H5Pclose(access);
-    return file;
 }
 
 static enum zi_status find_element(const char *path, hid_t dataset, enum token_element *element)
@@ -81,18 +68,17 @@ static enum zi_status find_element(const char *path, hid_t dataset, enum token_e
 
 static enum zi_status find_extent(const char *path, hid_t dataset, int64_t *count)
 {
-    hsize_t extent = 0;
-    hid_t space = H5Dget_space(dataset);
-    int dimensions = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
-    int is_read = dimensions == 1 && H5Sget_simple_extent_dims(space, &extent, NULL) == 1;
-    if (space >= 0) H5Sclose(space);
-    if (!is_read)
+    int64_t shape[H5S_MAX_RANK];
+    int dimensions = h5_shape_read(dataset, H5S_MAX_RANK, shape, count);
+    if (dimensions < 0)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s: %s is no list of tokens: %s; copy or make the file again", path,
+                       TOKENS_DATASET, h5_reason());
+    if (dimensions != 1)
         return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s has %d dimensions, not one", path,
                        TOKENS_DATASET, dimensions);
-    if (extent == 0 || extent > (hsize_t)INT64_MAX / 8)
-        return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s holds %llu tokens", path, TOKENS_DATASET,
-                       (unsigned long long)extent);
-    *count = (int64_t)extent;
+    if (*count == 0)
+        return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s holds no tokens", path, TOKENS_DATASET);
     return ZI_OK;
 }
 
@@ -100,11 +86,7 @@ static enum zi_status find_extent(const char *path, hid_t dataset, int64_t *coun
  * extents are asked of other files. */
 static enum zi_status check_plain(const char *path, hid_t dataset)
 {
-    hid_t creation = H5Dget_create_plist(dataset);
-    int is_plain = creation >= 0 && H5Pget_layout(creation) == H5D_CONTIGUOUS &&
-                   H5Pget_external_count(creation) == 0;
-    if (creation >= 0) H5Pclose(creation);
-    if (is_plain) return ZI_OK;
+    if (h5_is_extent(dataset)) return ZI_OK;
     return zi_fail(ZI_ERROR_USAGE, "data",
                    "%s: %s is chunked, compressed, compact or in other files, but is read at its "
                    "place in the file: rewrite it with `h5repack -f NONE -l tokens:CONTI OLD NEW`",
@@ -115,46 +97,25 @@ static enum zi_status check_plain(const char *path, hid_t dataset)
 static enum zi_status find_offset(const char *path, hid_t dataset, int64_t bytes,
                                   struct token_layout *layout)
 {
-    haddr_t place = H5Dget_offset(dataset);
-    if (place == HADDR_UNDEF)
+    layout->offset = h5_offset_read(dataset);
+    if (layout->offset < 0)
         return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s has no data: it was never written", path,
                        TOKENS_DATASET);
     int64_t size = token_element_bytes(layout->element);
-    if (place > (haddr_t)bytes || layout->count > (bytes - (int64_t)place) / size)
+    if (layout->offset > bytes || layout->count > (bytes - layout->offset) / size)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s is truncated or damaged: %" PRId64 " tokens of %" PRId64
                        " bytes end beyond its %" PRId64 " bytes; copy or make it again",
                        path, layout->count, size, bytes);
-    layout->offset = (int64_t)place;
     return ZI_OK;
-}
-
-/* Whether an open attribute is one integer, and nothing that would be written beyond one. */
-static int is_integer(hid_t attribute)
-{
-    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-    hsize_t extents[H5S_MAX_RANK];
-    int dimensions = space < 0 ? -1 : H5Sget_simple_extent_dims(space, extents, NULL);
-    int is_one = type >= 0 && dimensions >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
-                 H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) <= sizeof(int64_t);
-    for (int d = 0; d < dimensions; d++)
-        is_one = is_one && extents[d] == 1;
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    return is_one;
 }
 
 /* The value of an attribute of one integer; `value` stays as it is when there is none. */
 static enum zi_status read_attribute(const char *path, hid_t dataset, const char *name,
                                      int64_t *value)
 {
-    htri_t is_there = H5Aexists(dataset, name);
-    if (is_there == 0) return ZI_OK;
-    hid_t attribute = is_there > 0 ? H5Aopen(dataset, name, H5P_DEFAULT) : -1;
-    int is_read =
-        attribute >= 0 && is_integer(attribute) && H5Aread(attribute, H5T_NATIVE_INT64, value) >= 0;
-    if (attribute >= 0) H5Aclose(attribute);
-    if (!is_read)
+    if (H5Aexists(dataset, name) == 0) return ZI_OK;
+    if (h5_integer_read(dataset, name, value) < 0)
         return zi_fail(ZI_ERROR_USAGE, "data", "%s: attribute %s of %s is not one integer", path,
                        name, TOKENS_DATASET);
     return ZI_OK;
@@ -193,13 +154,12 @@ static enum zi_status find_in_dataset(const char *path, hid_t dataset, int64_t b
 /* The tokens must be of this very file: a link may lead into another one. */
 static enum zi_status check_link(const char *path, hid_t file)
 {
-    H5L_info_t info;
-    htri_t is_there = H5Lexists(file, TOKENS_DATASET, H5P_DEFAULT);
-    if (is_there <= 0 || H5Lget_info(file, TOKENS_DATASET, &info, H5P_DEFAULT) < 0)
+    enum h5_link link = h5_link_of(file, TOKENS_DATASET);
+    if (link == H5_LINK_NONE)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s has no dataset %s: it is no token file; `zinf tokenize` makes one", path,
                        TOKENS_DATASET);
-    if (info.type != H5L_TYPE_HARD)
+    if (link != H5_LINK_OWN)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s: %s is a link to a dataset: name the file that has it as %s", path,
                        TOKENS_DATASET, TOKENS_DATASET);
@@ -208,7 +168,7 @@ static enum zi_status check_link(const char *path, hid_t file)
 
 static enum zi_status find_in_file(const char *path, int64_t bytes, struct token_layout *layout)
 {
-    hid_t file = open_for_reading(path);
+    hid_t file = h5_file_open(path, H5F_ACC_RDONLY);
     if (file < 0)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "HDF5 cannot open %s: it is truncated or damaged; copy or make it again",
@@ -239,8 +199,7 @@ enum zi_status token_find_hdf5(const char *path, struct token_layout *layout)
     if (bytes >= 8) status = token_file_read(file, path, 0, 8, head);
     close(file);
     if (status < 0) return status;
-    struct hdf5_messages saved;
-    hdf5_messages_stop(&saved);
+    h5_quiet();
     if (!token_is_hdf5(head, bytes) && H5Fis_hdf5(path) <= 0) /* a user block may come first */
         status =
             zi_fail(ZI_ERROR_USAGE, "data",
@@ -248,6 +207,5 @@ enum zi_status token_find_hdf5(const char *path, struct token_layout *layout)
     if (status >= 0) status = zi_probe_file("data", path, "copy or make it again");
     if (status == ZI_ERROR_IO) status = ZI_ERROR_USAGE; /* as all damage of token files */
     if (status >= 0) status = find_in_file(path, bytes, layout);
-    hdf5_messages_restore(&saved);
     return status;
 }

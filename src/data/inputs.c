@@ -47,12 +47,12 @@ static enum zi_status list_add(struct input_list *list, const char *path,
     if (list->count == list->capacity) {
         size_t capacity = list->capacity == 0 ? 64 : 2 * list->capacity;
         struct input_file *files = realloc(list->files, capacity * sizeof *files);
-        if (files == NULL) return no_memory(path);
+        if (!files) return no_memory(path);
         list->files = files;
         list->capacity = capacity;
     }
     char *copy = strdup(path);
-    if (copy == NULL) return no_memory(path);
+    if (!copy) return no_memory(path);
     list->files[list->count++] =
         (struct input_file){copy, information->st_size, information->st_mtim};
     list->bytes += information->st_size;
@@ -64,13 +64,15 @@ static enum zi_status leave_out(struct input_list *list, enum input_left why, co
     int64_t at = list->left[why].count++;
     if (at >= LEFT_NAMES) return ZI_OK;
     list->left[why].names[at] = strdup(path);
-    return list->left[why].names[at] == NULL ? no_memory(path) : ZI_OK;
+    return list->left[why].names[at] ? ZI_OK : no_memory(path);
 }
 
 /* One line for each reason, with the first names. */
 static void say_left(const struct input_list *list)
 {
-    static const char *const reasons[LEFT_COUNT][2] = {
+    static const struct {
+        const char *one, *many;
+    } reasons[LEFT_COUNT] = {
         [LEFT_TOKENS] = {"is a token file", "are token files"},
         [LEFT_OUTPUT] = {"is an output of this command", "are outputs of this command"},
         [LEFT_DANGLING] = {"is a link to nothing", "are links to nothing"},
@@ -86,13 +88,13 @@ static void say_left(const struct input_list *list)
             snprintf(more, sizeof more, " and %" PRId64 " more", count - LEFT_NAMES);
         zi_log(ZI_LOG_NOTE, "data", "left out: %s%s%s%s%s%s %s", names[0], count > 1 ? ", " : "",
                count > 1 ? names[1] : "", count > 2 ? ", " : "", count > 2 ? names[2] : "", more,
-               reasons[why][count > 1]);
+               count > 1 ? reasons[why].many : reasons[why].one);
     }
 }
 
 static int has_suffix(const char *name, const char *suffix)
 {
-    if (suffix == NULL) return 1;
+    if (!suffix) return 1;
     size_t length = strlen(name), end = strlen(suffix);
     return length >= end && strcmp(name + length - end, suffix) == 0;
 }
@@ -113,8 +115,8 @@ static bool is_output(const struct tokens_writer *writer, const struct stat *inf
     const char *outputs[] = {writer->path, writer->validation_path};
     for (int i = 0; i < 2; i++) {
         struct stat output;
-        if (outputs[i] != NULL && stat(outputs[i], &output) == 0 &&
-            output.st_dev == information->st_dev && output.st_ino == information->st_ino)
+        if (outputs[i] && stat(outputs[i], &output) == 0 && output.st_dev == information->st_dev &&
+            output.st_ino == information->st_ino)
             return true;
     }
     return false;
@@ -125,7 +127,7 @@ static bool is_unfinished(const struct tokens_writer *writer, const char *name)
 {
     const char *outputs[] = {writer->path, writer->validation_path};
     for (int i = 0; i < 2; i++) {
-        if (outputs[i] == NULL) continue;
+        if (!outputs[i]) continue;
         const char *slash = strrchr(outputs[i], '/'), *own = slash ? slash + 1 : outputs[i];
         size_t length = strlen(own), mark = strlen(TEMPORARY);
         if (strncmp(name, own, length) == 0 && strncmp(name + length, TEMPORARY, mark) == 0 &&
@@ -140,7 +142,7 @@ static const char *kind_of(const char *path)
 {
     unsigned char head[16];
     const char *kind = token_file_kind(head, token_file_head(path, head, sizeof head));
-    if (kind == NULL && token_is_megatron(path)) kind = "part of a dataset of Megatron-LM";
+    if (!kind && token_is_megatron(path)) kind = "part of a dataset of Megatron-LM";
     return kind;
 }
 
@@ -163,7 +165,7 @@ static enum zi_status walk_path(struct input_list *list, const char *path, const
     if (!S_ISREG(target.st_mode)) return leave_out(list, LEFT_SPECIAL, path);
     if (is_output(list->writer, &target) || is_unfinished(list->writer, name))
         return leave_out(list, LEFT_OUTPUT, path);
-    if (kind_of(path) != NULL) return leave_out(list, LEFT_TOKENS, path);
+    if (kind_of(path)) return leave_out(list, LEFT_TOKENS, path);
     return list_add(list, path, &target);
 }
 
@@ -210,7 +212,7 @@ static enum zi_status take_named(struct input_list *list, const char *path)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "%s is an input and the output too: choose another output", path);
     const char *kind = kind_of(path);
-    if (kind != NULL)
+    if (kind)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "input %s is %s, not a text: name texts, or give token files to data.train "
                        "as they are",
@@ -228,8 +230,7 @@ enum zi_status input_list_make(struct input_list *list)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "no input files%s%s: name a file, or a folder that "
                        "holds some",
-                       writer->suffix == NULL ? "" : " that end in ",
-                       writer->suffix == NULL ? "" : writer->suffix);
+                       writer->suffix ? " that end in " : "", writer->suffix ? writer->suffix : "");
     if (list->bytes == 0)
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "all %zu input files are empty: there is nothing to "

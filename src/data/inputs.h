@@ -21,11 +21,13 @@ enum { LEFT_COUNT = LEFT_SPECIAL + 1, LEFT_NAMES = 3 };
 struct input_list {
     struct input_file *files;
     size_t count, capacity;
-    int64_t bytes; /* of all files */
+    /* Of all files */
+    int64_t bytes;
     const struct tokens_writer *writer;
     struct {
         int64_t count;
-        char *names[LEFT_NAMES]; /* the first ones */
+        /* The first ones */
+        char *names[LEFT_NAMES];
     } left[LEFT_COUNT];
 };
 
@@ -33,6 +35,8 @@ struct input_list {
  * In any case ended by input_list_free. ZI_ERROR_USAGE when there is nothing to tokenize, or a
  * named input is no text; ZI_ERROR_IO; ZI_STOPPED. */
 enum zi_status input_list_make(struct input_list *list);
+
+/* Local. Frees the list's own; the writer stays the caller's. */
 void input_list_free(struct input_list *list);
 
 #endif

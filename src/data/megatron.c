@@ -35,7 +35,8 @@ struct index {
     const char *path;
     int file;
     int64_t size;
-    int64_t sequences, documents; /* documents: the length of the list, D */
+    /* documents: the length of the list, D */
+    int64_t sequences, documents;
     enum token_element element;
 };
 

@@ -15,7 +15,10 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "data/library.h"
+#include "data/tokens_dataset.h"
+#include "h5/attribute.h"
+#include "h5/dataset.h"
+#include "h5/h5.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +32,8 @@ struct token_output {
     struct zi_output to;
     int64_t count, appended, largest;
     int element_bytes;
-    int64_t offset; /* of the dataset in the file */
+    /* Of the dataset in the file */
+    int64_t offset;
 };
 
 static enum zi_status output_failed(const struct token_output *output, const char *what, int error)
@@ -39,73 +43,31 @@ static enum zi_status output_failed(const struct token_output *output, const cha
                    strerror(error), full ? "; make room, or write elsewhere" : "");
 }
 
-/* What HDF5 does not say why it cannot do. */
 static enum zi_status layout_failed(const struct token_output *output, const char *what)
 {
-    return zi_fail(ZI_ERROR_IO, "data", "HDF5 cannot %s %s; is the file system full or faulty?",
-                   what, output->to.temporary);
-}
-
-static herr_t write_integer(hid_t object, const char *name, int64_t value)
-{
-    hid_t space = H5Screate(H5S_SCALAR);
-    hid_t attribute = H5Acreate2(object, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
-    herr_t result = attribute < 0 ? -1 : H5Awrite(attribute, H5T_NATIVE_INT64, &value);
-    if (attribute >= 0 && H5Aclose(attribute) < 0) result = -1;
-    if (space >= 0) H5Sclose(space);
-    return result;
-}
-
-static herr_t write_string(hid_t object, const char *name, const char *value)
-{
-    hid_t space = H5Screate(H5S_SCALAR), type = H5Tcopy(H5T_C_S1);
-    herr_t result = -1;
-    if (space >= 0 && type >= 0 && H5Tset_size(type, strlen(value) + 1) >= 0 &&
-        H5Tset_cset(type, H5T_CSET_UTF8) >= 0) {
-        hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-        if (attribute >= 0) result = H5Awrite(attribute, type, value);
-        if (attribute >= 0 && H5Aclose(attribute) < 0) result = -1;
-    }
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    return result;
-}
-
-static hid_t create_dataset(hid_t file, const struct token_output *output)
-{
-    hsize_t extent = (hsize_t)output->count;
-    hid_t type = output->element_bytes == 1   ? H5T_STD_U8LE
-                 : output->element_bytes == 2 ? H5T_STD_U16LE
-                                              : H5T_STD_U32LE;
-    hid_t space = H5Screate_simple(1, &extent, NULL);
-    hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
-    hid_t dataset = -1;
-    if (space >= 0 && creation >= 0 && H5Pset_layout(creation, H5D_CONTIGUOUS) >= 0 &&
-        H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY) >= 0 &&
-        H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER) >= 0)
-        dataset = H5Dcreate2(file, TOKENS_DATASET, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
-    if (creation >= 0) H5Pclose(creation);
-    if (space >= 0) H5Sclose(space);
-    return dataset;
+    return zi_fail(ZI_ERROR_IO, "data", "HDF5 cannot %s %s: %s; is the file system full or faulty?",
+                   what, output->to.temporary, h5_reason());
 }
 
 /* Creates the file with HDF5, and remembers where the tokens go. */
 static enum zi_status lay_out(struct token_output *output, const struct token_output_meta *meta)
 {
-    hid_t file = H5Fcreate(output->to.temporary, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t type = output->element_bytes == 1   ? H5T_STD_U8LE
+                 : output->element_bytes == 2 ? H5T_STD_U16LE
+                                              : H5T_STD_U32LE;
+    hid_t file = h5_file_create(output->to.temporary, 1);
     if (file < 0) return layout_failed(output, "create");
-    hid_t dataset = create_dataset(file, output);
+    hid_t dataset =
+        h5_extent_create(file, TOKENS_DATASET, type, 1, &output->count, &output->offset);
     int is_made = dataset >= 0 &&
-                  write_integer(dataset, "format_version", TOKENS_FORMAT_VERSION) >= 0 &&
-                  write_integer(dataset, "vocabulary", meta->vocabulary) >= 0 &&
-                  write_integer(dataset, "largest_token", -1) >= 0 &&
-                  write_string(dataset, "tokenizer", meta->tokenizer) >= 0 &&
-                  write_string(dataset, "source", meta->source) >= 0;
-    haddr_t offset = is_made ? H5Dget_offset(dataset) : HADDR_UNDEF;
-    if (dataset >= 0) H5Dclose(dataset);
-    if (H5Fclose(file) < 0 || offset == HADDR_UNDEF) return layout_failed(output, "lay out");
-    output->offset = (int64_t)offset;
-    return ZI_OK;
+                  h5_integer_write(dataset, "format_version", TOKENS_FORMAT_VERSION) >= 0 &&
+                  h5_integer_write(dataset, "vocabulary", meta->vocabulary) >= 0 &&
+                  h5_integer_write(dataset, "largest_token", -1) >= 0 &&
+                  h5_fixed_text_write(dataset, "tokenizer", meta->tokenizer) >= 0 &&
+                  h5_fixed_text_write(dataset, "source", meta->source) >= 0;
+    if (dataset >= 0 && H5Dclose(dataset) < 0) is_made = 0;
+    if (H5Fclose(file) < 0) is_made = 0;
+    return is_made ? ZI_OK : layout_failed(output, "lay out");
 }
 
 static enum zi_status claim(struct token_output *output, int64_t bytes)
@@ -123,11 +85,8 @@ static enum zi_status output_begin(struct token_output *output, const char *path
     int64_t bytes = output->count * output->element_bytes;
     ZI_TRY(zi_output_begin("data", path, 0666, &output->to));
     ZI_TRY(claim(output, bytes + METADATA_BYTES));
-    struct hdf5_messages saved;
-    hdf5_messages_stop(&saved);
-    enum zi_status status = lay_out(output, meta);
-    hdf5_messages_restore(&saved);
-    if (status < 0) return status;
+    h5_quiet();
+    ZI_TRY(lay_out(output, meta));
     return claim(output, output->offset + bytes);
 }
 
@@ -136,7 +95,7 @@ enum zi_status token_output_create(const char *path, int64_t count,
                                    struct token_output **output)
 {
     struct token_output *made = calloc(1, sizeof *made);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to write %s", path);
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to write %s", path);
     made->count = count;
     made->largest = -1;
     made->element_bytes = meta->vocabulary <= 256 ? 1 : meta->vocabulary <= 65536 ? 2 : 4;
@@ -178,11 +137,10 @@ enum zi_status token_output_append_bytes(struct token_output *output, const uint
 
 static enum zi_status record_largest(struct token_output *output)
 {
-    hid_t file = H5Fopen(output->to.temporary, H5F_ACC_RDWR, H5P_DEFAULT);
+    hid_t file = h5_file_open(output->to.temporary, H5F_ACC_RDWR);
     hid_t dataset = file < 0 ? -1 : H5Dopen2(file, TOKENS_DATASET, H5P_DEFAULT);
-    hid_t attribute = dataset < 0 ? -1 : H5Aopen(dataset, "largest_token", H5P_DEFAULT);
-    herr_t result = attribute < 0 ? -1 : H5Awrite(attribute, H5T_NATIVE_INT64, &output->largest);
-    if (attribute >= 0 && H5Aclose(attribute) < 0) result = -1;
+    herr_t result =
+        dataset < 0 ? -1 : h5_integer_replace(dataset, "largest_token", output->largest);
     if (dataset >= 0 && H5Dclose(dataset) < 0) result = -1;
     if (file >= 0 && H5Fclose(file) < 0) result = -1;
     return result < 0 ? layout_failed(output, "finish") : ZI_OK;
@@ -191,10 +149,8 @@ static enum zi_status record_largest(struct token_output *output)
 enum zi_status token_output_finish(struct token_output *output)
 {
     ZI_REQUIRE(output->appended == output->count);
-    struct hdf5_messages saved;
-    hdf5_messages_stop(&saved);
+    h5_quiet();
     enum zi_status status = record_largest(output);
-    hdf5_messages_restore(&saved);
     if (status >= 0) status = zi_output_commit(&output->to);
     token_output_discard(output);
     return status;
@@ -202,7 +158,7 @@ enum zi_status token_output_finish(struct token_output *output)
 
 void token_output_discard(struct token_output *output)
 {
-    if (output == NULL) return;
+    if (!output) return;
     zi_output_discard(&output->to);
     free(output);
 }

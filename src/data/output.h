@@ -11,16 +11,28 @@
 #include "base/status.h"
 
 struct token_output;
+
+/* What the file says of its tokens. */
 struct token_output_meta {
-    int64_t vocabulary; /* chooses the element: uint8 to 256, uint16 to 65536, otherwise uint32 */
+    /* Chooses the element: uint8 to 256, uint16 to 65536, otherwise uint32 */
+    int64_t vocabulary;
     const char *tokenizer, *source;
 };
+
+/* Local. A file of `count` tokens under a temporary name, with its space claimed. ZI_ERROR_IO. */
 enum zi_status token_output_create(const char *path, int64_t count,
                                    const struct token_output_meta *meta,
                                    struct token_output **output);
+
+/* Local. The next `count` tokens, of a vocabulary of at most 256. ZI_ERROR_IO. */
 enum zi_status token_output_append_bytes(struct token_output *output, const uint8_t *tokens,
                                          int64_t count);
+
+/* Local. Once all tokens are there: makes the file durable and gives it its name. Frees `output` in
+ * any case. ZI_ERROR_IO. */
 enum zi_status token_output_finish(struct token_output *output);
+
+/* Local. Removes the temporary file and frees `output`. NULL does nothing. */
 void token_output_discard(struct token_output *output);
 
 #endif

@@ -24,19 +24,22 @@
 #include <string.h>
 
 struct sampler {
-    struct tokens *tokens; /* the caller's */
+    /* The caller's */
+    struct tokens *tokens;
     uint64_t seed, stream;
     int64_t global, length;
-    int64_t windows, chosen; /* in the file; that are sampled */
+    /* In the file; that are sampled */
+    int64_t windows, chosen;
     int shuffle, once;
-    int32_t *window; /* [length + 1] */
+    /* [length + 1] */
+    int32_t *window;
 };
 
 static enum zi_status create(const struct sampler *wanted, struct sampler **sampler)
 {
     struct sampler *made = malloc(sizeof *made);
     int32_t *window = malloc(((size_t)wanted->length + 1) * sizeof *window);
-    if (made == NULL || window == NULL) {
+    if (!made || !window) {
         free(made);
         free(window);
         return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to sample %s",
@@ -91,7 +94,7 @@ enum zi_status sampler_create_once(struct tokens *tokens, int64_t most, int64_t 
 
 void sampler_destroy(struct sampler *sampler)
 {
-    if (sampler == NULL) return;
+    if (!sampler) return;
     free(sampler->window);
     free(sampler);
 }

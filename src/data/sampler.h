@@ -26,14 +26,20 @@ enum zi_status sampler_create(struct tokens *tokens, uint64_t seed, int64_t glob
  * token alone. */
 enum zi_status sampler_create_once(struct tokens *tokens, int64_t most, int64_t global,
                                    int64_t length, struct sampler **sampler);
+
+/* Local. NULL does nothing. */
 void sampler_destroy(struct sampler *sampler);
 
-/* Local. Windows in the file; those of them that are sampled. */
+/* Local. Windows in the file. */
 int64_t sampler_windows(const struct sampler *sampler);
+
+/* Local. Those of them that are sampled. */
 int64_t sampler_chosen(const struct sampler *sampler);
 
-/* Local. Steps in which every chosen window comes; targets in them that count. */
+/* Local. Steps in which every chosen window comes. */
 int64_t sampler_steps(const struct sampler *sampler);
+
+/* Local. Targets in these steps that count. */
 int64_t sampler_targets(const struct sampler *sampler);
 
 /* Local. Sequences first .. first+count-1 of step `step` (0 <= first, first+count <= global):

@@ -99,7 +99,7 @@ enum zi_status tokens_scan(struct tokens *tokens, int64_t first, int64_t count,
     ZI_REQUIRE(first >= 0 && count >= 0 && first <= tokens->layout.count - count);
     *scan = (struct tokens_scan){.largest = 0, .bad = -1};
     char *block = aligned_alloc(64, (size_t)BLOCK_BYTES);
-    if (block == NULL)
+    if (!block)
         return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to read %s", tokens->layout.path);
     enum zi_status status = scan_into(tokens, first, count, scan, block);
     free(block);
@@ -111,7 +111,7 @@ static char *describe(const struct tokens *tokens, const struct stat *is)
 {
     const struct token_layout *layout = &tokens->layout;
     char *path = realpath(layout->path, NULL), *text = NULL;
-    if (path == NULL || strchr(path, '\n') != NULL ||
+    if (!path || strchr(path, '\n') ||
         asprintf(&text,
                  "tokens %" PRId64 " type %s offset %" PRId64 " bytes %" PRId64
                  " changed %lld.%09ld inode %llu of %lld.%09ld path %s",
@@ -139,7 +139,7 @@ char *tokens_scan_line(const struct tokens *tokens, uint64_t largest)
         is.st_mtim.tv_sec > tokens->opened_at - MARGIN_S)
         return NULL;
     char *file = describe(tokens, &is);
-    if (file != NULL && asprintf(&line, "largest %" PRIu64 " %s\n", largest, file) < 0) line = NULL;
+    if (file && asprintf(&line, "largest %" PRIu64 " %s\n", largest, file) < 0) line = NULL;
     free(file);
     return line;
 }
@@ -157,10 +157,10 @@ bool tokens_scan_recalled(const struct tokens *tokens, const char *text, uint64_
 {
     char *file = describe(tokens, &tokens->opened);
     bool found = false;
-    for (const char *line = text; file != NULL && !found && line != NULL;) {
+    for (const char *line = text; file && !found && line;) {
         found = line_says(line, file, largest);
         line = strchr(line, '\n');
-        if (line != NULL) line++;
+        if (line) line++;
     }
     free(file);
     return found && *largest < (uint64_t)tokens->vocabulary;

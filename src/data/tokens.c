@@ -208,7 +208,7 @@ enum zi_status tokens_open(const char *path, int64_t format, int64_t type, int64
 {
     ZI_REQUIRE(vocabulary > 0 && vocabulary <= (int64_t)INT32_MAX + 1);
     struct tokens *opened = calloc(1, sizeof *opened);
-    if (opened == NULL) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to open %s", path);
+    if (!opened) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to open %s", path);
     opened->vocabulary = vocabulary;
     opened->file = -1;
     opened->layout.largest = -1;
@@ -223,7 +223,7 @@ enum zi_status tokens_open(const char *path, int64_t format, int64_t type, int64
 
 void tokens_close(struct tokens *tokens)
 {
-    if (tokens == NULL) return;
+    if (!tokens) return;
     if (tokens->file >= 0) close(tokens->file);
     free(tokens);
 }

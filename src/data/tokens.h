@@ -30,8 +30,14 @@ struct tokens;
  * truncated or out of vocabulary; ZI_ERROR_IO when reading fails. */
 enum zi_status tokens_open(const char *path, int64_t format, int64_t type, int64_t vocabulary,
                            struct tokens **tokens);
+
+/* Local. NULL does nothing. */
 void tokens_close(struct tokens *tokens);
+
+/* Local. Tokens of the file. */
 int64_t tokens_count(const struct tokens *tokens);
+
+/* Local. Of the file that has them; the tokens' own. */
 const char *tokens_path(const struct tokens *tokens);
 
 /* Local, from any thread. ids[0..count) = tokens first .. first+count-1; the range lies inside the
@@ -43,8 +49,10 @@ bool tokens_are_known(const struct tokens *tokens);
 
 /* What a scan found. */
 struct tokens_scan {
-    uint64_t largest; /* token seen; a negative one counts as the larger of all others */
-    int64_t bad;      /* position of the first token out of vocabulary, where the scan ended; -1 */
+    /* Token seen; a negative one counts as the larger of all others */
+    uint64_t largest;
+    /* Position of the first token out of vocabulary, where the scan ended; -1 */
+    int64_t bad;
 };
 
 /* Local. Reads tokens first .. first+count-1 as fast as the disk gives them. ZI_STOPPED when a stop
@@ -61,6 +69,16 @@ char *tokens_scan_line(const struct tokens *tokens, uint64_t largest);
  * vocabulary by it; *largest is what it says. */
 bool tokens_scan_recalled(const struct tokens *tokens, const char *text, uint64_t *largest);
 
+/* What is made a token file, and where. */
+struct tokens_writer {
+    const char *const *inputs;
+    int input_count;
+    /* In folders take files with this ending only; NULL: all regular files */
+    const char *suffix;
+    const char *path, *validation_path;
+    double validation_share;
+};
+
 /* Local, from the main thread. Writes an HDF5 token file from the bytes of `inputs` (byte-level
  * vocabulary of 256; files are taken in the order given, a folder's files in name order, separated
  * by nothing). Written to a temporary name, synced, then renamed. When validation_path is not NULL,
@@ -68,13 +86,6 @@ bool tokens_scan_recalled(const struct tokens *tokens, const char *text, uint64_
  * to nothing or to folders and what is no regular file are left out, and said; named as inputs they
  * are refused. ZI_ERROR_USAGE, ZI_ERROR_IO; ZI_STOPPED when a stop was asked for: in either case
  * the outputs are what they were. */
-struct tokens_writer {
-    const char *const *inputs;
-    int input_count;
-    const char *suffix; /* in folders take files with this ending only; NULL: all regular files */
-    const char *path, *validation_path;
-    double validation_share;
-};
 enum zi_status tokens_write(const struct tokens_writer *writer);
 
 #endif

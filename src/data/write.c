@@ -27,23 +27,42 @@
 #define COPY_BYTES  ((size_t)1 << 20)
 #define SOURCE_MOST 4096 /* bytes of the attribute that lists the inputs */
 
-/* The two files under way, of which the second is absent without validation. */
-struct cut {
-    struct token_output *output[2];
-    int64_t left[2]; /* tokens that still go there */
+/* A file under way. */
+struct part {
+    struct token_output *output;
+    /* Tokens that still go there */
+    int64_t left;
 };
+
+/* The files under way, in the order of their tokens; without validation its part is empty. */
+struct cut {
+    struct part train, validation;
+};
+
+/* Takes tokens from the front of *bytes, as many as still go there. */
+static enum zi_status part_append(struct part *part, const uint8_t **bytes, int64_t *count)
+{
+    int64_t taken = *count < part->left ? *count : part->left;
+    if (taken == 0) return ZI_OK;
+    ZI_TRY(token_output_append_bytes(part->output, *bytes, taken));
+    part->left -= taken;
+    *bytes += taken;
+    *count -= taken;
+    return ZI_OK;
+}
 
 static enum zi_status cut_append(struct cut *cut, const uint8_t *bytes, int64_t count)
 {
-    for (int i = 0; i < 2 && count > 0; i++) {
-        int64_t n = count < cut->left[i] ? count : cut->left[i];
-        if (n == 0) continue;
-        ZI_TRY(token_output_append_bytes(cut->output[i], bytes, n));
-        cut->left[i] -= n;
-        bytes += n;
-        count -= n;
-    }
-    return ZI_OK;
+    ZI_TRY(part_append(&cut->train, &bytes, &count));
+    return part_append(&cut->validation, &bytes, &count);
+}
+
+/* Gives a part its name; there is nothing of it to discard afterwards. */
+static enum zi_status part_finish(struct part *part)
+{
+    struct token_output *output = part->output;
+    part->output = NULL;
+    return output ? token_output_finish(output) : ZI_OK;
 }
 
 static enum zi_status copy_bytes(struct cut *cut, const struct input_file *input, int file,
@@ -92,7 +111,7 @@ static enum zi_status copy_file(struct cut *cut, const struct input_file *input,
 static enum zi_status copy_all(struct cut *cut, const struct input_list *list)
 {
     uint8_t *buffer = malloc(COPY_BYTES);
-    if (buffer == NULL) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to copy tokens");
+    if (!buffer) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to copy tokens");
     enum zi_status status = ZI_OK;
     for (size_t i = 0; i < list->count && status >= 0; i++)
         status = copy_file(cut, &list->files[i], buffer);
@@ -117,7 +136,7 @@ static enum zi_status validation_tokens(const struct tokens_writer *writer, int6
                                         int64_t *count)
 {
     *count = 0;
-    if (writer->validation_path == NULL) return ZI_OK;
+    if (!writer->validation_path) return ZI_OK;
     double share = writer->validation_share;
     if (!(share > 0 && share < 1))
         return zi_fail(ZI_ERROR_USAGE, "data",
@@ -138,17 +157,15 @@ static enum zi_status write_outputs(const struct input_list *list, struct cut *c
     struct token_output_meta meta = {256, "bytes", source};
     int64_t validation;
     ZI_TRY(validation_tokens(writer, list->bytes, &validation));
-    cut->left[0] = list->bytes - validation;
-    cut->left[1] = validation;
-    ZI_TRY(token_output_create(writer->path, cut->left[0], &meta, &cut->output[0]));
+    cut->train.left = list->bytes - validation;
+    cut->validation.left = validation;
+    ZI_TRY(token_output_create(writer->path, cut->train.left, &meta, &cut->train.output));
     if (validation > 0)
-        ZI_TRY(token_output_create(writer->validation_path, validation, &meta, &cut->output[1]));
+        ZI_TRY(token_output_create(writer->validation_path, validation, &meta,
+                                   &cut->validation.output));
     ZI_TRY(copy_all(cut, list));
-    for (int i = 1; i >= 0; i--) {
-        struct token_output *output = cut->output[i];
-        cut->output[i] = NULL; /* finish frees it in any case */
-        if (output != NULL) ZI_TRY(token_output_finish(output));
-    }
+    ZI_TRY(part_finish(&cut->validation));
+    ZI_TRY(part_finish(&cut->train));
     zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens from %zu file%s", writer->path,
            list->bytes - validation, list->count, list->count == 1 ? "" : "s");
     if (validation > 0)
@@ -157,23 +174,28 @@ static enum zi_status write_outputs(const struct input_list *list, struct cut *c
     return ZI_OK;
 }
 
+/* The end of a path and the folder that it is in, as the system knows it. */
+struct place {
+    const char *name;
+    struct stat folder;
+};
+
+static bool find_place(const char *path, struct place *place)
+{
+    const char *slash = strrchr(path, '/');
+    place->name = slash ? slash + 1 : path;
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    bool found = folder && stat(folder, &place->folder) == 0;
+    free(folder);
+    return found;
+}
+
 /* Whether two paths, whose links have been followed, name one file: one name in one folder. */
 static bool is_one_name(const char *a, const char *b)
 {
-    const char *const paths[] = {a, b};
-    const char *names[2];
-    struct stat folders[2];
-    for (int i = 0; i < 2; i++) {
-        const char *slash = strrchr(paths[i], '/');
-        names[i] = slash == NULL ? paths[i] : slash + 1;
-        char *folder =
-            slash == NULL ? strdup(".") : strndup(paths[i], (size_t)(slash - paths[i]) + 1);
-        int failed = folder == NULL || stat(folder, &folders[i]) != 0;
-        free(folder);
-        if (failed) return false;
-    }
-    return strcmp(names[0], names[1]) == 0 && folders[0].st_dev == folders[1].st_dev &&
-           folders[0].st_ino == folders[1].st_ino;
+    struct place one, other;
+    return find_place(a, &one) && find_place(b, &other) && strcmp(one.name, other.name) == 0 &&
+           one.folder.st_dev == other.folder.st_dev && one.folder.st_ino == other.folder.st_ino;
 }
 
 /* Whether both outputs can be made and are not one file, in whatever spelling. */
@@ -181,7 +203,7 @@ static enum zi_status check_outputs(const struct tokens_writer *writer)
 {
     struct zi_output train = {.room = NULL}, validation = {.room = NULL};
     enum zi_status status = zi_output_begin("data", writer->path, 0600, &train);
-    if (status >= 0 && writer->validation_path != NULL) {
+    if (status >= 0 && writer->validation_path) {
         status = zi_output_begin("data", writer->validation_path, 0600, &validation);
         if (status >= 0 && is_one_name(train.path, validation.path))
             status = zi_fail(ZI_ERROR_USAGE, "data",
@@ -196,12 +218,12 @@ static enum zi_status check_outputs(const struct tokens_writer *writer)
 enum zi_status tokens_write(const struct tokens_writer *writer)
 {
     struct input_list list = {.writer = writer};
-    struct cut cut = {{NULL, NULL}, {0, 0}};
+    struct cut cut = {.train = {.output = NULL}};
     enum zi_status status = check_outputs(writer);
     if (status >= 0) status = input_list_make(&list);
     if (status >= 0) status = write_outputs(&list, &cut);
-    token_output_discard(cut.output[0]);
-    token_output_discard(cut.output[1]);
+    token_output_discard(cut.train.output);
+    token_output_discard(cut.validation.output);
     input_list_free(&list);
     if (status == ZI_STOPPED)
         zi_log(ZI_LOG_ERROR, "data", "stopped by %s: %s is not written",

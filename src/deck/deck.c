@@ -451,7 +451,7 @@ void deck_complain(struct deck *deck, const char *section, const char *key, cons
     const struct deck_row *row = deck_find(section, key);
     char *owned;
     va_list arguments;
-    ZI_REQUIRE(row != NULL);
+    ZI_REQUIRE(row);
     va_start(arguments, format);
     deck_place(deck, row, &deck->errors, message_text(format, arguments, &owned));
     va_end(arguments);
@@ -463,7 +463,7 @@ void deck_remark(struct deck *deck, const char *section, const char *key, const 
     const struct deck_row *row = deck_find(section, key);
     char *owned;
     va_list arguments;
-    ZI_REQUIRE(row != NULL);
+    ZI_REQUIRE(row);
     const struct deck_origin *origin = &deck->origins[deck_row_index(row)];
     if (origin->source == SOURCE_DEFAULT || origin->was_auto || origin->told) return;
     va_start(arguments, format);

@@ -57,7 +57,7 @@ static char *text_of(const struct deck_row *row, void (*write)(const struct deck
     char *text = NULL;
     size_t bytes;
     FILE *out = open_memstream(&text, &bytes);
-    ZI_REQUIRE(out != NULL);
+    ZI_REQUIRE(out);
     write(row, out);
     ZI_REQUIRE(fclose(out) == 0);
     return text;

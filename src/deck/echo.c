@@ -133,7 +133,7 @@ static bool origin_parse(const char *comment, size_t length, struct deck_origin 
     if (!colon || resolved) return true;
     if (length - source < 4 || colon[1] != ' ') return false;
     origin->written = written_parse(colon + 2, length - source - 2);
-    return origin->written != NULL;
+    return origin->written;
 }
 
 /* The text after the last # of a line, without spaces around it. */

@@ -93,7 +93,7 @@ static bool path_write(const char *at, FILE *out, char wrong[DECK_WRONG])
         else
             fputc(*at++, out);
     }
-    return at != NULL;
+    return at;
 }
 
 bool deck_path_expand(const char *written, size_t bytes, char **path, char wrong[DECK_WRONG])

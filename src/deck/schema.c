@@ -128,7 +128,7 @@ static void description_write(const struct deck_row *row, FILE *out)
     char *text = NULL;
     size_t bytes;
     FILE *stream = open_memstream(&text, &bytes);
-    ZI_REQUIRE(stream != NULL);
+    ZI_REQUIRE(stream);
     fprintf(stream, "%s%s", row->help, row->uses ? "; only with " : "");
     deck_uses_write(row, stream);
     ZI_REQUIRE(fclose(stream) == 0);
@@ -148,7 +148,7 @@ static void key_write(const struct deck_row *row, bool last, FILE *out)
     char *words = NULL;
     size_t bytes;
     FILE *stream = open_memstream(&words, &bytes);
-    ZI_REQUIRE(stream != NULL);
+    ZI_REQUIRE(stream);
     bool some = words_write(row, stream);
     ZI_REQUIRE(fclose(stream) == 0);
     if (values_write(row, out) && some) fputs(", ", out);

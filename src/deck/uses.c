@@ -50,7 +50,7 @@ static bool value_equals(const struct deck_row *row, const char *value,
 static bool term_holds(const struct deck_term *term, const struct settings *settings)
 {
     const struct deck_row *row = deck_find(term->section, term->key), *limit = value_row(term);
-    ZI_REQUIRE(row != NULL);
+    ZI_REQUIRE(row);
     if (deck_value_is_auto(row, settings)) return true;
     if (term->relation == DECK_IS) return value_equals(row, term->value, settings);
     if (term->relation == DECK_IS_NOT) return !value_equals(row, term->value, settings);

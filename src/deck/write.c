@@ -119,7 +119,7 @@ static void text_write(const char *text, FILE *out)
 static void path_write(const char *path, FILE *out)
 {
     char *text = malloc(2 * strlen(path) + 1), *to = text;
-    ZI_REQUIRE(text != NULL);
+    ZI_REQUIRE(text);
     for (; *path; path++) {
         if (*path == '$') *to++ = '$';
         *to++ = *path;

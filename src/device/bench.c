@@ -420,7 +420,7 @@ static void bench_type(struct bench *b)
         }
     }
     for (int i = 0; i < 4; i++) {
-        bool there = i & 1 ? b->ops->attention_backward != NULL : b->ops->attention != NULL;
+        bool there = i & 1 ? !!b->ops->attention_backward : !!b->ops->attention;
         if (there) print_case(b, &attention[i]);
     }
     bench_memory_bound(b);

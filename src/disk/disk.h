@@ -40,37 +40,53 @@ struct disk_admission {
 };
 
 struct disk_options {
-    int64_t engine;    /* enum nvme_engine, or ZI_AUTO: libaio where it works, else threads */
-    int depth;         /* blocks in the kernel at once, per path */
-    int paths;         /* files have path numbers below this; 0 counts as 1 */
-    int requests;      /* pushed and not yet reaped, at most */
-    size_t block;      /* bytes of the largest block; a multiple of DISK_BLOCK */
-    double deadline_s; /* a block older than this is reported as stalled, and waited for */
-    const struct disk_admission *admission; /* copied; NULL: none */
+    /* enum nvme_engine, or ZI_AUTO: libaio where it works, else threads */
+    int64_t engine;
+    /* Blocks in the kernel at once, per path */
+    int depth;
+    /* Files have path numbers below this; 0 counts as 1 */
+    int paths;
+    /* Pushed and not yet reaped, at most */
+    int requests;
+    /* Bytes of the largest block; a multiple of DISK_BLOCK */
+    size_t block;
+    /* A block older than this is reported as stalled, and waited for */
+    double deadline_s;
+    /* Copied; NULL: none */
+    const struct disk_admission *admission;
 };
 
 struct disk_request {
     struct disk_file *file;
-    int64_t offset; /* bytes from the start of the file */
+    /* Bytes from the start of the file */
+    int64_t offset;
     size_t bytes;
     void *buffer;
-    bool write;        /* from buffer to file; else the file is read into it */
-    const char *label; /* state kind and unit, for error messages; outlives the request */
-    uint64_t tag;      /* the caller's own, returned with the result */
+    /* From buffer to file; else the file is read into it */
+    bool write;
+    /* State kind and unit, for error messages; outlives the request */
+    const char *label;
+    /* The caller's own, returned with the result */
+    uint64_t tag;
 };
 
 struct disk_result {
     uint64_t tag;
-    size_t bytes;   /* transferred: all of them, or fewer when error is set */
-    int error;      /* errno, 0 when whole; logged already */
-    double seconds; /* from push until the queue saw the last block done */
+    /* Transferred: all of them, or fewer when error is set */
+    size_t bytes;
+    /* errno, 0 when whole; logged already */
+    int error;
+    /* From push until the queue saw the last block done */
+    double seconds;
 };
 
 /* What a queue has done so far. */
 struct disk_counts {
     uint64_t read_bytes, written_bytes;
-    uint64_t requests, blocks; /* reaped or ready to be; handed to the kernel */
-    double busy_s;             /* with a block in flight, as seen by the queue's thread */
+    /* Reaped or ready to be; handed to the kernel */
+    uint64_t requests, blocks;
+    /* With a block in flight, as seen by the queue's thread */
+    double busy_s;
 };
 
 /* Local. Opens a queue; the caller closes it before the files that it uses. ZI_ERROR_IO when the
@@ -80,16 +96,23 @@ enum zi_status disk_queue_open(const struct disk_options *options, struct disk_q
 /* Local. Drops what has not been handed to the kernel, waits for the rest. NULL does nothing. */
 void disk_queue_close(struct disk_queue *queue);
 
-/* Local. "libaio" or "threads": what serves the queue now. Its counts, from any thread. */
+/* Local. "libaio" or "threads": what serves the queue now. */
 const char *disk_queue_engine(const struct disk_queue *queue);
+
+/* Local, from any thread. What the queue has done so far. */
 void disk_queue_count(const struct disk_queue *queue, struct disk_counts *counts);
 
 struct disk_file_options {
-    const char *name; /* copied */
-    int path;         /* number of the disk that the file is on, for depth and admission */
-    bool create;      /* with mode 0600, where none may be; else the file must exist */
-    int64_t bytes;    /* space to claim from the file's start on, without changing its contents */
-    bool stops;       /* a request to stop ends the claim */
+    /* Copied */
+    const char *name;
+    /* Number of the disk that the file is on, for depth and admission */
+    int path;
+    /* With mode 0600, where none may be; else the file must exist */
+    bool create;
+    /* Space to claim from the file's start on, without changing its contents */
+    int64_t bytes;
+    /* A request to stop ends the claim */
+    bool stops;
 };
 
 /* Local. Opens a regular file, not through a link, for direct I/O, reading and writing, and claims
@@ -100,6 +123,8 @@ enum zi_status disk_file_open(const struct disk_file_options *options, struct di
 
 /* Local. Makes everything durable that has been written and reaped. ZI_ERROR_IO. */
 enum zi_status disk_file_sync(struct disk_file *file);
+
+/* Local. Closes a file that no queue uses any more. */
 void disk_file_close(struct disk_file *file);
 
 /* Local. Takes a request, or gives DISK_FULL (reap first). */
@@ -113,34 +138,5 @@ void disk_flush(struct disk_queue *queue);
  * are in the results and have been logged with file, offset, bytes and label. */
 int disk_reap(struct disk_queue *queue, int minimum, int maximum, double timeout_s,
               struct disk_result *results);
-
-/* Faults on purpose, for tests. They strike blocks on their way to the engine, counted over all
- * queues that are opened after disk_fault_set (files, for DISK_FAULT_NO_DIRECT). */
-enum disk_fault_kind {
-    DISK_FAULT_ERROR,  /* the block fails with `error`; EAGAIN and EINTR make it be tried again */
-    DISK_FAULT_SHORT,  /* half of the block is transferred */
-    DISK_FAULT_REFUSE, /* the kernel does not take it (EAGAIN of io_submit) */
-    DISK_FAULT_INTERRUPT, /* waiting for it ends with EINTR */
-    DISK_FAULT_STALL,     /* its completion is held back for `seconds` */
-    DISK_FAULT_NO_DIRECT, /* a file cannot be opened for direct I/O */
-    DISK_FAULT_NO_LIBAIO  /* io_setup fails with EAGAIN */
-};
-
-struct disk_fault {
-    enum disk_fault_kind kind;
-    bool reads, writes;   /* which blocks count */
-    int error;            /* errno */
-    int64_t first, times; /* strikes the first-th (from 1) and those after it, `times` in all */
-    double seconds;
-};
-
-/* Local. Sets the fault of the process, with its count at 0; NULL ends it. Without a call it is
- * what the environment variable ZINF_DISK_FAULT says, as OPERATION:FAULT:FIRST[:TIMES[:SECONDS]]:
- * read, write or any; a name of errno (EIO, ENOSPC, EAGAIN, EINTR), short, refuse, interrupt,
- * stall, nodirect or nolibaio. A warning says that it is active. */
-void disk_fault_set(const struct disk_fault *fault);
-
-/* Local. How often the fault has struck. */
-int64_t disk_fault_strikes(void);
 
 #endif

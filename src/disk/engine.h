@@ -7,6 +7,7 @@
 #define ZI_DISK_ENGINE_H
 
 #include "disk/disk.h"
+#include "disk/fault.h"
 
 #include <time.h>
 
@@ -19,7 +20,8 @@ struct disk_file {
 
 struct disk_transfer {
     int descriptor;
-    int slot; /* unique among the transfers in the engine, below its capacity */
+    /* Unique among the transfers in the engine, below its capacity */
+    int slot;
     bool write;
     int64_t offset;
     size_t bytes;
@@ -28,7 +30,8 @@ struct disk_transfer {
 
 struct disk_event {
     int slot;
-    int64_t result; /* bytes moved, or -errno */
+    /* Bytes moved, or -errno */
+    int64_t result;
 };
 
 struct disk_engine {
@@ -49,8 +52,11 @@ struct disk_engine_calls {
     void (*close)(struct disk_engine *engine);
 };
 
-/* Local. An engine for at most `capacity` transfers at once; 0, or an errno with *engine NULL. */
+/* Local. An engine of libaio for at most `capacity` transfers at once; 0, or an errno with *engine
+ * NULL. */
 int disk_libaio_open(int capacity, struct disk_engine **engine);
+
+/* Local. The same of a pool of threads. */
 int disk_threads_open(int capacity, struct disk_engine **engine);
 
 /* Local. Puts the fault of the process before an engine, which is then owned by the new one; does
@@ -63,6 +69,7 @@ enum zi_status disk_fault_prepare(void);
 /* Local. Whether a fault of this kind, which does not concern blocks, strikes now. */
 bool disk_fault_strikes_now(enum disk_fault_kind kind);
 
+/* Local. A time to wait; what is negative or no number is 0. */
 static inline struct timespec disk_timespec(double seconds)
 {
     const double most = 1e6; /* days: for ever, and far from where a time_t or the kernel wraps */

@@ -29,7 +29,7 @@ void disk_fault_set(const struct disk_fault *wanted)
 {
     pthread_mutex_lock(&mutex);
     environment_read = true;
-    active = wanted != NULL;
+    active = wanted;
     if (active) fault = *wanted;
     if (fault.first < 1) fault.first = 1;
     if (fault.times < 1) fault.times = 1;
@@ -137,10 +137,12 @@ enum zi_status disk_fault_prepare(void)
 struct faulty {
     struct disk_engine base;
     struct disk_engine *inner;
-    struct disk_event *held; /* events of its own, with the times from which they can be seen */
+    /* Events of its own, with the times from which they can be seen */
+    struct disk_event *held;
     double *due;
     int held_count;
-    double *stalled_until; /* per slot; 0: passes */
+    /* Per slot; 0: passes */
+    double *stalled_until;
     bool interrupt;
 };
 

@@ -27,11 +27,15 @@ enum { EVENTS = 64, IDLE_MAX = 4 };
 struct libaio {
     struct disk_engine base;
     io_context_t context;
-    pid_t process; /* whose context it is */
+    /* Whose context it is */
+    pid_t process;
     int capacity;
-    struct iocb *blocks;    /* one per slot */
-    struct iocb **pointers; /* of one call */
-    struct libaio *next;    /* idle for longer */
+    /* One per slot */
+    struct iocb *blocks;
+    /* Of one call */
+    struct iocb **pointers;
+    /* Idle for longer */
+    struct libaio *next;
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of the following */

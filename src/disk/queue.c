@@ -34,19 +34,26 @@ static const double BACKOFF_MIN = 0.0005, BACKOFF_MAX = 0.1, ASK_AGAIN = 0.005, 
 
 struct pending {
     struct disk_request asked;
-    size_t cut, moved; /* bytes given to blocks; bytes transferred */
-    int blocks;        /* out */
+    /* Bytes given to blocks; bytes transferred */
+    size_t cut, moved;
+    /* Out */
+    int blocks;
     int error;
     double start, end;
-    struct pending *next; /* in the list that it is in */
+    /* In the list that it is in */
+    struct pending *next;
 };
 
 struct block {
-    struct disk_transfer transfer; /* what is left of it */
+    /* What is left of it */
+    struct disk_transfer transfer;
     struct pending *request;
-    size_t admitted;        /* bytes, as the admission was told */
-    double start, complain; /* first handed over; when to report it as stalled */
-    bool inside;            /* the engine has it */
+    /* Bytes, as the admission was told */
+    size_t admitted;
+    /* First handed over; when to report it as stalled */
+    double start, complain;
+    /* The engine has it */
+    bool inside;
     struct block *next;
 };
 
@@ -63,20 +70,29 @@ struct disk_queue {
     struct disk_admission admission;
     struct disk_engine *engine;
     const char *engine_name;
-    bool threads; /* the engine is, beneath a fault */
-    int capacity; /* of blocks: depth times paths */
+    /* The engine is, beneath a fault */
+    bool threads;
+    /* Of blocks: depth times paths */
+    int capacity;
     struct pending *requests;
     struct block *blocks;
-    int *out; /* blocks cut and not done, per path */
+    /* Blocks cut and not done, per path */
+    int *out;
     struct pending_list free_requests, waiting, finished;
     struct block_list free_blocks, ready;
-    const struct disk_transfer **batch; /* of one submit */
-    int requests_out, inside;           /* not finished; blocks in the engine */
-    bool *refused;    /* per path: the admission let no block in when last asked */
-    int refused_path; /* one of them, -1 without any, and the direction */
+    /* Of one submit */
+    const struct disk_transfer **batch;
+    /* Not finished; blocks in the engine */
+    int requests_out, inside;
+    /* Per path: the admission let no block in when last asked */
+    bool *refused;
+    /* One of them, -1 without any, and the direction */
+    int refused_path;
     bool refused_write;
-    double backoff, retry_at; /* 0: the engine takes blocks; else its next try */
-    double next_look;         /* the earliest `complain` */
+    /* 0: the engine takes blocks; else its next try */
+    double backoff, retry_at;
+    /* The earliest `complain` */
+    double next_look;
     double busy_since;
     _Atomic uint64_t read_bytes, written_bytes, requests_done, blocks_submitted, busy_ns;
 };

@@ -18,10 +18,14 @@ enum { WORKERS_MAX = 8 };
 
 struct threads {
     struct disk_engine base;
-    pthread_mutex_t mutex;      /* of everything below */
-    pthread_cond_t work, done;  /* todo has grown, or stop; ended has grown */
-    struct disk_transfer *todo; /* ring of `capacity` */
-    struct disk_event *ended;   /* ring of `capacity` */
+    /* Of everything below */
+    pthread_mutex_t mutex;
+    /* todo has grown, or stop; ended has grown */
+    pthread_cond_t work, done;
+    /* Ring of `capacity` */
+    struct disk_transfer *todo;
+    /* Ring of `capacity` */
+    struct disk_event *ended;
     int capacity;
     int todo_first, todo_count, ended_first, ended_count;
     bool stop;

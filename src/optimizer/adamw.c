@@ -31,7 +31,7 @@ enum zi_status optimizer_update(const struct settings_optimizer *settings,
 {
     const struct device_operations *operations = device_get_operations(device);
     if (range->count == 0 || step->skip) return ZI_OK;
-    if (operations->adam == NULL)
+    if (!operations->adam)
         return zi_fail(ZI_ERROR_DEVICE, "optimizer",
                        "this device has no AdamW; use device.type: cpu");
 

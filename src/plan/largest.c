@@ -31,10 +31,14 @@ static const int64_t most_elements = (int64_t)1 << 40; /* of one tensor, as mode
 struct search {
     const struct plan_deck *deck;
     enum plan_growth growth;
-    struct settings_model model; /* the deck's, with its `auto` */
-    int64_t unit;                /* of width */
-    struct plan_largest size;    /* of the last candidate */
-    struct plan_largest largest; /* of the last that fitted */
+    /* The deck's, with its `auto` */
+    struct settings_model model;
+    /* Of width */
+    int64_t unit;
+    /* Of the last candidate */
+    struct plan_largest size;
+    /* Of the last that fitted */
+    struct plan_largest largest;
 };
 
 static void write_sets(const struct search *search, int64_t steps, char own[OWN_SETS][SET_BYTES],

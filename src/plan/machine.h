@@ -27,15 +27,19 @@ enum plan_rate {
 
 /* Of a node. */
 struct plan_node {
-    double rates[PLAN_RATE_COUNT]; /* FLOP/s or bytes/s */
-    bool given[PLAN_RATE_COUNT];   /* by the file, not assumed */
+    /* FLOP/s or bytes/s */
+    double rates[PLAN_RATE_COUNT];
+    /* By the file, not assumed */
+    bool given[PLAN_RATE_COUNT];
 };
 
 /* What one rank has of it. */
 struct plan_machine {
     double flops_per_s;
-    double bytes_per_s[LANE_COUNT]; /* of the disk lanes: when the other one is idle */
-    double mixed_bytes_per_s;       /* of both disk lanes together, when both are busy */
+    /* Of the disk lanes: when the other one is idle */
+    double bytes_per_s[LANE_COUNT];
+    /* Of both disk lanes together, when both are busy */
+    double mixed_bytes_per_s;
 };
 
 /* Local. The node that is assumed where nothing is known of it. */

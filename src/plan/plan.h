@@ -9,7 +9,8 @@
 #include "plan/simulate.h"
 
 struct plan_traffic {
-    int64_t count; /* operations */
+    /* Operations */
+    int64_t count;
     size_t bytes;
     double flops;
 };
@@ -26,10 +27,13 @@ void plan_traffic_sum(const struct program_list *list,
  * (arithmetic; kept inputs that move), a from what is done once a step (parameters, gradients,
  * optimizer). */
 struct plan_balance {
-    struct plan_load load;                     /* of the step as it is */
-    double arithmetic_per_token, io_per_token; /* b, seconds */
-    double tokens; /* b*: arithmetic is longer above it; 0 when it is at any number; INFINITY when
-                      I/O grows with tokens as fast as arithmetic */
+    /* Of the step as it is */
+    struct plan_load load;
+    /* b, seconds */
+    double arithmetic_per_token, io_per_token;
+    /* b*: arithmetic is longer above it; 0 when it is at any number; INFINITY when I/O grows with
+     * tokens as fast as arithmetic */
+    double tokens;
 };
 
 /* Local. Compares the program with one of twice the sequences per micro-batch, which it compiles.
@@ -41,11 +45,15 @@ enum zi_status plan_balance_of(const struct program *program, const struct plan_
 struct plan_deck {
     const char *text, *name;
     size_t bytes;
-    const char *const *sets; /* "section.key=value" */
+    /* "section.key=value" */
+    const char *const *sets;
     int set_count;
-    const struct device *device;      /* outlives the search */
-    const struct zero_config *config; /* resolved, with the budgets */
-    bool fits;                        /* the deck as it is */
+    /* Outlives the search */
+    const struct device *device;
+    /* Resolved, with the budgets */
+    const struct zero_config *config;
+    /* The deck as it is */
+    bool fits;
 };
 
 enum plan_growth {
@@ -55,9 +63,10 @@ enum plan_growth {
 
 struct plan_largest {
     int64_t layers, hidden, heads;
-    int64_t parameters; /* 0: not even this smallest one fits */
-    bool bounded; /* the next larger one does not fit; else the search ended at what a deck may say
-                   */
+    /* 0: not even this smallest one fits */
+    int64_t parameters;
+    /* The next larger one does not fit; else the search ended at what a deck may say */
+    bool bounded;
 };
 
 /* Local. The largest model of the deck's shape that a run would fit into the budgets of device,
@@ -66,11 +75,17 @@ struct plan_largest {
 enum zi_status plan_largest(const struct plan_deck *deck, enum plan_growth growth,
                             struct plan_largest *largest);
 
-/* Local. The parts of `zinf plan`'s output. */
+/* Local. The parts of `zinf plan`'s output: first, what memory it takes of each budget. */
 void plan_print_fit(const struct program *program, FILE *out);
+
+/* Local. What a step moves and computes, per lane. */
 void plan_print_traffic(const struct program *program, FILE *out);
+
+/* Local. How long a step takes on the machine, and what it waits for. */
 void plan_print_time(const struct program *program, const struct plan_machine *machine,
                      const struct plan_result *result, FILE *out);
+
+/* Local. The tokens per step at which arithmetic is as long as I/O. */
 void plan_print_balance(const struct program *program, const struct plan_balance *balance,
                         FILE *out);
 

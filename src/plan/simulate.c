@@ -16,11 +16,15 @@
 #include "base/log.h"
 
 struct lane_state {
-    int next; /* operation that runs, or is the next to run; list->count = none */
+    /* Operation that runs, or is the next to run; list->count = none */
+    int next;
     bool busy;
-    double free_at; /* when the last one ended */
-    double end;     /* of the running one; disk lanes: not known */
-    double left;    /* disk lanes: bytes */
+    /* When the last one ended */
+    double free_at;
+    /* Of the running one; disk lanes: not known */
+    double end;
+    /* Disk lanes: bytes */
+    double left;
 };
 
 struct simulation {

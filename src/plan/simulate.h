@@ -15,13 +15,15 @@
 
 /* Of one operation; seconds from the start of the program. */
 struct plan_span {
-    double ready_s, start_s, end_s; /* its lane is free; it starts; it is done */
+    /* Its lane is free; it starts; it is done */
+    double ready_s, start_s, end_s;
 };
 
 struct plan_result {
     double seconds;
     double busy_s[LANE_COUNT];
-    double wait_s[LANE_COUNT]; /* as engine_result.wait_s: the compute lane waits for that one */
+    /* As engine_result.wait_s: the compute lane waits for that one */
+    double wait_s[LANE_COUNT];
 };
 
 /* Local. Simulates a list; spans[0 .. list->count) is the caller's. ZI_ERROR_BUG when operations
@@ -40,6 +42,8 @@ struct plan_load {
     /* Of each of them; 0 for the others. */
     double lanes_s[LANE_COUNT];
 };
+
+/* Local. The load of a list on a machine. */
 void plan_load_of(const struct program_list *list, const struct plan_machine *machine,
                   struct plan_load *load);
 

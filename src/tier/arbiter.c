@@ -29,6 +29,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Directions of a path, as `write` says them. */
+enum direction { READING = false, WRITING = true, DIRECTIONS };
+
 /* One path in one direction, as all ranks see it. */
 struct arbiter_lane {
     _Atomic int64_t in_flight;
@@ -38,20 +41,21 @@ struct arbiter_lane {
 /* The file; all zero when new. */
 struct arbiter_table {
     double speeds[DECK_LIST_MAX];
-    struct arbiter_lane lanes[DECK_LIST_MAX][2];
+    struct arbiter_lane lanes[DECK_LIST_MAX][DIRECTIONS];
 };
 
 struct arbiter {
     struct arbiter_table *table;
     int64_t budget, share;
-    _Atomic int64_t own[DECK_LIST_MAX][2]; /* of this rank, in flight */
+    /* Of this rank, in flight */
+    _Atomic int64_t own[DECK_LIST_MAX][DIRECTIONS];
 };
 
 /* One queue; used by its thread only. */
 struct arbiter_gate {
     struct arbiter *arbiter;
-    int64_t own[DECK_LIST_MAX][2];
-    bool wanting[DECK_LIST_MAX][2];
+    int64_t own[DECK_LIST_MAX][DIRECTIONS];
+    bool wanting[DECK_LIST_MAX][DIRECTIONS];
 };
 
 /* Gives the new file its size with real zeros: a hole could fail to be filled later, by a signal.
@@ -72,7 +76,7 @@ enum zi_status arbiter_open(const struct arbiter_options *options, struct arbite
 {
     char *name = NULL;
     struct arbiter *made = calloc(1, sizeof *made);
-    if (made == NULL || asprintf(&name, "%s/node", options->folder) < 0) {
+    if (!made || asprintf(&name, "%s/node", options->folder) < 0) {
         free(made);
         return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory to share the disks of the node");
     }
@@ -105,7 +109,7 @@ enum zi_status arbiter_open(const struct arbiter_options *options, struct arbite
 
 void arbiter_close(struct arbiter *arbiter)
 {
-    if (arbiter == NULL) return;
+    if (!arbiter) return;
     if (munmap(arbiter->table, sizeof *arbiter->table) != 0)
         zi_log(ZI_LOG_WARN, "tier", "the node's table cannot be unmapped: %s", strerror(errno));
     free(arbiter);
@@ -124,7 +128,7 @@ int64_t arbiter_in_flight(const struct arbiter *arbiter, int path, bool write)
 enum zi_status arbiter_gate_open(struct arbiter *arbiter, struct arbiter_gate **gate)
 {
     struct arbiter_gate *made = calloc(1, sizeof *made);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a queue of the disk");
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a queue of the disk");
     made->arbiter = arbiter;
     *gate = made;
     return ZI_OK;
@@ -139,9 +143,9 @@ static void set_wanting(struct arbiter_gate *gate, int path, bool write, bool wa
 
 void arbiter_gate_close(struct arbiter_gate *gate)
 {
-    if (gate == NULL) return;
+    if (!gate) return;
     for (int p = 0; p < DECK_LIST_MAX; p++) {
-        for (int write = 0; write < 2; write++) {
+        for (int write = READING; write < DIRECTIONS; write++) {
             ZI_REQUIRE(gate->own[p][write] == 0);
             set_wanting(gate, p, write, false);
         }

@@ -9,14 +9,20 @@ struct arbiter;
 struct arbiter_gate;
 
 struct arbiter_options {
-    const char *folder; /* the run's folder on the first path, for messages */
-    int directory;      /* the same, open */
-    int paths, ranks;   /* ranks of the node */
-    size_t budget;      /* bytes in flight per path and direction, of all ranks together */
+    /* The run's folder on the first path, for messages */
+    const char *folder;
+    /* The same, open */
+    int directory;
+    /* Ranks of the node */
+    int paths, ranks;
+    /* Bytes in flight per path and direction, of all ranks together */
+    size_t budget;
 };
 
 /* Local, with the lock of the first path held. Opens the table of the node's ranks, or makes it. */
 enum zi_status arbiter_open(const struct arbiter_options *options, struct arbiter **arbiter);
+
+/* Local. Leaves the table. NULL does nothing. */
 void arbiter_close(struct arbiter *arbiter);
 
 /* Local. speeds[0..paths) as the first rank measured them, 0 before; with the path's lock held. */
@@ -24,7 +30,11 @@ double *arbiter_speeds(struct arbiter *arbiter);
 
 /* Local. The way of one queue to the disks; closed after the queue. */
 enum zi_status arbiter_gate_open(struct arbiter *arbiter, struct arbiter_gate **gate);
+
+/* Local. Ends the way of a queue that has nothing in flight. NULL does nothing. */
 void arbiter_gate_close(struct arbiter_gate *gate);
+
+/* Local. What the queue asks before each block; good as long as the gate. */
 struct disk_admission arbiter_admission(struct arbiter_gate *gate);
 
 /* Local. Bytes in flight on a path now, of all ranks. */

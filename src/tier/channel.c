@@ -26,9 +26,11 @@ enum { PARTS_PER_PATH = 4, RESULTS = 32, NONE = -1 };
 struct slot {
     struct tier_transfer transfer;
     size_t pushed;
-    int parts; /* under way */
+    /* Under way */
+    int parts;
     bool failed;
-    int next; /* in the list that the slot is in */
+    /* In the list that the slot is in */
+    int next;
 };
 
 struct slot_list {
@@ -37,9 +39,11 @@ struct slot_list {
 
 struct tier_channel {
     struct tier_store *store;
-    struct arbiter_gate *gate; /* NULL without arbiter */
+    /* NULL without arbiter */
+    struct arbiter_gate *gate;
     struct disk_queue *queue;
-    struct tier_channel *previous, *next; /* of the store */
+    /* Of the store */
+    struct tier_channel *previous, *next;
     int transfers, open;
     struct slot_list free, line, done;
     struct slot slots[];
@@ -76,7 +80,7 @@ void tier_store_count(const struct tier_store *store, struct tier_store_counts *
     pthread_mutex_t *lock = (pthread_mutex_t *)&store->lock; /* counting does not change a store */
     pthread_mutex_lock(lock);
     *counts = store->closed;
-    for (struct tier_channel *channel = store->first; channel != NULL; channel = channel->next)
+    for (struct tier_channel *channel = store->first; channel; channel = channel->next)
         count_in(counts, channel->queue);
     pthread_mutex_unlock(lock);
 }
@@ -85,7 +89,7 @@ static enum zi_status open_queue(struct tier_channel *channel)
 {
     struct tier_store *store = channel->store;
     struct disk_admission admission;
-    if (store->arbiter != NULL) {
+    if (store->arbiter) {
         ZI_TRY(arbiter_gate_open(store->arbiter, &channel->gate));
         admission = arbiter_admission(channel->gate);
     }
@@ -97,7 +101,7 @@ static enum zi_status open_queue(struct tier_channel *channel)
         .requests = channel->transfers * parts,
         .block = (size_t)store->nvme.block,
         .deadline_s = (double)store->nvme.deadline,
-        .admission = channel->gate != NULL ? &admission : NULL,
+        .admission = channel->gate ? &admission : NULL,
     };
     return disk_queue_open(&options, &channel->queue);
 }
@@ -108,7 +112,7 @@ enum zi_status tier_channel_open(struct tier_store *store, int transfers,
     if (transfers < 1)
         return zi_fail(ZI_ERROR_BUG, "tier", "a channel for %d transfers", transfers);
     struct tier_channel *made = calloc(1, sizeof *made + (size_t)transfers * sizeof made->slots[0]);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a channel");
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a channel");
     made->store = store;
     made->transfers = transfers;
     made->free = made->line = made->done = (struct slot_list){NONE, NONE};
@@ -122,7 +126,7 @@ enum zi_status tier_channel_open(struct tier_store *store, int transfers,
     }
     pthread_mutex_lock(&store->lock);
     made->next = store->first;
-    if (made->next != NULL) made->next->previous = made;
+    if (made->next) made->next->previous = made;
     store->first = made;
     pthread_mutex_unlock(&store->lock);
     *channel = made;
@@ -131,14 +135,14 @@ enum zi_status tier_channel_open(struct tier_store *store, int transfers,
 
 void tier_channel_close(struct tier_channel *channel)
 {
-    if (channel == NULL) return;
+    if (!channel) return;
     struct tier_store *store = channel->store;
     pthread_mutex_lock(&store->lock);
-    if (channel->previous != NULL)
+    if (channel->previous)
         channel->previous->next = channel->next;
     else
         store->first = channel->next;
-    if (channel->next != NULL) channel->next->previous = channel->previous;
+    if (channel->next) channel->next->previous = channel->previous;
     count_in(&store->closed, channel->queue);
     pthread_mutex_unlock(&store->lock);
     disk_queue_close(channel->queue);

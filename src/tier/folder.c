@@ -41,7 +41,7 @@
 static enum zi_status make_path(const char *path)
 {
     char *part = strdup(path);
-    if (part == NULL) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a path's name");
+    if (!part) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a path's name");
     enum zi_status status = ZI_OK;
     for (char *at = part + 1; status == ZI_OK; at++) {
         if (*at != '/' && *at != '\0') continue;
@@ -121,13 +121,13 @@ enum zi_status folder_open(const struct tier_store_options *options, const char 
     clean_name(options->run, run, sizeof run);
     *folder = (struct store_folder){.path_descriptor = -1, .directory = -1, .descriptor = -1};
     folder->path = strdup(path);
-    if (folder->path != NULL &&
+    if (folder->path &&
         asprintf(&folder->folder, "%s/zinf-%s-%016" PRIx64, folder->path, run, options->id) < 0)
         folder->folder = NULL;
-    if (folder->folder != NULL &&
+    if (folder->folder &&
         asprintf(&folder->file, "%s/rank-%d.h5", folder->folder, options->rank) < 0)
         folder->file = NULL;
-    if (folder->file == NULL)
+    if (!folder->file)
         return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for the names of the store's files");
     folder->name = folder->folder + strlen(folder->path) + 1;
     folder->file_name = folder->file + strlen(folder->folder) + 1;
@@ -203,14 +203,14 @@ static bool is_last(const struct store_folder *folder)
 {
     int again = openat(folder->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *list = again < 0 ? NULL : fdopendir(again);
-    bool last = list != NULL;
-    if (list == NULL && again >= 0) close(again);
+    bool last = list;
+    if (!list && again >= 0) close(again);
     while (last) {
         struct dirent *entry = readdir(list);
-        if (entry == NULL) break;
+        if (!entry) break;
         last = !marker_names_rank(entry->d_name) && strcmp(entry->d_name, "kept") != 0;
     }
-    if (list != NULL) closedir(list);
+    if (list) closedir(list);
     return last;
 }
 

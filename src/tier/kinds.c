@@ -155,7 +155,7 @@ int tier_kinds_saved(void)
 {
     int count = 0;
     for (int kind = 0; kind < TIER_KIND_COUNT; kind++)
-        count += rows[kind].saved != NULL;
+        if (rows[kind].saved) count++;
     return count;
 }
 

@@ -73,14 +73,22 @@ struct tier_kind_row {
     enum tier_type saved_type;
 };
 
-/* Local. The tables. */
+/* Local. The row of a kind. */
 const struct tier_kind_row *tier_kind_row(enum tier_kind kind);
+
+/* Local. As the table names a kind. */
 const char *tier_kind_name(enum tier_kind kind);
+
+/* Local. As the table names a type. */
 const char *tier_type_name(enum tier_type type);
+
+/* Local. The key of the deck that says where it lies. */
 const char *tier_place_name(enum tier_place place);
 
 /* Local. What the deck says of a place: enum zi_tier, or auto. */
 int64_t tier_place_given(const struct settings_placement *placement, enum tier_place place);
+
+/* Local. Says it in the deck's place. */
 void tier_place_set(struct settings_placement *placement, enum tier_place place, int64_t tier);
 
 /* Local. How many kinds checkpoints have. */
@@ -92,8 +100,10 @@ enum zi_dtype tier_type_of(enum tier_type type, enum zi_dtype compute, enum zi_d
 /* Local. Whether a unit has a home for this kind. */
 bool tier_kind_exists(enum tier_kind kind, bool trainable, enum zi_dtype compute);
 
-/* Local. The table for people, and as the part of doc/design.md that is made of it. */
+/* Local. The table for people. */
 void tier_kinds_print(FILE *out);
+
+/* Local. The part of doc/design.md that is made of the table. */
 void tier_kinds_write_markdown(FILE *out);
 
 #endif

@@ -20,6 +20,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/stop.h"
+#include "h5/attribute.h"
+#include "h5/dataset.h"
+#include "h5/h5.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,8 +31,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-#include <hdf5.h>
 
 enum { METADATA_PER_DATASET = 4096, METADATA_BYTES = 64 * 1024, CLAIM_PIECE = 256 << 20 };
 
@@ -83,25 +84,6 @@ static enum zi_status claim(const struct store_folder *folder, int64_t bytes)
     return ZI_OK;
 }
 
-/* ---- HDF5 ---- */
-
-static herr_t take_innermost(unsigned place, const H5E_error2_t *entry, void *context)
-{
-    const char **text = context;
-    if (place == 0) *text = entry->desc;
-    return 0;
-}
-
-/* Logs the innermost message of HDF5's stack, which is that of the latest call. */
-static enum zi_status fail_library(const char *file, const char *what, const char *name)
-{
-    const char *text = NULL;
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, &text);
-    return zi_fail(ZI_ERROR_IO, "tier", "%s: HDF5 cannot %s%s%s: %s", file, what,
-                   name[0] != '\0' ? " " : "", name,
-                   text != NULL && text[0] != '\0' ? text : "it gives no reason");
-}
-
 static hid_t library_type(enum zi_dtype type)
 {
     switch (type) {
@@ -117,112 +99,53 @@ static hid_t library_type(enum zi_dtype type)
     return -1;
 }
 
-static herr_t write_attribute(hid_t object, const char *name, hid_t type, const void *value)
-{
-    hid_t space = H5Screate(H5S_SCALAR);
-    if (space < 0) return -1;
-    hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    herr_t result = attribute < 0 ? -1 : H5Awrite(attribute, type, value);
-    if (attribute >= 0 && H5Aclose(attribute) < 0) result = -1;
-    H5Sclose(space);
-    return result;
-}
-
-static herr_t write_number(hid_t object, const char *name, size_t value)
-{
-    int64_t wide = (int64_t)value;
-    return write_attribute(object, name, H5T_NATIVE_INT64, &wide);
-}
-
-static herr_t write_text(hid_t object, const char *name, const char *text)
-{
-    hid_t type = H5Tcopy(H5T_C_S1);
-    if (type < 0) return -1;
-    herr_t result = -1;
-    if (H5Tset_size(type, strlen(text) + 1) >= 0)
-        result = write_attribute(object, name, type, text);
-    H5Tclose(type);
-    return result;
-}
-
-/* What is the same for all datasets of the file. */
-struct properties {
-    hid_t file, dataset, link;
-};
-
-static herr_t properties_open(struct properties *all)
-{
-    all->file = H5Pcreate(H5P_FILE_ACCESS);
-    all->dataset = H5Pcreate(H5P_DATASET_CREATE);
-    all->link = H5Pcreate(H5P_LINK_CREATE);
-    if (all->file < 0 || all->dataset < 0 || all->link < 0) return -1;
-    if (H5Pset_alignment(all->file, TIER_STORE_BLOCK, TIER_STORE_BLOCK) < 0 ||
-        H5Pset_file_locking(all->file, 0, 1) < 0 ||
-        H5Pset_layout(all->dataset, H5D_CONTIGUOUS) < 0 ||
-        H5Pset_alloc_time(all->dataset, H5D_ALLOC_TIME_EARLY) < 0 ||
-        H5Pset_fill_time(all->dataset, H5D_FILL_TIME_NEVER) < 0 ||
-        H5Pset_obj_track_times(all->dataset, 0) < 0 ||
-        H5Pset_create_intermediate_group(all->link, 1) < 0)
-        return -1;
-    return 0;
-}
-
-static void properties_close(const struct properties *all)
-{
-    if (all->file >= 0) H5Pclose(all->file);
-    if (all->dataset >= 0) H5Pclose(all->dataset);
-    if (all->link >= 0) H5Pclose(all->link);
-}
-
 static herr_t describe(hid_t dataset, const struct layout *layout, const struct tier_array *array)
 {
     const struct stripes *stripes = layout->stripes;
-    size_t padded = tier_padded(array->bytes);
     bool whole = stripes->paths == 1;
-    if (write_number(dataset, "total_bytes", array->bytes) < 0 ||
-        write_number(dataset, "first_byte", stripes->first[layout->path]) < 0 ||
-        write_number(dataset, "stripe_bytes", whole ? padded : stripes->bytes[layout->path]) < 0 ||
-        write_number(dataset, "period_bytes", whole ? padded : stripes->period) < 0)
+    size_t padded = tier_padded(array->bytes), first = stripes->first[layout->path];
+    size_t stripe = whole ? padded : stripes->bytes[layout->path];
+    size_t period = whole ? padded : stripes->period;
+    if (h5_integer_write(dataset, "total_bytes", (int64_t)array->bytes) < 0 ||
+        h5_integer_write(dataset, "first_byte", (int64_t)first) < 0 ||
+        h5_integer_write(dataset, "stripe_bytes", (int64_t)stripe) < 0 ||
+        h5_integer_write(dataset, "period_bytes", (int64_t)period) < 0)
         return -1;
-    return array->type == ZI_BF16 ? write_text(dataset, "dtype", "bf16") : 0;
+    return array->type == ZI_BF16 ? h5_fixed_text_write(dataset, "dtype", "bf16") : 0;
 }
 
-static herr_t create_dataset(hid_t file, const struct properties *all, const struct layout *layout,
-                             int a, int64_t *offset)
+static herr_t create_dataset(hid_t file, const struct layout *layout, int a, int64_t *offset)
 {
     const struct tier_array *array = &layout->arrays[a];
     size_t bytes = stripes_bytes(layout->stripes, layout->path, tier_padded(array->bytes));
     *offset = -1;
     if (bytes == 0) return 0;
-    hsize_t elements = bytes / zi_dtype_bytes(array->type);
-    hid_t space = H5Screate_simple(1, &elements, NULL);
-    if (space < 0) return -1;
-    hid_t made = H5Dcreate2(file, array->name, library_type(array->type), space, all->link,
-                            all->dataset, H5P_DEFAULT);
-    herr_t result = -1;
-    if (made >= 0) {
-        haddr_t at = H5Dget_offset(made);
-        *offset = (int64_t)at;
-        if (at != HADDR_UNDEF && at % TIER_STORE_BLOCK == 0) result = describe(made, layout, array);
-        if (H5Dclose(made) < 0) result = -1;
-    }
-    H5Sclose(space);
-    return result;
+    int64_t elements = (int64_t)(bytes / zi_dtype_bytes(array->type));
+    hid_t made =
+        h5_extent_create(file, array->name, library_type(array->type), 1, &elements, offset);
+    if (made < 0) return -1;
+    herr_t result = *offset % TIER_STORE_BLOCK == 0 ? describe(made, layout, array) : -1;
+    return H5Dclose(made) < 0 ? -1 : result;
 }
 
-static enum zi_status fill_file(hid_t file, const struct properties *all,
-                                const struct layout *layout, int64_t *offsets)
+static enum zi_status fail_array(const char *file, const char *array)
+{
+    char what[320];
+    snprintf(what, sizeof what, "lay out %.256s", array);
+    return h5_fail("tier", file, what);
+}
+
+static enum zi_status fill_file(hid_t file, const struct layout *layout, int64_t *offsets)
 {
     const char *name = layout->folder->file;
-    int64_t rank = layout->rank;
-    if (write_text(file, "format", "zinf store 1") < 0 ||
-        write_text(file, "run", layout->run) < 0 ||
-        write_attribute(file, "rank", H5T_NATIVE_INT64, &rank) < 0)
-        return fail_library(name, "describe the file", "");
+    if (h5_fixed_text_write(file, "format", "zinf store 1") < 0 ||
+        h5_fixed_text_write(file, "run", layout->run) < 0 ||
+        h5_integer_write(file, "rank", layout->rank) < 0)
+        return h5_fail("tier", name, "describe it");
     for (int a = 0; a < layout->count; a++) {
         ZI_TRY(zi_stop_check());
-        if (create_dataset(file, all, layout, a, &offsets[a]) < 0)
-            return fail_library(name, "lay out", layout->arrays[a].name);
+        if (create_dataset(file, layout, a, &offsets[a]) < 0)
+            return fail_array(name, layout->arrays[a].name);
     }
     return ZI_OK;
 }
@@ -230,18 +153,10 @@ static enum zi_status fill_file(hid_t file, const struct properties *all,
 static enum zi_status create_file(const struct layout *layout, int64_t *offsets)
 {
     const char *name = layout->folder->file;
-    struct properties all;
-    enum zi_status status = ZI_OK;
-    hid_t file = -1;
-    if (properties_open(&all) < 0) status = fail_library(name, "choose its layout", "");
-    if (status == ZI_OK) {
-        file = H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, all.file);
-        status = file < 0 ? fail_library(name, "create the file", "")
-                          : fill_file(file, &all, layout, offsets);
-    }
-    if (file >= 0 && H5Fclose(file) < 0 && status == ZI_OK)
-        status = fail_library(name, "close the file", "");
-    properties_close(&all);
+    hid_t file = h5_file_create(name, TIER_STORE_BLOCK);
+    if (file < 0) return h5_fail("tier", name, "create it");
+    enum zi_status status = fill_file(file, layout, offsets);
+    if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail("tier", name, "close it");
     return status;
 }
 
@@ -281,12 +196,7 @@ enum zi_status layout_create(const struct layout *layout, int64_t *offsets)
 {
     ZI_TRY(claim(layout->folder, expected_bytes(layout)));
     ZI_TRY(zi_stop_check());
-    H5E_auto2_t printer = NULL;
-    void *context = NULL;
-    (void)H5Eget_auto2(H5E_DEFAULT, &printer, &context);
-    (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    enum zi_status status = create_file(layout, offsets);
-    (void)H5Eset_auto2(H5E_DEFAULT, printer, context);
-    ZI_TRY(status);
+    h5_quiet();
+    ZI_TRY(create_file(layout, offsets));
     return claim_made(layout, offsets);
 }

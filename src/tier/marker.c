@@ -70,7 +70,7 @@ bool marker_is_store_file(int directory, const char *name, size_t *bytes)
                  strcmp(name, "node") == 0 || strcmp(name, "kept") == 0 ||
                  strcmp(name, MARKER_NAME) == 0;
     if (!named || fstatat(directory, name, &is, AT_SYMLINK_NOFOLLOW) != 0) return false;
-    if (bytes != NULL) *bytes = (size_t)is.st_blocks * 512;
+    if (bytes) *bytes = (size_t)is.st_blocks * 512;
     return S_ISREG(is.st_mode);
 }
 
@@ -136,11 +136,11 @@ bool marker_find_other(int directory, bool any, char *name, size_t size)
     int again = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *list = again < 0 ? NULL : fdopendir(again);
     bool found = false;
-    if (list == NULL) {
+    if (!list) {
         if (again >= 0) close(again);
         return false;
     }
-    for (struct dirent *entry = readdir(list); entry != NULL && !found; entry = readdir(list)) {
+    for (struct dirent *entry = readdir(list); entry && !found; entry = readdir(list)) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         found = any || !marker_is_store_file(directory, entry->d_name, NULL);
         if (found) snprintf(name, size, "%s", entry->d_name);

@@ -12,9 +12,11 @@
 
 enum { MARKER_HOST = 256 };
 
-/* Local. Whether a name is one that a store gives to a folder: zinf-<run>-<16 hexadecimal digits>,
- * and to a file of a rank: rank-<digits>.h5. */
+/* Local. Whether a name is one that a store gives to a folder: zinf-<run>-<16 hexadecimal digits>.
+ */
 bool marker_names_folder(const char *name);
+
+/* Local. Whether a name is one that a store gives to the file of a rank: rank-<digits>.h5. */
 bool marker_names_rank(const char *name);
 
 /* Local. Whether the entry of a folder is a regular file (no link to one) that a store makes: of a

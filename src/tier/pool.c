@@ -22,11 +22,14 @@
 #include <stdlib.h>
 
 struct tier_pool {
-    struct device *device; /* not owned */
+    /* Not owned */
+    struct device *device;
     enum zi_tier tier;
     size_t bytes;
-    struct device_ptr memory; /* as the device gave it; null when bytes is 0 */
-    struct device_ptr base;   /* the first place in it that is aligned for direct I/O */
+    /* As the device gave it; null when bytes is 0 */
+    struct device_ptr memory;
+    /* The first place in it that is aligned for direct I/O */
+    struct device_ptr base;
     char purpose[64];
 };
 
@@ -57,7 +60,7 @@ enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t
         return refuse_budget(tier, bytes, budget, purpose);
 
     struct tier_pool *made = calloc(1, sizeof *made);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a pool's description");
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for a pool's description");
     made->device = device;
     made->tier = tier;
     made->bytes = bytes;
@@ -79,7 +82,7 @@ enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t
 
 void tier_pool_destroy(struct tier_pool *pool)
 {
-    if (pool == NULL) return;
+    if (!pool) return;
     if (pool->bytes > 0) device_free(pool->device, pool->tier, pool->memory);
     used_bytes[pool->tier] -= pool->bytes;
     free(pool);

@@ -11,14 +11,22 @@
 /* ---- folder.c: the run's folder on one path, and this rank's file in it ---- */
 
 struct store_folder {
-    char *path;            /* as the deck names it */
-    char *folder;          /* <path>/zinf-<run>-<id> */
-    char *file;            /* <folder>/rank-<r>.h5 */
-    const char *name;      /* the end of `folder`, seen from the path */
-    const char *file_name; /* the end of `file`, seen from the folder */
-    int path_descriptor;   /* of the path; -1: none, as for the two below */
-    int directory;         /* of the folder */
-    int descriptor;        /* of the file, whose lock it holds */
+    /* As the deck names it */
+    char *path;
+    /* <path>/zinf-<run>-<id> */
+    char *folder;
+    /* <folder>/rank-<r>.h5 */
+    char *file;
+    /* The end of `folder`, seen from the path */
+    const char *name;
+    /* The end of `file`, seen from the folder */
+    const char *file_name;
+    /* Of the path; -1: none, as for the two after it */
+    int path_descriptor;
+    /* Of the folder */
+    int directory;
+    /* Of the file, whose lock it holds */
+    int descriptor;
 };
 
 /* Local. Fills `folder` (strings and descriptors owned by it) for a path and opens the path, which
@@ -33,6 +41,8 @@ bool folder_is_same_path(const struct store_folder *one, const struct store_fold
 /* Local. Waits for the lock of a path. Who holds it may make, look through and remove folders of
  * runs there. ZI_ERROR_IO after a time; ZI_STOPPED when a stop is asked for meanwhile. */
 enum zi_status folder_lock(const struct store_folder *folder);
+
+/* Local. Gives up the lock of the path. */
 void folder_unlock(const struct store_folder *folder);
 
 /* Local. Looks for what dead runs left when this is the node's first rank, makes the folder and the
@@ -74,7 +84,8 @@ enum zi_status stripes_measure(const struct store_folder *folder, const struct s
 
 struct layout {
     const struct store_folder *folder;
-    const struct tier_array *arrays; /* unpadded */
+    /* Unpadded */
+    const struct tier_array *arrays;
     int count, path, rank;
     const struct stripes *stripes;
     const char *run;
@@ -84,6 +95,7 @@ struct layout {
  * array's bytes of this path start, or -1 for none. ZI_ERROR_IO, ZI_STOPPED. */
 enum zi_status layout_create(const struct layout *layout, int64_t *offsets);
 
+/* Local. Bytes of an array as it is stored: whole blocks. */
 static inline size_t tier_padded(size_t bytes)
 {
     return (bytes + TIER_STORE_BLOCK - 1) / TIER_STORE_BLOCK * TIER_STORE_BLOCK;
@@ -92,17 +104,23 @@ static inline size_t tier_padded(size_t bytes)
 /* ---- the store itself ---- */
 
 struct tier_store {
-    struct settings_nvme nvme; /* paths is not used after creation */
+    /* Its `paths` is not used after creation */
+    struct settings_nvme nvme;
     int path_count, array_count;
     struct store_folder folders[DECK_LIST_MAX];
     struct disk_file *files[DECK_LIST_MAX];
     struct stripes stripes;
-    struct tier_array *arrays; /* padded */
-    int64_t *offsets;          /* [path * array_count + array] */
-    struct arbiter *arbiter;   /* NULL when there is nobody to share with */
+    /* Padded */
+    struct tier_array *arrays;
+    /* [path * array_count + array] */
+    int64_t *offsets;
+    /* NULL when there is nobody to share with */
+    struct arbiter *arbiter;
     char *place;
-    pthread_mutex_t lock;       /* of the two below */
-    struct tier_channel *first; /* open channels */
+    /* Of the two fields after it */
+    pthread_mutex_t lock;
+    /* Open channels */
+    struct tier_channel *first;
     struct tier_store_counts closed;
 };
 

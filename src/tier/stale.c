@@ -30,7 +30,8 @@
 
 /* A folder of a run under examination. */
 struct remains {
-    const struct store_folder *own; /* for the path */
+    /* For the path */
+    const struct store_folder *own;
     const char *name;
     DIR *list;
     size_t bytes;
@@ -74,8 +75,7 @@ static bool is_stale(struct remains *remains)
     if (!marker_read(directory, remains->host)) /* empty: its maker died, or is not seen to live */
         return is_local(remains->own) && !marker_find_other(directory, true, other, sizeof other);
     rewinddir(remains->list);
-    for (struct dirent *entry = readdir(remains->list); entry != NULL;
-         entry = readdir(remains->list)) {
+    for (struct dirent *entry = readdir(remains->list); entry; entry = readdir(remains->list)) {
         size_t bytes = 0;
         if (strcmp(entry->d_name, "kept") == 0) return false;
         if (!marker_is_store_file(directory, entry->d_name, &bytes)) continue;
@@ -92,7 +92,7 @@ static int remove_files(DIR *list)
     while (removed > 0 && error == 0) { /* removing may make readdir skip entries */
         removed = 0;
         rewinddir(list);
-        for (struct dirent *entry = readdir(list); entry != NULL; entry = readdir(list)) {
+        for (struct dirent *entry = readdir(list); entry; entry = readdir(list)) {
             if (strcmp(entry->d_name, MARKER_NAME) == 0 ||
                 !marker_is_store_file(dirfd(list), entry->d_name, NULL))
                 continue;
@@ -155,7 +155,7 @@ static void visit_folder(const struct store_folder *own, const char *name, bool 
                             O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (descriptor < 0) return;
     struct remains remains = {.own = own, .name = name, .list = fdopendir(descriptor)};
-    if (remains.list == NULL) {
+    if (!remains.list) {
         close(descriptor);
         return;
     }
@@ -167,13 +167,13 @@ void stale_visit(const struct store_folder *own, bool wanted)
 {
     int again = openat(own->path_descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *list = again < 0 ? NULL : fdopendir(again);
-    if (list == NULL) {
+    if (!list) {
         zi_log(ZI_LOG_WARN, "tier", "%s: cannot be looked through for what dead runs left: %s",
                own->path, strerror(errno));
         if (again >= 0) close(again);
         return;
     }
-    for (struct dirent *entry = readdir(list); entry != NULL; entry = readdir(list)) {
+    for (struct dirent *entry = readdir(list); entry; entry = readdir(list)) {
         if (zi_stop_signal() != 0) break; /* many gigabytes take a while to be removed */
         if (marker_names_folder(entry->d_name) && strcmp(entry->d_name, own->name) != 0)
             visit_folder(own, entry->d_name, wanted);

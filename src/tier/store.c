@@ -111,7 +111,7 @@ static enum zi_status take_arrays(const struct tier_array *arrays, int count,
     size_t number = count > 0 ? (size_t)count : 1;
     store->arrays = malloc(number * sizeof store->arrays[0]);
     store->offsets = malloc(number * (size_t)store->path_count * sizeof store->offsets[0]);
-    if (store->arrays == NULL || store->offsets == NULL)
+    if (!store->arrays || !store->offsets)
         return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for the names of %d arrays", count);
     for (int a = 0; a < count; a++) {
         store->arrays[a] = arrays[a];
@@ -149,7 +149,7 @@ static enum zi_status name_place(struct tier_store *store)
     for (int p = 0; p < store->path_count; p++)
         size += strlen(store->folders[p].folder) + 2;
     store->place = malloc(size);
-    if (store->place == NULL)
+    if (!store->place)
         return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for the names of the store's folders");
     char *end = store->place;
     for (int p = 0; p < store->path_count; p++) {
@@ -176,7 +176,7 @@ enum zi_status tier_store_create(const struct tier_store_options *options,
                                  struct tier_store **store)
 {
     struct tier_store *made = calloc(1, sizeof *made);
-    if (made == NULL) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for the NVMe store");
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for the NVMe store");
     made->nvme = *options->nvme;
     pthread_mutex_init(&made->lock, NULL);
     enum zi_status status = fill_store(options, arrays, count, made);
@@ -191,11 +191,11 @@ enum zi_status tier_store_create(const struct tier_store_options *options,
 
 void tier_store_destroy(struct tier_store *store)
 {
-    if (store == NULL) return;
-    ZI_REQUIRE(store->first == NULL);
+    if (!store) return;
+    ZI_REQUIRE(!store->first);
     arbiter_close(store->arbiter);
     for (int p = 0; p < store->path_count; p++) {
-        if (store->files[p] != NULL) disk_file_close(store->files[p]);
+        if (store->files[p]) disk_file_close(store->files[p]);
         folder_leave(&store->folders[p], store->nvme.keep);
     }
     pthread_mutex_destroy(&store->lock);

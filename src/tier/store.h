@@ -36,17 +36,21 @@ struct tier_channel;
 
 /* An array of the store: its length is padded to TIER_STORE_BLOCK. */
 struct tier_array {
-    char name[80]; /* path in the file, without leading slash: "moment1/blocks.3.mlp" */
+    /* Path in the file, without leading slash: "moment1/blocks.3.mlp" */
+    char name[80];
     enum zi_dtype type;
     size_t bytes;
 };
 
 struct tier_store_options {
     const struct settings_nvme *nvme;
-    const char *run; /* name of the run */
-    uint64_t id;     /* the same on all ranks of a run, and of no other run */
+    /* Name of the run */
+    const char *run;
+    /* The same on all ranks of a run, and of no other run */
+    uint64_t id;
     int rank, node_rank, node_ranks;
-    bool reclaim; /* remove what dead runs left on these paths */
+    /* Remove what dead runs left on these paths */
+    bool reclaim;
 };
 
 /* Local, after all ranks have agreed on `id`. Makes the folder and this rank's files, claims their
@@ -65,9 +69,12 @@ const char *tier_store_place(const struct tier_store *store);
 
 /* Room for one rank (its share of the node's ranks) on the paths of a deck. */
 struct tier_room {
-    size_t bytes;          /* free */
-    size_t memory_bytes;   /* of these, on file systems that are memory */
-    char memory_path[256]; /* "PATH (tmpfs)": the first of them, for messages */
+    /* Free */
+    size_t bytes;
+    /* Of these, on file systems that are memory */
+    size_t memory_bytes;
+    /* "PATH (tmpfs)": the first of them, for messages */
+    char memory_path[256];
 };
 
 /* Local. Asks the paths, or what they would be on; makes nothing. ZI_ERROR_IO. */
@@ -81,19 +88,26 @@ void tier_store_warn(const struct settings_nvme *nvme);
 struct tier_store_counts {
     uint64_t read_bytes, written_bytes, requests;
 };
+
+/* Local, from any thread. Counts of the channels that are open and were. */
 void tier_store_count(const struct tier_store *store, struct tier_store_counts *counts);
 
 struct tier_transfer {
-    int array; /* index in the arrays of tier_store_create */
+    /* Index in the arrays of tier_store_create */
+    int array;
     size_t offset, bytes;
-    void *buffer; /* the channel's from start until the transfer has been reaped */
+    /* The channel's from start until the transfer has been reaped */
+    void *buffer;
     bool write;
-    uint64_t tag; /* the caller's, given back when it is done */
+    /* The caller's, given back when it is done */
+    uint64_t tag;
 };
 
 /* Local. A channel for at most `transfers` started and unreaped ones. */
 enum zi_status tier_channel_open(struct tier_store *store, int transfers,
                                  struct tier_channel **channel);
+
+/* Local. Waits for what was started, and drops it. NULL does nothing. */
 void tier_channel_close(struct tier_channel *channel);
 
 /* Local. Starts a transfer and returns at once; ZI_IN_PROGRESS when the channel is full (reap

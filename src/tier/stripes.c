@@ -136,7 +136,7 @@ enum zi_status stripes_measure(const struct store_folder *folder, const struct s
     *speed = 2 * (double)bytes / (write_s + read_s + 1e-9);
 end:
     disk_queue_close(queue);
-    if (file != NULL) disk_file_close(file);
+    if (file) disk_file_close(file);
     free(buffer);
     free(name);
     return status;

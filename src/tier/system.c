@@ -80,11 +80,11 @@ static int find_system(const char *name, struct found *found)
     struct stat is;
     struct statvfs system;
     int descriptor = -1;
-    while (path != NULL) {
+    while (path) {
         descriptor = open(path, O_PATH | O_CLOEXEC);
         char *slash = strrchr(path, '/');
         if (descriptor >= 0 || errno != ENOENT || strcmp(path, ".") == 0) break;
-        if (slash == NULL)
+        if (!slash)
             strcpy(path, ".");
         else
             slash[slash == path ? 1 : 0] = '\0';

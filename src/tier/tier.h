@@ -17,7 +17,11 @@ struct tier_pool;
  * take part in direct I/O. */
 enum zi_status tier_pool_create(struct device *device, enum zi_tier tier, size_t bytes,
                                 size_t budget, const char *purpose, struct tier_pool **pool);
+
+/* Local. Frees the pool. NULL does nothing. */
 void tier_pool_destroy(struct tier_pool *pool);
+
+/* Local. Its first byte. */
 struct device_ptr tier_pool_base(const struct tier_pool *pool);
 
 #endif

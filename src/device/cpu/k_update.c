@@ -309,7 +309,7 @@ static uint64_t update_pass(const struct factors *f, const struct device_adam *a
                                 .g = (const void *)a->gradient.address,
                                 .first = first,
                                 .count = count};
-    bool split = range.weights.remainder != NULL;
+    bool split = range.weights.remainder;
     if (split && a->gradient_type == ZI_BF16)
         update_range(f, ZI_BF16, true, &range, copy);
     else if (split)
