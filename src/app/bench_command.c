@@ -22,11 +22,13 @@
 #include "device/operations.h"
 
 enum { ROWS = 1024, WIDTH = 1024, INNER = 4096, COPY_BYTES = 256 << 20 };
-static const double SECONDS = 0.5; /* of each rate of the device */
+static const double SECONDS = 0.5;       /* of each rate of the device */
+static const double PEAK_SECONDS = 0.15; /* of each peak */
 
 struct machine {
-    double flops[2]; /* of matrix products: fp32, bf16 */
-    double memory;   /* bytes read and written per second */
+    double flops[2];            /* of matrix products: fp32, bf16 */
+    struct device_peak peak[2]; /* of the same */
+    double memory;              /* bytes read and written per second */
 };
 
 /* Repeats a piece of work for a while; gives how often per second, of the fastest. */
@@ -83,6 +85,7 @@ static enum zi_status measure_on(struct device *device, struct device_stream *st
                                                 .a = memory,
                                                 .b = device_at(memory, step),
                                                 .c = device_at(memory, 2 * step)};
+        ZI_TRY(device_measure_peak(stream, type, PEAK_SECONDS, &machine->peak[i]));
         ZI_TRY(repeat(multiply, stream, &product, &per_s));
         machine->flops[i] = 2.0 * ROWS * WIDTH * INNER * per_s;
     }
@@ -123,6 +126,12 @@ static void print_machine(const struct machine *machine, const struct bench_disk
         read += rates->read;
         write += rates->write;
         both += rates->mixed_read + rates->mixed_write;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (machine->flops[i] > 0)
+            fprintf(out, "# Products of %s are made of %s and reach %.1f %% of its peak.\n",
+                    zi_dtype_name(i == 0 ? ZI_FP32 : ZI_BF16), machine->peak[i].instructions,
+                    100 * machine->flops[i] / machine->peak[i].flops_per_s);
     }
     fprintf(out, "machine:\n");
     if (machine->flops[0] > 0) fprintf(out, "  flops_fp32: %.4g\n", machine->flops[0]);

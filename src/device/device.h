@@ -121,9 +121,19 @@ enum zi_status device_event_synchronize(struct device_event *event, double *time
 enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
                            struct device_ptr from, size_t bytes);
 
-/* Local. Runs register-only multiply-adds of the type on all threads of the stream for about
- * `seconds` and gives FLOP/s: the peak that shares are stated against. */
+/* The peak that shares are stated against. */
+struct device_peak {
+    /* Of all threads of the stream together. */
+    double flops_per_s;
+    /* What it was measured with, as "amx bf16"; never freed. */
+    const char *instructions;
+};
+
+/* Local. Runs, for about `seconds` on all threads of the stream, the multiply-adds that matrix
+ * products of the type are made of, on registers alone: no product is faster. Where the threads of
+ * the node are more than its cores, it is what they reach at once. For the peak of several ranks
+ * all of them measure at the same time. */
 enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype type, double seconds,
-                                   double *flops_per_s);
+                                   struct device_peak *peak);
 
 #endif

@@ -25,11 +25,8 @@ struct cpu_passes {
     void (*finish)(const struct cpu_pass *pass);
     /* memcpy that leaves the caches alone: for what is not used again soon */
     void (*copy)(char *to, const char *from, size_t bytes);
-    /* register-only multiply-adds, `rounds` rounds in the calling thread; gives the FLOPs done */
-    double (*burn)(enum zi_dtype type, int64_t rounds);
 };
 
-double KERNEL(cpu_burn)(enum zi_dtype type, int64_t rounds);
 const struct cpu_passes *KERNEL(cpu_passes_get)(void);
 
 #endif
