@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/timing.h"
 #include "regression/unit/test.h"
 
@@ -166,9 +167,41 @@ static void test_ceiling(void)
     }
 }
 
+/* A device of a rank that shares its node with others, and its best peak of some turns. */
+static double peak_of(int node_ranks, double *cores)
+{
+    const struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
+    struct device *device = NULL;
+    struct device_stream *stream = NULL;
+    struct device_peak peak = {0, NULL};
+    double best = 0;
+    ZI_REQUIRE(device_open(&settings, node_ranks, &device) == ZI_OK);
+    ZI_REQUIRE(device_stream_create(device, 1, &stream) == ZI_OK);
+    for (int turn = 0; turn < 5; turn++) {
+        CHECK_INT(device_measure_peak(stream, ZI_FP32, 0.02, &peak), ZI_OK);
+        if (peak.flops_per_s > best) best = peak.flops_per_s;
+    }
+    *cores = cpu_device_of(device)->cores;
+    device_stream_destroy(stream);
+    device_close(device);
+    return best;
+}
+
+/* Eight ranks a core have an eighth of its peak each; a factor of two is for the clock. */
+static void test_shared_cores(void)
+{
+    double own, shared;
+    int online = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    double whole = peak_of(1, &own), part = peak_of(8 * online, &shared);
+    CHECK(own >= 1 && own <= online);
+    CHECK_NEAR(shared, 0.125, 1e-12);
+    CHECK(part > whole / 16 && part < whole / 4);
+}
+
 int main(void)
 {
     test_units();
     test_ceiling();
+    test_shared_cores();
     return test_finish("device_peak_test");
 }
