@@ -33,6 +33,7 @@ EXCEPTIONS = {
     ("src/comm/comm.h", "comm_reduce_scatter"): "as MPI_Reduce_scatter, and the stream and the scratch it uses",
     ("src/comm/comm.c", "comm_reduce_scatter"): "as MPI_Reduce_scatter, and the stream and the scratch it uses",
     ("src/device/device.h", "functions"): "a device, its streams and its events are one seam",
+    ("src/device/device.h", "lines"): "of that seam, each call with what it promises",
     ("src/zero/program.h", "lines"): "the operation record and what all its fields mean, in one place",
     ("src/zero/emit.h", "functions"): "private: what the files of one compiler call of each other",
     ("src/checkpoint/h5.h", "functions"): "private: what HDF5 is asked and told, one checked call for each kind",
