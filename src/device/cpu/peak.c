@@ -20,7 +20,6 @@
 
 #include <dnnl.h>
 
-#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -139,9 +138,10 @@ static const struct burn burns[CPU_UNIT_COUNT] = {
 
 typedef float four __attribute__((vector_size(16)));
 
+static volatile float sink;
+
 static void burn_plain(int64_t rounds)
 {
-    static volatile float sink;
     four sum[12] = {{0}}, factor = {1, 1, 1, 1}, addend = {1e-3f, 1e-3f, 1e-3f, 1e-3f};
     for (int64_t r = 0; r < rounds; r++) {
 #pragma GCC unroll 12
