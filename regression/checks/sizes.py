@@ -33,6 +33,7 @@ EXCEPTIONS = {
     ("src/comm/comm.h", "comm_reduce_scatter"): "as MPI_Reduce_scatter, and the stream and the scratch it uses",
     ("src/comm/comm.c", "comm_reduce_scatter"): "as MPI_Reduce_scatter, and the stream and the scratch it uses",
     ("src/device/device.h", "functions"): "a device, its streams and its events are one seam",
+    ("src/device/device.h", "lines"): "of that seam, each call with what it promises",
     ("src/program/program.h", "lines"): "the operation record and what all its fields mean, in one place",
     ("src/engine/engine.h", "functions"): "an engine's life, its runs, its states and what it measured are one seam",
     ("src/app/setup.h", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",

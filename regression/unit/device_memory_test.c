@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The cpu device itself: how it is opened and what it refuses, its properties, memory, streams,
- * events, copies and fills of any size and place, and the peak that it measures. */
+ * events, copies and fills of any size and place. */
 #include "device/device.h"
 
 #include <sched.h>
@@ -256,32 +256,6 @@ static void test_copy(void)
     free(to);
 }
 
-/* A loop that the compiler took away would be faster than any core: 6 GHz times two units times 16
- * lanes of fp32 times 2, twice that in pairs of bf16. And no core that runs these tests does fewer
- * than 1e8 multiply-adds a second, even when it is shared. */
-static void test_peak(void)
-{
-    for (int isa = ISA_GENERIC; isa <= ISA_AVX512; isa++) {
-        struct settings_device settings = defaults;
-        settings.isa = isa;
-        if (isa > (int)cpu_isa_best()) continue; /* both go from plain to best */
-        struct device *device = open_device(&settings, 1);
-        for (int threads = 1; threads <= 2; threads++) {
-            struct device_stream *stream = NULL;
-            double peaks[2] = {0, 0};
-            CHECK_INT(device_stream_create(device, threads, &stream), ZI_OK);
-            CHECK_INT(device_measure_peak(stream, ZI_FP32, 0.02, &peaks[0]), ZI_OK);
-            CHECK_INT(device_measure_peak(stream, ZI_BF16, 0.02, &peaks[1]), ZI_OK);
-            for (int type = 0; type < 2; type++) {
-                CHECK(peaks[type] > 1e8);
-                CHECK(peaks[type] < 6e9 * 2 * 16 * 2 * (type + 1) * threads);
-            }
-            device_stream_destroy(stream);
-        }
-        device_close(device);
-    }
-}
-
 int main(void)
 {
     test_isa();
@@ -293,6 +267,5 @@ int main(void)
     test_allocate();
     test_events();
     test_copy();
-    test_peak();
     return test_finish("device_memory_test");
 }

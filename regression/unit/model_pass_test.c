@@ -337,7 +337,7 @@ static enum zi_status count_attention_backward(struct device_stream *stream,
     return counted->attention_backward(stream, d);
 }
 
-/* Formulas against calls, and the whole against 6 N + 12 L C T. */
+/* Formulas against calls. */
 static void check_flops(struct fixture *f)
 {
     struct model *m = f->model;
@@ -364,9 +364,8 @@ static void check_flops(struct fixture *f)
     m->operations = counted;
 }
 
-/* Of a training step of GPT-2: 6 N counts norms, biases and positions as if they were multiplied
- * (about 1%), and 12 L C T counts pairs that causality leaves out, of which five products are left
- * against six. */
+/* A training step of GPT-2 does all that counts as needed, and little more: attention's backward
+ * pass repeats the scores. */
 static void check_flops_of_step(void)
 {
     static const struct settings_model settings = {
@@ -392,7 +391,7 @@ static void check_flops_of_step(void)
         if (m->ops[op].kind != MODEL_HEAD) sum += expected.forward;
     }
     double whole = 4 * 256 * model_flops_per_token(m, 256);
-    CHECK(sum < whole && sum > 0.95 * whole);
+    CHECK(sum >= whole && sum < 1.01 * whole);
     model_destroy(m);
     device_close(device);
 }

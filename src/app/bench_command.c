@@ -22,11 +22,17 @@
 #include "device/operations.h"
 
 enum { ROWS = 1024, WIDTH = 1024, INNER = 4096, COPY_BYTES = 256 << 20 };
-static const double SECONDS = 0.5; /* of each rate of the device */
+static const double SECONDS = 0.5;       /* of each rate of the device */
+static const double PEAK_SECONDS = 0.15; /* of each peak */
+
+struct product_rate {
+    double flops;
+    struct device_peak peak;
+};
 
 struct machine {
-    /* Of matrix products per second; 0 where the device has none. */
-    double flops_fp32, flops_bf16;
+    /* Of matrix products per second, and their peak; 0 where the device has none. */
+    struct product_rate fp32, bf16;
     /* Bytes read and written per second. */
     double memory;
 };
@@ -65,10 +71,10 @@ static enum zi_status copy(struct device_stream *stream, const void *argument)
     return device_copy(stream, device_at(from, COPY_BYTES / 2), from, COPY_BYTES / 2);
 }
 
-/* FLOP per second of matrix products of a type, all in `memory`. */
+/* FLOP per second of matrix products of a type, all in `memory`, and the peak. */
 static enum zi_status measure_product(const struct device_operations *operations,
                                       struct device_stream *stream, struct device_ptr memory,
-                                      enum zi_dtype type, double *flops)
+                                      enum zi_dtype type, struct product_rate *rate)
 {
     const size_t step = (size_t)ROWS * INNER * 4;
     const struct product product = {.operations = operations,
@@ -85,8 +91,9 @@ static enum zi_status measure_product(const struct device_operations *operations
                                                .b = device_at(memory, step),
                                                .c = device_at(memory, 2 * step)}};
     double per_s;
+    ZI_TRY(device_measure_peak(stream, type, PEAK_SECONDS, &rate->peak));
     ZI_TRY(repeat(multiply, stream, &product, &per_s));
-    *flops = 2.0 * ROWS * WIDTH * INNER * per_s;
+    rate->flops = 2.0 * ROWS * WIDTH * INNER * per_s;
     return ZI_OK;
 }
 
@@ -96,8 +103,8 @@ static enum zi_status measure_on(struct device *device, struct device_stream *st
     const struct device_operations *operations = device_get_operations(device);
     double per_s;
     if (operations->matmul) {
-        ZI_TRY(measure_product(operations, stream, memory, ZI_FP32, &machine->flops_fp32));
-        ZI_TRY(measure_product(operations, stream, memory, ZI_BF16, &machine->flops_bf16));
+        ZI_TRY(measure_product(operations, stream, memory, ZI_FP32, &machine->fp32));
+        ZI_TRY(measure_product(operations, stream, memory, ZI_BF16, &machine->bf16));
     }
     ZI_TRY(repeat(copy, stream, &memory, &per_s));
     machine->memory = COPY_BYTES * per_s; /* half of the bytes are read, the other half written */
@@ -121,6 +128,14 @@ static enum zi_status measure_device(const struct settings_device *settings,
     return status;
 }
 
+static void print_products(const struct product_rate *rate, enum zi_dtype type, FILE *out)
+{
+    if (rate->flops <= 0) return;
+    fprintf(out, "# Products of %s are made of %s and reach %.1f %% of its peak.\n",
+            zi_dtype_name(type), rate->peak.instructions,
+            100 * rate->flops / rate->peak.flops_per_s);
+}
+
 static void print_machine(const struct machine *machine, const struct bench_disk *disk, FILE *out)
 {
     double read = 0, write = 0, both = 0;
@@ -138,9 +153,11 @@ static void print_machine(const struct machine *machine, const struct bench_disk
         write += rates->write;
         both += rates->mixed_read + rates->mixed_write;
     }
+    print_products(&machine->fp32, ZI_FP32, out);
+    print_products(&machine->bf16, ZI_BF16, out);
     fprintf(out, "machine:\n");
-    if (machine->flops_fp32 > 0) fprintf(out, "  flops_fp32: %.4g\n", machine->flops_fp32);
-    if (machine->flops_bf16 > 0) fprintf(out, "  flops_bf16: %.4g\n", machine->flops_bf16);
+    if (machine->fp32.flops > 0) fprintf(out, "  flops_fp32: %.4g\n", machine->fp32.flops);
+    if (machine->bf16.flops > 0) fprintf(out, "  flops_bf16: %.4g\n", machine->bf16.flops);
     fprintf(out, "  memory_bytes_per_s: %.4g\n", machine->memory);
     fprintf(out, "  disk_read_bytes_per_s: %.4g\n", read);
     fprintf(out, "  disk_write_bytes_per_s: %.4g\n", write);

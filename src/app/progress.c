@@ -3,10 +3,10 @@
  *
  * A line has the loss, norm and learning rate of its step, and the speed of all steps since the
  * last line, so that a short line interval does not jitter and a long one hides nothing. The share
- * of peak is model FLOPs (6 N + 12 L C T a token, without recomputation) over the peak that was
- * measured at the start of this run on these ranks. The exposed wait is the time that the compute
- * lane stood still for another lane; a lane with more than 0.5% is named. The time left counts
- * validations and checkpoints too, by the clock of the whole run so far. */
+ * of peak is that of the FLOPs that training cannot do without (model_flops_per_token) over the
+ * peak that was measured at the start of this run on these ranks. The exposed wait is the time that
+ * the compute lane stood still for another lane; a lane with more than 0.5% is named. The time left
+ * counts validations and checkpoints too, by the clock of the whole run so far. */
 #include "app/progress.h"
 
 #include <inttypes.h>

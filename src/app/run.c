@@ -236,14 +236,12 @@ static enum zi_status stage_program(struct run *run)
 }
 
 /* Collective. The peak of all ranks together, measured on all at once, as they will run. */
-static enum zi_status measure_peak(struct run *run, double *flops_per_s)
+static enum zi_status measure_peak(struct run *run, struct device_peak *peak)
 {
-    *flops_per_s = 0;
     ZI_TRY(comm_barrier(run->comm));
-    ZI_TRY(comm_agree(run->comm,
-                      device_measure_peak(engine_stream(run->engine), run->setup.model->type,
-                                          PEAK_SECONDS, flops_per_s)));
-    return comm_sum_doubles(run->comm, flops_per_s, 1);
+    ZI_TRY(comm_agree(run->comm, device_measure_peak(engine_stream(run->engine),
+                                                     run->setup.model->type, PEAK_SECONDS, peak)));
+    return comm_sum_doubles(run->comm, &peak->flops_per_s, 1);
 }
 
 static enum zi_status stage_engine(struct run *run)
@@ -301,13 +299,13 @@ static enum zi_status prepare(struct run *run)
     ZI_TRY(scan_data(run));
     ZI_TRY(comm_agree(run->comm, is_first(run) ? save_room(run, false) : ZI_OK));
     ZI_TRY(stage_engine(run));
-    double peak;
+    struct device_peak peak;
     ZI_TRY(measure_peak(run, &peak));
     ZI_TRY(comm_agree(run->comm, open_outputs(run)));
-    start_progress(run, peak);
+    start_progress(run, peak.flops_per_s);
     if (is_first(run)) {
-        printf("peak %.1f GF/s %s measured; %.4g GF a token\n\n", peak * 1e-9,
-               zi_dtype_name(run->setup.model->type), run->progress.flops_per_token * 1e-9);
+        printf("peak %.1f GF/s of %s measured; %.4g GF a token\n\n", peak.flops_per_s * 1e-9,
+               peak.instructions, run->progress.flops_per_token * 1e-9);
         fflush(stdout);
     }
     return ZI_OK;

@@ -2,12 +2,12 @@
 /* The benchmark of a device: every operation against its ceiling, at the sizes of a real step.
  *
  * A case is timed for a fixed while, repeatedly; the median of the repetitions is printed, since
- * machines are shared and single times say little. The ceiling of arithmetic is the register-only
- * peak of the type. Memory has two: the triad of STREAM, a = b + s c in fp64, counted as STREAM
- * does (24 bytes per element, though its plain stores also read the line they overwrite), and the
- * device's copy past the caches (2 streams). Activations of 1024 tokens may stay in the last cache,
- * as they do in a step: such a case passes 100 %. AdamW is timed in turns with both, so that what
- * else the machine does meets all of them alike. */
+ * machines are shared and single times say little. The ceiling of arithmetic is the peak of the
+ * instructions that products of the type are made of. Memory has two: the triad of STREAM, a = b +
+ * s c in fp64, counted as STREAM does (24 bytes per element, though its plain stores also read the
+ * line they overwrite), and the device's copy past the caches (2 streams). Activations of 1024
+ * tokens may stay in the last cache, as they do in a step: such a case passes 100 %. AdamW is timed
+ * in turns with both, so that what else the machine does meets all of them alike. */
 #include "device/bench.h"
 
 #include <stdlib.h>
@@ -32,7 +32,8 @@ struct bench {
     struct device_stream *stream;
     struct device_ptr x[BUFFER_COUNT], ceiling[3], small; /* ceiling: of triad and copy alone */
     enum zi_dtype type;
-    double peak, triad, copy; /* FLOP/s, byte/s */
+    struct device_peak peak; /* of the type */
+    double triad, copy;      /* byte/s */
     int threads;
     FILE *out;
     enum zi_status status;
@@ -87,7 +88,8 @@ static void print_case(struct bench *bench, const struct bench_case *c)
     if (bench->status < 0) return;
     if (c->flops > 0) {
         fprintf(bench->out, "  %-42s %9.3f ms %8.1f GFLOP/s %6.1f %% of peak\n", c->name,
-                seconds * 1e3, c->flops / seconds / 1e9, 100 * c->flops / seconds / bench->peak);
+                seconds * 1e3, c->flops / seconds / 1e9,
+                100 * c->flops / seconds / bench->peak.flops_per_s);
     } else {
         print_rate(bench, c, seconds);
     }
@@ -440,9 +442,10 @@ static void bench_threads(struct bench *b, int threads)
         b->type = type == 0 ? ZI_FP32 : ZI_BF16;
         b->status = device_measure_peak(b->stream, b->type, 0.3, &b->peak);
         if (b->status < 0) break;
-        fprintf(b->out, "%s, %d thread%s: peak %.1f GFLOP/s, triad %.1f GB/s, copy %.1f GB/s\n",
-                zi_dtype_name(b->type), threads, threads > 1 ? "s" : "", b->peak / 1e9,
-                b->triad / 1e9, b->copy / 1e9);
+        fprintf(b->out,
+                "%s, %d thread%s: peak %.1f GFLOP/s of %s, triad %.1f GB/s, copy %.1f GB/s\n",
+                zi_dtype_name(b->type), threads, threads > 1 ? "s" : "", b->peak.flops_per_s / 1e9,
+                b->peak.instructions, b->triad / 1e9, b->copy / 1e9);
         fill_buffers(b);
         bench_type(b);
     }

@@ -123,7 +123,7 @@ enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
 }
 
 enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype type, double seconds,
-                                   double *flops_per_s)
+                                   struct device_peak *peak)
 {
-    return stream->device->table->measure_peak(stream, type, seconds, flops_per_s);
+    return stream->device->table->measure_peak(stream, type, seconds, peak);
 }

@@ -22,8 +22,10 @@
 #include "base/status.h"
 #include "deck/settings.h"
 
+/* A place in memory of a device, or in host memory that it works on. */
 struct device_ptr {
-    uintptr_t address; /* 0 = nothing */
+    /* 0: nothing. */
+    uintptr_t address;
 };
 
 static inline struct device_ptr device_at(struct device_ptr base, size_t bytes)
@@ -66,6 +68,8 @@ struct device_properties {
  * the processor lacks. */
 enum zi_status device_open(const struct settings_device *settings, int node_ranks,
                            struct device **device);
+
+/* Local. Nothing for NULL. */
 void device_close(struct device *device);
 
 /* Local. The host beside a device, for operations on host memory: the device itself where it is the
@@ -73,15 +77,18 @@ void device_close(struct device *device);
 enum zi_status device_open_host(struct device *device, const struct settings_device *settings,
                                 int node_ranks, struct device **host);
 
+/* Local. Owned by the device. */
 const struct device_properties *device_get_properties(const struct device *device);
 
-/* The operations of this device; a NULL member is one that the device lacks. */
+/* Local. The operations of this device; a NULL member is one that the device lacks. */
 const struct device_operations *device_get_operations(const struct device *device);
 
 /* Local. Zeroed memory on the device, or host memory that the device copies from and to at full
- * speed; accounted under `name`. Freed with device_free, which takes the same tier. */
+ * speed; accounted under `name`, until device_free. */
 enum zi_status device_allocate(struct device *device, enum zi_tier tier, size_t bytes,
                                const char *name, struct device_ptr *memory);
+
+/* Local. Frees memory of device_allocate, of the same tier; nothing for a null pointer. */
 void device_free(struct device *device, enum zi_tier tier, struct device_ptr memory);
 
 /* Local. The host's address of [memory, memory + bytes), in device or host memory, for work that
@@ -90,23 +97,33 @@ void device_free(struct device *device, enum zi_tier tier, struct device_ptr mem
  * device is not mappable. */
 enum zi_status device_map(struct device_stream *stream, struct device_ptr memory, size_t bytes,
                           void **host);
+
+/* Local. Ends what device_map of the same memory began. */
 void device_unmap(struct device_stream *stream, struct device_ptr memory);
 
 /* Local. A stream belongs to the caller. `threads` is how many threads of the host its work may
- * use; 0 means 1. Destroying it waits for its work. */
+ * use; 0 means 1. */
 enum zi_status device_stream_create(struct device *device, int threads,
                                     struct device_stream **stream);
+
+/* Local. Waits for the stream's work first; nothing for NULL. */
 void device_stream_destroy(struct device_stream *stream);
 
 /* Local. Sleeps until all work of the stream is done; gives the first error of that work. */
 enum zi_status device_stream_synchronize(struct device_stream *stream);
 
-/* Local. An event belongs to the caller, and marks the place of a stream where it was recorded
- * last. Work given to a stream after a wait starts when the event's stream has passed that place;
- * an event that was never recorded holds nothing back. */
+/* Local. An event belongs to the caller, and marks a place of a stream: the one where it was
+ * recorded last. */
 enum zi_status device_event_create(struct device *device, struct device_event **event);
+
+/* Local. Nothing for NULL. */
 void device_event_destroy(struct device_event *event);
+
+/* Local. Moves the event to the end of what the stream has been given so far. */
 enum zi_status device_event_record(struct device_event *event, struct device_stream *stream);
+
+/* Local. Work that the stream is given after it starts when the event's stream has passed the
+ * event's place; an event that was never recorded holds nothing back. */
 enum zi_status device_event_wait(struct device_stream *stream, struct device_event *event);
 
 /* Local. Whether the event's place has been passed, without waiting. */
@@ -121,9 +138,19 @@ enum zi_status device_event_synchronize(struct device_event *event, double *time
 enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
                            struct device_ptr from, size_t bytes);
 
-/* Local. Runs register-only multiply-adds of the type on all threads of the stream for about
- * `seconds` and gives FLOP/s: the peak that shares are stated against. */
+/* The peak that shares are stated against. */
+struct device_peak {
+    /* Of all threads of the stream together. */
+    double flops_per_s;
+    /* What it was measured with, as "amx bf16"; never freed. */
+    const char *instructions;
+};
+
+/* Local. Runs, for about `seconds` on all threads of the stream, the multiply-adds that matrix
+ * products of the type are made of, on registers alone: no product is faster. Where the threads of
+ * the node are more than its cores, it is what they reach at once. For the peak of several ranks
+ * all of them measure at the same time. */
 enum zi_status device_measure_peak(struct device_stream *stream, enum zi_dtype type, double seconds,
-                                   double *flops_per_s);
+                                   struct device_peak *peak);
 
 #endif

@@ -23,8 +23,10 @@
 struct device_matmul {
     enum zi_dtype type, type_c;
     int64_t m, n, k, lda, ldb, ldc;
-    bool transpose_a, transpose_b, accumulate; /* accumulate: add to what c holds */
-    struct device_ptr a, b, c, bias, residual; /* bias and residual may be null */
+    /* accumulate: add to what c holds. */
+    bool transpose_a, transpose_b, accumulate;
+    /* bias and residual may be null. */
+    struct device_ptr a, b, c, bias, residual;
 };
 
 /* x [R,C], y [R,C], weight [C], bias [C] or null (RMSNorm: no mean, no bias); statistics fp32 [R]
@@ -78,7 +80,8 @@ struct device_adam {
  * and of position unless null, in token order. */
 struct device_embedding {
     enum zi_dtype type;
-    int64_t sequences, tokens, columns; /* B, T, C */
+    /* B, T, C. */
+    int64_t sequences, tokens, columns;
     int64_t first, ids;
     bool add;
     struct device_ptr y, token_ids, table, position;
@@ -89,7 +92,8 @@ struct device_embedding {
  * exp(logit - maximum), the logit of the target. Targets as in cross_entropy, of all columns. */
 struct device_softmax {
     int64_t rows, first, columns, ld;
-    bool begin; /* the first columns: what the statistics hold does not count */
+    /* These are the first columns: what the statistics hold does not count. */
+    bool begin;
     enum zi_dtype gradient_type;
     float scale;
     struct device_ptr logits, targets, statistics;
@@ -97,8 +101,10 @@ struct device_softmax {
 
 /* What a set of gradients adds to the global norm: on the device, zeroed by the caller. */
 struct device_norm_sums {
-    double squares; /* sum of squares of the finite elements, in a fixed order of partial sums */
-    uint64_t nonfinite; /* number of infinities and NaNs */
+    /* Sum of squares of the finite elements, in a fixed order of partial sums. */
+    double squares;
+    /* Number of infinities and NaNs. */
+    uint64_t nonfinite;
 };
 
 struct device_operations {

@@ -27,7 +27,7 @@ struct device_table {
     enum zi_status (*copy)(struct device_stream *, struct device_ptr to, struct device_ptr from,
                            size_t bytes);
     enum zi_status (*measure_peak)(struct device_stream *, enum zi_dtype type, double seconds,
-                                   double *flops_per_s);
+                                   struct device_peak *peak);
 };
 
 struct device {

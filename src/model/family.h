@@ -17,30 +17,40 @@ enum family_size {
     SIZE_CONTEXT
 };
 
+/* A tensor of a unit. */
 struct family_row {
-    const char *name; /* within the unit; NULL ends the rows */
+    /* Within the unit; NULL ends the rows. */
+    const char *name;
     enum family_size rows, columns;
     enum model_tensor_kind kind;
     enum model_init init;
-    bool scaled; /* deviation divided by sqrt(2 layers): projections that end a branch of the
-                    residual stream */
-    bool joined; /* directly behind the tensor before it, so that one product serves both */
+    /* Deviation divided by sqrt(2 layers): projections that end a branch of the residual stream. */
+    bool scaled;
+    /* Directly behind the tensor before it, so that one product serves both. */
+    bool joined;
 };
 
+/* A family; `position` may be NULL. */
 struct family {
     const char *name;
-    bool rms;    /* RMSNorm, otherwise LayerNorm */
-    bool rotary; /* rotary positions, otherwise a table */
-    bool gated;  /* SwiGLU, otherwise GELU */
-    bool tied;   /* when the deck says auto */
-    const struct family_row *token, *position, *attention, *mlp, *norm,
-        *head; /* position may be NULL */
+    /* RMSNorm, otherwise LayerNorm. */
+    bool rms;
+    /* Rotary positions, otherwise a table. */
+    bool rotary;
+    /* SwiGLU, otherwise GELU. */
+    bool gated;
+    /* What model.tied is when the deck says auto. */
+    bool tied;
+    const struct family_row *token, *position, *attention, *mlp, *norm, *head;
 };
 
+/* Of families/gpt2.c and families/llama.c. */
 extern const struct family family_gpt2, family_llama;
+
+/* Local. The family that the deck names. */
 const struct family *family_of(const struct settings_model *settings);
 
-/* Width inside the MLP when the deck says auto. */
+/* Local. Width inside the MLP when the deck says auto. */
 int64_t family_inner(const struct settings_model *settings);
 
 /* What of a size belongs to a tile: `count` from `first` on. Query, key and value are cut between
@@ -51,7 +61,11 @@ struct family_cut {
     int64_t first, count;
     bool whole;
 };
+
+/* Local. Elements of a size in the whole tensor. */
 int64_t family_size(const struct settings_model *settings, enum family_size size);
+
+/* Local. The part of a size that tile `tile` of `tiles` has. */
 struct family_cut family_cut(const struct settings_model *settings, enum family_size size,
                              int64_t tile, int64_t tiles);
 

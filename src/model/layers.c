@@ -299,9 +299,13 @@ void model_op_flops(const struct model *model, int op, int64_t sequences, int64_
 
 double model_flops_per_token(const struct model *model, int64_t tokens)
 {
-    const struct settings_model *s = &model->settings;
-    return 6.0 * (double)model->parameters +
-           12.0 * (double)s->layers * (double)s->hidden * (double)tokens;
+    double forward = 0;
+    for (int op = 0; op < model->op_count; op++) {
+        struct model_flops flops;
+        model_op_flops(model, op, 1, tokens, &flops);
+        forward += flops.forward;
+    }
+    return 3 * forward / (double)tokens;
 }
 
 enum zi_status model_forward(const struct model *model, int op, enum model_mode mode,

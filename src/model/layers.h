@@ -13,6 +13,8 @@ struct layer_sizes {
     int64_t B, T, R, C, H, G, D, Q, F, U, V, V0;
     int tile, tiles;
 };
+
+/* Local. The sizes of an operation of the model for `sequences` of `tokens`. */
 struct layer_sizes layer_sizes_of(const struct model *model, int op, int64_t sequences,
                                   int64_t tokens);
 
@@ -24,6 +26,8 @@ struct layer {
     void (*sizes)(const struct model *, const struct layer_sizes *, struct model_sizes *);
     void (*flops)(const struct model *, const struct layer_sizes *, struct model_flops *);
 };
+
+/* Of layer_embed.c, layer_attention.c, layer_mlp.c, layer_head.c. */
 extern const struct layer layer_embed, layer_attention, layer_mlp, layer_head;
 
 /* Takes buffers one after another from a block of memory; with a null base it only adds up. */
@@ -31,6 +35,8 @@ struct layer_arena {
     struct device_ptr base;
     size_t used;
 };
+
+/* Local. The next buffer: `elements` of `element_bytes`, padded to 64 bytes. */
 struct device_ptr layer_take(struct layer_arena *arena, int64_t elements, size_t element_bytes);
 
 /* Where an operation finds a tensor: a piece of its i-th unit. piece -1: it has no such tensor. */
@@ -38,38 +44,49 @@ struct layer_place {
     int i, piece;
 };
 
-/* Finds a tensor by the end of its name ("output.weight"). */
+/* Local. Finds a tensor by the end of its name ("output.weight"). */
 struct layer_place layer_find(const struct model *model, int op, const char *name);
 
-/* Address of what layer_find found, in weights or in gradients; null for none, and for the gradient
- * of a unit that the operation does not differentiate. */
+/* Local. Address of the weights of what layer_find found; null for none. */
 struct device_ptr layer_weight(const struct model *model, const struct model_pass *pass,
                                struct layer_place place);
+
+/* Local. Address of its gradient; null for none, and for a unit that the operation does not
+ * differentiate. */
 struct device_ptr layer_gradient(const struct model *model, const struct model_pass *pass, int op,
                                  struct layer_place place);
 
-/* Makes the gradients of an operation's units ready to be added to: where they are not accumulated,
- * everything but matrices, which products overwrite, becomes zero (or everything, when `all`). */
+/* Local. Makes the gradients of an operation's units ready to be added to: where they are not
+ * accumulated, everything but matrices, which products overwrite, becomes zero (or everything, when
+ * `all`). */
 enum zi_status layer_prepare_gradients(const struct model *model, int op,
                                        const struct model_pass *pass, bool all);
 
-/* The three products of a linear layer y = x W^T + b, W [N,K], x [R,K]. */
+/* A linear layer y = x W^T + b: W [N,K] = [outputs, inputs], x [R,K], y [R,N]. */
 struct layer_linear {
     const struct model *model;
     const struct model_pass *pass;
     int op;
-    const char *weight, *bias; /* first tensors of the joined rows; bias may be NULL */
+    /* First tensors of the joined rows; bias may be NULL. */
+    const char *weight, *bias;
     int64_t rows, inputs, outputs;
 };
+
+/* Local. Enqueues y = x W^T + b. */
 enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
                               struct device_ptr y);
+
+/* Local. Enqueues dx = dy W. */
 enum zi_status linear_input_gradient(const struct layer_linear *l, struct device_ptr dy,
                                      struct device_ptr dx);
+
+/* Local. Enqueues the gradients of W, dy^T x, and of b, the column sums of dy, where the operation
+ * differentiates their units. */
 enum zi_status linear_weight_gradient(const struct layer_linear *l, struct device_ptr dy,
                                       struct device_ptr x);
 
-/* y = the branch's last product, on top of the stream: tile 0 adds input and bias, others add to
- * the output. */
+/* Local. Enqueues y = the branch's last product, on top of the stream: tile 0 adds input and bias,
+ * others add to the output. */
 enum zi_status linear_end_branch(const struct layer_linear *l, struct device_ptr x);
 
 /* A norm before the products of a layer: y [R,C], its statistics, and the scratch of its backward
@@ -78,12 +95,12 @@ struct layer_normed {
     struct device_ptr y, mean, rstd, scratch;
 };
 
-/* Buffers for it: what one tile needs again in backward is in `kept`; with tiles, each makes the
- * norm anew in `work`, so that what is kept does not grow with their number. */
+/* Local. Buffers for it: what one tile needs again in backward is in `kept`; with tiles, each makes
+ * the norm anew in `work`, so that what is kept does not grow with their number. */
 struct layer_normed layer_take_normed(const struct model *model, const struct layer_sizes *sizes,
                                       struct layer_arena *kept, struct layer_arena *work);
 
-/* The norm (tensors norm.weight and norm.bias) of x, usually the pass's input. */
+/* Local. Enqueues the norm (tensors norm.weight and norm.bias) of x, usually the pass's input. */
 enum zi_status layer_norm_forward(const struct model *model, int op, const struct model_pass *pass,
                                   struct device_ptr x, const struct layer_normed *normed);
 
@@ -95,15 +112,17 @@ struct layer_sum {
     enum zi_dtype type;
     bool accumulate;
 };
+
+/* Local. The sum of an operation; `single` is where one tile makes it. */
 struct layer_sum layer_sum_of(const struct model *model, int op, const struct model_pass *pass,
                               struct device_ptr single, size_t offset);
 
-/* Adds dy W to the sum. */
+/* Local. Enqueues the addition of dy W to the sum. */
 enum zi_status linear_add_gradient(const struct layer_linear *l, struct device_ptr dy,
                                    const struct layer_sum *sum);
 
-/* In tile 0, passes the sum through the norm: the gradients of its tensors, and what it adds to
- * the gradient of the stream. normed->y is used up. */
+/* Local. In tile 0, passes the sum through the norm: the gradients of its tensors, and what it adds
+ * to the gradient of the stream. normed->y is used up. */
 enum zi_status layer_norm_backward(const struct model *model, int op, const struct model_pass *pass,
                                    const struct layer_normed *normed, const struct layer_sum *sum);
 

@@ -39,15 +39,19 @@ enum model_tensor_kind { MODEL_MATRIX, MODEL_EMBEDDING, MODEL_NORM, MODEL_BIAS }
 enum model_init { MODEL_INIT_ZERO, MODEL_INIT_ONE, MODEL_INIT_NORMAL };
 
 struct model_tensor {
-    char name[80];    /* "blocks.3.attention.query.weight" */
-    int dimensions;   /* 1 or 2 */
-    int64_t shape[2]; /* matrices are [outputs, inputs], row-major */
+    /* "blocks.3.attention.query.weight". */
+    char name[80];
+    /* 1 or 2. */
+    int dimensions;
+    /* Matrices are [outputs, inputs], row-major. */
+    int64_t shape[2];
     int64_t elements;
-    int first_piece, piece_count, piece_step; /* piece k, of tile k, is first_piece + k *
-                                                 piece_step; a whole tensor is one piece */
+    /* Piece k, of tile k, is first_piece + k * piece_step; a whole tensor is one piece. */
+    int first_piece, piece_count, piece_step;
     enum model_tensor_kind kind;
     enum model_init init;
-    float deviation; /* of MODEL_INIT_NORMAL */
+    /* Of MODEL_INIT_NORMAL. */
+    float deviation;
     /* Training changes it. */
     bool trainable;
 };
@@ -56,41 +60,56 @@ struct model_tensor {
  * tensor and behind each other in the unit. Rows of a matrix are one run, columns one per row. */
 struct model_piece {
     int tensor, unit;
-    int64_t first; /* element of the tensor at which the first run starts */
+    /* Element of the tensor at which the first run starts. */
+    int64_t first;
     int64_t rows, row, stride;
-    int64_t offset; /* elements from the start of the unit; the layout is the same in every type */
+    /* Elements from the start of the unit; the layout is the same in every type. */
+    int64_t offset;
 };
 
 struct model_unit {
-    char name[64]; /* "blocks.3.attention", "blocks.3.mlp.tile.2", "embedding.token", "head" */
+    /* "blocks.3.attention", "blocks.3.mlp.tile.2", "embedding.token", "head". */
+    char name[64];
     int first_piece, piece_count;
-    int64_t elements; /* from the first piece to the end of the last, a multiple of 64; gaps hold
-                         zeros */
+    /* From the first piece to the end of the last, a multiple of 64; gaps hold zeros. */
+    int64_t elements;
     /* One of its tensors is; then all of it has gradients and optimizer states. */
     bool trainable;
 };
 
 struct model_op {
-    char name[64]; /* "blocks.3.attention", "blocks.3.attention.tile.1" */
+    /* "blocks.3.attention", "blocks.3.attention.tile.1". */
+    char name[64];
     enum model_op_kind kind;
-    int block;       /* -1 for embed and head */
-    int layer;       /* place in the chain of layers: embed 0, ... head layer_count - 1 */
-    int tile, tiles; /* which of how many of its layer */
+    /* -1 for embed and head. */
+    int block;
+    /* Place in the chain of layers: embed 0, ... head layer_count - 1. */
+    int layer;
+    /* Which of how many of its layer. */
+    int tile, tiles;
     int unit_count, units[MODEL_MAX_UNITS];
-    unsigned differentiates; /* bit i: backward makes the gradient of units[i] */
+    /* Bit i: backward makes the gradient of units[i]. */
+    unsigned differentiates;
 };
 
 struct model {
-    struct settings_model settings;             /* auto resolved */
-    enum zi_dtype type;                         /* of weights and activations */
-    const struct device_operations *operations; /* of the device that it was made for */
-    struct settings_tiling tiling;              /* auto resolved to 1 or more */
+    /* Auto resolved. */
+    struct settings_model settings;
+    /* Of weights and activations. */
+    enum zi_dtype type;
+    /* Of the device that it was made for. */
+    const struct device_operations *operations;
+    /* Auto resolved to 1 or more. */
+    struct settings_tiling tiling;
     int tensor_count, piece_count, unit_count, op_count, layer_count;
     struct model_tensor *tensors;
-    struct model_piece *pieces; /* in the order of the units */
+    /* In the order of the units. */
+    struct model_piece *pieces;
     struct model_unit *units;
-    struct model_op *ops; /* in forward order, tiles 0 .. n-1 of a layer in a row */
-    int64_t parameters;   /* elements of all tensors, a tied one counted once */
+    /* In forward order, tiles 0 .. n-1 of a layer in a row. */
+    struct model_op *ops;
+    /* Elements of all tensors, a tied one counted once. */
+    int64_t parameters;
 };
 
 /* Local. Adds to the deck's complaints whatever is wrong with its model section (heads that do not
@@ -107,6 +126,8 @@ struct settings_tiling model_most_tiles(const struct settings_model *settings);
 enum zi_status model_create(const struct settings_model *settings,
                             const struct settings_tiling *tiling, enum zi_dtype type,
                             const struct device *device, struct model **model);
+
+/* Local. Nothing for NULL. */
 void model_destroy(struct model *model);
 
 /* Local. Units and operations follow their tensors' `trainable`: a unit without trainable tensors
@@ -120,11 +141,17 @@ void model_initialize(const struct model_tensor *tensor, uint64_t seed, int64_t 
 
 /* Bytes of the buffers of an operation for B sequences of T tokens. */
 struct model_sizes {
-    size_t stream;  /* x, and its gradient */
-    size_t saved;   /* what backward needs beside the operation's input x */
-    size_t scratch; /* gone when the call is over; the same buffer serves forward and backward */
-    size_t carry;   /* from tile to tile of a layer, one per micro-batch; 0 without tiles */
+    /* x, and its gradient. */
+    size_t stream;
+    /* What backward needs beside the operation's input x. */
+    size_t saved;
+    /* Gone when the call is over; the same buffer serves forward and backward. */
+    size_t scratch;
+    /* From tile to tile of a layer, one per micro-batch; 0 without tiles. */
+    size_t carry;
 };
+
+/* Local. The bytes of operation `op`. */
 void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_sizes *sizes);
 
@@ -133,17 +160,24 @@ void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_
 struct model_flops {
     double forward, backward, recompute;
 };
+
+/* Local. The FLOPs of operation `op` for all of the sequences. */
 void model_op_flops(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_flops *flops);
 
-/* FLOPs of one token of training as the field counts them: 6 N + 12 L C T (Chowdhery et al. 2022,
- * without recompute); N is all parameters, embeddings counted once. */
+/* Local. FLOPs that one token of training cannot do without: those of the forward pass, and twice
+ * as many of backward, no recompute. That is 6 per weight of a product and 6 (T + 1) per layer and
+ * column of attention's heads. The usual 6 N + 12 L C T (Chowdhery et al. 2022) also counts tables
+ * that are looked up and pairs that causality leaves out, so its share of a peak may pass 100 %. */
 double model_flops_per_token(const struct model *model, int64_t tokens);
 
 enum model_mode {
-    MODEL_INFER,    /* output only; `saved` is used as scratch and may be reused at once */
-    MODEL_TRAIN,    /* output, and saved for backward */
-    MODEL_RECOMPUTE /* saved for backward from the kept input; no output */
+    /* Output only; `saved` is used as scratch and may be reused at once. */
+    MODEL_INFER,
+    /* Output, and saved for backward. */
+    MODEL_TRAIN,
+    /* Saved for backward from the kept input; no output. */
+    MODEL_RECOMPUTE
 };
 
 /* What one call works on. Device buffers belong to the caller and are used on `stream` until the
@@ -151,18 +185,25 @@ enum model_mode {
 struct model_pass {
     struct device *device;
     struct device_stream *stream;
-    int64_t sequences, tokens;                    /* B, T */
-    struct device_ptr weights[MODEL_MAX_UNITS];   /* compute type, units of the op in its order */
-    struct device_ptr gradients[MODEL_MAX_UNITS]; /* fp32, backward only */
-    bool accumulate[MODEL_MAX_UNITS]; /* add to the gradient; otherwise overwrite all of the unit
-                                         (gaps with zero) */
-    struct device_ptr input, output;  /* x [B*T, C]; embed has no input, head no output */
-    struct device_ptr
-        gradient; /* dx [B*T, C], in place: that of the output before, of the input after */
+    /* B, T. */
+    int64_t sequences, tokens;
+    /* Compute type, units of the op in its order. */
+    struct device_ptr weights[MODEL_MAX_UNITS];
+    /* fp32, backward only. */
+    struct device_ptr gradients[MODEL_MAX_UNITS];
+    /* Add to the gradient; otherwise overwrite all of the unit (gaps with zero). */
+    bool accumulate[MODEL_MAX_UNITS];
+    /* x [B*T, C]; embed has no input, head no output. */
+    struct device_ptr input, output;
+    /* dx [B*T, C], in place: that of the output before, of the input after. */
+    struct device_ptr gradient;
     struct device_ptr saved, scratch, carry;
-    struct device_ptr token_ids, targets; /* int32 [B*T]; embed, head */
-    struct device_ptr loss;               /* head: double, sum of -log p is added */
-    float loss_scale; /* head: gradients are those of loss_scale * sum of -log p */
+    /* int32 [B*T]; embed, head. */
+    struct device_ptr token_ids, targets;
+    /* Head: double, sum of -log p is added. */
+    struct device_ptr loss;
+    /* Head: gradients are those of loss_scale * sum of -log p. */
+    float loss_scale;
 };
 
 /* Local. Enqueues the forward pass of an operation. For head: the loss only. */

@@ -19,12 +19,15 @@ double optimizer_learning_rate(const struct settings_optimizer *settings, int64_
 
 /* What is known about a step before its update. */
 struct optimizer_step {
-    int64_t number; /* updates made before it: bias corrections use number + 1 */
+    /* Updates made before it: bias corrections use number + 1. */
+    int64_t number;
     double learning_rate;
-    double norm; /* global gradient norm, NaN when an element is not finite */
-    double
-        scale; /* what gradients are multiplied with: 1, or clip / norm where the norm is larger */
-    bool skip; /* a gradient or the loss is not finite: no state may change */
+    /* Global gradient norm, NaN when an element is not finite. */
+    double norm;
+    /* What gradients are multiplied with: 1, or clip / norm where the norm is larger. */
+    double scale;
+    /* A gradient or the loss is not finite: no state may change. */
+    bool skip;
 };
 
 /* Local. Decides from the global sum of squares, the number of non-finite elements and the loss. */
@@ -38,8 +41,10 @@ enum { OPTIMIZER_STATES = 2 };
  * device_adam. */
 struct optimizer_range {
     int64_t count;
-    bool decay;                /* weight decay applies */
-    struct device_place place; /* in the tensor */
+    /* Weight decay applies. */
+    bool decay;
+    /* In the tensor. */
+    struct device_place place;
     enum zi_dtype gradient_type;
     struct device_ptr parameter, remainder, gradient, checksum;
     /* The optimizer's own: of AdamW running means of the gradient and of its square. */

@@ -137,10 +137,10 @@ static enum zi_status apart_copy(struct device_stream *stream, struct device_ptr
 }
 
 static enum zi_status apart_measure_peak(struct device_stream *stream, enum zi_dtype type,
-                                         double seconds, double *flops_per_s)
+                                         double seconds, struct device_peak *peak)
 {
     ZI_TRY(apart_stream_synchronize(stream));
-    return device_measure_peak(apart_stream_cpu(stream), type, seconds, flops_per_s);
+    return device_measure_peak(apart_stream_cpu(stream), type, seconds, peak);
 }
 
 static void apart_close(struct device *device)

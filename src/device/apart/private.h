@@ -70,19 +70,39 @@ bool apart_reach(struct apart_device *device, struct device_ptr *pointer);
 void apart_calls_register(const struct device_operations *cpu,
                           struct device_operations *operations);
 
-/* streams.c; the functions of the table that it has. */
+/* streams.c */
+/* Local. Puts a copy of the call behind the stream's work. */
 enum zi_status apart_stream_give(struct device_stream *stream, const struct apart_call *call);
+
+/* Local. device_stream_create of this device. */
 enum zi_status apart_stream_create(struct device *device, int threads,
                                    struct device_stream **stream);
+
+/* Local. device_stream_destroy of this device. */
 void apart_stream_destroy(struct device_stream *stream);
+
+/* Local. device_stream_synchronize of this device. */
 enum zi_status apart_stream_synchronize(struct device_stream *stream);
+
 /* Local. The stream of the cpu device that a stream's work is done on. */
 struct device_stream *apart_stream_cpu(struct device_stream *stream);
+
+/* Local. device_event_create of this device. */
 enum zi_status apart_event_create(struct device *device, struct device_event **event);
+
+/* Local. device_event_destroy of this device. */
 void apart_event_destroy(struct device_event *event);
+
+/* Local. device_event_record of this device. */
 enum zi_status apart_event_record(struct device_event *event, struct device_stream *stream);
+
+/* Local. device_event_wait of this device. */
 enum zi_status apart_event_wait(struct device_stream *stream, struct device_event *event);
+
+/* Local. device_event_query of this device. */
 enum zi_status apart_event_query(struct device_event *event, bool *done);
+
+/* Local. device_event_synchronize of this device. */
 enum zi_status apart_event_synchronize(struct device_event *event, double *time_s);
 
 #endif

@@ -32,19 +32,25 @@ enum {
     TILE_ROWS = 4,
     TILE_VECTORS = 2,
 #endif
-    QUERIES = 32, /* queries of a span */
+    /* Queries of a span. */
+    QUERIES = 32,
     WIDTH_MAX = 256,
-    KEYS_MAX = 128,               /* keys of a block, see block_keys */
-    BLOCK_WORDS = 64 * WIDTH_MAX, /* of a block of keys or values */
+    /* Keys of a block, see block_keys. */
+    KEYS_MAX = 128,
+    /* Words of a block of keys or values, of a span, of a tile of scores. */
+    BLOCK_WORDS = 64 * WIDTH_MAX,
     SPAN_WORDS = QUERIES * WIDTH_MAX,
-    TILE_WORDS = KEYS_MAX * QUERIES /* of a tile of scores */
+    TILE_WORDS = KEYS_MAX * QUERIES
 };
 
-/* Local. In k_attention_backward.c. */
+/* Local. The operation attention_backward, in k_attention_backward.c. */
 enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
                                               const struct device_attention *desc);
+
+/* Local. The operation attention_backward_scratch, in the same file. */
 size_t KERNEL(cpu_attention_backward_scratch)(const struct device_attention *desc);
-/* In k_attention.c. ZI_ERROR_DEVICE for a type or shape that these kernels cannot do. */
+
+/* Local. In k_attention.c. ZI_ERROR_DEVICE for a type or shape that these kernels cannot do. */
 enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc);
 
 /* Keys of a block for heads of this width: more where they are narrow, so that packing and passing
@@ -101,14 +107,17 @@ struct product {
     const float *a, *b;
     float *c;
     int64_t a_stride, b_row, c_row;
-    int64_t m, n, depth; /* depth in words; m a multiple of TILE_ROWS, n of VEC_LANES */
+    /* The depth in words; m a multiple of TILE_ROWS, n of VEC_LANES. */
+    int64_t m, n, depth;
 };
 
 /* How a product is done; constants at each call. */
 struct product_kind {
     enum attention_form form;
-    bool a_by_rows; /* A is stored [m][k]; otherwise [k][m] */
-    bool add;       /* to what C holds */
+    /* A is stored [m][k]; otherwise [k][m]. */
+    bool a_by_rows;
+    /* The product is added to what C holds. */
+    bool add;
 };
 
 VEC_INLINE void product_tile(struct product_kind kind, const struct product *p, int64_t m,

@@ -27,6 +27,15 @@ static int cores_of_process(void)
     return online > 0 ? (int)online : 1;
 }
 
+/* Cores that a rank has while all ranks of its node compute: its own where ranks are bound to
+ * cores, otherwise its part of the node's. */
+static double cores_at_once(int node_ranks)
+{
+    double own = cores_of_process();
+    double part = (double)sysconf(_SC_NPROCESSORS_ONLN) / (node_ranks > 0 ? node_ranks : 1);
+    return part > 0 && part < own ? part : own;
+}
+
 /* What OMP_NUM_THREADS asks for: its first number, that of the outermost level; 0 for none. */
 static int threads_of_environment(void)
 {
@@ -210,30 +219,6 @@ static enum zi_status cpu_copy(struct device_stream *stream, struct device_ptr t
     return ZI_OK;
 }
 
-static enum zi_status cpu_measure_peak(struct device_stream *stream, enum zi_dtype type,
-                                       double seconds, double *flops_per_s)
-{
-    const struct cpu_passes *passes = cpu_device_of(stream->device)->passes;
-    double total = 0;
-#pragma omp parallel num_threads(stream->threads) reduction(+ : total)
-    {
-        int64_t rounds = 100000;
-        double start = zi_time_s(), done = 0, spent = 0, best = 0;
-        /* The fastest of several stretches: one that was interrupted says nothing of the peak. */
-        while (spent < seconds) {
-            double from = zi_time_s();
-            done = passes->burn(type, rounds);
-            double took = zi_time_s() - from;
-            if (took > 0 && done / took > best) best = done / took;
-            spent = zi_time_s() - start;
-        }
-        total += best;
-    }
-    if (total <= 0) return zi_fail(ZI_ERROR_DEVICE, "device", "the peak could not be measured");
-    *flops_per_s = total;
-    return ZI_OK;
-}
-
 static const struct device_table table = {
     .close = cpu_close,
     .allocate = cpu_allocate,
@@ -264,6 +249,7 @@ enum zi_status cpu_device_open(const struct settings_device *settings, int node_
     if (!d) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for the cpu device");
     d->base.table = &table;
     d->isa = isa;
+    d->cores = cores_at_once(node_ranks);
     struct device_properties *p = &d->base.properties;
     char name[64];
     processor_name(name, sizeof name);

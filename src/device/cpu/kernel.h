@@ -34,12 +34,25 @@ static inline uint16_t *cpu_bf16(struct device_ptr pointer)
     void cpu_##topic##_register_avx512(struct device_operations *);                                \
     void cpu_##topic##_register_avx512bf16(struct device_operations *)
 
-KERNEL_REGISTER(convert);     /* convert, add */
-KERNEL_REGISTER(elementwise); /* gelu, gelu_backward, swiglu, swiglu_backward, rope */
-KERNEL_REGISTER(embedding);   /* embed, embed_backward, bias_backward */
-KERNEL_REGISTER(norm);        /* norm, norm_backward, norm_backward_scratch */
-KERNEL_REGISTER(attention);   /* attention, attention_backward, attention_backward_scratch */
-KERNEL_REGISTER(loss);        /* cross_entropy, softmax_* */
-KERNEL_REGISTER(update);      /* gradient_norm, adam, checksum */
+/* Local. Enters convert, add. */
+KERNEL_REGISTER(convert);
+
+/* Local. Enters gelu, gelu_backward, swiglu, swiglu_backward, rope. */
+KERNEL_REGISTER(elementwise);
+
+/* Local. Enters embed, embed_backward, bias_backward. */
+KERNEL_REGISTER(embedding);
+
+/* Local. Enters norm, norm_backward, norm_backward_scratch. */
+KERNEL_REGISTER(norm);
+
+/* Local. Enters attention, attention_backward, attention_backward_scratch. */
+KERNEL_REGISTER(attention);
+
+/* Local. Enters cross_entropy, softmax_*. */
+KERNEL_REGISTER(loss);
+
+/* Local. Enters gradient_norm, adam, checksum. */
+KERNEL_REGISTER(update);
 
 #endif

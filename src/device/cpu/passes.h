@@ -9,11 +9,14 @@
 /* A panel of a result: c and residual [rows, columns] with leading dimension ld, bias fp32. */
 struct cpu_pass {
     int64_t rows, columns, ld;
-    const float *sum;  /* finish: the products, rows of `columns` */
-    const float *bias; /* or NULL */
+    /* Of `finish` alone: the products, rows of `columns`. */
+    const float *sum;
+    /* These two may be NULL. */
+    const float *bias;
     const void *residual;
     void *c;
-    bool accumulate; /* what c holds counts too */
+    /* What c holds counts too. */
+    bool accumulate;
 };
 
 struct cpu_passes {
@@ -25,11 +28,9 @@ struct cpu_passes {
     void (*finish)(const struct cpu_pass *pass);
     /* memcpy that leaves the caches alone: for what is not used again soon */
     void (*copy)(char *to, const char *from, size_t bytes);
-    /* register-only multiply-adds, `rounds` rounds in the calling thread; gives the FLOPs done */
-    double (*burn)(enum zi_dtype type, int64_t rounds);
 };
 
-double KERNEL(cpu_burn)(enum zi_dtype type, int64_t rounds);
+/* Local. The table of this instruction set; never freed. */
 const struct cpu_passes *KERNEL(cpu_passes_get)(void);
 
 #endif
