@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 FOLDERS = ["src", "regression", "analysis", "jobscripts", "inputs", "doc", "findings", "m4"]
-FILES = ["configure.ac", "Makefile.am", "README.md", "quickstart", "run-tests"]
+FILES = ["configure.ac", "Makefile.am", "README.md", "CONTRIBUTING.md", "quickstart", "run-tests"]
 SOURCES = (".c", ".h", ".cu", ".py", ".sh", ".sbatch", ".m4", ".inc")
 # "." in brackets, so that this file does not complain of itself.
 FORBIDDEN = [
