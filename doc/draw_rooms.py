@@ -103,18 +103,19 @@ def half(node):
 
 
 def settle(row, wanted):
-    """Places of a row near what is wanted, in order and apart: groups that touch share their shift."""
+    """Places of a row near what is wanted, in order and apart. Those that would overlap become one group, whose shift
+    is the mean of theirs; a group is its members, each with its offset from the first, and where that is."""
     groups = []
     for node in row:
-        groups.append([[(node, 0.0)], wanted[node]])
+        groups.append(([(node, 0.0)], wanted[node]))
         while len(groups) > 1:
-            (left, left_at), (right, right_at) = groups[-2], groups[-1]
-            last, shift = left[-1]
-            need = shift + half(last) + GAP + half(right[0][0]) - right[0][1]
-            if right_at - left_at >= need:
+            (left, left_at), (right, right_at) = groups[-2:]
+            (last, offset), first = left[-1], right[0][0]
+            step = offset + half(last) + GAP + half(first)
+            if right_at - left_at >= step:
                 break
-            at = (left_at * len(left) + (right_at - need) * len(right)) / (len(left) + len(right))
-            groups[-2:] = [[left + [(node_, offset + need) for node_, offset in right], at]]
+            at = (left_at * len(left) + (right_at - step) * len(right)) / (len(left) + len(right))
+            groups[-2:] = [(left + [(member, more + step) for member, more in right], at)]
     return {node: at + offset for members, at in groups for node, offset in members}
 
 
