@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must not be in the sources: paths of somebody's machine, notes of unfinished work, tabs in C, blanks at
 the end of a line, code over 120 columns; and what must: the licence line at the top of each source file, and
-the files that documents link to.
+the files that documents link to or name (`src/program/kinds.c`; capitals stand for a name of the reader's).
 """
 import os
 import re
@@ -35,8 +35,11 @@ def check_text(path, text):
 
 
 def check_links(top, path, text):
-    """Of a document: links to files that are not there."""
+    """Of a document: links to files that are not there, and names of such."""
     for number, line in enumerate(text.split("\n"), 1):
+        for target in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[a-z0-9_./-]+)`", line):
+            if not os.path.exists(os.path.join(top, target)):
+                yield f"{path}:{number}: names {target}, which is not there"
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", line):
             if not os.path.exists(os.path.join(top, os.path.dirname(path), target)):
                 yield f"{path}:{number}: links to {target}, which is not there"
@@ -59,6 +62,9 @@ def self_test(top):
     links = "[a](building.md#options) [b](absent.md) [c](https://example.org/absent.md) [d](../README.md)"
     if len(list(check_links(top, "doc/a.md", links))) != 1:
         yield "the check is broken: links"
+    names = "`src/base/status.h` `src/base/absent.h` `src/base/NAME.h` `src/base/*.h` `doc`"
+    if len(list(check_links(top, "doc/a.md", names))) != 1:
+        yield "the check is broken: names of files"
 
 
 def check_places(names):
