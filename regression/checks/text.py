@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must not be in the sources: paths of somebody's machine, notes of unfinished work, tabs in C, blanks at
 the end of a line, code over 120 columns, pointers compared with NULL (they are true or false); and what must:
-the licence line at the top of each source file, and the files that documents link to.
+the licence line at the top of each source file, and the files that documents link to or name
+(`src/program/kinds.c`; capitals stand for a name of the reader's).
 """
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 
 FOLDERS = ["src", "regression", "analysis", "jobscripts", "inputs", "doc", "findings", "m4"]
-FILES = ["configure.ac", "Makefile.am", "README.md", "quickstart", "run-tests"]
+FILES = ["configure.ac", "Makefile.am", "README.md", "CONTRIBUTING.md", "quickstart", "run-tests"]
 SOURCES = (".c", ".h", ".cu", ".py", ".sh", ".sbatch", ".m4", ".inc")
 # "." in brackets, so that this file does not complain of itself.
 FORBIDDEN = [
@@ -20,8 +21,6 @@ FORBIDDEN = [
 ]
 # A comparison may be broken over two lines.
 NULL_COMPARED = re.compile(r"[!=]=\s*NULL\b|\bNULL\s*[!=]=")
-# Where pointers are still compared.
-NULL_LEFT = ("src/deck/", "src/device/")
 
 
 def check_text(path, text):
@@ -33,7 +32,7 @@ def check_text(path, text):
             yield f"{path}:{number}: {len(line)} columns"
         if "\t" in line and path.endswith((".c", ".h", ".py")):
             yield f"{path}:{number}: a tab"
-    if path.endswith((".c", ".h", ".cu")) and not path.startswith(NULL_LEFT):
+    if path.endswith((".c", ".h", ".cu")):
         for found in NULL_COMPARED.finditer(text):
             line = text.count("\n", 0, found.start()) + 1
             yield f"{path}:{line}: compared with NULL; a pointer is true or false: write p, or !p"
@@ -43,8 +42,11 @@ def check_text(path, text):
 
 
 def check_links(top, path, text):
-    """Of a document: links to files that are not there."""
+    """Of a document: links to files that are not there, and names of such."""
     for number, line in enumerate(text.split("\n"), 1):
+        for target in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[a-z0-9_./-]+)`", line):
+            if not os.path.exists(os.path.join(top, target)):
+                yield f"{path}:{number}: names {target}, which is not there"
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", line):
             if not os.path.exists(os.path.join(top, os.path.dirname(path), target)):
                 yield f"{path}:{number}: links to {target}, which is not there"
@@ -69,6 +71,9 @@ def self_test(top):
     links = "[a](building.md#options) [b](absent.md) [c](https://example.org/absent.md) [d](../README.md)"
     if len(list(check_links(top, "doc/a.md", links))) != 1:
         yield "the check is broken: links"
+    names = "`src/base/status.h` `src/base/absent.h` `src/base/NAME.h` `src/base/*.h` `doc`"
+    if len(list(check_links(top, "doc/a.md", names))) != 1:
+        yield "the check is broken: names of files"
 
 
 def check_places(names):
