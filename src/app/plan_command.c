@@ -137,8 +137,8 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
 {
     int node_ranks = (int)request->node_ranks;
     setup->config.training = true;
-    ZI_TRY(setup_open(setup, node_ranks));
-    enum zi_status fit = zero_resolve(setup->settings, setup->device, (int)request->ranks, 0,
+    ZI_TRY(setup_describe(setup, node_ranks));
+    enum zi_status fit = zero_resolve(setup->settings, &setup->description, (int)request->ranks, 0,
                                       node_ranks, &setup->config);
     if (fit < 0 && fit != ZI_ERROR_FIT) return fit;
     if (fit >= 0)
@@ -146,7 +146,7 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     else if (request->trace)
         zi_log(ZI_LOG_WARN, "app", "--trace %s is not written: there is no step to simulate",
                request->trace);
-    deck->device = setup->device;
+    deck->device = &setup->description;
     deck->config = &setup->config;
     deck->fits = fit >= 0;
     ZI_TRY(show_largest(deck));

@@ -105,17 +105,18 @@ static void describe(const struct change *change, const struct settings *s, char
                  tier_place_name(change->place), zi_tier_name(change->tier));
 }
 
-static enum zi_status try_settings(const struct settings *s, const struct device *device,
+static enum zi_status try_settings(const struct settings *s, const struct device_properties *device,
                                    const struct zero_config *config, bool *fits)
 {
     struct zero_config candidate = *config;
-    resolve_settings(s, device_get_properties(device), &candidate);
-    ZI_TRY(resolve_budgets(s, device_get_properties(device), &candidate));
-    return resolve_choose(s, device, &candidate, fits);
+    resolve_settings(s, device, &candidate);
+    ZI_TRY(resolve_budgets(s, device, &candidate));
+    return resolve_choose(s, &candidate, fits);
 }
 
 /* Single changes first, then each added to those before it. */
-static enum zi_status search_change(const struct settings *settings, const struct device *device,
+static enum zi_status search_change(const struct settings *settings,
+                                    const struct device_properties *device,
                                     const struct zero_config *config)
 {
     char advice[512];
@@ -174,7 +175,7 @@ static void say_excess(const struct zero_config *config, enum zi_tier tier, size
                zi_tier_name(tier), budget, need, excess);
 }
 
-enum zi_status resolve_advise(const struct settings *s, const struct device *device,
+enum zi_status resolve_advise(const struct settings *s, const struct device_properties *device,
                               const struct zero_config *config)
 {
     struct zero_config last = *config;
@@ -182,14 +183,14 @@ enum zi_status resolve_advise(const struct settings *s, const struct device *dev
     struct partition *partition = NULL;
     struct program *program = NULL;
     struct resolve_fit fit;
-    ZI_TRY(resolve_measure(s, device, &last, &fit));
+    ZI_TRY(resolve_measure(s, &last, &fit));
     for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
         bool memory = tier == (config->shared_budget ? ZI_TIER_DEVICE : ZI_TIER_HOST);
         if (fit.excess[tier] == 0) continue;
         say_excess(config, (enum zi_tier)tier, fit.excess[tier]);
         if (memory && fit.disk_memory > 0) say_disk_memory(s, config, fit.disk_memory);
     }
-    ZI_TRY(model_create(&s->model, &last.tiling, last.compute, device, &model));
+    ZI_TRY(model_create(&s->model, &last.tiling, last.compute, &model));
     enum zi_status status =
         partition_create(model, &s->optimizer, last.ranks, last.rank, &partition);
     if (status >= 0) status = program_compile(model, partition, &last, &program);

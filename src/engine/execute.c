@@ -40,7 +40,7 @@ static void fill_pass(struct engine *engine, const struct program_op *op,
     const struct model_op *model_op = &engine->program->model->ops[op->op];
     int64_t first, micro = op->micro;
     bool generates = engine->name == PROGRAM_GENERATE;
-    *pass = (struct model_pass){.device = engine->lanes[op->lane].device, .stream = stream};
+    *pass = (struct model_pass){.operations = engine->lanes[op->lane].operations, .stream = stream};
     pass->sequences = generates ? 1 : zero_sequences(c, c->rank, op->micro, &first);
     pass->tokens = engine->tokens;
     for (int i = 0; i < model_op->unit_count; i++) {

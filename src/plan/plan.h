@@ -32,8 +32,7 @@ struct plan_balance {
                       I/O grows with tokens as fast as arithmetic */
 };
 
-/* Local. Compares the program with one of twice the sequences per micro-batch, which it compiles.
- */
+/* Local. Compares the program with itself at twice the sequences per micro-batch. */
 enum zi_status plan_balance_of(const struct program *program, const struct plan_machine *machine,
                                struct plan_balance *balance);
 
@@ -43,7 +42,7 @@ struct plan_deck {
     size_t bytes;
     const char *const *sets; /* "section.key=value" */
     int set_count;
-    const struct device *device;      /* outlives the search */
+    const struct device_properties *device;
     const struct zero_config *config; /* resolved, with the budgets */
     bool fits;                        /* the deck as it is */
 };
@@ -61,7 +60,7 @@ struct plan_largest {
 };
 
 /* Local. The largest model of the deck's shape that a run would fit into the budgets of device,
- * host and nvme, `auto` choosing tiers and tiles as it does for a run; found by compiling
+ * host and nvme, `auto` choosing tiers and tiles as it does for a run; found by measuring
  * candidates. */
 enum zi_status plan_largest(const struct plan_deck *deck, enum plan_growth growth,
                             struct plan_largest *largest);

@@ -32,7 +32,7 @@ enum {
     TILE_ROWS = 4,
     TILE_VECTORS = 2,
 #endif
-    QUERIES = 32, /* queries of a span */
+    QUERIES = DEVICE_ATTENTION_QUERIES, /* queries of a span */
     WIDTH_MAX = 256,
     KEYS_MAX = 128,               /* keys of a block, see block_keys */
     BLOCK_WORDS = 64 * WIDTH_MAX, /* of a block of keys or values */
@@ -43,7 +43,6 @@ enum {
 /* Local. In k_attention_backward.c. */
 enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
                                               const struct device_attention *desc);
-size_t KERNEL(cpu_attention_backward_scratch)(const struct device_attention *desc);
 /* In k_attention.c. ZI_ERROR_DEVICE for a type or shape that these kernels cannot do. */
 enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc);
 

@@ -37,8 +37,8 @@ static inline uint16_t *cpu_bf16(struct device_ptr pointer)
 KERNEL_REGISTER(convert);     /* convert, add */
 KERNEL_REGISTER(elementwise); /* gelu, gelu_backward, swiglu, swiglu_backward, rope */
 KERNEL_REGISTER(embedding);   /* embed, embed_backward, bias_backward */
-KERNEL_REGISTER(norm);        /* norm, norm_backward, norm_backward_scratch */
-KERNEL_REGISTER(attention);   /* attention, attention_backward, attention_backward_scratch */
+KERNEL_REGISTER(norm);        /* norm, norm_backward */
+KERNEL_REGISTER(attention);   /* attention, attention_backward */
 KERNEL_REGISTER(loss);        /* cross_entropy, softmax_* */
 KERNEL_REGISTER(update);      /* gradient_norm, adam, checksum */
 
