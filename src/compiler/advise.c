@@ -193,7 +193,7 @@ enum zi_status resolve_advise(const struct settings *s, const struct device_prop
     ZI_TRY(model_create(&s->model, &last.tiling, last.compute, &model));
     enum zi_status status =
         partition_create(model, &s->optimizer, last.ranks, last.rank, &partition);
-    if (status >= 0) status = program_compile(model, partition, &last, &program);
+    if (status >= 0) status = program_measure(model, partition, &last, &program);
     if (status >= 0) program_print_memory(program, stderr);
     program_destroy(program);
     if (partition) partition_destroy(partition);

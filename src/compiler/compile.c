@@ -505,8 +505,10 @@ static void builder_cleanup(struct builder *b)
     free(b->visits);
 }
 
-enum zi_status program_compile(const struct model *model, const struct partition *partition,
-                               const struct zero_config *config, struct program **program)
+/* Lays out all slots and, where it is asked to, writes the lists. */
+static enum zi_status compile(const struct model *model, const struct partition *partition,
+                              const struct zero_config *config, bool writes,
+                              struct program **program)
 {
     struct builder b = {.model = model, .partition = partition, .config = config};
     struct program *p = calloc(1, sizeof *p);
@@ -524,7 +526,7 @@ enum zi_status program_compile(const struct model *model, const struct partition
     set_flags(&b);
     enum zi_status status = builder_init(&b);
     if (status >= 0) status = lay_slots(&b);
-    if (status >= 0) status = write_programs(&b);
+    if (status >= 0 && writes) status = write_programs(&b);
     builder_cleanup(&b);
     if (status < 0) {
         program_destroy(p);
@@ -532,4 +534,16 @@ enum zi_status program_compile(const struct model *model, const struct partition
     }
     *program = p;
     return ZI_OK;
+}
+
+enum zi_status program_compile(const struct model *model, const struct partition *partition,
+                               const struct zero_config *config, struct program **program)
+{
+    return compile(model, partition, config, true, program);
+}
+
+enum zi_status program_measure(const struct model *model, const struct partition *partition,
+                               const struct zero_config *config, struct program **program)
+{
+    return compile(model, partition, config, false, program);
 }

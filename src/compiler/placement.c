@@ -198,7 +198,7 @@ enum zi_status resolve_measure(const struct settings *s, struct zero_config *con
     ZI_TRY(model_create(&s->model, &config->tiling, config->compute, &model));
     enum zi_status status =
         partition_create(model, &s->optimizer, config->ranks, config->rank, &partition);
-    if (status >= 0) status = program_compile(model, partition, config, &program);
+    if (status >= 0) status = program_measure(model, partition, config, &program);
     if (status >= 0) {
         fit->fits = true;
         for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
