@@ -113,6 +113,21 @@ static enum zi_status show_largest(const struct plan_deck *deck)
     return ZI_OK;
 }
 
+/* What is assumed is a processor's: a device that is none is far from it. */
+static void ask_rates(const struct setup *setup, const struct plan_node *node)
+{
+    char keys[256];
+    const struct program_list *list = &setup->program->lists[plan_step(setup->program)];
+    if (setup->description.is_host ||
+        plan_node_lacks(node, list, setup->config.compute, keys, sizeof keys) == 0)
+        return;
+    zi_log(
+        ZI_LOG_WARN, "app",
+        "the times are those of an assumed node without such a device (%s): give %s of the nodes "
+        "in --machine FILE, as machine: {flops_bf16: 2 PFLOP/s, link_bytes_per_s: 200 GB/s}",
+        setup->description.name, keys);
+}
+
 static enum zi_status show_plan(struct setup *setup, const struct request *request,
                                 const struct plan_node *node)
 {
@@ -128,6 +143,7 @@ static enum zi_status show_plan(struct setup *setup, const struct request *reque
     plan_print_traffic(setup->program, stdout);
     printf("\nmachine, one node: %s\n", request->machine ? request->machine : "no file given");
     plan_node_print(node, stdout);
+    ask_rates(setup, node);
     printf("\n");
     return show_time(setup, request, &machine);
 }
