@@ -188,30 +188,61 @@ static void settle(const struct settings *s, struct zero_config *config)
     config->deferred = config->deferred && config->training;
 }
 
+/* A search over candidates of one deck for the same ranks. Those with the same tiles share the
+ * tables of the model and its partition, which take longer to make than slots to lay out. */
+struct search {
+    const struct settings *settings;
+    struct model *model; /* of the last candidate, or NULL, and its partition, or NULL */
+    struct partition *partition;
+};
+
+static void search_end(struct search *search)
+{
+    partition_destroy(search->partition);
+    model_destroy(search->model);
+    search->partition = NULL;
+    search->model = NULL;
+}
+
+/* Makes the tables of a candidate, unless those of the last one are the same. */
+static enum zi_status search_tables(struct search *search, const struct zero_config *config)
+{
+    const struct settings *s = search->settings;
+    const struct settings_tiling *t = &config->tiling;
+    if (search->partition && search->model->tiling.attention == t->attention &&
+        search->model->tiling.mlp == t->mlp && search->model->tiling.vocabulary == t->vocabulary)
+        return ZI_OK;
+    search_end(search);
+    ZI_TRY(model_create(&s->model, t, config->compute, &search->model));
+    return partition_create(search->model, &s->optimizer, config->ranks, config->rank,
+                            &search->partition);
+}
+
+static enum zi_status measure(struct search *search, struct zero_config *config,
+                              struct resolve_fit *fit)
+{
+    struct program *program;
+    settle(search->settings, config);
+    ZI_TRY(search_tables(search, config));
+    ZI_TRY(program_measure(search->model, search->partition, config, &program));
+    fit->fits = true;
+    for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
+        fit->excess[tier] = program_excess(program, (enum zi_tier)tier);
+        fit->fits = fit->fits && fit->excess[tier] == 0;
+        config->excess[tier] = fit->excess[tier];
+    }
+    fit->segments = program->segment_count;
+    fit->disk_memory = zero_disk_memory(config, program->pool_bytes[ZI_TIER_NVME]);
+    program_destroy(program);
+    return ZI_OK;
+}
+
 enum zi_status resolve_measure(const struct settings *s, struct zero_config *config,
                                struct resolve_fit *fit)
 {
-    struct model *model = NULL;
-    struct partition *partition = NULL;
-    struct program *program = NULL;
-    settle(s, config);
-    ZI_TRY(model_create(&s->model, &config->tiling, config->compute, &model));
-    enum zi_status status =
-        partition_create(model, &s->optimizer, config->ranks, config->rank, &partition);
-    if (status >= 0) status = program_measure(model, partition, config, &program);
-    if (status >= 0) {
-        fit->fits = true;
-        for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
-            fit->excess[tier] = program_excess(program, (enum zi_tier)tier);
-            fit->fits = fit->fits && fit->excess[tier] == 0;
-            config->excess[tier] = fit->excess[tier];
-        }
-        fit->segments = program->segment_count;
-        fit->disk_memory = zero_disk_memory(config, program->pool_bytes[ZI_TIER_NVME]);
-        program_destroy(program);
-    }
-    if (partition) partition_destroy(partition);
-    model_destroy(model);
+    struct search search = {.settings = s};
+    enum zi_status status = measure(&search, config, fit);
+    search_end(&search);
     return status;
 }
 
@@ -229,11 +260,11 @@ static void set_rung(const struct settings *s, int rung, struct zero_config *con
     config->groups = rungs[rung].groups;
 }
 
-static enum zi_status fits_least(const struct settings *s, struct zero_config *config, bool *fits)
+static enum zi_status fits_least(struct search *search, struct zero_config *config, bool *fits)
 {
     struct resolve_fit fit;
-    set_rung(s, RUNG_COUNT - 1, config);
-    ZI_TRY(resolve_measure(s, config, &fit));
+    set_rung(search->settings, RUNG_COUNT - 1, config);
+    ZI_TRY(measure(search, config, &fit));
     *fits = fit.fits;
     return ZI_OK;
 }
@@ -257,13 +288,13 @@ static bool may_depart(const struct settings *s, const struct zero_config *confi
     return config->training && config->budget[ZI_TIER_NVME] > 0;
 }
 
-static enum zi_status choose_tiers(const struct settings *s, struct zero_config *config, bool *fits)
+static enum zi_status choose_tiers(struct search *search, struct zero_config *config, bool *fits)
 {
-    ZI_TRY(fits_least(s, config, fits));
+    ZI_TRY(fits_least(search, config, fits));
     for (size_t i = 0; i < sizeof departures / sizeof *departures && !*fits; i++) {
-        if (!may_depart(s, config, &departures[i])) continue;
+        if (!may_depart(search->settings, config, &departures[i])) continue;
         config->tier[departures[i].place] = departures[i].to;
-        ZI_TRY(fits_least(s, config, fits));
+        ZI_TRY(fits_least(search, config, fits));
     }
     return ZI_OK;
 }
@@ -278,17 +309,18 @@ static bool more_tiles(int64_t given, int64_t most, int64_t *tiles)
 
 /* Where gradients are on nvme, fp32 sums can wait there as well: it costs traffic, so only where
  * memory is short. */
-static enum zi_status choose_sums(const struct settings *s, struct zero_config *config, bool *fits)
+static enum zi_status choose_sums(struct search *search, struct zero_config *config, bool *fits)
 {
     if (config->tier[PLACE_GRADIENTS] != ZI_TIER_NVME) return ZI_OK;
     config->sums_on_disk = true;
-    return fits_least(s, config, fits);
+    return fits_least(search, config, fits);
 }
 
 /* Doubles the tile counts that are open until the candidate fits, then takes back what was not
  * needed, the vocabulary's first. Tiles save memory only, so a disk that is too small ends it. */
-static enum zi_status choose_tiles(const struct settings *s, struct zero_config *config, bool *fits)
+static enum zi_status choose_tiles(struct search *search, struct zero_config *config, bool *fits)
 {
+    const struct settings *s = search->settings;
     struct settings_tiling most = model_most_tiles(&s->model);
     struct settings_tiling *t = &config->tiling;
     bool body = s->activations.interval == ZI_AUTO || s->activations.interval == 1;
@@ -299,7 +331,7 @@ static enum zi_status choose_tiles(const struct settings *s, struct zero_config 
             more = more_tiles(s->tiling.mlp, most.mlp, &t->mlp) || more;
             more = more_tiles(s->tiling.attention, most.attention, &t->attention) || more;
         }
-        if (more) ZI_TRY(fits_least(s, config, fits));
+        if (more) ZI_TRY(fits_least(search, config, fits));
     }
     int64_t *counts[] = {&t->vocabulary, &t->attention, &t->mlp};
     const int64_t given[] = {s->tiling.vocabulary, s->tiling.attention, s->tiling.mlp};
@@ -308,7 +340,7 @@ static enum zi_status choose_tiles(const struct settings *s, struct zero_config 
             int64_t before = *counts[i];
             bool enough;
             *counts[i] = before / 2;
-            ZI_TRY(fits_least(s, config, &enough));
+            ZI_TRY(fits_least(search, config, &enough));
             if (enough) continue;
             *counts[i] = before;
             break;
@@ -316,21 +348,21 @@ static enum zi_status choose_tiles(const struct settings *s, struct zero_config 
     }
     if (*fits && config->sums_on_disk) {
         config->sums_on_disk = false;
-        ZI_TRY(fits_least(s, config, fits));
+        ZI_TRY(fits_least(search, config, fits));
         config->sums_on_disk = !*fits;
     }
-    return fits_least(s, config, fits);
+    return fits_least(search, config, fits);
 }
 
-static enum zi_status choose_kept(const struct settings *s, struct zero_config *config)
+static enum zi_status choose_kept(struct search *search, struct zero_config *config)
 {
     struct resolve_fit fit;
-    if (s->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
-    ZI_TRY(resolve_measure(s, config, &fit));
+    if (search->settings->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
+    ZI_TRY(measure(search, config, &fit));
     int low = 0, high = fit.segments; /* low fits, above high does not */
     while (low < high) {
         config->kept_segments = (low + high + 1) / 2;
-        ZI_TRY(resolve_measure(s, config, &fit));
+        ZI_TRY(measure(search, config, &fit));
         if (fit.fits)
             low = config->kept_segments;
         else
@@ -341,31 +373,41 @@ static enum zi_status choose_kept(const struct settings *s, struct zero_config *
 }
 
 /* Tiers and tiles with which the leanest program fits. */
-static enum zi_status choose_leanest(const struct settings *s, struct zero_config *config,
-                                     bool *fits)
+static enum zi_status choose_leanest(struct search *search, struct zero_config *config, bool *fits)
 {
-    ZI_TRY(choose_tiers(s, config, fits));
-    if (!*fits) ZI_TRY(choose_sums(s, config, fits));
-    return *fits ? ZI_OK : choose_tiles(s, config, fits);
+    ZI_TRY(choose_tiers(search, config, fits));
+    if (!*fits) ZI_TRY(choose_sums(search, config, fits));
+    return *fits ? ZI_OK : choose_tiles(search, config, fits);
+}
+
+static enum zi_status choose(struct search *search, struct zero_config *config, bool *fits)
+{
+    struct resolve_fit fit = {.fits = false};
+    ZI_TRY(choose_leanest(search, config, fits));
+    if (!*fits) return ZI_OK;
+    for (int rung = 0; rung < RUNG_COUNT && !fit.fits; rung++) {
+        set_rung(search->settings, rung, config);
+        ZI_TRY(measure(search, config, &fit));
+    }
+    return choose_kept(search, config);
 }
 
 enum zi_status resolve_choose(const struct settings *s, struct zero_config *config, bool *fits)
 {
-    ZI_TRY(choose_leanest(s, config, fits));
-    if (!*fits) return ZI_OK;
-    struct resolve_fit fit = {.fits = false};
-    for (int rung = 0; rung < RUNG_COUNT && !fit.fits; rung++) {
-        set_rung(s, rung, config);
-        ZI_TRY(resolve_measure(s, config, &fit));
-    }
-    return choose_kept(s, config);
+    struct search search = {.settings = s};
+    enum zi_status status = choose(&search, config, fits);
+    search_end(&search);
+    return status;
 }
 
 enum zi_status zero_fits(const struct settings *settings, const struct device_properties *device,
                          struct zero_config *config, bool *fits)
 {
+    struct search search = {.settings = settings};
     resolve_settings(settings, device, config);
-    return choose_leanest(settings, config, fits);
+    enum zi_status status = choose_leanest(&search, config, fits);
+    search_end(&search);
+    return status;
 }
 
 static bool uses_disk(const struct zero_config *config)

@@ -188,6 +188,8 @@ int schedule_window(const struct builder *b, int class)
     for (int v = 0; v < b->visit_count; v++) {
         int end = v + 1 + b->config->prefetch;
         if (end > b->visit_count) end = b->visit_count;
+        /* The pass of a later micro-batch needs what the first one's does. */
+        if (b->visits[v].micro > 0 && b->visits[end - 1].phase != VISIT_UPDATE) continue;
         int count = count_units(b, class, v, end);
         if (count > most) most = count;
     }
