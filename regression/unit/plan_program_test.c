@@ -123,6 +123,9 @@ static int check_crossing(const char *const *sets, struct plan_machine machine)
         CHECK_INT(plan_balance_of(f.program, &machine, &balance), ZI_OK);
         CHECK(balance.load.io_lane == LANE_LINK_IN || balance.load.io_lane == LANE_LINK_OUT);
         CHECK(balance.tokens >= 0);
+        double twice = balance.load.arithmetic_s - balance.load.io_s +
+                       step * (balance.arithmetic_per_token - balance.io_per_token);
+        CHECK_NEAR(twice, lead_of(&f, &machine, 2), 1e-9 * balance.load.arithmetic_s);
         int64_t times = isinf(balance.tokens) ? 0 : (int64_t)(balance.tokens / step);
         if (times < 1) continue;
         CHECK(lead_of(&f, &machine, times) <= 0);
