@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When nothing fits: what is short by how much, and the nearest change of the deck that would fit.
  *
- * Changes are tried by compiling, one alone first, in an order from those that cost nothing to
+ * Changes are tried by measuring, one alone first, in an order from those that cost nothing to
  * those that cost most; then each added to those before it. */
 #include <inttypes.h>
 #include <string.h>
@@ -34,7 +34,7 @@ static bool change_micro(struct settings *s, const struct zero_config *config)
     s->batch.micro = resolved_micro(&s->batch, config->ranks);
     if (s->batch.micro <= 1) return false;
     s->batch.micro = (s->batch.micro + 1) / 2;
-    /* Not so small that the search would compile programs of any length. */
+    /* Not so small that the search would lay out programs of any length. */
     int64_t own = (s->batch.global + config->ranks - 1) / config->ranks;
     int64_t most = micros_most(&s->model), micros = (own + s->batch.micro - 1) / s->batch.micro;
     if (micros > most || micros > MICROS_TRIED) return false;

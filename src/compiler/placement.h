@@ -15,7 +15,7 @@ void zero_check(struct deck *deck, int ranks);
 
 /* Local. Resolves the deck for a described device and this node's memory and disks
  * (config->training is set by the caller); the caller makes the model with config->tiling, and
- * `program.h` compiles the result. What is auto is chosen by compiling, fastest first: tiers
+ * `program.h` compiles the result. What is auto is chosen by measuring, fastest first: tiers
  * (states leave the device for host memory, then for nvme: the optimizer's first, activations and
  * gradients last), tile counts, prefetch, groups in memory, segments with kept activations. Budgets
  * are the deck's or what the node has; of nvme, what is free on its paths, and what lies on memory
