@@ -134,4 +134,27 @@ says "none: not even 1 layers of 32"
 expect 2 "$zinf" plan "$deck" --ranks 5
 complains "5 ranks"
 expect 2 "$zinf" plan "$deck" --set model.heads=3
+
+# A device that is not here is described by the deck: what it lacks is asked for, the rest is a plan as any other.
+far="--set device.type=cuda --set device.threads=auto --set batch.global=512 --set zero.stage=3 --ranks 512 --ranks-per-node 8"
+# shellcheck disable=SC2086
+expect 2 "$zinf" plan "$deck" $far --set memory.device=auto
+complains "as memory.device: 72 GiB"
+# shellcheck disable=SC2086
+expect 0 "$zinf" plan "$deck" $far
+says "ranks: 512, 8 on a node"
+says "pool"
+says "gather"
+says "link_in    push"
+says "tokens a second"
+complains "give flops_fp32, memory_bytes_per_s, link_bytes_per_s, network_bytes_per_s of the nodes"
+# shellcheck disable=SC2086
+expect 0 "$zinf" plan "$deck" $far --machine "${srcdir:-.}/inputs/machine.yaml"
+if grep -q assumed "$folder/err"; then fail "rates are asked for that are given"; fi
+# shellcheck disable=SC2086
+expect 0 "$zinf" program "$deck" $far --name validate
+expect 6 "$zinf" check "$deck" --set device.type=cuda
+complains "device.type: cuda comes with a later version"
+expect 6 "$zinf" run "$deck" --set device.type=cuda --overwrite
+complains "device.type: cuda comes with a later version"
 done_with app_plan

@@ -49,6 +49,26 @@ static int draw_sets(uint64_t draw, const char **sets)
     return count;
 }
 
+/* What a search measures is what is compiled, to the byte, without operations. */
+static void check_measured(const struct step_fixture *f)
+{
+    const struct program *p = f->program;
+    struct program *measured;
+    CHECK(program_measure(f->model, f->partition, &f->config, &measured) == ZI_OK);
+    CHECK(memcmp(measured->pool_bytes, p->pool_bytes, sizeof p->pool_bytes) == 0);
+    CHECK_INT(measured->segment_count, p->segment_count);
+    CHECK_INT(measured->array_count, p->array_count);
+    CHECK_INT(measured->slot_count, p->slot_count);
+    for (int s = 0; s < p->slot_count && s < measured->slot_count; s++) {
+        const struct program_slot *a = &measured->slots[s], *b = &p->slots[s];
+        CHECK(a->bytes == b->bytes && a->offset == b->offset && a->tier == b->tier);
+    }
+    for (int name = 0; name < PROGRAM_COUNT; name++) {
+        CHECK_INT(measured->lists[name].count, 0);
+    }
+    program_destroy(measured);
+}
+
 static void op_set(struct program_op *op, enum program_operand operand, int slot)
 {
     op->slots[operand] = slot;
@@ -203,6 +223,7 @@ int main(void)
         enum zi_status status = step_fixture_open(
             &f, draw & 1 ? step_fixture_llama : step_fixture_gpt2, sets, ranks, ranks / 2);
         CHECK(status == ZI_OK);
+        if (status == ZI_OK) check_measured(&f);
         step_fixture_close(&f);
     }
     /* What follows is refused on purpose: hundreds of error lines that nobody wants to read. */

@@ -167,7 +167,7 @@ static void attention_case_run(struct kernels *k, const struct attention_case *c
     struct buffer logsumexp = buffer_create(ZI_FP32, rows * c->heads);
     struct device_attention desc = describe(k, c, &x, &o, &logsumexp);
     struct buffer scratch = buffer_random(
-        ZI_FP32, (int64_t)(k->operations.attention_backward_scratch(&desc) / 4), "scratch", 1.0f);
+        ZI_FP32, (int64_t)(device_attention_backward_scratch(&desc) / 4), "scratch", 1.0f);
     double *xs = doubles_of(&x), *gs = doubles_of(&d_o), *os = doubles_create(out_count);
     double *dxs = doubles_create(count), *sums = doubles_create(rows * c->heads);
     forward_define(c, xs, os, sums);

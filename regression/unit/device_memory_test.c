@@ -92,6 +92,36 @@ static void test_refuse_cuda(void)
     CHECK(strstr(text, "cuda") && strstr(text, "cpu"));
 }
 
+/* What cannot be opened here is described as far as it is known: not how much memory it has. */
+static void test_describe(void)
+{
+    const enum device_isa isas[] = {ISA_GENERIC, ISA_AVX2, ISA_AVX512};
+    struct settings_device settings = defaults;
+    for (int i = -1; i < 3; i++) {
+        struct device_properties described;
+        settings.isa = i < 0 ? ZI_AUTO : (int64_t)isas[i];
+        settings.threads = i < 0 ? ZI_AUTO : 1;
+        capture_begin(&capture, stderr);
+        enum zi_status status = device_describe(&settings, 2, &described);
+        capture_end(&capture);
+        if (status < 0) continue; /* a processor without it */
+        struct device *device = open_device(&settings, 2);
+        const struct device_properties *opened = device_get_properties(device);
+        CHECK(strcmp(described.name, opened->name) == 0);
+        CHECK_INT(described.memory_bytes, opened->memory_bytes);
+        CHECK_INT(described.threads, opened->threads);
+        CHECK(described.is_host && described.unified && described.mappable);
+        CHECK(!described.asynchronous && described.bf16_native == opened->bf16_native);
+        device_close(device);
+    }
+    struct device_properties elsewhere;
+    settings.type = DEVICE_CUDA;
+    CHECK_INT(device_describe(&settings, 8, &elsewhere), ZI_OK);
+    CHECK_INT(elsewhere.memory_bytes, 0);
+    CHECK(!elsewhere.is_host && !elsewhere.unified && !elsewhere.mappable);
+    CHECK(elsewhere.asynchronous && strstr(elsewhere.name, "cuda"));
+}
+
 static int threads_of(int64_t setting, int node_ranks)
 {
     struct settings_device settings = defaults;
@@ -261,6 +291,7 @@ int main(void)
     test_isa();
     test_isa_choice();
     test_refuse_cuda();
+    test_describe();
     test_threads();
     test_properties();
     test_operations();

@@ -117,7 +117,7 @@ static void backward_case(struct kernels *k, const struct norm_case *c)
     struct buffer dweight = buffer_random(ZI_FP32, c->columns, "dweight", 1.0f);
     struct buffer dbias = buffer_random(ZI_FP32, c->columns, "dbias", 1.0f);
     struct buffer mean = buffer_create(ZI_FP32, c->rows), rstd = buffer_create(ZI_FP32, c->rows);
-    int64_t floats = (int64_t)(k->operations.norm_backward_scratch(c->rows, c->columns) / 4);
+    int64_t floats = (int64_t)(device_norm_backward_scratch(c->rows, c->columns) / 4);
     struct buffer scratch = buffer_random(ZI_FP32, floats, "scratch", 1.0f); /* old contents */
     double *xs = doubles_of(&x), *ws = doubles_of(&weight), *dys = doubles_of(&dy);
     double *gradients[3] = {doubles_of(&dx), doubles_of(&dweight), doubles_of(&dbias)};

@@ -75,7 +75,7 @@ static inline void fixture_open(struct fixture *f, const struct settings_model *
     f->tokens = shape[1];
     ZI_REQUIRE(device_open(&device, 1, &f->device) == ZI_OK);
     ZI_REQUIRE(device_stream_create(f->device, 2, &f->stream) == ZI_OK);
-    ZI_REQUIRE(model_create(settings, &fixture_tiling, type, f->device, &f->model) == ZI_OK);
+    ZI_REQUIRE(model_create(settings, &fixture_tiling, type, &f->model) == ZI_OK);
     const struct model *m = f->model;
     size_t ids = (size_t)(shape[0] * shape[1]) * 4;
     f->weights = fixture_zeros((size_t)m->unit_count, sizeof *f->weights);
@@ -209,7 +209,7 @@ static inline struct model_pass fixture_pass(const struct fixture *f, int op, in
     size_t skip = (size_t)(first * f->tokens) * 4;
     int layer = f->model->ops[op].layer;
     struct model_pass pass = {
-        .device = f->device,
+        .operations = device_get_operations(f->device),
         .stream = f->stream,
         .sequences = count,
         .tokens = f->tokens,

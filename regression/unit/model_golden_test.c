@@ -177,8 +177,9 @@ static double update(const struct golden *g, struct fixture *f, struct states *s
     struct optimizer_step step = {.number = s->updates++,
                                   .learning_rate = g->optimizer.learning_rate};
     gather_gradients(f, s);
-    CHECK(m->operations->gradient_norm(f->stream, ZI_FP32, pointer(s->gradient), m->parameters,
-                                       pointer(&sums)) == ZI_OK);
+    const struct device_operations *operations = device_get_operations(f->device);
+    CHECK(operations->gradient_norm(f->stream, ZI_FP32, pointer(s->gradient), m->parameters,
+                                    pointer(&sums)) == ZI_OK);
     optimizer_decide(&g->optimizer, sums.squares, sums.nonfinite, loss, &step);
     CHECK(!step.skip);
     for (int64_t p = 0, first = 0; p < m->piece_count; first += piece_elements(&m->pieces[p++])) {

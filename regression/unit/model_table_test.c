@@ -5,12 +5,10 @@
 
 #include "regression/unit/deck_fixture.h"
 
-static struct device *device;
-
 static struct model *create(const struct settings_model *settings)
 {
     struct model *model = NULL;
-    CHECK(model_create(settings, &fixture_tiling, ZI_BF16, device, &model) == ZI_OK);
+    CHECK(model_create(settings, &fixture_tiling, ZI_BF16, &model) == ZI_OK);
     ZI_REQUIRE(model);
     return model;
 }
@@ -511,8 +509,6 @@ static void test_auto_values(void)
 
 int main(void)
 {
-    struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
-    ZI_REQUIRE(device_open(&settings, 1, &device) == ZI_OK);
     test_published_sizes();
     test_layout();
     test_operations();
@@ -521,6 +517,5 @@ int main(void)
     test_initial_values();
     test_bad_decks();
     test_auto_values();
-    device_close(device);
     return test_finish("model_table_test");
 }

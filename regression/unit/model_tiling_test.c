@@ -228,7 +228,7 @@ static struct footprint footprint_of(const struct model *m, int op)
 
 /* A tile of one of four needs a quarter of the weights and of what is kept, beside norms and
  * padding, and of the scratch all but what has the size of the stream. */
-static void test_sizes(const struct device *device, enum model_family family)
+static void test_sizes(enum model_family family)
 {
     const struct settings_model settings = {.family = family,
                                             .layers = 1,
@@ -241,9 +241,9 @@ static void test_sizes(const struct device *device, enum model_family family)
     struct model *whole, *tiled;
     struct model_sizes none;
     ZI_REQUIRE(model_create(&settings, &(struct settings_tiling){ZI_AUTO, ZI_AUTO, ZI_AUTO},
-                            ZI_BF16, device, &whole) == ZI_OK);
-    ZI_REQUIRE(model_create(&settings, &(struct settings_tiling){4, 4, 4}, ZI_BF16, device,
-                            &tiled) == ZI_OK);
+                            ZI_BF16, &whole) == ZI_OK);
+    ZI_REQUIRE(model_create(&settings, &(struct settings_tiling){4, 4, 4}, ZI_BF16, &tiled) ==
+               ZI_OK);
     CHECK_INT(whole->op_count, 4); /* auto is 1 */
     CHECK_INT(tiled->op_count, 16);
     for (int op = 0; op < tiled->op_count; op++) {
@@ -267,12 +267,12 @@ static void test_sizes(const struct device *device, enum model_family family)
 
 /* Operations of all tiles together are those of the whole. (A program adds the head's forward pass
  * where the head has tiles: its statistics come before its gradients.) */
-static void test_flops(const struct device *device, const struct tiling_case *c)
+static void test_flops(const struct tiling_case *c)
 {
     struct model *whole, *tiled;
-    ZI_REQUIRE(model_create(&c->settings, &(struct settings_tiling){1, 1, 1}, ZI_FP32, device,
-                            &whole) == ZI_OK);
-    ZI_REQUIRE(model_create(&c->settings, &c->tiling, ZI_FP32, device, &tiled) == ZI_OK);
+    ZI_REQUIRE(model_create(&c->settings, &(struct settings_tiling){1, 1, 1}, ZI_FP32, &whole) ==
+               ZI_OK);
+    ZI_REQUIRE(model_create(&c->settings, &c->tiling, ZI_FP32, &tiled) == ZI_OK);
     for (int layer = 0; layer < whole->layer_count; layer++) {
         struct model_flops all, sum = {0}, part;
         model_op_flops(whole, layer, c->shape[0], c->shape[1], &all);
@@ -295,18 +295,14 @@ static void test_flops(const struct device *device, const struct tiling_case *c)
 
 int main(void)
 {
-    struct settings_device cpu = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
-    struct device *device;
-    ZI_REQUIRE(device_open(&cpu, 1, &device) == ZI_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         long before = test_failures();
         test_values(&cases[i]);
-        test_flops(device, &cases[i]);
+        test_flops(&cases[i]);
         if (test_failures() > before) fprintf(stderr, "in case %s\n", cases[i].name);
     }
     printf("at most %.2f of a tolerance in fp32, %.2f in bf16\n", worst_fp32, worst_bf16);
-    test_sizes(device, MODEL_GPT2);
-    test_sizes(device, MODEL_LLAMA);
-    device_close(device);
+    test_sizes(MODEL_GPT2);
+    test_sizes(MODEL_LLAMA);
     return test_finish("model_tiling_test");
 }

@@ -106,10 +106,32 @@ static void test_share(void)
     CHECK_NEAR(plan_machine_mixed(&four, LANE_DISK_READ), 0.5, 1e-12);
 }
 
+/* What a list does not use is not asked for, nor what is given. */
+static void test_lacks(void)
+{
+    struct program_op ops[] = {{.lane = LANE_COMPUTE, .flops = 1},
+                               {.lane = LANE_LINK_IN, .bytes = 1},
+                               {.lane = LANE_DISK_READ, .bytes = 0},
+                               {.lane = LANE_LINK_OUT, .bytes = 7}};
+    const struct program_list list = {.ops = ops, .count = 4};
+    struct plan_node node;
+    char text[128];
+    plan_node_assume(&node);
+    CHECK_INT(plan_node_lacks(&node, &list, ZI_BF16, text, sizeof text), 2);
+    CHECK(strcmp(text, "flops_bf16, link_bytes_per_s") == 0);
+    node.given[RATE_LINK] = true;
+    CHECK_INT(plan_node_lacks(&node, &list, ZI_FP32, text, sizeof text), 1);
+    CHECK(strcmp(text, "flops_fp32") == 0);
+    node.given[RATE_FLOPS_FP32] = true;
+    CHECK_INT(plan_node_lacks(&node, &list, ZI_FP32, text, sizeof text), 0);
+    CHECK(text[0] == 0);
+}
+
 int main(void)
 {
     test_values();
     test_refused();
     test_share();
+    test_lacks();
     return test_finish("plan_machine");
 }

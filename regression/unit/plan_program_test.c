@@ -156,6 +156,9 @@ static int check_crossing(const char *const *sets, struct plan_machine machine)
         CHECK_INT(plan_balance_of(f.program, &machine, &balance), ZI_OK);
         CHECK(balance.load.io_lane == LANE_LINK_IN || balance.load.io_lane == LANE_LINK_OUT);
         CHECK(balance.tokens >= 0);
+        double twice = balance.load.arithmetic_s - balance.load.io_s +
+                       step * (balance.arithmetic_per_token - balance.io_per_token);
+        CHECK_NEAR(twice, lead_of(&f, &machine, 2), 1e-9 * balance.load.arithmetic_s);
         int64_t times = isinf(balance.tokens) ? 0 : (int64_t)(balance.tokens / step);
         if (times < 1) continue;
         CHECK(lead_of(&f, &machine, times) <= 0);
@@ -221,8 +224,9 @@ static void check_largest(const char *deck, const char *const *sets, enum plan_g
     while (sets[count])
         count++;
     CHECK_INT(step_fixture_open(&f, deck, sets, 1, 0), ZI_OK);
-    struct plan_deck request = {deck,  "fixture", strlen(deck), sets,
-                                count, f.device,  &f.config,    true};
+    struct plan_deck request = {deck,      "fixture", strlen(deck),
+                                sets,      count,     device_get_properties(f.device),
+                                &f.config, true};
     CHECK_INT(plan_largest(&request, growth, &largest), ZI_OK);
     step_fixture_close(&f);
     CHECK(largest.layers > 0 && largest.parameters > 0 && largest.bounded);
@@ -277,8 +281,14 @@ static void test_largest_ends(void)
     struct zero_config config = f.config;
     config.shared_budget = false;
     config.budget[ZI_TIER_DEVICE] = 1000;
-    struct plan_deck request = {
-        step_fixture_gpt2, "fixture", strlen(step_fixture_gpt2), sets, 4, f.device, &config, false};
+    struct plan_deck request = {step_fixture_gpt2,
+                                "fixture",
+                                strlen(step_fixture_gpt2),
+                                sets,
+                                4,
+                                device_get_properties(f.device),
+                                &config,
+                                false};
     CHECK_INT(plan_largest(&request, PLAN_DEEPER, &largest), ZI_OK);
     CHECK_INT(largest.parameters, 0);
     CHECK_INT(largest.layers, 1);

@@ -111,9 +111,9 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
     ZI_TRY(device_open(&s->device, 1, &f->device));
     f->config.training = true;
     f->rank = rank;
-    ZI_TRY(zero_resolve(s, f->device, ranks, 1, &f->config));
+    ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, 1, &f->config));
     f->config.sums_on_disk = step_fixture_sums_on_disk;
-    ZI_TRY(model_create(&s->model, &f->config.tiling, f->config.compute, f->device, &f->model));
+    ZI_TRY(model_create(&s->model, &f->config.tiling, f->config.compute, &f->model));
     ZI_TRY(partition_create(f->model, &s->optimizer, ranks, &f->partition));
     ZI_TRY(program_compile(f->model, f->partition, &f->config, &f->program));
     return program_check(f->program);

@@ -23,6 +23,7 @@ enum zi_status check_command(struct comm *world, const struct options *options)
     ZI_TRY(setup_read_file(options->words[0], &text, &bytes));
     enum zi_status status =
         setup_parse(&setup, text, bytes, options->words[0], sets, set_count, (int)ranks);
+    if (status >= 0) status = device_check(&setup.settings->device);
     if (status >= 0) {
         deck_warn(setup.deck);
         printf("%s: no errors, for %" PRId64 " rank%s\n", options->words[0], ranks,

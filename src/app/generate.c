@@ -135,7 +135,7 @@ static enum zi_status build_model(struct generation *g)
     ZI_TRY(setup_open(&g->setup, 1));
     ZI_TRY(check_tensors(g));
     g->setup.config.training = false;
-    ZI_TRY(zero_resolve(s, g->setup.device, 1, 1, &g->setup.config));
+    ZI_TRY(zero_resolve(s, &g->setup.description, 1, 1, &g->setup.config));
     ZI_TRY(setup_compile(&g->setup));
     g->vocabulary = s->model.vocabulary;
     g->context = g->setup.config.tokens;

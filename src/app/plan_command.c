@@ -112,6 +112,21 @@ static enum zi_status show_largest(const struct plan_deck *deck)
     return ZI_OK;
 }
 
+/* What is assumed is a processor's: a device that is none is far from it. */
+static void ask_rates(const struct setup *setup, const struct plan_node *node)
+{
+    char keys[256];
+    const struct program_list *list = &setup->program->lists[plan_step(setup->program)];
+    if (setup->description.is_host ||
+        plan_node_lacks(node, list, setup->config.compute, keys, sizeof keys) == 0)
+        return;
+    zi_log(
+        ZI_LOG_WARN, "app",
+        "the times are those of an assumed node without such a device (%s): give %s of the nodes "
+        "in --machine FILE, as machine: {flops_bf16: 2 PFLOP/s, link_bytes_per_s: 200 GB/s}",
+        setup->description.name, keys);
+}
+
 static enum zi_status show_plan(struct setup *setup, const struct request *request,
                                 const struct plan_node *node)
 {
@@ -127,6 +142,7 @@ static enum zi_status show_plan(struct setup *setup, const struct request *reque
     plan_print_traffic(setup->program, stdout);
     printf("\nmachine, one node: %s\n", request->machine ? request->machine : "no file given");
     plan_node_print(node, stdout);
+    ask_rates(setup, node);
     printf("\n");
     return show_time(setup, request, &machine);
 }
@@ -136,8 +152,8 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
 {
     int node_ranks = (int)request->node_ranks;
     setup->config.training = true;
-    ZI_TRY(setup_open(setup, node_ranks));
-    enum zi_status fit = zero_resolve(setup->settings, setup->device, (int)request->ranks,
+    ZI_TRY(setup_describe(setup, node_ranks));
+    enum zi_status fit = zero_resolve(setup->settings, &setup->description, (int)request->ranks,
                                       node_ranks, &setup->config);
     if (fit < 0 && fit != ZI_ERROR_FIT) return fit;
     if (fit >= 0)
@@ -145,7 +161,7 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     else if (request->trace)
         zi_log(ZI_LOG_WARN, "app", "--trace %s is not written: there is no step to simulate",
                request->trace);
-    deck->device = setup->device;
+    deck->device = &setup->description;
     deck->config = &setup->config;
     deck->fits = fit >= 0;
     ZI_TRY(show_largest(deck));

@@ -201,7 +201,7 @@ static enum zi_status stage_device(struct run *run)
 /* Collective. Says what runs, where. */
 static enum zi_status print_banner(struct run *run)
 {
-    const struct device_properties *properties = device_get_properties(run->setup.device);
+    const struct device_properties *properties = &run->setup.description;
     const struct settings *s = run->setup.settings;
     const struct model *model = run->setup.model;
     uint64_t nodes = comm_node_rank(run->comm) == 0;
@@ -224,7 +224,7 @@ static enum zi_status stage_program(struct run *run)
 {
     struct setup *setup = &run->setup;
     setup->config.training = true;
-    ZI_TRY(zero_resolve_all(setup->settings, setup->device, run->comm, &setup->config));
+    ZI_TRY(zero_resolve_all(setup->settings, &setup->description, run->comm, &setup->config));
     ZI_TRY(comm_agree(run->comm, setup_compile(setup)));
     if (!is_first(run)) return ZI_OK;
     program_print_memory(setup->program, stdout);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a deck to a checked step program.
  *
- * `run`, `program`, `check` and `generate` go parts of one way: text, settings, complaints, device,
- * model, configuration, partition, program. It is written once, here, so that `check` accepts what
+ * `run`, `plan`, `program`, `check` and `generate` go parts of one way: text, settings, complaints,
+ * description of the device (the device itself where something runs), model, configuration,
+ * partition, program. It is written once, here, so that `check` accepts what
  * `run` accepts and `program` prints what `run` executes. Between opening and compiling each
  * command resolves the configuration itself, because a job asks rank 0 and the others ask nobody.
  *
@@ -83,12 +84,17 @@ enum zi_status setup_parse_part(struct setup *setup, const char *text, const cha
     return ZI_OK;
 }
 
+enum zi_status setup_describe(struct setup *setup, int node_ranks)
+{
+    return device_describe(&setup->settings->device, node_ranks, &setup->description);
+}
+
 enum zi_status setup_open(struct setup *setup, int node_ranks)
 {
     const struct settings *s = setup->settings;
     ZI_TRY(device_open(&s->device, node_ranks, &setup->device));
-    return model_create(&s->model, &s->tiling, (enum zi_dtype)s->precision.compute, setup->device,
-                        &setup->model);
+    setup->description = *device_get_properties(setup->device);
+    return model_create(&s->model, &s->tiling, (enum zi_dtype)s->precision.compute, &setup->model);
 }
 
 enum zi_status setup_compile(struct setup *setup)
@@ -96,8 +102,7 @@ enum zi_status setup_compile(struct setup *setup)
     const struct zero_config *config = &setup->config;
     model_destroy(setup->model);
     setup->model = NULL;
-    ZI_TRY(model_create(&setup->settings->model, &config->tiling, config->compute, setup->device,
-                        &setup->model));
+    ZI_TRY(model_create(&setup->settings->model, &config->tiling, config->compute, &setup->model));
     ZI_TRY(partition_create(setup->model, &setup->settings->optimizer, config->ranks,
                             &setup->partition));
     ZI_TRY(program_compile(setup->model, setup->partition, config, &setup->program));

@@ -5,13 +5,15 @@
 #define ZI_APP_SETUP_H
 
 #include "deck/deck.h"
+#include "device/device.h"
 #include "program/program.h"
 
 /* Members are made from the top to the bottom, and ended from the bottom to the top. */
 struct setup {
     struct deck *deck;
     struct settings *settings; /* the deck's */
-    struct device *device;
+    struct device_properties description;
+    struct device *device; /* of that description, or NULL where it is enough */
     struct model *model;
     struct zero_config config;
     struct partition *partition;
@@ -33,7 +35,11 @@ enum zi_status setup_parse_part(struct setup *setup, const char *text, const cha
                                 const char *const *sections, const char *const *sets,
                                 int set_count);
 
-/* Local. Opens the device and makes the model's tables, with the tiles that the deck names. */
+/* Local. Describes the device, which is all that compiling needs. */
+enum zi_status setup_describe(struct setup *setup, int node_ranks);
+
+/* Local. Describes and opens the device, and makes the model's tables, with the tiles that the deck
+ * names. */
 enum zi_status setup_open(struct setup *setup, int node_ranks);
 
 /* Local. Makes the model again with the tiles of setup->config, cuts it, compiles the programs of

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When nothing fits: what is short by how much, and the nearest change of the deck that would fit.
  *
- * Changes are tried by compiling, one alone first, in an order from those that cost nothing to
+ * Changes are tried by measuring, one alone first, in an order from those that cost nothing to
  * those that cost most; then each added to those before it. */
 #include <inttypes.h>
 #include <string.h>
@@ -34,7 +34,7 @@ static bool change_micro(struct settings *s, const struct zero_config *config)
     s->batch.micro = resolved_micro(&s->batch, config->ranks);
     if (s->batch.micro <= 1) return false;
     s->batch.micro = (s->batch.micro + 1) / 2;
-    /* Not so small that the search would compile programs of any length. */
+    /* Not so small that the search would lay out programs of any length. */
     int64_t own = (s->batch.global + config->ranks - 1) / config->ranks;
     int64_t most = micros_most(&s->model), micros = (own + s->batch.micro - 1) / s->batch.micro;
     if (micros > most || micros > MICROS_TRIED) return false;
@@ -105,17 +105,18 @@ static void describe(const struct change *change, const struct settings *s, char
                  tier_place_name(change->place), zi_tier_name(change->tier));
 }
 
-static enum zi_status try_settings(const struct settings *s, const struct device *device,
+static enum zi_status try_settings(const struct settings *s, const struct device_properties *device,
                                    const struct zero_config *config, bool *fits)
 {
     struct zero_config candidate = *config;
-    resolve_settings(s, device_get_properties(device), &candidate);
-    ZI_TRY(resolve_budgets(s, device_get_properties(device), &candidate));
-    return resolve_choose(s, device, &candidate, fits);
+    resolve_settings(s, device, &candidate);
+    ZI_TRY(resolve_budgets(s, device, &candidate));
+    return resolve_choose(s, &candidate, fits);
 }
 
 /* Single changes first, then each added to those before it. */
-static enum zi_status search_change(const struct settings *settings, const struct device *device,
+static enum zi_status search_change(const struct settings *settings,
+                                    const struct device_properties *device,
                                     const struct zero_config *config)
 {
     char advice[512];
@@ -174,7 +175,7 @@ static void say_excess(const struct zero_config *config, enum zi_tier tier, size
                zi_tier_name(tier), budget, need, excess);
 }
 
-enum zi_status resolve_advise(const struct settings *s, const struct device *device,
+enum zi_status resolve_advise(const struct settings *s, const struct device_properties *device,
                               const struct zero_config *config)
 {
     struct zero_config last = *config;
@@ -182,16 +183,16 @@ enum zi_status resolve_advise(const struct settings *s, const struct device *dev
     struct partition *partition = NULL;
     struct program *program = NULL;
     struct resolve_fit fit;
-    ZI_TRY(resolve_measure(s, device, &last, &fit));
+    ZI_TRY(resolve_measure(s, &last, &fit));
     for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
         bool memory = tier == (config->shared_budget ? ZI_TIER_DEVICE : ZI_TIER_HOST);
         if (fit.excess[tier] == 0) continue;
         say_excess(config, (enum zi_tier)tier, fit.excess[tier]);
         if (memory && fit.disk_memory > 0) say_disk_memory(s, config, fit.disk_memory);
     }
-    ZI_TRY(model_create(&s->model, &last.tiling, last.compute, device, &model));
+    ZI_TRY(model_create(&s->model, &last.tiling, last.compute, &model));
     enum zi_status status = partition_create(model, &s->optimizer, last.ranks, &partition);
-    if (status >= 0) status = program_compile(model, partition, &last, &program);
+    if (status >= 0) status = program_measure(model, partition, &last, &program);
     if (status >= 0) program_print_memory(program, stderr);
     program_destroy(program);
     if (partition) partition_destroy(partition);

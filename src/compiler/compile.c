@@ -69,8 +69,10 @@ static enum zi_status write_programs(struct builder *b)
     return ZI_OK;
 }
 
-enum zi_status program_compile(const struct model *model, const struct partition *partition,
-                               const struct zero_config *config, struct program **program)
+/* Lays out all slots and, where it is asked to, writes the lists. */
+static enum zi_status compile(const struct model *model, const struct partition *partition,
+                              const struct zero_config *config, bool writes,
+                              struct program **program)
 {
     struct builder b = {.model = model, .partition = partition, .config = config};
     struct program *p = calloc(1, sizeof *p);
@@ -86,7 +88,7 @@ enum zi_status program_compile(const struct model *model, const struct partition
     b.program = p;
     builder_derive(&b);
     enum zi_status status = lay_slots(&b);
-    if (status >= 0) status = write_programs(&b);
+    if (status >= 0 && writes) status = write_programs(&b);
     builder_free(&b);
     if (status < 0) {
         program_destroy(p);
@@ -94,4 +96,16 @@ enum zi_status program_compile(const struct model *model, const struct partition
     }
     *program = p;
     return ZI_OK;
+}
+
+enum zi_status program_compile(const struct model *model, const struct partition *partition,
+                               const struct zero_config *config, struct program **program)
+{
+    return compile(model, partition, config, true, program);
+}
+
+enum zi_status program_measure(const struct model *model, const struct partition *partition,
+                               const struct zero_config *config, struct program **program)
+{
+    return compile(model, partition, config, false, program);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a deck to a configuration that fits.
  *
- * Sizes are never estimated: a candidate is compiled, and the bytes of its pools are compared with
- * the budgets. Compiling takes milliseconds, so a search over a few candidates is cheap, and what
- * the search says is what a run will use.
+ * Sizes are never estimated: the slots of a candidate are laid out as for a run, and the bytes of
+ * its pools are compared with the budgets. Operations are not written for that, so a search over
+ * some dozen candidates is cheap, and what it says is what a run will use.
  *
  * `auto` choices are made in this order. Tiers: all states start on the device; while nothing fits,
  * states leave for the next slower tier, in the order of how little it costs. Tiles: only when the
@@ -125,19 +125,22 @@ static enum zi_status set_disk_budget(const struct settings *s, struct zero_conf
     return ZI_OK;
 }
 
-enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *properties,
+enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *device,
                                struct zero_config *config)
 {
     size_t share = zi_memory_node_available() / (size_t)config->node_ranks;
     size_t own = share - share / 10; /* a tenth is left for libraries, page cache and the system */
-    size_t device =
-        properties->unified ? own : properties->memory_bytes - properties->memory_bytes / 10;
-    if (properties->mappable && device > own) device = own;
-    config->budget[ZI_TIER_DEVICE] =
-        s->memory.device == ZI_AUTO ? device : (size_t)s->memory.device;
+    size_t most = device->unified ? own : device->memory_bytes - device->memory_bytes / 10;
+    if (device->mappable && most > own) most = own;
+    if (s->memory.device == ZI_AUTO && !device->unified && device->memory_bytes == 0)
+        return zi_fail(ZI_ERROR_USAGE, "zero",
+                       "memory.device: auto, but how much memory the device (%s) has is not known "
+                       "here; say what a rank may use of it, as memory.device: 72 GiB",
+                       device->name);
+    config->budget[ZI_TIER_DEVICE] = s->memory.device == ZI_AUTO ? most : (size_t)s->memory.device;
     config->budget[ZI_TIER_HOST] = s->memory.host == ZI_AUTO ? own : (size_t)s->memory.host;
     config->shared_budget =
-        properties->unified && s->memory.device == ZI_AUTO && s->memory.host == ZI_AUTO;
+        device->unified && s->memory.device == ZI_AUTO && s->memory.host == ZI_AUTO;
     return set_disk_budget(s, config);
 }
 
@@ -146,12 +149,12 @@ static int64_t tiles_or_one(int64_t tiles)
     return tiles == ZI_AUTO ? 1 : tiles;
 }
 
-void resolve_settings(const struct settings *s, const struct device_properties *properties,
+void resolve_settings(const struct settings *s, const struct device_properties *device,
                       struct zero_config *config)
 {
     config->stage = s->zero.stage;
     config->order = s->zero.order == ORDER_MICRO_MAJOR ? ORDER_MICRO_MAJOR : ORDER_LAYER_MAJOR;
-    config->unified = properties->unified;
+    config->unified = device->unified;
     for (int place = 0; place < PLACE_COUNT; place++) {
         int64_t given = tier_place_given(&s->placement, (enum tier_place)place);
         config->tier[place] = given == ZI_AUTO ? ZI_TIER_DEVICE : (enum zi_tier)given;
@@ -185,29 +188,60 @@ static void settle(const struct settings *s, struct zero_config *config)
     config->deferred = config->deferred && config->training;
 }
 
-enum zi_status resolve_measure(const struct settings *s, const struct device *device,
-                               struct zero_config *config, struct resolve_fit *fit)
+/* A search over candidates of one deck for the same ranks. Those with the same tiles share the
+ * tables of the model and its partition, which take longer to make than slots to lay out. */
+struct search {
+    const struct settings *settings;
+    struct model *model; /* of the last candidate, or NULL, and its partition, or NULL */
+    struct partition *partition;
+};
+
+static void search_end(struct search *search)
 {
-    struct model *model = NULL;
-    struct partition *partition = NULL;
-    struct program *program = NULL;
-    settle(s, config);
-    ZI_TRY(model_create(&s->model, &config->tiling, config->compute, device, &model));
-    enum zi_status status = partition_create(model, &s->optimizer, config->ranks, &partition);
-    if (status >= 0) status = program_compile(model, partition, config, &program);
-    if (status >= 0) {
-        fit->fits = true;
-        for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
-            fit->excess[tier] = program_excess(program, (enum zi_tier)tier);
-            fit->fits = fit->fits && fit->excess[tier] == 0;
-            config->excess[tier] = fit->excess[tier];
-        }
-        fit->segments = program->segment_count;
-        fit->disk_memory = zero_disk_memory(config, program->pool_bytes[ZI_TIER_NVME]);
-        program_destroy(program);
+    partition_destroy(search->partition);
+    model_destroy(search->model);
+    search->partition = NULL;
+    search->model = NULL;
+}
+
+/* Makes the tables of a candidate, unless those of the last one are the same. */
+static enum zi_status search_tables(struct search *search, const struct zero_config *config)
+{
+    const struct settings *s = search->settings;
+    const struct settings_tiling *t = &config->tiling;
+    if (search->partition && search->model->tiling.attention == t->attention &&
+        search->model->tiling.mlp == t->mlp && search->model->tiling.vocabulary == t->vocabulary)
+        return ZI_OK;
+    search_end(search);
+    ZI_TRY(model_create(&s->model, t, config->compute, &search->model));
+    return partition_create(search->model, &s->optimizer, config->ranks, &search->partition);
+}
+
+static enum zi_status measure(struct search *search, struct zero_config *config,
+                              struct resolve_fit *fit)
+{
+    struct program *program;
+    settle(search->settings, config);
+    ZI_TRY(search_tables(search, config));
+    ZI_TRY(program_measure(search->model, search->partition, config, &program));
+    fit->fits = true;
+    for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
+        fit->excess[tier] = program_excess(program, (enum zi_tier)tier);
+        fit->fits = fit->fits && fit->excess[tier] == 0;
+        config->excess[tier] = fit->excess[tier];
     }
-    if (partition) partition_destroy(partition);
-    model_destroy(model);
+    fit->segments = program->segment_count;
+    fit->disk_memory = zero_disk_memory(config, program->pool_bytes[ZI_TIER_NVME]);
+    program_destroy(program);
+    return ZI_OK;
+}
+
+enum zi_status resolve_measure(const struct settings *s, struct zero_config *config,
+                               struct resolve_fit *fit)
+{
+    struct search search = {.settings = s};
+    enum zi_status status = measure(&search, config, fit);
+    search_end(&search);
     return status;
 }
 
@@ -225,12 +259,11 @@ static void set_rung(const struct settings *s, int rung, struct zero_config *con
     config->groups = rungs[rung].groups;
 }
 
-static enum zi_status fits_least(const struct settings *s, const struct device *device,
-                                 struct zero_config *config, bool *fits)
+static enum zi_status fits_least(struct search *search, struct zero_config *config, bool *fits)
 {
     struct resolve_fit fit;
-    set_rung(s, RUNG_COUNT - 1, config);
-    ZI_TRY(resolve_measure(s, device, config, &fit));
+    set_rung(search->settings, RUNG_COUNT - 1, config);
+    ZI_TRY(measure(search, config, &fit));
     *fits = fit.fits;
     return ZI_OK;
 }
@@ -254,14 +287,13 @@ static bool may_depart(const struct settings *s, const struct zero_config *confi
     return config->training && config->budget[ZI_TIER_NVME] > 0;
 }
 
-static enum zi_status choose_tiers(const struct settings *s, const struct device *device,
-                                   struct zero_config *config, bool *fits)
+static enum zi_status choose_tiers(struct search *search, struct zero_config *config, bool *fits)
 {
-    ZI_TRY(fits_least(s, device, config, fits));
+    ZI_TRY(fits_least(search, config, fits));
     for (size_t i = 0; i < sizeof departures / sizeof *departures && !*fits; i++) {
-        if (!may_depart(s, config, &departures[i])) continue;
+        if (!may_depart(search->settings, config, &departures[i])) continue;
         config->tier[departures[i].place] = departures[i].to;
-        ZI_TRY(fits_least(s, device, config, fits));
+        ZI_TRY(fits_least(search, config, fits));
     }
     return ZI_OK;
 }
@@ -276,19 +308,18 @@ static bool more_tiles(int64_t given, int64_t most, int64_t *tiles)
 
 /* Where gradients are on nvme, fp32 sums can wait there as well: it costs traffic, so only where
  * memory is short. */
-static enum zi_status choose_sums(const struct settings *s, const struct device *device,
-                                  struct zero_config *config, bool *fits)
+static enum zi_status choose_sums(struct search *search, struct zero_config *config, bool *fits)
 {
     if (config->tier[PLACE_GRADIENTS] != ZI_TIER_NVME) return ZI_OK;
     config->sums_on_disk = true;
-    return fits_least(s, device, config, fits);
+    return fits_least(search, config, fits);
 }
 
 /* Doubles the tile counts that are open until the candidate fits, then takes back what was not
  * needed, the vocabulary's first. Tiles save memory only, so a disk that is too small ends it. */
-static enum zi_status choose_tiles(const struct settings *s, const struct device *device,
-                                   struct zero_config *config, bool *fits)
+static enum zi_status choose_tiles(struct search *search, struct zero_config *config, bool *fits)
 {
+    const struct settings *s = search->settings;
     struct settings_tiling most = model_most_tiles(&s->model);
     struct settings_tiling *t = &config->tiling;
     bool body = s->activations.interval == ZI_AUTO || s->activations.interval == 1;
@@ -299,7 +330,7 @@ static enum zi_status choose_tiles(const struct settings *s, const struct device
             more = more_tiles(s->tiling.mlp, most.mlp, &t->mlp) || more;
             more = more_tiles(s->tiling.attention, most.attention, &t->attention) || more;
         }
-        if (more) ZI_TRY(fits_least(s, device, config, fits));
+        if (more) ZI_TRY(fits_least(search, config, fits));
     }
     int64_t *counts[] = {&t->vocabulary, &t->attention, &t->mlp};
     const int64_t given[] = {s->tiling.vocabulary, s->tiling.attention, s->tiling.mlp};
@@ -308,7 +339,7 @@ static enum zi_status choose_tiles(const struct settings *s, const struct device
             int64_t before = *counts[i];
             bool enough;
             *counts[i] = before / 2;
-            ZI_TRY(fits_least(s, device, config, &enough));
+            ZI_TRY(fits_least(search, config, &enough));
             if (enough) continue;
             *counts[i] = before;
             break;
@@ -316,22 +347,21 @@ static enum zi_status choose_tiles(const struct settings *s, const struct device
     }
     if (*fits && config->sums_on_disk) {
         config->sums_on_disk = false;
-        ZI_TRY(fits_least(s, device, config, fits));
+        ZI_TRY(fits_least(search, config, fits));
         config->sums_on_disk = !*fits;
     }
-    return fits_least(s, device, config, fits);
+    return fits_least(search, config, fits);
 }
 
-static enum zi_status choose_kept(const struct settings *s, const struct device *device,
-                                  struct zero_config *config)
+static enum zi_status choose_kept(struct search *search, struct zero_config *config)
 {
     struct resolve_fit fit;
-    if (s->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
-    ZI_TRY(resolve_measure(s, device, config, &fit));
+    if (search->settings->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
+    ZI_TRY(measure(search, config, &fit));
     int low = 0, high = fit.segments; /* low fits, above high does not */
     while (low < high) {
         config->kept_segments = (low + high + 1) / 2;
-        ZI_TRY(resolve_measure(s, device, config, &fit));
+        ZI_TRY(measure(search, config, &fit));
         if (fit.fits)
             low = config->kept_segments;
         else
@@ -342,32 +372,41 @@ static enum zi_status choose_kept(const struct settings *s, const struct device 
 }
 
 /* Tiers and tiles with which the leanest program fits. */
-static enum zi_status choose_leanest(const struct settings *s, const struct device *device,
-                                     struct zero_config *config, bool *fits)
+static enum zi_status choose_leanest(struct search *search, struct zero_config *config, bool *fits)
 {
-    ZI_TRY(choose_tiers(s, device, config, fits));
-    if (!*fits) ZI_TRY(choose_sums(s, device, config, fits));
-    return *fits ? ZI_OK : choose_tiles(s, device, config, fits);
+    ZI_TRY(choose_tiers(search, config, fits));
+    if (!*fits) ZI_TRY(choose_sums(search, config, fits));
+    return *fits ? ZI_OK : choose_tiles(search, config, fits);
 }
 
-enum zi_status resolve_choose(const struct settings *s, const struct device *device,
-                              struct zero_config *config, bool *fits)
+static enum zi_status choose(struct search *search, struct zero_config *config, bool *fits)
 {
-    ZI_TRY(choose_leanest(s, device, config, fits));
-    if (!*fits) return ZI_OK;
     struct resolve_fit fit = {.fits = false};
+    ZI_TRY(choose_leanest(search, config, fits));
+    if (!*fits) return ZI_OK;
     for (int rung = 0; rung < RUNG_COUNT && !fit.fits; rung++) {
-        set_rung(s, rung, config);
-        ZI_TRY(resolve_measure(s, device, config, &fit));
+        set_rung(search->settings, rung, config);
+        ZI_TRY(measure(search, config, &fit));
     }
-    return choose_kept(s, device, config);
+    return choose_kept(search, config);
 }
 
-enum zi_status zero_fits(const struct settings *settings, const struct device *device,
+enum zi_status resolve_choose(const struct settings *s, struct zero_config *config, bool *fits)
+{
+    struct search search = {.settings = s};
+    enum zi_status status = choose(&search, config, fits);
+    search_end(&search);
+    return status;
+}
+
+enum zi_status zero_fits(const struct settings *settings, const struct device_properties *device,
                          struct zero_config *config, bool *fits)
 {
-    resolve_settings(settings, device_get_properties(device), config);
-    return choose_leanest(settings, device, config, fits);
+    struct search search = {.settings = settings};
+    resolve_settings(settings, device, config);
+    enum zi_status status = choose_leanest(&search, config, fits);
+    search_end(&search);
+    return status;
 }
 
 static bool uses_disk(const struct zero_config *config)
@@ -378,26 +417,26 @@ static bool uses_disk(const struct zero_config *config)
     return false;
 }
 
-enum zi_status zero_resolve(const struct settings *settings, const struct device *device, int ranks,
-                            int node_ranks, struct zero_config *config)
+enum zi_status zero_resolve(const struct settings *settings, const struct device_properties *device,
+                            int ranks, int node_ranks, struct zero_config *config)
 {
     bool fits = false, training = config->training;
     memset(config, 0, sizeof *config);
     config->training = training;
     config->ranks = ranks;
     config->node_ranks = node_ranks;
-    const struct device_properties *properties = device_get_properties(device);
-    resolve_settings(settings, properties, config);
-    ZI_TRY(resolve_budgets(settings, properties, config));
-    ZI_TRY(resolve_choose(settings, device, config, &fits));
+    resolve_settings(settings, device, config);
+    ZI_TRY(resolve_budgets(settings, device, config));
+    ZI_TRY(resolve_choose(settings, config, &fits));
     if (uses_disk(config)) tier_store_warn(&settings->nvme);
     if (fits) return ZI_OK;
     ZI_TRY(resolve_advise(settings, device, config));
     return ZI_ERROR_FIT;
 }
 
-enum zi_status zero_resolve_all(const struct settings *settings, const struct device *device,
-                                struct comm *comm, struct zero_config *config)
+enum zi_status zero_resolve_all(const struct settings *settings,
+                                const struct device_properties *device, struct comm *comm,
+                                struct zero_config *config)
 {
     int rank = comm_rank(comm);
     enum zi_status status = ZI_OK;

@@ -14,9 +14,9 @@ struct resolve_fit {
 };
 
 /* Local. What the deck says, with auto as its first choice; budgets. */
-void resolve_settings(const struct settings *s, const struct device_properties *properties,
+void resolve_settings(const struct settings *s, const struct device_properties *device,
                       struct zero_config *config);
-enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *properties,
+enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *device,
                                struct zero_config *config);
 
 /* Local. Sequences that one rank passes at once. */
@@ -25,16 +25,15 @@ int64_t resolved_micro(const struct settings_batch *batch, int ranks);
 /* Local. Micro-batches that a step program of the model may have. */
 int64_t micros_most(const struct settings_model *model);
 
-/* Local. Compiles a candidate and compares its pools with the budgets. */
-enum zi_status resolve_measure(const struct settings *s, const struct device *device,
-                               struct zero_config *config, struct resolve_fit *fit);
+/* Local. Lays out a candidate and compares its pools with the budgets. */
+enum zi_status resolve_measure(const struct settings *s, struct zero_config *config,
+                               struct resolve_fit *fit);
 
 /* Local. Chooses everything that is auto; *fits says whether anything fits. */
-enum zi_status resolve_choose(const struct settings *s, const struct device *device,
-                              struct zero_config *config, bool *fits);
+enum zi_status resolve_choose(const struct settings *s, struct zero_config *config, bool *fits);
 
 /* Local. Logs what is short by how much, and the nearest change of the deck that fits. */
-enum zi_status resolve_advise(const struct settings *s, const struct device *device,
+enum zi_status resolve_advise(const struct settings *s, const struct device_properties *device,
                               const struct zero_config *config);
 
 #endif

@@ -148,6 +148,9 @@ int schedule_window(const struct builder *b, enum size_class class)
     for (int v = 0; v < b->schedule.count; v++) {
         int end = v + 1 + b->config->prefetch;
         if (end > b->schedule.count) end = b->schedule.count;
+        /* The pass of a later micro-batch needs what the first one's does. */
+        if (b->schedule.visits[v].micro > 0 && b->schedule.visits[end - 1].phase != VISIT_UPDATE)
+            continue;
         int count = count_units(b, class, v, end);
         if (count > most) most = count;
     }

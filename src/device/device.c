@@ -8,27 +8,46 @@
 
 #include "base/log.h"
 
-static device_opener *openers[DEVICE_TYPE_COUNT] = {[DEVICE_CPU] = cpu_device_open};
+static const struct device_backend *backends[DEVICE_TYPE_COUNT] = {[DEVICE_CPU] =
+                                                                       &cpu_device_backend};
 
-void device_register(enum device_type type, device_opener *open)
+void device_register(enum device_type type, const struct device_backend *backend)
 {
-    openers[type] = open;
+    backends[type] = backend;
+}
+
+/* Of cuda devices, as far as the deck and their kind say it. */
+static const struct device_properties elsewhere = {
+    .name = "cuda, not of this machine", .asynchronous = true, .bf16_native = true, .threads = 1};
+
+enum zi_status device_describe(const struct settings_device *settings, int node_ranks,
+                               struct device_properties *properties)
+{
+    if (backends[settings->type])
+        return backends[settings->type]->describe(settings, node_ranks, properties);
+    *properties = elsewhere;
+    return ZI_OK;
+}
+
+enum zi_status device_check(const struct settings_device *settings)
+{
+    if (backends[settings->type]) return ZI_OK;
+    return zi_fail(ZI_ERROR_DEVICE, "device",
+                   "device.type: cuda comes with a later version, which zinf plan and zinf program "
+                   "can look ahead to; to run, use cpu");
 }
 
 enum zi_status device_open(const struct settings_device *settings, int node_ranks,
                            struct device **device)
 {
-    if (!openers[settings->type]) {
-        return zi_fail(ZI_ERROR_DEVICE, "device",
-                       "device.type: cuda comes with a later version; cpu works");
-    }
-    return openers[settings->type](settings, node_ranks, device);
+    ZI_TRY(device_check(settings));
+    return backends[settings->type]->open(settings, node_ranks, device);
 }
 
 enum zi_status device_open_host(struct device *device, const struct settings_device *settings,
                                 int node_ranks, struct device **host)
 {
-    if (!device->properties.is_host) return cpu_device_open(settings, node_ranks, host);
+    if (!device->properties.is_host) return cpu_device_backend.open(settings, node_ranks, host);
     *host = device;
     return ZI_OK;
 }

@@ -46,7 +46,7 @@ struct device_operations;
 struct device_properties {
     /* Of the processor, with the instruction set in use. */
     char name[96];
-    /* What the device has in all. */
+    /* What the device has in all; 0: not known here. */
     size_t memory_bytes;
     /* It is the processor of the host: its memory is the host's, its work runs in the caller. */
     bool is_host;
@@ -61,6 +61,16 @@ struct device_properties {
     /* Per rank. */
     int threads;
 };
+
+/* Local. What device_open would open, found without opening it: nothing is allocated, no thread is
+ * started. A device of a type that this program cannot open is described by what all of the type
+ * have in common. Errors as of device_open, but that the device need not be there. */
+enum zi_status device_describe(const struct settings_device *settings, int node_ranks,
+                               struct device_properties *properties);
+
+/* Local. ZI_ERROR_DEVICE, after logging why, when this program opens no device of the deck's type.
+ */
+enum zi_status device_check(const struct settings_device *settings);
 
 /* Local. Opens the device that the deck names, for a rank that shares its node with `node_ranks`
  * ranks (threads: auto divides the cores by it). Close with device_close after all memory, streams

@@ -38,7 +38,8 @@ struct device_norm {
     float epsilon;
     struct device_ptr x, weight, bias, y, mean, rstd;
     /* backward only: dy [R,C]; dx [R,C] (type) gets the gradient ADDED to what it holds (the
-     * residual's branch); dweight, dbias fp32 [C], added to; scratch as norm_backward_scratch */
+     * residual's branch); dweight, dbias fp32 [C], added to; scratch as
+     * device_norm_backward_scratch */
     struct device_ptr dy, dx, dweight, dbias, scratch;
 };
 
@@ -49,7 +50,8 @@ struct device_attention {
     enum zi_dtype type;
     int64_t sequences, tokens, heads, key_heads, width, ld, ld_o;
     struct device_ptr q, k, v, o, logsumexp;
-    /* backward only: do_ as o; dq, dk, dv with leading dimension ld, overwritten; scratch */
+    /* backward only: do_ as o; dq, dk, dv with leading dimension ld, overwritten; scratch as
+     * device_attention_backward_scratch */
     struct device_ptr d_o, dq, dk, dv, scratch;
 };
 
@@ -121,7 +123,6 @@ struct device_operations {
     enum zi_status (*embed_backward)(struct device_stream *, const struct device_embedding *);
     enum zi_status (*norm)(struct device_stream *, const struct device_norm *);
     enum zi_status (*norm_backward)(struct device_stream *, const struct device_norm *);
-    size_t (*norm_backward_scratch)(int64_t rows, int64_t columns);
     /* y = gelu(x), tanh form (Hendrycks and Gimpel 2016), count elements; dx = dy gelu'(x) [dx may
      * be dy or x] */
     enum zi_status (*gelu)(struct device_stream *, enum zi_dtype, struct device_ptr y,
@@ -142,7 +143,6 @@ struct device_operations {
                            const int64_t shape[5] /* B, T, heads, D, ld */, double base, int sign);
     enum zi_status (*attention)(struct device_stream *, const struct device_attention *);
     enum zi_status (*attention_backward)(struct device_stream *, const struct device_attention *);
-    size_t (*attention_backward_scratch)(const struct device_attention *);
     /* dbias[n] (+)= column sums of dy [R,N], leading dimension ld */
     enum zi_status (*bias_backward)(struct device_stream *, enum zi_dtype, struct device_ptr dbias,
                                     struct device_ptr dy, int64_t rows, int64_t columns, int64_t ld,
@@ -173,5 +173,14 @@ struct device_operations {
                                struct device_ptr remainder, int64_t count,
                                const struct device_place *place, struct device_ptr sum);
 };
+
+/* What scratch is cut into, on every device: rows whose sums a norm takes together, queries that
+ * attention takes together, and the fp32 numbers of which its rows are whole multiples. */
+enum { DEVICE_NORM_ROWS = 64, DEVICE_ATTENTION_QUERIES = 32, DEVICE_ATTENTION_LANES = 16 };
+
+/* Local. Bytes of scratch that a backward operation is given. No device or instruction set has
+ * sizes of its own, so that a program has the same slots wherever it is compiled. */
+size_t device_norm_backward_scratch(int64_t rows, int64_t columns);
+size_t device_attention_backward_scratch(const struct device_attention *desc);
 
 #endif

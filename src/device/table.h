@@ -46,15 +46,21 @@ struct device_event {
     struct device *device;
 };
 
-/* Opens a device of one kind, as device_open does. */
-typedef enum zi_status device_opener(const struct settings_device *settings, int node_ranks,
-                                     struct device **device);
+/* Devices of one type: as device_describe, which gives the properties of what is opened, and as
+ * device_open. */
+struct device_backend {
+    enum zi_status (*describe)(const struct settings_device *settings, int node_ranks,
+                               struct device_properties *properties);
+    enum zi_status (*open)(const struct settings_device *settings, int node_ranks,
+                           struct device **device);
+};
 
-/* Local. As device_open, for device.type: cpu. */
-device_opener cpu_device_open;
+/* For device.type: cpu. */
+extern const struct device_backend cpu_device_backend;
 
-/* Local. Decks that name this type get what `open` opens; NULL takes it back. For modules that are
- * loaded at run time, and for tests. Call before any device of the type is opened. */
-void device_register(enum device_type type, device_opener *open);
+/* Local. Decks that name this type get the devices of `backend`, which stays; NULL takes it back.
+ * For modules that are loaded at run time, and for tests. Call before any device of the type is
+ * opened. */
+void device_register(enum device_type type, const struct device_backend *backend);
 
 #endif

@@ -66,7 +66,7 @@ static enum zi_status bind_pass(const struct engine *engine, enum program_name n
     if (!b->pass) return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
     bool generates = name == PROGRAM_GENERATE;
     *b->pass = (struct model_pass){
-        .device = lane->device,
+        .operations = lane->operations,
         .stream = lane->stream,
         .sequences = generates ? 1 : zero_sequences(c, engine->rank, op->micro, &first),
         .tokens = c->tokens,

@@ -52,7 +52,7 @@ static struct buffers lay(const struct model *model, const struct layer_sizes *s
         .d_qkv = layer_take(scratch, s->R * s->Q, type),
     };
     struct device_attention attention = describe(model, s, &b);
-    size_t bytes = model->operations->attention_backward_scratch(&attention);
+    size_t bytes = device_attention_backward_scratch(&attention);
     b.attention = layer_take(scratch, (int64_t)bytes, 1);
     return b;
 }
@@ -80,15 +80,15 @@ static enum zi_status rotate(const struct model *model, const struct model_pass 
                              const struct layer_sizes *s, struct device_ptr rows, int sign)
 {
     if (!family_of(&model->settings)->rotary) return ZI_OK;
-    return model->operations->rope(pass->stream, model->type, rows,
-                                   (int64_t[]){s->B, s->T, s->H + s->G, s->D, s->Q},
-                                   model->settings.rope_base, sign);
+    return pass->operations->rope(pass->stream, model->type, rows,
+                                  (int64_t[]){s->B, s->T, s->H + s->G, s->D, s->Q},
+                                  model->settings.rope_base, sign);
 }
 
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
                               const struct model_pass *pass)
 {
-    const struct device_operations *ops = model->operations;
+    const struct device_operations *ops = pass->operations;
     struct layer_sizes s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
     struct layer_arena saved = {pass->saved, 0}, scratch = {pass->scratch, 0};
     struct buffers b = lay(model, &s, &saved, &scratch);
@@ -105,7 +105,7 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)
 {
-    const struct device_operations *ops = model->operations;
+    const struct device_operations *ops = pass->operations;
     struct layer_sizes s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
     struct layer_arena saved = {pass->saved, 0}, scratch = {pass->scratch, 0};
     struct buffers b = lay(model, &s, &saved, &scratch);

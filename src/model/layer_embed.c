@@ -30,7 +30,7 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     e.y = pass->output;
     e.table = pass->weights[0];
     if (model->ops[op].unit_count > 1) e.position = pass->weights[1];
-    return model->operations->embed(pass->stream, &e);
+    return pass->operations->embed(pass->stream, &e);
 }
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)
@@ -40,7 +40,7 @@ static enum zi_status backward(const struct model *model, int op, const struct m
     e.y = pass->gradient;
     e.table = pass->gradients[0];
     if (model->ops[op].unit_count > 1) e.position = pass->gradients[1];
-    return model->operations->embed_backward(pass->stream, &e);
+    return pass->operations->embed_backward(pass->stream, &e);
 }
 
 static void sizes(const struct model *model, const struct layer_sizes *s, struct model_sizes *to)

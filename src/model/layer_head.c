@@ -97,7 +97,7 @@ static enum zi_status make_logits(const struct call *c, struct chunk chunk,
     d.a = rows_of(c, c->b.normed.y, model->type, chunk.first);
     d.b = c->pass->weights[1];
     d.c = logits;
-    return model->operations->matmul(c->pass->stream, &d);
+    return c->pass->operations->matmul(c->pass->stream, &d);
 }
 
 static struct device_softmax describe(const struct call *c, struct chunk chunk)
@@ -120,7 +120,7 @@ static struct device_softmax describe(const struct call *c, struct chunk chunk)
 static enum zi_status cross_entropy(const struct call *c, struct chunk chunk,
                                     enum zi_dtype gradient_type)
 {
-    return c->model->operations->cross_entropy(
+    return c->pass->operations->cross_entropy(
         c->pass->stream, c->b.logits, device_at(c->pass->targets, (size_t)chunk.first * 4),
         c->pass->loss, (int64_t[]){chunk.rows, c->s.V, logits_ld(&c->s)}, gradient_type,
         c->pass->loss_scale);
@@ -132,9 +132,9 @@ static enum zi_status forward_chunk(const struct call *c, struct chunk chunk)
     ZI_TRY(make_logits(c, chunk, c->b.logits, logits_ld(&c->s)));
     if (c->s.tiles == 1) return cross_entropy(c, chunk, ZI_INT32);
     struct device_softmax softmax = describe(c, chunk);
-    ZI_TRY(c->model->operations->softmax_statistics(stream, &softmax));
+    ZI_TRY(c->pass->operations->softmax_statistics(stream, &softmax));
     if (c->s.tile < c->s.tiles - 1) return ZI_OK;
-    return c->model->operations->softmax_loss(stream, &softmax, c->pass->loss);
+    return c->pass->operations->softmax_loss(stream, &softmax, c->pass->loss);
 }
 
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
@@ -155,7 +155,7 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
 static enum zi_status differentiate_chunk(const struct call *c, struct chunk chunk)
 {
     enum zi_dtype type = c->model->type;
-    const struct device_operations *ops = c->model->operations;
+    const struct device_operations *ops = c->pass->operations;
     int64_t ld = logits_ld(&c->s) * (type == ZI_BF16 ? 2 : 1);
     struct device_matmul to_input = {.type = type, .type_c = c->sum.type};
     to_input.m = chunk.rows;
@@ -187,7 +187,7 @@ static enum zi_status backward_chunk(const struct call *c, struct chunk chunk)
         ZI_TRY(cross_entropy(c, chunk, c->model->type));
     } else {
         struct device_softmax softmax = describe(c, chunk);
-        ZI_TRY(c->model->operations->softmax_gradient(c->pass->stream, &softmax));
+        ZI_TRY(c->pass->operations->softmax_gradient(c->pass->stream, &softmax));
     }
     return differentiate_chunk(c, chunk);
 }
@@ -204,7 +204,7 @@ static enum zi_status backward(const struct model *model, int op, const struct m
         ZI_TRY(backward_chunk(&c, (struct chunk){first, rows}));
     }
     if (c.s.tile > 0) return ZI_OK;
-    ZI_TRY(model->operations->fill(pass->stream, pass->gradient, (size_t)c.s.R * row, 0));
+    ZI_TRY(pass->operations->fill(pass->stream, pass->gradient, (size_t)c.s.R * row, 0));
     return layer_norm_backward(model, op, pass, &c.b.normed, &c.sum);
 }
 

@@ -52,7 +52,7 @@ static struct layer_linear projection(const struct model *model, int op,
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
                               const struct model_pass *pass)
 {
-    const struct device_operations *ops = model->operations;
+    const struct device_operations *ops = pass->operations;
     struct layer_sizes s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
     struct layer_arena saved = {pass->saved, 0}, scratch = {pass->scratch, 0};
     struct buffers b = lay(model, &s, &saved, &scratch);
@@ -70,7 +70,7 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)
 {
-    const struct device_operations *ops = model->operations;
+    const struct device_operations *ops = pass->operations;
     struct layer_sizes s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
     struct layer_arena saved = {pass->saved, 0}, scratch = {pass->scratch, 0};
     struct buffers b = lay(model, &s, &saved, &scratch);

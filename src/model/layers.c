@@ -97,7 +97,7 @@ struct device_ptr layer_gradient(const struct model *model, const struct model_p
 static enum zi_status zero_gradient(const struct model *model, int op,
                                     const struct model_pass *pass, int i, bool all)
 {
-    const struct device_operations *ops = model->operations;
+    const struct device_operations *ops = pass->operations;
     const struct model_unit *unit = &model->units[model->ops[op].units[i]];
     int64_t from = 0;
     for (int p = unit->first_piece; p < unit->first_piece + unit->piece_count && !all; p++) {
@@ -131,7 +131,7 @@ static struct device_matmul linear_base(const struct layer_linear *l)
 
 static const struct device_operations *linear_ops(const struct layer_linear *l)
 {
-    return l->model->operations;
+    return l->pass->operations;
 }
 
 /* y = x W^T + bias + residual; a residual of y itself adds to y. */
@@ -219,7 +219,7 @@ struct layer_normed layer_take_normed(const struct model *model, const struct la
         .rstd = layer_take(from, sizes->R, 4),
     };
     if (sizes->tile > 0) return normed;
-    size_t scratch = model->operations->norm_backward_scratch(sizes->R, sizes->C);
+    size_t scratch = device_norm_backward_scratch(sizes->R, sizes->C);
     normed.scratch = layer_take(work, (int64_t)scratch, 1);
     return normed;
 }
@@ -251,7 +251,7 @@ enum zi_status layer_norm_forward(const struct model *model, int op, const struc
     struct device_norm norm = describe_norm(model, op, pass, normed);
     norm.x = x;
     norm.y = normed->y;
-    return model->operations->norm(pass->stream, &norm);
+    return pass->operations->norm(pass->stream, &norm);
 }
 
 struct layer_sum layer_sum_of(const struct model *model, int op, const struct model_pass *pass,
@@ -273,10 +273,10 @@ enum zi_status layer_norm_backward(const struct model *model, int op, const stru
     norm.scratch = normed->scratch;
     if (sum->type != model->type) {
         norm.dy = normed->y;
-        ZI_TRY(model->operations->convert(pass->stream, model->type, norm.dy, sum->type, sum->at,
-                                          norm.rows * norm.columns));
+        ZI_TRY(pass->operations->convert(pass->stream, model->type, norm.dy, sum->type, sum->at,
+                                         norm.rows * norm.columns));
     }
-    return model->operations->norm_backward(pass->stream, &norm);
+    return pass->operations->norm_backward(pass->stream, &norm);
 }
 
 void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_t tokens,

@@ -281,14 +281,13 @@ void model_settle_trainable(struct model *model)
 
 enum zi_status model_create(const struct settings_model *settings,
                             const struct settings_tiling *tiling, enum zi_dtype type,
-                            const struct device *device, struct model **model)
+                            struct model **model)
 {
     struct model *m = calloc(1, sizeof *m);
     if (!m) return zi_fail(ZI_ERROR_DEVICE, "model", "no memory for the model's tables");
     m->settings = *settings;
     m->tiling = resolve(tiling, settings);
     m->type = type;
-    m->operations = device_get_operations(device);
     add_all(m);
     m->tensors = calloc((size_t)m->tensor_count, sizeof *m->tensors);
     m->pieces = calloc((size_t)m->piece_count, sizeof *m->pieces);

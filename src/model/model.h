@@ -97,8 +97,6 @@ struct model {
     struct settings_model settings;
     /* Of weights and activations. */
     enum zi_dtype type;
-    /* Of the device that it was made for. */
-    const struct device_operations *operations;
     /* Auto resolved to 1 or more. */
     struct settings_tiling tiling;
     int tensor_count, piece_count, unit_count, op_count, layer_count;
@@ -121,11 +119,10 @@ struct settings_tiling model_most_tiles(const struct settings_model *settings);
 
 /* Local. Builds the tables for checked settings; tile counts of `tiling` that are auto mean 1, and
  * need not divide anything: tiles differ by at most one key head, or one group of 64 columns or
- * rows. `device` outlives the model: its operations tell how much scratch they need, and run what
- * model_forward and model_backward enqueue. */
+ * rows. The tables are the same for every device. */
 enum zi_status model_create(const struct settings_model *settings,
                             const struct settings_tiling *tiling, enum zi_dtype type,
-                            const struct device *device, struct model **model);
+                            struct model **model);
 
 /* Local. Nothing for NULL. */
 void model_destroy(struct model *model);
@@ -183,7 +180,7 @@ enum model_mode {
 /* What one call works on. Device buffers belong to the caller and are used on `stream` until the
  * call's work is done. */
 struct model_pass {
-    struct device *device;
+    const struct device_operations *operations; /* of the stream's device */
     struct device_stream *stream;
     /* B, T. */
     int64_t sequences, tokens;

@@ -21,7 +21,7 @@
 
 enum { SETS_MAX = 128, OWN_SETS = 4, SET_BYTES = 64, HEAD_WIDTH = 64 };
 
-/* Larger programs are not compiled: their description alone would be gigabytes. It grows with the
+/* Larger programs are not tried: their description alone would be gigabytes. It grows with the
  * layers, and with the micro-batches of each. */
 static const int64_t most_layers = 4096;
 static const int64_t most_layer_micros = (int64_t)1 << 17;
@@ -100,7 +100,7 @@ static enum zi_status fit_candidate(struct search *search, struct deck *deck, bo
     ZI_TRY(zero_fits(s, search->deck->device, &config, fits));
     search->size = (struct plan_largest){s->model.layers, s->model.hidden, s->model.heads, 0, true};
     if (!*fits) return ZI_OK;
-    ZI_TRY(model_create(&s->model, &config.tiling, config.compute, search->deck->device, &model));
+    ZI_TRY(model_create(&s->model, &config.tiling, config.compute, &model));
     search->size.parameters = model->parameters;
     search->largest = search->size;
     model_destroy(model);

@@ -10,6 +10,8 @@
  * the disk gave both the same share of its time. */
 #include "plan/machine.h"
 
+#include <stdio.h>
+
 #include "deck/pairs.h"
 
 static const struct {
@@ -54,22 +56,32 @@ enum zi_status plan_node_parse(const char *text, size_t bytes, const char *name,
     return ZI_OK;
 }
 
+static const enum plan_rate rates_of_media[MEDIUM_COUNT] = {
+    [MEDIUM_MEMORY] = RATE_MEMORY,
+    [MEDIUM_NETWORK] = RATE_NETWORK,
+    [MEDIUM_LINK] = RATE_LINK,
+    [MEDIUM_DISK_READ] = RATE_DISK_READ,
+    [MEDIUM_DISK_WRITE] = RATE_DISK_WRITE,
+    [MEDIUM_FILE] = RATE_FILE,
+};
+
+static enum plan_rate rate_of_lane(int lane)
+{
+    return rates_of_media[program_lane_row((enum program_lane)lane)->medium];
+}
+
+static enum plan_rate rate_of_flops(enum zi_dtype type)
+{
+    return type == ZI_BF16 ? RATE_FLOPS_BF16 : RATE_FLOPS_FP32;
+}
+
 void plan_machine_of(const struct plan_node *node, enum zi_dtype type, int node_ranks,
                      struct plan_machine *machine)
 {
-    static const enum plan_rate rates[MEDIUM_COUNT] = {
-        [MEDIUM_MEMORY] = RATE_MEMORY,
-        [MEDIUM_NETWORK] = RATE_NETWORK,
-        [MEDIUM_LINK] = RATE_LINK,
-        [MEDIUM_DISK_READ] = RATE_DISK_READ,
-        [MEDIUM_DISK_WRITE] = RATE_DISK_WRITE,
-        [MEDIUM_FILE] = RATE_FILE,
-    };
     double share = 1.0 / node_ranks;
-    machine->flops_per_s = share * node->rates[type == ZI_BF16 ? RATE_FLOPS_BF16 : RATE_FLOPS_FP32];
+    machine->flops_per_s = share * node->rates[rate_of_flops(type)];
     for (int lane = 0; lane < LANE_COUNT; lane++)
-        machine->bytes_per_s[lane] =
-            share * node->rates[rates[program_lane_row((enum program_lane)lane)->medium]];
+        machine->bytes_per_s[lane] = share * node->rates[rate_of_lane(lane)];
     machine->mixed_bytes_per_s = share * node->rates[RATE_DISK_MIXED];
 }
 
@@ -79,6 +91,26 @@ double plan_machine_mixed(const struct plan_machine *machine, enum program_lane 
     double both = machine->bytes_per_s[LANE_DISK_READ] + machine->bytes_per_s[LANE_DISK_WRITE];
     double part = machine->mixed_bytes_per_s < both ? machine->mixed_bytes_per_s / both : 1;
     return alone * part;
+}
+
+int plan_node_lacks(const struct plan_node *node, const struct program_list *list,
+                    enum zi_dtype type, char *text, size_t size)
+{
+    bool used[PLAN_RATE_COUNT] = {false};
+    size_t written = 0;
+    int count = 0;
+    for (int i = 0; i < list->count; i++) {
+        const struct program_op *op = &list->ops[i];
+        if (op->flops > 0) used[rate_of_flops(type)] = true;
+        if (op->bytes > 0) used[rate_of_lane((int)op->lane)] = true;
+    }
+    text[0] = '\0';
+    for (int rate = 0; rate < PLAN_RATE_COUNT; rate++) {
+        if (!used[rate] || node->given[rate] || written >= size) continue;
+        written += (size_t)snprintf(text + written, size - written, "%s%s", count++ ? ", " : "",
+                                    rows[rate].key);
+    }
+    return count;
 }
 
 void plan_node_print(const struct plan_node *node, FILE *out)

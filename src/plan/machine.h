@@ -59,6 +59,11 @@ void plan_machine_of(const struct plan_node *node, enum zi_dtype type, int node_
  * alone, so that together they have the mixed rate; never more than alone. */
 double plan_machine_mixed(const struct plan_machine *machine, enum program_lane lane);
 
+/* Local. The rates that the time of a list in `type` depends on and that were assumed, not given,
+ * as a text "key, key"; gives their number. */
+int plan_node_lacks(const struct plan_node *node, const struct program_list *list,
+                    enum zi_dtype type, char *text, size_t size);
+
 /* Local. One line per rate: its key, its value, and whether it is assumed. */
 void plan_node_print(const struct plan_node *node, FILE *out);
 

@@ -36,8 +36,7 @@ struct plan_balance {
     double tokens;
 };
 
-/* Local. Compares the program with one of twice the sequences per micro-batch, which it compiles.
- */
+/* Local. Compares the program with itself at twice the sequences per micro-batch. */
 enum zi_status plan_balance_of(const struct program *program, const struct plan_machine *machine,
                                struct plan_balance *balance);
 
@@ -48,8 +47,7 @@ struct plan_deck {
     /* "section.key=value" */
     const char *const *sets;
     int set_count;
-    /* Outlives the search */
-    const struct device *device;
+    const struct device_properties *device;
     /* Resolved, with the budgets */
     const struct zero_config *config;
     /* The deck as it is */
@@ -70,7 +68,7 @@ struct plan_largest {
 };
 
 /* Local. The largest model of the deck's shape that a run would fit into the budgets of device,
- * host and nvme, `auto` choosing tiers and tiles as it does for a run; found by compiling
+ * host and nvme, `auto` choosing tiers and tiles as it does for a run; found by measuring
  * candidates. */
 enum zi_status plan_largest(const struct plan_deck *deck, enum plan_growth growth,
                             struct plan_largest *largest);

@@ -172,36 +172,52 @@ static const struct device_table table = {
     .measure_peak = apart_measure_peak,
 };
 
+/* What it has of the cpu device's properties, and what it has not. */
+static struct device_properties properties_from(struct device_properties cpu)
+{
+    struct device_properties p = cpu;
+    snprintf(p.name, sizeof p.name, "apart, %.80s", cpu.name);
+    p.is_host = p.unified = false;
+    p.asynchronous = true;
+    return p;
+}
+
+static enum zi_status apart_describe(const struct settings_device *settings, int node_ranks,
+                                     struct device_properties *properties)
+{
+    ZI_TRY(cpu_device_backend.describe(settings, node_ranks, properties));
+    *properties = properties_from(*properties);
+    return ZI_OK;
+}
+
 static enum zi_status apart_open(const struct settings_device *settings, int node_ranks,
                                  struct device **device)
 {
     struct apart_device *d = calloc(1, sizeof *d);
     if (!d) return zi_fail(ZI_ERROR_DEVICE, "apart", "no memory for the device");
-    enum zi_status status = cpu_device_open(settings, node_ranks, &d->cpu);
+    enum zi_status status = cpu_device_backend.open(settings, node_ranks, &d->cpu);
     if (status < 0) {
         free(d);
         return status;
     }
-    struct device_properties *p = &d->base.properties;
-    *p = d->cpu->properties;
-    snprintf(p->name, sizeof p->name, "apart, %.80s", d->cpu->properties.name);
-    p->is_host = p->unified = false;
-    p->asynchronous = true;
     d->base.table = &table;
+    d->base.properties = properties_from(d->cpu->properties);
     d->schedule = next_schedule;
     d->seed = next_seed;
-    apart_calls_register(&d->cpu->operations, &d->base.operations);
+    apart_calls_register(&d->base.operations);
     pthread_mutex_init(&d->mutex, NULL);
     pthread_cond_init(&d->changed, NULL);
     *device = &d->base;
     return ZI_OK;
 }
 
+static const struct device_backend backend = {.describe = apart_describe, .open = apart_open};
+
 void apart_device_use(enum apart_schedule schedule, uint64_t seed)
 {
     next_schedule = schedule;
     next_seed = seed;
-    device_register(DEVICE_CUDA, apart_open);
+    device_register(DEVICE_CUDA, &backend);
 }
 
 void apart_device_withdraw(void)

@@ -346,7 +346,7 @@ static enum zi_status apart_checksum(struct device_stream *stream, struct device
     return GIVE(stream, &c, &c.at[0], &c.at[1], &c.at[2]);
 }
 
-void apart_calls_register(const struct device_operations *cpu, struct device_operations *operations)
+void apart_calls_register(struct device_operations *operations)
 {
     *operations = (struct device_operations){
         .matmul = apart_matmul,
@@ -357,7 +357,6 @@ void apart_calls_register(const struct device_operations *cpu, struct device_ope
         .embed_backward = apart_embed_backward,
         .norm = apart_norm,
         .norm_backward = apart_norm_backward,
-        .norm_backward_scratch = cpu->norm_backward_scratch,
         .gelu = apart_gelu,
         .gelu_backward = apart_gelu_backward,
         .swiglu = apart_swiglu,
@@ -365,7 +364,6 @@ void apart_calls_register(const struct device_operations *cpu, struct device_ope
         .rope = apart_rope,
         .attention = apart_attention,
         .attention_backward = apart_attention_backward,
-        .attention_backward_scratch = cpu->attention_backward_scratch,
         .bias_backward = apart_bias_backward,
         .cross_entropy = apart_cross_entropy,
         .softmax_statistics = apart_softmax_statistics,

@@ -67,8 +67,7 @@ bool apart_reach(struct apart_device *device, struct device_ptr *pointer);
 
 /* calls.c */
 /* Local. The operations, each of which puts a call into its stream's queue. */
-void apart_calls_register(const struct device_operations *cpu,
-                          struct device_operations *operations);
+void apart_calls_register(struct device_operations *operations);
 
 /* streams.c */
 /* Local. Puts a copy of the call behind the stream's work. */

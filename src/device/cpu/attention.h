@@ -33,7 +33,7 @@ enum {
     TILE_VECTORS = 2,
 #endif
     /* Queries of a span. */
-    QUERIES = 32,
+    QUERIES = DEVICE_ATTENTION_QUERIES,
     WIDTH_MAX = 256,
     /* Keys of a block, see block_keys. */
     KEYS_MAX = 128,
@@ -46,9 +46,6 @@ enum {
 /* Local. The operation attention_backward, in k_attention_backward.c. */
 enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
                                               const struct device_attention *desc);
-
-/* Local. The operation attention_backward_scratch, in the same file. */
-size_t KERNEL(cpu_attention_backward_scratch)(const struct device_attention *desc);
 
 /* Local. In k_attention.c. ZI_ERROR_DEVICE for a type or shape that these kernels cannot do. */
 enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc);

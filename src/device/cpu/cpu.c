@@ -238,27 +238,36 @@ static const struct device_table table = {
     .measure_peak = cpu_measure_peak,
 };
 
-enum zi_status cpu_device_open(const struct settings_device *settings, int node_ranks,
+static enum zi_status cpu_describe(const struct settings_device *settings, int node_ranks,
+                                   struct device_properties *properties)
+{
+    enum cpu_isa isa = CPU_GENERIC;
+    char name[64];
+    struct device_properties p = {.is_host = true, .unified = true, .mappable = true};
+    ZI_TRY(choose_threads(settings, node_ranks, &p.threads));
+    ZI_TRY(cpu_isa_choose(settings->isa, cpu_isa_best(), &isa));
+    processor_name(name, sizeof name);
+    snprintf(p.name, sizeof p.name, "%s, %s", name, cpu_isa_name(isa));
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    p.memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
+    p.bf16_native = isa == CPU_AVX512BF16;
+    *properties = p;
+    return ZI_OK;
+}
+
+static enum zi_status cpu_open(const struct settings_device *settings, int node_ranks,
                                struct device **device)
 {
     enum cpu_isa isa = CPU_GENERIC;
-    int threads;
-    ZI_TRY(choose_threads(settings, node_ranks, &threads));
+    struct device_properties properties;
+    ZI_TRY(cpu_describe(settings, node_ranks, &properties));
     ZI_TRY(cpu_isa_choose(settings->isa, cpu_isa_best(), &isa));
     struct cpu_device *d = calloc(1, sizeof *d);
     if (!d) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for the cpu device");
     d->base.table = &table;
+    d->base.properties = properties;
     d->isa = isa;
     d->cores = cores_at_once(node_ranks);
-    struct device_properties *p = &d->base.properties;
-    char name[64];
-    processor_name(name, sizeof name);
-    snprintf(p->name, sizeof p->name, "%s, %s", name, cpu_isa_name(isa));
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    p->memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
-    p->is_host = p->unified = p->mappable = true;
-    p->bf16_native = isa == CPU_AVX512BF16;
-    p->threads = threads;
     cpu_isa_register(isa, &d->base.operations);
     d->passes = cpu_isa_passes(isa);
     d->base.operations.fill = cpu_fill;
@@ -271,3 +280,5 @@ enum zi_status cpu_device_open(const struct settings_device *settings, int node_
     *device = &d->base;
     return ZI_OK;
 }
+
+const struct device_backend cpu_device_backend = {.describe = cpu_describe, .open = cpu_open};

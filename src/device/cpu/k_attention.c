@@ -271,5 +271,4 @@ void KERNEL(cpu_attention_register)(struct device_operations *operations)
 {
     operations->attention = attention;
     operations->attention_backward = KERNEL(cpu_attention_backward);
-    operations->attention_backward_scratch = KERNEL(cpu_attention_backward_scratch);
 }

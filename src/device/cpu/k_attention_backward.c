@@ -59,10 +59,8 @@ static int64_t task_floats(const struct device_attention *desc)
     return round_up(desc->heads / desc->key_heads * padded_tokens(desc) * (wide + 2), 16);
 }
 
-size_t KERNEL(cpu_attention_backward_scratch)(const struct device_attention *desc)
-{
-    return (size_t)(desc->sequences * desc->key_heads * task_floats(desc)) * sizeof(float);
-}
+_Static_assert(DEVICE_ATTENTION_LANES % VEC_LANES == 0,
+               "all tasks have room in device_attention_backward_scratch");
 
 static struct pack_source rows_from(const struct backward_task *task, struct device_ptr base,
                                     int64_t ld, int64_t token, int64_t head)

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "device/cpu/vector.h"
 
-enum { ROW_BLOCK = 64 };
+enum { ROW_BLOCK = DEVICE_NORM_ROWS };
 
 /* Buffers of a call as C pointers, and what a row needs. */
 struct norm_view {
@@ -179,13 +179,6 @@ static void blocks_add(struct device_stream *stream, const float *partial, int64
     }
 }
 
-/* Two lines of `columns` per block: dweight, dbias. */
-static size_t norm_backward_scratch(int64_t rows, int64_t columns)
-{
-    int64_t blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    return (size_t)(2 * blocks * columns) * sizeof(float);
-}
-
 static enum zi_status norm_backward(struct device_stream *stream, const struct device_norm *desc)
 {
     ZI_TRY(norm_check(desc));
@@ -218,5 +211,4 @@ void KERNEL(cpu_norm_register)(struct device_operations *operations)
 {
     operations->norm = norm;
     operations->norm_backward = norm_backward;
-    operations->norm_backward_scratch = norm_backward_scratch;
 }

@@ -43,10 +43,10 @@ KERNEL_REGISTER(elementwise);
 /* Local. Enters embed, embed_backward, bias_backward. */
 KERNEL_REGISTER(embedding);
 
-/* Local. Enters norm, norm_backward, norm_backward_scratch. */
+/* Local. Enters norm, norm_backward. */
 KERNEL_REGISTER(norm);
 
-/* Local. Enters attention, attention_backward, attention_backward_scratch. */
+/* Local. Enters attention, attention_backward. */
 KERNEL_REGISTER(attention);
 
 /* Local. Enters cross_entropy, softmax_*. */
