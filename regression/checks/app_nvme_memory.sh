@@ -33,7 +33,7 @@ expect 0 "$zinf" run "$deck" --overwrite --set nvme.paths="$disk/new/folder"
 complains_once "nvme.paths: $disk/new/folder is memory (tmpfs)"
 rm -r "$disk/new"
 
-# The states need some 820 KiB, the rest 4.2 MiB: a host budget that holds both, and one that only holds the
+# The states need some 630 KiB, the rest at least 500 KiB: a host budget that holds both, and one that only holds the
 # rest, which is enough with a disk.
 expect 0 "$zinf" run "$deck" --overwrite --set "memory.device=8 MiB" --set "memory.host=8 MiB"
 for command in run plan; do
@@ -41,15 +41,15 @@ for command in run plan; do
     [ $command = plan ] || more=--overwrite
     for paths in "$disk" "$folder/real,$disk"; do
         rm -rf "$folder/run"
-        expect 3 "$zinf" $command "$deck" $more --set "memory.device=8 MiB" --set "memory.host=4600 KiB" \
+        expect 3 "$zinf" $command "$deck" $more --set "memory.device=8 MiB" --set "memory.host=900 KiB" \
             --set nvme.paths="$paths"
-        complains "does not fit: memory.host is 4.49 MiB per rank and the program needs "
+        complains "does not fit: memory.host is 900.00 KiB per rank and the program needs "
         complains "of that are states that go to nvme: $disk (tmpfs) is memory, not a disk; name a folder on a"
         complains "local disk in nvme.paths, or raise memory.host"
         empty "$disk"
     done
 done
-expect 0 "$zinf" run "$deck" --overwrite --set "memory.device=8 MiB" --set "memory.host=4600 KiB" \
+expect 0 "$zinf" run "$deck" --overwrite --set "memory.device=8 MiB" --set "memory.host=900 KiB" \
     --set nvme.paths="$folder/real"
 
 # A measurement there says what it is of.

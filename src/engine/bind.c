@@ -167,7 +167,12 @@ static enum zi_status bind_states(const struct engine *engine, struct bound_op *
     if (s) s->cuts = calloc((size_t)(CUT_MOST * part->range_count), sizeof *s->cuts);
     if (!s || !s->cuts) return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        enum tier_kind kind = (enum tier_kind)k;
+        bool disk = zero_tier(&engine->program->config, kind) == ZI_TIER_NVME;
+        size_t block = disk ? TIER_STORE_BLOCK : 1;
+        size_t bytes = (size_t)op->count * program_element_bytes(engine->program, kind);
         s->at[k] = host_operand(engine, op, OPERAND_STATE + k);
+        s->bytes[k] = (bytes + block - 1) / block * block;
     }
     s->tile = engine_host_slot(engine, op->slots[OPERAND_SCRATCH]);
     s->tile_elements =

@@ -21,6 +21,8 @@ struct bound_span {
 struct bound_states {
     /* The host's addresses of the slice, by kind of state; NULL where it is not of it. */
     char *at[TIER_KIND_COUNT];
+    /* Its bytes, by kind; of what goes to nvme whole blocks, as moves of disk lanes are. */
+    size_t bytes[TIER_KIND_COUNT];
     float *tile;
     int64_t tile_elements;
     /* The element of the unit at the start of the slice; those that are this rank's own. */

@@ -3,9 +3,10 @@
  *
  * All three go through the ranges of tensors that a slice of a unit has, run by run, a run being
  * contiguous in its tensor. What is kept as it is in files goes straight; a master is made of
- * parameter and remainder in the tile, or split from there. Gaps between tensors and what pads a
- * unit are written as zero. What makes states looks for a request to stop at every run: nothing is
- * lost with states that are not complete. An export goes on, since a stop is what it may be for. */
+ * parameter and remainder in the tile, or split from there. Gaps between tensors, what pads a unit
+ * and the rest of its last block on nvme are written as zero. What makes states looks for a request
+ * to stop at every run: nothing is lost with states that are not complete. An export goes on, since
+ * a stop is what it may be for. */
 #include <string.h>
 
 #include "base/log.h"
@@ -108,11 +109,10 @@ static void join(const struct engine *engine, const struct bound_op *b, const st
     }
 }
 
-static void clear_states(const struct engine *engine, const struct bound_op *b)
+static void clear_states(const struct bound_op *b)
 {
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
-        size_t element = program_element_bytes(engine->program, (enum tier_kind)k);
-        if (b->states->at[k]) memset(b->states->at[k], 0, (size_t)b->op->count * element);
+        if (b->states->at[k]) memset(b->states->at[k], 0, b->states->bytes[k]);
     }
 }
 
@@ -149,7 +149,7 @@ enum zi_status run_draw(struct engine *engine, const struct bound_op *b,
 {
     bool wide = engine->program->config.compute == ZI_FP32;
     (void)stream;
-    clear_states(engine, b);
+    clear_states(b);
     return each_run(engine, b, wide ? draw_wide : draw_tiles);
 }
 
@@ -178,7 +178,7 @@ enum zi_status run_import(struct engine *engine, const struct bound_op *b,
                           struct device_stream *stream)
 {
     (void)stream;
-    clear_states(engine, b);
+    clear_states(b);
     return each_run(engine, b, import_run);
 }
 
