@@ -64,9 +64,15 @@ static void *values_at(const struct engine *engine, const struct bound_op *b, en
     return slice ? slice + (size_t)run->at * program_element_bytes(engine->program, kind) : NULL;
 }
 
+/* The fp32 weights of a run where they live. */
+static struct device_ptr weights_at(const struct bound_op *b, const struct run *run)
+{
+    return device_at(b->at[OPERAND_PARAMETER], (size_t)run->at * sizeof(float));
+}
+
 /* Adds the checksum of a run of fp32 weights, of what is this rank's own. */
 static enum zi_status add_checksum(struct engine *engine, const struct bound_op *b,
-                                   const struct run *run, const float *values)
+                                   const struct run *run, struct device_ptr weights)
 {
     const struct bound_states *s = b->states;
     const struct lane *lane = &engine->lanes[b->op->lane];
@@ -80,10 +86,9 @@ static enum zi_status add_checksum(struct engine *engine, const struct bound_op 
         .row = end - skip,
         .stride = end - skip,
     };
-    /* Host memory, and a device whose calls are done when they return. */
-    return lane->operations->checksum(lane->stream, (struct device_ptr){(uintptr_t)(values + skip)},
-                                      (struct device_ptr){0}, end - skip, &place,
-                                      b->at[OPERAND_CHECKSUM]);
+    return lane->operations->checksum(
+        lane->stream, device_at(weights, (size_t)skip * sizeof(float)), (struct device_ptr){0},
+        end - skip, &place, b->at[OPERAND_CHECKSUM]);
 }
 
 /* Takes the master in the tile apart. */
@@ -120,11 +125,11 @@ static void clear_states(const struct bound_op *b)
 static enum zi_status draw_wide(struct engine *engine, const struct bound_op *b,
                                 const struct run *run)
 {
-    float *values = values_at(engine, b, TIER_PARAMETER, run);
     ZI_TRY(zi_stop_check());
     model_initialize(&engine->program->model->tensors[run->tensor],
-                     (uint64_t)engine->settings->run.seed, run->first, run->count, values);
-    return add_checksum(engine, b, run, values);
+                     (uint64_t)engine->settings->run.seed, run->first, run->count,
+                     values_at(engine, b, TIER_PARAMETER, run));
+    return add_checksum(engine, b, run, weights_at(b, run));
 }
 
 /* Of 16-bit weights and their remainders. */
@@ -135,7 +140,7 @@ static enum zi_status draw_tile(struct engine *engine, const struct bound_op *b,
     model_initialize(&engine->program->model->tensors[run->tensor],
                      (uint64_t)engine->settings->run.seed, run->first, run->count, b->states->tile);
     split(engine, b, run);
-    return add_checksum(engine, b, run, b->states->tile);
+    return add_checksum(engine, b, run, b->at[OPERAND_SCRATCH]);
 }
 
 static enum zi_status draw_tiles(struct engine *engine, const struct bound_op *b,
@@ -160,7 +165,7 @@ static enum zi_status import_tile(struct engine *engine, const struct bound_op *
     ZI_TRY(engine->visit(engine->visitor, b->op->state, run->tensor, run->first, run->count,
                          b->states->tile));
     split(engine, b, run);
-    return add_checksum(engine, b, run, b->states->tile);
+    return add_checksum(engine, b, run, b->at[OPERAND_SCRATCH]);
 }
 
 static enum zi_status import_run(struct engine *engine, const struct bound_op *b,
@@ -168,10 +173,10 @@ static enum zi_status import_run(struct engine *engine, const struct bound_op *b
 {
     enum tier_kind kind = b->op->state;
     if (kind == TIER_MASTER) return each_tile(engine, b, run, import_tile);
-    void *values = values_at(engine, b, kind, run);
     ZI_TRY(zi_stop_check());
-    ZI_TRY(engine->visit(engine->visitor, kind, run->tensor, run->first, run->count, values));
-    return add_checksum(engine, b, run, values);
+    ZI_TRY(engine->visit(engine->visitor, kind, run->tensor, run->first, run->count,
+                         values_at(engine, b, kind, run)));
+    return add_checksum(engine, b, run, weights_at(b, run));
 }
 
 enum zi_status run_import(struct engine *engine, const struct bound_op *b,
