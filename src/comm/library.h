@@ -4,6 +4,7 @@
 #define ZI_COMM_LIBRARY_H
 
 #include "base/status.h"
+#include "comm/bell.h"
 #include "comm/transport.h"
 
 #include <mpi.h>
@@ -15,6 +16,9 @@ struct mpi_library {
     int request_limit;
     MPI_Request *requests[2];
     MPI_Status *statuses;
+    /* Of this rank's node */
+    struct bells *bells;
+    bool one_node;
 };
 
 /* Local. What is behind a group of the mpi transport. */

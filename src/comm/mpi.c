@@ -35,6 +35,7 @@
 #define POLL_NS        30000
 #define PAUSE_FIRST_NS 20000
 #define PAUSE_MOST_NS  200000
+#define PAUSE_RUNG_NS  1000000
 #define MOVED_DATA_NS  20000 /* a test that takes this long has copied something */
 
 enum zi_status mpi_failed(int code, const char *call)
@@ -56,15 +57,14 @@ static int64_t now_ns(void)
 
 /* By default the kernel may lengthen a sleep by 50 us, which is more than the sleep itself. Where
  * the setting is refused, waits are a little longer and nothing else changes. */
-static void sleep_ns(long nanoseconds)
+static void sleep_ns(struct bells *bells, uint32_t rung, long nanoseconds)
 {
     static _Thread_local bool is_precise;
     if (!is_precise) {
         (void)prctl(PR_SET_TIMERSLACK, 2000UL, 0UL, 0UL, 0UL);
         is_precise = true;
     }
-    struct timespec pause = {0, nanoseconds};
-    clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    bells_wait(bells, rung, nanoseconds);
 }
 
 static enum zi_status requests_failed(int code, int count, const MPI_Status *statuses)
@@ -76,22 +76,37 @@ static enum zi_status requests_failed(int code, int count, const MPI_Status *sta
     return mpi_failed(code, "MPI_Testall");
 }
 
+/* The pause until a rank of the node comes, which will ring. The library is looked after meanwhile:
+ * other nodes do not ring, and what was sent may still need this rank's calls to leave. */
+static long pause_most(const struct mpi_library *library)
+{
+    return library->one_node ? PAUSE_RUNG_NS : PAUSE_MOST_NS;
+}
+
 /* Waits until all requests are done, asleep for most of a long wait. */
-static enum zi_status wait_all(int count, MPI_Request *requests, MPI_Status *statuses)
+static enum zi_status wait_all(struct mpi_library *library, int count, MPI_Request *requests,
+                               MPI_Status *statuses)
 {
     long pause_ns = PAUSE_FIRST_NS;
     int64_t before = now_ns(), poll_until = before + POLL_NS;
     for (;;) {
         int done = 0;
+        uint32_t rung = bells_count(library->bells);
         int code = MPI_Testall(count, requests, &done, statuses);
         if (code != MPI_SUCCESS) return requests_failed(code, count, statuses);
-        if (done) return ZI_OK;
+        if (done) {
+            bells_ring(library->bells);
+            return ZI_OK;
+        }
         int64_t after = now_ns();
         if (after - before > MOVED_DATA_NS) {
             poll_until = after + POLL_NS;
             pause_ns = PAUSE_FIRST_NS;
+        } else if (!bells_all_entered(library->bells)) {
+            sleep_ns(library->bells, rung, pause_most(library));
+            poll_until = now_ns() + POLL_NS;
         } else if (after > poll_until) {
-            sleep_ns(pause_ns);
+            sleep_ns(library->bells, rung, pause_ns);
             pause_ns += pause_ns / 2;
             if (pause_ns > PAUSE_MOST_NS) pause_ns = PAUSE_MOST_NS;
         }
@@ -99,10 +114,12 @@ static enum zi_status wait_all(int count, MPI_Request *requests, MPI_Status *sta
     }
 }
 
-static enum zi_status wait_one(MPI_Request *request)
+/* Of an operation of this rank and its node's others. */
+static enum zi_status wait_one(struct mpi_library *library, MPI_Request *request)
 {
     MPI_Status status;
-    return wait_all(1, request, &status);
+    bells_enter(library->bells);
+    return wait_all(library, 1, request, &status);
 }
 
 /* Exchanges one piece of the shards with peers first_turn, first_turn + 1, ... */
@@ -122,7 +139,8 @@ static enum zi_status exchange_piece(struct comm *comm, char *full, int64_t shar
         MPI_TRY(MPI_Isend, own, bytes, MPI_BYTE, to, DATA_TAG, library->comm,
                 &library->requests[0][posted++]);
     }
-    return wait_all(posted, library->requests[0], library->statuses);
+    bells_enter(library->bells);
+    return wait_all(library, posted, library->requests[0], library->statuses);
 }
 
 static enum zi_status all_gather(struct comm *comm, char *full, int64_t bytes)
@@ -202,7 +220,8 @@ static enum zi_status chunk_finish(const struct exchange *exchange, int64_t inde
 {
     struct comm *comm = exchange->comm;
     struct mpi_library *library = library_of(comm);
-    ZI_TRY(wait_all(2 * (comm->size - 1), library->requests[index % 2], library->statuses));
+    ZI_TRY(
+        wait_all(library, 2 * (comm->size - 1), library->requests[index % 2], library->statuses));
     int64_t first = index * exchange->chunk;
     struct comm_contributions contributions = {
         .own = exchange->full + (int64_t)comm->rank * exchange->count + first,
@@ -221,6 +240,7 @@ static enum zi_status reduce_scatter(const struct exchange *exchange)
 {
     int64_t chunks = (exchange->count + exchange->chunk - 1) / exchange->chunk;
     ZI_TRY(chunk_start(exchange, 0));
+    bells_enter(library_of(exchange->comm)->bells);
     for (int64_t index = 0; index < chunks; index++) {
         if (index + 1 < chunks) ZI_TRY(chunk_start(exchange, index + 1));
         ZI_TRY(chunk_finish(exchange, index));
@@ -272,7 +292,7 @@ static enum zi_status mpi_gather_values(struct comm *comm, const void *mine, voi
     MPI_Request request;
     MPI_TRY(MPI_Iallgather, mine, bytes, MPI_BYTE, all, bytes, MPI_BYTE, library_of(comm)->comm,
             &request);
-    return wait_one(&request);
+    return wait_one(library_of(comm), &request);
 }
 
 static enum zi_status mpi_broadcast(struct comm *comm, void *bytes, int64_t count, int root)
@@ -283,7 +303,7 @@ static enum zi_status mpi_broadcast(struct comm *comm, void *bytes, int64_t coun
         MPI_Request request;
         MPI_TRY(MPI_Ibcast, (char *)bytes + offset, length, MPI_BYTE, root, library_of(comm)->comm,
                 &request);
-        ZI_TRY(wait_one(&request));
+        ZI_TRY(wait_one(library_of(comm), &request));
     }
     return ZI_OK;
 }
@@ -292,7 +312,7 @@ static enum zi_status mpi_barrier(struct comm *comm)
 {
     MPI_Request request;
     MPI_TRY(MPI_Ibarrier, library_of(comm)->comm, &request);
-    return wait_one(&request);
+    return wait_one(library_of(comm), &request);
 }
 
 static enum zi_status mpi_minimum(struct comm *comm, int *value)
@@ -300,7 +320,7 @@ static enum zi_status mpi_minimum(struct comm *comm, int *value)
     int least = *value;
     MPI_Request request;
     MPI_TRY(MPI_Iallreduce, value, &least, 1, MPI_INT, MPI_MIN, library_of(comm)->comm, &request);
-    ZI_TRY(wait_one(&request));
+    ZI_TRY(wait_one(library_of(comm), &request));
     *value = least;
     return ZI_OK;
 }

@@ -82,6 +82,8 @@ static enum zi_status find_node(struct comm *comm)
             &node);
     MPI_TRY(MPI_Comm_rank, node, &comm->node_rank);
     MPI_TRY(MPI_Comm_size, node, &comm->node_size);
+    library_of(comm)->one_node = comm->node_size == comm->size;
+    ZI_TRY(bells_create(node, &library_of(comm)->bells));
     MPI_TRY(MPI_Comm_free, &node);
     return ZI_OK;
 }
@@ -112,6 +114,7 @@ static void release(struct comm *comm)
 {
     struct mpi_library *library = comm->library;
     if (library) {
+        bells_destroy(library->bells);
         if (library->comm != MPI_COMM_NULL) (void)MPI_Comm_free(&library->comm);
         free(library->requests[0]);
         free(library->requests[1]);

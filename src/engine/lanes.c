@@ -2,8 +2,8 @@
 /* Lanes: in-order queues that replay their part of a program.
  *
  * The compute lane runs in the caller's thread; every other lane that the program uses has a
- * thread, which sleeps on one condition variable while it has nothing to do or waits for another
- * lane. On a device whose calls return when the work is done, the thread of a lane is its stream.
+ * thread, which sleeps while it has nothing to do or waits for another lane. A lane is woken for
+ * what it waits for and for nothing else, since each waking takes a core from arithmetic. On a device whose calls return when the work is done, the thread of a lane is its stream.
  * On one that works on its own, lanes run ahead: the thread waits for lanes of the host, and hands
  * the operation to its stream, which waits for other streams by events. A lane of the host waits
  * for the events themselves. All streams are empty at the end of a run.
@@ -21,12 +21,23 @@ static void wait_for_lane(struct engine *engine, struct lane *lane, int other, i
 {
     if (engine->lanes[other].done > index) return;
     double start = zi_time_s();
-    engine->waiters++;
-    while (engine->lanes[other].done <= index && engine->status >= 0) {
-        pthread_cond_wait(&engine->changed, &engine->mutex);
+    lane->awaited = &engine->lanes[other];
+    lane->awaited_index = index;
+    while (lane->awaited->done <= index && engine->status >= 0) {
+        pthread_cond_wait(&lane->changed, &engine->mutex);
     }
-    engine->waiters--;
+    lane->awaited = NULL;
     if (!lane->ahead) lane->wait_s[other] += zi_time_s() - start;
+}
+
+/* Wakes the lanes that wait for what a lane has done; all of them in a failed run. */
+static void wake_lanes(struct engine *engine, const struct lane *lane)
+{
+    for (int l = 0; l < LANE_COUNT; l++) {
+        struct lane *waits = &engine->lanes[l];
+        bool done = waits->awaited == lane && waits->awaited_index < lane->done;
+        if (done || engine->status < 0) pthread_cond_signal(&waits->changed);
+    }
 }
 
 /* What other lanes have enqueued and not yet done: waits for it, or asks. */
@@ -78,7 +89,7 @@ void lane_note_done(struct lane *lane, int index, enum zi_status status)
     pthread_mutex_lock(&engine->mutex);
     if (status >= 0) lane->done = index + 1;
     if (status < 0 && engine->status >= 0) engine->status = status;
-    if (engine->waiters > 0) pthread_cond_broadcast(&engine->changed);
+    wake_lanes(engine, lane);
     pthread_mutex_unlock(&engine->mutex);
 }
 
@@ -153,7 +164,7 @@ static void finish_lane(struct lane *lane)
     struct engine *engine = lane->engine;
     pthread_mutex_lock(&engine->mutex);
     lane->finished = true;
-    pthread_cond_broadcast(&engine->changed);
+    pthread_cond_signal(&engine->lanes[LANE_COMPUTE].changed);
     pthread_mutex_unlock(&engine->mutex);
 }
 
@@ -164,11 +175,9 @@ static void *lane_thread(void *argument)
     long run = 0;
     for (;;) {
         pthread_mutex_lock(&engine->mutex);
-        engine->waiters++;
         while (engine->run == run && !engine->closing) {
-            pthread_cond_wait(&engine->changed, &engine->mutex);
+            pthread_cond_wait(&lane->changed, &engine->mutex);
         }
-        engine->waiters--;
         run = engine->run;
         bool closing = engine->closing;
         pthread_mutex_unlock(&engine->mutex);
@@ -181,7 +190,9 @@ static void *lane_thread(void *argument)
 void lanes_init(struct engine *engine)
 {
     pthread_mutex_init(&engine->mutex, NULL);
-    pthread_cond_init(&engine->changed, NULL);
+    for (int l = 0; l < LANE_COUNT; l++) {
+        pthread_cond_init(&engine->lanes[l].changed, NULL);
+    }
 }
 
 static bool has_lane(const struct program_list *list, enum program_lane lane)
@@ -233,11 +244,18 @@ enum zi_status lanes_start(struct engine *engine)
     return ZI_OK;
 }
 
+static void wake_all(struct engine *engine)
+{
+    for (int l = 0; l < LANE_COUNT; l++) {
+        pthread_cond_signal(&engine->lanes[l].changed);
+    }
+}
+
 void lanes_stop(struct engine *engine)
 {
     pthread_mutex_lock(&engine->mutex);
     engine->closing = true;
-    pthread_cond_broadcast(&engine->changed);
+    wake_all(engine);
     pthread_mutex_unlock(&engine->mutex);
     for (int l = 0; l < LANE_COUNT; l++) {
         if (engine->lanes[l].threaded) pthread_join(engine->lanes[l].thread, NULL);
@@ -245,7 +263,9 @@ void lanes_stop(struct engine *engine)
         if (engine->lanes[l].channel) tier_channel_close(engine->lanes[l].channel);
     }
     ahead_stop(engine);
-    pthread_cond_destroy(&engine->changed);
+    for (int l = 0; l < LANE_COUNT; l++) {
+        pthread_cond_destroy(&engine->lanes[l].changed);
+    }
     pthread_mutex_destroy(&engine->mutex);
 }
 
@@ -262,19 +282,17 @@ enum zi_status lanes_run(struct engine *engine, enum program_name name)
     }
     engine->start_s = zi_time_s();
     engine->run++;
-    pthread_cond_broadcast(&engine->changed);
+    wake_all(engine);
     pthread_mutex_unlock(&engine->mutex);
     run_lane(&engine->lanes[LANE_COMPUTE]);
     pthread_mutex_lock(&engine->mutex);
-    engine->waiters++;
     for (int l = 0; l < LANE_COUNT; l++) {
         double start = zi_time_s();
         while (!engine->lanes[l].finished) {
-            pthread_cond_wait(&engine->changed, &engine->mutex);
+            pthread_cond_wait(&engine->lanes[LANE_COMPUTE].changed, &engine->mutex);
         }
         engine->lanes[LANE_COMPUTE].wait_s[l] += zi_time_s() - start;
     }
-    engine->waiters--;
     enum zi_status status = engine->status;
     pthread_mutex_unlock(&engine->mutex);
     return status >= 0 && engine->events ? ahead_note_times(engine) : status;

@@ -39,6 +39,11 @@ struct lane {
     int done;
     /* Has nothing left to do in this run; under engine->mutex. */
     bool finished;
+    /* Sleeps on it, for a new run, or until `awaited` (NULL: no lane) has done operation
+     * `awaited_index`; under engine->mutex. */
+    pthread_cond_t changed;
+    const struct lane *awaited;
+    int awaited_index;
     /* In this run, by the lane it waited for. */
     double wait_s[LANE_COUNT];
     struct engine_timing timings[OP_KIND_COUNT];
@@ -73,8 +78,6 @@ struct engine {
     void *visitor;
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    int waiters;
     long run; /* number of the program run; a new number starts the lanes */
     bool closing;
     enum program_name name; /* being run */

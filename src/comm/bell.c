@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A bell is a word in memory that the node's ranks share, and Linux' futex on it. A rank says that
+ * it sleeps before it looks at the word a last time, and who rings changes the word before looking
+ * for sleepers, so no ring is missed, and ringing for a rank that is awake is no system call. */
+#include "comm/bell.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "comm/library.h"
+
+/* Of one rank; a cache line, so that ranks do not disturb each other. */
+struct bell {
+    _Alignas(64) _Atomic uint32_t rings;
+    _Atomic uint32_t sleeps;
+    /* Operations that the rank has come to. */
+    _Atomic uint32_t entered;
+};
+
+struct bells {
+    MPI_Win window;
+    int count, own;
+    struct bell **of;
+};
+
+static enum zi_status find_bells(struct bells *bells)
+{
+    for (int r = 0; r < bells->count; r++) {
+        MPI_Aint bytes;
+        int unit;
+        MPI_TRY(MPI_Win_shared_query, bells->window, r, &bytes, &unit, &bells->of[r]);
+    }
+    return ZI_OK;
+}
+
+enum zi_status bells_create(MPI_Comm node, struct bells **bells)
+{
+    struct bell *own;
+    struct bells *made = calloc(1, sizeof *made);
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "comm", "no memory for the bells of a node");
+    *bells = made;
+    made->window = MPI_WIN_NULL;
+    MPI_TRY(MPI_Comm_rank, node, &made->own);
+    MPI_TRY(MPI_Comm_size, node, &made->count);
+    made->of = calloc((size_t)made->count, sizeof(struct bell *));
+    if (!made->of) return zi_fail(ZI_ERROR_DEVICE, "comm", "no memory for the bells of a node");
+    MPI_TRY(MPI_Win_allocate_shared, (MPI_Aint)sizeof *own, (int)sizeof *own, MPI_INFO_NULL, node,
+            &own, &made->window);
+    atomic_store(&own->rings, 0);
+    atomic_store(&own->sleeps, 0);
+    atomic_store(&own->entered, 0);
+    MPI_TRY(MPI_Barrier, node);
+    return find_bells(made);
+}
+
+void bells_destroy(struct bells *bells)
+{
+    if (!bells) return;
+    if (bells->window != MPI_WIN_NULL) (void)MPI_Win_free(&bells->window);
+    free(bells->of);
+    free(bells);
+}
+
+static long futex(_Atomic uint32_t *word, int operation, uint32_t value,
+                  const struct timespec *most)
+{
+    return syscall(SYS_futex, (uint32_t *)word, operation, value, most, NULL, 0);
+}
+
+void bells_ring(struct bells *bells)
+{
+    for (int k = 1; k < bells->count; k++) {
+        struct bell *bell = bells->of[(bells->own + k) % bells->count];
+        atomic_fetch_add(&bell->rings, 1);
+        if (atomic_load(&bell->sleeps)) (void)futex(&bell->rings, FUTEX_WAKE, 1, NULL);
+    }
+}
+
+void bells_enter(struct bells *bells)
+{
+    atomic_fetch_add(&bells->of[bells->own]->entered, 1);
+    bells_ring(bells);
+}
+
+bool bells_all_entered(const struct bells *bells)
+{
+    uint32_t own = atomic_load(&bells->of[bells->own]->entered);
+    for (int r = 0; r < bells->count; r++) {
+        if ((int32_t)(atomic_load(&bells->of[r]->entered) - own) < 0) return false;
+    }
+    return true;
+}
+
+uint32_t bells_count(const struct bells *bells)
+{
+    return atomic_load(&bells->of[bells->own]->rings);
+}
+
+void bells_wait(struct bells *bells, uint32_t count, long nanoseconds)
+{
+    struct bell *own = bells->of[bells->own];
+    struct timespec most = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    atomic_store(&own->sleeps, 1);
+    if (atomic_load(&own->rings) == count) (void)futex(&own->rings, FUTEX_WAIT, count, &most);
+    atomic_store(&own->sleeps, 0);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bells between the ranks of a node, private to the room. A rank that waits for messages sleeps on
+ * its bell, and the others ring it when there is news: they have come to an operation, or are done
+ * with it. Without that a wait is sleeps and tests in turn, and each test takes the core from the
+ * arithmetic that it shares it with. */
+#ifndef ZI_COMM_BELL_H
+#define ZI_COMM_BELL_H
+
+#include <mpi.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct bells;
+
+/* Collective over `node`, the ranks of one node, which stays the caller's. */
+enum zi_status bells_create(MPI_Comm node, struct bells **bells);
+
+/* Collective, before MPI ends. NULL is nothing to destroy. */
+void bells_destroy(struct bells *bells);
+
+/* Local. This rank has come to its next operation; rings for the others. */
+void bells_enter(struct bells *bells);
+
+/* Local. Rings for the others. */
+void bells_ring(struct bells *bells);
+
+/* Local. Whether all ranks of the node have come to the operation at which this one is. */
+bool bells_all_entered(const struct bells *bells);
+
+/* Local. How often it has rung here. */
+uint32_t bells_count(const struct bells *bells);
+
+/* Local. Sleeps until it has rung more often than `count`, at most `nanoseconds`. A node of one rank
+ * just sleeps. */
+void bells_wait(struct bells *bells, uint32_t count, long nanoseconds);
+
+#endif
