@@ -3,10 +3,11 @@
  *
  * The compute lane runs in the caller's thread; every other lane that the program uses has a
  * thread, which sleeps while it has nothing to do or waits for another lane. A lane is woken for
- * what it waits for and for nothing else, since each waking takes a core from arithmetic. On a device whose calls return when the work is done, the thread of a lane is its stream.
- * On one that works on its own, lanes run ahead: the thread waits for lanes of the host, and hands
- * the operation to its stream, which waits for other streams by events. A lane of the host waits
- * for the events themselves. All streams are empty at the end of a run.
+ * what it waits for and for nothing else, since each waking takes a core from arithmetic. On a
+ * device whose calls return when the work is done, the thread of a lane is its stream. On one that
+ * works on its own, lanes run ahead: the thread waits for lanes of the host, and hands the operation
+ * to its stream, which waits for other streams by events. A lane of the host waits for the events
+ * themselves. All streams are empty at the end of a run.
  *
  * The first error ends the run: lanes stop before their next operation. In a program with
  * collectives an error of one rank ends the job at once, since the others may wait for it there. */
