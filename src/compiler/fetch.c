@@ -53,6 +53,18 @@ static void lay_ring(struct builder *b, enum size_class class, int count)
     }
 }
 
+/* The places of a class: those that its window needs, and those in which units stay. */
+static int place_count(const struct builder *b, enum size_class class, int window)
+{
+    int units = 0, count = window + b->config->resident;
+    for (int u = 0; u < b->model->unit_count; u++) {
+        units += unit_class(b, u) == class;
+    }
+    if (count > RING_MAX) count = RING_MAX;
+    if (count > units) count = units;
+    return count > window ? count : window;
+}
+
 void fetch_lay(struct builder *b)
 {
     int window[CLASS_COUNT] = {0, 0};
@@ -66,7 +78,8 @@ void fetch_lay(struct builder *b)
         }
     }
     for (int class = 0; class < CLASS_COUNT; class ++) {
-        lay_ring(b, (enum size_class) class, window[class]);
+        lay_ring(b, (enum size_class) class,
+                 place_count(b, (enum size_class) class, window[class]));
     }
 }
 

@@ -9,7 +9,8 @@
  * states leave for the next slower tier, in the order of how little it costs. Tiles: only when the
  * slowest tiers do not fit either, counts double until they do (before, fp32 sums of gradients go
  * to nvme where gradients are). Then the most groups of the optimizer in memory and the deepest
- * prefetch of at most 2, then as many segments with kept activations as the rest holds. */
+ * prefetch of at most 2, then as many segments with kept activations as the rest holds, then as many
+ * places in which fetched units stay from forward to backward. */
 #include "compiler/placement.h"
 
 #include <inttypes.h>
@@ -21,10 +22,11 @@
 #include "compiler/resolve.h"
 #include "program/trace.h"
 
-#define INTERVAL_MAX 32
-#define PREFETCH_MAX 16
-#define TILES_MOST   64                 /* that auto takes */
-#define MICROS_MOST  ((int64_t)1 << 20) /* of all layers of a step: gigabytes of program */
+#define INTERVAL_MAX  32
+#define PREFETCH_MAX  16
+#define RESIDENT_MOST 48                 /* fetched units that stay */
+#define TILES_MOST    64                 /* that auto takes */
+#define MICROS_MOST   ((int64_t)1 << 20) /* of all layers of a step: gigabytes of program */
 
 int64_t resolved_micro(const struct settings_batch *batch, int ranks)
 {
@@ -172,6 +174,7 @@ void resolve_settings(const struct settings *s, const struct device_properties *
     config->gradient =
         s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
     config->group = (s->zero.group + 4095) / 4096 * 4096;
+    config->resident = 0;
     config->kept_segments = s->activations.recompute == RECOMPUTE_NEVER ? -1 : 0;
     config->sums_on_disk = false;
 }
@@ -371,6 +374,36 @@ static enum zi_status choose_kept(struct search *search, struct zero_config *con
     return ZI_OK;
 }
 
+/* Whether units are fetched from memory, of this rank or of others. From nvme they are not kept: who
+ * has memory for that has it for their home. */
+static bool fetches_from_memory(const struct zero_config *config)
+{
+    enum zi_tier tier = zero_tier(config, TIER_PARAMETER);
+    bool pushed = !config->unified && tier == ZI_TIER_HOST;
+    return tier != ZI_TIER_NVME && (pushed || zero_is_sharded(config, TIER_PARAMETER));
+}
+
+/* Keeps fetched units from forward to backward, as many as the rest of the memory holds. */
+static enum zi_status choose_resident(struct search *search, struct zero_config *config)
+{
+    struct resolve_fit fit;
+    int low = 0, high = RESIDENT_MOST;
+    if (!fetches_from_memory(config) || !config->training) return ZI_OK;
+    config->resident = high;
+    ZI_TRY(measure(search, config, &fit));
+    if (fit.fits) return ZI_OK;
+    while (low < high) {
+        config->resident = (low + high) / 2;
+        ZI_TRY(measure(search, config, &fit));
+        if (fit.fits)
+            low = config->resident + 1;
+        else
+            high = config->resident;
+    }
+    config->resident = low > 0 ? low - 1 : 0;
+    return ZI_OK;
+}
+
 /* Tiers and tiles with which the leanest program fits. */
 static enum zi_status choose_leanest(struct search *search, struct zero_config *config, bool *fits)
 {
@@ -388,7 +421,8 @@ static enum zi_status choose(struct search *search, struct zero_config *config, 
         set_rung(search->settings, rung, config);
         ZI_TRY(measure(search, config, &fit));
     }
-    return choose_kept(search, config);
+    ZI_TRY(choose_kept(search, config));
+    return choose_resident(search, config);
 }
 
 enum zi_status resolve_choose(const struct settings *s, struct zero_config *config, bool *fits)

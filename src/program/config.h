@@ -28,7 +28,10 @@ struct zero_config {
                            budget[device] */
     int64_t global, micro, tokens, micro_batches; /* sequences, sequences, tokens per sequence, M */
     enum zi_dtype compute, reduce, gradient;
-    int interval;      /* operations per kept input */
+    int interval; /* operations per kept input */
+    /* Places for fetched units beyond those that the window of visits needs: units stay in them from
+     * forward to backward, and are not fetched again. */
+    int resident;
     int kept_segments; /* so many segments, from the last backwards, keep their inner activations;
                           -1 = all */
     bool training;     /* false: parameters only, for generation */
