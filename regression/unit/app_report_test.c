@@ -84,7 +84,7 @@ static void test_steps(void)
     struct report *report = NULL;
     struct report_row with = make_row(3.5), without = make_row(NAN);
     if (!mkdtemp(folder)) exit(99);
-    CHECK_INT(report_open(folder, "run: {}\n", &report), ZI_OK);
+    CHECK_INT(report_open(folder, "run: {}\n", 0, &report), ZI_OK);
     CHECK_INT(report_step(report, &with), ZI_OK);
     CHECK_INT(report_step(report, &without), ZI_OK);
     snprintf(path, sizeof path, "%s/steps.csv", folder);
@@ -133,7 +133,7 @@ static void test_nan(void)
     struct engine_result result = {.loss = -NAN};
     row.loss = row.gradient_norm = copysign(NAN, -1);
     if (!mkdtemp(folder)) exit(99);
-    CHECK_INT(report_open(folder, "run: {}\n", &report), ZI_OK);
+    CHECK_INT(report_open(folder, "run: {}\n", 0, &report), ZI_OK);
     CHECK_INT(report_step(report, &row), ZI_OK);
     CHECK_INT(report_close(report), ZI_OK);
     snprintf(path, sizeof path, "%s/steps.csv", folder);

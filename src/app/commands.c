@@ -44,6 +44,7 @@ static const struct command commands[] = {
      true,
      run_command,
      {SET_OPTION,
+      {"--resume", "auto", "go on from the newest whole checkpoint of run.directory, or begin"},
       {"--overwrite", NULL, "remove the outputs of an earlier run in the run directory first"},
       {"--reclaim", NULL,
        "remove what runs that died left in nvme.paths, as --set nvme.reclaim=yes"}}},

@@ -132,7 +132,8 @@ static enum zi_status refuse(struct visitor *visitor, const char *path, const st
     (void)is;
     return zi_fail(ZI_ERROR_USAGE, "app",
                    "run.directory %s has outputs of an earlier run (%s); choose another with --set "
-                   "run.directory=..., or remove them with --overwrite",
+                   "run.directory=..., go on with it by --resume auto, or remove them with "
+                   "--overwrite",
                    visitor->directory, path);
 }
 
@@ -164,9 +165,10 @@ static enum zi_status try_checkpoints(const char *directory)
     return zi_output_check("app", path);
 }
 
-static enum zi_status look(const char *directory, bool overwrite)
+static enum zi_status look(const char *directory, enum report_existing existing)
 {
-    struct visitor visitor = {.visit = overwrite ? add_size : refuse, .directory = directory};
+    struct visitor visitor = {.visit = existing == REPORT_REFUSE ? refuse : add_size,
+                              .directory = directory};
     char path[PATH_MAX];
     ZI_TRY(each_output(&visitor));
     visitor.visit = add_size; /* only what is no file is refused */
@@ -177,12 +179,13 @@ static enum zi_status look(const char *directory, bool overwrite)
     return try_checkpoints(directory);
 }
 
-enum zi_status report_prepare(const char *directory, bool overwrite, struct lock **lock)
+enum zi_status report_prepare(const char *directory, enum report_existing existing,
+                              struct lock **lock)
 {
     struct lock *taken;
     ZI_TRY(make_folders(directory));
     ZI_TRY(lock_take(directory, &taken));
-    enum zi_status status = look(directory, overwrite);
+    enum zi_status status = look(directory, existing);
     if (status < 0)
         lock_release(taken);
     else

@@ -69,7 +69,7 @@ static void print_wait(const struct progress *p, FILE *out)
 
 static void print_time_left(const struct progress *p, FILE *out)
 {
-    double each = (zi_time_s() - p->start_s) / (double)p->total_steps;
+    double each = (zi_time_s() - p->start_s) / (double)(p->total_steps - p->begins);
     int64_t left = (int64_t)(each * (double)(p->steps - p->total_steps) + 0.5);
     fprintf(out, "  ETA %" PRId64 ":%02d:%02d", left / 3600, (int)(left / 60 % 60),
             (int)(left % 60));
@@ -88,8 +88,8 @@ void progress_step(struct progress *progress, const struct report_row *row,
 {
     bool validated = !isnan(row->validation_loss);
     take_in(progress, row, result);
-    if (row->step % progress->report_every != 0 && row->step != 1 && row->step != progress->steps &&
-        !row->skipped && !validated)
+    if (row->step % progress->report_every != 0 && row->step != progress->begins + 1 &&
+        row->step != progress->steps && !row->skipped && !validated)
         return;
     double speed = progress->line_tokens / progress->line_s;
     fprintf(out, "step %*" PRId64 "/%" PRId64 "  loss %.4f  norm %7.4g  lr %.2e",

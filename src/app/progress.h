@@ -8,6 +8,7 @@
 /* Sums of the steps since the last line, and of the whole run. */
 struct progress {
     int64_t steps, report_every; /* of the run; between lines */
+    int64_t begins;              /* the step after which this job begins */
     double flops_per_token;
     double peak;                /* FLOP/s of all ranks together, 0 when not measured */
     double begun_s, start_s;    /* the run, its first step */

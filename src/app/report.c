@@ -14,11 +14,13 @@
 #include "app/report.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/dtype.h"
@@ -105,19 +107,94 @@ static enum zi_status text_append(struct text *text, struct table *table)
     return status;
 }
 
+static enum zi_status write_heading(const struct record_column *columns, int count,
+                                    struct text *text)
+{
+    ZI_TRY(text_begin(text));
+    for (int i = 0; i < count; i++)
+        fprintf(text->out, "%s%s", i ? "," : "", columns[i].name);
+    fputc('\n', text->out);
+    return ZI_OK;
+}
+
 /* Makes a table with its heading. */
-static enum zi_status open_table(const char *directory, const char *name,
-                                 const struct record_column *columns, int count,
+static enum zi_status make_table(const struct record_column *columns, int count,
                                  struct table *table)
 {
     struct text text;
-    ZI_TRY(report_path(directory, name, table->path));
     ZI_TRY(zi_file_create_new("app", table->path, 0666, &table->file));
-    ZI_TRY(text_begin(&text));
-    for (int i = 0; i < count; i++)
-        fprintf(text.out, "%s%s", i ? "," : "", columns[i].name);
-    fputc('\n', text.out);
+    ZI_TRY(write_heading(columns, count, &text));
     return text_append(&text, table);
+}
+
+/* Bytes of a table up to the last whole row of a step that is not after `step`; the first field of
+ * a row is its step. */
+static int64_t bytes_until(FILE *file, int64_t step)
+{
+    char *line = NULL;
+    size_t size = 0;
+    int64_t kept = 0;
+    for (ssize_t length; (length = getline(&line, &size, file)) > 0;) {
+        bool heading = kept == 0;
+        if (line[length - 1] != '\n' || (!heading && strtoll(line, NULL, 10) > step)) break;
+        kept += length;
+    }
+    free(line);
+    return kept;
+}
+
+/* Whether a table begins with the heading that this version writes. */
+static enum zi_status check_heading(const struct table *table, FILE *file,
+                                    const struct record_column *columns, int count)
+{
+    struct text text;
+    char *line = NULL;
+    size_t size = 0;
+    ZI_TRY(write_heading(columns, count, &text));
+    enum zi_status status = text_end(&text);
+    bool same = status >= 0 && getline(&line, &size, file) > 0 && strcmp(line, text.bytes) == 0;
+    free(line);
+    free(text.bytes);
+    ZI_TRY(status);
+    rewind(file);
+    if (same) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "app",
+                   "%s has other columns than this version of zinf writes; move it away, and the "
+                   "table begins anew where the run goes on",
+                   table->path);
+}
+
+/* Goes on with a table after a step: what is of later steps was lost with the job that wrote it. */
+static enum zi_status continue_table(const struct record_column *columns, int count, int64_t step,
+                                     struct table *table)
+{
+    int input;
+    int64_t bytes;
+    ZI_TRY(zi_file_open_input("app", table->path, &input, &bytes));
+    FILE *file = fdopen(input, "r");
+    if (!file) {
+        close(input);
+        return zi_fail(ZI_ERROR_IO, "app", "cannot read %s: %s", table->path, strerror(errno));
+    }
+    enum zi_status status = check_heading(table, file, columns, count);
+    if (status >= 0) bytes = bytes_until(file, step);
+    fclose(file);
+    ZI_TRY(status);
+    table->file = open(table->path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+    if (table->file >= 0 && ftruncate(table->file, (off_t)bytes) == 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_IO, "app", "cannot go on with %s: %s", table->path, strerror(errno));
+}
+
+/* A new table, or one that goes on after a step, where it is still there. */
+static enum zi_status open_table(const char *directory, const char *name,
+                                 const struct record_column *columns, int count, int64_t step,
+                                 struct table *table)
+{
+    struct stat is;
+    ZI_TRY(report_path(directory, name, table->path));
+    if (step > 0 && lstat(table->path, &is) == 0)
+        return continue_table(columns, count, step, table);
+    return make_table(columns, count, table);
 }
 
 static const char *lane_name(int lane)
@@ -140,13 +217,10 @@ static const char *codes(int count, const char *(*name)(int), char *text, size_t
     return text;
 }
 
-static enum zi_status open_record(struct report *report, const char *directory,
-                                  const char *deck_text)
+static enum zi_status add_tables(struct report *report)
 {
-    char lanes[256], kinds[512], path[PATH_MAX];
+    char lanes[256], kinds[512];
     struct record_column columns[TIMING_COLUMNS];
-    ZI_TRY(report_path(directory, "run.h5", path));
-    ZI_TRY(record_create(path, deck_text, &report->record));
     memcpy(columns, timing_columns, sizeof columns);
     columns[1].unit = codes(LANE_COUNT, lane_name, lanes, sizeof lanes);
     columns[2].unit = codes(OP_KIND_COUNT, kind_name, kinds, sizeof kinds);
@@ -157,19 +231,42 @@ static enum zi_status open_record(struct report *report, const char *directory,
     return record_start(report->record);
 }
 
-static enum zi_status open_all(struct report *report, const char *directory, const char *deck_text)
+/* A record that cannot go on is kept beside the new one: the tables in text have all its rows. */
+static enum zi_status open_record(struct report *report, const char *directory,
+                                  const char *deck_text, int64_t step)
 {
-    ZI_TRY(open_table(directory, "steps.csv", step_columns, STEP_COLUMNS, &report->steps));
-    ZI_TRY(open_table(directory, "timings.csv", timing_columns, TIMING_COLUMNS, &report->timings));
-    return open_record(report, directory, deck_text);
+    char path[PATH_MAX];
+    struct stat is;
+    ZI_TRY(report_path(directory, "run.h5", path));
+    if (step > 0 && lstat(path, &is) == 0) {
+        enum zi_status status = record_continue(path, step, &report->record);
+        if (status >= 0) status = add_tables(report);
+        if (status >= 0) return ZI_OK;
+        (void)record_close(report->record);
+        report->record = NULL;
+        zi_log(ZI_LOG_WARN, "app", "%s cannot go on, is kept as run.h5.previous and begins anew",
+               path);
+    }
+    ZI_TRY(record_create(path, deck_text, &report->record));
+    return add_tables(report);
 }
 
-enum zi_status report_open(const char *directory, const char *deck_text, struct report **report)
+static enum zi_status open_all(struct report *report, const char *directory, const char *deck_text,
+                               int64_t step)
+{
+    ZI_TRY(open_table(directory, "steps.csv", step_columns, STEP_COLUMNS, step, &report->steps));
+    ZI_TRY(open_table(directory, "timings.csv", timing_columns, TIMING_COLUMNS, step,
+                      &report->timings));
+    return open_record(report, directory, deck_text, step);
+}
+
+enum zi_status report_open(const char *directory, const char *deck_text, int64_t step,
+                           struct report **report)
 {
     struct report *made = calloc(1, sizeof *made);
     if (!made) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the record of the run");
     made->steps.file = made->timings.file = -1;
-    enum zi_status status = open_all(made, directory, deck_text);
+    enum zi_status status = open_all(made, directory, deck_text, step);
     if (status < 0) {
         report_close(made);
         return status;

@@ -26,9 +26,11 @@ struct report_row {
     int64_t io_read_bytes, io_written_bytes;     /* what the kernel counted; -1: it does not say */
 };
 
-/* Local. Makes steps.csv, timings.csv and run.h5 in `directory`, where none may be; each row is
- * whole or not there. ZI_ERROR_IO. */
-enum zi_status report_open(const char *directory, const char *deck_text, struct report **report);
+/* Local. Makes steps.csv, timings.csv and run.h5 in `directory`, where none may be, or, after `step`
+ * 1 or more, goes on with those that are there: rows of later steps are cut off. Each row is whole
+ * or not there. ZI_ERROR_IO. */
+enum zi_status report_open(const char *directory, const char *deck_text, int64_t step,
+                           struct report **report);
 
 /* Local. Appends a step, visible to readers when the call returns. ZI_ERROR_IO. */
 enum zi_status report_step(struct report *report, const struct report_row *row);
@@ -75,11 +77,15 @@ struct report_end {
 enum zi_status report_end(const char *directory, const struct report_end *end);
 enum zi_status report_end_remove(const char *directory);
 
+/* What is done with outputs of an earlier run. */
+enum report_existing { REPORT_REFUSE, REPORT_REPLACE, REPORT_CONTINUE };
+
 /* Local. Makes `directory` and those above it, takes its lock, and makes sure that every output can
  * be made there. ZI_ERROR_IO with path and cause. ZI_ERROR_USAGE when another run has it, when
  * something stands at an output's name that zinf has not made, or when there are outputs of an
- * earlier run, unless `overwrite`. On success the caller ends the run with lock_release. */
-enum zi_status report_prepare(const char *directory, bool overwrite, struct lock **lock);
+ * earlier run that are refused. On success the caller ends the run with lock_release. */
+enum zi_status report_prepare(const char *directory, enum report_existing existing,
+                              struct lock **lock);
 
 /* Local. Removes the outputs of an earlier run, and nothing else, from `directory`. ZI_ERROR_IO. */
 enum zi_status report_clear(const char *directory);

@@ -21,10 +21,12 @@
 
 #include "app/commands.h"
 #include "app/output.h"
+#include "app/resume.h"
 #include "app/run.h"
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/version.h"
+#include "checkpoint/checkpoint.h"
 #include "compiler/placement.h"
 #include "program/trace.h"
 
@@ -184,8 +186,10 @@ static enum zi_status stage_directory(struct run *run)
     bool needed = save_count(s) > 0 || s->run.trace > 0;
     char text[LOCK_TEXT] = "";
     enum zi_status status = ZI_OK;
-    if (is_first(run))
-        status = report_prepare(directory, options_given(run->options, "--overwrite"), &run->lock);
+    enum report_existing existing = run->resumes                                 ? REPORT_CONTINUE
+                                    : options_given(run->options, "--overwrite") ? REPORT_REPLACE
+                                                                                 : REPORT_REFUSE;
+    if (is_first(run)) status = report_prepare(directory, existing, &run->lock);
     if (status >= 0 && run->lock) snprintf(text, sizeof text, "%s", lock_text(run->lock));
     ZI_TRY(comm_agree(run->comm, status));
     ZI_TRY(begin_end(run));
@@ -252,12 +256,14 @@ static enum zi_status stage_engine(struct run *run)
     ZI_TRY(engine_create(setup->program, setup->device, run->comm, setup->settings, &run->engine));
     run->layout_s = zi_time_s() - start;
     const struct settings_run *s = &setup->settings->run;
-    int64_t most = s->steps > TRACE_FIRST_STEP ? s->steps - TRACE_FIRST_STEP : 0;
+    int64_t rest = s->steps - run->begins;
+    int64_t most = rest > TRACE_FIRST_STEP ? rest - TRACE_FIRST_STEP : 0;
     enum zi_status status = ZI_OK;
-    if (s->trace > 0) status = engine_trace(run->engine, s->trace < most ? s->trace : most);
+    if (s->trace > 0)
+        status = engine_trace(run->engine, run->begins, s->trace < most ? s->trace : most);
     ZI_TRY(comm_agree(run->comm, status));
     start = zi_time_s();
-    status = run_guard(run, engine_initialize(run->engine));
+    status = run_guard(run, resume_states(run));
     run->initial_s = zi_time_s() - start;
     return status;
 }
@@ -268,9 +274,9 @@ static enum zi_status open_outputs(struct run *run)
     const char *directory = run->setup.settings->run.directory;
     if (!is_first(run)) return ZI_OK;
     ZI_TRY(save_room(run, true)); /* once more: stores may have taken it */
-    ZI_TRY(report_clear(directory));
+    if (run->begins == 0) ZI_TRY(report_clear(directory));
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
-    return report_open(directory, run->used_text, &run->report);
+    return report_open(directory, run->used_text, run->begins, &run->report);
 }
 
 /* Local. The clock of the steps starts. */
@@ -278,6 +284,8 @@ static void start_progress(struct run *run, double peak)
 {
     const struct settings_run *s = &run->setup.settings->run;
     progress_start(&run->progress, s->steps, s->report_every);
+    run->progress.begins = run->begins;
+    run->progress.total_steps = run->begins;
     run->progress.begun_s = run->begun_s;
     run->progress.layout_s = run->layout_s;
     run->progress.initial_s = run->initial_s;
@@ -288,6 +296,7 @@ static void start_progress(struct run *run, double peak)
 
 static enum zi_status prepare(struct run *run)
 {
+    ZI_TRY(resume_asked(run->options, &run->resumes));
     ZI_TRY(share_deck(run));
     ZI_TRY(first_alone(run, stage_deck));
     ZI_TRY(share_used(run));
@@ -295,6 +304,7 @@ static enum zi_status prepare(struct run *run)
     ZI_TRY(stage_directory(run));
     ZI_TRY(first_alone(run, stage_device));
     ZI_TRY(print_banner(run));
+    ZI_TRY(resume_open(run));
     ZI_TRY(stage_program(run));
     ZI_TRY(scan_data(run));
     ZI_TRY(comm_agree(run->comm, is_first(run) ? save_room(run, false) : ZI_OK));
@@ -419,6 +429,7 @@ static enum zi_status finish(struct run *run, enum zi_status left)
 static void cleanup(struct run *run)
 {
     engine_destroy(run->engine);
+    if (run->from) checkpoint_close(run->from);
     if (run->train) sampler_destroy(run->train);
     if (run->validation) sampler_destroy(run->validation);
     if (run->train_tokens) tokens_close(run->train_tokens);

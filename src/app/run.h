@@ -26,8 +26,11 @@ struct run {
     bool unreported;                     /* rank 0: a step could not be reported */
     struct progress progress;            /* rank 0 */
     double begun_s, layout_s, initial_s; /* when the run began; parts of its start */
-    bool ends;      /* rank 0: the run directory is this run's, its end is written there */
-    int64_t done;   /* steps */
+    bool ends;               /* rank 0: the run directory is this run's, its end is written there */
+    bool resumes;            /* it goes on with a run of the directory, if there is one */
+    struct checkpoint *from; /* that it goes on from, until its states are there; or NULL */
+    int64_t begins;          /* the step after which this job begins */
+    int64_t done;            /* steps */
     int64_t good;   /* the last of them that was not skipped: the states are those after it */
     int64_t saved;  /* step of the last checkpoint, -1 before the first */
     int64_t proven; /* that of the last one whose parameters a step has found a finite loss with */

@@ -76,6 +76,11 @@ void checkpoint_prune(const char *directory, int64_t newest, int64_t keep);
  * checkpoint; ZI_ERROR_IO when it is damaged. */
 enum zi_status checkpoint_open(struct comm *comm, const char *path, struct checkpoint **checkpoint);
 
+/* Collective. Opens the newest checkpoint of a folder that is whole and whose checksums all hold;
+ * newer ones that are not are named in warnings. NULL when the folder has none, or is not there. */
+enum zi_status checkpoint_open_newest(struct comm *comm, const char *folder,
+                                      struct checkpoint **checkpoint);
+
 /* Local. What an open checkpoint says of itself; its own. */
 const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *checkpoint);
 

@@ -127,3 +127,60 @@ enum zi_status checkpoint_find(const char *path, char **found)
     if (!*found) return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the name of a file");
     return ZI_OK;
 }
+
+/* Of a folder's checkpoints, the file of the newest whose step is below `limit`; *step is -1 when
+ * there is none. */
+static enum zi_status find_below(const char *folder, int64_t limit, int64_t *step,
+                                 char path[PATH_SIZE])
+{
+    struct dirent **entries;
+    int count = scandir(folder, &entries, select_checkpoint, newest_first);
+    enum zi_status status = ZI_OK;
+    *step = -1;
+    if (count < 0 && errno == ENOENT) return ZI_OK;
+    if (count < 0)
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be listed: %s", folder,
+                       strerror(errno));
+    for (int i = 0; i < count; i++) {
+        int64_t own = checkpoint_step_of(entries[i]->d_name, "");
+        if (*step < 0 && own < limit) {
+            *step = own;
+            status = join(folder, entries[i]->d_name, path);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+/* Collective. Opens and verifies one; it is closed again when it does not hold. */
+static enum zi_status open_verified(struct comm *comm, const char *path,
+                                    struct checkpoint **checkpoint)
+{
+    ZI_TRY(checkpoint_open(comm, path, checkpoint));
+    enum zi_status status = checkpoint_verify(*checkpoint);
+    if (status >= 0) return ZI_OK;
+    checkpoint_close(*checkpoint);
+    *checkpoint = NULL;
+    return status;
+}
+
+enum zi_status checkpoint_open_newest(struct comm *comm, const char *folder,
+                                      struct checkpoint **checkpoint)
+{
+    int64_t limit = INT64_MAX;
+    *checkpoint = NULL;
+    for (;;) {
+        char path[PATH_SIZE] = "";
+        int64_t step = -1;
+        enum zi_status status = ZI_OK;
+        if (comm_rank(comm) == 0) status = find_below(folder, limit, &step, path);
+        ZI_TRY(comm_agree(comm, status));
+        ZI_TRY(comm_broadcast(comm, &step, (int64_t)sizeof step, 0));
+        ZI_TRY(comm_broadcast(comm, path, PATH_SIZE, 0));
+        if (step < 0 || open_verified(comm, path, checkpoint) >= 0) return ZI_OK;
+        if (comm_rank(comm) == 0)
+            zi_log(ZI_LOG_WARN, "checkpoint", "%s is damaged and passed over", path);
+        limit = step;
+    }
+}

@@ -29,6 +29,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/probe.h"
 #include "base/timing.h"
 #include "base/version.h"
 #include "h5/attribute.h"
@@ -63,6 +64,8 @@ struct record_table {
 struct record {
     char *path;
     hid_t file;
+    /* It goes on after this step; -1: it is new */
+    int64_t step;
     /* It could not be written: nothing more is appended */
     int broken;
     int table_count;
@@ -193,6 +196,7 @@ enum zi_status record_create(const char *path, const char *deck_text, struct rec
     ZI_TRY(make_file(path, strlen(deck_text)));
     struct record *made = calloc(1, sizeof *made);
     if (!made) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a description");
+    made->step = -1;
     made->path = strdup(path);
     made->file = made->path ? h5_file_create(path, 1) : -1;
     enum zi_status status =
@@ -205,6 +209,78 @@ enum zi_status record_create(const char *path, const char *deck_text, struct rec
         return status;
     }
     *record = made;
+    return ZI_OK;
+}
+
+enum zi_status record_continue(const char *path, int64_t step, struct record **record)
+{
+    h5_quiet();
+    ZI_TRY(zi_probe_file("record", path, "move it away; the record then begins anew"));
+    struct record *made = calloc(1, sizeof *made);
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a description");
+    made->step = step;
+    made->path = strdup(path);
+    made->file = made->path ? h5_file_open(path, H5F_ACC_RDWR) : -1;
+    if (made->file < 0) {
+        enum zi_status status = h5_fail("record", path, "open the run record");
+        record_free(made);
+        return status;
+    }
+    *record = made;
+    return ZI_OK;
+}
+
+/* Rows of a column, -1 when it is none. */
+static int64_t column_rows(hid_t dataset)
+{
+    hsize_t rows;
+    hid_t space = H5Dget_space(dataset);
+    int dimensions = space < 0 ? -1 : H5Sget_simple_extent_dims(space, &rows, NULL);
+    if (space >= 0) H5Sclose(space);
+    return dimensions == 1 ? (int64_t)rows : -1;
+}
+
+/* How many of the first `rows` rows are of steps up to `last`; they are in order. -1 on failure. */
+static int64_t rows_until(hid_t steps, int64_t rows, int64_t last)
+{
+    int64_t *numbers = malloc(((size_t)column_rows(steps) + 1) * sizeof *numbers);
+    int64_t kept = -1;
+    if (numbers && H5Dread(steps, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, numbers) >= 0) {
+        for (kept = 0; kept < rows && numbers[kept] <= last;)
+            kept++;
+    }
+    free(numbers);
+    return kept;
+}
+
+static hid_t column_open(hid_t group, const struct record_column *column)
+{
+    hid_t dataset = H5Dopen2(group, column->name, H5P_DEFAULT);
+    hid_t type = dataset < 0 ? -1 : H5Dget_type(dataset);
+    H5T_class_t class = type < 0 ? H5T_NO_CLASS : H5Tget_class(type);
+    if (type >= 0) H5Tclose(type);
+    if (class == (column->integer ? H5T_INTEGER : H5T_FLOAT)) return dataset;
+    if (dataset >= 0) H5Dclose(dataset);
+    return -1;
+}
+
+/* Cuts the rows of a table that goes on: a writer that was killed may have left a row in some
+ * columns only. */
+static enum zi_status table_cut(struct record *record, struct record_table *table)
+{
+    int64_t rows = INT64_MAX;
+    for (int c = 0; c < table->count; c++) {
+        int64_t own = column_rows(table->datasets[c]);
+        if (own < rows) rows = own;
+    }
+    if (rows >= 0) rows = rows_until(table->datasets[0], rows, record->step);
+    if (rows < 0) return h5_fail("record", record->path, "read the steps");
+    hsize_t extent = (hsize_t)rows;
+    for (int c = 0; c < table->count; c++) {
+        if (H5Dset_extent(table->datasets[c], &extent) < 0)
+            return fail_write(record, "cut the rows of later steps");
+    }
+    table->rows = extent;
     return ZI_OK;
 }
 
@@ -235,12 +311,13 @@ static enum zi_status table_fill(struct record *record, hid_t group, struct reco
     if (!table->datasets || !table->integer)
         return zi_fail(ZI_ERROR_DEVICE, "record", "no memory for a table of %d columns", count);
     for (int c = 0; c < count; c++) {
-        table->datasets[c] = column_create(group, &columns[c]);
-        if (table->datasets[c] < 0) return fail_write(record, "create a column");
+        table->datasets[c] =
+            record->step < 0 ? column_create(group, &columns[c]) : column_open(group, &columns[c]);
+        if (table->datasets[c] < 0) return fail_write(record, "find or make a column");
         table->integer[c] = columns[c].integer;
         table->count = c + 1;
     }
-    return ZI_OK;
+    return record->step < 0 ? ZI_OK : table_cut(record, table);
 }
 
 enum zi_status record_add_table(struct record *record, const char *group,

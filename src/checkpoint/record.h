@@ -24,8 +24,13 @@ struct record_column {
  * kept as NAME.previous. ZI_ERROR_IO, ZI_ERROR_USAGE. */
 enum zi_status record_create(const char *path, const char *deck_text, struct record **record);
 
-/* Local. A table: one extensible dataset per column in `group`; *table is its number. ZI_ERROR_IO.
- */
+/* Local. Opens the file of a run that goes on after `step`: its tables, as they are added, lose all
+ * rows of later steps. ZI_ERROR_IO when it is not there, or not readable. */
+enum zi_status record_continue(const char *path, int64_t step, struct record **record);
+
+/* Local. A table: one extensible dataset per column in `group`, the first of which is the step;
+ * *table is its number. Of a file that goes on it has to be there, with the same columns.
+ * ZI_ERROR_IO. */
 enum zi_status record_add_table(struct record *record, const char *group,
                                 const struct record_column *columns, int count, int *table);
 

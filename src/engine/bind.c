@@ -233,6 +233,7 @@ enum zi_status engine_bind(struct engine *engine)
         for (; bound->count < list->count; bound->count++) {
             struct bound_op *b = &bound->ops[bound->count];
             b->op = &list->ops[bound->count];
+            bound->uses[b->op->lane] = true;
             enum zi_status status = bind_op(engine, (enum program_name)name, b);
             if (status >= 0) continue;
             bound->count++;

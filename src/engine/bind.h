@@ -51,6 +51,8 @@ struct bound_op {
 struct bound_list {
     struct bound_op *ops;
     int count;
+    /* It has operations of the lane. */
+    bool uses[LANE_COUNT];
 };
 
 /* Local. Binds all programs, when pools, lanes and store are there. ZI_ERROR_DEVICE without memory.

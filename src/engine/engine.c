@@ -224,7 +224,7 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
     bool deferred = engine->program->config.deferred;
     engine->tokens = engine->program->config.tokens;
     engine->number = step;
-    engine->tracing = trace_covers(engine->trace, step);
+    engine->tracing = trace_covers(engine->trace, step - engine->first);
     engine->step = (struct optimizer_step){
         .number = engine->updates,
         .learning_rate = optimizer_learning_rate(&s->optimizer, step, s->run.steps),
@@ -314,8 +314,9 @@ uint64_t engine_checksum(const struct engine *engine)
     return engine->checksum;
 }
 
-enum zi_status engine_trace(struct engine *engine, int64_t steps)
+enum zi_status engine_trace(struct engine *engine, int64_t first, int64_t steps)
 {
+    engine->first = first;
     return trace_create(engine->program, steps, &engine->trace);
 }
 

@@ -48,10 +48,10 @@ enum zi_status engine_flush(struct engine *engine);
 /* Of all trainable parameters as they are; after a flush, those after the last step. */
 uint64_t engine_checksum(const struct engine *engine);
 
-/* Local. Records the operations of the training steps that the trace covers (trace.h); call once,
- * before them. The trace stays the engine's; NULL when there is none. */
+/* Local. Records the operations of the training steps that the trace covers (trace.h), of a job that
+ * begins after `first` steps; call once, before them. The trace stays the engine's; NULL when there is none. */
 struct trace;
-enum zi_status engine_trace(struct engine *engine, int64_t steps);
+enum zi_status engine_trace(struct engine *engine, int64_t first, int64_t steps);
 const struct trace *engine_get_trace(const struct engine *engine);
 
 /* Collective. Initial values of all states, each rank its own: parameters from (seed, name, index),

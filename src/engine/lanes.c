@@ -274,16 +274,19 @@ enum zi_status lanes_run(struct engine *engine, enum program_name name)
 {
     pthread_mutex_lock(&engine->mutex);
     engine->name = name;
-    engine->collective = has_lane(&engine->program->lists[name], LANE_COMM);
+    const struct bound_list *list = &engine->bound[name];
+    engine->collective = list->uses[LANE_COMM];
     engine->status = ZI_OK;
     for (int l = 0; l < LANE_COUNT; l++) {
         engine->lanes[l].done = 0;
-        engine->lanes[l].finished = !engine->lanes[l].threaded;
+        engine->lanes[l].finished = !engine->lanes[l].threaded || !list->uses[l];
         memset(engine->lanes[l].wait_s, 0, sizeof engine->lanes[l].wait_s);
     }
     engine->start_s = zi_time_s();
     engine->run++;
-    wake_all(engine);
+    for (int l = 0; l < LANE_COUNT; l++) {
+        if (list->uses[l]) pthread_cond_signal(&engine->lanes[l].changed);
+    }
     pthread_mutex_unlock(&engine->mutex);
     run_lane(&engine->lanes[LANE_COMPUTE]);
     pthread_mutex_lock(&engine->mutex);

@@ -90,6 +90,7 @@ struct engine {
     double loss;                /* mean, of the last run */
     uint64_t checksum;          /* of the parameters as they are; a pending update is not in it */
     int64_t number;             /* of the step that runs, for the trace */
+    int64_t first;              /* step of the job, for the same */
     struct optimizer_step step; /* of the last training program */
     struct optimizer_step pending; /* deferred: what the next program's update brings */
     bool is_pending;

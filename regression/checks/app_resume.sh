@@ -1,0 +1,119 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# A run that goes on from a checkpoint: the steps that it takes are those that the run would have taken that was not
+# interrupted, to the bit, wherever its states live; its tables have each step once; damaged checkpoints are passed
+# over; what must not change in the deck is refused.
+. "${srcdir:-.}/regression/checks/app_common.sh"
+
+make_data
+make_deck
+deck=$folder/deck.yaml
+run=$folder/run
+nvme="--set placement.parameters=nvme --set placement.optimizer=nvme --set nvme.paths=$folder/store"
+every="--set checkpoint.every=2 --set checkpoint.keep=0 --set checkpoint.final=yes"
+
+# The whole of it, in fp32 and in bf16.
+whole() {
+    expect 0 "$zinf" run "$deck" --set run.directory="$folder/whole.$1" --set precision.compute="$1" $every
+    bits "$folder/whole.$1" >"$folder/bits.$1"
+}
+whole fp32
+whole bf16
+
+# begin TYPE STEPS ARGUMENT...: a run in $run that ends after so many steps of the whole.
+begin() {
+    type=$1
+    stop=$2
+    shift 2
+    rm -rf "$run"
+    expect 0 "$zinf" run "$deck" --set run.directory="$folder/whole" --set precision.compute="$type" $every \
+        --set run.directory="$run" "$@"
+    # A job that was killed behind step $stop: rows and checkpoints of later steps stand half there.
+    for file in "$run"/checkpoints/step-*.h5; do
+        step=${file##*step-}
+        step=$(expr "${step%.h5}" + 0)
+        [ "$step" -le "$stop" ] || rm "$file"
+    done
+    rm -f "$run/end.yaml"
+    printf '6,7' >>"$run/steps.csv"
+}
+
+# same TYPE: the run in $run is now the whole one.
+same() {
+    bits "$run" | cmp -s - "$folder/bits.$1" || fail "other numbers: $(bits "$run" | diff - "$folder/bits.$1")"
+    [ "$(tail -n +2 "$run/steps.csv" | cut -d, -f 1 | tr '\n' ' ')" = "1 2 3 4 5 6 " ] || fail "rows of steps.csv"
+    expect 0 "$zinf" inspect --verify "$run/checkpoints/step-00000006.h5"
+    grep -q '^ *code: 0' "$run/end.yaml" || fail "end.yaml"
+}
+
+go_on() { expect 0 "$zinf" run "$deck" --set run.directory="$run" $every --resume auto "$@"; }
+
+# In the same place, and from one place to another and back.
+for type in fp32 bf16; do
+    begin $type 4
+    go_on --set precision.compute=$type
+    says "goes on after step 4 of 6"
+    same $type
+    begin $type 2 $nvme
+    go_on --set precision.compute=$type
+    says "placement.parameters: nvme -> auto"
+    same $type
+    begin $type 2
+    go_on --set precision.compute=$type $nvme
+    same $type
+done
+
+# Other numbers of ranks: the same parameters where it goes on, sums in another order from there.
+begin bf16 4
+expect 0 "$launcher" -n 2 "$zinf" run "$deck" --set run.directory="$run" $every --resume auto \
+    --set precision.compute=bf16 --set zero.stage=3
+[ "$(cut -d, -f 9 "$run/steps.csv" | sed -n 6p)" = "$(cut -d, -f 9 "$folder/whole.bf16/steps.csv" | sed -n 6p)" ] ||
+    fail "other parameters before step 5 on two ranks"
+[ "$(wc -l <"$run/steps.csv")" -eq 7 ] || fail "rows of two ranks"
+rm "$run/checkpoints/step-00000006.h5"
+expect 0 "$zinf" run "$deck" --set run.directory="$run" $every --resume auto --set precision.compute=bf16
+[ "$(wc -l <"$run/steps.csv")" -eq 7 ] || fail "rows of two ranks and one"
+
+# Nothing to go on from is a beginning; what is done is done.
+rm -rf "$run"
+go_on --set precision.compute=fp32
+says "step 1/6"
+same fp32
+go_on --set precision.compute=fp32
+same fp32
+
+# A damaged checkpoint, and one that was cut, are named and passed over.
+begin fp32 4
+printf 'x' | dd of="$run/checkpoints/step-00000004.h5" bs=1 seek=90000 conv=notrunc 2>/dev/null
+go_on --set precision.compute=fp32
+complains "step-00000004.h5 is damaged and passed over"
+says "goes on after step 2 of 6"
+same fp32
+begin fp32 4
+truncate -s 50000 "$run/checkpoints/step-00000004.h5"
+go_on --set precision.compute=fp32
+says "goes on after step 2 of 6"
+same fp32
+
+# A record that cannot go on is kept, and begins anew.
+begin fp32 4
+echo damaged >"$run/run.h5"
+go_on --set precision.compute=fp32
+complains_once "run.h5 cannot go on"
+[ -s "$run/run.h5.previous" ] || fail "the damaged record is gone"
+same fp32
+
+# What must stay, and what contradicts itself.
+begin fp32 4
+expect 2 "$zinf" run "$deck" --set run.directory="$run" --resume auto --set precision.compute=bf16 --set run.seed=7
+complains "precision.compute is bf16, and was fp32"
+complains "run.seed is 7, and was"
+complains "2 keys of the deck must stay as they were"
+[ -s "$run/checkpoints/step-00000004.h5" ] || fail "a refused deck removed a checkpoint"
+expect 2 "$zinf" run "$deck" --set run.directory="$run" --resume auto --overwrite
+complains "give one of them"
+expect 2 "$zinf" run "$deck" --set run.directory="$run" --resume always
+complains "--resume always: expected auto"
+expect 2 "$zinf" run "$deck" --set run.directory="$run"
+complains "go on with it by --resume auto"
+done_with app_resume

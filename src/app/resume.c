@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Going on with a run.
+ *
+ * A checkpoint has all that the next step depends on: parameters, moments, how many updates they
+ * have seen, and the step. Batches and learning rates are functions of the step, so a run that goes
+ * on takes the steps that it would have taken, to the bit where its ranks are as many. The deck may
+ * change in everything that has no meaning for the states (placement, ranks, schedule): the table
+ * of the deck says which keys those are (`changeable`).
+ *
+ * The newest checkpoint whose checksums hold is taken, and only one that holds: a damaged one is
+ * named and the one before it used, because a run of weeks should lose the least that it can. */
+#include "app/resume.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "checkpoint/checkpoint.h"
+#include "deck/table.h"
+
+enum zi_status resume_asked(const struct options *options, bool *asked)
+{
+    const char *what = options_text(options, "--resume", NULL);
+    *asked = what;
+    if (what && strcmp(what, "auto") != 0)
+        return zi_fail(ZI_ERROR_USAGE, "app", "--resume %s: expected auto", what);
+    if (what && options_given(options, "--overwrite"))
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "--resume goes on with a run, --overwrite removes it; give one of them");
+    return ZI_OK;
+}
+
+/* The value of a key as text, which the caller frees. */
+static enum zi_status value_text(const struct deck_row *row, const struct settings *settings,
+                                 char **text)
+{
+    size_t size;
+    *text = NULL;
+    FILE *out = open_memstream(text, &size);
+    if (out) deck_value_write(row, settings, out);
+    if (out && fclose(out) == 0 && *text) return ZI_OK;
+    return zi_fail(ZI_ERROR_DEVICE, "app", "no memory to compare decks");
+}
+
+/* Compares one key; *fixed counts those that must not differ and do. */
+static enum zi_status compare_key(const struct deck_row *row, const struct settings *old,
+                                  const struct settings *new, int *fixed)
+{
+    char *before, *now = NULL;
+    enum zi_status status = value_text(row, old, &before);
+    if (status >= 0) status = value_text(row, new, &now);
+    if (status >= 0 && strcmp(before, now) != 0) {
+        if (row->changeable)
+            zi_log(ZI_LOG_NOTE, "app", "%s.%s: %s -> %s", row->section, row->key, before, now);
+        else
+            zi_log(ZI_LOG_ERROR, "app", "%s.%s is %s, and was %s in the run that goes on",
+                   row->section, row->key, now, before);
+        *fixed += !row->changeable;
+    }
+    free(before);
+    free(now);
+    return status;
+}
+
+/* Rank 0. The deck that the checkpoint was written with against this one. */
+static enum zi_status compare_decks(const struct run *run, const struct checkpoint_header *header)
+{
+    struct deck *old;
+    int count, fixed = 0;
+    const struct deck_row *rows = deck_rows(&count);
+    enum zi_status status =
+        deck_parse(header->deck, strlen(header->deck), "the checkpoint's deck", NULL, 0, &old);
+    if (status < 0)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "the deck in the checkpoint cannot be read by this version of zinf; go on "
+                       "with the version that has written it");
+    for (int i = 0; i < count && status >= 0; i++)
+        status = compare_key(&rows[i], deck_settings(old), run->setup.settings, &fixed);
+    deck_destroy(old);
+    ZI_TRY(status);
+    if (fixed == 0) return ZI_OK;
+    return zi_fail(
+        ZI_ERROR_USAGE, "app",
+        "%d key%s of the deck must stay as %s; take the value%s back, or begin a new run "
+        "in another run.directory",
+        fixed, fixed > 1 ? "s" : "", fixed > 1 ? "they were" : "it was", fixed > 1 ? "s" : "");
+}
+
+enum zi_status resume_open(struct run *run)
+{
+    char folder[PATH_MAX];
+    bool first = comm_rank(run->comm) == 0;
+    if (!run->resumes) return ZI_OK;
+    enum zi_status status = report_path(run->setup.settings->run.directory, "checkpoints", folder);
+    ZI_TRY(comm_agree(run->comm, status));
+    ZI_TRY(checkpoint_open_newest(run->comm, folder, &run->from));
+    if (!run->from) {
+        if (first)
+            zi_log(ZI_LOG_NOTE, "app", "%s has no checkpoint to go on from: the run begins",
+                   folder);
+        return ZI_OK;
+    }
+    const struct checkpoint_header *header = checkpoint_get_header(run->from);
+    ZI_TRY(comm_agree(run->comm, first ? compare_decks(run, header) : ZI_OK));
+    run->begins = run->done = run->good = run->saved = header->step;
+    if (first)
+        printf("goes on after step %" PRId64 " of %" PRId64 "\n", run->done,
+               run->setup.settings->run.steps);
+    return ZI_OK;
+}
+
+/* Reads a run of a tensor from the checkpoint. */
+static enum zi_status read_run(void *context, enum tier_kind kind, int tensor, int64_t first,
+                               int64_t count, void *values)
+{
+    const struct run *run = context;
+    const struct model_tensor *t = &run->setup.model->tensors[tensor];
+    return checkpoint_read(run->from, kind, t->name, t->elements, first, count, values);
+}
+
+enum zi_status resume_states(struct run *run)
+{
+    if (!run->from) return engine_initialize(run->engine);
+    ZI_TRY(engine_load(run->engine, read_run, run));
+    engine_set_updates(run->engine, checkpoint_get_header(run->from)->updates);
+    checkpoint_close(run->from);
+    run->from = NULL;
+    return ZI_OK;
+}
