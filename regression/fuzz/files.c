@@ -19,6 +19,7 @@
 #include "base/probe.h"
 #include "base/random.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/inspect.h"
 #include "checkpoint/record.h"
 #include "data/tokens.h"
 #include "device/device.h"

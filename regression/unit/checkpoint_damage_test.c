@@ -8,6 +8,7 @@
 
 #include "base/probe.h"
 #include "checkpoint/file.h"
+#include "checkpoint/inspect.h"
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/test.h"
 

@@ -4,6 +4,7 @@
  *
  * With --hold FILE it writes 1000 rows, says so on stdout and sleeps until it is killed, for the
  * check with h5py in regression/checks. */
+#include "checkpoint/inspect.h"
 #include "checkpoint_fixture.h"
 
 #include "checkpoint/record.h"

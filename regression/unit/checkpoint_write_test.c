@@ -10,6 +10,7 @@
 #include "checkpoint_fixture.h"
 
 #include "checkpoint/file.h"
+#include "checkpoint/inspect.h"
 #include "regression/unit/test.h"
 
 #include <fcntl.h>

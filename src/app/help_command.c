@@ -9,6 +9,7 @@
 #include "app/commands.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/inspect.h"
 #include "deck/deck.h"
 #include "program/program.h"
 

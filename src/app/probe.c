@@ -7,6 +7,7 @@
 #include "app/commands.h"
 #include "base/probe.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/inspect.h"
 
 int commands_probe(const char *path)
 {

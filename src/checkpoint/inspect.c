@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/probe.h"
+#include "checkpoint/inspect.h"
 #include "h5/attribute.h"
 #include "h5/dataset.h"
 #include "h5/h5.h"
