@@ -64,13 +64,15 @@ class Runs:
     def path(self, *names):
         return os.path.join(self.folder, *names)
 
-    def start(self, ranks, sets=()):
-        """Starts a run on so many ranks; its output goes to the files out and err."""
+    def start(self, ranks, sets=(), words=()):
+        """Starts a run on so many ranks, in a new folder unless it is to go on; its output goes to the files out
+        and err."""
         pids = self.path("pids")
-        shutil.rmtree(self.path("run"), ignore_errors=True)
+        if "--resume" not in words:
+            shutil.rmtree(self.path("run"), ignore_errors=True)
         shutil.rmtree(pids, ignore_errors=True)
         os.mkdir(pids)
-        words = [ZINF, "run", self.path("deck.yaml")]
+        words = [ZINF, "run", self.path("deck.yaml"), *words]
         for one in sets:
             words += ["--set", one]
         shell = ["sh", "-c", 'echo $$ >"$0/${PMI_RANK:-0}.new" && mv "$0/${PMI_RANK:-0}.new" "$0/${PMI_RANK:-0}" && '
