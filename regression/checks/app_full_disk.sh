@@ -86,5 +86,22 @@ expect 0 "$zinf" run "$folder/deck.yaml" --set run.directory="$folder/disk/anoth
     --set checkpoint.final=no
 complains "no checkpoint is due, but a stop would write one"
 expect 0 $run --set checkpoint.every=6 --overwrite
+
+# The disk fills up under checkpoints: training goes on, those that are whole stay, and the last one is asked for.
+rm -rf "$folder/disk"/*
+for command in "$zinf" "$launcher -n 2 $zinf"; do
+    for final in no yes; do
+        code=0
+        [ $final = no ] || code=5
+        expect $code $command run "$folder/deck.yaml" --set run.directory="$folder/disk/run" --overwrite \
+            --set checkpoint.every=1 --set checkpoint.keep=0 --set checkpoint.final=$final
+        complains "could not be written: training goes on, that of step 3 stands"
+        complains "make room in $folder/disk/run/checkpoints"
+        [ "$(wc -l <"$folder/disk/run/steps.csv")" -eq 7 ] || fail "training did not go on"
+        expect 0 "$zinf" inspect --verify "$folder/disk/run/checkpoints/latest"
+        [ "$(readlink "$folder/disk/run/checkpoints/latest")" = step-00000003.h5 ] || fail "latest is another"
+        [ "$(find "$folder/disk/run/checkpoints" -name '*.tmp' | wc -l)" -eq 0 ] || fail "half a checkpoint is left"
+    done
+done
 umount "$folder/disk"
 done_with app_full_disk

@@ -62,8 +62,9 @@ void print_data(const struct run *run);
 enum zi_status save_checkpoint(struct run *run);
 
 /* Collective. After a step: writes the checkpoint that is due by checkpoint.every, or lets it wait
- * when the step was skipped. Parameters that are not finite are no error here: steps tell. Removes
- * the one before the last when this step has shown that the last is good, and one is to be kept. */
+ * when the step was skipped. Parameters that are not finite are no error here (steps tell), nor is a
+ * disk that takes none: that is said, and training goes on. Removes the one before the last when this
+ * step has shown that the last is good, and one is to be kept. */
 enum zi_status save_when_due(struct run *run, bool skipped);
 
 /* Local. How many checkpoints a run of the deck writes when nothing stops it. */

@@ -128,6 +128,21 @@ static void note_proven(struct run *run)
         checkpoint_prune(directory, run->proven, 1);
 }
 
+/* A checkpoint that could not be written is no reason to throw away what is computed: the one before
+ * stands, and space may have been made when the next is due. */
+static void say_unwritten(const struct run *run)
+{
+    const struct settings *s = run->setup.settings;
+    char stands[64] = "there is none yet";
+    if (comm_rank(run->comm) != 0) return;
+    if (run->saved >= 0)
+        snprintf(stands, sizeof stands, "that of step %" PRId64 " stands", run->saved);
+    zi_log(ZI_LOG_WARN, "app",
+           "the checkpoint of step %" PRId64 " could not be written: training goes on, %s, and the "
+           "next is tried when it is due; make room in %s/checkpoints",
+           run->good, stands, s->run.directory);
+}
+
 enum zi_status save_when_due(struct run *run, bool skipped)
 {
     const struct settings_checkpoint *s = &run->setup.settings->checkpoint;
@@ -135,8 +150,11 @@ enum zi_status save_when_due(struct run *run, bool skipped)
     if (s->every > 0 && run->done % s->every == 0) run->due = true;
     if (!run->due || skipped) return ZI_OK;
     run->due = false;
+    /* A run directory that is no longer this run's ends it. */
+    ZI_TRY(comm_agree(run->comm, run->lock ? lock_check(run->lock) : ZI_OK));
     enum zi_status status = save_checkpoint(run);
-    return status == ZI_ERROR_NUMERICS ? ZI_OK : status;
+    if (status == ZI_ERROR_IO) say_unwritten(run);
+    return status == ZI_ERROR_NUMERICS || status == ZI_ERROR_IO ? ZI_OK : status;
 }
 
 int64_t save_count(const struct settings *settings)
