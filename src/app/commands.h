@@ -11,15 +11,23 @@
 
 struct command {
     const char *name;
-    const char *words;    /* positional arguments, for the help */
-    int minimum, maximum; /* of them; -1 = any number */
-    const char *summary;  /* one line, no full stop */
-    const char *details;  /* paragraphs of the help, ending in a newline */
-    bool collective;      /* runs on all ranks of an MPI job */
-    bool stops;           /* takes requests to stop (base/stop.h); signals end the others */
-    bool computes;        /* with the threads of a device */
+    /* Positional arguments, for the help. */
+    const char *words;
+    /* Of them; -1 = any number. */
+    int minimum, maximum;
+    /* One line, no full stop. */
+    const char *summary;
+    /* Paragraphs of the help, ending in a newline. */
+    const char *details;
+    /* Runs on all ranks of an MPI job. */
+    bool collective;
+    /* Takes requests to stop (base/stop.h); signals end the others. */
+    bool stops;
+    /* With the threads of a device. */
+    bool computes;
     enum zi_status (*run)(struct comm *world, const struct options *options);
-    struct option_row options[OPTIONS_MAX]; /* ends with a NULL name */
+    /* Ends with a NULL name. */
+    struct option_row options[OPTIONS_MAX];
 };
 
 /* Local. All commands, in the order of the help; *count is their number. */

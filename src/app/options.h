@@ -10,9 +10,12 @@
 #include "base/status.h"
 
 struct option_row {
-    const char *name;  /* "--set" */
-    const char *value; /* what its value is called in the help, or NULL when it takes none */
-    const char *help;  /* one line, no full stop */
+    /* "--set". */
+    const char *name;
+    /* What its value is called in the help, or NULL when it takes none. */
+    const char *value;
+    /* One line, no full stop. */
+    const char *help;
 };
 
 #define OPTIONS_MAX 16
@@ -21,9 +24,11 @@ struct option_row {
 struct options {
     const struct option_row *rows;
     int row_count;
-    const char **words; /* positional, in order */
+    /* Positional, in order. */
+    const char **words;
     int word_count;
-    const char **values[OPTIONS_MAX]; /* per row: every value given, in order ("" without one) */
+    /* Per row: every value given, in order ("" without one). */
+    const char **values[OPTIONS_MAX];
     int value_counts[OPTIONS_MAX];
     void *memory;
 };

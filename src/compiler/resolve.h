@@ -8,8 +8,10 @@
 
 struct resolve_fit {
     bool fits;
-    size_t excess[ZI_TIER_COUNT]; /* bytes past the budgets */
-    size_t disk_memory;           /* bytes of nvme that count as host memory */
+    /* Bytes past the budgets. */
+    size_t excess[ZI_TIER_COUNT];
+    /* Bytes of nvme that count as host memory. */
+    size_t disk_memory;
     int segments;
 };
 

@@ -12,15 +12,18 @@
 enum { DECK_PLACE_WHOLE = 0, DECK_PLACE_SET = -1 };
 
 struct deck_error {
-    int line, column, number; /* number: in the order of finding */
+    /* number: in the order of finding. */
+    int line, column, number;
     char *text;
 };
 
 struct deck_errors {
-    const char *name; /* of the deck; not owned */
+    /* Of the deck; not owned. */
+    const char *name;
     struct deck_error *list;
     int count, room;
-    bool failed; /* some error was reported or lost for want of memory */
+    /* Some error was reported or lost for want of memory. */
+    bool failed;
 };
 
 /* Local. Adds one error; `line` is a line number or one of the places above. */

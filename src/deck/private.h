@@ -18,18 +18,27 @@ enum deck_source { SOURCE_NONE, SOURCE_DEFAULT, SOURCE_DECK, SOURCE_SET };
 /* Where the value of a row came from. */
 struct deck_origin {
     enum deck_source source;
-    int line, column; /* in the text that was read; 0 for defaults and overrides */
-    int told_line;    /* in the deck that the echo was made of: what a new echo says */
-    bool was_auto;    /* it was auto, whatever it has been resolved to */
-    bool told;        /* source, told_line, was_auto and written are what an echo tells */
-    char *written;    /* as it was written, where that is shell notation; owned, or NULL */
+    /* In the text that was read; 0 for defaults and overrides. */
+    int line, column;
+    /* In the deck that the echo was made of: what a new echo says. */
+    int told_line;
+    /* It was auto, whatever it has been resolved to. */
+    bool was_auto;
+    /* Source, told_line, was_auto and written are what an echo tells. */
+    bool told;
+    /* As it was written, where that is shell notation; owned, or NULL. */
+    char *written;
 };
 
 struct deck {
-    struct settings settings, defaults; /* of required keys, `defaults` holds zeros and "" */
-    struct deck_origin *origins;        /* one per row */
-    struct deck_errors errors, remarks; /* remarks are warnings */
-    const char *const *sections;        /* that are asked for, up to NULL; NULL: all */
+    /* Of required keys, `defaults` holds zeros and "". */
+    struct settings settings, defaults;
+    /* One per row. */
+    struct deck_origin *origins;
+    /* Remarks are warnings. */
+    struct deck_errors errors, remarks;
+    /* That are asked for, up to NULL; NULL: all. */
+    const char *const *sections;
     char *name;
     bool rules_checked;
 };

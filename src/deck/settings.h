@@ -25,109 +25,172 @@ enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
 enum checkpoint_mode { CHECKPOINT_OWNER, CHECKPOINT_GROUP, CHECKPOINT_ALL };
 
 struct settings_run {
-    char *name;              /* what the run is called in its outputs */
-    char *directory;         /* where outputs go; made if absent */
-    int64_t steps;           /* optimizer steps */
-    int64_t seed;            /* of initial values and of the sampler */
-    int64_t report_every;    /* steps between progress lines */
-    int64_t nonfinite_limit; /* so many skipped steps in a row end the run (exit 7) */
-    int64_t trace;           /* steps whose operations go to trace.json; 0 = none */
+    /* What the run is called in its outputs. */
+    char *name;
+    /* Where outputs go; made if absent. */
+    char *directory;
+    /* Optimizer steps. */
+    int64_t steps;
+    /* Of initial values and of the sampler. */
+    int64_t seed;
+    /* Steps between progress lines. */
+    int64_t report_every;
+    /* So many skipped steps in a row end the run (exit 7). */
+    int64_t nonfinite_limit;
+    /* Steps whose operations go to trace.json; 0 = none. */
+    int64_t trace;
 };
 
 struct settings_model {
-    int family;            /* enum model_family */
-    int64_t layers;        /* transformer blocks L */
-    int64_t hidden;        /* width of the residual stream C */
-    int64_t heads;         /* query heads; divide hidden */
-    int64_t key_heads;     /* key and value heads (grouped-query attention); auto: heads */
-    int64_t inner;         /* width inside the MLP; auto: 4 or 8/3 times hidden */
-    int64_t context;       /* longest sequence: rows of the position table, limit of RoPE */
-    int64_t vocabulary;    /* token ids are 0 .. vocabulary-1 */
-    int64_t tied;          /* head shares the token embedding: 0, 1; auto: gpt2 yes, llama no */
-    double norm_epsilon;   /* added to the variance */
-    double rope_base;      /* theta of rotary positions (llama) */
-    double init_deviation; /* standard deviation of initial matrices */
+    /* enum model_family. */
+    int family;
+    /* Transformer blocks L. */
+    int64_t layers;
+    /* Width of the residual stream C. */
+    int64_t hidden;
+    /* Query heads; divide hidden. */
+    int64_t heads;
+    /* Key and value heads (grouped-query attention); auto: heads. */
+    int64_t key_heads;
+    /* Width inside the MLP; auto: 4 or 8/3 times hidden. */
+    int64_t inner;
+    /* Longest sequence: rows of the position table, limit of RoPE. */
+    int64_t context;
+    /* Token ids are 0 .. vocabulary-1. */
+    int64_t vocabulary;
+    /* Head shares the token embedding: 0, 1; auto: gpt2 yes, llama no. */
+    int64_t tied;
+    /* Added to the variance. */
+    double norm_epsilon;
+    /* Theta of rotary positions (llama). */
+    double rope_base;
+    /* Standard deviation of initial matrices. */
+    double init_deviation;
 };
 
 struct settings_data {
-    char *train, *validation; /* token files; validation: "" for none */
-    int64_t format;           /* enum data_format; auto: told by the file's first bytes and name */
-    int64_t type;             /* enum data_type of ids in files without a header; auto: uint16 */
-    int64_t validation_every; /* steps; 0 = never; auto: a tenth of the run where there is a file */
-    int64_t validation_sequences; /* auto: all, to 1024 */
+    /* Token files; validation: "" for none. */
+    char *train, *validation;
+    /* enum data_format; auto: told by the file's first bytes and name. */
+    int64_t format;
+    /* enum data_type of ids in files without a header; auto: uint16. */
+    int64_t type;
+    /* Steps; 0 = never; auto: a tenth of the run where there is a file. */
+    int64_t validation_every;
+    /* auto: all, to 1024. */
+    int64_t validation_sequences;
 };
 
 struct settings_batch {
-    int64_t global; /* sequences per step, over all ranks */
-    int64_t micro;  /* sequences one rank passes at once; auto: its share, at most 8 */
-    int64_t tokens; /* per sequence; auto: model.context */
+    /* Sequences per step, over all ranks. */
+    int64_t global;
+    /* Sequences one rank passes at once; auto: its share, at most 8. */
+    int64_t micro;
+    /* Per sequence; auto: model.context. */
+    int64_t tokens;
 };
 
 struct settings_optimizer {
-    int type;                            /* 0 = adamw */
-    double learning_rate, minimum_ratio; /* peak; the schedule ends at their product */
+    /* 0 = adamw. */
+    int type;
+    /* Peak; the schedule ends at their product. */
+    double learning_rate, minimum_ratio;
     double beta1, beta2, epsilon, weight_decay;
-    bool decay_embeddings, decay_norms, decay_biases; /* matrices always decay */
-    double clip;    /* largest global gradient norm; 0 = no clipping */
-    int schedule;   /* enum optimizer_schedule */
-    int64_t warmup; /* steps of linear rise */
-    int64_t decay;  /* wsd: steps of the final fall; auto: a fifth of run.steps */
+    /* Matrices always decay. */
+    bool decay_embeddings, decay_norms, decay_biases;
+    /* Largest global gradient norm; 0 = no clipping. */
+    double clip;
+    /* enum optimizer_schedule. */
+    int schedule;
+    /* Steps of linear rise. */
+    int64_t warmup;
+    /* wsd: steps of the final fall; auto: a fifth of run.steps. */
+    int64_t decay;
 };
 
 struct settings_precision {
-    int compute;      /* enum zi_dtype of parameters and activations: fp32, bf16 */
-    int reduce;       /* enum zi_dtype in which gradients cross the network; sums are fp32 */
-    int64_t gradient; /* enum zi_dtype of the kept gradient; auto: compute */
+    /* enum zi_dtype of parameters and activations: fp32, bf16. */
+    int compute;
+    /* enum zi_dtype in which gradients cross the network; sums are fp32. */
+    int reduce;
+    /* enum zi_dtype of the kept gradient; auto: compute. */
+    int64_t gradient;
 };
 
 struct settings_zero {
-    int stage;        /* 0, 1, 2, 3 */
-    int64_t order;    /* enum zero_order; auto: layer-major */
-    int64_t prefetch; /* fetches ahead of use; 0 = strictly serial; auto: from the budget */
-    int64_t update;   /* enum zero_update; auto: deferred with optimizer states on NVMe */
-    int64_t group;    /* elements of a shard that the optimizer takes at once where states move */
+    /* 0, 1, 2, 3. */
+    int stage;
+    /* enum zero_order; auto: layer-major. */
+    int64_t order;
+    /* Fetches ahead of use; 0 = strictly serial; auto: from the budget. */
+    int64_t prefetch;
+    /* enum zero_update; auto: deferred with optimizer states on NVMe. */
+    int64_t update;
+    /* Elements of a shard that the optimizer takes at once where states move. */
+    int64_t group;
 };
 
 struct settings_placement {
-    int64_t parameters, gradients, optimizer, activations; /* enum zi_tier */
+    /* enum zi_tier. */
+    int64_t parameters, gradients, optimizer, activations;
 };
 
 struct settings_memory {
-    int64_t device, host; /* bytes per rank; auto: what the machine has, less a margin */
+    /* Bytes per rank; auto: what the machine has, less a margin. */
+    int64_t device, host;
 };
 
 struct settings_activations {
-    int64_t recompute; /* enum recompute; auto: keep what the budget holds, recompute the rest */
-    int64_t interval;  /* operations per kept input; auto: 2, or 1 where they are tiled */
+    /* enum recompute; auto: keep what the budget holds, recompute the rest. */
+    int64_t recompute;
+    /* Operations per kept input; auto: 2, or 1 where they are tiled. */
+    int64_t interval;
 };
 
 struct settings_tiling {
-    int64_t attention;  /* tiles of an attention unit: groups of key heads; auto: fewest that fit */
-    int64_t mlp;        /* tiles of an MLP unit: slices of its inner width */
-    int64_t vocabulary; /* tiles of the embedding and the head: ranges of token ids */
+    /* Tiles of an attention unit: groups of key heads; auto: fewest that fit. */
+    int64_t attention;
+    /* Tiles of an MLP unit: slices of its inner width. */
+    int64_t mlp;
+    /* Tiles of the embedding and the head: ranges of token ids. */
+    int64_t vocabulary;
 };
 
 struct settings_nvme {
-    struct deck_list paths; /* folders on local disks; made if absent */
-    int64_t engine;         /* enum nvme_engine; auto: libaio where it works, else threads */
-    int64_t depth;          /* blocks in flight per path and direction */
-    int64_t block;          /* bytes of the largest single request to the kernel */
-    int64_t deadline;       /* seconds after which one request counts as stalled */
-    bool keep;              /* leave the files when the run ends */
-    bool reclaim;           /* remove what dead runs left on the paths */
+    /* Folders on local disks; made if absent. */
+    struct deck_list paths;
+    /* enum nvme_engine; auto: libaio where it works, else threads. */
+    int64_t engine;
+    /* Blocks in flight per path and direction. */
+    int64_t depth;
+    /* Bytes of the largest single request to the kernel. */
+    int64_t block;
+    /* Seconds after which one request counts as stalled. */
+    int64_t deadline;
+    /* Leave the files when the run ends. */
+    bool keep;
+    /* Remove what dead runs left on the paths. */
+    bool reclaim;
 };
 
 struct settings_device {
-    int type;        /* enum device_type */
-    int64_t threads; /* per rank; auto: cores of the node over ranks of the node */
-    int64_t isa; /* enum device_isa: best instruction set to use; auto: what the processor has */
+    /* enum device_type. */
+    int type;
+    /* Per rank; auto: cores of the node over ranks of the node. */
+    int64_t threads;
+    /* enum device_isa: best instruction set to use; auto: what the processor has. */
+    int64_t isa;
 };
 
 struct settings_checkpoint {
-    int64_t every; /* steps; 0 = never but at the end */
-    int64_t keep;  /* newest checkpoints kept; 0 = all */
-    bool final;    /* write one when the run ends */
-    int mode;      /* enum checkpoint_mode: who may read the files */
+    /* Steps; 0 = never but at the end. */
+    int64_t every;
+    /* Newest checkpoints kept; 0 = all. */
+    int64_t keep;
+    /* Write one when the run ends. */
+    bool final;
+    /* enum checkpoint_mode: who may read the files. */
+    int mode;
 };
 
 struct settings {

@@ -13,18 +13,25 @@
 enum deck_node_kind { NODE_SCALAR, NODE_MAPPING, NODE_SEQUENCE };
 
 struct deck_pair {
-    struct deck_node *key, *value; /* the key is a scalar */
+    /* The key is a scalar. */
+    struct deck_node *key, *value;
 };
 
 struct deck_node {
     enum deck_node_kind kind;
-    int line, column; /* from 1 */
-    char *anchor;     /* or NULL */
-    bool open;        /* its end has not been read yet */
+    /* From 1. */
+    int line, column;
+    /* Or NULL. */
+    char *anchor;
+    /* Its end has not been read yet. */
+    bool open;
     /* scalars */
-    char *text;    /* ends with NUL */
-    size_t length; /* without it; differs from strlen(text) where the text holds a NUL */
-    bool plain;    /* written without quotes */
+    /* Ends with NUL. */
+    char *text;
+    /* Without it; differs from strlen(text) where the text holds a NUL. */
+    size_t length;
+    /* Written without quotes. */
+    bool plain;
     /* mappings use pairs, sequences items */
     struct deck_pair *pairs;
     struct deck_node **items;
@@ -32,7 +39,8 @@ struct deck_node {
 };
 
 struct deck_tree {
-    struct deck_node *root; /* NULL where the text holds no document content */
+    /* NULL where the text holds no document content. */
+    struct deck_node *root;
     struct deck_node **nodes;
     int count, room;
 };

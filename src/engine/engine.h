@@ -12,16 +12,21 @@ struct engine;
 
 /* What one step or validation gave; equal on all ranks. */
 struct engine_result {
-    double loss; /* mean over all tokens of the global batch; each is a target */
-    double norm; /* global gradient norm; NaN when not finite */
+    /* Mean over all tokens of the global batch; each is a target. */
+    double loss;
+    /* Global gradient norm; NaN when not finite. */
+    double norm;
     double learning_rate;
     bool skipped;
-    uint64_t checksum; /* of all trainable parameters that the step was computed with, that is
-                          before its update; independent of partition */
-    double seconds;    /* of this rank */
-    double
-        wait_s[LANE_COUNT]; /* compute lane idle because it waited for an operation of that lane */
-    uint64_t read_bytes, written_bytes; /* of the nvme store, of this rank in this step */
+    /* Of all trainable parameters that the step was computed with, that is before its update;
+     * independent of partition. */
+    uint64_t checksum;
+    /* Of this rank. */
+    double seconds;
+    /* Compute lane idle because it waited for an operation of that lane. */
+    double wait_s[LANE_COUNT];
+    /* Of the nvme store, of this rank in this step. */
+    uint64_t read_bytes, written_bytes;
 };
 
 /* Per kind and lane of operation, summed since the engine was made or engine_timings_clear. */

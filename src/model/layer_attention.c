@@ -13,7 +13,8 @@
 
 struct buffers {
     struct layer_normed normed;
-    struct device_ptr qkv, mixed, logsumexp; /* saved */
+    /* Saved. */
+    struct device_ptr qkv, mixed, logsumexp;
     /* scratch; d_mixed, without tiles, is also the gradient of normed */
     struct device_ptr d_mixed, d_qkv, attention;
 };

@@ -17,12 +17,15 @@
 #include "program/program.h"
 
 struct clock {
-    int done[LANE_COUNT]; /* index + 1 of the latest operation of the lane that is done */
+    /* Index + 1 of the latest operation of the lane that is done. */
+    int done[LANE_COUNT];
 };
 
 struct access {
-    int write;             /* last writer, or -1 */
-    int reads[LANE_COUNT]; /* latest reader of each lane since then, or -1 */
+    /* Last writer, or -1. */
+    int write;
+    /* Latest reader of each lane since then, or -1. */
+    int reads[LANE_COUNT];
     bool filled;
 };
 
@@ -31,7 +34,8 @@ struct checker {
     const struct program_list *list;
     enum program_name name;
     struct clock *clocks;
-    struct access *accesses; /* per slot */
+    /* Per slot. */
+    struct access *accesses;
 };
 
 static enum zi_status unordered(const struct checker *c, int earlier, int later, int slot)

@@ -35,10 +35,13 @@ struct program_slot {
     char name[48];
     enum zi_tier tier;
     enum program_purpose purpose;
-    bool lasting; /* holds its bytes from step to step: filled before the program starts */
+    /* Holds its bytes from step to step: filled before the program starts. */
+    bool lasting;
     size_t bytes;
-    size_t offset; /* in the tier's pool; on nvme, in the array */
-    int array;     /* of the store, or -1 in memory */
+    /* In the tier's pool; on nvme, in the array. */
+    size_t offset;
+    /* Of the store, or -1 in memory. */
+    int array;
 };
 
 /* What is not said of an operation's kind is 0 or -1. */
@@ -127,9 +130,11 @@ struct program {
     struct program_list lists[PROGRAM_COUNT];
     struct program_slot *slots;
     int slot_count, slot_capacity;
-    struct tier_array *arrays; /* of the nvme store */
+    /* Of the nvme store. */
+    struct tier_array *arrays;
     int array_count, array_capacity;
-    struct program_home *homes; /* per unit */
+    /* Per unit. */
+    struct program_home *homes;
     /* Where the host writes and reads them, in host memory. */
     struct program_values outside;
     /* Where operations do: the same slots, or others on the device, with moves between. */

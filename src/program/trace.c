@@ -56,9 +56,11 @@ struct wait {
 /* What is known while one step is written. */
 struct writer {
     const struct trace *trace;
-    const struct row_event *events; /* of one step, by lane and start */
+    /* Of one step, by lane and start. */
+    const struct row_event *events;
     int64_t count;
-    double *ends; /* by operation: when it was done, or minus infinity */
+    /* By operation: when it was done, or minus infinity. */
+    double *ends;
     int rank;
     double zero_s;
     FILE *out;
