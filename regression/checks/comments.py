@@ -9,7 +9,7 @@ import os
 import re
 import sys
 
-FUNCTION = re.compile(r"(?!typedef\b|struct \w+ \{|return\b)[A-Za-z_][\w \*]*\(")
+FUNCTION = re.compile(r"(?!typedef\b|struct \w+ \{|return\b|_Static_assert\b)[A-Za-z_][\w \*]*\(")
 STRUCT = re.compile(r"\b(?:struct|union)(?: \w+)? *$")
 COMMENT_BEHIND = re.compile(r"[;,}] */\*")
 
@@ -55,6 +55,7 @@ def self_test():
     tests = [
         ("a.h", "/* What. */\nint f(void);\n", 0), ("a.h", "/* What. */\nint f(void);\nint g(void);\n", 1),
         ("a.h", "/* What. */\nstatic inline int f(void)\n{\n    return g();\n}\n", 0),
+        ("a.h", "_Static_assert(1 < 2, \"\");\n", 0),
         ("a.h", "struct a *f(int b,\n            int c);\n", 1), ("a.c", "int f(void);\n", 0),
         ("a.c", "struct a {\n    /* What. */\n    int b;\n};\n", 0),
         ("a.c", "struct a {\n    int b; /* what */\n};\n", 1),

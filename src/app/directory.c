@@ -66,9 +66,9 @@ static enum zi_status make_folders(const char *directory)
 struct visitor {
     enum zi_status (*visit)(struct visitor *visitor, const char *path, const struct stat *is);
     const char *directory;
-    /* Where sizes count. */
+    /* The file system where sizes count. */
     dev_t device;
-    /* Of them there. */
+    /* Of the files there. */
     int64_t bytes;
 };
 

@@ -49,7 +49,7 @@ struct generation {
     int64_t vocabulary, context;
     /* Ids 0 .. drawn-1 may be chosen. */
     int64_t drawn;
-    /* Threads 0: auto. */
+    /* `threads` 0: auto. */
     int64_t tokens, top_k, seed, threads;
     double temperature;
     /* One of them NULL. */

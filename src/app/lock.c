@@ -37,7 +37,7 @@ struct lock {
     struct stat folder;
     char text[LOCK_TEXT];
     int file;
-    /* And said. */
+    /* The lock was lost, and that has been said. */
     bool lost;
 };
 

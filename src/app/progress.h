@@ -7,12 +7,12 @@
 
 /* Sums of the steps since the last line, and of the whole run. */
 struct progress {
-    /* Of the run; between lines. */
+    /* Steps of the run, and between lines. */
     int64_t steps, report_every;
     double flops_per_token;
     /* FLOP/s of all ranks together, 0 when not measured. */
     double peak;
-    /* The run, its first step. */
+    /* When the run began, and its first step. */
     double begun_s, start_s;
     /* Parts of what was between the two. */
     double layout_s, initial_s;

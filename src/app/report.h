@@ -25,7 +25,7 @@ struct report_row {
     uint64_t checksum;
     /* NaN: no validation at this step. */
     double validation_loss;
-    /* Compute lane idle because of that lane. */
+    /* The compute lane was idle because of that lane. */
     double wait_s[LANE_COUNT];
     /* What the store asked from the kernel. */
     int64_t disk_read_bytes, disk_written_bytes;
@@ -79,9 +79,10 @@ struct report_end {
     int64_t saved;
 };
 
-/* Local. Writes end.yaml into `directory`, for job scripts; removes that of an earlier run, which
- * need not be there. ZI_ERROR_IO. */
+/* Local. Writes end.yaml into `directory`, for job scripts. ZI_ERROR_IO. */
 enum zi_status report_end(const char *directory, const struct report_end *end);
+
+/* Local. Removes end.yaml of an earlier run from `directory`, where there is one. ZI_ERROR_IO. */
 enum zi_status report_end_remove(const char *directory);
 
 /* Local. Makes `directory` and those above it, takes its lock, and makes sure that every output can

@@ -21,7 +21,7 @@ struct run {
     /* The used deck. */
     char *used_text;
     struct tokens *train_tokens, *validation_tokens;
-    /* validation: NULL for none. */
+    /* `validation`: NULL for none. */
     struct sampler *train, *validation;
     struct engine *engine;
     /* Of the run directory; rank 0, else NULL. */
@@ -32,19 +32,19 @@ struct run {
     bool report_ended;
     /* Rank 0: a step could not be reported. */
     bool unreported;
-    /* Rank 0. */
+    /* Rank 0 only. */
     struct progress progress;
     /* When the run began; parts of its start. */
     double begun_s, layout_s, initial_s;
     /* Rank 0: the run directory is this run's, its end is written there. */
     bool ends;
-    /* Steps. */
+    /* Steps done. */
     int64_t done;
-    /* The last of them that was not skipped: the states are those after it. */
+    /* The last step that was not skipped: the states are those after it. */
     int64_t good;
     /* Step of the last checkpoint, -1 before the first. */
     int64_t saved;
-    /* That of the last one whose parameters a step has found a finite loss with. */
+    /* Step of the last checkpoint with whose parameters a step has found a finite loss. */
     int64_t proven;
     /* A checkpoint waits for a step that is not skipped. */
     bool due;

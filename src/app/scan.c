@@ -101,10 +101,10 @@ struct record {
     char path[PATH_MAX];
     char *known, *lines;
     size_t bytes;
-    /* Into lines; NULL on other ranks. */
+    /* Writes into `lines`; NULL on other ranks. */
     FILE *text;
     bool changed;
-    /* One of every rank; on all of them. */
+    /* One of each rank, on all ranks. */
     uint64_t *numbers;
 };
 

@@ -11,7 +11,7 @@
 /* Members are made from the top to the bottom, and ended from the bottom to the top. */
 struct setup {
     struct deck *deck;
-    /* The deck's. */
+    /* Owned by the deck. */
     struct settings *settings;
     struct device_properties description;
     /* Of that description, or NULL where it is enough. */

@@ -195,7 +195,7 @@ static void settle(const struct settings *s, struct zero_config *config)
  * tables of the model and its partition, which take longer to make than slots to lay out. */
 struct search {
     const struct settings *settings;
-    /* Of the last candidate, or NULL, and its partition, or NULL. */
+    /* Of the last candidate, or NULL; its partition likewise. */
     struct model *model;
     struct partition *partition;
 };

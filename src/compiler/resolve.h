@@ -15,9 +15,12 @@ struct resolve_fit {
     int segments;
 };
 
-/* Local. What the deck says, with auto as its first choice; budgets. */
+/* Local. What the deck says, with the first choice for auto. */
 void resolve_settings(const struct settings *s, const struct device_properties *device,
                       struct zero_config *config);
+
+/* Local. The budgets of the tiers: those of the deck, or what the node has. ZI_ERROR_USAGE when
+ * memory.device is auto and the description does not say what the device has. */
 enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *device,
                                struct zero_config *config);
 

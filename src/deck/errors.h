@@ -12,7 +12,7 @@
 enum { DECK_PLACE_WHOLE = 0, DECK_PLACE_SET = -1 };
 
 struct deck_error {
-    /* number: in the order of finding. */
+    /* `number`: in the order of finding. */
     int line, column, number;
     char *text;
 };
@@ -29,6 +29,8 @@ struct deck_errors {
 /* Local. Adds one error; `line` is a line number or one of the places above. */
 void deck_errors_add(struct deck_errors *errors, int line, int column, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Local. The same with the arguments in a list. */
 void deck_errors_add_list(struct deck_errors *errors, int line, int column, const char *format,
                           va_list arguments);
 
@@ -39,6 +41,7 @@ enum zi_status deck_errors_report(struct deck_errors *errors);
 /* Local. Logs all as warnings in the order of the deck, and forgets them. */
 void deck_errors_warn(struct deck_errors *errors);
 
+/* Local. Frees the texts; the list is empty then. */
 void deck_errors_free(struct deck_errors *errors);
 
 #endif

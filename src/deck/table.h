@@ -55,7 +55,7 @@ struct deck_row {
     const char *fallback;
     /* `auto` is accepted and stored as ZI_AUTO. */
     bool may_be_auto;
-    /* Inclusive; of numbers. */
+    /* Of numbers; inclusive. */
     double minimum, maximum;
     /* Ends with {NULL, 0}. */
     const struct deck_choice *choices;
@@ -67,7 +67,7 @@ struct deck_row {
     bool changeable;
     /* Where else it has no effect; NULL: always of use. */
     const struct deck_term *uses;
-    /* Then it is an error to give it, otherwise a warning. */
+    /* It is an error, not only a warning, to give it where it has no effect. */
     bool must_be_used;
     /* One line, no full stop. */
     const char *help;

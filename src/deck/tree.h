@@ -21,18 +21,17 @@ struct deck_node {
     enum deck_node_kind kind;
     /* From 1. */
     int line, column;
-    /* Or NULL. */
+    /* NULL where it has none. */
     char *anchor;
     /* Its end has not been read yet. */
     bool open;
-    /* scalars */
-    /* Ends with NUL. */
+    /* Of a scalar; ends with NUL. */
     char *text;
-    /* Without it; differs from strlen(text) where the text holds a NUL. */
+    /* Without that NUL; differs from strlen(text) where the text holds a NUL. */
     size_t length;
     /* Written without quotes. */
     bool plain;
-    /* mappings use pairs, sequences items */
+    /* Mappings use pairs, sequences items. */
     struct deck_pair *pairs;
     struct deck_node **items;
     int count, room;
@@ -54,6 +53,7 @@ enum zi_status deck_tree_parse(const char *text, size_t bytes, struct deck_error
 /* Local. Whether text is UTF-8 throughout. */
 bool deck_text_is_utf8(const char *text);
 
+/* Local. Frees all nodes of a tree. */
 void deck_tree_free(struct deck_tree *tree);
 
 #endif

@@ -30,7 +30,7 @@ struct bench {
     struct device *device;
     const struct device_operations *ops;
     struct device_stream *stream;
-    /* ceiling: of triad and copy alone. */
+    /* `ceiling`: of triad and copy alone. */
     struct device_ptr x[BUFFER_COUNT], ceiling[3], small;
     enum zi_dtype type;
     /* Of the type. */

@@ -68,7 +68,7 @@ struct engine {
     struct tier_store *store;
     /* NULL unless steps are traced. */
     struct trace *trace;
-    /* This run. */
+    /* Whether this run is traced. */
     bool tracing;
     /* By operation of the program that runs, for lanes that run ahead; NULL without such lanes. */
     struct device_event **events;
@@ -84,13 +84,12 @@ struct engine {
     /* Number of the program run; a new number starts the lanes. */
     long run;
     bool closing;
-    /* Being run. */
+    /* The program that runs. */
     enum program_name name;
     /* Ranks wait for each other in it, so an error of one ends the job at once. */
     bool collective;
     /* First error of a run. */
     enum zi_status status;
-
     /* Per sequence of this run. */
     int64_t tokens;
     int64_t updates;
@@ -102,7 +101,7 @@ struct engine {
     int64_t number;
     /* Of the last training program. */
     struct optimizer_step step;
-    /* deferred: what the next program's update brings. */
+    /* Deferred: what the next program's update brings. */
     struct optimizer_step pending;
     bool is_pending;
     struct engine_timing flat[LANE_COUNT * OP_KIND_COUNT];

@@ -15,7 +15,7 @@ struct buffers {
     struct layer_normed normed;
     /* Saved. */
     struct device_ptr qkv, mixed, logsumexp;
-    /* scratch; d_mixed, without tiles, is also the gradient of normed */
+    /* Scratch; d_mixed, without tiles, is also the gradient of normed. */
     struct device_ptr d_mixed, d_qkv, attention;
 };
 

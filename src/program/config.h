@@ -28,13 +28,13 @@ struct zero_config {
     size_t budget[ZI_TIER_COUNT];
     /* Of nvme's budget: on file systems that are memory, so host memory too. */
     size_t disk_memory;
-    /* Where nothing fits: bytes that the leanest program is past it. */
+    /* Where nothing fits: bytes that the leanest program is past the budget. */
     size_t excess[ZI_TIER_COUNT];
-    /* resolved: the model that was compiled has these. */
+    /* Resolved: the model that was compiled has these. */
     struct settings_tiling tiling;
     /* Device and host budgets are one memory: their sum is bounded by budget[device]. */
     bool shared_budget;
-    /* Sequences, sequences, tokens per sequence, M. */
+    /* Sequences of a step and of a micro-batch, tokens per sequence, micro-batches M. */
     int64_t global, micro, tokens, micro_batches;
     enum zi_dtype compute, reduce, gradient;
     /* Operations per kept input. */
@@ -54,9 +54,11 @@ size_t zero_disk_memory(const struct zero_config *config, size_t bytes);
 /* Local. Whether each rank has only a shard of a kind of state. */
 bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind);
 
-/* Local. The tier of a kind of state, and the memory in which the optimizer works: with its states,
- * or, where they are on nvme, the host's. */
+/* Local. The tier of a kind of state. */
 enum zi_tier zero_tier(const struct zero_config *config, enum tier_kind kind);
+
+/* Local. The memory in which the optimizer works: with its states, or, where they are on nvme, the
+ * host's. */
 enum zi_tier zero_optimizer_tier(const struct zero_config *config);
 
 /* Local. Sequences of micro-batch `micro` of a rank: 0 .. config->micro. The global batch is dealt

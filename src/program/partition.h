@@ -14,7 +14,7 @@ struct partition_range {
     int tensor;
     /* Element index in the unit. */
     int64_t unit_first;
-    /* elements: whole runs of place.row, or a part of one. */
+    /* Elements: whole runs of place.row, or a part of one. */
     int64_t count;
     /* In the tensor; the seed is from its name. */
     struct device_place place;
@@ -23,7 +23,7 @@ struct partition_range {
 };
 
 struct partition_unit {
-    /* Padded = shard * ranks; shard is a multiple of 64. */
+    /* `padded` is shard * ranks; `shard` is a multiple of 64. */
     int64_t elements, shard, padded;
     /* Of the whole unit. */
     int range_first, range_count;
@@ -40,6 +40,8 @@ struct partition {
 enum zi_status partition_create(const struct model *model,
                                 const struct settings_optimizer *optimizer, int ranks,
                                 struct partition **partition);
+
+/* Local. NULL is nothing to destroy. */
 void partition_destroy(struct partition *partition);
 
 /* Local. The part of a range in elements [first, end) of its unit: gives the number of ranges, at

@@ -27,6 +27,8 @@ struct trace_event {
 /* Local. A trace of `steps` (0 or more) steps of a program, which outlives it; all memory that
  * trace_note needs is allocated here. ZI_ERROR_DEVICE when there is none. */
 enum zi_status trace_create(const struct program *program, int64_t steps, struct trace **trace);
+
+/* Local. NULL is nothing to destroy. */
 void trace_destroy(struct trace *trace);
 
 /* Local. Whether a step of a run belongs into its trace: TRACE_FIRST_STEP and those that follow, as

@@ -136,7 +136,7 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
 /* The fp32 weights of a range: whole, or split when there is a remainder. */
 struct weights {
     void *parameter;
-    /* Or NULL. */
+    /* NULL where there is none. */
     int16_t *remainder;
 };
 
