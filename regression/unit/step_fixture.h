@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by the tests of zero: a small model, a configuration made from a deck, and a run of a few
- * steps on tokens that depend on the step and the sequence alone. */
+/* Shared by the tests of program, compiler and engine: a small model, a configuration made from a
+ * deck, and a run of a few steps on tokens that depend on the step and the sequence alone. */
 #ifndef ZI_REGRESSION_STEP_FIXTURE_H
 #define ZI_REGRESSION_STEP_FIXTURE_H
 
