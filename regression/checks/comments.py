@@ -9,10 +9,8 @@ import os
 import re
 import sys
 
-# Rooms whose comments are like this.
-ROOMS = ["base", "checkpoint", "comm", "data", "disk", "h5", "plan", "tier"]
-
-FUNCTION = re.compile(r"(?!typedef\b|struct \w+ \{|return\b)[A-Za-z_][\w \*]*\(")
+FUNCTION = re.compile(r"(?:__attribute__\(\(unused\)\) )?"
+                      r"(?!__attribute__|typedef\b|struct \w+ \{|return\b|_Static_assert\b)[A-Za-z_][\w \*]*\(")
 STRUCT = re.compile(r"\b(?:struct|union)(?: \w+)? *$")
 COMMENT_BEHIND = re.compile(r"[;,}] */\*")
 
@@ -58,6 +56,9 @@ def self_test():
     tests = [
         ("a.h", "/* What. */\nint f(void);\n", 0), ("a.h", "/* What. */\nint f(void);\nint g(void);\n", 1),
         ("a.h", "/* What. */\nstatic inline int f(void)\n{\n    return g();\n}\n", 0),
+        ("a.h", "__attribute__((unused)) static int f(void);\n", 1),
+        ("a.h", "__attribute__((unused)) static int a;\n", 0),
+        ("a.h", "_Static_assert(1 < 2, \"\");\n", 0),
         ("a.h", "struct a *f(int b,\n            int c);\n", 1), ("a.c", "int f(void);\n", 0),
         ("a.c", "struct a {\n    /* What. */\n    int b;\n};\n", 0),
         ("a.c", "struct a {\n    int b; /* what */\n};\n", 1),
@@ -75,14 +76,17 @@ def self_test():
 def main():
     top = os.environ.get("top_srcdir", ".")
     complaints, files = list(self_test()), 0
-    for room in ROOMS:
-        for name in sorted(os.listdir(f"{top}/src/{room}")):
-            if name.endswith((".c", ".h")):
-                with open(f"{top}/src/{room}/{name}", encoding="utf-8") as file:
-                    complaints += check_text(f"src/{room}/{name}", file.read())
-                files += 1
-    if files < len(ROOMS):
-        complaints.append(f"only {files} files were looked at")
+    for root in ("src", "regression/unit"):
+        for folder, folders, names in os.walk(os.path.join(top, root)):
+            folders.sort()
+            for name in sorted(names):
+                if name.endswith((".c", ".h")):
+                    path = os.path.join(folder, name)
+                    with open(path, encoding="utf-8") as file:
+                        complaints += check_text(os.path.relpath(path, top), file.read())
+                    files += 1
+    if files == 0:
+        complaints.append("no source was looked at")
     for line in complaints:
         print(line)
     print(f"comments: {files} files, {len(complaints)} complaints")

@@ -59,10 +59,10 @@ static void test_lines(void)
 {
     const char *text;
     capture_begin(&capture, stdout);
-    zi_log(ZI_LOG_NOTE, "zero", "%d units", 7);
-    zi_log(ZI_LOG_INFO, "zero", "not at this level");
+    zi_log(ZI_LOG_NOTE, "engine", "%d units", 7);
+    zi_log(ZI_LOG_INFO, "engine", "not at this level");
     text = capture_end(&capture);
-    CHECK(text[0] == '[' && strstr(text, " s] zero: 7 units\n") && count_lines(text) == 1);
+    CHECK(text[0] == '[' && strstr(text, " s] engine: 7 units\n") && count_lines(text) == 1);
 
     capture_begin(&capture, stderr);
     CHECK(zi_fail(ZI_ERROR_IO, "disk", "cannot read %s", "x") == ZI_ERROR_IO);
@@ -79,7 +79,7 @@ static void test_lines(void)
 
     zi_log_identify(3, 4);
     capture_begin(&capture, stdout);
-    zi_log(ZI_LOG_NOTE, "zero", "only rank 0 says this");
+    zi_log(ZI_LOG_NOTE, "engine", "only rank 0 says this");
     CHECK(capture_end(&capture)[0] == 0);
     capture_begin(&capture, stderr);
     zi_log(ZI_LOG_ERROR, "comm", "lost");
@@ -89,8 +89,8 @@ static void test_lines(void)
 
     zi_log_set_level(ZI_LOG_DEBUG);
     capture_begin(&capture, stdout);
-    zi_log(ZI_LOG_DEBUG, "zero", "detail");
-    CHECK(strstr(capture_end(&capture), "debug: zero: detail\n"));
+    zi_log(ZI_LOG_DEBUG, "engine", "detail");
+    CHECK(strstr(capture_end(&capture), "debug: engine: detail\n"));
     zi_log_set_level(ZI_LOG_NOTE);
 }
 

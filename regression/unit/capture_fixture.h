@@ -14,6 +14,7 @@ struct capture {
     char text[1 << 16];
 };
 
+/* Sends the stream to a file, until capture_end. */
 static inline void capture_begin(struct capture *capture, FILE *stream)
 {
     capture->stream = stream;

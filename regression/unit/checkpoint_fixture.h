@@ -23,12 +23,14 @@ static const struct checkpoint_tensor tensors[TENSOR_COUNT] = {
     {"head.weight", 2, {3, 5000}},
 };
 
+/* Elements of a tensor. */
 static inline int64_t tensor_elements(int tensor)
 {
     const struct checkpoint_tensor *t = &tensors[tensor];
     return t->dimensions == 2 ? t->shape[0] * t->shape[1] : t->shape[0];
 }
 
+/* Bytes of an element of a state. */
 static inline size_t state_bytes(enum tier_kind state, enum zi_dtype type)
 {
     return state == TIER_PARAMETER ? zi_dtype_bytes(type) : 4;
@@ -45,6 +47,7 @@ static inline float value_at(int version, enum tier_kind state, int tensor, int6
     return (float)((double)x / 4294967296.0 - 0.5);
 }
 
+/* Elements [first, first+count) of a state of a tensor, as a file of this type holds them. */
 static inline void values_fill(int version, enum tier_kind state, enum zi_dtype type, int tensor,
                                int64_t first, int64_t count, void *values)
 {
@@ -59,6 +62,7 @@ static inline void values_fill(int version, enum tier_kind state, enum zi_dtype 
     }
 }
 
+/* Memory that is there, freed with free(). */
 static inline void *test_allocate(size_t bytes)
 {
     void *memory = malloc(bytes > 0 ? bytes : 1);
@@ -66,6 +70,7 @@ static inline void *test_allocate(size_t bytes)
     return memory;
 }
 
+/* The header of a version's file. */
 static inline struct checkpoint_header header_of(int version, enum zi_dtype type)
 {
     return (struct checkpoint_header){
@@ -121,6 +126,7 @@ static inline int64_t count_wrong(struct checkpoint *checkpoint, int version, en
     return wrong;
 }
 
+/* Tensors of saved states that are not what was written, each read in one piece. */
 static inline int64_t count_wrong_everywhere(struct checkpoint *checkpoint, int version)
 {
     int64_t wrong = 0;
@@ -141,6 +147,7 @@ static inline void folder_make(char *folder, size_t size)
     }
 }
 
+/* Removes the folder with all that is in it. */
 static inline void folder_remove(const char *folder)
 {
     char command[4200];

@@ -31,6 +31,7 @@ static inline const char *fixture_path(const char *name)
     return paths[next];
 }
 
+/* Makes the folder. */
 static inline void fixture_begin(const char *name)
 {
     const char *place = getenv("TMPDIR");
@@ -45,6 +46,7 @@ static inline void fixture_begin(const char *name)
     if (fixture_stderr < 0 || fixture_file < 0) exit(1);
 }
 
+/* Removes a file or an empty folder, for nftw. */
 static inline int fixture_remove_one(const char *path, const struct stat *information, int type,
                                      struct FTW *walk)
 {
@@ -54,11 +56,13 @@ static inline int fixture_remove_one(const char *path, const struct stat *inform
     return remove(path);
 }
 
+/* Removes the folder with all that is in it. */
 static inline void fixture_end(void)
 {
     (void)nftw(fixture_folder, fixture_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* From here on stderr goes to the file. */
 static inline void fixture_listen(void)
 {
     fflush(stderr);
@@ -67,6 +71,7 @@ static inline void fixture_listen(void)
     fixture_failures = test_failures();
 }
 
+/* Sends stderr back, and what failed checks wrote meanwhile. */
 static inline void fixture_stop_listening(void)
 {
     fflush(stderr);
@@ -86,6 +91,7 @@ static inline bool fixture_said(const char *text)
     return found;
 }
 
+/* Makes a file of these bytes in the folder. */
 static inline void fixture_write(const char *name, const void *bytes, size_t count)
 {
     FILE *file = fopen(fixture_path(name), "wb");
@@ -95,6 +101,7 @@ static inline void fixture_write(const char *name, const void *bytes, size_t cou
     }
 }
 
+/* Cuts a file of the folder to its first bytes. */
 static inline void fixture_cut(const char *name, long bytes)
 {
     if (truncate(fixture_path(name), bytes) != 0) {

@@ -436,7 +436,8 @@ struct dataset {
     hid_t type;
     int dimensions;
     int is_chunked;
-    int64_t largest; /* attribute; -1: none */
+    /* Attribute; -1: none. */
+    int64_t largest;
 };
 
 static void write_hdf5(const char *name, const struct dataset *dataset, int32_t limit)

@@ -43,12 +43,13 @@ static inline enum zi_status deck_try_bytes(const char *text, size_t bytes, cons
     return status;
 }
 
+/* The same of a text that ends with NUL. */
 static inline enum zi_status deck_try(const char *text, const char *const *sets, struct deck **deck)
 {
     return deck_try_bytes(text, strlen(text), sets, deck);
 }
 
-/* A deck that has to be good, and the echo of one, which the caller frees. */
+/* A deck that has to be good. */
 static inline struct deck *deck_read_text(const char *text, const char *const *sets)
 {
     struct deck *deck;
@@ -57,6 +58,7 @@ static inline struct deck *deck_read_text(const char *text, const char *const *s
     exit(1);
 }
 
+/* The echo of a deck, which the caller frees. */
 static inline char *deck_echo_text(const struct deck *deck)
 {
     char *text;
@@ -76,7 +78,7 @@ static inline bool deck_list_is(const struct deck_list *list, const char *const 
     return same;
 }
 
-/* The messages are there, one line each, and none says more than it should. */
+/* Lines of the messages, of which each has one. */
 static inline int deck_message_lines(void)
 {
     int lines = 0;
@@ -85,6 +87,7 @@ static inline int deck_message_lines(void)
     return lines;
 }
 
+/* Whether the messages contain a text. */
 static inline bool deck_said(const char *text)
 {
     bool found = strstr(deck_messages.text, text);

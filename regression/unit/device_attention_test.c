@@ -11,7 +11,8 @@
 #include "regression/unit/kernel_fixture.h"
 
 struct attention_case {
-    int64_t sequences, tokens, heads, key_heads, width, extra; /* extra: unused columns of a row */
+    /* `extra`: unused columns of a row. */
+    int64_t sequences, tokens, heads, key_heads, width, extra;
 };
 
 /* Offsets of q, k, v in a row, and of o. */

@@ -9,8 +9,10 @@
 #include <time.h>
 
 struct shape {
-    int64_t m, n, k, gap; /* gap: by how much leading dimensions exceed their rows */
-    int thorough;         /* all epilogues, or a few */
+    /* `gap`: by how much leading dimensions exceed their rows. */
+    int64_t m, n, k, gap;
+    /* All epilogues, or a few. */
+    int thorough;
 };
 
 static const struct shape shapes[] = {
@@ -22,9 +24,12 @@ static const struct shape shapes[] = {
 /* The operands and sums of one shape. */
 struct product {
     struct shape shape;
-    struct buffer a, b; /* [m,k] and [k,n], gap 0 */
-    double *sums;       /* a b */
-    double *sizes;      /* |a| |b|: what rounding is relative to */
+    /* [m,k] and [k,n], gap 0. */
+    struct buffer a, b;
+    /* a b. */
+    double *sums;
+    /* |a| |b|: what rounding is relative to. */
+    double *sizes;
 };
 
 enum residual { NONE, OTHER, OWN, RESIDUALS };

@@ -58,7 +58,8 @@ static void test_isa_choice(void)
     enum { NO = -1 };
     static const struct {
         int64_t setting;
-        int chosen[CPU_ISA_COUNT]; /* by the best that there is */
+        /* By the best that there is. */
+        int chosen[CPU_ISA_COUNT];
     } cases[] = {
         {ZI_AUTO, {CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16}},
         {ISA_GENERIC, {CPU_GENERIC, CPU_GENERIC, CPU_GENERIC, CPU_GENERIC}},

@@ -146,7 +146,8 @@ static void test_ceiling(void)
     static const struct {
         dnnl_cpu_isa_t dnnl;
         int settings;
-        enum cpu_isa least; /* that the kernels beside the products need */
+        /* That the kernels beside the products need. */
+        enum cpu_isa least;
     } rows[] = {
         {dnnl_cpu_isa_sse41, ISA_GENERIC, CPU_GENERIC},
         {dnnl_cpu_isa_avx, ISA_GENERIC, CPU_GENERIC},

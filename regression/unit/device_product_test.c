@@ -26,7 +26,8 @@ struct product {
     enum zi_dtype type, type_c;
     int64_t m, n, k;
     bool transpose_a, transpose_b, bias;
-    int stretch; /* leading dimensions over columns */
+    /* Leading dimensions over columns. */
+    int stretch;
 };
 
 /* A product with its data; what c starts as does not count. */

@@ -29,12 +29,14 @@ static inline void disk_folder_make(void)
     }
 }
 
+/* A path inside the folder. Valid until the next call. */
 static inline const char *disk_path(const char *name)
 {
     snprintf(disk_name, sizeof disk_name, "%s/%s", disk_folder, name);
     return disk_name;
 }
 
+/* Removes the folder with the files in it. */
 static inline void disk_folder_remove(void)
 {
     DIR *folder = opendir(disk_folder);
@@ -45,9 +47,7 @@ static inline void disk_folder_remove(void)
     rmdir(disk_folder);
 }
 
-/* Whether the folder's file system has direct I/O, and whether a file of the folder is open with
- * it.
- */
+/* Whether the folder's file system has direct I/O. */
 static inline bool disk_folder_direct(void)
 {
     int file = open(disk_path("direct"), O_CREAT | O_RDWR | O_DIRECT, 0600);
@@ -71,15 +71,16 @@ static inline int disk_descriptor(const char *name)
     return -1;
 }
 
+/* Whether a file of the folder is open with direct I/O. */
 static inline bool disk_is_direct(const char *name)
 {
     return (fcntl(disk_descriptor(name), F_GETFL) & O_DIRECT) != 0;
 }
 
-/* Aligned to DISK_ALIGNMENT and not to twice that, with a guard behind it; freed with
- * disk_buffer_free. */
 enum { DISK_GUARD = 64 };
 
+/* Aligned to DISK_ALIGNMENT and not to twice that, with a guard behind it; freed with
+ * disk_buffer_free. */
 static inline unsigned char *disk_buffer(size_t bytes)
 {
     size_t whole = DISK_BLOCK + DISK_ALIGNMENT + bytes + DISK_GUARD;
@@ -90,11 +91,13 @@ static inline unsigned char *disk_buffer(size_t bytes)
     return memory + DISK_ALIGNMENT;
 }
 
+/* Frees it; NULL is nothing to free. */
 static inline void disk_buffer_free(unsigned char *buffer)
 {
     if (buffer) free(buffer - DISK_ALIGNMENT);
 }
 
+/* Whether the guard behind a buffer is as it was. */
 static inline bool disk_guarded(const unsigned char *buffer, size_t bytes)
 {
     for (int i = 0; i < DISK_GUARD; i++)
@@ -102,18 +105,21 @@ static inline bool disk_guarded(const unsigned char *buffer, size_t bytes)
     return true;
 }
 
+/* The byte at a place of a file, in this version. */
 static inline unsigned char disk_byte(int version, int64_t place)
 {
     uint64_t x = ((uint64_t)place / 8 + (uint64_t)version * 1000003u) * 0x9e3779b97f4a7c15u;
     return (unsigned char)(x >> 56) ^ (unsigned char)place;
 }
 
+/* The bytes from `offset` on, in this version. */
 static inline void disk_fill(unsigned char *buffer, int version, int64_t offset, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
         buffer[i] = disk_byte(version, offset + (int64_t)i);
 }
 
+/* Whether a buffer holds them. */
 static inline bool disk_matches(const unsigned char *buffer, int version, int64_t offset,
                                 size_t bytes)
 {
@@ -122,6 +128,7 @@ static inline bool disk_matches(const unsigned char *buffer, int version, int64_
     return true;
 }
 
+/* A queue that is there. */
 static inline struct disk_queue *disk_queue_of(int64_t engine, int depth, size_t block,
                                                double deadline_s)
 {
@@ -132,6 +139,7 @@ static inline struct disk_queue *disk_queue_of(int64_t engine, int depth, size_t
     return queue;
 }
 
+/* A new file of the folder that is there. */
 static inline struct disk_file *disk_file_of(const char *name, int64_t bytes)
 {
     struct disk_file *file = NULL;

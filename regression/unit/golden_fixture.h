@@ -28,12 +28,14 @@ static const char *const golden_cases[GOLDEN_CASES] = {"gpt2", "gpt2_untied", "l
 /* An open golden and where it is compared. */
 struct golden {
     hid_t file;
-    double factor; /* tolerance over deviation */
+    /* Tolerance over deviation. */
+    double factor;
     char label[64];
     struct settings_model settings;
     struct settings_optimizer optimizer;
     enum zi_dtype type;
-    double worst; /* largest share of a tolerance */
+    /* Largest share of a tolerance. */
+    double worst;
     char worst_name[96];
 };
 
@@ -45,6 +47,7 @@ struct golden_array {
     double tolerance;
 };
 
+/* An attribute that is there, as a number. */
 static inline double golden_attribute(hid_t object, const char *name)
 {
     double value = 0;
@@ -54,6 +57,7 @@ static inline double golden_attribute(hid_t object, const char *name)
     return value;
 }
 
+/* The same as a whole number. */
 static inline int64_t golden_whole(hid_t object, const char *name)
 {
     return (int64_t)golden_attribute(object, name);
@@ -79,6 +83,7 @@ static inline struct golden_array golden_read(const struct golden *g, const char
     return a;
 }
 
+/* Opens the golden of a model, to be compared with runs in this type. */
 static inline void golden_open(struct golden *g, const char *name, enum zi_dtype type)
 {
     const char *top = getenv("abs_top_srcdir");
@@ -114,6 +119,7 @@ static inline void golden_open(struct golden *g, const char *name, enum zi_dtype
     };
 }
 
+/* Closes its file. */
 static inline void golden_close(struct golden *g)
 {
     H5Fclose(g->file);

@@ -18,7 +18,8 @@ struct kernels {
     enum zi_dtype type;
     struct device_operations operations;
     struct device_stream stream;
-    uint64_t digest; /* of all outputs so far */
+    /* Of all outputs so far. */
+    uint64_t digest;
 };
 
 enum { GUARD_BYTES = 64 };
@@ -41,12 +42,14 @@ static inline struct buffer buffer_create(enum zi_dtype type, int64_t count)
     return b;
 }
 
+/* Element i. */
 static inline double buffer_get(const struct buffer *b, int64_t i)
 {
     if (b->type == ZI_BF16) return (double)zi_bf16_to_fp32(((const uint16_t *)b->bytes)[i]);
     return (double)((const float *)b->bytes)[i];
 }
 
+/* Sets element i, rounded to the type. */
 static inline void buffer_set(const struct buffer *b, int64_t i, double value)
 {
     if (b->type == ZI_BF16)
@@ -69,6 +72,7 @@ static inline struct buffer buffer_random(enum zi_dtype type, int64_t count, con
     return b;
 }
 
+/* A buffer with the same elements. */
 static inline struct buffer buffer_copy(const struct buffer *from)
 {
     struct buffer b = buffer_create(from->type, from->count);
@@ -76,6 +80,7 @@ static inline struct buffer buffer_copy(const struct buffer *from)
     return b;
 }
 
+/* The place of element i. */
 static inline struct device_ptr buffer_at(const struct buffer *b, int64_t i)
 {
     return (struct device_ptr){(uintptr_t)b->bytes + (size_t)i * zi_dtype_bytes(b->type)};
@@ -150,6 +155,7 @@ static inline void kernels_run(void (*test)(struct kernels *))
     }
 }
 
+/* Zeros, freed with free(). */
 static inline double *doubles_create(int64_t count)
 {
     double *values = calloc((size_t)count + 1, sizeof *values);
@@ -157,6 +163,7 @@ static inline double *doubles_create(int64_t count)
     return values;
 }
 
+/* All elements of a buffer, freed with free(). */
 static inline double *doubles_of(const struct buffer *b)
 {
     double *values = doubles_create(b->count);

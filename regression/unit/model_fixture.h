@@ -29,15 +29,20 @@ struct fixture {
     struct device *device;
     struct device_stream *stream;
     struct model *model;
-    int64_t sequences, tokens;      /* that the buffers are for */
-    struct fixture_buffer *weights; /* one per unit, compute type */
-    struct fixture_buffer
-        *gradients; /* fp32, one per operation and unit: op * MODEL_MAX_UNITS + i */
-    struct fixture_buffer *saved, *scratch;   /* one per operation */
-    struct fixture_buffer *outputs, *carries; /* one per layer */
+    /* That the buffers are for. */
+    int64_t sequences, tokens;
+    /* One per unit, compute type. */
+    struct fixture_buffer *weights;
+    /* fp32, one per operation and unit: op * MODEL_MAX_UNITS + i. */
+    struct fixture_buffer *gradients;
+    /* One per operation. */
+    struct fixture_buffer *saved, *scratch;
+    /* One per layer. */
+    struct fixture_buffer *outputs, *carries;
     struct fixture_buffer gradient, inputs, targets, loss;
 };
 
+/* Memory of the device with a guard behind it. */
 static inline struct fixture_buffer fixture_allocate(struct fixture *f, size_t bytes)
 {
     struct fixture_buffer b = {.bytes = bytes};
@@ -48,6 +53,7 @@ static inline struct fixture_buffer fixture_allocate(struct fixture *f, size_t b
     return b;
 }
 
+/* Checks the guard and frees; nothing where there is no buffer. */
 static inline void fixture_free(struct fixture *f, struct fixture_buffer *b)
 {
     if (device_is_null(b->at)) return;
@@ -59,6 +65,7 @@ static inline void fixture_free(struct fixture *f, struct fixture_buffer *b)
     device_free(f->device, ZI_TIER_DEVICE, b->at);
 }
 
+/* Zeros of the host, freed with free(). */
 static inline void *fixture_zeros(size_t count, size_t bytes)
 {
     void *memory = calloc(count + 1, bytes);
@@ -66,6 +73,7 @@ static inline void *fixture_zeros(size_t count, size_t bytes)
     return memory;
 }
 
+/* Opens the device and makes the model and all buffers. */
 static inline void fixture_open(struct fixture *f, const struct settings_model *settings,
                                 enum zi_dtype type, const int64_t shape[2] /* B, T */)
 {
@@ -108,6 +116,7 @@ static inline void fixture_open(struct fixture *f, const struct settings_model *
     f->loss = fixture_allocate(f, sizeof(double));
 }
 
+/* Frees all, guards checked. */
 static inline void fixture_close(struct fixture *f)
 {
     const struct model *m = f->model;
@@ -146,6 +155,7 @@ struct fixture_place {
     int64_t offset;
 };
 
+/* The place of element i of a tensor. */
 static inline struct fixture_place fixture_find(const struct model *m, int tensor, int64_t i)
 {
     const struct model_tensor *t = &m->tensors[tensor];
@@ -168,6 +178,7 @@ static inline double fixture_get_weight(const struct fixture *f, int tensor, int
     return (double)zi_bf16_to_fp32(((const uint16_t *)unit)[place.offset]);
 }
 
+/* Sets one value of a tensor, rounded to the model's type. */
 static inline void fixture_set_weight(struct fixture *f, int tensor, int64_t i, float value)
 {
     struct fixture_place place = fixture_find(f->model, tensor, i);
@@ -269,8 +280,10 @@ __attribute__((unused)) static double fixture_loss(struct fixture *f)
 
 /* How a whole backward is run. */
 struct fixture_way {
-    int64_t first, count; /* sequences */
-    bool recompute;       /* what backward needs is made again from the kept inputs */
+    /* Sequences. */
+    int64_t first, count;
+    /* What backward needs is made again from the kept inputs. */
+    bool recompute;
     bool accumulate;
     float scale;
 };

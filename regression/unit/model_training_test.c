@@ -52,7 +52,8 @@ static void write_deck(const struct golden *g, int micro, char *text, size_t byt
 struct load {
     const struct golden *golden;
     const struct model *model;
-    int64_t values; /* given so far, except moments */
+    /* Given so far, except moments. */
+    int64_t values;
 };
 
 static enum zi_status load_range(void *context, enum tier_kind kind, int tensor, int64_t first,

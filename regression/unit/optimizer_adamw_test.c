@@ -34,7 +34,8 @@ static float random_value(uint32_t stream, uint32_t i)
 }
 
 struct state {
-    bool split; /* parameter is bf16 and there is a remainder */
+    /* Parameter is bf16 and there is a remainder. */
+    bool split;
     struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
 };
 

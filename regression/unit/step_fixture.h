@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by the tests of zero: a small model, a configuration made from a deck, and a run of a few
- * steps on tokens that depend on the step and the sequence alone. */
+/* Shared by the tests of program, compiler and engine: a small model, a configuration made from a
+ * deck, and a run of a few steps on tokens that depend on the step and the sequence alone. */
 #ifndef ZI_REGRESSION_STEP_FIXTURE_H
 #define ZI_REGRESSION_STEP_FIXTURE_H
 
@@ -46,7 +46,8 @@ __attribute__((unused)) static void (*step_fixture_plant)(struct program *progra
 struct step_fixture_run {
     enum zi_status status;
     double loss[STEP_FIXTURE_STEPS], norm[STEP_FIXTURE_STEPS], validation;
-    uint64_t checksum[STEP_FIXTURE_STEPS], last; /* before each step, after the last */
+    /* Before each step, after the last. */
+    uint64_t checksum[STEP_FIXTURE_STEPS], last;
     bool skipped[STEP_FIXTURE_STEPS];
     float logits[130];
 };
@@ -81,6 +82,7 @@ static inline bool step_fixture_leave(struct comm *comm, const char *name)
     return comm_rank(comm) != 0 || rmdir(name) == 0;
 }
 
+/* Frees what has been made, all of it or a part. */
 static inline void step_fixture_close(struct step_fixture *f)
 {
     program_destroy(f->program);
@@ -91,7 +93,7 @@ static inline void step_fixture_close(struct step_fixture *f)
     memset(f, 0, sizeof *f);
 }
 
-/* `sets` is a list "section.key=value" ending in NULL. */
+/* Makes a checked program of a deck. `sets` is a list "section.key=value" ending in NULL. */
 static inline enum zi_status step_fixture_open(struct step_fixture *f, const char *deck,
                                                const char *const *sets, int ranks, int rank)
 {
@@ -127,6 +129,7 @@ static inline int32_t step_fixture_token(int64_t step, int64_t sequence, int64_t
     return (int32_t)(bits % (uint64_t)vocabulary);
 }
 
+/* Puts this rank's sequences of a step into the engine. */
 static inline void step_fixture_fill(const struct step_fixture *f, struct engine *engine,
                                      int64_t step)
 {
@@ -144,6 +147,7 @@ static inline void step_fixture_fill(const struct step_fixture *f, struct engine
     }
 }
 
+/* Collective. Trains STEP_FIXTURE_STEPS steps of a deck, validates, and asks for logits. */
 static inline struct step_fixture_run step_fixture_train(const char *deck, const char *const *sets,
                                                          struct comm *comm)
 {

@@ -10,6 +10,7 @@
 static struct device *stream_fixture_device;
 static struct device_stream *stream;
 
+/* Makes the stream. */
 static inline void stream_fixture_open(void)
 {
     struct settings_device cpu = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
@@ -17,6 +18,7 @@ static inline void stream_fixture_open(void)
     if (device_stream_create(stream_fixture_device, 1, &stream) < 0) exit(1);
 }
 
+/* Ends it. */
 static inline void stream_fixture_close(void)
 {
     device_stream_destroy(stream);

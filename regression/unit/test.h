@@ -43,11 +43,13 @@ static long test_checks_done, test_checks_failed;
         }                                                                                          \
     } while (0)
 
+/* Checks that have failed so far. */
 static inline long test_failures(void)
 {
     return test_checks_failed;
 }
 
+/* Says how many checks passed or failed; gives the exit code of the program. */
 static inline int test_finish(const char *name)
 {
     if (test_checks_failed > 0) {

@@ -31,18 +31,21 @@ static inline void store_test_leave(const char *name)
     CHECK(rmdir(name) == 0);
 }
 
+/* Settings with these paths. */
 static inline struct settings_nvme store_test_settings(struct deck_list paths)
 {
     return (struct settings_nvme){
         .paths = paths, .engine = ZI_AUTO, .depth = 4, .block = 64 * 1024, .deadline = 60};
 }
 
+/* Options of a store with these settings. */
 static inline struct tier_store_options store_test_options(const struct settings_nvme *nvme,
                                                            uint64_t id)
 {
     return (struct tier_store_options){.nvme = nvme, .run = "a test/1", .id = id, .node_ranks = 1};
 }
 
+/* Zeros, aligned for the store, freed with free(). */
 static inline void *store_test_buffer(size_t bytes)
 {
     void *memory = NULL;
@@ -58,6 +61,7 @@ static inline uint32_t store_test_word(int array, size_t word, uint32_t round)
     return x ^ x >> 15;
 }
 
+/* These words for a piece of an array. */
 static inline void store_test_fill(void *buffer, int array, size_t offset, size_t bytes,
                                    uint32_t round)
 {
@@ -92,12 +96,13 @@ static inline int store_test_entries(const char *folder, const char *start, char
     return count;
 }
 
-/* The log (stdout and stderr) goes to a file from begin on; end gives its text, to be freed. */
+/* The log, that is stdout and stderr, while it goes to a file. */
 struct store_test_log {
     int saved[2];
     FILE *file;
 };
 
+/* From here on the log goes to a file. */
 static inline void store_test_log_begin(struct store_test_log *log)
 {
     log->file = tmpfile();
@@ -109,6 +114,7 @@ static inline void store_test_log_begin(struct store_test_log *log)
     }
 }
 
+/* Sends the log back where it went, and its text; gives that, and the caller frees it. */
 static inline char *store_test_log_end(struct store_test_log *log)
 {
     for (int stream = 0; stream < 2; stream++) {

@@ -11,16 +11,21 @@
 
 /* Bytes per second, the median of the turns. */
 struct bench_rates {
-    double read, write;             /* alone */
-    double mixed_read, mixed_write; /* at the same time */
+    /* Alone. */
+    double read, write;
+    /* At the same time. */
+    double mixed_read, mixed_write;
 };
 
 struct bench_disk {
     const struct settings_nvme *nvme;
-    int64_t bytes; /* of the file on each path */
+    /* Of the file on each path. */
+    int64_t bytes;
     int turns;
-    bool sweep;                              /* also print all block sizes and depths */
-    struct bench_rates rates[DECK_LIST_MAX]; /* what comes out, per path */
+    /* Also print all block sizes and depths. */
+    bool sweep;
+    /* What comes out, per path. */
+    struct bench_rates rates[DECK_LIST_MAX];
 };
 
 /* Local. Measures the folders of nvme.paths, all at once as a run uses them, with nvme's block,

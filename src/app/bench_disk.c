@@ -43,14 +43,18 @@ struct pass {
     const struct settings_nvme *nvme;
     struct disk_file *file;
     bool write;
-    int64_t first, bytes; /* the range */
-    double limit_s;       /* ends earlier after this time */
-    atomic_bool *stop;    /* all end when one is through; NULL: each goes through its range */
+    /* The range. */
+    int64_t first, bytes;
+    /* Ends earlier after this time. */
+    double limit_s;
+    /* All end when one is through; NULL: each goes through its range. */
+    atomic_bool *stop;
     struct disk_queue *queue;
     void *memory;
     char *buffers;
     pthread_t thread;
-    double moved, seconds; /* what comes out */
+    /* What comes out. */
+    double moved, seconds;
     const char *engine;
     enum zi_status status;
 };

@@ -11,15 +11,23 @@
 
 struct command {
     const char *name;
-    const char *words;    /* positional arguments, for the help */
-    int minimum, maximum; /* of them; -1 = any number */
-    const char *summary;  /* one line, no full stop */
-    const char *details;  /* paragraphs of the help, ending in a newline */
-    bool collective;      /* runs on all ranks of an MPI job */
-    bool stops;           /* takes requests to stop (base/stop.h); signals end the others */
-    bool computes;        /* with the threads of a device */
+    /* Positional arguments, for the help. */
+    const char *words;
+    /* Number of positional arguments; maximum -1: any. */
+    int minimum, maximum;
+    /* One line, no full stop. */
+    const char *summary;
+    /* Paragraphs of the help, ending in a newline. */
+    const char *details;
+    /* Runs on all ranks of an MPI job. */
+    bool collective;
+    /* Takes requests to stop (base/stop.h); signals end the others. */
+    bool stops;
+    /* Computes with the threads of a device. */
+    bool computes;
     enum zi_status (*run)(struct comm *world, const struct options *options);
-    struct option_row options[OPTIONS_MAX]; /* ends with a NULL name */
+    /* Ends with a NULL name. */
+    struct option_row options[OPTIONS_MAX];
 };
 
 /* Local. All commands, in the order of the help; *count is their number. */
@@ -28,8 +36,10 @@ const struct command *commands_all(int *count);
 /* Local. The command of a name; when there is none, logs the nearest and gives NULL. */
 const struct command *commands_find(const char *name);
 
-/* Local. The overview, and the help of one command. */
+/* Local. Prints the overview of all commands. */
 void commands_overview(FILE *out);
+
+/* Local. Prints the help of one command. */
 void commands_describe(const struct command *command, FILE *out);
 
 /* Collective for collective commands. Takes apart the words after the command's name and runs it;
@@ -40,15 +50,33 @@ enum zi_status commands_run(const struct command *command, int *argc, char ***ar
 /* Local. What a child that was started by zi_probe_file does; gives its exit code. */
 int commands_probe(const char *path);
 
-/* `world` is NULL unless the command is collective. */
+/* The commands; `world` is NULL unless the command is collective. */
+
+/* Collective. Trains what a deck describes. */
 enum zi_status run_command(struct comm *world, const struct options *options);
+
+/* Local. Reads a deck and reports every error in it. */
 enum zi_status check_command(struct comm *world, const struct options *options);
+
+/* Local. Says what a deck needs, how long a step takes, and what would still fit. */
 enum zi_status plan_command(struct comm *world, const struct options *options);
+
+/* Local. Prints the memory table and the step program of a deck. */
 enum zi_status program_command(struct comm *world, const struct options *options);
+
+/* Local. Makes token files from texts, one token a byte. */
 enum zi_status tokenize_command(struct comm *world, const struct options *options);
+
+/* Local. Continues a text with a trained model. */
 enum zi_status generate_command(struct comm *world, const struct options *options);
+
+/* Local. Prints what a checkpoint, run record or token file holds. */
 enum zi_status inspect_command(struct comm *world, const struct options *options);
+
+/* Local. Measures the operations of a device, or the disks. */
 enum zi_status bench_command(struct comm *world, const struct options *options);
+
+/* Local. Explains a command, the keys of a deck, operations, or states. */
 enum zi_status help_command(struct comm *world, const struct options *options);
 
 #endif

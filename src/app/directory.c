@@ -66,8 +66,10 @@ static enum zi_status make_folders(const char *directory)
 struct visitor {
     enum zi_status (*visit)(struct visitor *visitor, const char *path, const struct stat *is);
     const char *directory;
-    dev_t device;  /* where sizes count */
-    int64_t bytes; /* of them there */
+    /* The file system where sizes count. */
+    dev_t device;
+    /* Of the files there. */
+    int64_t bytes;
 };
 
 /* Visits a name when something is there, which must be of the kind that zinf makes. */

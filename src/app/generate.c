@@ -41,16 +41,21 @@ struct candidate {
 };
 
 struct generation {
-    struct comm *comm; /* this process alone */
+    /* This process alone. */
+    struct comm *comm;
     struct checkpoint *checkpoint;
     struct setup setup;
     struct engine *engine;
     int64_t vocabulary, context;
-    int64_t drawn;                        /* ids 0 .. drawn-1 may be chosen */
-    int64_t tokens, top_k, seed, threads; /* threads 0: auto */
+    /* Ids 0 .. drawn-1 may be chosen. */
+    int64_t drawn;
+    /* `threads` 0: auto. */
+    int64_t tokens, top_k, seed, threads;
     double temperature;
-    const char *prompt, *id_list; /* one of them NULL */
-    int32_t *ids;                 /* prompt and what was added */
+    /* One of them NULL. */
+    const char *prompt, *id_list;
+    /* Prompt and what was added. */
+    int32_t *ids;
     int64_t count;
     float *logits;
     struct candidate *candidates;

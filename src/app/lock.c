@@ -33,10 +33,12 @@ enum { TRIES = 100, WAIT_US = 20000 };
 
 struct lock {
     char directory[PATH_MAX], path[PATH_MAX];
-    struct stat folder; /* the directory, when the lock was taken */
+    /* The directory, when the lock was taken. */
+    struct stat folder;
     char text[LOCK_TEXT];
     int file;
-    bool lost; /* and said */
+    /* The lock was lost, and that has been said. */
+    bool lost;
 };
 
 static enum zi_status refuse_kind(const char *path, mode_t mode)

@@ -10,9 +10,12 @@
 #include "base/status.h"
 
 struct option_row {
-    const char *name;  /* "--set" */
-    const char *value; /* what its value is called in the help, or NULL when it takes none */
-    const char *help;  /* one line, no full stop */
+    /* With its dashes: "--set". */
+    const char *name;
+    /* What its value is called in the help, or NULL when it takes none. */
+    const char *value;
+    /* One line, no full stop. */
+    const char *help;
 };
 
 #define OPTIONS_MAX 16
@@ -21,9 +24,11 @@ struct option_row {
 struct options {
     const struct option_row *rows;
     int row_count;
-    const char **words; /* positional, in order */
+    /* Positional, in order. */
+    const char **words;
     int word_count;
-    const char **values[OPTIONS_MAX]; /* per row: every value given, in order ("" without one) */
+    /* Per row: every value given, in order ("" without one). */
+    const char **values[OPTIONS_MAX];
     int value_counts[OPTIONS_MAX];
     void *memory;
 };
@@ -33,10 +38,14 @@ struct options {
  * caller ends `options` with options_cleanup. */
 enum zi_status options_parse(const char *command, const struct option_row *rows, int row_count,
                              int argc, char **argv, struct options *options);
+
+/* Local. Frees what options_parse has made. */
 void options_cleanup(struct options *options);
 
-/* Local. Whether an option was given; its last value, or `fallback`. */
+/* Local. Whether an option was given. */
 bool options_given(const struct options *options, const char *name);
+
+/* Local. The last value of an option, or `fallback` when it was not given. */
 const char *options_text(const struct options *options, const char *name, const char *fallback);
 
 /* Local. All values of an option; *count is their number. */
@@ -46,6 +55,8 @@ const char *const *options_all(const struct options *options, const char *name, 
  * when the option was not given. ZI_ERROR_USAGE when it is no such number. */
 enum zi_status options_integer(const struct options *options, const char *name, int64_t minimum,
                                int64_t maximum, int64_t *value);
+
+/* Local. As options_integer, for a real number. */
 enum zi_status options_real(const struct options *options, const char *name, double minimum,
                             double maximum, double *value);
 

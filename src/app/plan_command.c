@@ -19,7 +19,8 @@ enum { RANKS_MAX = 1 << 20 };
 
 struct request {
     int64_t ranks, node_ranks;
-    const char *machine, *trace; /* files, or NULL */
+    /* Files, or NULL. */
+    const char *machine, *trace;
 };
 
 static enum zi_status read_request(const struct options *options, struct request *request)

@@ -21,7 +21,8 @@ enum { RANKS_MAX = 1 << 20 };
 struct request {
     enum program_name name;
     int64_t ranks, node_ranks;
-    const char *picture; /* NULL: none */
+    /* NULL: none. */
+    const char *picture;
 };
 
 static enum zi_status read_request(const struct options *options, struct request *request)

@@ -7,19 +7,28 @@
 
 /* Sums of the steps since the last line, and of the whole run. */
 struct progress {
-    int64_t steps, report_every; /* of the run; between lines */
-    int64_t begins;              /* the step after which this job begins */
+    /* Steps of the run, and between lines. */
+    int64_t steps, report_every;
+    /* The step after which this job begins. */
+    int64_t begins;
     double flops_per_token;
-    double peak;                /* FLOP/s of all ranks together, 0 when not measured */
-    double begun_s, start_s;    /* the run, its first step */
-    double layout_s, initial_s; /* parts of what was between the two */
+    /* FLOP/s of all ranks together, 0 when not measured. */
+    double peak;
+    /* When the run began, and its first step. */
+    double begun_s, start_s;
+    /* Parts of what was between the two. */
+    double layout_s, initial_s;
     int64_t line_steps;
     double line_s, line_tokens, line_wait_s[LANE_COUNT];
-    double total_s;      /* of steps alone, without validations and checkpoints */
-    double validation_s; /* added to by whoever validates */
-    double checkpoint_s; /* added to by whoever saves */
+    /* Of steps alone, without validations and checkpoints. */
+    double total_s;
+    /* Added to by whoever validates. */
+    double validation_s;
+    /* Added to by whoever saves. */
+    double checkpoint_s;
     int64_t total_steps, total_tokens, skipped, in_a_row;
-    double loss, best_validation; /* last loss; NaN before the first */
+    /* Last loss; NaN before the first. */
+    double loss, best_validation;
     int64_t best_step;
 };
 

@@ -65,7 +65,8 @@ enum { TIMING_COLUMNS = (int)(sizeof timing_columns / sizeof *timing_columns) };
 /* A table of which rows are appended. */
 struct table {
     char path[PATH_MAX];
-    int file; /* -1: none */
+    /* -1: none. */
+    int file;
 };
 
 struct report {

@@ -15,15 +15,22 @@ struct report;
 
 /* One step as it goes into steps.csv and run.h5. */
 struct report_row {
-    int64_t step;   /* steps done, this one included */
-    int64_t tokens; /* trained on so far */
+    /* Steps done, this one included. */
+    int64_t step;
+    /* Trained on so far. */
+    int64_t tokens;
     double loss, gradient_norm, learning_rate, seconds, tokens_per_s;
     bool skipped;
-    uint64_t checksum;                           /* of all parameters before the step's update */
-    double validation_loss;                      /* NaN: no validation at this step */
-    double wait_s[LANE_COUNT];                   /* compute lane idle because of that lane */
-    int64_t disk_read_bytes, disk_written_bytes; /* what the store asked from the kernel */
-    int64_t io_read_bytes, io_written_bytes;     /* what the kernel counted; -1: it does not say */
+    /* Of all parameters before the step's update. */
+    uint64_t checksum;
+    /* NaN: no validation at this step. */
+    double validation_loss;
+    /* The compute lane was idle because of that lane. */
+    double wait_s[LANE_COUNT];
+    /* What the store asked from the kernel. */
+    int64_t disk_read_bytes, disk_written_bytes;
+    /* What the kernel counted; -1: it does not say. */
+    int64_t io_read_bytes, io_written_bytes;
 };
 
 /* Local. Makes steps.csv, timings.csv and run.h5 in `directory`, where none may be, or, after `step`
@@ -68,13 +75,16 @@ enum zi_status report_path(const char *directory, const char *name, char path[PA
 /* How a run ended. */
 struct report_end {
     enum zi_status status;
-    int64_t step, steps; /* done, and asked for by the deck */
-    int64_t saved;       /* step of the newest checkpoint of this run, -1: none */
+    /* Done, and asked for by the deck. */
+    int64_t step, steps;
+    /* Step of the newest checkpoint of this run, -1: none. */
+    int64_t saved;
 };
 
-/* Local. Writes end.yaml into `directory`, for job scripts; removes that of an earlier run, which
- * need not be there. ZI_ERROR_IO. */
+/* Local. Writes end.yaml into `directory`, for job scripts. ZI_ERROR_IO. */
 enum zi_status report_end(const char *directory, const struct report_end *end);
+
+/* Local. Removes end.yaml of an earlier run from `directory`, where there is one. ZI_ERROR_IO. */
 enum zi_status report_end_remove(const char *directory);
 
 /* What is done with outputs of an earlier run. */

@@ -11,30 +11,49 @@
 #include "data/sampler.h"
 
 struct run {
-    struct comm *comm; /* all ranks; not owned */
+    /* All ranks; not owned. */
+    struct comm *comm;
     const struct options *options;
     struct setup setup;
-    char *deck_text; /* as read by rank 0, the same on all ranks */
+    /* As read by rank 0, the same on all ranks. */
+    char *deck_text;
     int64_t deck_bytes;
-    char *used_text; /* the used deck */
+    /* The used deck. */
+    char *used_text;
     struct tokens *train_tokens, *validation_tokens;
-    struct sampler *train, *validation; /* validation: NULL for none */
+    /* `validation`: NULL for none. */
+    struct sampler *train, *validation;
     struct engine *engine;
-    struct lock *lock;                   /* of the run directory; rank 0, else NULL */
-    struct report *report;               /* rank 0, else NULL */
-    bool report_ended;                   /* its last rows have been written */
-    bool unreported;                     /* rank 0: a step could not be reported */
-    struct progress progress;            /* rank 0 */
-    double begun_s, layout_s, initial_s; /* when the run began; parts of its start */
-    bool ends;               /* rank 0: the run directory is this run's, its end is written there */
-    bool resumes;            /* it goes on with a run of the directory, if there is one */
-    struct checkpoint *from; /* that it goes on from, until its states are there; or NULL */
-    int64_t begins;          /* the step after which this job begins */
-    int64_t done;            /* steps */
-    int64_t good;   /* the last of them that was not skipped: the states are those after it */
-    int64_t saved;  /* step of the last checkpoint, -1 before the first */
-    int64_t proven; /* that of the last one whose parameters a step has found a finite loss with */
-    bool due;       /* a checkpoint waits for a step that is not skipped */
+    /* Of the run directory; rank 0, else NULL. */
+    struct lock *lock;
+    /* Rank 0, else NULL. */
+    struct report *report;
+    /* Its last rows have been written. */
+    bool report_ended;
+    /* Rank 0: a step could not be reported. */
+    bool unreported;
+    /* Rank 0 only. */
+    struct progress progress;
+    /* When the run began; parts of its start. */
+    double begun_s, layout_s, initial_s;
+    /* Rank 0: the run directory is this run's, its end is written there. */
+    bool ends;
+    /* It goes on with a run of the directory, if there is one. */
+    bool resumes;
+    /* That it goes on from, until its states are there; or NULL. */
+    struct checkpoint *from;
+    /* The step after which this job begins. */
+    int64_t begins;
+    /* Steps done. */
+    int64_t done;
+    /* The last step that was not skipped: the states are those after it. */
+    int64_t good;
+    /* Step of the last checkpoint, -1 before the first. */
+    int64_t saved;
+    /* Step of the last checkpoint with whose parameters a step has found a finite loss. */
+    int64_t proven;
+    /* A checkpoint waits for a step that is not skipped. */
+    bool due;
 };
 
 /* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when

@@ -101,9 +101,11 @@ struct record {
     char path[PATH_MAX];
     char *known, *lines;
     size_t bytes;
-    FILE *text; /* into lines; NULL on other ranks */
+    /* Writes into `lines`; NULL on other ranks. */
+    FILE *text;
     bool changed;
-    uint64_t *numbers; /* one of every rank; on all of them */
+    /* One of each rank, on all ranks. */
+    uint64_t *numbers;
 };
 
 /* Collective. Looks through a file if that is needed. */

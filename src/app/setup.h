@@ -11,9 +11,11 @@
 /* Members are made from the top to the bottom, and ended from the bottom to the top. */
 struct setup {
     struct deck *deck;
-    struct settings *settings; /* the deck's */
+    /* Owned by the deck. */
+    struct settings *settings;
     struct device_properties description;
-    struct device *device; /* of that description, or NULL where it is enough */
+    /* Of that description, or NULL where it is enough. */
+    struct device *device;
     struct model *model;
     struct zero_config config;
     struct partition *partition;

@@ -55,9 +55,9 @@ static inline uint16_t zi_bf16_round_even(float value)
     return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
 }
 
-/* Rounds to nearest, ties away from zero: the rounding of parameters (DESIGN 8). With it, the
- * signed 16-bit remainder bits - (upper << 16) gives back every bit of the fp32 master. `value` is
- * finite. */
+/* Rounds to nearest, ties away from zero: the rounding of parameters. With it, the signed 16-bit
+ * remainder bits - (upper << 16) gives back every bit of the fp32 master (doc/design.md, Numbers).
+ * `value` is finite. */
 static inline uint16_t zi_bf16_round_away(float value)
 {
     return (uint16_t)((zi_fp32_bits(value) + 0x8000u) >> 16);

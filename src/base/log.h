@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages to people. Rank 0 writes notes to stdout; warnings and errors of any rank go to stderr
- * with rank and host. Lines look like "[  12.3 s] zero: message": lower case, cause stated. */
+ * with rank and host. Lines look like "[  12.3 s] engine: message": lower case, cause stated. */
 #ifndef ZI_BASE_LOG_H
 #define ZI_BASE_LOG_H
 

@@ -2,12 +2,14 @@
 /* Checkpoints: one HDF5 file per step, written in parallel by all ranks under the tensors' own
  * names and shapes, so that any number of ranks, h5dump and h5py read it.
  *
- *   /<state>/<name>     of each kind of state that is saved (tier/kinds.h), in its type there
- *                       (bf16 as an HDF5 float type of 16 bits); with fp32 compute /master/<name>
- * is a hard link to /parameter/<name> attributes of /: format, step, updates, tokens, seed, deck
- * (text), type, model (family and sizes, text), version, revision, written (date) attribute
- * checksum of each dataset: the checksum of device/operations.h over its bits (fp32, or the 16 of
- * bf16), seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
+ *   /<state>/<name>   dataset of each kind of state that is saved (tier/kinds.h), in its type there
+ *                     (bf16 as an HDF5 float type of 16 bits); with fp32 compute /master/<name> is
+ *                     a hard link to /parameter/<name>
+ *   attributes of /   format, step, updates, tokens, seed, deck (text), type, model (family and
+ *                     sizes, text), version, revision, written (date)
+ *   attribute `checksum` of each dataset
+ *                     the checksum of device/operations.h over its bits (fp32, or the 16 of bf16),
+ *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
  *
  * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name; then
  * fsync, agreement of all ranks, rename, fsync of the folder, and the link `latest` moves last: a

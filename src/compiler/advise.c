@@ -134,12 +134,12 @@ static enum zi_status search_change(const struct settings *settings,
             if (!applied) continue;
             describe(&changes[i], &s, advice, sizeof advice);
             if (fits) {
-                zi_log(ZI_LOG_ERROR, "zero", "nearest change that fits: %s", advice);
+                zi_log(ZI_LOG_ERROR, "compiler", "nearest change that fits: %s", advice);
                 return ZI_OK;
             }
         }
     }
-    zi_log(ZI_LOG_ERROR, "zero",
+    zi_log(ZI_LOG_ERROR, "compiler",
            "no change of placement or batch fits; raise memory.device and memory.host, use more "
            "ranks, or make the model smaller");
     return ZI_OK;
@@ -152,7 +152,7 @@ static void say_disk_memory(const struct settings *s, const struct zero_config *
     struct tier_room room;
     char text[32];
     if (tier_store_room(&s->nvme, config->node_ranks, &room) < 0) return;
-    zi_log(ZI_LOG_ERROR, "zero",
+    zi_log(ZI_LOG_ERROR, "compiler",
            "%s of that are states that go to nvme: %s is memory, not a disk; name a folder on a "
            "local disk in nvme.paths, or raise memory.host",
            zi_memory_text(bytes, text, sizeof text), room.memory_path);
@@ -166,11 +166,11 @@ static void say_excess(const struct zero_config *config, enum zi_tier tier, size
     zi_memory_text(bytes, excess, sizeof excess);
     if (tier == ZI_TIER_NVME)
         zi_log(
-            ZI_LOG_ERROR, "zero",
+            ZI_LOG_ERROR, "compiler",
             "does not fit: nvme.paths have %s free per rank and the states need %s (%s too much)",
             budget, need, excess);
     else
-        zi_log(ZI_LOG_ERROR, "zero",
+        zi_log(ZI_LOG_ERROR, "compiler",
                "does not fit: memory.%s is %s per rank and the program needs %s (%s too much)",
                zi_tier_name(tier), budget, need, excess);
 }

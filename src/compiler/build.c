@@ -31,7 +31,7 @@ void *builder_memory(struct builder *b, size_t count, size_t size)
     if (b->status < 0) return NULL;
     struct builder_block *block = calloc(1, sizeof *block + count * size);
     if (!block) {
-        b->status = zi_fail(ZI_ERROR_DEVICE, "zero",
+        b->status = zi_fail(ZI_ERROR_DEVICE, "compiler",
                             "no memory to compile a program of %d operations", b->model->op_count);
         return NULL;
     }
@@ -66,7 +66,7 @@ static struct program_slot *add_slot(struct builder *b)
         int capacity = p->slot_capacity ? 2 * p->slot_capacity : 256;
         struct program_slot *grown = realloc(p->slots, (size_t)capacity * sizeof *grown);
         if (!grown) {
-            b->status = zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for %d slots", capacity);
+            b->status = zi_fail(ZI_ERROR_DEVICE, "compiler", "no memory for %d slots", capacity);
             return NULL;
         }
         p->slots = grown;
@@ -110,7 +110,7 @@ static struct tier_array *add_array(struct builder *b)
         int capacity = p->array_capacity ? 2 * p->array_capacity : 256;
         struct tier_array *grown = realloc(p->arrays, (size_t)capacity * sizeof *grown);
         if (!grown) {
-            b->status = zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for %d arrays", capacity);
+            b->status = zi_fail(ZI_ERROR_DEVICE, "compiler", "no memory for %d arrays", capacity);
             return NULL;
         }
         p->arrays = grown;
@@ -191,7 +191,7 @@ void builder_begin(struct builder *b, enum program_name name)
     b->writer.last_write = malloc(slots * sizeof *b->writer.last_write);
     b->writer.last_read = malloc(slots * sizeof *b->writer.last_read);
     if (!b->writer.last_write || !b->writer.last_read) {
-        b->status = zi_fail(ZI_ERROR_DEVICE, "zero", "no memory to compile a program");
+        b->status = zi_fail(ZI_ERROR_DEVICE, "compiler", "no memory to compile a program");
         return;
     }
     memset(b->writer.last_write, 0xff, slots * sizeof *b->writer.last_write);
@@ -240,7 +240,8 @@ void builder_emit(struct builder *b, const struct program_op *op)
         int capacity = list->capacity ? 2 * list->capacity : 256;
         struct program_op *grown = realloc(list->ops, (size_t)capacity * sizeof *grown);
         if (!grown) {
-            b->status = zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for %d operations", capacity);
+            b->status =
+                zi_fail(ZI_ERROR_DEVICE, "compiler", "no memory for %d operations", capacity);
             return;
         }
         list->ops = grown;

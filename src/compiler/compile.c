@@ -79,7 +79,7 @@ static enum zi_status compile(const struct model *model, const struct partition 
     if (p) p->homes = calloc((size_t)model->unit_count, sizeof *p->homes);
     if (!p || !p->homes) {
         program_destroy(p);
-        return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for a program of %d units",
+        return zi_fail(ZI_ERROR_DEVICE, "compiler", "no memory for a program of %d units",
                        model->unit_count);
     }
     p->model = model;

@@ -135,7 +135,7 @@ enum zi_status resolve_budgets(const struct settings *s, const struct device_pro
     size_t most = device->unified ? own : device->memory_bytes - device->memory_bytes / 10;
     if (device->mappable && most > own) most = own;
     if (s->memory.device == ZI_AUTO && !device->unified && device->memory_bytes == 0)
-        return zi_fail(ZI_ERROR_USAGE, "zero",
+        return zi_fail(ZI_ERROR_USAGE, "compiler",
                        "memory.device: auto, but how much memory the device (%s) has is not known "
                        "here; say what a rank may use of it, as memory.device: 72 GiB",
                        device->name);
@@ -195,7 +195,8 @@ static void settle(const struct settings *s, struct zero_config *config)
  * tables of the model and its partition, which take longer to make than slots to lay out. */
 struct search {
     const struct settings *settings;
-    struct model *model; /* of the last candidate, or NULL, and its partition, or NULL */
+    /* Of the last candidate, or NULL; its partition likewise. */
+    struct model *model;
     struct partition *partition;
 };
 

@@ -31,10 +31,11 @@ enum zi_status zero_resolve(const struct settings *settings, const struct device
 enum zi_status zero_fits(const struct settings *settings, const struct device_properties *device,
                          struct zero_config *config, bool *fits);
 
+struct comm;
+
 /* Collective. The same for all ranks of a group: rank 0 decides, since ranks that read different
  * amounts of free memory must not compile different programs. Where only the disk is short it is
  * ZI_ERROR_IO: a run then has a full disk. */
-struct comm;
 enum zi_status zero_resolve_all(const struct settings *settings,
                                 const struct device_properties *device, struct comm *comm,
                                 struct zero_config *config);

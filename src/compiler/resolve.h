@@ -8,14 +8,19 @@
 
 struct resolve_fit {
     bool fits;
-    size_t excess[ZI_TIER_COUNT]; /* bytes past the budgets */
-    size_t disk_memory;           /* bytes of nvme that count as host memory */
+    /* Bytes past the budgets. */
+    size_t excess[ZI_TIER_COUNT];
+    /* Bytes of nvme that count as host memory. */
+    size_t disk_memory;
     int segments;
 };
 
-/* Local. What the deck says, with auto as its first choice; budgets. */
+/* Local. What the deck says, with the first choice for auto. */
 void resolve_settings(const struct settings *s, const struct device_properties *device,
                       struct zero_config *config);
+
+/* Local. The budgets of the tiers: those of the deck, or what the node has. ZI_ERROR_USAGE when
+ * memory.device is auto and the description does not say what the device has. */
 enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *device,
                                struct zero_config *config);
 

@@ -7,7 +7,7 @@ bool ring_fits(struct builder *b, int count, const char *name)
 {
     if (b->status < 0) return false;
     if (count <= RING_MAX) return true;
-    b->status = zi_fail(ZI_ERROR_USAGE, "zero",
+    b->status = zi_fail(ZI_ERROR_USAGE, "compiler",
                         "%d slots for %s, at most %d: lower zero.prefetch or "
                         "activations.interval",
                         count, name, RING_MAX);

@@ -34,6 +34,7 @@ enum zi_status deck_parse(const char *text, size_t bytes, const char *name, cons
 enum zi_status deck_parse_part(const char *text, const char *name, const char *const *sections,
                                const char *const *sets, int set_count, struct deck **deck);
 
+/* Local. Frees a deck; NULL is nothing to destroy. */
 void deck_destroy(struct deck *deck);
 
 /* Local. The settings; owned by the deck, changed only by rooms that resolve `auto` before the run
@@ -67,11 +68,17 @@ enum zi_status deck_echo(const struct deck *deck, char **text);
  * when none is near. */
 const char *deck_nearest(const char *word, const char *const *names, int count);
 
-/* Local. Help and generated documents, from the rows alone. `what` is NULL, "section" or
- * "section.key". ZI_ERROR_USAGE with the nearest name when there is no such thing. */
+/* Local. Help, from the rows alone. `what` is NULL, "section" or "section.key". ZI_ERROR_USAGE with
+ * the nearest name when there is no such thing. */
 enum zi_status deck_describe(const char *what, FILE *out);
-void deck_write_reference(FILE *out); /* inputs/reference.yaml */
-void deck_write_markdown(FILE *out);  /* doc/deck.md */
-void deck_write_schema(FILE *out);    /* inputs/zinf.schema.json */
+
+/* Local. Writes inputs/reference.yaml, from the rows alone. */
+void deck_write_reference(FILE *out);
+
+/* Local. Writes doc/deck.md, from the rows alone. */
+void deck_write_markdown(FILE *out);
+
+/* Local. Writes inputs/zinf.schema.json, from the rows alone. */
+void deck_write_schema(FILE *out);
 
 #endif

@@ -12,20 +12,25 @@
 enum { DECK_PLACE_WHOLE = 0, DECK_PLACE_SET = -1 };
 
 struct deck_error {
-    int line, column, number; /* number: in the order of finding */
+    /* `number`: in the order of finding. */
+    int line, column, number;
     char *text;
 };
 
 struct deck_errors {
-    const char *name; /* of the deck; not owned */
+    /* Of the deck; not owned. */
+    const char *name;
     struct deck_error *list;
     int count, room;
-    bool failed; /* some error was reported or lost for want of memory */
+    /* Some error was reported or lost for want of memory. */
+    bool failed;
 };
 
 /* Local. Adds one error; `line` is a line number or one of the places above. */
 void deck_errors_add(struct deck_errors *errors, int line, int column, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Local. The same with the arguments in a list. */
 void deck_errors_add_list(struct deck_errors *errors, int line, int column, const char *format,
                           va_list arguments);
 
@@ -36,6 +41,7 @@ enum zi_status deck_errors_report(struct deck_errors *errors);
 /* Local. Logs all as warnings in the order of the deck, and forgets them. */
 void deck_errors_warn(struct deck_errors *errors);
 
+/* Local. Frees the texts; the list is empty then. */
 void deck_errors_free(struct deck_errors *errors);
 
 #endif

@@ -18,6 +18,8 @@ bool deck_path_expand(const char *written, size_t bytes, char **path, char wrong
 /* Local. A value as it was written, for the echo, where it is a path or a list of paths in shell
  * notation; NULL otherwise, and without memory. The caller frees it. */
 char *deck_written(const struct deck_row *row, const struct deck_node *node);
+
+/* Local. The same for a value that is one text, such as an override's. */
 char *deck_written_text(const struct deck_row *row, const char *text);
 
 #endif

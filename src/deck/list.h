@@ -9,7 +9,8 @@
 enum { DECK_LIST_MAX = 16 };
 
 struct deck_list {
-    char *items[DECK_LIST_MAX]; /* the first `count`; owned by whoever owns the list */
+    /* The first `count`; owned by whoever owns the list. */
+    char *items[DECK_LIST_MAX];
     int count;
 };
 

@@ -10,10 +10,12 @@
 #include "base/status.h"
 
 struct deck_pair_number {
-    const char *key;  /* set by the caller */
-    const char *unit; /* accepted after the number, with k, M, G, T, P or Ki, Mi, Gi, Ti before it:
-                         "B/s" */
-    double value;     /* set when the file has the key */
+    /* Set by the caller. */
+    const char *key;
+    /* Accepted after the number, with k, M, G, T, P or Ki, Mi, Gi, Ti before it: "B/s". */
+    const char *unit;
+    /* Set when the file has the key. */
+    double value;
     bool given;
 };
 

@@ -18,18 +18,27 @@ enum deck_source { SOURCE_NONE, SOURCE_DEFAULT, SOURCE_DECK, SOURCE_SET };
 /* Where the value of a row came from. */
 struct deck_origin {
     enum deck_source source;
-    int line, column; /* in the text that was read; 0 for defaults and overrides */
-    int told_line;    /* in the deck that the echo was made of: what a new echo says */
-    bool was_auto;    /* it was auto, whatever it has been resolved to */
-    bool told;        /* source, told_line, was_auto and written are what an echo tells */
-    char *written;    /* as it was written, where that is shell notation; owned, or NULL */
+    /* In the text that was read; 0 for defaults and overrides. */
+    int line, column;
+    /* In the deck that the echo was made of: what a new echo says. */
+    int told_line;
+    /* It was auto, whatever it has been resolved to. */
+    bool was_auto;
+    /* `source`, `told_line`, `was_auto` and `written` are what an echo tells. */
+    bool told;
+    /* As it was written, where that is shell notation; owned, or NULL. */
+    char *written;
 };
 
 struct deck {
-    struct settings settings, defaults; /* of required keys, `defaults` holds zeros and "" */
-    struct deck_origin *origins;        /* one per row */
-    struct deck_errors errors, remarks; /* remarks are warnings */
-    const char *const *sections;        /* that are asked for, up to NULL; NULL: all */
+    /* `defaults` holds zeros and "" for required keys. */
+    struct settings settings, defaults;
+    /* One per row. */
+    struct deck_origin *origins;
+    /* `remarks` are warnings. */
+    struct deck_errors errors, remarks;
+    /* Those that are asked for, up to NULL; NULL: all. */
+    const char *const *sections;
     char *name;
     bool rules_checked;
 };
@@ -50,6 +59,8 @@ void deck_origins_restore(struct deck *deck, const char *text, size_t bytes);
 /* Local. Fills settings with the defaults of all rows; text fields are allocated. False when memory
  * ran out. */
 bool deck_settings_fill(struct settings *settings);
+
+/* Local. Frees the texts and lists of settings. */
 void deck_settings_free(struct settings *settings);
 
 /* Local. Adds complaints about rules that join several keys, and resolves those values that need
@@ -71,8 +82,10 @@ void deck_place(const struct deck *deck, const struct deck_row *row, struct deck
 
 enum { DECK_NAMES_MAX = 64 };
 
-/* Local. Puts the names of all sections, or of the keys of one, into names; gives their number. */
+/* Local. Puts the names of all sections into names; gives their number. */
 int deck_section_names(const char *names[DECK_NAMES_MAX]);
+
+/* Local. Puts the names of the keys of a section into names; gives their number. */
 int deck_key_names(const char *section, const char *names[DECK_NAMES_MAX]);
 
 #endif

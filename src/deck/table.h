@@ -35,27 +35,42 @@ enum deck_relation { DECK_IS, DECK_IS_NOT, DECK_BELOW, DECK_AT_MOST, DECK_ABOVE 
 
 /* A condition on one key. A key that holds auto may come to hold anything, and fulfils each. */
 struct deck_term {
-    const char *section, *key; /* NULL: the end of a list */
+    /* NULL: the end of a list. */
+    const char *section, *key;
     enum deck_relation relation;
-    const char *value; /* as a deck would write it, or section.key: what that key holds */
-    bool or_next;      /* this or the next term; otherwise this and the next */
+    /* As a deck would write it, or section.key: what that key holds. */
+    const char *value;
+    /* This or the next term; otherwise this and the next. */
+    bool or_next;
 };
 
 struct deck_row {
     const char *section, *key;
     enum deck_type type;
-    size_t offset;        /* of the field in struct settings */
-    const char *unit;     /* shown and accepted after a number: "steps", "tokens"; NULL for none */
-    const char *fallback; /* the default as a deck would write it; NULL: the key is required */
-    bool may_be_auto;     /* `auto` is accepted and stored as ZI_AUTO */
-    double minimum, maximum;           /* inclusive; of numbers */
-    const struct deck_choice *choices; /* ends with {NULL, 0} */
-    bool may_be_never;                 /* 0 means never, and is written so */
-    const char *example;               /* a value to show where there is no default */
-    bool changeable;                   /* may differ when a run is continued */
-    const struct deck_term *uses;      /* where else it has no effect; NULL: always of use */
-    bool must_be_used;                 /* then it is an error to give it, otherwise a warning */
-    const char *help;                  /* one line, no full stop */
+    /* Of the field in struct settings. */
+    size_t offset;
+    /* Shown and accepted after a number: "steps", "tokens"; NULL for none. */
+    const char *unit;
+    /* The default as a deck would write it; NULL: the key is required. */
+    const char *fallback;
+    /* `auto` is accepted and stored as ZI_AUTO. */
+    bool may_be_auto;
+    /* Of numbers; inclusive. */
+    double minimum, maximum;
+    /* Ends with {NULL, 0}. */
+    const struct deck_choice *choices;
+    /* 0 means never, and is written so. */
+    bool may_be_never;
+    /* A value to show where there is no default. */
+    const char *example;
+    /* May differ when a run is continued. */
+    bool changeable;
+    /* Where else it has no effect; NULL: always of use. */
+    const struct deck_term *uses;
+    /* It is an error, not only a warning, to give it where it has no effect. */
+    bool must_be_used;
+    /* One line, no full stop. */
+    const char *help;
 };
 
 /* Local. All rows, grouped by section in the order of the reference deck; *count is their number.

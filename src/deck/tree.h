@@ -13,26 +13,33 @@
 enum deck_node_kind { NODE_SCALAR, NODE_MAPPING, NODE_SEQUENCE };
 
 struct deck_pair {
-    struct deck_node *key, *value; /* the key is a scalar */
+    /* The key is a scalar. */
+    struct deck_node *key, *value;
 };
 
 struct deck_node {
     enum deck_node_kind kind;
-    int line, column; /* from 1 */
-    char *anchor;     /* or NULL */
-    bool open;        /* its end has not been read yet */
-    /* scalars */
-    char *text;    /* ends with NUL */
-    size_t length; /* without it; differs from strlen(text) where the text holds a NUL */
-    bool plain;    /* written without quotes */
-    /* mappings use pairs, sequences items */
+    /* From 1. */
+    int line, column;
+    /* NULL where it has none. */
+    char *anchor;
+    /* Its end has not been read yet. */
+    bool open;
+    /* Of a scalar; ends with NUL. */
+    char *text;
+    /* Without that NUL; differs from strlen(text) where the text holds a NUL. */
+    size_t length;
+    /* Written without quotes. */
+    bool plain;
+    /* Mappings use pairs, sequences items. */
     struct deck_pair *pairs;
     struct deck_node **items;
     int count, room;
 };
 
 struct deck_tree {
-    struct deck_node *root; /* NULL where the text holds no document content */
+    /* NULL where the text holds no document content. */
+    struct deck_node *root;
     struct deck_node **nodes;
     int count, room;
 };
@@ -46,6 +53,7 @@ enum zi_status deck_tree_parse(const char *text, size_t bytes, struct deck_error
 /* Local. Whether text is UTF-8 throughout. */
 bool deck_text_is_utf8(const char *text);
 
+/* Local. Frees all nodes of a tree. */
 void deck_tree_free(struct deck_tree *tree);
 
 #endif

@@ -49,7 +49,8 @@ struct number {
     const char *error;
     int64_t whole;
     double real;
-    bool is_whole; /* `whole` holds it exactly */
+    /* `whole` holds it exactly. */
+    bool is_whole;
     char words[2][16];
     int word_count;
 };

@@ -30,10 +30,13 @@ struct bench {
     struct device *device;
     const struct device_operations *ops;
     struct device_stream *stream;
-    struct device_ptr x[BUFFER_COUNT], ceiling[3], small; /* ceiling: of triad and copy alone */
+    /* `ceiling`: of triad and copy alone. */
+    struct device_ptr x[BUFFER_COUNT], ceiling[3], small;
     enum zi_dtype type;
-    struct device_peak peak; /* of the type */
-    double triad, copy;      /* byte/s */
+    /* Of the type. */
+    struct device_peak peak;
+    /* Byte/s. */
+    double triad, copy;
     int threads;
     FILE *out;
     enum zi_status status;
@@ -41,7 +44,8 @@ struct bench {
 
 struct bench_case {
     const char *name;
-    double flops, bytes; /* one of them is 0 */
+    /* One of them is 0. */
+    double flops, bytes;
     enum zi_status (*run)(struct bench *, const struct bench_case *);
     struct device_matmul matmul;
     int which;

@@ -28,11 +28,13 @@ struct device_ptr {
     uintptr_t address;
 };
 
+/* Local. The place `bytes` further on. */
 static inline struct device_ptr device_at(struct device_ptr base, size_t bytes)
 {
     return (struct device_ptr){base.address + bytes};
 }
 
+/* Local. Whether it is no place. */
 static inline bool device_is_null(struct device_ptr pointer)
 {
     return pointer.address == 0;

@@ -178,9 +178,11 @@ struct device_operations {
  * attention takes together, and the fp32 numbers of which its rows are whole multiples. */
 enum { DEVICE_NORM_ROWS = 64, DEVICE_ATTENTION_QUERIES = 32, DEVICE_ATTENTION_LANES = 16 };
 
-/* Local. Bytes of scratch that a backward operation is given. No device or instruction set has
- * sizes of its own, so that a program has the same slots wherever it is compiled. */
+/* Local. Bytes of scratch that norm_backward is given. No device or instruction set has sizes of
+ * its own, so that a program has the same slots wherever it is compiled. */
 size_t device_norm_backward_scratch(int64_t rows, int64_t columns);
+
+/* Local. The same of attention_backward. */
 size_t device_attention_backward_scratch(const struct device_attention *desc);
 
 #endif

@@ -29,7 +29,8 @@ enum zi_status ahead_start(struct engine *engine)
     engine->events = calloc((size_t)count + 1, sizeof(struct device_event *));
     engine->times = calloc((size_t)count + 1, sizeof *engine->times);
     if (!engine->events || !engine->times)
-        return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the events of %d operations", count);
+        return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory for the events of %d operations",
+                       count);
     for (; engine->event_count < count; engine->event_count++) {
         ZI_TRY(device_event_create(engine->device, &engine->events[engine->event_count]));
     }

@@ -20,13 +20,16 @@
 
 /* Operations in flight: a queue, in order of their start. */
 struct flight {
-    int first, count; /* ring positions */
+    /* Ring positions. */
+    int first, count;
     struct transfer {
-        int index; /* in the program's list */
+        /* In the program's list. */
+        int index;
         bool done;
         struct lane_times times;
     } ops[DISK_LANE_TRANSFERS];
-    int outstanding; /* in the channel */
+    /* In the channel. */
+    int outstanding;
     double last_end_s;
 };
 

@@ -19,7 +19,7 @@ static enum zi_status agree_on_program(const struct engine *engine)
     ZI_TRY(comm_broadcast(engine->comm, &first, (int64_t)sizeof first, 0));
     enum zi_status status = ZI_OK;
     if (own != first) {
-        status = zi_fail(ZI_ERROR_BUG, "zero", "this rank compiled another program than rank 0");
+        status = zi_fail(ZI_ERROR_BUG, "engine", "this rank compiled another program than rank 0");
     }
     return comm_agree(engine->comm, status);
 }
@@ -84,7 +84,7 @@ static enum zi_status check_paths(const struct engine *engine)
     if (engine->program->config.disk_memory > 0) return ZI_OK;
     ZI_TRY(tier_store_room(&engine->settings->nvme, comm_node_size(engine->comm), &room));
     if (room.memory_bytes == 0) return ZI_OK;
-    return zi_fail(ZI_ERROR_FIT, "zero",
+    return zi_fail(ZI_ERROR_FIT, "engine",
                    "nvme.paths: %s is memory on this node and a disk on that of rank 0; name a "
                    "folder on a local disk of every node",
                    room.memory_path);
@@ -114,7 +114,7 @@ static enum zi_status create_store(struct engine *engine)
 static void say_stopped(const struct engine *engine, enum zi_status status)
 {
     if (status == ZI_STOPPED && comm_rank(engine->comm) == 0)
-        zi_log(ZI_LOG_NOTE, "zero", "stopped by %s while states were laid out; nothing to save",
+        zi_log(ZI_LOG_NOTE, "engine", "stopped by %s while states were laid out; nothing to save",
                zi_stop_name(zi_stop_signal()));
 }
 
@@ -124,7 +124,7 @@ enum zi_status engine_create(const struct program *program, struct device *devic
 {
     struct engine *e = calloc(1, sizeof *e);
     enum zi_status status =
-        e ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the engine");
+        e ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "engine", "no memory for the engine");
     status = comm_agree(comm, status);
     if (status < 0) {
         free(e);

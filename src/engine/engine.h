@@ -12,16 +12,21 @@ struct engine;
 
 /* What one step or validation gave; equal on all ranks. */
 struct engine_result {
-    double loss; /* mean over all tokens of the global batch; each is a target */
-    double norm; /* global gradient norm; NaN when not finite */
+    /* Mean over all tokens of the global batch; each is a target. */
+    double loss;
+    /* Global gradient norm; NaN when not finite. */
+    double norm;
     double learning_rate;
     bool skipped;
-    uint64_t checksum; /* of all trainable parameters that the step was computed with, that is
-                          before its update; independent of partition */
-    double seconds;    /* of this rank */
-    double
-        wait_s[LANE_COUNT]; /* compute lane idle because it waited for an operation of that lane */
-    uint64_t read_bytes, written_bytes; /* of the nvme store, of this rank in this step */
+    /* Of all trainable parameters that the step was computed with, that is before its update;
+     * independent of partition. */
+    uint64_t checksum;
+    /* Of this rank. */
+    double seconds;
+    /* The compute lane was idle because it waited for an operation of that lane. */
+    double wait_s[LANE_COUNT];
+    /* Of the nvme store, of this rank in this step. */
+    uint64_t read_bytes, written_bytes;
 };
 
 /* Per kind and lane of operation, summed since the engine was made or engine_timings_clear. */
@@ -39,28 +44,36 @@ struct engine_timing {
 enum zi_status engine_create(const struct program *program, struct device *device,
                              struct comm *comm, const struct settings *settings,
                              struct engine **engine);
+
+/* Local. Ends the lanes and frees all; NULL is nothing to destroy. */
 void engine_destroy(struct engine *engine);
 
 /* Collective. Brings an update that is still pending (deferred updates); afterwards the states are
  * those after the last step. Nothing to do is no error. */
 enum zi_status engine_flush(struct engine *engine);
 
-/* Of all trainable parameters as they are; after a flush, those after the last step. */
+/* Local. The checksum of all trainable parameters as they are; after a flush, those after the last
+ * step. */
 uint64_t engine_checksum(const struct engine *engine);
 
-/* Local. Records the operations of the training steps that the trace covers (trace.h), of a job that
- * begins after `first` steps; call once, before them. The trace stays the engine's; NULL when there is none. */
 struct trace;
+
+/* Local. Records the operations of the training steps that the trace covers (trace.h), of a job that
+ * begins after `first` steps; call once, before them. */
 enum zi_status engine_trace(struct engine *engine, int64_t first, int64_t steps);
+
+/* Local. The trace, which stays the engine's; NULL when there is none. */
 const struct trace *engine_get_trace(const struct engine *engine);
 
 /* Collective. Initial values of all states, each rank its own: parameters from (seed, name, index),
  * moments zero. ZI_STOPPED, on all ranks, when a stop is asked for meanwhile. */
 enum zi_status engine_initialize(struct engine *engine);
 
-/* Where a rank puts its sequences of the next step, int32, [sequences of all its micro-batches,
- * tokens]: host memory of the engine, in the order of zero_sequences. */
+/* Local. Where a rank puts its sequences of the next step, int32, [sequences of all its
+ * micro-batches, tokens]: host memory of the engine, in the order of zero_sequences. */
 int32_t *engine_inputs(struct engine *engine);
+
+/* Local. Where it puts their targets, in the same shape. */
 int32_t *engine_targets(struct engine *engine);
 
 /* Collective. One training step number `step` (first 0): forward, backward, update, on the
@@ -75,8 +88,10 @@ enum zi_status engine_validate(struct engine *engine, struct engine_result *resu
 enum zi_status engine_logits(struct engine *engine, const int32_t *ids, int64_t tokens,
                              float *logits);
 
-/* Updates made so far (skipped steps make none); settable when states are loaded. */
+/* Local. Updates made so far; skipped steps make none. */
 int64_t engine_updates(const struct engine *engine);
+
+/* Local. Sets that number, when states are loaded. */
 void engine_set_updates(struct engine *engine, int64_t updates);
 
 /* What lies outside of a program: called for each run of a tensor, elements [first, first + count),
@@ -96,6 +111,8 @@ enum zi_status engine_load(struct engine *engine, engine_visit *visit, void *con
 
 /* Local. Timings of this rank: *count entries, owned by the engine. */
 const struct engine_timing *engine_timings(struct engine *engine, int *count);
+
+/* Local. Sets all timings to zero. */
 void engine_timings_clear(struct engine *engine);
 
 /* Local. The engine's compute stream, for measuring the device's peak before training. */

@@ -76,7 +76,7 @@ static enum zi_status run_read(struct engine *engine, const struct bound_op *b,
 {
     (void)engine;
     (void)stream;
-    return zi_fail(ZI_ERROR_BUG, "zero", "operation %s in a lane that cannot do it",
+    return zi_fail(ZI_ERROR_BUG, "engine", "operation %s in a lane that cannot do it",
                    program_kind_name(b->op->kind));
 }
 

@@ -8,11 +8,16 @@
 /* Local. Does an operation, or enqueues it, on its lane's stream. */
 enum zi_status execute_op(struct engine *engine, const struct bound_op *b);
 
-/* Local. Run functions of the states (execute_states.c). */
+/* execute_states.c */
+/* Local. The run function of the kind `draw`. */
 enum zi_status run_draw(struct engine *engine, const struct bound_op *b,
                         struct device_stream *stream);
+
+/* Local. The run function of the kind `import`. */
 enum zi_status run_import(struct engine *engine, const struct bound_op *b,
                           struct device_stream *stream);
+
+/* Local. The run function of the kind `export`. */
 enum zi_status run_export(struct engine *engine, const struct bound_op *b,
                           struct device_stream *stream);
 

@@ -237,7 +237,7 @@ enum zi_status lanes_start(struct engine *engine)
         struct lane *lane = &engine->lanes[l];
         if (!lane->used || l == LANE_COMPUTE) continue;
         if (pthread_create(&lane->thread, NULL, lane_thread, lane) != 0) {
-            return zi_fail(ZI_ERROR_DEVICE, "zero", "no thread for lane %s",
+            return zi_fail(ZI_ERROR_DEVICE, "engine", "no thread for lane %s",
                            program_lane_name(lane->id));
         }
         lane->threaded = true;

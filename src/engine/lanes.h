@@ -64,9 +64,12 @@ struct engine {
     /* Of the pools: where they start, and the host's address of that, NULL where it has none. */
     struct device_ptr bases[ZI_TIER_COUNT];
     char *hosts[ZI_TIER_COUNT];
-    struct tier_store *store; /* NULL without states on nvme */
-    struct trace *trace;      /* NULL unless steps are traced */
-    bool tracing;             /* this run */
+    /* NULL without states on nvme. */
+    struct tier_store *store;
+    /* NULL unless steps are traced. */
+    struct trace *trace;
+    /* Whether this run is traced. */
+    bool tracing;
     /* By operation of the program that runs, for lanes that run ahead; NULL without such lanes. */
     struct device_event **events;
     struct lane_times *times;
@@ -78,21 +81,30 @@ struct engine {
     void *visitor;
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
-    long run; /* number of the program run; a new number starts the lanes */
+    /* Number of the program run; a new number starts the lanes. */
+    long run;
     bool closing;
-    enum program_name name; /* being run */
+    /* The program that runs. */
+    enum program_name name;
     /* Ranks wait for each other in it, so an error of one ends the job at once. */
     bool collective;
-    enum zi_status status; /* first error of a run */
-
-    int64_t tokens; /* per sequence of this run */
+    /* First error of a run. */
+    enum zi_status status;
+    /* Per sequence of this run. */
+    int64_t tokens;
     int64_t updates;
-    double loss;                /* mean, of the last run */
-    uint64_t checksum;          /* of the parameters as they are; a pending update is not in it */
-    int64_t number;             /* of the step that runs, for the trace */
-    int64_t first;              /* step of the job, for the same */
-    struct optimizer_step step; /* of the last training program */
-    struct optimizer_step pending; /* deferred: what the next program's update brings */
+    /* Mean, of the last run. */
+    double loss;
+    /* Of the parameters as they are; a pending update is not in it. */
+    uint64_t checksum;
+    /* Of the step that runs, for the trace. */
+    int64_t number;
+    /* After so many steps the job began. */
+    int64_t first;
+    /* Of the last training program. */
+    struct optimizer_step step;
+    /* Deferred: what the next program's update brings. */
+    struct optimizer_step pending;
     bool is_pending;
     struct engine_timing flat[LANE_COUNT * OP_KIND_COUNT];
 };

@@ -13,8 +13,9 @@
 
 struct buffers {
     struct layer_normed normed;
-    struct device_ptr qkv, mixed, logsumexp; /* saved */
-    /* scratch; d_mixed, without tiles, is also the gradient of normed */
+    /* Saved. */
+    struct device_ptr qkv, mixed, logsumexp;
+    /* Scratch; d_mixed, without tiles, is also the gradient of normed. */
     struct device_ptr d_mixed, d_qkv, attention;
 };
 

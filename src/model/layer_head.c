@@ -20,7 +20,8 @@
 struct buffers {
     struct layer_normed normed;
     struct device_ptr d_normed, logits, statistics;
-    size_t sum; /* offset in carry */
+    /* Offset in carry. */
+    size_t sum;
 };
 
 /* Rows of logits are padded to whole cache lines. */

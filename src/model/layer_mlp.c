@@ -9,8 +9,10 @@
 
 struct buffers {
     struct layer_normed normed;
-    struct device_ptr before, after;     /* saved */
-    struct device_ptr d_after, d_normed; /* scratch; d_normed without tiles only */
+    /* Saved. */
+    struct device_ptr before, after;
+    /* Scratch; d_normed without tiles only. */
+    struct device_ptr d_after, d_normed;
 };
 
 static struct buffers lay(const struct model *model, const struct layer_sizes *s,

@@ -157,7 +157,8 @@ static int add_unit(struct model *m, const char *name, const struct family_row *
 /* Units of a layer: one of all its tensors, or the first of one per tile and, where there is such,
  * one of what all tiles share. */
 struct layer_units {
-    int tile, shared; /* shared: -1 when there is none */
+    /* `shared`: -1 when there is none. */
+    int tile, shared;
 };
 
 static struct layer_units add_units(struct model *m, const char *layer,

@@ -180,7 +180,8 @@ enum model_mode {
 /* What one call works on. Device buffers belong to the caller and are used on `stream` until the
  * call's work is done. */
 struct model_pass {
-    const struct device_operations *operations; /* of the stream's device */
+    /* Of the stream's device. */
+    const struct device_operations *operations;
     struct device_stream *stream;
     /* B, T. */
     int64_t sequences, tokens;

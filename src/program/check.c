@@ -17,12 +17,15 @@
 #include "program/program.h"
 
 struct clock {
-    int done[LANE_COUNT]; /* index + 1 of the latest operation of the lane that is done */
+    /* Index + 1 of the latest operation of the lane that is done. */
+    int done[LANE_COUNT];
 };
 
 struct access {
-    int write;             /* last writer, or -1 */
-    int reads[LANE_COUNT]; /* latest reader of each lane since then, or -1 */
+    /* Last writer, or -1. */
+    int write;
+    /* Latest reader of each lane since then, or -1. */
+    int reads[LANE_COUNT];
     bool filled;
 };
 
@@ -31,13 +34,14 @@ struct checker {
     const struct program_list *list;
     enum program_name name;
     struct clock *clocks;
-    struct access *accesses; /* per slot */
+    /* Per slot. */
+    struct access *accesses;
 };
 
 static enum zi_status unordered(const struct checker *c, int earlier, int later, int slot)
 {
     const struct program_op *a = &c->list->ops[earlier], *b = &c->list->ops[later];
-    return zi_fail(ZI_ERROR_BUG, "zero",
+    return zi_fail(ZI_ERROR_BUG, "program",
                    "program %d: operation %d (%s, lane %s) may run before %d (%s, lane %s) is done "
                    "with slot %s",
                    (int)c->name, later, program_kind_name(b->kind), program_lane_name(b->lane),
@@ -61,7 +65,7 @@ static enum zi_status advance_clock(struct checker *c, int index, int latest[LAN
         int before = lane == (int)op->lane && !disk ? latest[lane] : op->after[lane];
         if (before < 0) continue;
         if (before >= index || (int)c->list->ops[before].lane != lane) {
-            return zi_fail(ZI_ERROR_BUG, "zero",
+            return zi_fail(ZI_ERROR_BUG, "program",
                            "program %d: operation %d (%s) waits for %d, which is not an earlier "
                            "one of lane %s",
                            (int)c->name, index, program_kind_name(op->kind), before,
@@ -83,13 +87,13 @@ static enum zi_status check_slot(struct checker *c, int index, int operand)
     int slot = op->slots[operand];
     bool writes = op->writes >> operand & 1u, reads = op->reads >> operand & 1u;
     if (slot >= c->program->slot_count || (!reads && !writes)) {
-        return zi_fail(ZI_ERROR_BUG, "zero",
+        return zi_fail(ZI_ERROR_BUG, "program",
                        "program %d: operation %d (%s) names slot %d for nothing", (int)c->name,
                        index, program_kind_name(op->kind), slot);
     }
     struct access *access = &c->accesses[slot];
     if (reads && !access->filled) {
-        return zi_fail(ZI_ERROR_BUG, "zero",
+        return zi_fail(ZI_ERROR_BUG, "program",
                        "program %d: operation %d (%s) reads slot %s, which nothing has filled",
                        (int)c->name, index, program_kind_name(op->kind),
                        c->program->slots[slot].name);
@@ -150,7 +154,8 @@ static enum zi_status check_places(const struct program *program)
     size_t count = 0;
     const struct program_slot **sorted = malloc(((size_t)program->slot_count + 1) * sizeof *sorted);
     if (!sorted)
-        return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory to check %d slots", program->slot_count);
+        return zi_fail(ZI_ERROR_DEVICE, "program", "no memory to check %d slots",
+                       program->slot_count);
     for (int s = 0; s < program->slot_count; s++) {
         if (program->slots[s].tier != ZI_TIER_NVME) sorted[count++] = &program->slots[s];
     }
@@ -160,7 +165,8 @@ static enum zi_status check_places(const struct program *program)
         const struct program_slot *a = sorted[s], *next = s + 1 < count ? sorted[s + 1] : NULL;
         size_t limit = next && next->tier == a->tier ? next->offset : program->pool_bytes[a->tier];
         if (a->offset + a->bytes > limit) {
-            status = zi_fail(ZI_ERROR_BUG, "zero", "slot %s reaches into what follows it", a->name);
+            status =
+                zi_fail(ZI_ERROR_BUG, "program", "slot %s reaches into what follows it", a->name);
         }
     }
     free(sorted);
@@ -173,7 +179,7 @@ enum zi_status program_check(const struct program *program)
     for (int tier = 0; tier < ZI_TIER_COUNT; tier++) {
         size_t excess = program_excess(program, (enum zi_tier)tier);
         if (excess > 0) {
-            return zi_fail(ZI_ERROR_FIT, "zero",
+            return zi_fail(ZI_ERROR_FIT, "program",
                            "the program needs %zu bytes more than the %s budget", excess,
                            zi_tier_name((enum zi_tier)tier));
         }
@@ -186,7 +192,7 @@ enum zi_status program_check(const struct program *program)
         c.list = &program->lists[name];
         c.clocks = malloc((size_t)(c.list->count + 1) * sizeof *c.clocks);
         if (!c.clocks || !c.accesses) {
-            status = zi_fail(ZI_ERROR_DEVICE, "zero",
+            status = zi_fail(ZI_ERROR_DEVICE, "program",
                              "no memory to check a program of %d operations", c.list->count);
         } else {
             status = check_list(&c);

@@ -11,30 +11,41 @@ struct zero_config {
     int ranks, node_ranks;
     int stage;
     enum zero_order order;
-    int prefetch;      /* visits fetched ahead; 0 = strictly serial */
-    bool deferred;     /* the update waits for the next program's fetches */
-    int64_t group;     /* elements of a group, a multiple of 4096 */
-    int groups;        /* groups whose states are in memory at once */
-    bool sums_on_disk; /* gradients on nvme: fp32 sums of several contributions wait there too */
-    bool unified;      /* device memory is host memory */
+    /* Visits fetched ahead; 0 = strictly serial. */
+    int prefetch;
+    /* The update waits for the next program's fetches. */
+    bool deferred;
+    /* Elements of a group, a multiple of 4096. */
+    int64_t group;
+    /* Groups whose states are in memory at once. */
+    int groups;
+    /* Gradients on nvme: fp32 sums of several contributions wait there too. */
+    bool sums_on_disk;
+    /* Device memory is host memory. */
+    bool unified;
     /* Homes of states, by the deck's keys. */
     enum zi_tier tier[PLACE_COUNT];
     size_t budget[ZI_TIER_COUNT];
-    size_t disk_memory; /* of nvme's budget: on file systems that are memory, so host memory too */
-    size_t
-        excess[ZI_TIER_COUNT]; /* where nothing fits: bytes that the leanest program is past it */
-    struct settings_tiling tiling; /* resolved: the model that was compiled has these */
-    bool shared_budget; /* device and host budgets are one memory: their sum is bounded by
-                           budget[device] */
-    int64_t global, micro, tokens, micro_batches; /* sequences, sequences, tokens per sequence, M */
+    /* Of nvme's budget: on file systems that are memory, so host memory too. */
+    size_t disk_memory;
+    /* Where nothing fits: bytes that the leanest program is past the budget. */
+    size_t excess[ZI_TIER_COUNT];
+    /* Resolved: the model that was compiled has these. */
+    struct settings_tiling tiling;
+    /* Device and host budgets are one memory: their sum is bounded by budget[device]. */
+    bool shared_budget;
+    /* Sequences of a step and of a micro-batch, tokens per sequence, micro-batches M. */
+    int64_t global, micro, tokens, micro_batches;
     enum zi_dtype compute, reduce, gradient;
-    int interval; /* operations per kept input */
+    /* Operations per kept input. */
+    int interval;
     /* Places for fetched units beyond those that the window of visits needs: units stay in them from
      * forward to backward, and are not fetched again. */
     int resident;
-    int kept_segments; /* so many segments, from the last backwards, keep their inner activations;
-                          -1 = all */
-    bool training;     /* false: parameters only, for generation */
+    /* So many segments, from the last backwards, keep their inner activations; -1 = all. */
+    int kept_segments;
+    /* false: parameters only, for generation. */
+    bool training;
 };
 
 /* Local. How many of `bytes` on nvme may lie in memory, and so count in the host's budget. */
@@ -43,9 +54,11 @@ size_t zero_disk_memory(const struct zero_config *config, size_t bytes);
 /* Local. Whether each rank has only a shard of a kind of state. */
 bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind);
 
-/* Local. The tier of a kind of state, and the memory in which the optimizer works: with its states,
- * or, where they are on nvme, the host's. */
+/* Local. The tier of a kind of state. */
 enum zi_tier zero_tier(const struct zero_config *config, enum tier_kind kind);
+
+/* Local. The memory in which the optimizer works: with its states, or, where they are on nvme, the
+ * host's. */
 enum zi_tier zero_optimizer_tier(const struct zero_config *config);
 
 /* Local. Sequences of micro-batch `micro` of a rank: 0 .. config->micro. The global batch is dealt

@@ -109,11 +109,19 @@ enum program_operand {
 };
 _Static_assert(OPERAND_COUNT <= 32, "a bit per operand");
 
-/* Local. The tables. */
+/* Local. The row of a lane. */
 const struct program_lane_row *program_lane_row(enum program_lane lane);
+
+/* Local. The name of a lane, as people see it. */
 const char *program_lane_name(enum program_lane lane);
+
+/* Local. The name of a kind, as people see it. */
 const char *program_kind_name(enum program_kind kind);
+
+/* Local. The colour of a kind in pictures. */
 const char *program_kind_colour(enum program_kind kind);
+
+/* Local. The name of an operand, as people see it. */
 const char *program_operand_name(enum program_operand operand);
 
 /* Local. Whether a lane has several operations in flight. */
@@ -133,8 +141,10 @@ void program_op_complete(const struct program *program, struct program_op *op);
 enum zi_status program_op_check(const struct program *program, const struct program_op *op,
                                 int index);
 
-/* Local. The table of kinds for people, and as the part of doc/design.md that is made of it. */
+/* Local. Prints the table of kinds for people. */
 void program_kinds_print(FILE *out);
+
+/* Local. Writes the part of doc/design.md that is made of the table. */
 void program_kinds_write_markdown(FILE *out);
 
 #endif

@@ -8,7 +8,7 @@
 static enum zi_status differs(const struct program_op *op, int index, const struct operand_row *row,
                               const char *what)
 {
-    return zi_fail(ZI_ERROR_BUG, "zero", "operation %d (%s): operand %s %s", index,
+    return zi_fail(ZI_ERROR_BUG, "program", "operation %d (%s): operand %s %s", index,
                    program_kind_name(op->kind), program_operand_name(row->operand), what);
 }
 
@@ -115,11 +115,11 @@ static enum zi_status check_rule(const struct program *p, const struct program_o
     struct program_op again = *op;
     program_op_complete(p, &again);
     if (again.lane != op->lane)
-        return zi_fail(ZI_ERROR_BUG, "zero", "operation %d (%s) is in lane %s; its row says %s",
+        return zi_fail(ZI_ERROR_BUG, "program", "operation %d (%s) is in lane %s; its row says %s",
                        index, program_kind_name(op->kind), program_lane_name(op->lane),
                        program_lane_name(again.lane));
     if (again.bytes != op->bytes || again.flops != op->flops)
-        return zi_fail(ZI_ERROR_BUG, "zero",
+        return zi_fail(ZI_ERROR_BUG, "program",
                        "operation %d (%s) costs %zu bytes and %.0f FLOPs; its row says %zu and "
                        "%.0f",
                        index, program_kind_name(op->kind), op->bytes, op->flops, again.bytes,
@@ -144,7 +144,7 @@ enum zi_status program_op_check(const struct program *program, const struct prog
     for (int operand = 0; operand < OPERAND_COUNT; operand++) {
         bool named = op->slots[operand] >= 0 || (op->reads | op->writes) >> operand & 1u;
         if (!named || known >> operand & 1u) continue;
-        return zi_fail(ZI_ERROR_BUG, "zero", "operation %d (%s) has no operand %s in its row",
+        return zi_fail(ZI_ERROR_BUG, "program", "operation %d (%s) has no operand %s in its row",
                        index, program_kind_name(op->kind),
                        program_operand_name((enum program_operand)operand));
     }

@@ -74,7 +74,7 @@ enum zi_status partition_create(const struct model *model,
     }
     if (!p || !p->units || !p->ranges) {
         partition_destroy(p);
-        return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for the partition of %d units",
+        return zi_fail(ZI_ERROR_DEVICE, "program", "no memory for the partition of %d units",
                        model->unit_count);
     }
     fill(model, optimizer, p);

@@ -10,16 +10,23 @@
 #include "optimizer/optimizer.h"
 
 struct partition_range {
-    int tensor;                /* of the model */
-    int64_t unit_first;        /* element index in the unit */
-    int64_t count;             /* elements: whole runs of place.row, or a part of one */
-    struct device_place place; /* in the tensor; the seed is from its name */
-    bool decay;                /* weight decay applies */
+    /* Of the model. */
+    int tensor;
+    /* Element index in the unit. */
+    int64_t unit_first;
+    /* Elements: whole runs of place.row, or a part of one. */
+    int64_t count;
+    /* In the tensor; the seed is from its name. */
+    struct device_place place;
+    /* Weight decay applies. */
+    bool decay;
 };
 
 struct partition_unit {
-    int64_t elements, shard, padded; /* padded = shard * ranks; shard is a multiple of 64 */
-    int range_first, range_count;    /* of the whole unit */
+    /* `padded` is shard * ranks; `shard` is a multiple of 64. */
+    int64_t elements, shard, padded;
+    /* Of the whole unit. */
+    int range_first, range_count;
 };
 
 /* The same on all ranks: rank r has elements [r * shard, (r + 1) * shard) of a unit. */
@@ -33,6 +40,8 @@ struct partition {
 enum zi_status partition_create(const struct model *model,
                                 const struct settings_optimizer *optimizer, int ranks,
                                 struct partition **partition);
+
+/* Local. NULL is nothing to destroy. */
 void partition_destroy(struct partition *partition);
 
 /* Local. The part of a range in elements [first, end) of its unit: gives the number of ranges, at

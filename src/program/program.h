@@ -24,10 +24,14 @@ enum program_purpose {
     PURPOSE_PARAMETER,
     PURPOSE_GRADIENT,
     PURPOSE_OPTIMIZER,
-    PURPOSE_ACTIVATION, /* kept for backward */
-    PURPOSE_FETCH,      /* gathered units */
-    PURPOSE_REDUCE,     /* gradients on their way */
-    PURPOSE_WORK,       /* streams, scratch, tokens, results */
+    /* Kept for backward. */
+    PURPOSE_ACTIVATION,
+    /* Gathered units. */
+    PURPOSE_FETCH,
+    /* Gradients on their way. */
+    PURPOSE_REDUCE,
+    /* Streams, scratch, tokens, results. */
+    PURPOSE_WORK,
     PURPOSE_COUNT
 };
 
@@ -35,10 +39,13 @@ struct program_slot {
     char name[48];
     enum zi_tier tier;
     enum program_purpose purpose;
-    bool lasting; /* holds its bytes from step to step: filled before the program starts */
+    /* Holds its bytes from step to step: filled before the program starts. */
+    bool lasting;
     size_t bytes;
-    size_t offset; /* in the tier's pool; on nvme, in the array */
-    int array;     /* of the store, or -1 in memory */
+    /* Bytes into the tier's pool; on nvme, into the array. */
+    size_t offset;
+    /* Index of the store's array, or -1 in memory. */
+    int array;
 };
 
 /* What is not said of an operation's kind is 0 or -1. */
@@ -127,9 +134,11 @@ struct program {
     struct program_list lists[PROGRAM_COUNT];
     struct program_slot *slots;
     int slot_count, slot_capacity;
-    struct tier_array *arrays; /* of the nvme store */
+    /* Of the nvme store. */
+    struct tier_array *arrays;
     int array_count, array_capacity;
-    struct program_home *homes; /* per unit */
+    /* Per unit. */
+    struct program_home *homes;
     /* Where the host writes and reads them, in host memory. */
     struct program_values outside;
     /* Where operations do: the same slots, or others on the device, with moves between. */
@@ -143,6 +152,8 @@ void program_destroy(struct program *program);
 
 /* Local. Bytes that the pools of a tier pass its budget by, 0 when it fits. */
 size_t program_excess(const struct program *program, enum zi_tier tier);
+
+/* Local. Bytes of the slots of a tier that serve a purpose. */
 size_t program_bytes(const struct program *program, enum zi_tier tier,
                      enum program_purpose purpose);
 
@@ -158,23 +169,31 @@ uint64_t program_hash(const struct program *program);
 /* Local. Bytes that a run of a list moves or goes through in a lane. */
 size_t program_traffic(const struct program_list *list, enum program_lane lane);
 
-/* Local. Elements of a unit that this rank has of a kind of state; bytes of one of them. */
+/* Local. Elements of a unit that this rank has of a kind of state. */
 int64_t program_elements(const struct program *program, int unit, enum tier_kind kind);
+
+/* Local. Bytes of an element of a kind of state. */
 size_t program_element_bytes(const struct program *program, enum tier_kind kind);
 
 /* Local. Name of what an operation is about: an operation of the model, a unit, or "". */
 const char *program_op_subject(const struct program *program, const struct program_op *op);
 
-/* Local. The table of programs; "train", "train-update", ... */
+/* Local. The row of a program. */
 const struct program_row *program_row(enum program_name name);
+
+/* Local. The name of a program, as people see it. */
 const char *program_name_text(enum program_name name);
 
 /* Local. Whether a configuration has a program of this name. */
 bool program_exists(const struct zero_config *config, enum program_name name);
+
+/* Local. The name of a purpose, as people see it. */
 const char *program_purpose_name(enum program_purpose purpose);
 
-/* Local. The memory table, and the operations as text. */
+/* Local. Prints the memory table. */
 void program_print_memory(const struct program *program, FILE *out);
+
+/* Local. Prints the operations of a program. */
 void program_print(const struct program *program, enum program_name name, FILE *out);
 
 #endif

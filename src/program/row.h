@@ -85,7 +85,7 @@ static inline bool row_has_state(enum tier_kind kind)
     return tier_kind_row(kind)->place == PLACE_OPTIMIZER;
 }
 
-/* Local. */
+/* Local. The row of a kind. */
 const struct kind_row *program_kind_row(enum program_kind kind);
 
 #endif

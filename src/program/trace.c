@@ -56,9 +56,11 @@ struct wait {
 /* What is known while one step is written. */
 struct writer {
     const struct trace *trace;
-    const struct row_event *events; /* of one step, by lane and start */
+    /* Of one step, by lane and start. */
+    const struct row_event *events;
     int64_t count;
-    double *ends; /* by operation: when it was done, or minus infinity */
+    /* By operation: when it was done, or minus infinity. */
+    double *ends;
     int rank;
     double zero_s;
     FILE *out;
@@ -90,7 +92,7 @@ static int64_t most_operations(const struct program *program, int lane, int64_t 
 enum zi_status trace_create(const struct program *program, int64_t steps, struct trace **trace)
 {
     struct trace *made = aligned_alloc(_Alignof(struct trace), sizeof *made);
-    if (!made) return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory for a trace");
+    if (!made) return zi_fail(ZI_ERROR_DEVICE, "program", "no memory for a trace");
     memset(made, 0, sizeof *made);
     made->program = program;
     made->steps = steps;
@@ -389,7 +391,7 @@ enum zi_status trace_write(const struct trace *trace, int rank, double zero_s, F
         if (trace->program->lists[name].count > operations)
             operations = trace->program->lists[name].count;
     if (dropped > 0)
-        zi_log(ZI_LOG_WARN, "zero",
+        zi_log(ZI_LOG_WARN, "program",
                "the trace of rank %d lacks %" PRId64 " operations for which it had no room", rank,
                dropped);
     struct writer writer = {.trace = trace, .rank = rank, .zero_s = zero_s, .out = out};
@@ -398,7 +400,7 @@ enum zi_status trace_write(const struct trace *trace, int rank, double zero_s, F
     if (!events || !writer.ends) {
         free(events);
         free(writer.ends);
-        return zi_fail(ZI_ERROR_DEVICE, "zero", "no memory to write %" PRId64 " events", count);
+        return zi_fail(ZI_ERROR_DEVICE, "program", "no memory to write %" PRId64 " events", count);
     }
     fprintf(out,
             "{\"ph\":\"M\",\"pid\":%d,\"name\":\"process_name\",\"args\":{\"name\":\"rank %d\"}}",
@@ -407,5 +409,5 @@ enum zi_status trace_write(const struct trace *trace, int rank, double zero_s, F
     write_row_names(out, rank, rows);
     free(events);
     free(writer.ends);
-    return ferror(out) ? zi_fail(ZI_ERROR_IO, "zero", "the trace could not be written") : ZI_OK;
+    return ferror(out) ? zi_fail(ZI_ERROR_IO, "program", "the trace could not be written") : ZI_OK;
 }

@@ -16,14 +16,19 @@ enum { TRACE_FIRST_STEP = 2 };
 
 struct trace_event {
     enum program_name program;
-    int op;                         /* index in the program's list */
-    double ready_s, start_s, end_s; /* asked for, started (after waiting), done; one clock */
-    int64_t step;                   /* from 0 */
+    /* Index in the program's list. */
+    int op;
+    /* Asked for, started (after waiting), done; one clock. */
+    double ready_s, start_s, end_s;
+    /* From 0. */
+    int64_t step;
 };
 
 /* Local. A trace of `steps` (0 or more) steps of a program, which outlives it; all memory that
  * trace_note needs is allocated here. ZI_ERROR_DEVICE when there is none. */
 enum zi_status trace_create(const struct program *program, int64_t steps, struct trace **trace);
+
+/* Local. NULL is nothing to destroy. */
 void trace_destroy(struct trace *trace);
 
 /* Local. Whether a step of a run belongs into its trace: TRACE_FIRST_STEP and those that follow, as

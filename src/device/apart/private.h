@@ -56,6 +56,7 @@ struct apart_call {
     int whole;
 };
 
+/* Local. The whole of a device that is known to be this one. */
 static inline struct apart_device *apart_device_of(struct device *device)
 {
     return (struct apart_device *)device;

@@ -57,6 +57,7 @@ static inline int64_t block_keys(int64_t width)
     return width <= 128 ? KEYS_MAX : KEYS_MAX / 2;
 }
 
+/* The smallest multiple of `unit` that is not below n. */
 static inline int64_t round_up(int64_t n, int64_t unit)
 {
     return (n + unit - 1) / unit * unit;
@@ -68,11 +69,13 @@ VEC_INLINE int64_t form_words(enum attention_form form, int64_t n)
     return form == FORM_PAIRS ? (n + 1) / 2 : n;
 }
 
+/* The type of the activations. */
 VEC_INLINE enum zi_dtype form_type(enum attention_form form)
 {
     return form == FORM_FP32 ? ZI_FP32 : ZI_BF16;
 }
 
+/* c + a b, of words; with FORM_PAIRS the sum of the products of both their halves. */
 VEC_INLINE vec word_multiply(enum attention_form form, vec a, vec b, vec c)
 {
 #ifdef __AVX512BF16__
@@ -117,6 +120,7 @@ struct product_kind {
     bool add;
 };
 
+/* The tile of C at (m, n): TILE_ROWS rows of `vectors` vectors, at most TILE_VECTORS. */
 VEC_INLINE void product_tile(struct product_kind kind, const struct product *p, int64_t m,
                              int64_t n, const int vectors)
 {
@@ -143,6 +147,7 @@ VEC_INLINE void product_tile(struct product_kind kind, const struct product *p, 
             vec_store(c + i * p->c_row + v * VEC_LANES, sums[i][v]);
 }
 
+/* C = A B, or C += A B. */
 VEC_INLINE void product(struct product_kind kind, const struct product *p)
 {
     int64_t n = 0;

@@ -38,6 +38,7 @@ struct cpu_event {
     double time_s;
 };
 
+/* Local. The whole of a device that is known to be a cpu device. */
 static inline struct cpu_device *cpu_device_of(struct device *device)
 {
     return (struct cpu_device *)device;

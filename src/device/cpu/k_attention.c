@@ -27,11 +27,16 @@ enum { SPANS = 4 }; /* of queries in a task */
 
 /* Buffers of a task; used from the start of each, with strides of the actual width. */
 struct forward_space {
-    float q[SPANS][SPAN_WORDS]; /* [word of width][lane] */
-    float o[SPANS][SPAN_WORDS]; /* [width][lane] */
-    float k[BLOCK_WORDS];       /* [key][word of width] */
-    float v[BLOCK_WORDS];       /* [word of keys][width] */
-    float s[TILE_WORDS];        /* [key][lane], then P as [word of keys][lane] */
+    /* [word of width][lane]. */
+    float q[SPANS][SPAN_WORDS];
+    /* [width][lane]. */
+    float o[SPANS][SPAN_WORDS];
+    /* [key][word of width]. */
+    float k[BLOCK_WORDS];
+    /* [word of keys][width]. */
+    float v[BLOCK_WORDS];
+    /* [key][lane], then P as [word of keys][lane]. */
+    float s[TILE_WORDS];
     float largest[SPANS][QUERIES];
     float sum[SPANS][QUERIES];
 } __attribute__((aligned(64)));
@@ -39,7 +44,8 @@ struct forward_space {
 struct forward_task {
     const struct device_attention *desc;
     int64_t sequence, head, first_query;
-    float factor; /* log2(e) / sqrt(width) */
+    /* log2(e) / sqrt(width). */
+    float factor;
 };
 
 enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc)

@@ -23,28 +23,46 @@
 
 /* Buffers of a task; used from the start of each, with strides of the actual width. */
 struct backward_space {
-    float k_rows[BLOCK_WORDS];    /* [key][word of width] */
-    float k_across[BLOCK_WORDS];  /* [word of keys][width] */
-    float v_rows[BLOCK_WORDS];    /* [key][word of width] */
-    float dk[BLOCK_WORDS];        /* [key][width], fp32 */
-    float dv[BLOCK_WORDS];        /* [key][width], fp32 */
-    float q_columns[SPAN_WORDS];  /* [word of width][query] */
-    float do_columns[SPAN_WORDS]; /* [word of width][query] */
-    float q_across[SPAN_WORDS];   /* [word of queries][width] */
-    float do_across[SPAN_WORDS];  /* [word of queries][width] */
-    float s[TILE_WORDS];          /* [key][query], then P as [key][word of queries] */
-    float dp[TILE_WORDS];         /* [key][query], then dS as [key][word of queries] */
-    float ds_across[TILE_WORDS];  /* [word of keys][query]; FORM_PAIRS only */
+    /* [key][word of width]. */
+    float k_rows[BLOCK_WORDS];
+    /* [word of keys][width]. */
+    float k_across[BLOCK_WORDS];
+    /* [key][word of width]. */
+    float v_rows[BLOCK_WORDS];
+    /* [key][width], fp32. */
+    float dk[BLOCK_WORDS];
+    /* [key][width], fp32. */
+    float dv[BLOCK_WORDS];
+    /* [word of width][query]. */
+    float q_columns[SPAN_WORDS];
+    /* [word of width][query]. */
+    float do_columns[SPAN_WORDS];
+    /* [word of queries][width]. */
+    float q_across[SPAN_WORDS];
+    /* [word of queries][width]. */
+    float do_across[SPAN_WORDS];
+    /* [key][query], then P as [key][word of queries]. */
+    float s[TILE_WORDS];
+    /* [key][query], then dS as [key][word of queries]. */
+    float dp[TILE_WORDS];
+    /* [word of keys][query]; FORM_PAIRS only. */
+    float ds_across[TILE_WORDS];
 } __attribute__((aligned(64)));
 
 struct backward_task {
     const struct device_attention *desc;
-    int64_t sequence, key_head, group; /* query heads of the key head */
-    int64_t padded;                    /* tokens, rounded up to whole spans */
-    int64_t words, row_words, wide;    /* of a row: words, padded words, padded width */
-    float factor;                      /* log2(e) / sqrt(width) */
-    float *dq;                         /* [group][padded][wide] */
-    float *delta, *shift;              /* [group][padded]: rowsum(dO o O), logsumexp log2(e) */
+    /* Query heads of the key head. */
+    int64_t sequence, key_head, group;
+    /* Tokens, rounded up to whole spans. */
+    int64_t padded;
+    /* Of a row: words, padded words, padded width. */
+    int64_t words, row_words, wide;
+    /* log2(e) / sqrt(width). */
+    float factor;
+    /* [group][padded][wide]. */
+    float *dq;
+    /* [group][padded]: rowsum(dO o O), logsumexp log2(e). */
+    float *delta, *shift;
 };
 
 static int64_t padded_tokens(const struct device_attention *desc)

@@ -179,7 +179,8 @@ struct rope_view {
     int64_t sequences, tokens, heads, pairs, ld;
     double sign;
     double theta[ROPE_PAIRS];
-    double step[ROPE_SPAN][ROPE_PAIRS][2]; /* cosine and sine of (t % SPAN) theta */
+    /* Cosine and sine of (t % SPAN) theta. */
+    double step[ROPE_SPAN][ROPE_PAIRS][2];
 };
 
 VEC_INLINE void rope_rotate(enum zi_dtype type, const struct rope_view *view, int64_t token,

@@ -136,7 +136,8 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
 /* The fp32 weights of a range: whole, or split when there is a remainder. */
 struct weights {
     void *parameter;
-    int16_t *remainder; /* or NULL */
+    /* NULL where there is none. */
+    int16_t *remainder;
 };
 
 static struct weights weights_at(struct device_ptr parameter, struct device_ptr remainder)

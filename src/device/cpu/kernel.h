@@ -18,11 +18,13 @@
 /* Work of a cpu stream runs in the caller's thread, with the stream's number of OpenMP threads:
  * #pragma omp parallel num_threads(stream->threads). */
 
+/* Local. The fp32 numbers at a place. */
 static inline float *cpu_fp32(struct device_ptr pointer)
 {
     return (float *)pointer.address;
 }
 
+/* Local. The bf16 numbers at a place, as bits. */
 static inline uint16_t *cpu_bf16(struct device_ptr pointer)
 {
     return (uint16_t *)pointer.address;

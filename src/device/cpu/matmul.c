@@ -36,15 +36,18 @@
 /* What a thread needs for the time of a tile. */
 struct workspace {
     dnnl_stream_t stream;
-    float *panels; /* the sum, and where operands are widened those; NULL until needed */
+    /* The sum, and where operands are widened those; NULL until needed. */
+    float *panels;
     struct workspace *next;
 };
 
 struct matmul_cache {
-    pthread_mutex_t mutex; /* guards `idle` */
+    /* Guards `idle`. */
+    pthread_mutex_t mutex;
     struct workspace *idle;
     dnnl_engine_t engine;
-    dnnl_primitive_t bf16[2][2][2]; /* transpose_a, transpose_b, accumulate */
+    /* transpose_a, transpose_b, accumulate. */
+    dnnl_primitive_t bf16[2][2][2];
 };
 
 static enum zi_status dnnl_failed(dnnl_status_t code, const char *call)

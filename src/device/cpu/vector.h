@@ -38,11 +38,13 @@ typedef uint32_t vec_bits __attribute__((vector_size(VEC_LANES * 4)));
 
 #define VEC_INLINE static inline __attribute__((always_inline, unused))
 
+/* The same number in every lane; -0.0f stays -0.0f. */
 VEC_INLINE vec vec_set(float x)
 {
-    return x - (vec){0}; /* every lane; -0.0f stays -0.0f */
+    return x - (vec){0};
 }
 
+/* VEC_LANES numbers from p on, which need not be aligned. */
 VEC_INLINE vec vec_load(const float *p)
 {
     vec v;
@@ -50,6 +52,7 @@ VEC_INLINE vec vec_load(const float *p)
     return v;
 }
 
+/* All lanes to p, which need not be aligned. */
 VEC_INLINE void vec_store(float *p, vec v)
 {
     memcpy(p, &v, sizeof v);
@@ -67,6 +70,7 @@ VEC_INLINE vec vec_load_part(const float *p, int64_t n)
 #endif
 }
 
+/* The first n lanes, 0 < n <= VEC_LANES, to p. */
 VEC_INLINE void vec_store_part(float *p, vec v, int64_t n)
 {
 #ifdef VEC_AVX512
@@ -76,6 +80,7 @@ VEC_INLINE void vec_store_part(float *p, vec v, int64_t n)
 #endif
 }
 
+/* a * b + c, rounded once where there is an FMA instruction. */
 VEC_INLINE vec vec_fma(vec a, vec b, vec c)
 {
 #if defined(VEC_AVX512)
@@ -128,7 +133,7 @@ VEC_INLINE vec vec_first(int64_t n, vec a, vec b)
 #endif
 }
 
-/* Sum, and maximum, of all lanes, in an order that is fixed for the instruction set. */
+/* Sum of all lanes, in an order that is fixed for the instruction set. */
 VEC_INLINE float vec_sum(vec v)
 {
     float lanes[VEC_LANES];
@@ -139,6 +144,7 @@ VEC_INLINE float vec_sum(vec v)
     return lanes[0];
 }
 
+/* Maximum of all lanes, in the same order. */
 VEC_INLINE float vec_largest(vec v)
 {
     float lanes[VEC_LANES];
@@ -149,6 +155,7 @@ VEC_INLINE float vec_largest(vec v)
     return lanes[0];
 }
 
+/* VEC_LANES bf16 numbers from p on, widened. */
 VEC_INLINE vec vec_load_bf16(const uint16_t *p)
 {
 #if defined(VEC_AVX512)
@@ -169,6 +176,7 @@ VEC_INLINE vec vec_load_bf16(const uint16_t *p)
 #endif
 }
 
+/* The first n of them, 0 <= n <= VEC_LANES; the other lanes are 0. */
 VEC_INLINE vec vec_load_bf16_part(const uint16_t *p, int64_t n)
 {
     uint16_t lanes[VEC_LANES] = {0};
@@ -191,6 +199,7 @@ VEC_INLINE vec_bits vec_round_bf16(vec v)
 #endif
 }
 
+/* All lanes to p, rounded to bf16. */
 VEC_INLINE void vec_store_bf16(uint16_t *p, vec v)
 {
 #if defined(__AVX512BF16__) && defined(VEC_AVX512)
@@ -216,6 +225,7 @@ VEC_INLINE void vec_store_bf16(uint16_t *p, vec v)
 #endif
 }
 
+/* The first n lanes, 0 <= n <= VEC_LANES, to p, rounded to bf16. */
 VEC_INLINE void vec_store_bf16_part(uint16_t *p, vec v, int64_t n)
 {
     uint16_t lanes[VEC_LANES];
@@ -223,14 +233,15 @@ VEC_INLINE void vec_store_bf16_part(uint16_t *p, vec v, int64_t n)
     memcpy(p, lanes, (size_t)n * sizeof *p);
 }
 
-/* Lanes of a buffer of `type`, from its element `index` on; n lanes, the others 0. `type` should be
- * a constant where it matters. */
+/* VEC_LANES elements of a buffer of `type`, from its element `index` on. `type` should be a
+ * constant where it matters, here and below. */
 VEC_INLINE vec vec_load_as(enum zi_dtype type, const void *base, int64_t index)
 {
     if (type == ZI_BF16) return vec_load_bf16((const uint16_t *)base + index);
     return vec_load((const float *)base + index);
 }
 
+/* All lanes to a buffer of `type`, from its element `index` on. */
 VEC_INLINE void vec_store_as(enum zi_dtype type, void *base, int64_t index, vec v)
 {
     if (type == ZI_BF16)
@@ -239,6 +250,7 @@ VEC_INLINE void vec_store_as(enum zi_dtype type, void *base, int64_t index, vec 
         vec_store((float *)base + index, v);
 }
 
+/* As vec_load_as, but at most the first n > 0 lanes; the others are 0. */
 VEC_INLINE vec vec_load_as_part(enum zi_dtype type, const void *base, int64_t index, int64_t n)
 {
     if (n >= VEC_LANES) return vec_load_as(type, base, index);
@@ -246,6 +258,7 @@ VEC_INLINE vec vec_load_as_part(enum zi_dtype type, const void *base, int64_t in
     return vec_load_part((const float *)base + index, n);
 }
 
+/* As vec_store_as, but at most the first n > 0 lanes. */
 VEC_INLINE void vec_store_as_part(enum zi_dtype type, void *base, int64_t index, vec v, int64_t n)
 {
     if (n >= VEC_LANES)
@@ -268,7 +281,7 @@ VEC_INLINE vec vec_exp2_polynomial(vec f)
     return vec_fma(p, f, vec_set(1.0f));
 }
 
-/* The integer nearest to x, |x| < 2^22, and p * 2^n. */
+/* The integer nearest to x, |x| < 2^22. */
 VEC_INLINE vec vec_nearest(vec x)
 {
 #ifdef VEC_AVX512
@@ -279,6 +292,7 @@ VEC_INLINE vec vec_nearest(vec x)
 #endif
 }
 
+/* p * 2^n, n whole. */
 VEC_INLINE vec vec_scale(vec p, vec n)
 {
 #ifdef VEC_AVX512

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is trained, on which data and how. Included through deck/settings.h. */
+#ifndef ZI_DECK_SETTINGS_MODEL_H
+#define ZI_DECK_SETTINGS_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+
+enum model_family { MODEL_GPT2, MODEL_LLAMA };
+enum data_format { DATA_HDF5, DATA_LLMC, DATA_NANOGPT, DATA_MEGATRON };
+enum data_type { DATA_UINT8, DATA_UINT16, DATA_UINT32, DATA_INT32, DATA_INT64 };
+enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
+
+struct settings_model {
+    /* enum model_family. */
+    int family;
+    /* Transformer blocks L. */
+    int64_t layers;
+    /* Width of the residual stream C. */
+    int64_t hidden;
+    /* Query heads; divide hidden. */
+    int64_t heads;
+    /* Key and value heads (grouped-query attention); auto: heads. */
+    int64_t key_heads;
+    /* Width inside the MLP; auto: 4 or 8/3 times hidden. */
+    int64_t inner;
+    /* Longest sequence: rows of the position table, limit of RoPE. */
+    int64_t context;
+    /* Token ids are 0 .. vocabulary-1. */
+    int64_t vocabulary;
+    /* Head shares the token embedding: 0, 1; auto: gpt2 yes, llama no. */
+    int64_t tied;
+    /* Added to the variance. */
+    double norm_epsilon;
+    /* Theta of rotary positions (llama). */
+    double rope_base;
+    /* Standard deviation of initial matrices. */
+    double init_deviation;
+};
+
+struct settings_data {
+    /* Token files; validation: "" for none. */
+    char *train, *validation;
+    /* enum data_format; auto: told by the file's first bytes and name. */
+    int64_t format;
+    /* enum data_type of ids in files without a header; auto: uint16. */
+    int64_t type;
+    /* Steps; 0 = never; auto: a tenth of the run where there is a file. */
+    int64_t validation_every;
+    /* auto: all, to 1024. */
+    int64_t validation_sequences;
+};
+
+struct settings_batch {
+    /* Sequences per step, over all ranks. */
+    int64_t global;
+    /* Sequences one rank passes at once; auto: its share, at most 8. */
+    int64_t micro;
+    /* Per sequence; auto: model.context. */
+    int64_t tokens;
+};
+
+struct settings_optimizer {
+    /* 0 = adamw. */
+    int type;
+    /* Peak; the schedule ends at their product. */
+    double learning_rate, minimum_ratio;
+    double beta1, beta2, epsilon, weight_decay;
+    /* Matrices always decay. */
+    bool decay_embeddings, decay_norms, decay_biases;
+    /* Largest global gradient norm; 0 = no clipping. */
+    double clip;
+    /* enum optimizer_schedule. */
+    int schedule;
+    /* Steps of linear rise. */
+    int64_t warmup;
+    /* wsd: steps of the final fall; auto: a fifth of run.steps. */
+    int64_t decay;
+};
+
+struct settings_precision {
+    /* enum zi_dtype of parameters and activations: fp32, bf16. */
+    int compute;
+    /* enum zi_dtype in which gradients cross the network; sums are fp32. */
+    int reduce;
+    /* enum zi_dtype of the kept gradient; auto: compute. */
+    int64_t gradient;
+};
+
+#endif
