@@ -108,13 +108,23 @@ keeps_from "a smaller optimizer.clip"
 advises "an optimizer.clip"
 advises "precision.compute: fp32"
 
-# An error of input and output in the middle: files may not grow beyond 8 MiB, which a checkpoint does.
+# Checkpoints that cannot be written: files may not grow beyond 8 MiB, which they do. Training goes on; the last one is
+# asked for.
 for command in "$zinf" "$launcher -n 2 $zinf"; do
     expect 5 sh -c 'ulimit -f 16384; trap "" XFSZ; exec "$@"' limit $command run "$deck" \
         --set model.hidden=192 --set checkpoint.every=5 --set run.report_every=64 \
         --set data.validation= --set data.validation_every=never --overwrite
     complains "File too large"
-    [ "$(tail -n 1 "$run/steps.csv" | cut -d, -f 1)" = 5 ] || fail "steps: $(tail -n 1 "$run/steps.csv")"
+    complains "the checkpoint of step 5 could not be written: training goes on, there is none yet"
+    [ "$(tail -n 1 "$run/steps.csv" | cut -d, -f 1)" = 6 ] || fail "steps: $(tail -n 1 "$run/steps.csv")"
     true_tables
 done
+
+# Some are kept for good, besides the newest.
+expect 0 "$zinf" run "$deck" $wild --set optimizer.learning_rate=1e-3 --set run.steps=11 --overwrite \
+    --set checkpoint.every=1 --set checkpoint.keep=2 --set checkpoint.keep_every=4
+[ "$(steps_of "$run/checkpoints")" = "4 8 10 11 " ] || fail "kept: $(steps_of "$run/checkpoints")"
+expect 0 "$zinf" run "$deck" $wild --set optimizer.learning_rate=1e-3 --set run.steps=8 --overwrite \
+    --set checkpoint.every=1 --set checkpoint.keep=1 --set checkpoint.keep_every=4
+[ "$(steps_of "$run/checkpoints")" = "4 7 8 " ] || fail "kept: $(steps_of "$run/checkpoints")"
 done_with app_retention

@@ -108,7 +108,8 @@ static void write_checkpoint(enum zi_dtype type)
         checkpoint_write(made, s, 0, 0, 12, zeros);
         checkpoint_write(made, s, 1, 0, 5, zeros);
     }
-    must(checkpoint_commit(made, 0) == ZI_OK, "write a checkpoint");
+    must(checkpoint_commit(made, (struct checkpoint_retention){0, 0}) == ZI_OK,
+         "write a checkpoint");
     checkpoint_close(made);
 }
 

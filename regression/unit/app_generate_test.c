@@ -55,7 +55,7 @@ static void write_checkpoint(const char *model, const char *text)
             fill(&setup.model->tensors[i], values);
             checkpoint_write(made, s, i, 0, setup.model->tensors[i].elements, values);
         }
-    CHECK(checkpoint_commit(made, 0) == ZI_OK);
+    CHECK(checkpoint_commit(made, (struct checkpoint_retention){0, 0}) == ZI_OK);
     checkpoint_close(made);
     comm_destroy(self);
     setup_cleanup(&setup);

@@ -47,7 +47,7 @@ static enum zi_status write_small(int64_t step, enum zi_dtype type, unsigned mod
         checkpoint_write(made, s, 0, 0, 12, zeros);
         checkpoint_write(made, s, 1, 0, 5, zeros);
     }
-    enum zi_status status = checkpoint_commit(made, 0);
+    enum zi_status status = checkpoint_commit(made, (struct checkpoint_retention){0, 0});
     checkpoint_close(made);
     return status;
 }

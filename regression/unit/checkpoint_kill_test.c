@@ -36,7 +36,7 @@ static void write_for_ever(int version)
         if (checkpoint_create(self, folder, &header, tensors, TENSOR_COUNT, &checkpoint) < 0)
             _exit(1);
         write_states(checkpoint, version, ZI_BF16, 1, 0);
-        if (checkpoint_commit(checkpoint, 2) < 0) _exit(1);
+        if (checkpoint_commit(checkpoint, (struct checkpoint_retention){2, 0}) < 0) _exit(1);
         checkpoint_close(checkpoint);
     }
 }
@@ -91,7 +91,7 @@ int main(void)
     CHECK(checkpoint_create(self, folder, &header, tensors, TENSOR_COUNT, &checkpoint) == ZI_OK);
     if (!checkpoint) return 1;
     write_states(checkpoint, 1, ZI_BF16, 1, 0);
-    CHECK(checkpoint_commit(checkpoint, 0) == ZI_OK);
+    CHECK(checkpoint_commit(checkpoint, (struct checkpoint_retention){0, 0}) == ZI_OK);
     checkpoint_close(checkpoint);
     for (int stop = 0; stop < 3; stop++) {
         pid_t child = fork();

@@ -52,7 +52,7 @@ static enum zi_status write_checkpoint(int version, enum zi_dtype type, int64_t 
         checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint);
     if (status < 0) return status;
     write_states(checkpoint, version, type, ranks, rank);
-    status = checkpoint_commit(checkpoint, keep);
+    status = checkpoint_commit(checkpoint, (struct checkpoint_retention){keep, 0});
     checkpoint_close(checkpoint);
     return status;
 }
@@ -164,7 +164,7 @@ static void test_failing_write(int bad)
     CHECK(exists("step-00000400.h5.tmp"));
     if (rank == bad) limit_files(1 << 20);
     write_states(checkpoint, 4, ZI_BF16, ranks, rank);
-    CHECK(checkpoint_commit(checkpoint, 1) == ZI_ERROR_IO);
+    CHECK(checkpoint_commit(checkpoint, (struct checkpoint_retention){1, 0}) == ZI_ERROR_IO);
     limit_files(RLIM_INFINITY);
     checkpoint_close(checkpoint);
     check_unchanged();
@@ -192,7 +192,7 @@ static void test_incomplete(void)
     if (!checkpoint) return;
     /* the last share of every tensor is nobody's */
     write_states(checkpoint, 4, ZI_BF16, ranks + 1, rank);
-    CHECK(checkpoint_commit(checkpoint, 1) == ZI_ERROR_BUG);
+    CHECK(checkpoint_commit(checkpoint, (struct checkpoint_retention){1, 0}) == ZI_ERROR_BUG);
     checkpoint_close(checkpoint);
     check_unchanged();
 
@@ -236,7 +236,8 @@ static void test_not_finite(void)
                              halves ? (const void *)&half : &word);
             dataset->written--;
         }
-        CHECK_INT(checkpoint_commit(checkpoint, 0), cases[i].status);
+        CHECK_INT(checkpoint_commit(checkpoint, (struct checkpoint_retention){0, 0}),
+                  cases[i].status);
         checkpoint_close(checkpoint);
         comm_barrier(world);
         CHECK_INT(exists("step-00000400.h5"), cases[i].status == ZI_OK);

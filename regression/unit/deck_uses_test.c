@@ -82,6 +82,10 @@ static const struct {
     {{"checkpoint.keep=3", "checkpoint.every=21"},
      "checkpoint.keep has no effect with checkpoint.every: 21 steps, run.steps: 20 steps; ",
      "checkpoint.every=20"},
+    {{"checkpoint.keep_every=3"},
+     "checkpoint.keep_every has no effect with checkpoint.every: never; it is used with "
+     "checkpoint.every other than never and checkpoint.every at most run.steps\n",
+     "checkpoint.every=5"},
 };
 enum { CASES = (int)(sizeof cases / sizeof *cases) };
 

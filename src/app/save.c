@@ -47,7 +47,8 @@ static enum zi_status save_states(struct run *run, const char *directory,
     enum zi_status status = engine_flush(run->engine);
     if (status >= 0) status = engine_save(run->engine, save_range, checkpoint);
     status = comm_agree(run->comm, status);
-    int64_t keep = s->checkpoint.keep == 1 ? 2 : s->checkpoint.keep;
+    struct checkpoint_retention keep = {s->checkpoint.keep == 1 ? 2 : s->checkpoint.keep,
+                                        s->checkpoint.keep_every};
     if (status >= 0) status = checkpoint_commit(checkpoint, keep);
     checkpoint_close(checkpoint);
     return status;
@@ -125,7 +126,8 @@ static void note_proven(struct run *run)
     run->proven = run->saved;
     if (comm_rank(run->comm) == 0 && s->checkpoint.keep == 1 &&
         report_path(s->run.directory, "checkpoints", directory) >= 0)
-        checkpoint_prune(directory, run->proven, 1);
+        checkpoint_prune(directory, run->proven,
+                         (struct checkpoint_retention){1, s->checkpoint.keep_every});
 }
 
 /* A checkpoint that could not be written is no reason to throw away what is computed: the one before
@@ -171,7 +173,8 @@ static enum zi_status compare_room(const struct run *run, const struct save_plan
     struct statvfs system;
     struct stat is;
     int64_t written = save_count(s), keep = s->checkpoint.keep;
-    int64_t standing = keep > 0 && keep < written ? keep + 1 : written;
+    int64_t forever = s->checkpoint.keep_every > 0 ? s->run.steps / s->checkpoint.keep_every : 0;
+    int64_t standing = keep > 0 && keep + forever < written ? keep + forever + 1 : written;
     if (stat(where, &is) != 0) where = s->run.directory;
     if (stat(where, &is) != 0 || statvfs(where, &system) != 0)
         return zi_fail(ZI_ERROR_IO, "app", "cannot examine %s: %s", where, strerror(errno));

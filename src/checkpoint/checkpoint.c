@@ -286,7 +286,7 @@ static enum zi_status store_header(struct checkpoint *checkpoint)
     return status;
 }
 
-enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep)
+enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep)
 {
     struct comm *comm = checkpoint->comm;
     int root = comm_rank(comm) == 0;

@@ -42,6 +42,14 @@ struct checkpoint_header {
     unsigned mode;
 };
 
+/* Which checkpoints of a folder stay. */
+struct checkpoint_retention {
+    /* So many of the newest; 0: all. */
+    int64_t newest;
+    /* And, besides them, those whose step is a multiple of it; 0: none. */
+    int64_t every;
+};
+
 struct checkpoint;
 
 /* Collective. Starts DIRECTORY/step-NNNNNNNN.h5 (the folder is made where absent) under a temporary
@@ -60,16 +68,16 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
 enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum tier_kind state, int tensor,
                                 int64_t first, int64_t count, const void *values);
 
-/* Collective. Makes it durable, gives it its name, moves `latest`, and removes the oldest beyond
- * `keep` (0 keeps all) and temporary files of killed runs. ZI_ERROR_NUMERICS when a parameter or a
+/* Collective. Makes it durable, gives it its name, moves `latest`, and removes the oldest that
+ * `keep` does not name and temporary files of killed runs. ZI_ERROR_NUMERICS when a parameter or a
  * master is not finite: such states never take the place of good ones. After an error of any rank
  * the temporary file is removed and nothing else has changed. The checkpoint is then good for
  * checkpoint_close only. */
-enum zi_status checkpoint_commit(struct checkpoint *checkpoint, int64_t keep);
+enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep);
 
 /* Local; for one rank. Removes from a folder what commit would remove, never the checkpoint of step
  * `newest`. What cannot be removed is a warning. */
-void checkpoint_prune(const char *directory, int64_t newest, int64_t keep);
+void checkpoint_prune(const char *directory, int64_t newest, struct checkpoint_retention keep);
 
 /* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading; where that link is
  * missing or leads nowhere the newest whole checkpoint of the folder, with a warning. Type, extents

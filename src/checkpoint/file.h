@@ -94,7 +94,7 @@ enum zi_status checkpoint_name_free(const char *path);
 /* Local. Opens the temporary file as it is, a regular file that no link leads to. ZI_ERROR_IO. */
 enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags, int *file);
 
-/* Local (rank 0). Renames the finished file, moves `latest`, removes what is beyond `keep`. */
-enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep);
+/* Local (rank 0). Renames the finished file, moves `latest`, removes what `keep` does not name. */
+enum zi_status checkpoint_publish(struct checkpoint *checkpoint, struct checkpoint_retention keep);
 
 #endif

@@ -100,15 +100,25 @@ static int compare_steps(const struct dirent **a, const struct dirent **b)
     return (step_a > step_b) - (step_a < step_b);
 }
 
-static void remove_old(const char *directory, const char *newest, int64_t keep)
+/* Whether a checkpoint stays whatever its age. */
+static bool stays(const char *name, const char *newest, struct checkpoint_retention keep)
+{
+    int64_t step = checkpoint_step_of(name, "");
+    return strcmp(name, newest) == 0 || (keep.every > 0 && step % keep.every == 0);
+}
+
+/* The one just written is the first of the newest; those that stay whatever their age do not count
+ * among them. */
+static void remove_old(const char *directory, const char *newest, struct checkpoint_retention keep)
 {
     struct dirent **entries;
+    int64_t kept = 1;
     int count = scandir(directory, &entries, select_checkpoint, compare_steps);
-    int64_t beyond = keep > 0 ? count - keep : 0;
-    for (int i = 0; i < count; i++) {
-        if (beyond > 0 && strcmp(entries[i]->d_name, newest) != 0) {
-            remove_file(directory, entries[i]->d_name);
-            beyond--;
+    for (int i = count - 1; i >= 0; i--) {
+        const char *name = entries[i]->d_name;
+        if (!stays(name, newest, keep)) {
+            if (keep.newest > 0 && kept >= keep.newest) remove_file(directory, name);
+            kept++;
         }
         free(entries[i]);
     }
@@ -122,14 +132,14 @@ static void remove_old(const char *directory, const char *newest, int64_t keep)
     if (count >= 0) free(entries);
 }
 
-void checkpoint_prune(const char *directory, int64_t newest, int64_t keep)
+void checkpoint_prune(const char *directory, int64_t newest, struct checkpoint_retention keep)
 {
     char name[64];
     snprintf(name, sizeof name, CHECKPOINT_NAME, (long long)newest);
     remove_old(directory, name, keep);
 }
 
-enum zi_status checkpoint_publish(struct checkpoint *checkpoint, int64_t keep)
+enum zi_status checkpoint_publish(struct checkpoint *checkpoint, struct checkpoint_retention keep)
 {
     const char *directory = checkpoint->directory, *path = checkpoint->path;
     const char *name = path + strlen(directory) + 1;

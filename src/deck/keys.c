@@ -360,6 +360,10 @@ static const struct deck_row rows[] = {
      .must_be_used = true, .help = "steps between checkpoints"},
     {KEY(checkpoint, keep), .type = DECK_INTEGER, .fallback = "2", .maximum = 1e9,
      .changeable = true, .uses = with_several, .help = "newest checkpoints that are kept; 0: all"},
+    {KEY(checkpoint, keep_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
+     .may_be_never = true, .maximum = COUNT, .changeable = true, .uses = with_several,
+     .help = "checkpoints of steps that are multiples of it are kept for good, besides "
+             "checkpoint.keep"},
     {KEY(checkpoint, final), .type = DECK_BOOLEAN, .fallback = "yes", .changeable = true,
      .help = "whether the end of the run writes a checkpoint"},
     {KEY(checkpoint, mode), .type = DECK_CHOICE, .choices = modes, .fallback = "owner",

@@ -30,6 +30,8 @@ struct settings_checkpoint {
     int64_t every;
     /* Newest checkpoints kept; 0 = all. */
     int64_t keep;
+    /* Those of steps that are multiples of it are kept besides; 0 = none. */
+    int64_t keep_every;
     /* Write one when the run ends. */
     bool final;
     /* enum checkpoint_mode: who may read the files. */
