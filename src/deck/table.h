@@ -13,16 +13,24 @@
 struct settings;
 
 enum deck_type {
-    DECK_INTEGER,  /* int64_t; takes k, M, G and a `steps` or `sequences` unit where the row has one
-                    */
-    DECK_REAL,     /* double */
-    DECK_BYTES,    /* int64_t; takes B, KiB .. TiB, kB .. TB; a bare number is an error */
-    DECK_BOOLEAN,  /* bool; yes, no, true, false */
-    DECK_TRISTATE, /* int64_t; a boolean or auto */
-    DECK_CHOICE,   /* int, or int64_t where auto is allowed; one of the row's words */
-    DECK_TEXT,     /* char * */
-    DECK_PATH,     /* char *; relative to the working directory */
-    DECK_PATHS     /* struct deck_list; a list of paths, or text with commas between them */
+    /* int64_t; takes k, M, G and a `steps` or `sequences` unit where the row has one. */
+    DECK_INTEGER,
+    /* double. */
+    DECK_REAL,
+    /* int64_t; takes B, KiB .. TiB, kB .. TB; a bare number is an error. */
+    DECK_BYTES,
+    /* bool; yes, no, true, false. */
+    DECK_BOOLEAN,
+    /* int64_t; a boolean or auto. */
+    DECK_TRISTATE,
+    /* int, or int64_t where auto is allowed; one of the row's words. */
+    DECK_CHOICE,
+    /* char *. */
+    DECK_TEXT,
+    /* char *; relative to the working directory. */
+    DECK_PATH,
+    /* struct deck_list; a list of paths, or text with commas between them. */
+    DECK_PATHS
 };
 
 struct deck_choice {
