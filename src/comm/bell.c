@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -21,6 +22,8 @@ struct bell {
     _Atomic uint32_t sleeps;
     /* Operations that the rank has come to. */
     _Atomic uint32_t entered;
+    /* Its number in the group. */
+    int rank;
 };
 
 struct bells {
@@ -39,7 +42,7 @@ static enum zi_status find_bells(struct bells *bells)
     return ZI_OK;
 }
 
-enum zi_status bells_create(MPI_Comm node, struct bells **bells)
+enum zi_status bells_create(MPI_Comm node, int rank, struct bells **bells)
 {
     struct bell *own;
     struct bells *made = calloc(1, sizeof *made);
@@ -55,6 +58,7 @@ enum zi_status bells_create(MPI_Comm node, struct bells **bells)
     atomic_store(&own->rings, 0);
     atomic_store(&own->sleeps, 0);
     atomic_store(&own->entered, 0);
+    own->rank = rank;
     MPI_TRY(MPI_Barrier, node);
     return find_bells(made);
 }
@@ -95,6 +99,26 @@ bool bells_all_entered(const struct bells *bells)
         if ((int32_t)(atomic_load(&bells->of[r]->entered) - own) < 0) return false;
     }
     return true;
+}
+
+int bells_late(const struct bells *bells, char *text, size_t size, bool *speaks)
+{
+    uint32_t own = atomic_load(&bells->of[bells->own]->entered);
+    size_t used = 0;
+    int late = 0, first = -1;
+    text[0] = 0;
+    for (int r = 0; r < bells->count; r++) {
+        if ((int32_t)(atomic_load(&bells->of[r]->entered) - own) >= 0) {
+            if (first < 0) first = r;
+            continue;
+        }
+        if (used < size)
+            used += (size_t)snprintf(text + used, size - used, "%s%d", late ? ", " : "",
+                                     bells->of[r]->rank);
+        late++;
+    }
+    *speaks = first == bells->own;
+    return late;
 }
 
 uint32_t bells_count(const struct bells *bells)

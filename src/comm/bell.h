@@ -8,14 +8,16 @@
 
 #include <mpi.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
 
 struct bells;
 
-/* Collective over `node`, the ranks of one node, which stays the caller's. */
-enum zi_status bells_create(MPI_Comm node, struct bells **bells);
+/* Collective over `node`, the ranks of one node, which stays the caller's; `rank` is this one's number
+ * in the group. */
+enum zi_status bells_create(MPI_Comm node, int rank, struct bells **bells);
 
 /* Collective, before MPI ends. NULL is nothing to destroy. */
 void bells_destroy(struct bells *bells);
@@ -28,6 +30,11 @@ void bells_ring(struct bells *bells);
 
 /* Local. Whether all ranks of the node have come to the operation at which this one is. */
 bool bells_all_entered(const struct bells *bells);
+
+/* Local. The ranks of the group that have not come to the operation at which this one is, as text
+ * ("1, 3"), of this node; their number. *speaks: this rank is the first of those that have come, and
+ * the one to say it. */
+int bells_late(const struct bells *bells, char *text, size_t size, bool *speaks);
 
 /* Local. How often it has rung here. */
 uint32_t bells_count(const struct bells *bells);

@@ -191,3 +191,8 @@ void comm_abort(struct comm *comm, enum zi_status status)
     comm->transport->abort(comm, code);
     _exit(code);
 }
+
+void comm_say(struct comm *comm, const char *what, const char *subject)
+{
+    if (comm->transport->say) comm->transport->say(comm, what, subject);
+}

@@ -89,6 +89,11 @@ enum zi_status comm_barrier(struct comm *comm);
 /* Collective. The most negative status of all ranks, so that all leave by the same door. */
 enum zi_status comm_agree(struct comm *comm, enum zi_status status);
 
+/* Local. Says what the next operations are and of what ("gather", "blocks.3.mlp"; NULL: no longer):
+ * a wait in them that lasts a minute is then a warning, which names it and the ranks of the node
+ * that have not come, and again every minute. The texts are not copied. */
+void comm_say(struct comm *comm, const char *what, const char *subject);
+
 /* Local. Ends the job from one rank, with rank, host and the memory table in the message. */
 void comm_abort(struct comm *comm, enum zi_status status) __attribute__((noreturn));
 

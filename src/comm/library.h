@@ -19,6 +19,10 @@ struct mpi_library {
     /* Of this rank's node */
     struct bells *bells;
     bool one_node;
+    /* What the group is at, of whom, for who waits; NULL: nothing to speak of. */
+    const char *what, *subject;
+    /* A wait of so long is worth a word. */
+    int64_t patience_ns;
 };
 
 /* Local. What is behind a group of the mpi transport. */

@@ -83,13 +83,37 @@ static long pause_most(const struct mpi_library *library)
     return library->one_node ? PAUSE_RUNG_NS : PAUSE_MOST_NS;
 }
 
+/* Nanoseconds after which a wait is worth a word; ZINF_PATIENCE, in seconds, is for tests. */
+static int64_t patience_ns(void)
+{
+    const char *given = getenv("ZINF_PATIENCE");
+    int64_t seconds = given ? strtoll(given, NULL, 10) : 0;
+    return (seconds > 0 ? seconds : 60) * 1000000000;
+}
+
+/* A wait that has lasted `waited_ns`. */
+static void say_wait(const struct mpi_library *library, int64_t waited_ns)
+{
+    char ranks[256];
+    bool speaks;
+    int late = bells_late(library->bells, ranks, sizeof ranks, &speaks);
+    if (!speaks || (late == 0 && library->one_node)) return;
+    zi_log(ZI_LOG_WARN, "comm", "%s%s%s waits since %lld s for %s%s", library->what,
+           library->subject[0] ? " of " : "", library->subject, (long long)(waited_ns / 1000000000),
+           late == 0  ? "a rank of another node"
+           : late > 1 ? "ranks "
+                      : "rank ",
+           ranks);
+}
+
 /* Waits until all requests are done, asleep for most of a long wait. */
 static enum zi_status wait_all(struct mpi_library *library, int count, MPI_Request *requests,
                                MPI_Status *statuses)
 {
     long pause_ns = PAUSE_FIRST_NS;
     int64_t before = now_ns(), poll_until = before + POLL_NS;
-    for (;;) {
+    int64_t start = before, patience = library->what ? library->patience_ns : INT64_MAX;
+    for (int64_t said = start;;) {
         int done = 0;
         uint32_t rung = bells_count(library->bells);
         int code = MPI_Testall(count, requests, &done, statuses);
@@ -99,6 +123,10 @@ static enum zi_status wait_all(struct mpi_library *library, int count, MPI_Reque
             return ZI_OK;
         }
         int64_t after = now_ns();
+        if (after - said > patience) {
+            say_wait(library, after - start);
+            said = after;
+        }
         if (after - before > MOVED_DATA_NS) {
             poll_until = after + POLL_NS;
             pause_ns = PAUSE_FIRST_NS;
@@ -325,6 +353,14 @@ static enum zi_status mpi_minimum(struct comm *comm, int *value)
     return ZI_OK;
 }
 
+static void mpi_say(struct comm *comm, const char *what, const char *subject)
+{
+    struct mpi_library *library = library_of(comm);
+    if (library->patience_ns == 0) library->patience_ns = patience_ns();
+    library->what = what;
+    library->subject = subject;
+}
+
 static int abort_code;
 
 static void leave_at_once(void)
@@ -348,6 +384,7 @@ const struct comm_transport comm_mpi_transport = {
     .broadcast = mpi_broadcast,
     .barrier = mpi_barrier,
     .minimum = mpi_minimum,
+    .say = mpi_say,
     .abort = mpi_abort,
 };
 

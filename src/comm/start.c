@@ -83,7 +83,7 @@ static enum zi_status find_node(struct comm *comm)
     MPI_TRY(MPI_Comm_rank, node, &comm->node_rank);
     MPI_TRY(MPI_Comm_size, node, &comm->node_size);
     library_of(comm)->one_node = comm->node_size == comm->size;
-    ZI_TRY(bells_create(node, &library_of(comm)->bells));
+    ZI_TRY(bells_create(node, comm->rank, &library_of(comm)->bells));
     MPI_TRY(MPI_Comm_free, &node);
     return ZI_OK;
 }

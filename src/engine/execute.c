@@ -228,5 +228,8 @@ static enum zi_status (*const runs[OP_KIND_COUNT])(struct engine *engine, const 
 
 enum zi_status execute_op(struct engine *engine, const struct bound_op *b)
 {
+    if (b->op->lane == LANE_COMM)
+        comm_say(engine->comm, program_kind_name(b->op->kind),
+                 program_op_subject(engine->program, b->op));
     return runs[b->op->kind](engine, b, engine->lanes[b->op->lane].stream);
 }

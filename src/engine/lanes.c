@@ -299,5 +299,6 @@ enum zi_status lanes_run(struct engine *engine, enum program_name name)
     }
     enum zi_status status = engine->status;
     pthread_mutex_unlock(&engine->mutex);
+    comm_say(engine->comm, NULL, NULL);
     return status >= 0 && engine->events ? ahead_note_times(engine) : status;
 }
