@@ -219,8 +219,7 @@ int main(int argc, char **argv)
         test_deck(step_fixture_llama, precisions[p], world, self);
     }
     comm_destroy(self);
-    if (comm_rank(world) == 0) rmdir("zero-exact-store");
-    CHECK(step_fixture_leave(world, folder));
+    CHECK(step_fixture_leave(world, folder, "zero-exact-store"));
     int status = test_finish("engine_exact_test");
     comm_finish(world);
     return status;

@@ -76,8 +76,7 @@ int main(int argc, char **argv)
                 fprintf(stderr, "  with placement %d of group %d\n", placement, group);
         }
     }
-    if (comm_rank(world) == 0) rmdir(STORE);
-    CHECK(step_fixture_leave(world, folder));
+    CHECK(step_fixture_leave(world, folder, STORE));
     int status = test_finish("engine_placements_test");
     comm_finish(world);
     return status;

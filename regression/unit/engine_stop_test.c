@@ -86,7 +86,7 @@ int main(int argc, char **argv)
     CHECK_INT(entries("zero-stop.paths"), 0);
     CHECK(comm_barrier(world) == ZI_OK);
     if (comm_rank(world) == 0) CHECK(rmdir("zero-stop.paths") == 0);
-    CHECK(step_fixture_leave(world, folder));
+    CHECK(step_fixture_leave(world, folder, NULL));
     int result = test_finish("engine_stop_test");
     comm_finish(world);
     return result;

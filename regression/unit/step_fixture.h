@@ -75,11 +75,14 @@ static inline void step_fixture_enter(struct comm *comm, char name[32])
     }
 }
 
-/* Collective. Leaves the folder; rank 0 removes it, which must be empty by then. */
-static inline bool step_fixture_leave(struct comm *comm, const char *name)
+/* Collective. Leaves the folder; when no rank has anything in it any more, rank 0 removes it and the
+ * folder `store` in it (NULL: none). */
+static inline bool step_fixture_leave(struct comm *comm, const char *name, const char *store)
 {
+    if (comm_barrier(comm) < 0) return false;
+    bool gone = !store || comm_rank(comm) != 0 || rmdir(store) == 0;
     if (chdir("..") != 0 || comm_barrier(comm) < 0) return false;
-    return comm_rank(comm) != 0 || rmdir(name) == 0;
+    return comm_rank(comm) != 0 || (rmdir(name) == 0 && gone);
 }
 
 /* Frees what has been made, all of it or a part. */

@@ -44,8 +44,7 @@ static enum zi_status save_states(struct run *run, const char *directory,
     const struct settings *s = run->setup.settings;
     ZI_TRY(checkpoint_create(run->comm, directory, header, tensors, run->setup.model->tensor_count,
                              &checkpoint));
-    enum zi_status status = engine_flush(run->engine);
-    if (status >= 0) status = engine_save(run->engine, save_range, checkpoint);
+    enum zi_status status = engine_save(run->engine, save_range, checkpoint);
     status = comm_agree(run->comm, status);
     struct checkpoint_retention keep = {s->checkpoint.keep == 1 ? 2 : s->checkpoint.keep,
                                         s->checkpoint.keep_every};

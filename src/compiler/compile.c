@@ -43,6 +43,7 @@ static void write_visits(struct builder *b, enum program_name name)
     for (int v = 0; v < b->schedule.count && b->status >= 0; v++) {
         emit_visit(b, v);
     }
+    if (program_row(name)->exports) save_frozen(b);
     update_end(b);
     fetch_end(b);
     value_end(b);

@@ -190,7 +190,7 @@ static void arrive(struct builder *b, int unit, int visit, int current)
 
 void fetch_take(struct builder *b, int unit)
 {
-    if (b->status >= 0) take_place(b, unit, unit, unit);
+    if (b->status >= 0) take_place(b, unit, b->schedule.count + unit, b->schedule.count + unit);
 }
 
 int fetch_station(struct builder *b, int unit)
@@ -217,6 +217,7 @@ void fetch_update(struct builder *b, int unit, int visit, int current)
     if (b->derived.parameters_on_disk) arrive(b, unit, visit, current);
     int at = workplace(b, unit);
     update_unit(b, unit, at);
+    if (program_row(b->writer.name)->exports) save_parameters(b, unit);
     struct fetch_place *place = b->derived.fetches ? find_place(b, unit) : NULL;
     if (place) place->delivered = b->derived.parameters_on_disk && has_one_station(place);
     if (b->derived.parameters_on_disk) fetch_store(b, unit);

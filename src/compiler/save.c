@@ -194,8 +194,9 @@ static struct part group_part(const struct builder *b, int group)
     return (struct part){g->unit, group, g->first, g->count};
 }
 
-/* The optimizer's states of a group; the parameters beside its masters are in place. */
-static void emit_group(struct builder *b, enum program_kind kind, int group)
+/* The optimizer's states of a group; the parameters beside its masters are in place, and, unless
+ * the list `loads` them, the states of an export too. */
+static void emit_group(struct builder *b, enum program_kind kind, int group, bool loads)
 {
     const struct part part = group_part(b, group);
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
@@ -206,7 +207,7 @@ static void emit_group(struct builder *b, enum program_kind kind, int group)
         struct save_op what = {.kind = kind, .state = state};
         what.parameter = master && (kind == OP_EXPORT || same_elements(b));
         what.sums = master && kind != OP_EXPORT;
-        if (kind == OP_EXPORT) update_load(b, group, state);
+        if (kind == OP_EXPORT && loads) update_load(b, group, state);
         emit_part(b, &what, &part);
         if (kind != OP_EXPORT) update_store(b, group, state);
     }
@@ -231,9 +232,28 @@ static void emit_unit(struct builder *b, enum program_kind kind, int unit)
     if (walks_parameters(b, kind, unit)) emit_part(b, &what, &part);
     for (int g = first_group(b, unit);
          g < b->update.group_count && b->update.groups[g].unit == unit; g++) {
-        emit_group(b, kind, g);
+        emit_group(b, kind, g, true);
     }
     if (disk && kind != OP_EXPORT) fetch_store(b, unit);
+}
+
+void save_group(struct builder *b, int group)
+{
+    emit_group(b, OP_EXPORT, group, false);
+}
+
+void save_parameters(struct builder *b, int unit)
+{
+    struct save_op what = {.kind = OP_EXPORT, .state = TIER_PARAMETER};
+    struct part part = {unit, -1, 0, program_elements(b->program, unit, TIER_PARAMETER)};
+    emit_part(b, &what, &part);
+}
+
+void save_frozen(struct builder *b)
+{
+    for (int u = 0; u < b->model->unit_count; u++) {
+        if (!b->model->units[u].trainable) emit_unit(b, OP_EXPORT, u);
+    }
 }
 
 void save_emit(struct builder *b)

@@ -18,4 +18,14 @@ void save_lay(struct builder *b);
 /* Local. The list that has been started. */
 void save_emit(struct builder *b);
 
+/* Local. In a list that exports what it updates: the optimizer's states of a group, from where the
+ * update has left them. */
+void save_group(struct builder *b, int group);
+
+/* Local. The same of a unit's parameters. */
+void save_parameters(struct builder *b, int unit);
+
+/* Local. At the end of such a list: units that have no update. */
+void save_frozen(struct builder *b);
+
 #endif

@@ -93,7 +93,7 @@ void schedule_begin(struct builder *b, enum program_name name)
     int passes = micro_major ? micros : 1;
     if (b->status < 0) return;
     s->count = 0;
-    if (name == PROGRAM_FLUSH_UPDATE) {
+    if (program_row(name)->flushes) {
         add_updates(b);
         return;
     }

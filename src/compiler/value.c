@@ -76,11 +76,11 @@ void value_begin(struct builder *b)
 {
     const struct program_values *out = &b->program->outside, *in = &b->program->inside;
     bool updates = b->update.pending || (list_is_training(b) && !b->config->deferred);
-    bool losses = b->writer.name != PROGRAM_GENERATE && b->writer.name != PROGRAM_FLUSH_UPDATE;
+    bool losses = program_row(b->writer.name)->losses;
     if (losses) emit_clear(b, in->loss);
     if (list_is_training(b)) emit_clear(b, in->norm);
     if (updates) emit_clear(b, in->checksum);
-    if (b->writer.name == PROGRAM_FLUSH_UPDATE) return;
+    if (program_row(b->writer.name)->flushes) return;
     emit_value(b, OP_PUSH, out->tokens, in->tokens);
     if (losses) emit_value(b, OP_PUSH, out->targets, in->targets);
 }
@@ -91,7 +91,7 @@ void value_end(struct builder *b)
     bool updates = b->update.pending;
     if (b->writer.name == PROGRAM_GENERATE)
         emit_value(b, OP_PULL, in->logits, out->logits);
-    else if (b->writer.name != PROGRAM_FLUSH_UPDATE && (!updates || b->config->deferred))
+    else if (!program_row(b->writer.name)->flushes && (!updates || b->config->deferred))
         value_norm(b);
     if (!updates) return;
     struct program_op finish = builder_op(OP_FINISH);

@@ -303,10 +303,11 @@ enum zi_status engine_load(struct engine *engine, engine_visit *visit, void *con
 
 enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context)
 {
-    ZI_REQUIRE(!engine->is_pending);
     engine->visit = visit;
     engine->visitor = context;
-    return run_states(engine, PROGRAM_SAVE);
+    ZI_TRY(run_states(engine, engine->is_pending ? PROGRAM_FLUSH_SAVE : PROGRAM_SAVE));
+    engine->is_pending = false;
+    return ZI_OK;
 }
 
 uint64_t engine_checksum(const struct engine *engine)

@@ -101,7 +101,8 @@ void engine_set_updates(struct engine *engine, int64_t updates);
 typedef enum zi_status engine_visit(void *context, enum tier_kind kind, int tensor, int64_t first,
                                     int64_t count, void *values);
 
-/* Collective. Takes the states to `visit`, each rank its own; flush before. */
+/* Collective. Takes the states to `visit`, each rank its own. An update that is pending is brought in
+ * the same pass: states go to the checkpoint from where it leaves them. */
 enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context);
 
 /* Collective. Makes all states that a rank has of what `visit` writes. A master gives the

@@ -88,6 +88,7 @@ struct program_op {
     PROGRAM(PROGRAM_VALIDATE_UPDATE, "validate-update")                                            \
     PROGRAM(PROGRAM_GENERATE, "generate")                                                          \
     PROGRAM(PROGRAM_FLUSH_UPDATE, "flush-update")                                                  \
+    PROGRAM(PROGRAM_FLUSH_SAVE, "flush-save")                                                      \
     PROGRAM(PROGRAM_INITIALIZE, "initialize")                                                      \
     PROGRAM(PROGRAM_SAVE, "save")                                                                  \
     PROGRAM(PROGRAM_LOAD, "load")
@@ -102,6 +103,10 @@ struct program_row {
     bool trains, losses;
     /* First brings the update of the last step, which a deferred update leaves pending. */
     bool updates;
+    /* Brings that and nothing else. */
+    bool flushes;
+    /* Exports all states, as the update leaves them. */
+    bool exports;
     /* Moves states and computes nothing with them. */
     bool states;
 };

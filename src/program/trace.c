@@ -66,6 +66,12 @@ struct writer {
     FILE *out;
 };
 
+/* Whether a program makes or saves states, and is no step. */
+static bool is_states(enum program_name name)
+{
+    return program_row(name)->states || program_row(name)->exports;
+}
+
 static int64_t count_operations(const struct program_list *list, int lane)
 {
     int64_t count = 0;
@@ -81,7 +87,7 @@ static int64_t most_operations(const struct program *program, int lane, int64_t 
     int64_t most = 0, states = 0;
     for (int name = 0; name < PROGRAM_COUNT && steps > 0; name++) {
         int64_t count = count_operations(&program->lists[name], lane);
-        if (program_row((enum program_name)name)->states)
+        if (is_states((enum program_name)name))
             states += count;
         else if (count > most)
             most = count;
@@ -167,17 +173,11 @@ static int row_number(int lane, int row)
     return 1 + lane + LANE_COUNT * row;
 }
 
-/* Whether what is written moves states, and is no step. */
-static bool is_states(const struct writer *w)
-{
-    return program_row(w->events[0].event.program)->states;
-}
-
 /* The number of the step, or the name of the program. */
 static void step_name(const struct writer *w, char name[STEP_NAME])
 {
     const struct trace_event *event = &w->events[0].event;
-    if (is_states(w))
+    if (is_states(event->program))
         snprintf(name, STEP_NAME, "%s", program_name_text(event->program));
     else
         snprintf(name, STEP_NAME, "%" PRId64, event->step + 1);
@@ -190,7 +190,7 @@ static void begin_box(const struct writer *w, const char *kind, int row, const d
     fprintf(w->out, ",\n{\"cat\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,", kind,
             w->rank, row, start);
     char name[STEP_NAME];
-    const char *quote = is_states(w) ? "\"" : "";
+    const char *quote = is_states(w->events[0].event.program) ? "\"" : "";
     step_name(w, name);
     fprintf(w->out, "\"dur\":%.3f,\"args\":{\"step\":%s%s%s", length > 0 ? length : 0, quote, name,
             quote);
@@ -271,7 +271,8 @@ static void write_step(const struct writer *w)
         if (found->event.end_s > end) end = found->event.end_s;
     }
     begin_box(w, "step", STEP_ROW, (double[]){start, end});
-    fprintf(w->out, "},\"name\":\"%s%s\"}", is_states(w) ? "" : "step ", name);
+    fprintf(w->out, "},\"name\":\"%s%s\"}", is_states(w->events[0].event.program) ? "" : "step ",
+            name);
     if (isinf(done[LANE_COMPUTE])) return;
     write_waits(w, parts, split_wait(done, (double[]){done[LANE_COMPUTE], end}, parts));
 }
