@@ -39,7 +39,7 @@ def stop(runs, ranks):
         runs.fail(f"rows of steps.csv: {rows}")
     if not os.path.isfile(runs.path("run", "checkpoints", "step-00000001.h5")):
         runs.fail("no checkpoint of step 1")
-    if not said(runs, "stopped by"):
+    if not said(runs, "stopped after step 1 of"):
         runs.fail("the end is not said")
     return True
 
