@@ -70,7 +70,7 @@ enum zi_status control_clear(const char *directory)
         int error = remove_request(directory, names[i]);
         if (error != 0)
             return zi_fail(ZI_ERROR_IO, "app",
-                           "%s/%s asks an earlier run for something, and cannot be removed: %s",
+                           "%s/%s was left by an earlier run, and cannot be removed: %s; remove it",
                            directory, names[i], strerror(error));
         zi_log(ZI_LOG_WARN, "app", "%s/%s was left by an earlier run, and is removed", directory,
                names[i]);
@@ -108,8 +108,9 @@ static void warn_kill(const struct control *control)
 {
     if (control->save_s <= KILL_WAIT_S || !getenv("SLURM_JOB_ID")) return;
     zi_log(ZI_LOG_WARN, "app",
-           "a checkpoint takes %.0f s%s, but Slurm kills %.0f s after SIGTERM (KillWait, unless the "
-           "site has set another): have an earlier signal sent, as by #SBATCH --signal=USR1@%.0f",
+           "a checkpoint takes %.0f s%s, but Slurm kills %.0f s after SIGTERM (KillWait, unless "
+           "the site has set another): have an earlier signal sent, as by #SBATCH "
+           "--signal=USR1@%.0f",
            control->save_s, control->save_measured ? "" : " by estimate", KILL_WAIT_S,
            ceil((2 * control->save_s + KEPT_S) / 60) * 60);
 }
@@ -172,8 +173,9 @@ static enum zi_status look_at_files(struct run *run)
     set_reason(control, "the file " STOP_FILE " in the run directory");
     int error = remove_request(directory, STOP_FILE);
     if (error != 0)
-        zi_log(ZI_LOG_WARN, "app", "%s/%s cannot be removed: %s; the next run there will ask for it",
-               directory, STOP_FILE, strerror(error));
+        zi_log(ZI_LOG_WARN, "app",
+               "%s/%s cannot be removed: %s; remove it before the next run there", directory,
+               STOP_FILE, strerror(error));
     return ZI_OK;
 }
 
@@ -219,8 +221,9 @@ void control_answer(struct run *run)
     int error = remove_request(directory, SAVE_FILE);
     control->save_deaf = error != 0;
     if (error != 0)
-        zi_log(ZI_LOG_WARN, "app", "%s/%s cannot be removed: %s; this run does not look at it again",
-               directory, SAVE_FILE, strerror(error));
+        zi_log(ZI_LOG_WARN, "app",
+               "%s/%s cannot be removed: %s; this run does not look at it again", directory,
+               SAVE_FILE, strerror(error));
     else
         zi_log(ZI_LOG_NOTE, "app", "the checkpoint of step %lld, which the file %s asked for",
                (long long)run->saved, SAVE_FILE);

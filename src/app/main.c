@@ -17,8 +17,8 @@
 #include "base/version.h"
 
 /* A warning of the batch system may come at any moment of the start. */
-__attribute__((section(".preinit_array"), used)) static void (*const hold_first)(void) =
-    zi_stop_hold;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const hold_first)(void) = zi_stop_hold;
 
 static bool is_option(const char *word)
 {

@@ -296,7 +296,9 @@ static enum zi_status prepare(struct run *run)
     ZI_TRY(share_deck(run));
     ZI_TRY(first_alone(run, stage_deck));
     ZI_TRY(share_used(run));
-    ZI_TRY(first_alone(run, stage_data));
+    enum zi_status status = first_alone(run, stage_data);
+    if (status == ZI_STOPPED) ZI_TRY(stage_directory(run)); /* where the end is written */
+    ZI_TRY(status);
     ZI_TRY(stage_directory(run));
     ZI_TRY(first_alone(run, stage_device));
     ZI_TRY(print_banner(run));
