@@ -3,7 +3,8 @@
 """SIGUSR1 in the first 50 ms of a run on two ranks, as the warning of a batch system whose job is as short as the
 warning is early: while libraries start, before and in MPI_Init, which takes this signal over. It is never lost: the run
 ends with exit code 4, and end.yaml names the signal. Only a process that does not have it blocked yet, in the dynamic
-linker, may be killed by it; every other run gets it later than that. TRIES=N in the environment makes N runs.
+linker, may be killed by it; every other run gets it later than that. A program that has started itself anew, for the
+settings of its threads, has it blocked from the first. TRIES=N in the environment makes N runs.
 """
 import os
 import random
@@ -22,6 +23,12 @@ def state(pid):
     return fields["Name"], bool(int(fields["SigBlk"], 16) >> (signal.SIGUSR1 - 1) & 1)
 
 
+def is_again(pid):
+    """Whether the program has started itself anew; with a variable that it leaves behind."""
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        return "GOMP_SPINCOUNT" not in os.environ and b"GOMP_SPINCOUNT=" in file.read()
+
+
 def reason(runs):
     with open(runs.path("run", "end.yaml")) as file:
         lines = dict(line.rstrip("\n").split(": ", 1) for line in file)
@@ -36,7 +43,10 @@ def stop(runs, rank, waits, delay):
     if waits:
         runs.wait_until(lambda: state(runs.pid(rank))[1], "its hold on signals")
     time.sleep(delay)
+    again = is_again(runs.pid(rank))
     held = state(runs.pid(rank))[1]
+    if again and not held:
+        runs.fail(f"SIGUSR1 is not blocked in the second start, {delay:.4f} s after the first")
     os.kill(runs.pid(rank), signal.SIGUSR1)
     code = runs.wait_end()
     if code == 4 and not os.path.exists(runs.path("run", "end.yaml")):
