@@ -68,7 +68,8 @@ struct report_end {
     enum zi_status status;
     int64_t step, steps; /* done, and asked for by the deck */
     int64_t saved;       /* step of the newest checkpoint of this run, -1: none */
-    const char *stopped; /* why, where the status is ZI_STOPPED */
+    /* Why, where the status is ZI_STOPPED */
+    const char *stopped;
 };
 
 /* Local. Writes end.yaml into `directory`, for job scripts; removes that of an earlier run, which
