@@ -3,17 +3,20 @@
 # What the job scripts share: modules, the run itself, and how it ended. Sourced.
 
 # zinf_job DECK [OPTION]...: runs the deck in a run directory of this job; the exit code is that of the program:
-#   0  trained to the last step       4  stopped by the time limit's signal, with a good checkpoint
+#   0  trained to the last step       4  stopped before the time limit or by a signal, with a good checkpoint
 #   2  deck or usage   3  does not fit   5 input/output   6  communication   7  numerics   70  bug
 # Launchers do not always pass the program's code on: srun may say 0 although a node has failed, mpiexec 0 for 4. So the
 # code is that of end.yaml, which the run writes last of all; a run that left none was killed or lost a rank (6).
+# A job that Slurm has put back into the queue (a lost node, preemption) goes on where its last checkpoint is.
 zinf_job() {
     local deck=$1 directory code=0 ended module
     shift
+    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then set -- --resume auto "$@"; fi
     directory=$ZINF_RUNS/${SLURM_JOB_NAME:-job}-${SLURM_JOB_ID:-$$}
     for module in $ZINF_MODULES; do module load "$module"; done
     echo "job ${SLURM_JOB_ID:-none} on ${SLURM_JOB_NODELIST:-this node}: $("$ZINF" --version)"
     echo "deck $deck, outputs in $directory"
+    zinf_time
     rm -f "$directory/end.yaml"
     # shellcheck disable=SC2086 # words on purpose
     $ZINF_LAUNCH "$ZINF" run "$deck" --set run.directory="$directory" "$@" || code=$?
@@ -28,6 +31,39 @@ zinf_job() {
     fi
     echo "exit code $code"
     return "$code"
+}
+
+# zinf_time: SLURM_JOB_END_TIME, in which the run finds when Slurm will end the job: it stops in time by itself. Slurm
+# 22.05 does not set it, and one that another job has handed on is wrong, so Slurm is asked. Warns where the signal that
+# comes before the time limit comes at once.
+zinf_time() {
+    local text end warning left
+    if [ -n "${SLURM_JOB_ID:-}" ] && text=$(timeout 20 squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null) &&
+        [ -n "$text" ] && end=$(date -d "$text" +%s 2>/dev/null); then
+        export SLURM_JOB_END_TIME=$end
+    fi
+    [ -n "${SLURM_JOB_END_TIME:-}" ] || return 0
+    left=$((SLURM_JOB_END_TIME - $(date +%s)))
+    warning=$(zinf_warning)
+    echo "the job's time ends in $left s"
+    if [ -n "$warning" ] && [ "$left" -le $((${warning#*@} + 60)) ]; then
+        echo "warning: --signal=$warning has Slurm send ${warning%@*} ${warning#*@} s (up to 60 s more) before the end of" \
+            "the job's time, which is in $left s: it may come at once and stop the run. Ask for more time, or for a later" \
+            "signal (sbatch --signal=USR1@60)" >&2
+    fi
+}
+
+# zinf_warning: NAME@SECONDS of the signal that Slurm sends before the time limit, as SBATCH_SIGNAL or else the script
+# asks for it; nothing where neither does. A --signal of the command line is not seen here.
+zinf_warning() {
+    local option=${SBATCH_SIGNAL:-}
+    [ -n "$option" ] || option=$(sed -n 's/^#SBATCH --signal=//p' "$0")
+    option=${option##*:}
+    case $option in
+    '') ;;
+    *@*) echo "$option" ;;
+    *) echo "$option@60" ;;
+    esac
 }
 
 # zinf_end DIRECTORY KEY: the value of a key of end.yaml, or nothing.

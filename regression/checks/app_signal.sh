@@ -27,7 +27,7 @@ one() {
     kill -s "$2" "$(cat "$pids/$3")"
     wait $job || result=$?
     [ $result -eq 4 ] || fail "$1 ranks, $2 to rank $3: exit code $result, not 4"
-    says "stopped by a signal"
+    says "stopped after step"
     last=$(tail -n 1 "$folder/run/steps.csv" | cut -d, -f 1)
     [ -s "$folder/run/checkpoints/$(printf 'step-%08d.h5' "$last")" ] ||
         fail "no checkpoint of step $last: $(ls "$folder/run/checkpoints")"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests to stop, in children that are told how to end: a second SIGINT ends a process at once
- * whatever asked first, and what a process was started to ignore stays ignored, though a library
- * has put a handler there before main. */
+ * whatever asked first, a second one of the others never; what came before there was a thread for
+ * it is not lost; and what a process was started to ignore stays ignored, though a library has put
+ * a handler there before main. */
 #include "base/stop.h"
 
 #include <signal.h>
@@ -74,6 +75,49 @@ static void check_second(int first)
     close(ready[1]);
 }
 
+/* Runs in a child, which it ends; gives how. */
+static int state_of(void (*child_main)(void))
+{
+    int state = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        child_main();
+        _exit(1);
+    }
+    CHECK(waitpid(child, &state, 0) == child);
+    return state;
+}
+
+/* SIGUSR1 before anybody waits for signals, and then SIGTERM again and again. */
+static void held_and_taken(void)
+{
+    zi_stop_hold();
+    kill(getpid(), SIGUSR1);
+    if (zi_stop_start() < 0) _exit(2);
+    for (int i = 0; i < 2000 && !zi_stop_signal(); i++)
+        usleep(5000);
+    for (int i = 0; i < 5; i++) {
+        kill(getpid(), SIGTERM);
+        usleep(300000);
+    }
+    _exit(zi_stop_signal() == SIGUSR1 ? 0 : 3);
+}
+
+static void held_and_released(void)
+{
+    zi_stop_hold();
+    kill(getpid(), SIGUSR1);
+    zi_stop_release();
+}
+
+static void check_held(void)
+{
+    int taken = state_of(held_and_taken), released = state_of(held_and_released);
+    CHECK(WIFEXITED(taken));
+    CHECK_INT(WEXITSTATUS(taken), 0);
+    CHECK(WIFSIGNALED(released) && WTERMSIG(released) == SIGUSR1);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "ignores") == 0) return child_ignores();
@@ -85,5 +129,6 @@ int main(int argc, char **argv)
     check_ignored(argv[0]);
     check_second(0);
     check_second(SIGTERM);
+    check_held();
     return test_finish("base_stop_test");
 }

@@ -16,7 +16,6 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/stop.h"
 
 enum { REASON_BYTES = 512 };
 
@@ -39,15 +38,13 @@ static void write_quoted(FILE *out, const char *text)
     fputs("\"\n", out);
 }
 
-static void write_reason(FILE *out, enum zi_status status)
+static void write_reason(FILE *out, const struct report_end *end)
 {
     char error[REASON_BYTES];
-    int number = zi_stop_signal();
-    if (status == ZI_OK)
+    if (end->status == ZI_OK)
         snprintf(error, sizeof error, "all steps are done");
-    else if (status == ZI_STOPPED)
-        snprintf(error, sizeof error, "%s",
-                 number ? zi_stop_name(number) : "a signal to another rank");
+    else if (end->status == ZI_STOPPED)
+        snprintf(error, sizeof error, "%s", end->stopped);
     else
         zi_log_first_error(error, sizeof error);
     fputs("reason: ", out);
@@ -66,7 +63,7 @@ enum zi_status report_end(const char *directory, const struct report_end *end)
         fprintf(out, "checkpoint: %" PRId64 "\n", end->saved);
     else
         fprintf(out, "checkpoint: none\n");
-    write_reason(out, end->status);
+    write_reason(out, end);
     if (fclose(out) != 0) return zi_fail(ZI_ERROR_BUG, "app", "the end of the run is too long");
     return zi_output_text("app", path, text);
 }

@@ -79,6 +79,8 @@ struct report_end {
     int64_t step, steps;
     /* Step of the newest checkpoint of this run, -1: none. */
     int64_t saved;
+    /* Why, where the status is ZI_STOPPED. */
+    const char *stopped;
 };
 
 /* Local. Writes end.yaml into `directory`, for job scripts. ZI_ERROR_IO. */

@@ -54,7 +54,8 @@ static enum zi_status write_end(const struct run *run, enum zi_status status)
     if (!run->ends) return ZI_OK; /* there may be no settings either */
     const struct settings_run *s = &run->setup.settings->run;
     ZI_TRY(lock_check(run->lock));
-    return report_end(s->directory, &(struct report_end){status, run->done, s->steps, run->saved});
+    return report_end(s->directory, &(struct report_end){status, run->done, s->steps, run->saved,
+                                                         control_reason(&run->control)});
 }
 
 enum zi_status run_guard(struct run *run, enum zi_status status)
@@ -175,6 +176,7 @@ static enum zi_status begin_end(struct run *run)
     enum zi_status status = ZI_OK;
     run->ends = is_first(run);
     if (run->ends) status = report_end_remove(run->setup.settings->run.directory);
+    if (run->ends && status >= 0) status = control_clear(run->setup.settings->run.directory);
     return comm_agree(run->comm, status);
 }
 
@@ -272,8 +274,11 @@ static enum zi_status stage_engine(struct run *run)
 static enum zi_status open_outputs(struct run *run)
 {
     const char *directory = run->setup.settings->run.directory;
+    int64_t bytes;
     if (!is_first(run)) return ZI_OK;
     ZI_TRY(save_room(run, true)); /* once more: stores may have taken it */
+    ZI_TRY(save_bytes(run, &bytes));
+    control_start(&run->control, bytes);
     if (run->begins == 0) ZI_TRY(report_clear(directory));
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
     return report_open(directory, run->used_text, run->begins, &run->report);
@@ -300,7 +305,9 @@ static enum zi_status prepare(struct run *run)
     ZI_TRY(share_deck(run));
     ZI_TRY(first_alone(run, stage_deck));
     ZI_TRY(share_used(run));
-    ZI_TRY(first_alone(run, stage_data));
+    enum zi_status status = first_alone(run, stage_data);
+    if (status == ZI_STOPPED) ZI_TRY(stage_directory(run)); /* where the end is written */
+    ZI_TRY(status);
     ZI_TRY(stage_directory(run));
     ZI_TRY(first_alone(run, stage_device));
     ZI_TRY(print_banner(run));
@@ -373,8 +380,8 @@ static void print_end(const struct run *run, enum zi_status left)
         printf("with its parameters no loss was finite; with those of step %" PRId64 " one was\n",
                run->proven);
     if (left == ZI_STOPPED)
-        printf("stopped by a signal after step %" PRId64 " of %" PRId64 "\n", run->done,
-               s->run.steps);
+        printf("stopped after step %" PRId64 " of %" PRId64 ": %s\n", run->done, s->run.steps,
+               control_reason(&run->control));
 }
 
 /* Collective. The checkpoint that the end of the run wants. States that are not finite end a run

@@ -4,6 +4,7 @@
 #ifndef ZI_APP_RUN_H
 #define ZI_APP_RUN_H
 
+#include "app/control.h"
 #include "app/options.h"
 #include "app/progress.h"
 #include "app/setup.h"
@@ -24,6 +25,8 @@ struct run {
     /* `validation`: NULL for none. */
     struct sampler *train, *validation;
     struct engine *engine;
+    /* What ends it early. */
+    struct control control;
     /* Of the run directory; rank 0, else NULL. */
     struct lock *lock;
     /* Rank 0, else NULL. */
@@ -57,7 +60,7 @@ struct run {
 };
 
 /* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when
- * a signal ended it between two steps; ZI_ERROR_NUMERICS. */
+ * it was asked to stop between two steps (control.h); ZI_ERROR_NUMERICS. */
 enum zi_status train_loop(struct run *run);
 
 /* Local. Puts this rank's sequences of a step where the engine reads them. */
@@ -88,6 +91,9 @@ enum zi_status save_when_due(struct run *run, bool skipped);
 
 /* Local. How many checkpoints a run of the deck writes when nothing stops it. */
 int64_t save_count(const struct settings *settings);
+
+/* Local. The most bytes that a checkpoint of the run takes. */
+enum zi_status save_bytes(const struct run *run, int64_t *bytes);
 
 /* Local. Compares the space of the run's checkpoints with what is free: ZI_ERROR_IO when there is
  * none for one; where there is too little for those that will stand together a warning, if `warn`.

@@ -101,18 +101,26 @@ static void plan_cleanup(struct save_plan *plan)
     free(plan->tensors);
 }
 
-enum zi_status save_checkpoint(struct run *run)
+static enum zi_status write_checkpoint(struct run *run)
 {
     struct save_plan plan;
     double start = zi_time_s();
-    if (run->saved == run->good) return ZI_OK;
     enum zi_status status = plan_make(run, &plan);
     if (status >= 0 && run->lock) status = lock_check(run->lock);
     status = comm_agree(run->comm, status);
     if (status >= 0) status = save_states(run, plan.directory, &plan.header, plan.tensors);
     if (status >= 0) run->saved = run->good;
     plan_cleanup(&plan);
-    run->progress.checkpoint_s += zi_time_s() - start;
+    double seconds = zi_time_s() - start;
+    run->progress.checkpoint_s += seconds;
+    if (run->lock && status >= 0) control_saved(&run->control, seconds);
+    return status;
+}
+
+enum zi_status save_checkpoint(struct run *run)
+{
+    enum zi_status status = run->saved == run->good ? ZI_OK : write_checkpoint(run);
+    if (run->lock && status >= 0) control_answer(run);
     return status;
 }
 
@@ -165,6 +173,20 @@ int64_t save_count(const struct settings *settings)
     return count + (settings->checkpoint.final && (every == 0 || steps % every != 0));
 }
 
+static int64_t plan_bytes(const struct run *run, const struct save_plan *plan)
+{
+    return checkpoint_bytes(&plan->header, plan->tensors, run->setup.model->tensor_count);
+}
+
+enum zi_status save_bytes(const struct run *run, int64_t *bytes)
+{
+    struct save_plan plan;
+    enum zi_status status = plan_make(run, &plan);
+    if (status >= 0) *bytes = plan_bytes(run, &plan);
+    plan_cleanup(&plan);
+    return status;
+}
+
 static enum zi_status compare_room(const struct run *run, const struct save_plan *plan, bool warn)
 {
     const struct settings *s = run->setup.settings;
@@ -180,8 +202,7 @@ static enum zi_status compare_room(const struct run *run, const struct save_plan
     if (system.f_blocks == 0) return ZI_OK; /* it does not say */
     double free_bytes = (double)system.f_bavail * (double)system.f_frsize +
                         (double)report_old_bytes(s->run.directory, is.st_dev);
-    double bytes =
-        (double)checkpoint_bytes(&plan->header, plan->tensors, run->setup.model->tensor_count);
+    double bytes = (double)plan_bytes(run, plan);
     char one[32], there[32];
     zi_memory_text((size_t)bytes, one, sizeof one);
     zi_memory_text((size_t)free_bytes, there, sizeof there);

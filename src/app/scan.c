@@ -166,7 +166,8 @@ enum zi_status scan_data(struct run *run)
     if (status >= 0) status = record_end(&record);
     status = comm_agree(run->comm, status);
     if (first && status == ZI_STOPPED)
-        printf("stopped by a signal before the first step, while the data were looked through\n");
+        printf("stopped before the first step, while the data were looked through: %s\n",
+               control_reason(&run->control));
     if (record.text) fclose(record.text);
     free(record.numbers);
     free(record.lines);

@@ -7,7 +7,7 @@
  * decides for all. Inside a step ranks wait for each other in collectives; an error there cannot be
  * agreed upon and ends the job.
  *
- * A request to stop (base/stop.h) is looked at between steps: the step at hand is finished, and the
+ * A request to stop (control.h) is looked at between steps: the step at hand is finished, and the
  * run ends with a checkpoint as if it had been the last. A validation ends at its next batch; its
  * step has no validation loss then. */
 #include <math.h>
@@ -15,7 +15,6 @@
 
 #include "app/run.h"
 #include "base/log.h"
-#include "base/stop.h"
 #include "base/timing.h"
 
 static bool is_due(int64_t every, int64_t done, int64_t steps)
@@ -44,8 +43,8 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
     double start = zi_time_s();
     enum zi_status status = *reported;
     if (status >= 0) status = run_read_batch(run, run->train, run->done);
-    if (status >= 0) status = zi_stop_check();
-    ZI_TRY(comm_agree(run->comm, status));
+    if (status >= 0) status = control_check(run);
+    ZI_TRY(control_agree(run, status));
     struct report_bytes before = report_kernel_bytes();
     ZI_TRY(run_guard(run, engine_train(run->engine, run->done, result)));
     struct report_bytes after = report_kernel_bytes();

@@ -12,7 +12,6 @@
 #include <inttypes.h>
 
 #include "app/run.h"
-#include "base/stop.h"
 #include "base/timing.h"
 
 enum zi_status run_read_batch(struct run *run, struct sampler *sampler, int64_t step)
@@ -34,7 +33,7 @@ static enum zi_status add_batch(struct run *run, int64_t step, double *sum)
     const struct zero_config *c = &run->setup.config;
     struct engine_result result;
     enum zi_status status = run_read_batch(run, run->validation, step);
-    if (status >= 0) status = zi_stop_check();
+    if (status >= 0) status = control_check(run);
     ZI_TRY(comm_agree(run->comm, status));
     ZI_TRY(run_guard(run, engine_validate(run->engine, &result)));
     *sum += result.loss * (double)(c->global * c->tokens);

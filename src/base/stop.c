@@ -9,6 +9,11 @@
  * their default action is that of the whole process, and a handler that MPI or its transports
  * installed runs here, on a stack of its own.
  *
+ * The signals that ask for a stop are blocked even before the first constructor of a library, by
+ * the program's .preinit_array. What comes then waits in the kernel, also through an exec, until the
+ * thread takes it. MPI_Init of MPICH 4.0.2 puts a handler for SIGUSR1 where there is none; it never
+ * runs, since no thread has the signal open.
+ *
  * What the process was started to ignore (nohup, a job in the background) is asked for before the
  * constructors of libraries run, since a transport of MPI puts a handler of its own there, and an
  * exec would then make the default of it.
@@ -63,6 +68,25 @@ void zi_stop_ignore(void)
     for (int i = 0; i < STOP_COUNT; i++) {
         if (ignored[i]) signal(stops[i].number, SIG_IGN);
     }
+}
+
+/* Of the process before zi_stop_hold. */
+static sigset_t before;
+static bool held;
+
+void zi_stop_hold(void)
+{
+    sigset_t all;
+    sigemptyset(&all);
+    for (int i = 0; i < STOP_COUNT; i++)
+        sigaddset(&all, stops[i].number);
+    held = sigprocmask(SIG_BLOCK, &all, &before) == 0;
+}
+
+void zi_stop_release(void)
+{
+    if (held) (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    held = false;
 }
 
 static void fill_stops(sigset_t *set)

@@ -11,11 +11,22 @@
 
 #include "base/status.h"
 
+/* Local. Keeps requests to stop waiting until zi_stop_start takes them or zi_stop_release lets them
+ * act. For the program's .preinit_array: libraries take some time before main, in which a batch
+ * system's warning would kill the process. Before that, while the dynamic linker works (some
+ * 10 ms), it still does. */
+void zi_stop_hold(void);
+
+/* Local. Ends zi_stop_hold in a process that takes no requests: signals act as they would have. */
+void zi_stop_release(void);
+
 /* Local. Blocks all signals but those of faults in the calling thread, and so in all threads that
  * it makes; starts the thread that takes them. SIGTERM, SIGINT, SIGUSR1, SIGHUP and SIGQUIT become
  * requests to stop, but for those that the process was started to ignore (nohup); others do what
  * they do by default. To be called once, before the first thread and before libraries that make
- * threads. A second SIGINT, a second or more after the first, ends the process at once.
+ * threads. A second SIGINT, a second or more after the first, ends the process at once; of
+ * the others a second one changes nothing: Slurm sends SIGTERM more than once while a checkpoint is
+ * being written.
  * ZI_ERROR_DEVICE when there is no thread. */
 enum zi_status zi_stop_start(void);
 
