@@ -161,6 +161,35 @@ static const struct command commands[] = {
       {"--turns", "N", "disk: measure N times and take the medians (default 3)"},
       {"--sweep", NULL, "disk: also measure other block sizes and depths"},
       {"--output", "FILE", "disk: machine file to write (default machine.yaml)"}}},
+    {"report",
+     "RUN",
+     1,
+     1,
+     "write what a run has reported as one HTML page",
+     "RUN is a run directory, of a run that is in progress, has ended or was killed. The page has\n"
+     "charts of loss, gradient norm, learning rate, speed, waits and traffic, tables of "
+     "operations,\n"
+     "memory and checkpoints, and the used deck. It is one file that needs no network.\n",
+     false,
+     false,
+     false,
+     report_command,
+     {{"--output", "FILE", "page to write (default RUN/report.html)"}}},
+    {"watch",
+     "RUN",
+     1,
+     1,
+     "show a run that is in progress on the terminal",
+     "RUN is a run directory. Loss, progress, speed, waits, the last checkpoint and what is wrong\n"
+     "are drawn again and again in the same place until the run ends; Ctrl-C ends the command, "
+     "not\n"
+     "the run. Where standard output is no terminal they are printed once.\n",
+     false,
+     false,
+     false,
+     watch_command,
+     {{"--every", "SECONDS", "time between two pictures (default 1)"},
+      {"--once", NULL, "print them once and end"}}},
     {"help",
      "[COMMAND | deck [SECTION[.KEY]] | operations | states]",
      0,
