@@ -297,22 +297,23 @@ static double newest(const struct history *h, const struct chart_line *line)
     return row && !line->marks ? row->values[line->column] : value;
 }
 
+/* A value as the legend of a chart has it. */
+static struct number number_of(const struct chart *chart, double value)
+{
+    if (chart->numbers == CHART_LOSSES) return number_loss(value);
+    return chart->numbers == CHART_AMOUNTS ? number_si(value, "") : number_plain(value);
+}
+
 static void draw_legend(const struct plot *p, const struct chart *chart)
 {
     fprintf(p->out, "</svg>\n<p class=\"legend\">");
     for (int i = 0; i < CHART_LINES && chart->lines[i].name; i++) {
         const struct chart_line *line = &chart->lines[i];
         if (p->history->all.parts[line->column].count == 0) continue;
-        double value = newest(p->history, line);
+        struct number last = number_of(chart, newest(p->history, line));
         fprintf(p->out, "<span><i class=\"c%d\"></i>%s %s</span> ", line->colour, line->name,
-                chart->from_zero && value >= 1e3 ? number_si(value, "").text
-                                                 : number_plain(value).text);
+                last.text);
     }
-    if (p->history->series.width > 1)
-        fprintf(p->out,
-                "<span>means of %lld steps; the band is from the smallest to the largest"
-                "</span> ",
-                (long long)p->history->series.width);
     if (chart->skipped && p->history->all.skipped)
         fprintf(p->out, "<span><i class=\"bad\"></i>skipped %lld</span>",
                 (long long)p->history->all.skipped);
@@ -347,8 +348,8 @@ bool chart_has_amount(const struct history *history, enum series_column column)
 static int lane_colour(int lane)
 {
     static const int colours[LANE_COUNT] = {
-        [LANE_COMPUTE] = 8,   [LANE_COMM] = 1,       [LANE_LINK_IN] = 4, [LANE_LINK_OUT] = 3,
-        [LANE_DISK_READ] = 2, [LANE_DISK_WRITE] = 5, [LANE_HOST] = 6,    [LANE_FILE] = 7};
+        [LANE_COMPUTE] = 8,   [LANE_COMM] = 1,       [LANE_LINK_IN] = 5, [LANE_LINK_OUT] = 3,
+        [LANE_DISK_READ] = 2, [LANE_DISK_WRITE] = 4, [LANE_HOST] = 6,    [LANE_FILE] = 7};
     return colours[lane];
 }
 
@@ -391,7 +392,7 @@ void chart_draw_waits(const struct history *history, FILE *out)
     if (most < WAIT_SHARE_SHOWN) return;
     struct plot p = {.history = history, .x = steps_axis(history), .out = out};
     p.y = make_axis(0, most, true);
-    begin(&p, "Waits", "part of the step in which the compute lane stood still", true);
+    begin(&p, "Waits", "share of the time of steps", true);
     for (int lane = 0; lane < LANE_COUNT; lane++)
         if (shown[lane]) draw_stack(&p, buckets, count, lane, sums);
     fprintf(out, "</svg>\n<p class=\"legend\">");

@@ -20,8 +20,12 @@ struct chart_line {
 
 enum { CHART_LINES = 4 };
 
+/* How the legend writes values. */
+enum chart_numbers { CHART_PLAIN, CHART_LOSSES, CHART_AMOUNTS };
+
 struct chart {
     const char *title, *unit;
+    enum chart_numbers numbers;
     /* Up to the first without a name. */
     struct chart_line lines[CHART_LINES];
     bool from_zero;

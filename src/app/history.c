@@ -36,7 +36,7 @@ static void forget_steps(void *context)
     struct history *h = context;
     series_clear(&h->series);
     memset(&h->all, 0, sizeof h->all);
-    h->validation = h->validation_step = NAN;
+    h->best_validation = h->last_validation = (struct history_value){NAN, NAN};
     h->jump_count = 0;
     h->placed = false;
 }
@@ -78,10 +78,10 @@ static bool take_step(void *context, const struct csv *csv, char *const *fields)
     double before = h->all.rows ? h->all.last_step : 0;
     if (row.step != before + 1 && h->jump_count < HISTORY_JUMPS)
         h->jumps[h->jump_count++] = (struct history_jump){before, row.step};
-    if (!isnan(row.values[SERIES_VALIDATION]) &&
-        !(row.values[SERIES_VALIDATION] >= h->validation)) {
-        h->validation = row.values[SERIES_VALIDATION];
-        h->validation_step = row.step;
+    struct history_value validation = {row.values[SERIES_VALIDATION], row.step};
+    if (!isnan(validation.value)) {
+        h->last_validation = validation;
+        if (!(validation.value >= h->best_validation.value)) h->best_validation = validation;
     }
     h->recent[h->all.rows % HISTORY_RECENT] = row;
     series_single(&row, &one);

@@ -40,6 +40,11 @@ struct history_end {
     char end[HISTORY_NAME], reason[HISTORY_TEXT];
 };
 
+/* NaN: there is none. */
+struct history_value {
+    double value, step;
+};
+
 /* A row that does not follow the row before it: steps that were made again, or are missing. */
 struct history_jump {
     double from, to;
@@ -72,11 +77,11 @@ struct history {
     int step_place, token_place, skipped_place, places[SERIES_COLUMNS];
     bool placed;
     /* steps.csv: thinned, all rows as one bucket, the newest ones (of `all.rows`, at
-     * rows % HISTORY_RECENT), the lowest validation. */
+     * rows % HISTORY_RECENT), the lowest and the last validation. */
     struct series series;
     struct series_bucket all;
     struct series_row recent[HISTORY_RECENT];
-    double validation, validation_step;
+    struct history_value best_validation, last_validation;
     struct history_jump jumps[HISTORY_JUMPS];
     int jump_count;
     /* When the last row came; 0: there is no file. */

@@ -32,6 +32,22 @@ struct number number_plain(double value)
     return n;
 }
 
+struct number number_loss(double value)
+{
+    struct number n = missing;
+    if (fabs(value) < 1e6) snprintf(n.text, sizeof n.text, "%.4f", value);
+    return fabs(value) < 1e6 ? n : number_plain(value);
+}
+
+struct number number_exponent(double value)
+{
+    struct number n = missing;
+    if (!isfinite(value)) return n;
+    snprintf(n.text, sizeof n.text, "%.2e", value);
+    shorten_exponent(n.text);
+    return n;
+}
+
 /* The power of 1000 that a value is shown in, and its letter. */
 static int prefix_of(double value, double *scale)
 {
@@ -81,7 +97,9 @@ struct number number_time(double seconds)
 {
     struct number n = missing;
     if (!(seconds >= 0 && seconds < 1e12)) return n;
-    if (seconds < 1) {
+    if (seconds < 1e-3) {
+        snprintf(n.text, sizeof n.text, "%.3g us", 1e6 * seconds);
+    } else if (seconds < 1) {
         snprintf(n.text, sizeof n.text, "%.3g ms", 1e3 * seconds);
     } else if (seconds < 100) {
         snprintf(n.text, sizeof n.text, "%.3g s", seconds);

@@ -13,6 +13,12 @@ struct number {
 /* Local. Four significant digits: "1.847", "4e-4". */
 struct number number_plain(double value);
 
+/* Local. Four decimals, as losses have in the lines of a run: "1.8465". */
+struct number number_loss(double value);
+
+/* Local. As learning rates: "4.01e-4". */
+struct number number_exponent(double value);
+
 /* Local. Three significant digits and k, M, G, T or P before `unit`: "17.4 MB", "21.5 k". */
 struct number number_si(double value, const char *unit);
 
@@ -22,7 +28,7 @@ struct number number_memory(double bytes);
 /* Local. A part of 1 in percent: "12.3 %". */
 struct number number_share(double part);
 
-/* Local. A time: "45.2 ms", "12.3 s", "1:02:03". */
+/* Local. A time: "850 us", "45.2 ms", "12.3 s", "1:02:03". */
 struct number number_time(double seconds);
 
 /* Local. Date and time of day in UTC: "2026-01-31 12:00:00 UTC". */

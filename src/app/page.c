@@ -41,16 +41,19 @@ static const char style[] =
     "svg text{font-size:11px;fill:var(--soft);text-anchor:middle}svg .end{text-anchor:end}"
     ".grid,.tick{stroke:var(--line);fill:none}.tick{stroke:var(--soft)}"
     ".line{fill:none;stroke:var(--c);stroke-width:1.6;stroke-linejoin:round;stroke-linecap:round}"
-    ".band{fill:var(--c);opacity:.22}.stack{fill:var(--c)}"
+    ".band{fill:var(--c);stroke:var(--c);stroke-width:.7;opacity:.3}.stack{fill:var(--c)}"
     ".mark{fill:var(--c);stroke:var(--card);stroke-width:1}.skipped{fill:var(--c5)}"
     ".jump{stroke:var(--soft);stroke-dasharray:3 3;fill:none}\n"
     ".legend{margin:2px 6px 0;font-size:13px;color:var(--soft)}.legend span{margin-right:10px;"
     "white-space:nowrap}.legend i{display:inline-block;width:10px;height:10px;border-radius:2px;"
-    "margin-right:5px;background:var(--c)}.legend .bad{background:var(--c5)}\n"
+    "margin-right:5px;background:var(--c)}.legend "
+    ".bad{background:var(--c5)}\n"
     ".table{overflow-x:auto;padding:4px 0}table{border-collapse:collapse;width:100%;font-size:14px;"
     "font-variant-numeric:tabular-nums}th,td{padding:3px 12px;text-align:right;white-space:nowrap}"
     "th{color:var(--soft);font-weight:500}td.t,th.t{text-align:left}"
     "tbody tr+tr td{border-top:1px solid var(--line)}\n"
+    ".c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}"
+    ".c6{--c:var(--c6)}.c7{--c:var(--c7)}.c8{--c:var(--c8)}\n"
     "details{padding:8px 12px}summary{cursor:pointer}pre{overflow-x:auto;font-size:12.5px;"
     "margin:8px 0 0}";
 
@@ -177,15 +180,16 @@ static void write_loss_cards(const struct history *h, FILE *out)
     const struct series_row *last = history_row(h, 0);
     const struct series_part *loss = &h->all.parts[SERIES_LOSS];
     if (loss->count) {
-        snprintf(note, sizeof note, "least %s at step %.0f", number_plain(loss->low).text,
+        snprintf(note, sizeof note, "least %s at step %.0f", number_loss(loss->low).text,
                  loss->low_step);
         bool finite = isfinite(last->values[SERIES_LOSS]);
-        write_card("Loss", finite ? number_plain(last->values[SERIES_LOSS]).text : "not finite",
+        write_card("Loss", finite ? number_loss(last->values[SERIES_LOSS]).text : "not finite",
                    note, out);
     }
-    if (isfinite(h->validation)) {
-        snprintf(note, sizeof note, "at step %.0f", h->validation_step);
-        write_card("Best validation loss", number_plain(h->validation).text, note, out);
+    if (isfinite(h->last_validation.value)) {
+        snprintf(note, sizeof note, "at step %.0f; least %s at step %.0f", h->last_validation.step,
+                 number_loss(h->best_validation.value).text, h->best_validation.step);
+        write_card("Validation loss", number_loss(h->last_validation.value).text, note, out);
     }
     if (h->all.skipped) {
         snprintf(note, sizeof note, "not finite; first step %.0f", h->all.skipped_step);
@@ -249,14 +253,22 @@ static void write_charts(const struct history *h, FILE *out)
     static const struct chart charts[] = {
         {"Loss",
          "nats per token",
-         {{"of steps", SERIES_LOSS, 1, false}, {"validation", SERIES_VALIDATION, 2, true}},
+         CHART_LOSSES,
+         {{"training", SERIES_LOSS, 1, false}, {"validation", SERIES_VALIDATION, 2, true}},
          false,
          true,
          true},
-        {"Gradient norm", "before clipping", {{"norm", SERIES_NORM, 4, false}}, false, true, true},
-        {"Learning rate", "", {{"of the step", SERIES_RATE, 3, false}}, true, false, false},
+        {"Gradient norm",
+         "before clipping",
+         CHART_PLAIN,
+         {{"norm", SERIES_NORM, 4, false}},
+         false,
+         true,
+         true},
+        {"Learning rate", "", CHART_PLAIN, {{"rate", SERIES_RATE, 3, false}}, true, false, false},
         {"Speed",
          "tokens/s of all ranks",
+         CHART_AMOUNTS,
          {{"tokens/s", SERIES_SPEED, 6, false}},
          true,
          false,
@@ -265,17 +277,24 @@ static void write_charts(const struct history *h, FILE *out)
     static const struct chart disk = {
         "Traffic of states",
         "bytes per step on disk",
-        {{"read", SERIES_DISK_READ, 2, false}, {"written", SERIES_DISK_WRITTEN, 5, false}},
+        CHART_AMOUNTS,
+        {{"read", SERIES_DISK_READ, 1, false}, {"written", SERIES_DISK_WRITTEN, 2, false}},
         true,
         false,
         false};
     static const struct chart process = {
-        "Traffic of the process",
-        "bytes per step, as the kernel counts",
-        {{"read", SERIES_IO_READ, 2, false}, {"written", SERIES_IO_WRITTEN, 5, false}},
+        "Traffic of rank 0",
+        "bytes per step, by the kernel",
+        CHART_AMOUNTS,
+        {{"read", SERIES_IO_READ, 1, false}, {"written", SERIES_IO_WRITTEN, 2, false}},
         true,
         false,
         false};
+    if (h->series.width > 1)
+        fprintf(out,
+                "<p class=\"soft\">Lines are means of %lld steps; the bands behind them go from "
+                "the smallest to the largest value.</p>\n",
+                (long long)h->series.width);
     fprintf(out, "<div class=\"charts\">\n");
     for (size_t i = 0; i < sizeof charts / sizeof *charts; i++)
         chart_draw(&charts[i], h, out);

@@ -48,10 +48,10 @@ static void write_steps(const struct history *h, FILE *out)
         const struct series_row *row = history_row(h, n);
         if (!row) break;
         fprintf(out, "<tr><td>%.0f%s</td>", row->step, row->skipped ? " skipped" : "");
-        write_cell(number_plain(row->values[SERIES_LOSS]), out);
-        write_cell(number_plain(row->values[SERIES_VALIDATION]), out);
+        write_cell(number_loss(row->values[SERIES_LOSS]), out);
+        write_cell(number_loss(row->values[SERIES_VALIDATION]), out);
         write_cell(number_plain(row->values[SERIES_NORM]), out);
-        write_cell(number_plain(row->values[SERIES_RATE]), out);
+        write_cell(number_exponent(row->values[SERIES_RATE]), out);
         write_cell(number_time(row->values[SERIES_SECONDS]), out);
         write_cell(number_si(row->values[SERIES_SPEED], ""), out);
         fprintf(out, "</tr>\n");
@@ -84,7 +84,7 @@ static void write_waits(const struct history *h, FILE *out)
 static int by_seconds(const void *left, const void *right)
 {
     const struct history_operation *a = left, *b = right;
-    return (a->seconds < b->seconds) - (a->seconds > b->seconds);
+    return (a->all_seconds < b->all_seconds) - (a->all_seconds > b->all_seconds);
 }
 
 /* Bytes per second, where something was moved. */
@@ -112,9 +112,9 @@ static void write_operations(const struct history *h, FILE *out)
         fprintf(out, "<tr>");
         write_text_cell(o->lane, out);
         write_text_cell(o->kind, out);
-        write_cell(number_si(now ? o->count : 0, ""), out);
-        write_cell(number_time(now ? o->seconds : 0), out);
-        write_cell(number_time(now ? o->wait : 0), out);
+        write_cell(number_si(now ? o->count : NAN, ""), out);
+        write_cell(number_time(now ? o->seconds : NAN), out);
+        write_cell(number_time(now ? o->wait : NAN), out);
         write_cell(number_si(now && o->bytes > 0 ? o->bytes : NAN, "B"), out);
         write_cell(now ? rate_of(o->bytes, o->seconds) : number_si(NAN, ""), out);
         write_cell(number_time(o->all_seconds), out);

@@ -82,8 +82,8 @@ static void add_spark(struct frame *f)
         wide += (int)strlen(bar) - 1;
         used += (size_t)snprintf(text + used, sizeof text - used, "%s", bar);
     }
-    snprintf(text + used, sizeof text - used, " %s to %s", number_plain(high).text,
-             number_plain(low).text);
+    snprintf(text + used, sizeof text - used, " %s to %s", number_loss(high).text,
+             number_loss(low).text);
     add_line(f, "", text, wide);
 }
 
@@ -114,14 +114,13 @@ static void add_loss(struct frame *f)
     const struct series_row *row = history_row(h, 0);
     char text[160];
     double loss = row->values[SERIES_LOSS];
-    int used = snprintf(text, sizeof text, "%s", isfinite(loss) ? number_plain(loss).text : "nan");
-    if (isfinite(h->validation))
-        used +=
-            snprintf(text + used, sizeof text - (size_t)used, "  best validation %s at step %.0f",
-                     number_plain(h->validation).text, h->validation_step);
+    int used = snprintf(text, sizeof text, "%s", isfinite(loss) ? number_loss(loss).text : "nan");
+    if (isfinite(h->last_validation.value))
+        used += snprintf(text + used, sizeof text - (size_t)used, "  validation %s at step %.0f",
+                         number_loss(h->last_validation.value).text, h->last_validation.step);
     snprintf(text + used, sizeof text - (size_t)used, "  norm %s  lr %s",
              number_plain(row->values[SERIES_NORM]).text,
-             number_plain(row->values[SERIES_RATE]).text);
+             number_exponent(row->values[SERIES_RATE]).text);
     add_line(f, "loss", text, 0);
     add_spark(f);
 }
