@@ -55,7 +55,8 @@ static const char style[] =
     ".c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}"
     ".c6{--c:var(--c6)}.c7{--c:var(--c7)}.c8{--c:var(--c8)}\n"
     "details{padding:8px 12px}summary{cursor:pointer}pre{overflow-x:auto;font-size:12.5px;"
-    "margin:8px 0 0}";
+    "margin:8px 0 0}\n"
+    "@media(max-width:480px){th,td{padding:3px 7px}table{font-size:13px}}";
 
 /* The number of bytes of a character of UTF-8 that XML allows; 0 where there is none. */
 static int character_bytes(const unsigned char *at)

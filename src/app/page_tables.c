@@ -10,6 +10,8 @@
 
 enum { STEPS_SHOWN = 8 };
 
+#define WAIT_SHOWN 0.0005 /* what is written as 0.1 % or more */
+
 /* Headings that begin with a dot are of columns of text. */
 static void begin_table(const char *title, const char *note, const char *const *headings, FILE *out)
 {
@@ -64,14 +66,15 @@ static void write_waits(const struct history *h, FILE *out)
     static const char *const headings[] = {".lane", "waited", "of the time of steps", NULL};
     bool known = false;
     for (int lane = 0; lane < LANE_COUNT; lane++)
-        known |= series_wait_share(&h->all, lane) >= 0;
+        known |= series_wait_share(&h->all, lane) >= WAIT_SHOWN;
     if (!known) return;
     begin_table("Waits",
-                "How long the compute lane of rank 0 stood still for another lane, all steps.",
+                "How long the compute lane of rank 0 stood still for another lane, in all steps; "
+                "lanes under 0.05 % are left out.",
                 headings, out);
     for (int lane = 0; lane < LANE_COUNT; lane++) {
         double share = series_wait_share(&h->all, lane);
-        if (isnan(share)) continue;
+        if (!(share >= WAIT_SHOWN)) continue;
         fprintf(out, "<tr>");
         write_text_cell(program_lane_name((enum program_lane)lane), out);
         write_cell(number_time(h->all.parts[SERIES_WAIT + lane].sum), out);
