@@ -176,7 +176,8 @@ def test_numbers(folder):
     check(cards["Loss"] == ("1.0000", "least 1.0000 at step 20000"), f"{cards['Loss']}")
     check(cards["Validation loss"] == ("1.2500", "at step 20000; least 1.2500 at step 20000"), "validation")
     check("Restarts" not in cards and "Restarts and gaps" not in page.tables(), "restarts of none")
-    marks = [path.find("title").text for path in figures["Gradient norm"].iter("path") if path.get("class") == "skipped"]
+    marks = [path.find("title").text for path in figures["Gradient norm"].iter("path")
+             if path.get("class") == "skipped"]
     check(marks and marks[0] == "step 3000 skipped", f"marks {marks}")
     band = next(path for path in figures["Gradient norm"].iter("path") if path.get("class").startswith("band"))
     highest = min(float(y) for y in re.findall(r"[ML][0-9.]+ ([0-9.]+)", band.get("d")))
@@ -220,7 +221,8 @@ def test_odd(folder):
     check(page.cards()["Steps"][0] == "7", f"behind odd lines: {page.cards()['Steps']}")
     check(f"{len(odd)} lines of the tables" in page.text(), "odd lines are counted")
     for name in ("timings.csv", "memory.csv", "end.yaml", "used.yaml"):
-        for content in ("", "\n", "x,y\n1,2\n", "\0\xff\n" * 9, "lane,kind,step\n" + "a,b,c\n" * 5, "run:\n", "y" * 300000):
+        for content in ("", "\n", "x,y\n1,2\n", "\0\xff\n" * 9, "lane,kind,step\n" + "a,b,c\n" * 5, "run:\n",
+                        "y" * 300000):
             write(run, name, content)
             Page(run)
             zinf("watch", "--once", run)
@@ -253,7 +255,8 @@ def test_states(folder):
         check("no new step for 0:16:4" in zinf("watch", run)[0], "a stalled run")
     check(">died<" in Page(run).bytes.decode(), "a lock file that nobody holds, and an old row")
     for code, end, said in ((4, "stopped early", "warn"), (7, "numerics", "wrong"), (0, "done", "good")):
-        write(run, "end.yaml", f'code: {code}\nend: {end}\nstep: 4\nsteps: 9\ncheckpoint: none\nreason: "a <b> \\"c\\""\n')
+        write(run, "end.yaml", f"code: {code}\nend: {end}\nstep: 4\nsteps: 9\ncheckpoint: none\n"
+                               'reason: "a <b> \\"c\\""\n')
         page = Page(run)
         check(f'"state {said}">{end}<' in page.bytes.decode() and 'a <b> "c"' in page.text(), f"end {end}")
 
@@ -360,7 +363,8 @@ def test_watch(folder):
         check(os.WTERMSIG(stopped.wait()) == signal.SIGINT, "Ctrl-C")
         check("\x1b[?" not in stopped.bytes.decode(errors="replace"), "a mode of the terminal is switched")
         check(stopped.screen()[0][stopped.screen()[1] - 1].strip(), "Ctrl-C leaves the cursor below the picture")
-        write(run, "end.yaml", 'code: 0\nend: done\nstep: 9\nsteps: 40\ncheckpoint: none\nreason: "all steps are done"\n')
+        write(run, "end.yaml", "code: 0\nend: done\nstep: 9\nsteps: 40\ncheckpoint: none\n"
+                               'reason: "all steps are done"\n')
         terminal.read_until("all steps are done")
         check(terminal.wait() == 0, "the end of the run")
     lines, row = terminal.screen()

@@ -49,8 +49,13 @@ enum zi_status tokenize_command(struct comm *world, const struct options *option
 enum zi_status generate_command(struct comm *world, const struct options *options);
 enum zi_status inspect_command(struct comm *world, const struct options *options);
 enum zi_status bench_command(struct comm *world, const struct options *options);
+
+/* Local. Writes what a run has reported as one HTML page. */
 enum zi_status report_command(struct comm *world, const struct options *options);
+
+/* Local. Shows a run that is in progress on the terminal. */
 enum zi_status watch_command(struct comm *world, const struct options *options);
+
 enum zi_status help_command(struct comm *world, const struct options *options);
 
 #endif

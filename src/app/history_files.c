@@ -72,7 +72,7 @@ static void find_value(const char *text, const char *key, char *value, size_t si
 {
     size_t length = strlen(key);
     value[0] = 0;
-    for (const char *line = text; line; line = strchr(line, '\n'), line += line != NULL) {
+    for (const char *line = text; line; line = strchr(line, '\n'), line += line ? 1 : 0) {
         const char *at = line + strspn(line, " ");
         if (strncmp(at, key, length) != 0 || at[length] != ':') continue;
         at += length + 1;
@@ -103,7 +103,7 @@ static enum zi_status read_end(struct history *h, bool *found)
     char *text;
     struct history_end *end = &h->end;
     ZI_TRY(read_text(h->directory, "end.yaml", END_BYTES, &text, NULL));
-    *found = text != NULL;
+    *found = text;
     const char *known = text ? text : "";
     end->code = find_number(known, "code");
     end->step = find_number(known, "step");
