@@ -151,7 +151,7 @@ def test_real(folder):
         zinf(*words, "--overwrite", "--set", "run.name=" + HOSTILE)
         check(not os.path.exists(f"{run}/report.html"), "--overwrite leaves the page of another run")
         page = Page(run, f"{folder}/elsewhere.html")
-        check(page.title().startswith("</title><script>alert(1)</script>&amp;\"'"), f"title {page.title()}")
+        check(page.title().startswith("</title><script>alert(1)</script>&amp;\"'?[2J\u00e4,"), f"title {page.title()}")
         check(not os.path.exists(f"{run}/report.html"), "--output writes beside the run too")
         said, _ = zinf("watch", run)
         check("\x1b" not in said, "a name of a run reaches the terminal")
@@ -254,6 +254,10 @@ def test_states(folder):
         os.utime(f"{run}/steps.csv", (old, old))
         check("no new step for 0:16:4" in zinf("watch", run)[0], "a stalled run")
     check(">died<" in Page(run).bytes.decode(), "a lock file that nobody holds, and an old row")
+    write(run, "used.yaml", 'run:\n    name: "a\\u001B[2J\\"b\\"\x1b\\\\"   # deck line 1\n')
+    said, _ = zinf("watch", run)
+    check('a?[2J"b"?\\\n' in said and "\x1b" not in said, f"a name with an escape: {said}")
+    check(Page(run).title().startswith('a?[2J"b"\ufffd\\,'), f"a name with an escape: {Page(run).title()}")
     for code, end, said in ((4, "stopped early", "warn"), (7, "numerics", "wrong"), (0, "done", "good")):
         write(run, "end.yaml", f"code: {code}\nend: {end}\nstep: 4\nsteps: 9\ncheckpoint: none\n"
                                'reason: "a <b> \\"c\\""\n')
@@ -354,23 +358,27 @@ def test_watch(folder):
             terminal.read_until("20/40")
             file.write(lines[-1][9:])
         terminal.read_until("21/40")
-        make_run(run, rows[:9])  # as a run that goes on from a checkpoint
+        # As runs that go on from a checkpoint: the file becomes shorter, and other rows stand behind what was read.
+        make_run(run, rows[:9])
         terminal.read_until("9/40")
+        make_run(run, [dict(row, seconds=0.25, gradient_norm=1.125) for row in rows[:30]])
+        terminal.read_until("30/40")
         stopped = Terminal(run)
-        stopped.read_until("9/40")
+        stopped.read_until("30/40")
         time.sleep(0.3)
         os.write(stopped.file, b"\x03")
         check(os.WTERMSIG(stopped.wait()) == signal.SIGINT, "Ctrl-C")
         check("\x1b[?" not in stopped.bytes.decode(errors="replace"), "a mode of the terminal is switched")
         check(stopped.screen()[0][stopped.screen()[1] - 1].strip(), "Ctrl-C leaves the cursor below the picture")
-        write(run, "end.yaml", "code: 0\nend: done\nstep: 9\nsteps: 40\ncheckpoint: none\n"
+        write(run, "end.yaml", "code: 0\nend: done\nstep: 30\nsteps: 40\ncheckpoint: none\n"
                                'reason: "all steps are done"\n')
         terminal.read_until("all steps are done")
         check(terminal.wait() == 0, "the end of the run")
     lines, row = terminal.screen()
     check(row == len(lines) - 1 and len([line for line in lines if line.startswith("run ")]) == 1, f"{lines}")
     check(max(len(line) for line in lines) < 60, f"wide lines: {lines}")
-    check(any(line.startswith("step") and "9/40" in line for line in lines), f"the last picture: {lines}")
+    check(any(line.startswith("step") and "30/40" in line for line in lines), f"the last picture: {lines}")
+    check(not any("WARNING" in line for line in lines), f"rows that were read from their middle: {lines}")
 
 
 def main():

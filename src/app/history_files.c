@@ -49,20 +49,20 @@ static enum zi_status read_text(const char *directory, const char *name, size_t 
     return ZI_OK;
 }
 
-/* Takes quotes and what they hide away: \xHH, \" and \\. */
+/* Takes quotes away, as deck_echo and report_end write them: \" and \\; \n, \t and \uXXXX, of
+ * characters that cannot be shown, become blanks and question marks. */
 static void unquote(const char *from, char *to, size_t size)
 {
     size_t used = 0;
-    unsigned byte;
     for (from++; *from && *from != '"' && used + 1 < size; from++) {
         if (*from != '\\' || !from[1]) {
             to[used++] = *from;
-        } else if (sscanf(from, "\\x%2x", &byte) == 1 && from[2] && from[3]) {
-            to[used++] = (char)byte;
-            from += 3;
-        } else {
-            to[used++] = *++from;
+            continue;
         }
+        char letter = *++from;
+        bool coded = letter == 'u' && strspn(from + 1, "0123456789ABCDEF") >= 4;
+        to[used++] = coded ? '?' : letter == 'n' || letter == 't' ? ' ' : letter;
+        if (coded) from += 4;
     }
     to[used] = 0;
 }
