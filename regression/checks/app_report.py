@@ -173,8 +173,8 @@ def test_numbers(folder):
     cards, figures = page.cards(), page.figures()
     check(cards["Waits"][0] == "20.0 %" and cards["Tokens/s"][0] == "128", f"{cards}")
     check(cards["Skipped steps"][0] == "2" and "3000" in cards["Skipped steps"][1], f"{cards['Skipped steps']}")
-    check(cards["Loss"] == ("1.0000", "least 1.0000 at step 20000"), f"{cards['Loss']}")
-    check(cards["Validation loss"] == ("1.2500", "at step 20000; least 1.2500 at step 20000"), "validation")
+    check(cards["Loss"] == ("1.0000", "lowest 1.0000 at step 20000"), f"{cards['Loss']}")
+    check(cards["Validation loss"] == ("1.2500", "at step 20000; lowest 1.2500 at step 20000"), "validation")
     check("Restarts" not in cards and "Restarts and gaps" not in page.tables(), "restarts of none")
     marks = [path.find("title").text for path in figures["Gradient norm"].iter("path")
              if path.get("class") == "skipped"]

@@ -181,14 +181,14 @@ static void write_loss_cards(const struct history *h, FILE *out)
     const struct series_row *last = history_row(h, 0);
     const struct series_part *loss = &h->all.parts[SERIES_LOSS];
     if (loss->count) {
-        snprintf(note, sizeof note, "least %s at step %.0f", number_loss(loss->low).text,
+        snprintf(note, sizeof note, "lowest %s at step %.0f", number_loss(loss->low).text,
                  loss->low_step);
         bool finite = isfinite(last->values[SERIES_LOSS]);
         write_card("Loss", finite ? number_loss(last->values[SERIES_LOSS]).text : "not finite",
                    note, out);
     }
     if (isfinite(h->last_validation.value)) {
-        snprintf(note, sizeof note, "at step %.0f; least %s at step %.0f", h->last_validation.step,
+        snprintf(note, sizeof note, "at step %.0f; lowest %s at step %.0f", h->last_validation.step,
                  number_loss(h->best_validation.value).text, h->best_validation.step);
         write_card("Validation loss", number_loss(h->last_validation.value).text, note, out);
     }
