@@ -36,6 +36,7 @@ EXCEPTIONS = {
     ("src/device/device.h", "lines"): "of that seam, each call with what it promises",
     ("src/program/program.h", "lines"): "the operation record and what all its fields mean, in one place",
     ("src/engine/engine.h", "functions"): "an engine's life, its runs, its states and what it measured are one seam",
+    ("src/app/commands.h", "functions"): "a function per command",
     ("src/app/setup.h", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",
     ("src/app/setup.c", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",
     ("src/checkpoint/checkpoint.h", "checkpoint_read"): "state, tensor and its size, range, destination",

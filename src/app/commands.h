@@ -76,6 +76,12 @@ enum zi_status inspect_command(struct comm *world, const struct options *options
 /* Local. Measures the operations of a device, or the disks. */
 enum zi_status bench_command(struct comm *world, const struct options *options);
 
+/* Local. Writes what a run has reported as one HTML page. */
+enum zi_status report_command(struct comm *world, const struct options *options);
+
+/* Local. Shows a run that is in progress on the terminal. */
+enum zi_status watch_command(struct comm *world, const struct options *options);
+
 /* Local. Explains a command, the keys of a deck, operations, or states. */
 enum zi_status help_command(struct comm *world, const struct options *options);
 

@@ -29,7 +29,7 @@
 
 static const char *const outputs[] = {
     "used.yaml", "steps.csv",       "timings.csv", "memory.csv",
-    "run.h5",    "run.h5.previous", "trace.json",
+    "run.h5",    "run.h5.previous", "trace.json",  "report.html",
 };
 enum { OUTPUT_COUNT = (int)(sizeof outputs / sizeof *outputs) };
 

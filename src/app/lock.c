@@ -216,3 +216,18 @@ bool lock_seen(const char *directory, const char *text)
     close(file);
     return strcmp(found, text) == 0;
 }
+
+enum lock_found lock_look(const char *directory, char text[LOCK_TEXT])
+{
+    char path[PATH_MAX];
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    text[0] = '\0';
+    if (report_path(directory, "run.lock", path) < 0) return LOCK_UNKNOWN;
+    int file = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (file < 0) return errno == ENOENT ? LOCK_FREE : LOCK_UNKNOWN;
+    read_text(file, text);
+    int result = fcntl(file, F_OFD_GETLK, &whole);
+    close(file);
+    if (result != 0) return LOCK_UNKNOWN;
+    return whole.l_type == F_UNLCK ? LOCK_FREE : LOCK_HELD;
+}

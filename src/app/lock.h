@@ -30,4 +30,11 @@ const char *lock_text(const struct lock *lock);
 /* Local. Whether the folder as this process sees it has a lock file of this text. */
 bool lock_seen(const char *directory, const char *text);
 
+/* What can be told of the lock of a directory without taking it. */
+enum lock_found { LOCK_FREE, LOCK_HELD, LOCK_UNKNOWN };
+
+/* Local. Whether a run has the lock, or that cannot be told (no locks, no permission); `text`
+ * becomes what the file says, "" where there is none. A run that was killed leaves its text. */
+enum lock_found lock_look(const char *directory, char text[LOCK_TEXT]);
+
 #endif

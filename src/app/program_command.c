@@ -15,8 +15,8 @@
 
 enum { RANKS_MAX = 1 << 20 };
 
-#define NAME(constant, name) name " "
-#define EXPECTED             "one of " PROGRAMS(NAME)
+#define NAME(constant, name) " " name
+#define EXPECTED             "one of" PROGRAMS(NAME)
 
 struct request {
     enum program_name name;

@@ -132,9 +132,14 @@ static void print_operations(const struct progress *p, struct engine *engine, FI
             "% time", "rate");
     for (int i = 0; i < count; i++) {
         const struct engine_timing *t = &sorted[i];
-        fprintf(out, "%-10s %-10s %10" PRId64 " %10.3f %8.1f", program_kind_name(t->kind),
-                program_lane_name(t->lane), t->count, t->seconds,
-                busy > 0 ? 100 * t->seconds / busy : 0);
+        fprintf(out, "%-10s %-10s %10" PRId64 " %10.3f", program_kind_name(t->kind),
+                program_lane_name(t->lane), t->count, t->seconds);
+        /* What makes and saves states lies outside of steps. */
+        bool outside = t->kind == OP_DRAW || t->kind == OP_IMPORT || t->kind == OP_EXPORT;
+        if (outside || busy <= 0)
+            fprintf(out, " %8s", "-");
+        else
+            fprintf(out, " %8.1f", 100 * t->seconds / busy);
         if (t->seconds > 0 && t->flops > 0)
             fprintf(out, " %7.1f GF/s", t->flops / t->seconds * 1e-9);
         else if (t->seconds > 0 && t->bytes > 0)

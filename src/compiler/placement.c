@@ -22,8 +22,6 @@
 #include "compiler/resolve.h"
 #include "program/trace.h"
 
-#define INTERVAL_MAX  32
-#define PREFETCH_MAX  16
 #define RESIDENT_MOST 48                 /* fetched units that stay */
 #define TILES_MOST    64                 /* that auto takes */
 #define MICROS_MOST   ((int64_t)1 << 20) /* of all layers of a step: gigabytes of program */
@@ -93,14 +91,6 @@ void zero_check(struct deck *deck, int ranks)
                       ranks, s->batch.global, s->batch.global, ranks);
     }
     check_length(deck, ranks);
-    if (s->activations.interval != ZI_AUTO && s->activations.interval > INTERVAL_MAX) {
-        deck_complain(deck, "activations", "interval", "%" PRId64 " operations, at most %d work",
-                      s->activations.interval, INTERVAL_MAX);
-    }
-    if (s->zero.prefetch > PREFETCH_MAX) {
-        deck_complain(deck, "zero", "prefetch", "%" PRId64 " fetches ahead, at most %d work",
-                      s->zero.prefetch, PREFETCH_MAX);
-    }
     if (s->precision.gradient == ZI_BF16 && s->precision.compute == ZI_FP32) {
         deck_complain(deck, "precision", "gradient",
                       "bf16 gradients of fp32 arithmetic lose what fp32 was chosen for; use fp32, "
@@ -486,6 +476,17 @@ enum zi_status zero_resolve_all(const struct settings *settings,
     return ZI_OK;
 }
 
+/* Tiles decide in which order sums are made, so a run with others has other last bits. */
+static void explain_tiles(const char *key, int64_t given, int64_t tiles, FILE *out)
+{
+    if (given != ZI_AUTO || tiles <= 1) return;
+    fprintf(out,
+            "tiling.%s: auto chose %" PRId64
+            ", because whole layers do not fit; the same in another "
+            "placement gives the same bits\n",
+            key, tiles);
+}
+
 void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out)
 {
     for (int p = 0; p < PLACE_COUNT; p++) {
@@ -499,4 +500,8 @@ void zero_explain(const struct settings *settings, const struct zero_config *con
                                        : "because the budgets of device and host do not hold "
                                          "everything");
     }
+    const struct settings_tiling *given = &settings->tiling;
+    explain_tiles("attention", given->attention, config->tiling.attention, out);
+    explain_tiles("mlp", given->mlp, config->tiling.mlp, out);
+    explain_tiles("vocabulary", given->vocabulary, config->tiling.vocabulary, out);
 }

@@ -262,7 +262,7 @@ static const struct deck_row rows[] = {
      .help = "layer-major: all micro-batches of a block before the next block; micro-major: one "
              "micro-batch through the whole model; auto: layer-major"},
     {KEY(zero, prefetch), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
-     .maximum = 1000, .changeable = true,
+     .maximum = 16, .changeable = true,
      .help = "fetches in flight ahead of use; 0: none, strictly serial; auto: what the budget "
              "holds"},
     {KEY(zero, update), .type = DECK_CHOICE, .choices = updates, .fallback = "auto",
@@ -304,7 +304,7 @@ static const struct deck_row rows[] = {
      .help = "whether the backward pass computes inner activations again; auto: those that the "
              "budget does not hold"},
     {KEY(activations, interval), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
-     .minimum = 1, .maximum = 1e6, .changeable = true, .uses = with_recompute,
+     .minimum = 1, .maximum = 32, .changeable = true, .uses = with_recompute,
      .help =
          "operations (attention and MLP count one each) per kept input; auto: 2, or 1 when they "
          "are tiled"},
