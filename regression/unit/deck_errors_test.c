@@ -31,9 +31,9 @@ static const char *const line_cases[][2] = {
                              "auto"},
     {"zero: {order: layer_major}", "nearest is layer-major"},
     {"zero: {prefetch: -1}", "zero.prefetch: found '-1' (too small), expected a whole number "
-                             "from 0 to 1000, or auto"},
+                             "from 0 to 16, or auto"},
     {"zero: {prefetch: atuo}", "zero.prefetch: found 'atuo' (no number), expected a whole "
-                               "number from 0 to 1000, or auto; nearest is auto"},
+                               "number from 0 to 16, or auto; nearest is auto"},
     {"zero: {prefetch: 1001}", "(too large)"},
     {"device: {threads: 1025}", "(too large)"},
     {"zero: {prefetch: 1.5}", "(no whole number)"},
