@@ -4,6 +4,7 @@
 #define ZI_APP_LOCK_H
 
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #include "base/status.h"
 
@@ -29,5 +30,33 @@ const char *lock_text(const struct lock *lock);
 
 /* Local. Whether the folder as this process sees it has a lock file of this text. */
 bool lock_seen(const char *directory, const char *text);
+
+/* What stands at the name run.lock of a folder. */
+enum lock_state {
+    LOCK_NONE,    /* nothing */
+    LOCK_FREE,    /* the file of a run that died */
+    LOCK_HELD,    /* that of one that lives */
+    LOCK_UNKNOWN, /* whether it lives cannot be told here: made elsewhere, or no locks */
+    LOCK_FOREIGN  /* something that no run has made */
+};
+
+struct lock_view {
+    enum lock_state state;
+    /* Of the file, with FREE and UNKNOWN */
+    struct stat is;
+    /* What it says then */
+    char text[LOCK_TEXT];
+};
+
+/* Local. Looks at the lock of a folder that is open as `directory`; changes nothing. */
+void lock_look(int directory, struct lock_view *view);
+
+/* Local. Takes the lock of a dead run, or where there is none makes the file: no run begins in the
+ * folder until lock_drop. *file is for that. False, with errno: EAGAIN when a run has it by now. */
+bool lock_seize(int directory, int *file);
+
+/* Local. Gives such a lock back; with `remove`, or where lock_seize has made the file, that goes.
+ * False, with errno, when it should have gone and has not. */
+bool lock_drop(int directory, int file, bool remove);
 
 #endif
