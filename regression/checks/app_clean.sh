@@ -56,7 +56,6 @@ complains "zinf clean takes folders"
 
 # Living: nothing is said of it, nothing goes.
 start alive
-alive=$(ls "$disk")
 find "$runs/alive" "$disk" | sort >"$folder/before"
 for option in "" --remove; do
     expect 0 "$zinf" clean $option "$runs" "$disk" "$runs/alive/checkpoints"
