@@ -58,9 +58,15 @@ zinf_end() {
     sed -n "s/^$2: *//p" "$1/end.yaml"
 }
 
-# zinf_moved: whether a run that was stopped has done a step since the stop before it. One that never does, since the
-# time is too short for a step, would be started for ever.
-zinf_moved() {
+# zinf_again CODE: whether a run that ended so is to be started again: it was stopped, by something else than scancel
+# (Slurm does not call the job running then), and has done a step since the stop before. Where the time is too short for
+# a step it would be started for ever.
+zinf_again() {
+    [ "$1" -eq 4 ] || return 1
+    if [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" != RUNNING ]; then
+        echo "job $SLURM_JOB_ID was cancelled: not started again"
+        return 1
+    fi
     if [ -z "$ZINF_BEFORE" ] || [ "$ZINF_AFTER" -gt "$ZINF_BEFORE" ]; then return 0; fi
     echo "no step was done since the last start (step $ZINF_AFTER): not started again; give it more time" >&2
     return 1

@@ -5,7 +5,8 @@
 . "${srcdir:-.}/regression/checks/app_common.sh"
 
 job=
-trap '[ -z "$job" ] || kill -s KILL $job 2>/dev/null; rm -rf "$folder"' EXIT
+living=
+trap 'for process in $job $living; do kill -s KILL $process 2>/dev/null || :; done; rm -rf "$folder"' EXIT
 make_data
 make_nvme_deck
 deck=$folder/deck.yaml
@@ -96,6 +97,7 @@ expect 0 "$zinf" run "$deck" --set run.directory="$runs/dead" --overwrite
 kill -s TERM $living
 result=0
 wait $living || result=$?
+living=
 [ $result -eq 4 ] || fail "exit code $result, not 4, of a run that was cleaned beside"
 empty "$disk"
 

@@ -33,7 +33,7 @@ END
 for name in sbatch scontrol; do # what they are told
     printf '#!/bin/sh\nprintf "%%s\\n" "$@" >"%s"\n' "$folder/$name" >"$folder/bin/$name"
 done
-printf '#!/bin/sh\necho 0:20:00\n' >"$folder/bin/squeue"
+printf '#!/bin/sh\ncase $* in *%%T) echo "${STATE:-RUNNING}" ;; *%%l) echo 0:20:00 ;; esac\n' >"$folder/bin/squeue"
 # What a script waits for after it had itself requeued.
 printf '#!/bin/sh\n[ "$1" = 60 ] || exec /bin/sleep "$@"\n' >"$folder/bin/sleep"
 chmod +x "$folder"/bin/*
@@ -94,6 +94,8 @@ not_called
 SLURM_JOB_ID=32 expect 2 bash "$jobs/chain.sbatch" "$folder/deck.yaml" --set run.stepz=1
 unset ZINF_RUN
 SLURM_JOB_ID=33 LOSE=1 expect 6 bash "$jobs/chain.sbatch" "$folder/deck.yaml"
+SLURM_JOB_ID=36 STOP=143 STATE=COMPLETING expect 4 bash "$jobs/chain.sbatch" "$folder/deck.yaml"
+says "job 36 was cancelled"
 not_called
 
 # A run that is stopped before it has done a step would be started for ever.
@@ -115,7 +117,9 @@ complains "no step was done since the last start (step 5)"
 not_called
 unset ZINF_RUN
 
-# Pushed aside: requeued under its number, and the second start goes on.
+# Cancelled it stays so; pushed aside it is requeued under its number, and the second start goes on.
+SLURM_JOB_ID=41 STOP=143 STATE=CANCELLED expect 4 bash "$jobs/preemptible.sbatch" "$folder/deck.yaml"
+not_called
 SLURM_JOB_ID=40 STOP=137 expect 4 bash "$jobs/preemptible.sbatch" "$folder/deck.yaml"
 told scontrol requeue
 told scontrol 40
