@@ -6,7 +6,7 @@
 
 job=
 living=
-trap 'for process in $job $living; do kill -s KILL $process 2>/dev/null || :; done; rm -rf "$folder"' EXIT
+trap '[ -z "$job$living" ] || kill -s KILL $job $living 2>/dev/null || :; rm -rf "$folder"' EXIT
 make_data
 make_nvme_deck
 deck=$folder/deck.yaml
