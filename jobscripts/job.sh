@@ -1,29 +1,49 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# What the job scripts share: modules, the run itself, and how it ended. Sourced.
+# What the job scripts share: modules, the run itself, and how it ended. Sourced, with site.env beside it.
+# shellcheck source=jobscripts/site.env
+. "$(dirname "${BASH_SOURCE[0]}")/site.env"
 
-# zinf_job DECK [OPTION]...: runs the deck in a run directory of this job; the exit code is that of the program:
-#   0  trained to the last step       4  stopped before the time limit or by a signal, with a good checkpoint
-#   2  deck or usage   3  does not fit   5 input/output   6  communication   7  numerics   70  bug
-# Launchers do not always pass the program's code on: srun may say 0 although a node has failed, mpiexec 0 for 4. So the
-# code is that of end.yaml, which the run writes last of all; a run that left none was killed or lost a rank (6).
-# A job that Slurm has put back into the queue (a lost node, preemption) goes on where its last checkpoint is.
-zinf_job() {
-    local deck=$1 directory code=0 ended module
-    shift
-    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then set -- --resume auto "$@"; fi
-    directory=$ZINF_RUNS/${SLURM_JOB_NAME:-job}-${SLURM_JOB_ID:-$$}
+zinf_modules() {
+    local module
     for module in $ZINF_MODULES; do module load "$module"; done
-    echo "job ${SLURM_JOB_ID:-none} on ${SLURM_JOB_NODELIST:-this node}: $("$ZINF" --version)"
+}
+
+# zinf_usage WORDS: says how a script is submitted, and ends it.
+zinf_usage() {
+    echo "usage: sbatch $1" >&2
+    exit 2
+}
+
+# zinf_job DIRECTORY DECK [OPTION]...: runs the deck in a run directory; the exit code is that of the program:
+#   0  trained to the last step       4  stopped by the time limit or a signal, with a good checkpoint
+#   2  deck or usage   3  does not fit   5 input/output   6  communication   7  numerics   70  bug
+# Launchers do not always pass the program's code on: srun says 137, 139 or 143 where a rank gave 5, and 0 after some
+# lost nodes; mpiexec has said 0 for 4. So the code is that of end.yaml, which the run writes last of all; a run that
+# left none was killed or lost a rank (6).
+# A job that was requeued goes on with the newest checkpoint of its first start. ZINF_BEFORE and ZINF_AFTER are then the
+# steps that were done before and after, or empty.
+zinf_job() {
+    local directory=$1 deck=$2 code=0 ended options=()
+    shift 2
+    zinf_modules
+    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then options+=(--resume auto --reclaim); fi
+    if [ -n "$ZINF_SCRATCH" ]; then options+=(--set "nvme.paths=$ZINF_SCRATCH"); fi
+    export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun does not inherit it from sbatch
+    echo "job ${SLURM_JOB_ID:-none}, start $((${SLURM_RESTART_COUNT:-0} + 1)), on ${SLURM_JOB_NODELIST:-this node}:" \
+        "$("$ZINF" --version)"
     echo "deck $deck, outputs in $directory"
     zinf_time
+    ZINF_BEFORE=$(zinf_end "$directory" step)
     rm -f "$directory/end.yaml"
     # shellcheck disable=SC2086 # words on purpose
-    $ZINF_LAUNCH "$ZINF" run "$deck" --set run.directory="$directory" "$@" || code=$?
+    $ZINF_LAUNCH "$ZINF" run "$deck" --set run.directory="$directory" "${options[@]}" "$@" || code=$?
     ended=$(zinf_end "$directory" code)
+    ZINF_AFTER=$(zinf_end "$directory" step)
     if [ -n "$ended" ]; then
+        if [ "$code" -ne "$ended" ]; then echo "the launcher says $code, the run $ended"; fi
         code=$ended
-        echo "step $(zinf_end "$directory" step) of $(zinf_end "$directory" steps), checkpoint of step" \
+        echo "step $ZINF_AFTER of $(zinf_end "$directory" steps), checkpoint of step" \
             "$(zinf_end "$directory" checkpoint): $(zinf_end "$directory" reason)"
     elif [ "$code" -eq 0 ]; then
         echo "the launcher says 0, but the run in $directory left no end.yaml: a node or a rank was lost" >&2
@@ -70,4 +90,18 @@ zinf_warning() {
 zinf_end() {
     [ -f "$1/end.yaml" ] || return 0
     sed -n "s/^$2: *//p" "$1/end.yaml"
+}
+
+# zinf_again CODE: whether a run that ended so is to be started again: it was stopped, by something else than scancel
+# (Slurm does not call the job running then), and has done a step since the stop before. Where the time is too short for
+# a step it would be started for ever.
+zinf_again() {
+    [ "$1" -eq 4 ] || return 1
+    if [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" != RUNNING ]; then
+        echo "job $SLURM_JOB_ID was cancelled: not started again"
+        return 1
+    fi
+    if [ -z "$ZINF_BEFORE" ] || [ "$ZINF_AFTER" -gt "$ZINF_BEFORE" ]; then return 0; fi
+    echo "no step was done since the last start (step $ZINF_AFTER): not started again; give it more time" >&2
+    return 1
 }

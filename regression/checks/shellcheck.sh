@@ -16,7 +16,7 @@ fi
 programs=""
 sourced=""
 count=0
-for file in quickstart run-tests .ci/run regression/*.sh regression/*/*.sh findings/*.sh jobscripts/*.sbatch jobscripts/*.env; do
+for file in quickstart run-tests .ci/run regression/*.sh regression/*/*.sh findings/*.sh jobscripts/*.sbatch jobscripts/*.env jobscripts/*.sh; do
     [ -f "$file" ] || continue
     if head -n 1 "$file" | grep -q -e '^#!' -e 'shellcheck shell='; then
         programs="$programs $file"

@@ -106,7 +106,8 @@ static void test_refused(void)
     static const char *const other_mpi[][2] = {{"OMPI_COMM_WORLD_SIZE", "2"}, {NULL, NULL}};
     CHECK_INT(run_child(start_alone, wrong_mpi), 2);
     CHECK(strstr(output, "4 tasks"));
-    CHECK(strstr(output, "srun --mpi=pmi2"));
+    CHECK(strstr(output, "srun --mpi=pmi2") && strstr(output, "srun --mpi=list"));
+    CHECK(strstr(output, "export SLURM_MPI_TYPE=pmi2"));
     CHECK_INT(run_child(start_alone, older_slurm), 2);
     CHECK(strstr(output, "8 tasks"));
     CHECK_INT(run_child(start_alone, other_mpi), 2);

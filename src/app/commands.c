@@ -16,6 +16,7 @@
 
 #include <string.h>
 
+#include "app/clean.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/probe.h"
@@ -193,6 +194,23 @@ static const struct command commands[] = {
      watch_command,
      {{"--every", "SECONDS", "time between two pictures (default 1)"},
       {"--once", NULL, "print them once and end"}}},
+    {"clean",
+     "PATH...",
+     1,
+     -1,
+     "show, or remove, what runs that were killed left behind",
+     "Looks through the folders and all below them on the same file system, not through links,\n"
+     "for stores of nvme.paths, half written checkpoints and run.lock whose run is dead. What "
+     "lives,\n"
+     "was kept by nvme.keep, or zinf has not made is left alone. Over a network it may be known "
+     "on\n"
+     "one machine only whether a run lives; what it left stays, and is said. Exit code 5 when\n"
+     "something cannot be looked at or removed.\n",
+     false,
+     true,
+     false,
+     clean_command,
+     {{"--remove", NULL, "remove what is found"}}},
     {"help",
      "[COMMAND | deck [SECTION[.KEY]] | operations | states]",
      0,

@@ -120,7 +120,7 @@ static enum zi_status each_output(struct visitor *visitor)
     ZI_TRY(open_checkpoints(folder, &entries));
     if (!entries) return ZI_OK;
     for (struct dirent *entry; status >= 0 && (entry = readdir(entries));) {
-        mode_t kind = checkpoint_kind_of(entry->d_name);
+        mode_t kind = checkpoint_kind_of(entry->d_name, NULL);
         if (!kind) continue;
         status = report_path(folder, entry->d_name, path);
         if (status >= 0) status = visit_name(visitor, path, kind);

@@ -6,6 +6,7 @@
  * names when they are whole. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -153,7 +154,7 @@ static void take_checkpoint(struct history *h, const char *folder, const char *n
     int64_t step;
     int used = 0;
     struct stat is;
-    if (checkpoint_kind_of(name) != S_IFREG ||
+    if (checkpoint_kind_of(name, NULL) != S_IFREG ||
         sscanf(name, "step-%" SCNd64 ".h5%n", &step, &used) != 1)
         return;
     bool whole = used > 0 && !name[used];
@@ -194,19 +195,32 @@ static bool is_fresh(const struct history *h)
     return stat(h->steps.path, &is) == 0 && time(NULL) - is.st_mtime < RECENT_S;
 }
 
+/* A folder that cannot be opened is said by who reads the files in it. */
+static struct lock_view look_at_lock(struct history *history)
+{
+    struct lock_view view = {.state = LOCK_UNKNOWN};
+    int folder = open(history->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder >= 0) {
+        lock_look(folder, &view);
+        close(folder);
+    }
+    snprintf(history->holder, sizeof history->holder, "%s", view.text);
+    return view;
+}
+
 enum zi_status history_read_files(struct history *history)
 {
     bool ended;
     /* The lock before the end: a run that has given its lock back has written its end. */
-    enum lock_found found = lock_look(history->directory, history->holder);
+    struct lock_view found = look_at_lock(history);
     ZI_TRY(read_end(history, &ended));
     ZI_TRY(read_deck(history));
     ZI_TRY(read_checkpoints(history));
     if (ended)
         history->state = HISTORY_ENDED;
-    else if (found == LOCK_HELD)
+    else if (found.state == LOCK_HELD)
         history->state = HISTORY_RUNNING;
-    else if (found == LOCK_UNKNOWN || (history->holder[0] && is_fresh(history)))
+    else if (found.state == LOCK_UNKNOWN || (history->holder[0] && is_fresh(history)))
         history->state = HISTORY_UNSURE;
     else
         history->state = HISTORY_DIED;

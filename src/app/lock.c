@@ -28,6 +28,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/timing.h"
+#include "tier/system.h"
+
+#define LOCK_NAME "run.lock"
 
 enum { TRIES = 100, WAIT_US = 20000 };
 
@@ -155,7 +158,7 @@ enum zi_status lock_take(const char *directory, struct lock **lock)
     struct lock *made = calloc(1, sizeof *made);
     if (!made) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the lock of the run");
     made->file = -1;
-    enum zi_status status = report_path(directory, "run.lock", made->path);
+    enum zi_status status = report_path(directory, LOCK_NAME, made->path);
     snprintf(made->directory, sizeof made->directory, "%s", directory);
     if (status >= 0) status = open_locked(directory, made);
     if (status >= 0 && stat(directory, &made->folder) != 0)
@@ -206,28 +209,99 @@ const char *lock_text(const struct lock *lock)
     return lock->text;
 }
 
+/* Whether the text is one that write_text writes; who wrote it, where. */
+static bool parse_text(const char *text, char host[256])
+{
+    long process;
+    char since[64];
+    return sscanf(text, "process %ld on host %255s since %63s", &process, host, since) == 3;
+}
+
+/* Over a network the lock of another machine may not be seen. */
+static bool may_be_elsewhere(int file, const char *host)
+{
+    const char *name;
+    char own[256] = "";
+    enum system_kind kind = system_kind(file, &name);
+    if (kind != SYSTEM_NETWORK && kind != SYSTEM_PROGRAM) return false;
+    (void)gethostname(own, sizeof own - 1);
+    return strcmp(own, host) != 0;
+}
+
+static enum lock_state look_at(int file, struct lock_view *view)
+{
+    char host[256];
+    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    if (fstat(file, &view->is) != 0 || !S_ISREG(view->is.st_mode)) return LOCK_FOREIGN;
+    read_text(file, view->text);
+    if (fcntl(file, F_OFD_GETLK, &whole) != 0) return LOCK_UNKNOWN;
+    if (whole.l_type != F_UNLCK) return LOCK_HELD;
+    if (!parse_text(view->text, host)) return LOCK_FOREIGN;
+    return may_be_elsewhere(file, host) ? LOCK_UNKNOWN : LOCK_FREE;
+}
+
+void lock_look(int directory, struct lock_view *view)
+{
+    struct stat is;
+    *view = (struct lock_view){.state = LOCK_FOREIGN};
+    if (fstatat(directory, LOCK_NAME, &is, AT_SYMLINK_NOFOLLOW) != 0) {
+        view->state = errno == ENOENT ? LOCK_NONE : LOCK_UNKNOWN;
+        return;
+    }
+    if (!S_ISREG(is.st_mode)) return;
+    int file = openat(directory, LOCK_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (file < 0) {
+        view->state = LOCK_UNKNOWN;
+        return;
+    }
+    view->state = look_at(file, view);
+    close(file);
+}
+
+/* Whether the name in the folder is still that of the open file. */
+static bool is_named_in(int directory, int file)
+{
+    struct stat name, is;
+    return fstatat(directory, LOCK_NAME, &name, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstat(file, &is) == 0 && S_ISREG(is.st_mode) && is_same(&name, &is);
+}
+
+bool lock_seize(int directory, int *file)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int opened =
+        openat(directory, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (opened < 0) return false;
+    int error = fcntl(opened, F_OFD_SETLK, &whole) != 0 ? errno : 0;
+    if (error == EACCES || (error == 0 && !is_named_in(directory, opened))) error = EAGAIN;
+    if (error == 0) {
+        *file = opened;
+        return true;
+    }
+    close(opened);
+    errno = error;
+    return false;
+}
+
+/* A file without text is one that lock_seize has made. */
+bool lock_drop(int directory, int file, bool remove)
+{
+    struct stat is;
+    bool goes = remove || (fstat(file, &is) == 0 && is.st_size == 0);
+    bool gone = !goes || !is_named_in(directory, file) || unlinkat(directory, LOCK_NAME, 0) == 0;
+    int error = errno;
+    close(file);
+    errno = error;
+    return gone;
+}
+
 bool lock_seen(const char *directory, const char *text)
 {
     char path[PATH_MAX], found[LOCK_TEXT];
-    if (report_path(directory, "run.lock", path) < 0) return false;
+    if (report_path(directory, LOCK_NAME, path) < 0) return false;
     int file = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (file < 0) return false;
     read_text(file, found);
     close(file);
     return strcmp(found, text) == 0;
-}
-
-enum lock_found lock_look(const char *directory, char text[LOCK_TEXT])
-{
-    char path[PATH_MAX];
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    text[0] = '\0';
-    if (report_path(directory, "run.lock", path) < 0) return LOCK_UNKNOWN;
-    int file = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (file < 0) return errno == ENOENT ? LOCK_FREE : LOCK_UNKNOWN;
-    read_text(file, text);
-    int result = fcntl(file, F_OFD_GETLK, &whole);
-    close(file);
-    if (result != 0) return LOCK_UNKNOWN;
-    return whole.l_type == F_UNLCK ? LOCK_FREE : LOCK_HELD;
 }

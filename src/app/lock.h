@@ -4,6 +4,7 @@
 #define ZI_APP_LOCK_H
 
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #include "base/status.h"
 
@@ -30,11 +31,37 @@ const char *lock_text(const struct lock *lock);
 /* Local. Whether the folder as this process sees it has a lock file of this text. */
 bool lock_seen(const char *directory, const char *text);
 
-/* What can be told of the lock of a directory without taking it. */
-enum lock_found { LOCK_FREE, LOCK_HELD, LOCK_UNKNOWN };
+/* What stands at the name run.lock of a folder. */
+enum lock_state {
+    /* Nothing. */
+    LOCK_NONE,
+    /* The file of a run that died. */
+    LOCK_FREE,
+    /* That of one that lives. */
+    LOCK_HELD,
+    /* Whether it lives cannot be told here: made elsewhere, or no locks. */
+    LOCK_UNKNOWN,
+    /* Something that no run has made. */
+    LOCK_FOREIGN
+};
 
-/* Local. Whether a run has the lock, or that cannot be told (no locks, no permission); `text`
- * becomes what the file says, "" where there is none. A run that was killed leaves its text. */
-enum lock_found lock_look(const char *directory, char text[LOCK_TEXT]);
+struct lock_view {
+    enum lock_state state;
+    /* Of the file, with FREE and UNKNOWN. */
+    struct stat is;
+    /* What it says; "" where there is none. */
+    char text[LOCK_TEXT];
+};
+
+/* Local. Looks at the lock of a folder that is open as `directory`; changes nothing. */
+void lock_look(int directory, struct lock_view *view);
+
+/* Local. Takes the lock of a dead run, or where there is none makes the file: no run begins in the
+ * folder until lock_drop. *file is for that. False, with errno: EAGAIN when a run has it by now. */
+bool lock_seize(int directory, int *file);
+
+/* Local. Gives such a lock back; with `remove`, or where lock_seize has made the file, that goes.
+ * False, with errno, when it should have gone and has not. */
+bool lock_drop(int directory, int file, bool remove);
 
 #endif

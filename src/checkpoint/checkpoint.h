@@ -17,6 +17,7 @@
 #ifndef ZI_CHECKPOINT_CHECKPOINT_H
 #define ZI_CHECKPOINT_CHECKPOINT_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "base/dtype.h"
@@ -109,8 +110,9 @@ int64_t checkpoint_bytes(const struct checkpoint_header *header,
                          const struct checkpoint_tensor *tensors, int tensor_count);
 
 /* Local. What zinf makes under this name in a folder of checkpoints: S_IFREG for step-NNNNNNNN.h5
- * and the same with .tmp behind it, S_IFLNK for latest and latest.tmp, 0 for every other name. */
-mode_t checkpoint_kind_of(const char *name);
+ * and the same with .tmp behind it, S_IFLNK for latest and latest.tmp, 0 for every other name.
+ * *temporary, NULL when that is not wanted: whether .tmp is behind it, and it is not whole yet. */
+mode_t checkpoint_kind_of(const char *name, bool *temporary);
 
 /* Local. Ends what create or open gave; one that was not committed loses its temporary file. */
 void checkpoint_close(struct checkpoint *checkpoint);

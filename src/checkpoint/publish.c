@@ -51,18 +51,19 @@ int64_t checkpoint_step_of(const char *name, const char *ending)
     return strcmp(name, made) == 0 ? step : -1;
 }
 
-mode_t checkpoint_kind_of(const char *name)
+mode_t checkpoint_kind_of(const char *name, bool *temporary)
 {
-    if (checkpoint_step_of(name, "") >= 0 || checkpoint_step_of(name, CHECKPOINT_TEMPORARY) >= 0)
-        return S_IFREG;
-    if (strcmp(name, "latest") == 0 || strcmp(name, "latest.tmp") == 0) return S_IFLNK;
-    return 0;
+    bool file = checkpoint_step_of(name, CHECKPOINT_TEMPORARY) >= 0;
+    bool link = strcmp(name, "latest" CHECKPOINT_TEMPORARY) == 0;
+    if (temporary) *temporary = file || link;
+    if (file || checkpoint_step_of(name, "") >= 0) return S_IFREG;
+    return link || strcmp(name, "latest") == 0 ? S_IFLNK : 0;
 }
 
 enum zi_status checkpoint_name_free(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    mode_t wanted = checkpoint_kind_of(slash ? slash + 1 : path);
+    mode_t wanted = checkpoint_kind_of(slash ? slash + 1 : path, NULL);
     struct stat is;
     if (lstat(path, &is) != 0)
         return errno == ENOENT ? ZI_OK

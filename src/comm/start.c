@@ -42,7 +42,10 @@ static enum zi_status check_world_of_one(void)
     if (tasks == 0) tasks = environment_number("SLURM_NTASKS");
     if (tasks > 1 && getenv("SLURM_STEP_ID") && getenv("SLURM_PROCID"))
         return zi_fail(ZI_ERROR_USAGE, "comm",
-                       "srun started %ld tasks, but MPI sees one: use srun --mpi=pmi2", tasks);
+                       "srun started %ld tasks, but MPI sees one: use srun --mpi=pmi2 or export "
+                       "SLURM_MPI_TYPE=pmi2 (`srun --mpi=list` says what this Slurm can do; "
+                       "what it lists may still not load)",
+                       tasks);
     long others = environment_number("OMPI_COMM_WORLD_SIZE");
     if (others > 1)
         return zi_fail(ZI_ERROR_USAGE, "comm",

@@ -144,7 +144,7 @@ bool folder_is_same_path(const struct store_folder *one, const struct store_fold
 /* The run's folder, made by this rank or by another one of the run. With the path's lock held. */
 static enum zi_status make_folder(const char *run, struct store_folder *folder)
 {
-    char host[MARKER_HOST];
+    struct marker marker;
     struct stat is;
     bool made = mkdirat(folder->path_descriptor, folder->name, 0700) == 0;
     if (!made && errno != EEXIST)
@@ -157,7 +157,7 @@ static enum zi_status make_folder(const char *run, struct store_folder *folder)
         return zi_fail(ZI_ERROR_IO, "tier", "%s: cannot be opened: %s", folder->folder,
                        strerror(errno));
     bool ours = made || (opened >= 0 && fstat(opened, &is) == 0 && is.st_uid == geteuid() &&
-                         marker_read(opened, host));
+                         marker_read(opened, &marker));
     if (!ours) {
         if (opened >= 0) close(opened);
         return zi_fail(ZI_ERROR_IO, "tier",

@@ -10,8 +10,8 @@
  * between, or is somebody else's. In a folder with a marker, files are the store's by strict
  * patterns of their names, and only as regular files: what is a link, a fifo or a folder is not.
  *
- * The marker is one line: format and its version, run, host, process, time. Only format and host
- * are read again; the rest is for people. */
+ * The marker is one line: format and its version, host, run, process, time. Format and host decide
+ * what may be removed; the rest is for people. */
 #include "tier/marker.h"
 
 #include "base/file.h"
@@ -108,11 +108,38 @@ enum zi_status marker_write(int directory, const char *folder, const char *run)
     return status;
 }
 
-bool marker_read(int directory, char host[MARKER_HOST])
+/* Copies text[0..length) into copy[0..size), of which only what can be printed. */
+static void copy_printable(const char *text, size_t length, char *copy, size_t size)
+{
+    if (length >= size) length = size - 1;
+    for (size_t i = 0; i < length; i++) {
+        copy[i] = text[i];
+        if ((unsigned char)text[i] < ' ' || text[i] == 127) copy[i] = '?';
+    }
+    copy[length] = '\0';
+}
+
+/* "host H, run R, process P, time": the name of a run may have commas in it, that of a host not. */
+static void parse(const char *text, struct marker *marker)
+{
+    static const char host[] = "host ", run[] = ", run ", process[] = ", process ";
+    const char *end = NULL;
+    if (strncmp(text, host, sizeof host - 1) != 0) return;
+    text += sizeof host - 1;
+    size_t length = strcspn(text, ",\n");
+    copy_printable(text, length, marker->host, sizeof marker->host);
+    text += length;
+    if (strncmp(text, run, sizeof run - 1) != 0) return;
+    text += sizeof run - 1;
+    for (const char *at = strstr(text, process); at; at = strstr(at + 1, process))
+        end = at;
+    if (end) copy_printable(text, (size_t)(end - text), marker->run, sizeof marker->run);
+}
+
+bool marker_read(int directory, struct marker *marker)
 {
     char text[MARKER_BYTES + 1];
-    static const char before[] = "host ";
-    host[0] = '\0';
+    *marker = (struct marker){.host = "", .run = ""};
     if (!marker_is_store_file(directory, MARKER_NAME, NULL)) return false;
     int file = openat(directory, MARKER_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct stat is;
@@ -123,11 +150,7 @@ bool marker_read(int directory, char host[MARKER_HOST])
     if (length < 0) return false;
     text[length] = '\0';
     if (strncmp(text, format, sizeof format - 1) != 0) return false;
-    const char *at = text + sizeof format - 1;
-    if (strncmp(at, before, sizeof before - 1) == 0) {
-        at += sizeof before - 1;
-        snprintf(host, MARKER_HOST, "%.*s", (int)strcspn(at, ",\n"), at);
-    }
+    parse(text + sizeof format - 1, marker);
     return true;
 }
 

@@ -10,7 +10,13 @@
 
 #define MARKER_NAME "zinf-store"
 
-enum { MARKER_HOST = 256 };
+enum { MARKER_HOST = 256, MARKER_RUN = 401 };
+
+/* What a marker says of the run that made the folder; "" where it does not. What cannot be printed
+ * is replaced. */
+struct marker {
+    char host[MARKER_HOST], run[MARKER_RUN];
+};
 
 /* Local. Whether a name is one that a store gives to a folder: zinf-<run>-<16 hexadecimal digits>.
  */
@@ -28,8 +34,8 @@ bool marker_is_store_file(int directory, const char *name, size_t *bytes);
  * in messages. ZI_ERROR_IO, with nothing left. */
 enum zi_status marker_write(int directory, const char *folder, const char *run);
 
-/* Local. Whether a store has made the folder; the name of the machine it ran on into host. */
-bool marker_read(int directory, char host[MARKER_HOST]);
+/* Local. Whether a store has made the folder; what it says of itself into *marker. */
+bool marker_read(int directory, struct marker *marker);
 
 /* Local. Removes an entry if marker_is_store_file says so; what is absent counts as removed. 0 or
  * an errno. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to the tier room: what kind of file system a path is on. */
+/* What kind of file system a path is on. */
 #ifndef ZI_TIER_SYSTEM_H
 #define ZI_TIER_SYSTEM_H
 
