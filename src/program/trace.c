@@ -53,6 +53,11 @@ struct wait {
     double start_s, end_s;
 };
 
+/* On the clock of the events. */
+struct period {
+    double start_s, end_s;
+};
+
 /* What is known while one step is written. */
 struct writer {
     const struct trace *trace;
@@ -184,9 +189,10 @@ static void step_name(const struct writer *w, char name[STEP_NAME])
 }
 
 /* One box up to its arguments: the caller adds those and closes both braces. */
-static void begin_box(const struct writer *w, const char *kind, int row, const double times[2])
+static void begin_box(const struct writer *w, const char *kind, int row, struct period period)
 {
-    double start = 1e6 * (times[0] - w->zero_s), length = 1e6 * (times[1] - times[0]);
+    double start = 1e6 * (period.start_s - w->zero_s);
+    double length = 1e6 * (period.end_s - period.start_s);
     fprintf(w->out, ",\n{\"cat\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,", kind,
             w->rank, row, start);
     char name[STEP_NAME];
@@ -198,16 +204,16 @@ static void begin_box(const struct writer *w, const char *kind, int row, const d
 
 /* A wait from one time to another for lanes that were done at some time: which lane is waited for
  * until when. Gives the number of parts; 0 when all were done before. */
-static int split_wait(const double done[LANE_COUNT], const double times[2], struct wait *parts)
+static int split_wait(const double done[LANE_COUNT], struct period period, struct wait *parts)
 {
     int count = 0;
-    double now = times[0];
+    double now = period.start_s;
     for (int l = 0; l < LANE_COUNT; l++) {
         if (!(done[l] > now)) continue;
         parts[count++] = (struct wait){(enum program_lane)l, now, done[l]};
         now = done[l];
     }
-    if (count > 0) parts[count - 1].end_s = times[1]; /* with waking up */
+    if (count > 0) parts[count - 1].end_s = period.end_s; /* with waking up */
     return count;
 }
 
@@ -216,7 +222,7 @@ static void write_waits(const struct writer *w, const struct wait *parts, int co
     for (int i = 0; i < count; i++) {
         const char *name = program_lane_name(parts[i].lane);
         begin_box(w, "wait", row_number(LANE_COMPUTE, 0),
-                  (double[]){parts[i].start_s, parts[i].end_s});
+                  (struct period){parts[i].start_s, parts[i].end_s});
         fprintf(w->out, ",\"lane\":\"compute\",\"waited_for\":\"%s\"},\"name\":\"wait %s\"}", name,
                 name);
     }
@@ -229,7 +235,7 @@ static int find_waits(const struct writer *w, const struct trace_event *event, s
     const struct program_op *op = op_of(w, event);
     for (int l = 0; l < LANE_COUNT; l++)
         done[l] = op->after[l] >= 0 ? w->ends[op->after[l]] : -INFINITY;
-    return split_wait(done, (double[]){event->ready_s, event->start_s}, parts);
+    return split_wait(done, (struct period){event->ready_s, event->start_s}, parts);
 }
 
 static void write_operation(const struct writer *w, const struct row_event *found, int row)
@@ -244,7 +250,8 @@ static void write_operation(const struct writer *w, const struct row_event *foun
     for (int i = 1; i < count; i++)
         if (parts[i].end_s - parts[i].start_s > parts[longest].end_s - parts[longest].start_s)
             longest = i;
-    begin_box(w, kind, row_number((int)found->lane, row), (double[]){event->start_s, event->end_s});
+    begin_box(w, kind, row_number((int)found->lane, row),
+              (struct period){event->start_s, event->end_s});
     fprintf(w->out, ",\"lane\":\"%s\",\"op\":%d,\"subject\":\"%s\",\"micro\":%d", lane, event->op,
             subject, op->micro);
     fprintf(w->out, ",\"bytes\":%zu,\"flops\":%.0f,\"waited_us\":%.3f", op->bytes, op->flops,
@@ -270,11 +277,11 @@ static void write_step(const struct writer *w)
         if (found->event.end_s > done[found->lane]) done[found->lane] = found->event.end_s;
         if (found->event.end_s > end) end = found->event.end_s;
     }
-    begin_box(w, "step", STEP_ROW, (double[]){start, end});
+    begin_box(w, "step", STEP_ROW, (struct period){start, end});
     fprintf(w->out, "},\"name\":\"%s%s\"}", is_states(w->events[0].event.program) ? "" : "step ",
             name);
     if (isinf(done[LANE_COMPUTE])) return;
-    write_waits(w, parts, split_wait(done, (double[]){done[LANE_COMPUTE], end}, parts));
+    write_waits(w, parts, split_wait(done, (struct period){done[LANE_COMPUTE], end}, parts));
 }
 
 /* Writes a step; rows[lane] becomes the most rows that a lane took. */
