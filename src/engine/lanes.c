@@ -169,17 +169,18 @@ static void finish_lane(struct lane *lane)
     pthread_mutex_unlock(&engine->mutex);
 }
 
+/* A lane that a program does not use sleeps through it: it must not look at a run that goes on, or
+ * ends, without it. */
 static void *lane_thread(void *argument)
 {
     struct lane *lane = argument;
     struct engine *engine = lane->engine;
-    long run = 0;
     for (;;) {
         pthread_mutex_lock(&engine->mutex);
-        while (engine->run == run && !engine->closing) {
+        while (!lane->starts && !engine->closing) {
             pthread_cond_wait(&lane->changed, &engine->mutex);
         }
-        run = engine->run;
+        lane->starts = false;
         bool closing = engine->closing;
         pthread_mutex_unlock(&engine->mutex);
         if (closing) return NULL;
@@ -279,13 +280,13 @@ enum zi_status lanes_run(struct engine *engine, enum program_name name)
     engine->status = ZI_OK;
     for (int l = 0; l < LANE_COUNT; l++) {
         engine->lanes[l].done = 0;
-        engine->lanes[l].finished = !engine->lanes[l].threaded || !list->uses[l];
+        engine->lanes[l].starts = engine->lanes[l].threaded && list->uses[l];
+        engine->lanes[l].finished = !engine->lanes[l].starts;
         memset(engine->lanes[l].wait_s, 0, sizeof engine->lanes[l].wait_s);
     }
     engine->start_s = zi_time_s();
-    engine->run++;
     for (int l = 0; l < LANE_COUNT; l++) {
-        if (list->uses[l]) pthread_cond_signal(&engine->lanes[l].changed);
+        if (engine->lanes[l].starts) pthread_cond_signal(&engine->lanes[l].changed);
     }
     pthread_mutex_unlock(&engine->mutex);
     run_lane(&engine->lanes[LANE_COMPUTE]);

@@ -37,8 +37,8 @@ struct lane {
     /* Index + 1 of its latest operation that is done, or enqueued by a lane that runs ahead; under
      * engine->mutex. */
     int done;
-    /* Has nothing left to do in this run; under engine->mutex. */
-    bool finished;
+    /* Has a run to begin; has nothing left to do in this run; under engine->mutex. */
+    bool starts, finished;
     /* Sleeps on it, for a new run, or until `awaited` (NULL: no lane) has done operation
      * `awaited_index`; under engine->mutex. */
     pthread_cond_t changed;
@@ -81,8 +81,6 @@ struct engine {
     void *visitor;
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
-    /* Number of the program run; a new number starts the lanes. */
-    long run;
     bool closing;
     /* The program that runs. */
     enum program_name name;
