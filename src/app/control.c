@@ -96,9 +96,7 @@ static int64_t read_end(void)
 
 static const char *end_text(int64_t end, char *text, size_t size)
 {
-    struct tm parts;
-    time_t at = (time_t)end;
-    if (!gmtime_r(&at, &parts) || !strftime(text, size, "%Y-%m-%dT%H:%M:%SZ", &parts))
+    if (!zi_time_text((time_t)end, text, size)[0])
         snprintf(text, size, "%lld s after 1970", (long long)end);
     return text;
 }

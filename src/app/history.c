@@ -221,6 +221,11 @@ const struct series_row *history_row(const struct history *history, int n)
     return &history->recent[(history->all.rows - 1 - n) % HISTORY_RECENT];
 }
 
+bool history_goes_on(const struct history *history)
+{
+    return history->state == HISTORY_RUNNING || history->state == HISTORY_UNSURE;
+}
+
 double history_step(const struct history *history)
 {
     return history->all.rows ? history->all.last_step : NAN;

@@ -122,6 +122,9 @@ void history_close(struct history *history);
 /* Local. The n-th row from the end, 0 for the last; NULL where it is not kept. */
 const struct series_row *history_row(const struct history *history, int n);
 
+/* Local. Whether the run may still make steps: it runs, or may run. */
+bool history_goes_on(const struct history *history);
+
 /* Local. The number of the last step, NaN before the first. */
 double history_step(const struct history *history);
 

@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,15 +150,11 @@ static void keep_checkpoint(struct history *h, const struct history_checkpoint *
 static void take_checkpoint(struct history *h, const char *folder, const char *name, double latest)
 {
     char path[PATH_MAX];
-    int64_t step;
-    int used = 0;
     struct stat is;
-    if (checkpoint_kind_of(name, NULL) != S_IFREG ||
-        sscanf(name, "step-%" SCNd64 ".h5%n", &step, &used) != 1)
-        return;
-    bool whole = used > 0 && !name[used];
-    h->checkpoint_begun |= !whole;
-    if (!whole || snprintf(path, sizeof path, "%s/%s", folder, name) >= PATH_MAX ||
+    if (checkpoint_kind_of(name, NULL) != S_IFREG) return;
+    int64_t step = checkpoint_step_of(name, "");
+    h->checkpoint_begun |= step < 0;
+    if (step < 0 || snprintf(path, sizeof path, "%s/%s", folder, name) >= PATH_MAX ||
         stat(path, &is) != 0 || !S_ISREG(is.st_mode))
         return;
     const struct history_checkpoint found = {(double)step, (double)is.st_size, is.st_mtime,
@@ -170,18 +165,17 @@ static void take_checkpoint(struct history *h, const char *folder, const char *n
 static enum zi_status read_checkpoints(struct history *h)
 {
     char folder[PATH_MAX], path[PATH_MAX], target[NAME_MAX + 1];
-    int64_t latest = -1;
     h->checkpoint_count = h->checkpoint_files = 0;
     h->checkpoint_begun = false;
     ZI_TRY(report_path(h->directory, "checkpoints", folder));
     ZI_TRY(report_path(folder, "latest", path));
     ssize_t length = readlink(path, target, sizeof target - 1);
     target[length > 0 ? length : 0] = 0;
-    if (sscanf(target, "step-%" SCNd64, &latest) != 1) latest = -1;
+    double latest = (double)checkpoint_step_of(target, "");
     DIR *entries = opendir(folder);
     if (!entries) return ZI_OK;
     for (struct dirent *entry; (entry = readdir(entries));)
-        take_checkpoint(h, folder, entry->d_name, (double)latest);
+        take_checkpoint(h, folder, entry->d_name, latest);
     closedir(entries);
     qsort(h->checkpoints, (size_t)h->checkpoint_count, sizeof *h->checkpoints, by_step);
     return ZI_OK;

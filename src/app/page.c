@@ -171,7 +171,7 @@ static void write_progress_cards(const struct history *h, FILE *out)
     snprintf(note, sizeof note, "%s per step", number_time(seconds / (double)h->all.rows).text);
     write_card("Time in steps", number_time(seconds).text, note, out);
     double each = history_recent_mean(h, SERIES_SECONDS);
-    if (h->state != HISTORY_ENDED && h->state != HISTORY_DIED && asked > step)
+    if (history_goes_on(h) && asked > step)
         write_card("Time left", number_time(each * (asked - step)).text, "of steps alone", out);
 }
 

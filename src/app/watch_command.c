@@ -101,7 +101,7 @@ static void add_progress(struct frame *f)
     int full = (int)(20 * fmin(step / asked, 1));
     memset(bar, '.', 20);
     memset(bar, '#', (size_t)full);
-    bool goes_on = h->state == HISTORY_RUNNING || h->state == HISTORY_UNSURE;
+    bool goes_on = history_goes_on(h);
     snprintf(text, sizeof text, "%.0f/%.0f [%s] %s%s%s", step, asked, bar,
              number_share(step / asked).text, goes_on ? "  ETA " : "",
              goes_on ? number_time(left).text : "");
@@ -202,8 +202,7 @@ static void add_warnings(struct frame *f)
     char text[160];
     double age = difftime(time(NULL), h->row_time);
     double usual = STALLED_STEPS * history_recent_mean(h, SERIES_SECONDS);
-    bool runs = h->state == HISTORY_RUNNING || h->state == HISTORY_UNSURE;
-    if (runs && h->all.rows && age > STALLED_S && !(age <= usual)) {
+    if (history_goes_on(h) && h->all.rows && age > STALLED_S && !(age <= usual)) {
         snprintf(text, sizeof text,
                  "no new step for %s: a long validation or checkpoint, or stalled",
                  number_time(age).text);
@@ -280,8 +279,7 @@ static enum zi_status watch(struct history *history, bool once, double every_s)
     for (int above = 0;; above = frame.lines) {
         find_terminal(&frame, once);
         ZI_TRY(draw(&frame, above));
-        bool over = history->state == HISTORY_ENDED || history->state == HISTORY_DIED;
-        if (!frame.terminal || over) return ZI_OK;
+        if (!frame.terminal || !history_goes_on(history)) return ZI_OK;
         nanosleep(&pause, NULL);
         ZI_TRY(history_update(history));
     }

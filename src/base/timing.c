@@ -9,7 +9,6 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <time.h>
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct timespec origin;
@@ -27,11 +26,16 @@ double zi_time_s(void)
     return (double)(now.tv_sec - origin.tv_sec) + 1e-9 * (double)(now.tv_nsec - origin.tv_nsec);
 }
 
-const char *zi_time_stamp(char *text, unsigned long size)
+const char *zi_time_text(time_t when, char *text, unsigned long size)
 {
     struct tm parts;
-    time_t now = time(NULL);
     if (!size) return text;
-    if (!gmtime_r(&now, &parts) || !strftime(text, size, "%Y-%m-%dT%H:%M:%SZ", &parts)) text[0] = 0;
+    if (!gmtime_r(&when, &parts) || !strftime(text, size, "%Y-%m-%dT%H:%M:%SZ", &parts))
+        text[0] = 0;
     return text;
+}
+
+const char *zi_time_stamp(char *text, unsigned long size)
+{
+    return zi_time_text(time(NULL), text, size);
 }

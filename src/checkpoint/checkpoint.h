@@ -109,6 +109,10 @@ enum zi_status checkpoint_verify(struct checkpoint *checkpoint);
 int64_t checkpoint_bytes(const struct checkpoint_header *header,
                          const struct checkpoint_tensor *tensors, int tensor_count);
 
+/* Local. The step of a name that is step-NNNNNNNN.h5 and `ending`, exactly as zinf writes it; else
+ * -1. */
+int64_t checkpoint_step_of(const char *name, const char *ending);
+
 /* Local. What zinf makes under this name in a folder of checkpoints: S_IFREG for step-NNNNNNNN.h5
  * and the same with .tmp behind it, S_IFLNK for latest and latest.tmp, 0 for every other name.
  * *temporary, NULL when that is not wanted: whether .tmp is behind it, and it is not whole yet. */

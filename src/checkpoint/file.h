@@ -83,10 +83,6 @@ hid_t checkpoint_access_create(struct comm *comm);
  * offsets. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
 
-/* Local. The step of a name that is CHECKPOINT_NAME and `ending`, exactly as zinf writes it; else
- * -1. */
-int64_t checkpoint_step_of(const char *name, const char *ending);
-
 /* Local. Whether a path of one of the names of checkpoint_kind_of is absent or of that kind, so
  * that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
 enum zi_status checkpoint_name_free(const char *path);
