@@ -21,6 +21,7 @@
 #include "app/report.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/random.h"
 
 #define NUMBER_MOST 1e100 /* sums and squares of such are still finite */
 
@@ -28,14 +29,6 @@ enum zi_status csv_begin(struct csv *csv, const char *directory, const char *nam
 {
     memset(csv, 0, sizeof *csv);
     return report_path(directory, name, csv->path);
-}
-
-static uint64_t hash_of(const char *bytes, int64_t count)
-{
-    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
-    for (int64_t i = 0; i < count; i++)
-        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3u;
-    return hash;
 }
 
 /* Takes a line apart at its commas; gives the number of fields, at most `most` + 1. */
@@ -72,7 +65,7 @@ static void take_line(struct csv *csv, char *line, size_t length, const struct c
 {
     char *fields[CSV_COLUMNS];
     csv->last_bytes = (int64_t)length;
-    csv->last_hash = hash_of(line, csv->last_bytes);
+    csv->last_hash = zi_random_hash(line, length);
     if (csv->columns == 0) {
         take_heading(csv, line, length);
         return;
@@ -88,7 +81,7 @@ static bool is_same(const struct csv *csv, int file, const struct stat *is, char
         return false;
     off_t start = (off_t)(csv->offset - csv->last_bytes - 1);
     ssize_t count = csv->offset ? pread(file, buffer, (size_t)csv->last_bytes, start) : 0;
-    return count == csv->last_bytes && hash_of(buffer, count) == csv->last_hash;
+    return count == csv->last_bytes && zi_random_hash(buffer, (size_t)count) == csv->last_hash;
 }
 
 static void start_anew(struct csv *csv, const struct stat *is, const struct csv_reader *reader)
@@ -96,7 +89,7 @@ static void start_anew(struct csv *csv, const struct stat *is, const struct csv_
     csv->device = is->st_dev;
     csv->inode = is->st_ino;
     csv->offset = csv->last_bytes = csv->odd_lines = 0;
-    csv->last_hash = hash_of("", 0);
+    csv->last_hash = zi_random_hash("", 0);
     csv->columns = 0;
     csv->passing = false;
     reader->anew(reader->context);
@@ -123,7 +116,7 @@ static size_t pass_over(struct csv *csv, const char *buffer, size_t used)
     size_t passed = end ? (size_t)(end - buffer) + 1 : used;
     csv->passing = !end;
     csv->last_bytes = end ? (int64_t)passed - 1 : 0;
-    csv->last_hash = hash_of(buffer, csv->last_bytes);
+    csv->last_hash = zi_random_hash(buffer, (size_t)csv->last_bytes);
     return passed;
 }
 

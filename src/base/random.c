@@ -21,6 +21,7 @@
 #include "base/random.h"
 
 #include <math.h>
+#include <string.h>
 
 #define GOLDEN 0x9e3779b97f4a7c15u
 
@@ -55,12 +56,18 @@ uint64_t zi_random_bits(uint64_t seed, uint64_t stream, uint64_t index)
     return bits_at(key_make(seed, stream), index);
 }
 
+uint64_t zi_random_hash(const void *bytes, size_t count)
+{
+    const unsigned char *c = bytes;
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < count; i++)
+        hash = (hash ^ c[i]) * 0x100000001b3u;
+    return hash;
+}
+
 uint64_t zi_random_stream(const char *name)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (const unsigned char *c = (const unsigned char *)name; *c; c++)
-        hash = (hash ^ *c) * 0x100000001b3u;
-    return hash;
+    return zi_random_hash(name, strlen(name));
 }
 
 double zi_random_uniform(uint64_t seed, uint64_t stream, uint64_t index)

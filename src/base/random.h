@@ -4,12 +4,16 @@
 #ifndef ZI_BASE_RANDOM_H
 #define ZI_BASE_RANDOM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Local. 64 well-mixed bits. */
 uint64_t zi_random_bits(uint64_t seed, uint64_t stream, uint64_t index);
 
-/* Local. A stream number from a name, the same on every machine (FNV-1a, 64 bit). */
+/* Local. A number for bytes[0..count), the same on every machine (FNV-1a, 64 bit). */
+uint64_t zi_random_hash(const void *bytes, size_t count);
+
+/* Local. A stream number from a name: the hash of its characters. */
 uint64_t zi_random_stream(const char *name);
 
 /* Local. Uniform in [0, 1), 53 bits. */
