@@ -20,11 +20,16 @@
 struct bell {
     _Alignas(64) _Atomic uint32_t rings;
     _Atomic uint32_t sleeps;
-    /* Operations that the rank has come to. */
-    _Atomic uint32_t entered;
+    /* Operations that the rank has come to, and is done with. */
+    _Atomic uint32_t entered, left;
+    /* When it last looked for messages, in ns of CLOCK_MONOTONIC. */
+    _Atomic int64_t looked_ns;
     /* Its number in the group. */
     int rank;
 };
+
+/* A rank in a wait looks every few hundred microseconds; one that has not for so long stands still. */
+#define STANDS_STILL_NS 500000000
 
 struct bells {
     MPI_Win window;
@@ -58,6 +63,8 @@ enum zi_status bells_create(MPI_Comm node, int rank, struct bells **bells)
     atomic_store(&own->rings, 0);
     atomic_store(&own->sleeps, 0);
     atomic_store(&own->entered, 0);
+    atomic_store(&own->left, 0);
+    atomic_store(&own->looked_ns, 0);
     own->rank = rank;
     MPI_TRY(MPI_Barrier, node);
     return find_bells(made);
@@ -92,6 +99,16 @@ void bells_enter(struct bells *bells)
     bells_ring(bells);
 }
 
+void bells_leave(struct bells *bells)
+{
+    atomic_fetch_add(&bells->of[bells->own]->left, 1);
+}
+
+void bells_look(struct bells *bells, int64_t now_ns)
+{
+    atomic_store_explicit(&bells->of[bells->own]->looked_ns, now_ns, memory_order_relaxed);
+}
+
 bool bells_all_entered(const struct bells *bells)
 {
     uint32_t own = atomic_load(&bells->of[bells->own]->entered);
@@ -101,17 +118,32 @@ bool bells_all_entered(const struct bells *bells)
     return true;
 }
 
-int bells_late(const struct bells *bells, char *text, size_t size, bool *speaks)
+static bool is_inside(const struct bell *bell)
+{
+    return atomic_load(&bell->entered) != atomic_load(&bell->left);
+}
+
+static bool waits(const struct bell *bell, int64_t now_ns)
+{
+    return is_inside(bell) && now_ns - atomic_load(&bell->looked_ns) < STANDS_STILL_NS;
+}
+
+/* Whether others wait for a rank, as seen from operation `own`. */
+static bool is_late(const struct bell *bell, uint32_t own, int64_t now_ns)
+{
+    if (is_inside(bell)) return !waits(bell, now_ns);
+    return (int32_t)(atomic_load(&bell->entered) - own) < 0;
+}
+
+int bells_late(const struct bells *bells, int64_t now_ns, char *text, size_t size, bool *speaks)
 {
     uint32_t own = atomic_load(&bells->of[bells->own]->entered);
     size_t used = 0;
     int late = 0, first = -1;
     text[0] = 0;
     for (int r = 0; r < bells->count; r++) {
-        if ((int32_t)(atomic_load(&bells->of[r]->entered) - own) >= 0) {
-            if (first < 0) first = r;
-            continue;
-        }
+        if (first < 0 && waits(bells->of[r], now_ns)) first = r;
+        if (!is_late(bells->of[r], own, now_ns)) continue;
         if (used < size)
             used += (size_t)snprintf(text + used, size - used, "%s%d", late ? ", " : "",
                                      bells->of[r]->rank);

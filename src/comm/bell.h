@@ -25,16 +25,23 @@ void bells_destroy(struct bells *bells);
 /* Local. This rank has come to its next operation; rings for the others. */
 void bells_enter(struct bells *bells);
 
+/* Local. This rank is done with its operation. */
+void bells_leave(struct bells *bells);
+
 /* Local. Rings for the others. */
 void bells_ring(struct bells *bells);
 
 /* Local. Whether all ranks of the node have come to the operation at which this one is. */
 bool bells_all_entered(const struct bells *bells);
 
-/* Local. The ranks of the group that have not come to the operation at which this one is, as text
- * ("1, 3"), of this node; their number. *speaks: this rank is the first of those that have come, and
- * the one to say it. */
-int bells_late(const struct bells *bells, char *text, size_t size, bool *speaks);
+/* Local. This rank is in a wait and looks for messages, at a time in ns of CLOCK_MONOTONIC. */
+void bells_look(struct bells *bells, int64_t now_ns);
+
+/* Local. The ranks of the node for which the others wait, as text ("1, 3"), and their number: those
+ * that have not come to the operation at which this one is, and those that came to one and look for
+ * no messages any more. A rank that waits itself is none of them. *speaks: this rank is the first of
+ * those that wait, and the one to say it. */
+int bells_late(const struct bells *bells, int64_t now_ns, char *text, size_t size, bool *speaks);
 
 /* Local. How often it has rung here. */
 uint32_t bells_count(const struct bells *bells);

@@ -91,19 +91,21 @@ static int64_t patience_ns(void)
     return (seconds > 0 ? seconds : 60) * 1000000000;
 }
 
-/* A wait that has lasted `waited_ns`. */
-static void say_wait(const struct mpi_library *library, int64_t waited_ns)
+/* A wait that began at `start_ns`. On one node in which all ranks wait, the messages are still on
+ * their way. */
+static void say_wait(const struct mpi_library *library, int64_t start_ns, int64_t now_ns)
 {
     char ranks[256];
     bool speaks;
-    int late = bells_late(library->bells, ranks, sizeof ranks, &speaks);
-    if (!speaks || (late == 0 && library->one_node)) return;
+    int late = bells_late(library->bells, now_ns, ranks, sizeof ranks, &speaks);
+    if (!speaks) return;
+    const char *whom = late > 1            ? "ranks "
+                       : late == 1         ? "rank "
+                       : library->one_node ? "messages, no rank is missing"
+                                           : "a rank of another node";
     zi_log(ZI_LOG_WARN, "comm", "%s%s%s waits since %lld s for %s%s", library->what,
-           library->subject[0] ? " of " : "", library->subject, (long long)(waited_ns / 1000000000),
-           late == 0  ? "a rank of another node"
-           : late > 1 ? "ranks "
-                      : "rank ",
-           ranks);
+           library->subject[0] ? " of " : "", library->subject,
+           (long long)((now_ns - start_ns) / 1000000000), whom, ranks);
 }
 
 /* Waits until all requests are done, asleep for most of a long wait. */
@@ -123,8 +125,9 @@ static enum zi_status wait_all(struct mpi_library *library, int count, MPI_Reque
             return ZI_OK;
         }
         int64_t after = now_ns();
+        bells_look(library->bells, after);
         if (after - said > patience) {
-            say_wait(library, after - start);
+            say_wait(library, start, after);
             said = after;
         }
         if (after - before > MOVED_DATA_NS) {
@@ -147,7 +150,9 @@ static enum zi_status wait_one(struct mpi_library *library, MPI_Request *request
 {
     MPI_Status status;
     bells_enter(library->bells);
-    return wait_all(library, 1, request, &status);
+    ZI_TRY(wait_all(library, 1, request, &status));
+    bells_leave(library->bells);
+    return ZI_OK;
 }
 
 /* Exchanges one piece of the shards with peers first_turn, first_turn + 1, ... */
@@ -168,7 +173,9 @@ static enum zi_status exchange_piece(struct comm *comm, char *full, int64_t shar
                 &library->requests[0][posted++]);
     }
     bells_enter(library->bells);
-    return wait_all(library, posted, library->requests[0], library->statuses);
+    ZI_TRY(wait_all(library, posted, library->requests[0], library->statuses));
+    bells_leave(library->bells);
+    return ZI_OK;
 }
 
 static enum zi_status all_gather(struct comm *comm, char *full, int64_t bytes)
@@ -267,12 +274,14 @@ static enum zi_status chunk_finish(const struct exchange *exchange, int64_t inde
 static enum zi_status reduce_scatter(const struct exchange *exchange)
 {
     int64_t chunks = (exchange->count + exchange->chunk - 1) / exchange->chunk;
+    struct bells *bells = library_of(exchange->comm)->bells;
     ZI_TRY(chunk_start(exchange, 0));
-    bells_enter(library_of(exchange->comm)->bells);
+    bells_enter(bells);
     for (int64_t index = 0; index < chunks; index++) {
         if (index + 1 < chunks) ZI_TRY(chunk_start(exchange, index + 1));
         ZI_TRY(chunk_finish(exchange, index));
     }
+    bells_leave(bells);
     return ZI_OK;
 }
 
