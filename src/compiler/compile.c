@@ -39,11 +39,12 @@ static void write_visits(struct builder *b, enum program_name name)
     fetch_begin(b);
     activation_begin(b);
     gradient_begin(b);
+    save_begin(b);
     value_begin(b);
     for (int v = 0; v < b->schedule.count && b->status >= 0; v++) {
         emit_visit(b, v);
     }
-    if (program_row(name)->exports) save_frozen(b);
+    if (program_row(name)->exports && program_row(name)->flushes) save_frozen(b);
     update_end(b);
     fetch_end(b);
     value_end(b);

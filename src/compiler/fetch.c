@@ -217,7 +217,7 @@ void fetch_update(struct builder *b, int unit, int visit, int current)
     if (b->derived.parameters_on_disk) arrive(b, unit, visit, current);
     int at = workplace(b, unit);
     update_unit(b, unit, at);
-    if (program_row(b->writer.name)->exports) save_parameters(b, unit);
+    if (save_follows(b)) save_parameters(b, unit);
     struct fetch_place *place = b->derived.fetches ? find_place(b, unit) : NULL;
     if (place) place->delivered = b->derived.parameters_on_disk && has_one_station(place);
     if (b->derived.parameters_on_disk) fetch_store(b, unit);
@@ -236,9 +236,10 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
 {
     if (b->status < 0) return -1;
     fetch_update(b, unit, visit, current);
-    if (!b->derived.fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
     arrive(b, unit, visit, current);
+    save_unit(b, unit);
     if (b->status < 0) return -1;
+    if (!b->derived.fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
     struct fetch_place *place = take_place(b, unit, visit, current);
     if (place->delivered) return place->full;
     int from = workplace(b, unit);

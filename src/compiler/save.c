@@ -70,6 +70,7 @@ void save_lay(struct builder *b)
         if (elements > most) most = elements;
     }
     int64_t tile = most < TILE ? most : TILE, slice = most < CARRIED ? most : CARRIED;
+    b->save.exported = builder_memory(b, (size_t)b->model->unit_count, sizeof *b->save.exported);
     b->save.tile =
         builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, (size_t)tile * sizeof(float), "tile");
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
@@ -194,6 +195,19 @@ static struct part group_part(const struct builder *b, int group)
     return (struct part){g->unit, group, g->first, g->count};
 }
 
+bool save_follows(const struct builder *b)
+{
+    const struct program_row *row = program_row(b->writer.name);
+    return row->exports && row->updates;
+}
+
+void save_begin(struct builder *b)
+{
+    for (int u = 0; u < b->model->unit_count && b->status >= 0; u++) {
+        b->save.exported[u] = false;
+    }
+}
+
 /* The optimizer's states of a group; the parameters beside its masters are in place, and, unless
  * the list `loads` them, the states of an export too. */
 static void emit_group(struct builder *b, enum program_kind kind, int group, bool loads)
@@ -220,6 +234,15 @@ static bool walks_parameters(const struct builder *b, enum program_kind kind, in
     return kind == OP_EXPORT || !has_home(b, unit, TIER_MASTER) || !same_elements(b);
 }
 
+/* Those of all groups of a unit. */
+static void emit_groups(struct builder *b, enum program_kind kind, int unit)
+{
+    for (int g = first_group(b, unit);
+         g < b->update.group_count && b->update.groups[g].unit == unit; g++) {
+        emit_group(b, kind, g, true);
+    }
+}
+
 static void emit_unit(struct builder *b, enum program_kind kind, int unit)
 {
     bool disk = on_disk(b, TIER_PARAMETER), trained = b->model->units[unit].trainable;
@@ -230,10 +253,7 @@ static void emit_unit(struct builder *b, enum program_kind kind, int unit)
     if (disk) fetch_take(b, unit);
     if (disk && kind == OP_EXPORT) fetch_load(b, unit);
     if (walks_parameters(b, kind, unit)) emit_part(b, &what, &part);
-    for (int g = first_group(b, unit);
-         g < b->update.group_count && b->update.groups[g].unit == unit; g++) {
-        emit_group(b, kind, g, true);
-    }
+    emit_groups(b, kind, unit);
     if (disk && kind != OP_EXPORT) fetch_store(b, unit);
 }
 
@@ -246,7 +266,16 @@ void save_parameters(struct builder *b, int unit)
 {
     struct save_op what = {.kind = OP_EXPORT, .state = TIER_PARAMETER};
     struct part part = {unit, -1, 0, program_elements(b->program, unit, TIER_PARAMETER)};
+    if (b->status < 0) return;
+    b->save.exported[unit] = true;
     emit_part(b, &what, &part);
+}
+
+void save_unit(struct builder *b, int unit)
+{
+    if (b->status < 0 || !program_row(b->writer.name)->exports || b->save.exported[unit]) return;
+    save_parameters(b, unit);
+    emit_groups(b, OP_EXPORT, unit);
 }
 
 void save_frozen(struct builder *b)

@@ -103,7 +103,7 @@ void schedule_begin(struct builder *b, enum program_name name)
     s->first_backward = s->count;
     while (s->first_backward > 0 && s->visits[s->first_backward - 1].phase >= VISIT_BACKWARD)
         s->first_backward--;
-    if (name == PROGRAM_TRAIN && !b->config->deferred) add_updates(b);
+    if (program_row(name)->trains && !b->config->deferred) add_updates(b);
 }
 
 /* Distinct units of one class that are counted so far. */

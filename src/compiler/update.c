@@ -338,7 +338,7 @@ static void update_group(struct builder *b, int group, int workplace)
         emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit,
                   &work.at[TIER_PARAMETER], &parameter);
     if (s) store_group(b, group);
-    if (program_row(b->writer.name)->exports) save_group(b, group);
+    if (save_follows(b)) save_group(b, group);
     load_states(b, group + 1 + c->groups);
 }
 

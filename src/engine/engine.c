@@ -229,8 +229,10 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
         .number = engine->updates,
         .learning_rate = optimizer_learning_rate(&s->optimizer, step, s->run.steps),
     };
-    enum zi_status status = run_program(engine, PROGRAM_TRAIN, PROGRAM_TRAIN_UPDATE);
-    engine->tracing = false;
+    enum zi_status status = engine->saves
+                                ? run_program(engine, PROGRAM_TRAIN_SAVE, PROGRAM_TRAIN_UPDATE_SAVE)
+                                : run_program(engine, PROGRAM_TRAIN, PROGRAM_TRAIN_UPDATE);
+    engine->tracing = engine->saves = false;
     ZI_TRY(status);
     if (!engine->step.skip) engine->updates++;
     engine->is_pending = deferred && !engine->step.skip;
@@ -305,9 +307,17 @@ enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *con
 {
     engine->visit = visit;
     engine->visitor = context;
+    engine->saves = false;
     ZI_TRY(run_states(engine, engine->is_pending ? PROGRAM_FLUSH_SAVE : PROGRAM_SAVE));
     engine->is_pending = false;
     return ZI_OK;
+}
+
+void engine_save_over(struct engine *engine, engine_visit *visit, void *context)
+{
+    engine->visit = visit;
+    engine->visitor = context;
+    engine->saves = true;
 }
 
 uint64_t engine_checksum(const struct engine *engine)

@@ -175,7 +175,7 @@ static enum zi_status run_norm(struct engine *engine, const struct bound_op *b,
     double values[3] = {*loss, sums->squares, (double)sums->nonfinite};
     if (c->ranks > 1) ZI_TRY(comm_sum_doubles(engine->comm, values, 3));
     engine->loss = values[0] / ((double)c->global * (double)engine->tokens);
-    if (engine->name != PROGRAM_TRAIN && engine->name != PROGRAM_TRAIN_UPDATE) return ZI_OK;
+    if (!program_row(engine->name)->trains) return ZI_OK;
     optimizer_decide(&engine->settings->optimizer, values[1], (uint64_t)values[2], engine->loss,
                      &engine->step);
     return ZI_OK;

@@ -76,9 +76,10 @@ struct engine {
     int event_count;
     /* When the program that runs was started. */
     double start_s;
-    /* Of the save or load that runs. */
+    /* Of the save or load that runs, or is laid over the next training step. */
     engine_visit *visit;
     void *visitor;
+    bool saves;
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
     bool closing;

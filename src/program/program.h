@@ -84,6 +84,8 @@ struct program_op {
 #define PROGRAMS(PROGRAM)                                                                          \
     PROGRAM(PROGRAM_TRAIN, "train")                                                                \
     PROGRAM(PROGRAM_TRAIN_UPDATE, "train-update")                                                  \
+    PROGRAM(PROGRAM_TRAIN_SAVE, "train-save")                                                      \
+    PROGRAM(PROGRAM_TRAIN_UPDATE_SAVE, "train-update-save")                                        \
     PROGRAM(PROGRAM_VALIDATE, "validate")                                                          \
     PROGRAM(PROGRAM_VALIDATE_UPDATE, "validate-update")                                            \
     PROGRAM(PROGRAM_GENERATE, "generate")                                                          \
@@ -105,7 +107,8 @@ struct program_row {
     bool updates;
     /* Brings that and nothing else. */
     bool flushes;
-    /* Exports all states, as the update leaves them. */
+    /* Exports all states beside what else it does: as they are at its start, or as the update that it
+     * brings first leaves them. */
     bool exports;
     /* Moves states and computes nothing with them. */
     bool states;
