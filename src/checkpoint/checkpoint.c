@@ -5,13 +5,15 @@
  * last good checkpoint must survive; and an error of one rank must neither hang the others nor let
  * them believe in the file.
  *
- * The idea: everything goes to NAME.tmp. Each rank writes its ranges at the datasets' offsets and
- * adds up their checksums; at commit each rank syncs, all agree, the checksums are added over the
- * ranks and rank 0 stores them with the header, syncs again and renames. `latest` is a link that is
- * replaced by rename as the very last change, so it always names a whole file.
+ * The idea: everything goes to NAME.tmp. Each rank writes its ranges at the datasets' offsets
+ * (writer.c) and adds up their checksums. Sealed, each rank syncs in a thread; when all have, the
+ * ranks agree, the checksums are added, rank 0 stores them with the header, and a thread of it syncs
+ * again and renames. `latest` is a link that is replaced by rename as the very last change, so it
+ * always names a whole file. HDF5 is called by the caller's thread only, since it takes one at a
+ * time.
  *
- * Errors of a write are kept in `status` until commit, where the ranks meet anyway: no agreement is
- * needed for each write, and no rank leaves early.
+ * Errors of a write are kept in `status` until the ranks meet: no agreement is needed for each
+ * write, and no rank leaves early.
  *
  * Invariants: a file without .tmp is whole and durable; each element was written exactly once
  * (counted, not assumed). */
@@ -87,6 +89,15 @@ static enum zi_status describe(struct checkpoint *checkpoint, const char *direct
     return list_datasets(checkpoint, tensors);
 }
 
+static enum zi_status open_writer(struct checkpoint *checkpoint)
+{
+    int descriptor;
+    ZI_TRY(checkpoint_reopen(checkpoint, O_WRONLY, &descriptor));
+    enum zi_status status = writer_open(checkpoint->temporary, descriptor, &checkpoint->writer);
+    if (status < 0) close(descriptor);
+    return status;
+}
+
 enum zi_status checkpoint_create(struct comm *comm, const char *directory,
                                  const struct checkpoint_header *header,
                                  const struct checkpoint_tensor *tensors, int tensor_count,
@@ -104,32 +115,16 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
     status = comm_agree(comm, status);
     if (status == ZI_OK) status = checkpoint_layout(made);
     if (status == ZI_OK) {
-        status = comm_agree(comm, checkpoint_reopen(made, O_WRONLY, &made->descriptor));
+        status = comm_agree(comm, open_writer(made));
         if (status < 0 && comm_rank(comm) == 0) unlink(made->temporary);
     }
     if (status < 0) {
-        if (made && made->descriptor >= 0) close(made->descriptor);
+        if (made && made->writer) (void)writer_close(made->writer, false);
         checkpoint_free(made);
         return status;
     }
     *checkpoint = made;
     return ZI_OK;
-}
-
-/* Writes all bytes at an offset, through short writes and signals; 0 or an errno. */
-static int write_all(int descriptor, const char *from, size_t bytes, int64_t offset)
-{
-    const size_t most = (size_t)1 << 30;
-    while (bytes > 0) {
-        ssize_t done = pwrite(descriptor, from, bytes < most ? bytes : most, (off_t)offset);
-        if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return errno;
-        if (done == 0) return EIO;
-        from += done;
-        bytes -= (size_t)done;
-        offset += done;
-    }
-    return 0;
 }
 
 /* Values that are not finite, told by an exponent of all ones. */
@@ -145,45 +140,68 @@ static uint64_t count_broken(enum zi_dtype type, int64_t count, const void *valu
     return broken;
 }
 
+/* Elements that go through the processor's cache once: summed, judged, and copied. */
+#define PIECE ((int64_t)1 << 16)
+
+static void write_piece(struct checkpoint *checkpoint, struct checkpoint_dataset *dataset,
+                        int64_t first, int64_t count, const void *values)
+{
+    size_t size = zi_dtype_bytes(dataset->type);
+    if (checkpoint->status < 0) return;
+    dataset->checksum += checkpoint_checksum(dataset, first, count, values);
+    dataset->written += (uint64_t)count;
+    if (dataset->state == TIER_PARAMETER || dataset->state == TIER_MASTER)
+        dataset->broken += count_broken(dataset->type, count, values);
+    checkpoint->status = writer_put(checkpoint->writer, dataset->offset + first * (int64_t)size,
+                                    values, (size_t)count * size, dataset->name);
+}
+
 enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum tier_kind state, int tensor,
                                 int64_t first, int64_t count, const void *values)
 {
     if (count == 0 || checkpoint->status < 0) return ZI_OK;
     ZI_REQUIRE(tensor >= 0 && tensor < checkpoint->tensor_count);
-    ZI_REQUIRE(checkpoint->descriptor >= 0);
+    ZI_REQUIRE(checkpoint->stage == STAGE_OPEN);
     struct checkpoint_dataset *dataset = dataset_at(checkpoint, state, tensor);
     ZI_REQUIRE(first >= 0 && count > 0 && count <= dataset->elements - first);
-    size_t size = zi_dtype_bytes(dataset->type);
-    int64_t offset = dataset->offset + first * (int64_t)size;
-    int error = write_all(checkpoint->descriptor, values, (size_t)count * size, offset);
-    if (error != 0) {
-        checkpoint->status =
-            zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot write %lld bytes of %s at %lld: %s",
-                    checkpoint->temporary, (long long)count * (long long)size, dataset->name,
-                    (long long)offset, strerror(error));
-        return ZI_OK;
+    for (int64_t done = 0; done < count; done += PIECE) {
+        int64_t rest = count - done;
+        write_piece(checkpoint, dataset, first + done, rest < PIECE ? rest : PIECE,
+                    (const char *)values + (size_t)done * zi_dtype_bytes(dataset->type));
     }
-    dataset->checksum += checkpoint_checksum(dataset, first, count, values);
-    dataset->written += (uint64_t)count;
-    if (state == TIER_PARAMETER || state == TIER_MASTER)
-        dataset->broken += count_broken(dataset->type, count, values);
     return ZI_OK;
 }
 
-/* Syncs and closes this rank's descriptor. Some file systems tell of a failed write only here. */
-static enum zi_status finish_writing(struct checkpoint *checkpoint)
+/* Starts work that waits for the disk; without a thread it is done here. */
+static void start_thread(struct checkpoint *checkpoint, void *(*work)(void *checkpoint))
 {
-    enum zi_status status = checkpoint->status;
-    int synced = fsync(checkpoint->descriptor), error = errno;
-    if (close(checkpoint->descriptor) != 0 && synced == 0) {
-        synced = -1;
-        error = errno;
-    }
-    checkpoint->descriptor = -1;
-    if (synced != 0 && status == ZI_OK)
-        status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s",
-                         checkpoint->temporary, strerror(error));
-    return status;
+    atomic_store(&checkpoint->ready, false);
+    checkpoint->threaded = pthread_create(&checkpoint->thread, NULL, work, checkpoint) == 0;
+    if (!checkpoint->threaded) (void)work(checkpoint);
+}
+
+static void end_thread(struct checkpoint *checkpoint)
+{
+    if (checkpoint->threaded) pthread_join(checkpoint->thread, NULL);
+    checkpoint->threaded = false;
+}
+
+static void *make_durable(void *argument)
+{
+    struct checkpoint *checkpoint = argument;
+    enum zi_status status = writer_close(checkpoint->writer, checkpoint->status >= 0);
+    checkpoint->writer = NULL;
+    if (checkpoint->status >= 0) checkpoint->status = status;
+    atomic_store(&checkpoint->ready, true);
+    return NULL;
+}
+
+void checkpoint_seal(struct checkpoint *checkpoint, struct checkpoint_retention keep)
+{
+    ZI_REQUIRE(checkpoint->stage == STAGE_OPEN);
+    checkpoint->keep = keep;
+    checkpoint->stage = STAGE_SEALED;
+    start_thread(checkpoint, make_durable);
 }
 
 /* Rank 0 says what is wrong with a dataset, whose elements were `written` in all; every element
@@ -259,7 +277,7 @@ static herr_t write_checksum(hid_t file, const struct checkpoint_dataset *datase
     return result;
 }
 
-/* Rank 0. Stores header and checksums in the temporary file, durably. */
+/* Rank 0. Stores header and checksums in the temporary file. */
 static enum zi_status store_header(struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->temporary;
@@ -273,38 +291,91 @@ static enum zi_status store_header(struct checkpoint *checkpoint)
             status = h5_fail("checkpoint", path, "store a checksum");
     }
     if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail("checkpoint", path, "close it");
-    if (status < 0) return status;
+    return status;
+}
+
+/* Rank 0. Gives back what was claimed behind the end, and makes the rest durable. */
+static enum zi_status sync_header(const struct checkpoint *checkpoint)
+{
     struct stat is;
     int descriptor;
+    enum zi_status status = ZI_OK;
     ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
-    /* Gives back what was claimed behind the end. */
     if (fstat(descriptor, &is) != 0 || ftruncate(descriptor, is.st_size) != 0 ||
         fsync(descriptor) != 0)
-        status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s", path,
-                         strerror(errno));
+        status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s",
+                         checkpoint->temporary, strerror(errno));
     close(descriptor);
     return status;
 }
 
-enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep)
+static void *give_name(void *argument)
+{
+    struct checkpoint *checkpoint = argument;
+    checkpoint->status = sync_header(checkpoint);
+    if (checkpoint->status >= 0)
+        checkpoint->status = checkpoint_publish(checkpoint, checkpoint->keep);
+    atomic_store(&checkpoint->ready, true);
+    return NULL;
+}
+
+/* Collective. Whether the threads of all ranks are done with their stage. */
+static enum zi_status all_ready(struct checkpoint *checkpoint, bool waits, bool *ready)
+{
+    *ready = true;
+    if (waits) return ZI_OK;
+    uint64_t busy = !atomic_load(&checkpoint->ready);
+    ZI_TRY(comm_sum_uint64(checkpoint->comm, &busy, 1));
+    *ready = busy == 0;
+    return ZI_OK;
+}
+
+/* Collective. From one stage to the next, when the threads of the first have ended. */
+static enum zi_status next_stage(struct checkpoint *checkpoint)
 {
     struct comm *comm = checkpoint->comm;
-    int root = comm_rank(comm) == 0;
-    ZI_REQUIRE(checkpoint->descriptor >= 0);
-    enum zi_status status = comm_agree(comm, finish_writing(checkpoint));
-    if (status == ZI_OK) status = comm_agree(comm, sum_checksums(checkpoint));
-    if (status == ZI_OK) status = comm_agree(comm, root ? store_header(checkpoint) : ZI_OK);
-    if (status == ZI_OK)
-        status = comm_agree(comm, root ? checkpoint_publish(checkpoint, keep) : ZI_OK);
+    bool root = comm_rank(comm) == 0;
+    end_thread(checkpoint);
+    ZI_TRY(comm_agree(comm, checkpoint->status));
+    checkpoint->stage++;
+    if (checkpoint->stage != STAGE_NAMED) return ZI_OK;
+    ZI_TRY(comm_agree(comm, sum_checksums(checkpoint)));
+    ZI_TRY(comm_agree(comm, root ? store_header(checkpoint) : ZI_OK));
+    if (root) start_thread(checkpoint, give_name);
+    return ZI_OK;
+}
+
+enum zi_status checkpoint_advance(struct checkpoint *checkpoint, bool waits, bool *done)
+{
+    bool root = comm_rank(checkpoint->comm) == 0, ready = true;
+    enum zi_status status = ZI_OK;
+    ZI_REQUIRE(checkpoint->stage == STAGE_SEALED || checkpoint->stage == STAGE_NAMED);
+    while (status >= 0 && ready && checkpoint->stage != STAGE_DONE) {
+        status = all_ready(checkpoint, waits, &ready);
+        if (status >= 0 && ready) status = next_stage(checkpoint);
+    }
+    *done = status < 0 || checkpoint->stage == STAGE_DONE;
+    if (!*done) return ZI_OK;
+    end_thread(checkpoint);
+    checkpoint->stage = STAGE_DONE;
     if (status < 0 && root) unlink(checkpoint->temporary);
     free(checkpoint->temporary);
     checkpoint->temporary = NULL;
     return status;
 }
 
+enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep)
+{
+    bool done;
+    checkpoint_seal(checkpoint, keep);
+    return checkpoint_advance(checkpoint, true, &done);
+}
+
 void checkpoint_close(struct checkpoint *checkpoint)
 {
     if (!checkpoint) return;
+    end_thread(checkpoint);
+    if (checkpoint->writer) (void)writer_close(checkpoint->writer, false);
     if (checkpoint->descriptor >= 0) close(checkpoint->descriptor);
     if (checkpoint->temporary && comm_rank(checkpoint->comm) == 0) unlink(checkpoint->temporary);
     checkpoint_free(checkpoint);

@@ -11,9 +11,11 @@
  *                     the checksum of device/operations.h over its bits (fp32, or the 16 of bf16),
  *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
  *
- * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name; then
- * fsync, agreement of all ranks, rename, fsync of the folder, and the link `latest` moves last: a
- * name without .tmp is whole. */
+ * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name, past
+ * the page cache; then fsync, agreement of all ranks, rename, fsync of the folder, and the link
+ * `latest` moves last: a name without .tmp is whole. None of it keeps the caller: create takes some
+ * ten milliseconds, write copies, and what waits for the disk runs in threads between the calls of
+ * checkpoint_advance. */
 #ifndef ZI_CHECKPOINT_CHECKPOINT_H
 #define ZI_CHECKPOINT_CHECKPOINT_H
 
@@ -63,21 +65,29 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
                                  struct checkpoint **checkpoint);
 
 /* Local (a count of 0 does nothing). Writes elements [first, first+count) (row-major) of one state
- * of one tensor from host memory in the state's type. Over all ranks every element is written once.
- * A failing disk is logged at once and given back on every rank by checkpoint_commit; the call
- * itself gives ZI_OK then, so that all ranks leave by the same door. */
+ * of one tensor from host memory in the state's type, which is copied. Over all ranks every element
+ * is written once; from one thread at a time. A failing disk is logged at once and given back on
+ * every rank by checkpoint_advance; the call itself gives ZI_OK then, so that all ranks leave by the
+ * same door. */
 enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum tier_kind state, int tensor,
                                 int64_t first, int64_t count, const void *values);
 
-/* Collective. Makes it durable, gives it its name, moves `latest`, and removes the oldest that
- * `keep` does not name and temporary files of killed runs. ZI_ERROR_NUMERICS when a parameter or a
- * master is not finite: such states never take the place of good ones. After an error of any rank
- * the temporary file is removed and nothing else has changed. The checkpoint is then good for
- * checkpoint_close only. */
+/* Local. This rank has written all that it has; begins to make it durable, in a thread. */
+void checkpoint_seal(struct checkpoint *checkpoint, struct checkpoint_retention keep);
+
+/* Collective, until *done, after checkpoint_seal. Goes on with what is ready on all ranks, or, where
+ * it `waits`, to the end: the file is durable, gets its name, `latest` moves, and the oldest that
+ * `keep` does not name and temporary files of killed runs are removed. ZI_ERROR_NUMERICS when a
+ * parameter or a master is not finite: such states never take the place of good ones. After an error
+ * of any rank, which is *done too, the temporary file is removed and nothing else has changed. The
+ * checkpoint is then good for checkpoint_close only. */
+enum zi_status checkpoint_advance(struct checkpoint *checkpoint, bool waits, bool *done);
+
+/* Collective. Both: seals, and waits for the end. */
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep);
 
-/* Local; for one rank. Removes from a folder what commit would remove, never the checkpoint of step
- * `newest`. What cannot be removed is a warning. */
+/* Local; for one rank. Removes from a folder the checkpoints that `keep` does not name, never that of
+ * step `newest`. What cannot be removed is a warning. */
 void checkpoint_prune(const char *directory, int64_t newest, struct checkpoint_retention keep);
 
 /* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading; where that link is

@@ -4,7 +4,11 @@
 #ifndef ZI_CHECKPOINT_FILE_H
 #define ZI_CHECKPOINT_FILE_H
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/writer.h"
 #include "h5/attribute.h"
 #include "h5/dataset.h"
 #include "h5/h5.h"
@@ -32,6 +36,17 @@ struct checkpoint_dataset {
     uint64_t broken;
 };
 
+/* How far a checkpoint that is written has come. */
+enum checkpoint_stage {
+    /* Takes ranges. */
+    STAGE_OPEN,
+    /* Each rank's thread makes durable what it wrote. */
+    STAGE_SEALED,
+    /* Rank 0's thread makes the header durable and gives the file its name. */
+    STAGE_NAMED,
+    STAGE_DONE
+};
+
 struct checkpoint {
     struct comm *comm;
     /* Texts owned */
@@ -40,11 +55,19 @@ struct checkpoint {
     char *directory;
     /* temporary: writing only, NULL once it has gone */
     char *path, *temporary;
-    /* -1 = closed */
+    /* Reading only; -1 = closed */
     int descriptor;
     int tensor_count, dataset_count;
     struct checkpoint_dataset *datasets;
-    /* First error of this rank's writes */
+    /* Writing only. NULL once this rank's part is sealed. */
+    struct checkpoint_writer *writer;
+    enum checkpoint_stage stage;
+    struct checkpoint_retention keep;
+    /* Does the work of a stage that waits for the disk; `ready` when it is done. */
+    pthread_t thread;
+    bool threaded;
+    atomic_bool ready;
+    /* First error of this rank's writes, or of the thread's work. */
     enum zi_status status;
 };
 
@@ -79,8 +102,8 @@ void checkpoint_free(struct checkpoint *checkpoint);
  * MPI. Negative on failure. */
 hid_t checkpoint_access_create(struct comm *comm);
 
-/* Collective. Creates the temporary file with all datasets, claims its space, and stores their
- * offsets. On error the temporary file is gone on return. */
+/* Collective. Rank 0 creates the temporary file with all datasets and claims its space; all have
+ * their offsets. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
 
 /* Local. Whether a path of one of the names of checkpoint_kind_of is absent or of that kind, so

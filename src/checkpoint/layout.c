@@ -5,15 +5,15 @@
  * start and end inside rows are awkward selections. But a contiguous dataset is one extent of the
  * file, and H5Dget_offset says where.
  *
- * The idea: all ranks create the file together with every dataset contiguous, allocated early and
- * never filled, large ones aligned to pages; they note the offsets, flush and close. From then on
- * the file is a readable HDF5 file whose numbers are not there yet, and each rank writes its ranges
- * with plain writes.
+ * The idea: rank 0 creates the file with every dataset contiguous, allocated early and never filled,
+ * large ones aligned to pages, and tells the others the offsets. From then on the file is a readable
+ * HDF5 file whose numbers are not there yet, and all ranks write their ranges with plain writes, in
+ * parallel. (Creating it by all ranks through MPI-IO gave the same bytes and took five times as long
+ * with two ranks: 100 ms against 20 for 600 datasets, while training stands still.)
  *
- * A full disk is found here: rank 0 claims the whole size before HDF5 writes anything (a collective
- * HDF5 call that fails on one rank may leave the others waiting) and again when HDF5 has made the
- * file, whose creation gives the first claim back; then with room behind its end for the header,
- * which comes last.
+ * A full disk is found here: rank 0 claims the whole size before HDF5 writes anything and again when
+ * HDF5 has made the file, whose creation gives the first claim back; then with room behind its end
+ * for the header, which comes last.
  *
  * Invariants: all ranks hold the same offsets on success; on error no temporary file is left. */
 #include "checkpoint/file.h"
@@ -26,6 +26,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -201,45 +202,57 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
     return status;
 }
 
-/* Collective. Creates the file by the driver of `access`; negative on error. MPI-IO takes what
- * stands before a colon for the name of a file system; "ufs:" says that it is any. */
-static hid_t create_by_name(const struct checkpoint *checkpoint, hid_t access)
-{
-    const char *path = checkpoint->temporary;
-    bool hidden = comm_mpi(checkpoint->comm) && strchr(path, ':');
-    char name[PATH_MAX + 8];
-    snprintf(name, sizeof name, "%s%s", hidden ? "ufs:" : "", path);
-    return H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, access);
-}
-
-/* Collective. Creates, fills and closes the file through (parallel) HDF5. */
+/* Rank 0. Creates, fills and closes the file. */
 static enum zi_status create_file(struct checkpoint *checkpoint)
 {
-    hid_t access = checkpoint_access_create(checkpoint->comm);
-    hid_t file = -1;
-    enum zi_status status = ZI_OK;
-    if (access < 0 || H5Pset_alignment(access, ALIGNMENT, ALIGNMENT) < 0)
-        status = h5_fail("checkpoint", checkpoint->temporary, "choose parallel access");
-    status = comm_agree(checkpoint->comm, status);
-    if (status == ZI_OK) {
-        file = create_by_name(checkpoint, access);
-        status = file < 0 ? h5_fail("checkpoint", checkpoint->temporary, "create it")
-                          : fill_file(checkpoint, file);
-    }
+    hid_t access = h5_access_create(), file = -1;
+    const char *path = checkpoint->temporary;
+    if (access >= 0 && H5Pset_alignment(access, ALIGNMENT, ALIGNMENT) >= 0)
+        file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    enum zi_status status =
+        file < 0 ? h5_fail("checkpoint", path, "create it") : fill_file(checkpoint, file);
     if (file >= 0 && H5Fclose(file) < 0 && status == ZI_OK)
-        status = h5_fail("checkpoint", checkpoint->temporary, "close it");
+        status = h5_fail("checkpoint", path, "close it");
     if (access >= 0) H5Pclose(access);
+    return status;
+}
+
+static enum zi_status make_file(struct checkpoint *checkpoint)
+{
+    ZI_TRY(claim_before(checkpoint));
+    enum zi_status status = create_file(checkpoint);
+    if (status >= 0) status = claim_after(checkpoint);
+    if (status < 0) (void)unlink(checkpoint->temporary);
+    return status;
+}
+
+/* Collective. The offsets that rank 0 has. */
+static enum zi_status share_offsets(struct checkpoint *checkpoint)
+{
+    int count = checkpoint->dataset_count;
+    int64_t *offsets = calloc((size_t)count + 1, sizeof *offsets);
+    enum zi_status status = offsets ? ZI_OK
+                                    : zi_fail(ZI_ERROR_DEVICE, "checkpoint",
+                                              "no memory for the offsets of %d datasets", count);
+    status = comm_agree(checkpoint->comm, status);
+    for (int d = 0; d < count && status >= 0; d++) {
+        offsets[d] = checkpoint->datasets[d].offset;
+    }
+    if (status >= 0)
+        status = comm_broadcast(checkpoint->comm, offsets, count * (int64_t)sizeof *offsets, 0);
+    for (int d = 0; d < count && status >= 0; d++) {
+        checkpoint->datasets[d].offset = offsets[d];
+    }
+    free(offsets);
     return status;
 }
 
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint)
 {
     struct comm *comm = checkpoint->comm;
-    int root = comm_rank(comm) == 0;
-    enum zi_status status = comm_agree(comm, root ? claim_before(checkpoint) : ZI_OK);
-    if (status < 0) return status; /* no file was made, or it has gone */
-    status = comm_agree(comm, create_file(checkpoint));
-    if (status == ZI_OK) status = comm_agree(comm, root ? claim_after(checkpoint) : ZI_OK);
+    bool root = comm_rank(comm) == 0;
+    ZI_TRY(comm_agree(comm, root ? make_file(checkpoint) : ZI_OK));
+    enum zi_status status = share_offsets(checkpoint);
     if (status < 0 && root) (void)unlink(checkpoint->temporary);
     return status;
 }

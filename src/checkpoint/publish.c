@@ -124,8 +124,12 @@ static void remove_old(const char *directory, const char *newest, struct checkpo
         free(entries[i]);
     }
     if (count >= 0) free(entries);
+}
 
-    count = scandir(directory, &entries, select_temporary, NULL);
+static void remove_temporaries(const char *directory)
+{
+    struct dirent **entries;
+    int count = scandir(directory, &entries, select_temporary, NULL);
     for (int i = 0; i < count; i++) {
         remove_file(directory, entries[i]->d_name);
         free(entries[i]);
@@ -161,5 +165,6 @@ enum zi_status checkpoint_publish(struct checkpoint *checkpoint, struct checkpoi
     if (rename(link, latest) != 0) return fail_path(latest, "move the link");
     ZI_TRY(zi_file_sync_folder("checkpoint", directory));
     remove_old(directory, name, keep);
+    remove_temporaries(directory);
     return ZI_OK;
 }
