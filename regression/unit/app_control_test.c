@@ -64,7 +64,7 @@ static void test_longest(struct lock *lock)
     double longest = run.control.longest_s;
     CHECK(longest >= 0.05 && longest < 20);
     usleep(150000 + (useconds_t)(longest * 1e6)); /* nothing but a checkpoint */
-    control_saved(&run.control, 0.15 + longest);
+    control_saved(&run.control, 0.15 + longest, 0.15 + longest);
     CHECK_INT(control_check(&run), ZI_OK);
     CHECK(run.control.longest_s < longest + 0.15);
     CHECK_NEAR(run.control.save_s, 0.15 + longest, 0);
@@ -74,10 +74,10 @@ static void test_longest(struct lock *lock)
 static void test_measured(void)
 {
     struct control control = {.save_s = 25};
-    control_saved(&control, 2);
+    control_saved(&control, 2, 2);
     CHECK_NEAR(control.save_s, 2, 0);
-    control_saved(&control, 3);
-    control_saved(&control, 1);
+    control_saved(&control, 3, 3);
+    control_saved(&control, 1, 1);
     CHECK_NEAR(control.save_s, 3, 0);
     CHECK_NEAR(control.saved_s, 6, 0);
 }
@@ -90,7 +90,7 @@ static void test_patience(void)
     unsetenv("SLURM_JOB_ID");
     capture_begin(&capture, stderr);
     control_start(&control, 20 * gigabyte);
-    control_saved(&control, 50);
+    control_saved(&control, 50, 50);
     capture_end(&capture);
     CHECK(!warned());
     setenv("SLURM_JOB_ID", "1", 1);
@@ -103,15 +103,15 @@ static void test_patience(void)
     control = (struct control){.save_s = 0};
     capture_begin(&capture, stderr);
     control_start(&control, 14 * gigabyte);
-    control_saved(&control, 29);
+    control_saved(&control, 29, 29);
     capture_end(&capture);
     CHECK(!warned());
     capture_begin(&capture, stderr);
-    control_saved(&control, 31);
+    control_saved(&control, 31, 31);
     capture_end(&capture);
     CHECK(said("a checkpoint takes 31 s, "));
     capture_begin(&capture, stderr);
-    control_saved(&control, 45);
+    control_saved(&control, 45, 45);
     capture_end(&capture);
     CHECK(!warned());
 }

@@ -126,13 +126,13 @@ void control_start(struct control *control, int64_t bytes)
     warn_kill(control);
 }
 
-void control_saved(struct control *control, double seconds)
+void control_saved(struct control *control, double still_s, double whole_s)
 {
     bool first = !control->save_measured;
     bool warned = control->save_s > KILL_WAIT_S;
     control->save_measured = true;
-    control->saved_s += seconds;
-    if (first || seconds > control->save_s) control->save_s = seconds;
+    control->saved_s += still_s;
+    if (first || whole_s > control->save_s) control->save_s = whole_s;
     if (!warned) warn_kill(control);
 }
 
@@ -143,12 +143,13 @@ static void set_reason(struct control *control, const char *reason)
     zi_log(ZI_LOG_NOTE, "app", "%s: ending in good order", reason);
 }
 
-static void look_at_time(struct control *control)
+static void look_at_time(struct control *control, bool saves)
 {
     char end[40], reason[sizeof control->reason];
     if (control->end == 0) return;
     double left = difftime((time_t)control->end, time(NULL));
-    if (left >= control->longest_s + 1.5 * control->save_s + KEPT_S) return;
+    double kept_s = KEPT_S + (saves ? control->save_s : 0);
+    if (left >= control->longest_s + 1.5 * control->save_s + kept_s) return;
     snprintf(reason, sizeof reason,
              "the job's time ends at %s, in %.0f s (a step took up to %.1f s, a checkpoint takes "
              "%.1f s%s)",
@@ -163,7 +164,8 @@ static enum zi_status look_at_files(struct run *run)
     const char *directory = run->setup.settings->run.directory;
     struct control *control = &run->control;
     bool stop = is_asked(directory, STOP_FILE);
-    bool save = !control->save_deaf && is_asked(directory, SAVE_FILE);
+    bool saves = run->saving.checkpoint; /* its end may answer the file */
+    bool save = !control->save_deaf && !saves && is_asked(directory, SAVE_FILE);
     control->save_asked = save;
     if (!stop && !save) return ZI_OK;
     ZI_TRY(lock_check(run->lock));
@@ -192,7 +194,7 @@ enum zi_status control_check(struct run *run)
     double now = zi_time_s();
     measure(control, now);
     if (run->lock && !control->reason[0] && !zi_stop_signal()) {
-        look_at_time(control);
+        look_at_time(control, run->saving.checkpoint);
         bool due = control->looked_s == 0 || now - control->looked_s >= LOOK_S;
         if (due && !control->reason[0]) {
             control->looked_s = now;
@@ -210,12 +212,17 @@ enum zi_status control_agree(struct run *run, enum zi_status status)
     return agreed == SAVE_WANTED ? ZI_OK : (enum zi_status)agreed;
 }
 
+bool control_take_request(struct control *control)
+{
+    bool asked = control->save_asked;
+    control->save_asked = false;
+    return asked;
+}
+
 void control_answer(struct run *run)
 {
     struct control *control = &run->control;
     const char *directory = run->setup.settings->run.directory;
-    if (!control->save_asked) return;
-    control->save_asked = false;
     int error = remove_request(directory, SAVE_FILE);
     control->save_deaf = error != 0;
     if (error != 0)

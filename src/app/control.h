@@ -51,10 +51,14 @@ enum zi_status control_check(struct run *run);
  * the end of the step. */
 enum zi_status control_agree(struct run *run, enum zi_status status);
 
-/* Local; rank 0. A checkpoint took `seconds`. */
-void control_saved(struct control *control, double seconds);
+/* Local; rank 0. For a checkpoint training stood still for `still_s`, and would for `whole_s` were it
+ * waited for. */
+void control_saved(struct control *control, double still_s, double whole_s);
 
-/* Local; rank 0. A checkpoint of the present states is there: a request for one is answered. */
+/* Local. Whether the file has asked for a checkpoint, which begins now: it is asked for no more. */
+bool control_take_request(struct control *control);
+
+/* Local; rank 0. The checkpoint that the file asked for is there: the request is answered. */
 void control_answer(struct run *run);
 
 /* Local. Why a run ended with ZI_STOPPED, as this rank knows it. */

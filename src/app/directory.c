@@ -28,7 +28,7 @@
 #include "checkpoint/checkpoint.h"
 
 static const char *const outputs[] = {
-    "used.yaml", "steps.csv",       "timings.csv", "memory.csv",
+    "used.yaml", "steps.csv",       "timings.csv", "checkpoints.csv", "memory.csv",
     "run.h5",    "run.h5.previous", "trace.json",  "report.html",
 };
 enum { OUTPUT_COUNT = (int)(sizeof outputs / sizeof *outputs) };

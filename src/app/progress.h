@@ -40,6 +40,9 @@ void progress_start(struct progress *progress, int64_t steps, int64_t report_eve
 void progress_step(struct progress *progress, const struct report_row *row,
                    const struct engine_result *result, FILE *out);
 
+/* Local. Prints what a checkpoint took. */
+void progress_checkpoint(const struct report_checkpoint *row, FILE *out);
+
 /* Local. Steps, tokens, loss, and where the time went by operation (of this rank). */
 void progress_summary(const struct progress *progress, struct engine *engine, FILE *out);
 

@@ -62,6 +62,12 @@ static const struct record_column timing_columns[] = {
 };
 enum { TIMING_COLUMNS = (int)(sizeof timing_columns / sizeof *timing_columns) };
 
+static const struct record_column checkpoint_columns[] = {
+    {"step", "", 1},     {"bytes", "B", 1},  {"seconds", "s", 0},  {"written_s", "s", 0},
+    {"still_s", "s", 0}, {"over_s", "s", 0}, {"before_s", "s", 0},
+};
+enum { CHECKPOINT_COLUMNS = (int)(sizeof checkpoint_columns / sizeof *checkpoint_columns) };
+
 /* A table of which rows are appended. */
 struct table {
     char path[PATH_MAX];
@@ -70,9 +76,9 @@ struct table {
 };
 
 struct report {
-    struct table steps, timings;
+    struct table steps, timings, checkpoints;
     struct record *record;
-    int step_table, timing_table;
+    int step_table, timing_table, checkpoint_table;
     struct engine_timing last[LANE_COUNT][OP_KIND_COUNT];
 };
 
@@ -229,6 +235,8 @@ static enum zi_status add_tables(struct report *report)
         record_add_table(report->record, "steps", step_columns, STEP_COLUMNS, &report->step_table));
     ZI_TRY(record_add_table(report->record, "timings", columns, TIMING_COLUMNS,
                             &report->timing_table));
+    ZI_TRY(record_add_table(report->record, "checkpoints", checkpoint_columns, CHECKPOINT_COLUMNS,
+                            &report->checkpoint_table));
     return record_start(report->record);
 }
 
@@ -258,6 +266,8 @@ static enum zi_status open_all(struct report *report, const char *directory, con
     ZI_TRY(open_table(directory, "steps.csv", step_columns, STEP_COLUMNS, step, &report->steps));
     ZI_TRY(open_table(directory, "timings.csv", timing_columns, TIMING_COLUMNS, step,
                       &report->timings));
+    ZI_TRY(open_table(directory, "checkpoints.csv", checkpoint_columns, CHECKPOINT_COLUMNS, step,
+                      &report->checkpoints));
     return open_record(report, directory, deck_text, step);
 }
 
@@ -266,7 +276,7 @@ enum zi_status report_open(const char *directory, const char *deck_text, int64_t
 {
     struct report *made = calloc(1, sizeof *made);
     if (!made) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the record of the run");
-    made->steps.file = made->timings.file = -1;
+    made->steps.file = made->timings.file = made->checkpoints.file = -1;
     enum zi_status status = open_all(made, directory, deck_text, step);
     if (status < 0) {
         report_close(made);
@@ -316,6 +326,21 @@ enum zi_status report_step(struct report *report, const struct report_row *row)
     fputc('\n', text.out);
     ZI_TRY(text_append(&text, &report->steps));
     return record_append(report->record, report->step_table, values, integers);
+}
+
+enum zi_status report_checkpoint(struct report *report, const struct report_checkpoint *row)
+{
+    const double values[CHECKPOINT_COLUMNS] = {
+        [2] = row->seconds, [3] = row->written_s, [4] = row->still_s,
+        [5] = row->over_s,  [6] = row->before_s,
+    };
+    const int64_t integers[CHECKPOINT_COLUMNS] = {[0] = row->step, [1] = row->bytes};
+    struct text text;
+    ZI_TRY(text_begin(&text));
+    write_fields(text.out, checkpoint_columns, CHECKPOINT_COLUMNS, values, integers);
+    fputc('\n', text.out);
+    ZI_TRY(text_append(&text, &report->checkpoints));
+    return record_append(report->record, report->checkpoint_table, values, integers);
 }
 
 /* A row of the CSV into `out`, and of the record. */
@@ -388,9 +413,13 @@ static enum zi_status close_table(struct table *table)
 enum zi_status report_close(struct report *report)
 {
     if (!report) return ZI_OK;
-    enum zi_status steps = close_table(&report->steps), timings = close_table(&report->timings);
-    enum zi_status status = record_close(report->record);
+    struct table *const tables[] = {&report->steps, &report->timings, &report->checkpoints};
+    enum zi_status status = ZI_OK;
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        enum zi_status closed = close_table(tables[i]);
+        if (status >= 0) status = closed;
+    }
+    enum zi_status closed = record_close(report->record);
     free(report);
-    if (steps < 0) return steps;
-    return timings < 0 ? timings : status;
+    return status < 0 ? status : closed;
 }

@@ -33,7 +33,7 @@ struct report_row {
     int64_t io_read_bytes, io_written_bytes;
 };
 
-/* Local. Makes steps.csv, timings.csv and run.h5 in `directory`, where none may be, or, after `step`
+/* Local. Makes steps.csv, timings.csv, checkpoints.csv and run.h5 in `directory`, where none may be, or, after `step`
  * 1 or more, goes on with those that are there: rows of later steps are cut off. Each row is whole
  * or not there. ZI_ERROR_IO. */
 enum zi_status report_open(const char *directory, const char *deck_text, int64_t step,
@@ -41,6 +41,21 @@ enum zi_status report_open(const char *directory, const char *deck_text, int64_t
 
 /* Local. Appends a step, visible to readers when the call returns. ZI_ERROR_IO. */
 enum zi_status report_step(struct report *report, const struct report_row *row);
+
+/* What a checkpoint took, of rank 0. */
+struct report_checkpoint {
+    int64_t step;
+    /* Of its file, at most. */
+    int64_t bytes;
+    /* From when it was due until it was durable and had its name; of that in calls that write or
+     * make durable; while training stood still. */
+    double seconds, written_s, still_s;
+    /* The step that it was laid over, and the one before; 0: it was laid over none. */
+    double over_s, before_s;
+};
+
+/* Local. Appends a checkpoint to checkpoints.csv and run.h5. ZI_ERROR_IO. */
+enum zi_status report_checkpoint(struct report *report, const struct report_checkpoint *row);
 
 /* Local. Appends what the engine did since the last call, one row per kind and lane. ZI_ERROR_IO.
  */

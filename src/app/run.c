@@ -277,7 +277,7 @@ static enum zi_status open_outputs(struct run *run)
     int64_t bytes;
     if (!is_first(run)) return ZI_OK;
     ZI_TRY(save_room(run, true)); /* once more: stores may have taken it */
-    ZI_TRY(save_bytes(run, &bytes));
+    ZI_TRY(saving_bytes(run, &bytes));
     control_start(&run->control, bytes);
     if (run->begins == 0) ZI_TRY(report_clear(directory));
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
@@ -391,7 +391,7 @@ static enum zi_status save_last(struct run *run, enum zi_status left)
     const struct settings *s = run->setup.settings;
     bool wanted = left == ZI_STOPPED || (left >= 0 && s->checkpoint.final) ||
                   (left == ZI_ERROR_IO && save_count(s) > 0);
-    enum zi_status status = wanted ? save_checkpoint(run) : ZI_OK;
+    enum zi_status status = wanted ? save_checkpoint(run) : save_finish(run);
     if (status == ZI_ERROR_NUMERICS && is_first(run))
         zi_log(ZI_LOG_ERROR, "app",
                "the parameters after step %" PRId64 " are not finite and were not saved; %s; try "
@@ -405,7 +405,7 @@ static enum zi_status save_last(struct run *run, enum zi_status left)
  * and what was computed since the last checkpoint is not to be lost. All ranks have this status. */
 static bool is_unreported(struct run *run, enum zi_status left)
 {
-    int32_t unreported = run->unreported;
+    int32_t unreported = run->reported < 0;
     return left == ZI_ERROR_IO &&
            comm_broadcast(run->comm, &unreported, sizeof unreported, 0) >= 0 && unreported;
 }
@@ -436,6 +436,7 @@ static enum zi_status finish(struct run *run, enum zi_status left)
 static void cleanup(struct run *run)
 {
     engine_destroy(run->engine);
+    checkpoint_close(run->saving.checkpoint);
     if (run->from) checkpoint_close(run->from);
     if (run->train) sampler_destroy(run->train);
     if (run->validation) sampler_destroy(run->validation);
@@ -457,6 +458,8 @@ enum zi_status run_command(struct comm *world, const struct options *options)
         if (status >= 0 || status == ZI_STOPPED || status == ZI_ERROR_NUMERICS ||
             is_unreported(&run, status))
             status = finish(&run, status);
+        else
+            (void)save_finish(&run); /* what was begun is whole */
     }
     enum zi_status ended = run_end_report(&run), closed = report_close(run.report);
     if (status >= 0) status = ended;

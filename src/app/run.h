@@ -7,6 +7,7 @@
 #include "app/control.h"
 #include "app/options.h"
 #include "app/progress.h"
+#include "app/saving.h"
 #include "app/setup.h"
 #include "comm/comm.h"
 #include "data/sampler.h"
@@ -33,8 +34,8 @@ struct run {
     struct report *report;
     /* Its last rows have been written. */
     bool report_ended;
-    /* Rank 0: a step could not be reported. */
-    bool unreported;
+    /* Rank 0: of the last row that was reported. */
+    enum zi_status reported;
     /* Rank 0 only. */
     struct progress progress;
     /* When the run began; parts of its start. */
@@ -57,6 +58,9 @@ struct run {
     int64_t proven;
     /* A checkpoint waits for a step that is not skipped. */
     bool due;
+    struct saving saving;
+    /* Of the last training step. */
+    double step_s;
 };
 
 /* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when
@@ -78,22 +82,25 @@ enum zi_status scan_data(struct run *run);
 /* Local. Says how much of its files a run uses. */
 void print_data(const struct run *run);
 
-/* Collective. Writes the checkpoint of step run->good into <run.directory>/checkpoints unless it is
- * there. ZI_ERROR_NUMERICS, with a warning, when the parameters are not finite: the last one
+/* Collective. Brings the checkpoint that is on its way to its end. Its errors are those of
+ * save_checkpoint. */
+enum zi_status save_finish(struct run *run);
+
+/* Collective. Brings the checkpoint that is on its way to its end, and writes that of step run->good
+ * into <run.directory>/checkpoints unless it is there. ZI_ERROR_NUMERICS, with a warning, when the
+ * parameters are not finite: the last one
  * stands. */
 enum zi_status save_checkpoint(struct run *run);
 
-/* Collective. After a step: writes the checkpoint that is due by checkpoint.every, or lets it wait
- * when the step was skipped. Parameters that are not finite are no error here (steps tell), nor is a
- * disk that takes none: that is said, and training goes on. Removes the one before the last when this
- * step has shown that the last is good, and one is to be kept. */
+/* Collective. After a step: lays the checkpoint that is due by checkpoint.every over the next one
+ * (there is none after the last: then it is waited for), or lets it wait when the step was skipped;
+ * and goes on with the one that is on its way. Parameters that are not finite are no error here
+ * (steps tell), nor is a disk that takes none: that is said, and training goes on. Removes the one
+ * before the last when this step has shown that the last is good, and one is to be kept. */
 enum zi_status save_when_due(struct run *run, bool skipped);
 
 /* Local. How many checkpoints a run of the deck writes when nothing stops it. */
 int64_t save_count(const struct settings *settings);
-
-/* Local. The most bytes that a checkpoint of the run takes. */
-enum zi_status save_bytes(const struct run *run, int64_t *bytes);
 
 /* Local. Compares the space of the run's checkpoints with what is free: ZI_ERROR_IO when there is
  * none for one; where there is too little for those that will stand together a warning, if `warn`.

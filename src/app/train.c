@@ -34,19 +34,19 @@ static enum zi_status report_all(struct run *run, const struct report_row *row,
     return ZI_OK;
 }
 
-/* Collective. The step numbered run->done; *reported is the status of rank 0's report. */
-static enum zi_status train_step(struct run *run, enum zi_status *reported,
-                                 struct engine_result *result)
+/* Collective. The step numbered run->done. */
+static enum zi_status train_step(struct run *run, struct engine_result *result)
 {
     const struct settings *s = run->setup.settings;
     const struct zero_config *c = &run->setup.config;
     double start = zi_time_s();
-    enum zi_status status = *reported;
+    enum zi_status status = run->reported;
     if (status >= 0) status = run_read_batch(run, run->train, run->done);
     if (status >= 0) status = control_check(run);
     ZI_TRY(control_agree(run, status));
     struct report_bytes before = report_kernel_bytes();
     ZI_TRY(run_guard(run, engine_train(run->engine, run->done, result)));
+    saving_note_step(run, result->seconds);
     struct report_bytes after = report_kernel_bytes();
     double seconds = zi_time_s() - start, tokens = (double)(c->global * c->tokens);
     run->done++;
@@ -71,9 +71,8 @@ static enum zi_status train_step(struct run *run, enum zi_status *reported,
     if (run->validation && is_due(s->data.validation_every, run->done, s->run.steps))
         status = validate(run, &row.validation_loss);
     if (status < 0 && status != ZI_STOPPED) return status;
-    if (run->report) *reported = report_all(run, &row, result);
-    run->unreported = *reported < 0;
-    return status < 0 ? comm_agree(run->comm, *reported < 0 ? *reported : status) : ZI_OK;
+    if (run->report) run->reported = report_all(run, &row, result);
+    return status < 0 ? comm_agree(run->comm, run->reported < 0 ? run->reported : status) : ZI_OK;
 }
 
 /* All ranks see the same results, so they decide alike. */
@@ -86,14 +85,13 @@ static enum zi_status give_up(const struct run *run, int64_t in_a_row)
 enum zi_status train_loop(struct run *run)
 {
     const struct settings *s = run->setup.settings;
-    enum zi_status reported = ZI_OK;
     struct engine_result result;
     int64_t in_a_row = 0;
     while (run->done < s->run.steps) {
-        ZI_TRY(train_step(run, &reported, &result));
+        ZI_TRY(train_step(run, &result));
         in_a_row = result.skipped ? in_a_row + 1 : 0;
         if (in_a_row >= s->run.nonfinite_limit) return give_up(run, in_a_row);
         ZI_TRY(save_when_due(run, result.skipped));
     }
-    return comm_agree(run->comm, reported);
+    return comm_agree(run->comm, run->reported);
 }

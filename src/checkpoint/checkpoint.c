@@ -189,9 +189,11 @@ static void end_thread(struct checkpoint *checkpoint)
 static void *make_durable(void *argument)
 {
     struct checkpoint *checkpoint = argument;
+    double start = zi_time_s();
     enum zi_status status = writer_close(checkpoint->writer, checkpoint->status >= 0);
     checkpoint->writer = NULL;
     if (checkpoint->status >= 0) checkpoint->status = status;
+    checkpoint->thread_s += zi_time_s() - start;
     atomic_store(&checkpoint->ready, true);
     return NULL;
 }
@@ -312,9 +314,11 @@ static enum zi_status sync_header(const struct checkpoint *checkpoint)
 static void *give_name(void *argument)
 {
     struct checkpoint *checkpoint = argument;
+    double start = zi_time_s();
     checkpoint->status = sync_header(checkpoint);
     if (checkpoint->status >= 0)
         checkpoint->status = checkpoint_publish(checkpoint, checkpoint->keep);
+    checkpoint->thread_s += zi_time_s() - start;
     atomic_store(&checkpoint->ready, true);
     return NULL;
 }
@@ -362,6 +366,11 @@ enum zi_status checkpoint_advance(struct checkpoint *checkpoint, bool waits, boo
     free(checkpoint->temporary);
     checkpoint->temporary = NULL;
     return status;
+}
+
+double checkpoint_thread_seconds(const struct checkpoint *checkpoint)
+{
+    return checkpoint->thread_s;
 }
 
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep)

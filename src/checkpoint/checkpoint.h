@@ -20,10 +20,10 @@
 #define ZI_CHECKPOINT_CHECKPOINT_H
 
 #include <stdbool.h>
-#include <sys/stat.h>
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "checkpoint/folder.h"
 #include "comm/comm.h"
 #include "tier/kinds.h"
 
@@ -43,14 +43,6 @@ struct checkpoint_header {
     const char *model_text;
     /* Writing: permissions of the file, whatever the umask; 0: 0600 */
     unsigned mode;
-};
-
-/* Which checkpoints of a folder stay. */
-struct checkpoint_retention {
-    /* So many of the newest; 0: all. */
-    int64_t newest;
-    /* And, besides them, those whose step is a multiple of it; 0: none. */
-    int64_t every;
 };
 
 struct checkpoint;
@@ -83,12 +75,11 @@ void checkpoint_seal(struct checkpoint *checkpoint, struct checkpoint_retention 
  * checkpoint is then good for checkpoint_close only. */
 enum zi_status checkpoint_advance(struct checkpoint *checkpoint, bool waits, bool *done);
 
+/* Local. Seconds that this rank's threads have needed, of stages that are behind it. */
+double checkpoint_thread_seconds(const struct checkpoint *checkpoint);
+
 /* Collective. Both: seals, and waits for the end. */
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep);
-
-/* Local; for one rank. Removes from a folder the checkpoints that `keep` does not name, never that of
- * step `newest`. What cannot be removed is a warning. */
-void checkpoint_prune(const char *directory, int64_t newest, struct checkpoint_retention keep);
 
 /* Collective. Opens a checkpoint file, or the `latest` of a folder, for reading; where that link is
  * missing or leads nowhere the newest whole checkpoint of the folder, with a warning. Type, extents
@@ -118,15 +109,6 @@ enum zi_status checkpoint_verify(struct checkpoint *checkpoint);
 /* Local. The most bytes that a checkpoint file of these tensors takes on the disk. */
 int64_t checkpoint_bytes(const struct checkpoint_header *header,
                          const struct checkpoint_tensor *tensors, int tensor_count);
-
-/* Local. The step of a name that is step-NNNNNNNN.h5 and `ending`, exactly as zinf writes it; else
- * -1. */
-int64_t checkpoint_step_of(const char *name, const char *ending);
-
-/* Local. What zinf makes under this name in a folder of checkpoints: S_IFREG for step-NNNNNNNN.h5
- * and the same with .tmp behind it, S_IFLNK for latest and latest.tmp, 0 for every other name.
- * *temporary, NULL when that is not wanted: whether .tmp is behind it, and it is not whole yet. */
-mode_t checkpoint_kind_of(const char *name, bool *temporary);
 
 /* Local. Ends what create or open gave; one that was not committed loses its temporary file. */
 void checkpoint_close(struct checkpoint *checkpoint);

@@ -67,6 +67,7 @@ struct checkpoint {
     pthread_t thread;
     bool threaded;
     atomic_bool ready;
+    double thread_s;
     /* First error of this rank's writes, or of the thread's work. */
     enum zi_status status;
 };
