@@ -68,22 +68,42 @@ static enum zi_status write_trace(const struct program *program, const struct pl
     return output_stream_end(&stream, plan_trace(program, plan_step(program), spans, stream.out));
 }
 
+/* A list in virtual time; *spans is the caller's to free, also after an error. */
+static enum zi_status simulate(const struct program_list *list, const struct plan_machine *machine,
+                               struct plan_span **spans, struct plan_result *result)
+{
+    *spans = malloc(((size_t)list->count + 1) * sizeof **spans);
+    if (!*spans)
+        return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the times of %d operations",
+                       list->count);
+    return plan_simulate(list, machine, *spans, result);
+}
+
+static enum zi_status show_save(const struct program *program, const struct plan_machine *machine,
+                                const struct plan_result *result)
+{
+    struct plan_span *spans;
+    struct plan_result over;
+    enum zi_status status =
+        simulate(&program->lists[plan_save_step(program)], machine, &spans, &over);
+    if (status >= 0) plan_print_save(program, result, &over, stdout);
+    free(spans);
+    return status;
+}
+
 static enum zi_status show_time(const struct setup *setup, const struct request *request,
                                 const struct plan_machine *machine)
 {
     const struct program *program = setup->program;
-    const struct program_list *list = &program->lists[plan_step(program)];
     struct plan_result result;
     struct plan_balance balance;
-    struct plan_span *spans = malloc(((size_t)list->count + 1) * sizeof *spans);
-    if (!spans)
-        return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the times of %d operations",
-                       list->count);
-    enum zi_status status = plan_simulate(list, machine, spans, &result);
+    struct plan_span *spans;
+    enum zi_status status = simulate(&program->lists[plan_step(program)], machine, &spans, &result);
     if (status >= 0) {
         plan_print_time(program, machine, &result, stdout);
-        status = plan_balance_of(program, machine, &balance);
+        status = show_save(program, machine, &result);
     }
+    if (status >= 0) status = plan_balance_of(program, machine, &balance);
     if (status >= 0) plan_print_balance(program, &balance, stdout);
     if (status >= 0 && request->trace) status = write_trace(program, spans, request->trace);
     free(spans);

@@ -22,6 +22,11 @@ enum program_name plan_step(const struct program *program)
     return program->config.deferred ? PROGRAM_TRAIN_UPDATE : PROGRAM_TRAIN;
 }
 
+enum program_name plan_save_step(const struct program *program)
+{
+    return program->config.deferred ? PROGRAM_TRAIN_UPDATE_SAVE : PROGRAM_TRAIN_SAVE;
+}
+
 void plan_traffic_sum(const struct program_list *list,
                       struct plan_traffic sums[LANE_COUNT][OP_KIND_COUNT])
 {

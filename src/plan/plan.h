@@ -19,6 +19,9 @@ struct plan_traffic {
  * deferred. */
 enum program_name plan_step(const struct program *program);
 
+/* Local. The same step with a checkpoint laid over it. */
+enum program_name plan_save_step(const struct program *program);
+
 /* Local. Sums of a list per lane and kind: exactly what a run of it counts. */
 void plan_traffic_sum(const struct program_list *list,
                       struct plan_traffic sums[LANE_COUNT][OP_KIND_COUNT]);
@@ -82,6 +85,11 @@ void plan_print_traffic(const struct program *program, FILE *out);
 /* Local. How long a step takes on the machine, and what it waits for. */
 void plan_print_time(const struct program *program, const struct plan_machine *machine,
                      const struct plan_result *result, FILE *out);
+
+/* Local. What a checkpoint is, and how long it makes the step over which it is laid: `over` instead
+ * of `result`. */
+void plan_print_save(const struct program *program, const struct plan_result *result,
+                     const struct plan_result *over, FILE *out);
 
 /* Local. The tokens per step at which arithmetic is as long as I/O. */
 void plan_print_balance(const struct program *program, const struct plan_balance *balance,
