@@ -27,10 +27,11 @@ static void test_numbers(void)
         {0x00c36400, SYSTEM_NETWORK, "ceph"},
         {0x01021997, SYSTEM_NETWORK, "9p"},
         {0x65735546, SYSTEM_PROGRAM, "fuse"},
-        {0xef53, SYSTEM_DISK, ""},
-        {0x58465342, SYSTEM_DISK, ""},
-        {0x9123683e, SYSTEM_DISK, ""},
-        {0x794c7630, SYSTEM_DISK, ""},
+        {0xef53, SYSTEM_DISK, "ext4"},
+        {0x58465342, SYSTEM_DISK, "xfs"},
+        {0x9123683e, SYSTEM_DISK, "btrfs"},
+        {0x794c7630, SYSTEM_DISK, "overlay"},
+        {0x12345678, SYSTEM_DISK, ""},
         {~0xffffffffUL | 0xff534d42, SYSTEM_NETWORK, "cifs"}, /* with the sign of 32 bits */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

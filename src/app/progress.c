@@ -116,9 +116,10 @@ void progress_checkpoint(const struct report_checkpoint *row, FILE *out)
 {
     char size[32];
     fprintf(out,
-            "checkpoint of step %" PRId64 ": %s in %.2f s (%.2f GB/s); training stood still %.3f s",
+            "checkpoint of step %" PRId64
+            ": %s in %.2f s (%.2f GB/s; %s); training stood still %.3f s",
             row->step, zi_memory_text((size_t)row->bytes, size, sizeof size), row->written_s,
-            (double)row->bytes / row->written_s * 1e-9, row->still_s);
+            (double)row->bytes / row->written_s * 1e-9, row->place, row->still_s);
     if (row->over_s > 0)
         fprintf(out, ", the step over it took %.4f s after %.4f s", row->over_s, row->before_s);
     fputc('\n', out);

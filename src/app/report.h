@@ -45,6 +45,8 @@ enum zi_status report_step(struct report *report, const struct report_row *row);
 /* What a checkpoint took, of rank 0. */
 struct report_checkpoint {
     int64_t step;
+    /* As struct checkpoint_writing has it; for people. */
+    const char *place;
     /* Of its file, at most. */
     int64_t bytes;
     /* From when it was due until it was durable and had its name; of that in calls that write or

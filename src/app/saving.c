@@ -15,6 +15,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,7 +116,11 @@ static enum zi_status begin(struct run *run)
     if (status >= 0)
         status = checkpoint_create(run->comm, plan.directory, &plan.header, plan.tensors,
                                    run->setup.model->tensor_count, &saving->checkpoint);
-    if (status >= 0) saving->bytes = plan_bytes(run, &plan);
+    if (status >= 0) {
+        saving->bytes = plan_bytes(run, &plan);
+        snprintf(saving->place, sizeof saving->place, "%s",
+                 checkpoint_get_writing(saving->checkpoint).place);
+    }
     plan_cleanup(&plan);
     saving->asked = control_take_request(&run->control);
     saving->still_s = zi_time_s() - saving->begun_s;
@@ -138,6 +143,7 @@ static void note(struct run *run, double thread_s)
     const struct saving *saving = &run->saving;
     const struct report_checkpoint row = {
         .step = saving->step,
+        .place = saving->place,
         .bytes = saving->bytes,
         .seconds = zi_time_s() - saving->begun_s,
         .written_s = saving->busy_s + thread_s,
@@ -155,7 +161,7 @@ static void note(struct run *run, double thread_s)
 static enum zi_status conclude(struct run *run, enum zi_status status)
 {
     struct saving *saving = &run->saving;
-    double thread_s = status >= 0 ? checkpoint_thread_seconds(saving->checkpoint) : 0;
+    double thread_s = status >= 0 ? checkpoint_get_writing(saving->checkpoint).seconds : 0;
     checkpoint_close(saving->checkpoint);
     saving->checkpoint = NULL;
     run->progress.checkpoint_s += saving->still_s;

@@ -21,6 +21,7 @@ struct saving {
     bool taken;
     /* Rank 0: the file `checkpoint` of the run directory has asked for it. */
     bool asked;
+    char place[96];
     /* What a file of it takes at most. */
     int64_t bytes;
     /* When it began, on the clock of zi_time_s. */

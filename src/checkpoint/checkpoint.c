@@ -20,8 +20,10 @@
 #include "checkpoint/file.h"
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/timing.h"
 #include "base/version.h"
+#include "tier/system.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,12 +91,27 @@ static enum zi_status describe(struct checkpoint *checkpoint, const char *direct
     return list_datasets(checkpoint, tensors);
 }
 
+static void note_place(struct checkpoint *checkpoint, int descriptor)
+{
+    const char *name;
+    char block[32] = "unknown size";
+    struct stat is;
+    (void)system_kind(descriptor, &name);
+    if (fstat(descriptor, &is) == 0) zi_memory_text((size_t)is.st_blksize, block, sizeof block);
+    snprintf(checkpoint->place, sizeof checkpoint->place, "%s, blocks of %s, %s",
+             name[0] ? name : "a file system without a name here", block,
+             writer_engine(checkpoint->writer));
+}
+
 static enum zi_status open_writer(struct checkpoint *checkpoint)
 {
     int descriptor;
     ZI_TRY(checkpoint_reopen(checkpoint, O_WRONLY, &descriptor));
     enum zi_status status = writer_open(checkpoint->temporary, descriptor, &checkpoint->writer);
-    if (status < 0) close(descriptor);
+    if (status < 0)
+        close(descriptor);
+    else
+        note_place(checkpoint, descriptor);
     return status;
 }
 
@@ -368,9 +385,9 @@ enum zi_status checkpoint_advance(struct checkpoint *checkpoint, bool waits, boo
     return status;
 }
 
-double checkpoint_thread_seconds(const struct checkpoint *checkpoint)
+struct checkpoint_writing checkpoint_get_writing(const struct checkpoint *checkpoint)
 {
-    return checkpoint->thread_s;
+    return (struct checkpoint_writing){checkpoint->place, checkpoint->thread_s};
 }
 
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep)

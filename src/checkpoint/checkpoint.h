@@ -45,6 +45,14 @@ struct checkpoint_header {
     unsigned mode;
 };
 
+/* How a rank writes a checkpoint. */
+struct checkpoint_writing {
+    /* File system, size of its blocks or stripes, disk engine: "ext4, blocks of 4.00 KiB, libaio" */
+    const char *place;
+    /* That threads have needed so far, in stages that are behind them */
+    double seconds;
+};
+
 struct checkpoint;
 
 /* Collective. Starts DIRECTORY/step-NNNNNNNN.h5 (the folder is made where absent) under a temporary
@@ -75,8 +83,8 @@ void checkpoint_seal(struct checkpoint *checkpoint, struct checkpoint_retention 
  * checkpoint is then good for checkpoint_close only. */
 enum zi_status checkpoint_advance(struct checkpoint *checkpoint, bool waits, bool *done);
 
-/* Local. Seconds that this rank's threads have needed, of stages that are behind it. */
-double checkpoint_thread_seconds(const struct checkpoint *checkpoint);
+/* Local. How this rank writes a checkpoint; `place` is the checkpoint's own. */
+struct checkpoint_writing checkpoint_get_writing(const struct checkpoint *checkpoint);
 
 /* Collective. Both: seals, and waits for the end. */
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep);

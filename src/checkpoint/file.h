@@ -59,6 +59,8 @@ struct checkpoint {
     int descriptor;
     int tensor_count, dataset_count;
     struct checkpoint_dataset *datasets;
+    /* Writing only. */
+    char place[96];
     /* Writing only. NULL once this rank's part is sealed. */
     struct checkpoint_writer *writer;
     enum checkpoint_stage stage;

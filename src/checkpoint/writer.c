@@ -207,6 +207,11 @@ static void sync_all(struct checkpoint_writer *w)
                             strerror(errno));
 }
 
+const char *writer_engine(const struct checkpoint_writer *w)
+{
+    return disk_queue_engine(w->queue);
+}
+
 enum zi_status writer_close(struct checkpoint_writer *w, bool syncs)
 {
     if (w->filled > 0 && syncs) flush(w);

@@ -22,6 +22,9 @@ enum zi_status writer_open(const char *path, int descriptor, struct checkpoint_w
 enum zi_status writer_put(struct checkpoint_writer *writer, int64_t offset, const void *values,
                           size_t bytes, const char *label);
 
+/* Local. How it writes: the name of the disk engine, "libaio" or "threads" (disk.h). */
+const char *writer_engine(const struct checkpoint_writer *writer);
+
 /* Local. Waits until all is written, and durable where `syncs`; then the writer is gone.
  * ZI_ERROR_IO, said. */
 enum zi_status writer_close(struct checkpoint_writer *writer, bool syncs);

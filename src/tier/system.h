@@ -10,8 +10,8 @@ enum system_kind {
     SYSTEM_PROGRAM /* served by a program of a user (FUSE): from anywhere */
 };
 
-/* Local. The kind of a file system by the number that statfs has for it; *name is "tmpfs", "nfs"
- * and so on, "" for a disk. */
+/* Local. The kind of a file system by the number that statfs has for it; *name is "tmpfs", "nfs",
+ * "ext4" (which ext2 and ext3 call themselves too) and so on, "" for what is not known. */
 enum system_kind system_kind_of(unsigned long type, const char **name);
 
 /* Local. The same of an open file or folder; SYSTEM_DISK when it cannot be asked. */
