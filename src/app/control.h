@@ -54,6 +54,9 @@ enum zi_status control_agree(struct run *run, enum zi_status status);
 /* Local; rank 0. A checkpoint took `seconds`. */
 void control_saved(struct control *control, double seconds);
 
+/* Local. So much of the present step went into something that is no part of a step. */
+void control_paused(struct control *control, double seconds);
+
 /* Local; rank 0. A checkpoint of the present states is there: a request for one is answered. */
 void control_answer(struct run *run);
 

@@ -5,6 +5,7 @@
 #define ZI_APP_RUN_H
 
 #include "app/control.h"
+#include "app/level.h"
 #include "app/options.h"
 #include "app/progress.h"
 #include "app/setup.h"
@@ -57,6 +58,8 @@ struct run {
     int64_t proven;
     /* A checkpoint waits for a step that is not skipped. */
     bool due;
+    /* Of local checkpoints. */
+    struct level level;
 };
 
 /* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when

@@ -26,6 +26,7 @@
 #include "app/lock.h"
 #include "app/report.h"
 #include "app/run.h"
+#include "app/save.h"
 #include "base/log.h"
 #include "base/timing.h"
 #include "checkpoint/checkpoint.h"
@@ -61,15 +62,7 @@ static void list_tensors(const struct model *model, struct checkpoint_tensor *te
     }
 }
 
-/* What the header and the folder of a checkpoint are made of; freed with plan_cleanup. */
-struct save_plan {
-    char directory[PATH_MAX];
-    char *model_text;
-    struct checkpoint_tensor *tensors;
-    struct checkpoint_header header;
-};
-
-static enum zi_status plan_make(const struct run *run, struct save_plan *plan)
+enum zi_status save_plan_make(const struct run *run, struct save_plan *plan)
 {
     static const unsigned modes[] = {
         [CHECKPOINT_OWNER] = 0600, [CHECKPOINT_GROUP] = 0640, [CHECKPOINT_ALL] = 0644};
@@ -95,7 +88,7 @@ static enum zi_status plan_make(const struct run *run, struct save_plan *plan)
     return ZI_OK;
 }
 
-static void plan_cleanup(struct save_plan *plan)
+void save_plan_cleanup(struct save_plan *plan)
 {
     free(plan->model_text);
     free(plan->tensors);
@@ -105,12 +98,12 @@ static enum zi_status write_checkpoint(struct run *run)
 {
     struct save_plan plan;
     double start = zi_time_s();
-    enum zi_status status = plan_make(run, &plan);
+    enum zi_status status = save_plan_make(run, &plan);
     if (status >= 0 && run->lock) status = lock_check(run->lock);
     status = comm_agree(run->comm, status);
     if (status >= 0) status = save_states(run, plan.directory, &plan.header, plan.tensors);
     if (status >= 0) run->saved = run->good;
-    plan_cleanup(&plan);
+    save_plan_cleanup(&plan);
     double seconds = zi_time_s() - start;
     run->progress.checkpoint_s += seconds;
     if (run->lock && status >= 0) control_saved(&run->control, seconds);
@@ -181,9 +174,9 @@ static int64_t plan_bytes(const struct run *run, const struct save_plan *plan)
 enum zi_status save_bytes(const struct run *run, int64_t *bytes)
 {
     struct save_plan plan;
-    enum zi_status status = plan_make(run, &plan);
+    enum zi_status status = save_plan_make(run, &plan);
     if (status >= 0) *bytes = plan_bytes(run, &plan);
-    plan_cleanup(&plan);
+    save_plan_cleanup(&plan);
     return status;
 }
 
@@ -227,8 +220,8 @@ static enum zi_status compare_room(const struct run *run, const struct save_plan
 enum zi_status save_room(const struct run *run, bool warn)
 {
     struct save_plan plan;
-    enum zi_status status = plan_make(run, &plan);
+    enum zi_status status = save_plan_make(run, &plan);
     if (status >= 0) status = compare_room(run, &plan, warn);
-    plan_cleanup(&plan);
+    save_plan_cleanup(&plan);
     return status;
 }

@@ -116,9 +116,9 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
     return ZI_OK;
 }
 
-/* Writes all bytes at an offset, through short writes and signals; 0 or an errno. */
-static int write_all(int descriptor, const char *from, size_t bytes, int64_t offset)
+int checkpoint_write_at(int descriptor, const void *values, size_t bytes, int64_t offset)
 {
+    const char *from = values;
     const size_t most = (size_t)1 << 30;
     while (bytes > 0) {
         ssize_t done = pwrite(descriptor, from, bytes < most ? bytes : most, (off_t)offset);
@@ -132,8 +132,7 @@ static int write_all(int descriptor, const char *from, size_t bytes, int64_t off
     return 0;
 }
 
-/* Values that are not finite, told by an exponent of all ones. */
-static uint64_t count_broken(enum zi_dtype type, int64_t count, const void *values)
+uint64_t checkpoint_count_broken(enum zi_dtype type, int64_t count, const void *values)
 {
     const uint16_t *halves = values;
     const uint32_t *words = values;
@@ -155,7 +154,7 @@ enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum tier_kind st
     ZI_REQUIRE(first >= 0 && count > 0 && count <= dataset->elements - first);
     size_t size = zi_dtype_bytes(dataset->type);
     int64_t offset = dataset->offset + first * (int64_t)size;
-    int error = write_all(checkpoint->descriptor, values, (size_t)count * size, offset);
+    int error = checkpoint_write_at(checkpoint->descriptor, values, (size_t)count * size, offset);
     if (error != 0) {
         checkpoint->status =
             zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot write %lld bytes of %s at %lld: %s",
@@ -166,7 +165,7 @@ enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum tier_kind st
     dataset->checksum += checkpoint_checksum(dataset, first, count, values);
     dataset->written += (uint64_t)count;
     if (state == TIER_PARAMETER || state == TIER_MASTER)
-        dataset->broken += count_broken(dataset->type, count, values);
+        dataset->broken += checkpoint_count_broken(dataset->type, count, values);
     return ZI_OK;
 }
 
