@@ -44,6 +44,8 @@
 struct level_file {
     uint64_t identity, layout;
     int64_t ranks;
+    /* Where it was written */
+    char directory[PATH_MAX];
 };
 
 static bool is_first(const struct run *run)
@@ -94,24 +96,32 @@ static uint64_t layout_of(const struct partition *partition)
 /* Rank 0. False when the file is not there, or cannot be understood. */
 static bool read_file(const char *directory, struct level_file *file)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], text[PATH_MAX + 256] = "";
+    int at = 0;
     FILE *in = report_path(directory, LEVEL_FILE, path) < 0 ? NULL : fopen(path, "re");
     if (!in) return false;
-    bool read = fscanf(in, "identity: %" SCNx64 " layout: %" SCNx64 " ranks: %9" SCNd64,
-                       &file->identity, &file->layout, &file->ranks) == 3;
+    text[fread(text, 1, sizeof text - 1, in)] = '\0';
     fclose(in);
+    bool read =
+        sscanf(text,
+               "identity: %16" SCNx64 " layout: %16" SCNx64 " ranks: %9" SCNd64 " directory: %n",
+               &file->identity, &file->layout, &file->ranks, &at) == 3 &&
+        at > 0 && strlen(text + at) < sizeof file->directory;
     if (!read) zi_log(ZI_LOG_WARN, "app", "%s cannot be understood", path);
+    if (read)
+        snprintf(file->directory, sizeof file->directory, "%.*s", (int)strcspn(text + at, "\n"),
+                 text + at);
     return read;
 }
 
-/* Rank 0. */
-static enum zi_status write_file(const struct run *run)
+/* Rank 0; `owner` knows the run directory. */
+static enum zi_status write_file(const struct run *run, const struct local_owner *owner)
 {
     const struct level *level = &run->level;
     char text[PATH_MAX + 256];
     snprintf(text, sizeof text,
-             "identity: %016" PRIx64 "\nlayout: %016" PRIx64 "\nranks: %d\nfolder: %s\n",
-             level->identity, level->layout, comm_size(run->comm), level->folder);
+             "identity: %016" PRIx64 "\nlayout: %016" PRIx64 "\nranks: %d\ndirectory: %s\n",
+             level->identity, level->layout, comm_size(run->comm), owner->run_directory);
     return report_text(run->setup.settings->run.directory, LEVEL_FILE, text);
 }
 
@@ -124,11 +134,26 @@ static enum zi_status remove_file(const struct run *run)
     return zi_fail(ZI_ERROR_IO, "app", "cannot remove %s: %s", path, strerror(errno));
 }
 
+/* Rank 0. Whether a run directory is a copy of one that is still there, and whose parts these are.
+ */
+static bool is_copy(const char *directory, const struct level_file *file)
+{
+    struct level_file there;
+    char path[PATH_MAX];
+    return realpath(directory, path) && strcmp(path, file->directory) != 0 &&
+           read_file(file->directory, &there) && there.identity == file->identity;
+}
+
 /* Rank 0. Whether the parts can be of use to this job; says why not. */
 static bool is_usable(const struct run *run, const struct level_file *file)
 {
     int ranks = comm_size(run->comm);
-    if (file->ranks != ranks)
+    if (is_copy(run->setup.settings->run.directory, file))
+        zi_log(ZI_LOG_NOTE, "app",
+               "the run directory is a copy of %s, which has the local checkpoints: they are left "
+               "to that",
+               file->directory);
+    else if (file->ranks != ranks)
         zi_log(ZI_LOG_NOTE, "app",
                "the local checkpoints are of %" PRId64 " rank%s, and this job has %d: they are of "
                "no use to it",
@@ -327,7 +352,7 @@ enum zi_status level_begin(struct run *run)
     owner.identity = level->identity;
     ZI_TRY(find_directory(run, owner.run_directory));
     ZI_TRY(comm_agree(run->comm, make_folder(run, &owner)));
-    return comm_agree(run->comm, is_first(run) ? write_file(run) : ZI_OK);
+    return comm_agree(run->comm, is_first(run) ? write_file(run, &owner) : ZI_OK);
 }
 
 static enum zi_status save_range(void *context, enum tier_kind kind, int tensor, int64_t first,

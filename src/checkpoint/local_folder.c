@@ -112,23 +112,6 @@ static enum zi_status make_folders(const char *folder)
     }
 }
 
-enum zi_status local_folder_make(const char *folder, const struct local_owner *owner)
-{
-    char path[PATH_MAX], text[OWNER_BYTES], host[256] = "unknown";
-    ZI_TRY(make_folders(folder));
-    if (gethostname(host, sizeof host - 1) != 0) strcpy(host, "unknown");
-    snprintf(path, sizeof path, "%s/" LOCAL_OWNER, folder);
-    snprintf(text, sizeof text, "%s\n%016" PRIx64 "\n%s\n%s\n", owner_format, owner->identity, host,
-             owner->run_directory);
-    ZI_TRY(zi_output_text("checkpoint", path, text));
-    char *above = strndup(folder, (size_t)(strrchr(folder, '/') - folder));
-    enum zi_status status = ZI_OK;
-    if (!above) status = zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for a path's name");
-    if (above) status = zi_file_sync_folder("checkpoint", above[0] ? above : "/");
-    free(above);
-    return status;
-}
-
 /* A line of the text at *at, which is moved behind it; false when it is too long or not whole. */
 static bool take_line(const char **at, char *line, size_t size)
 {
@@ -158,6 +141,35 @@ static bool read_owner(int directory, struct local_owner *owner)
         return false;
     owner->identity = strtoull(identity, NULL, 16);
     return true;
+}
+
+/* Whether the folder says already whose it is. */
+static bool is_owned(const char *folder, const struct local_owner *owner)
+{
+    struct local_owner is;
+    int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool same = directory >= 0 && read_owner(directory, &is) && is.identity == owner->identity &&
+                strcmp(is.run_directory, owner->run_directory) == 0;
+    if (directory >= 0) close(directory);
+    return same;
+}
+
+enum zi_status local_folder_make(const char *folder, const struct local_owner *owner)
+{
+    char path[PATH_MAX], text[OWNER_BYTES], host[256] = "unknown";
+    ZI_TRY(make_folders(folder));
+    if (is_owned(folder, owner)) return ZI_OK;
+    if (gethostname(host, sizeof host - 1) != 0) strcpy(host, "unknown");
+    snprintf(path, sizeof path, "%s/" LOCAL_OWNER, folder);
+    snprintf(text, sizeof text, "%s\n%016" PRIx64 "\n%s\n%s\n", owner_format, owner->identity, host,
+             owner->run_directory);
+    ZI_TRY(zi_output_text("checkpoint", path, text));
+    char *above = strndup(folder, (size_t)(strrchr(folder, '/') - folder));
+    enum zi_status status = ZI_OK;
+    if (!above) status = zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for a path's name");
+    if (above) status = zi_file_sync_folder("checkpoint", above[0] ? above : "/");
+    free(above);
+    return status;
 }
 
 /* Whether the name is that of a run's folder. */

@@ -1,0 +1,261 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Local checkpoints (checkpoint.local) of runs on two ranks that are killed: the run goes on from the newer level, with
+the numbers of a run that was not interrupted; a damaged part makes the step before count, and a lost one the shared
+level; parts of another number of ranks, of another time or of another run are not taken; what nobody will want again is
+removed.
+"""
+import os
+import re
+import shutil
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from stops import Runs  # noqa: E402
+
+STEPS, SHARED, LOCAL, RANKS = 60, 20, 3, 2
+SETS = ["device.threads=1", f"run.steps={STEPS}", "batch.global=32", f"checkpoint.every={SHARED}", "run.report_every=10 steps"]
+PART = re.compile(r"rank-(\d{5})\.step-(\d{8})\.local$")
+
+
+class Levels(Runs):
+    """Runs with a local level in the folder node."""
+
+    def __init__(self):
+        super().__init__()
+        self.sets, self.wanted = [], {}
+
+    def begin(self, *sets, every=LOCAL, step=32):
+        """A run that is killed behind that step, when its newest shared checkpoint is of step 20."""
+        self.sets = SETS + [f"checkpoint.local={self.path('node')}", f"checkpoint.local_every={every}", *sets]
+        shutil.rmtree(self.path("run"), ignore_errors=True)
+        shutil.rmtree(self.path("node"), ignore_errors=True)
+        self.start(RANKS, self.sets)
+        self.kill(step)
+        if self.rows() > 2 * SHARED - 1:
+            self.fail("the run was killed too late")
+
+    def kill(self, step):
+        """Kills all ranks behind a step that they do."""
+        self.wait_until(lambda: "measured; " in self.text("out") and self.rows() >= step, f"step {step}")
+        for rank in range(self.ranks):
+            os.kill(self.pid(rank), signal.SIGKILL)
+        self.wait_end()
+
+    def go_on(self, ranks=RANKS, sets=(), code=0):
+        self.start(ranks, self.sets + list(sets), ["--resume", "auto"])
+        if self.wait_end() != code:
+            self.fail(f"the run did not end with {code}")
+
+    def parts(self):
+        """Step to ranks of the parts, and the folder that has them."""
+        folders = [name for name in os.listdir(self.path("node")) if name.startswith("checkpoints-")]
+        if len(folders) != 1:
+            self.fail(f"folders: {folders}")
+        found = {}
+        for name in os.listdir(self.path("node", folders[0])):
+            match = PART.match(name)
+            if match:
+                found.setdefault(int(match[2]), set()).add(int(match[1]))
+        return found, self.path("node", folders[0])
+
+    def whole(self):
+        """The steps that all ranks have, newest first, and what makes the path of a part."""
+        found, folder = self.parts()
+        if len(found) > 3:
+            self.fail(f"more than two steps and one that is written stand: {found}")
+        steps = sorted((step for step, ranks in found.items() if len(ranks) == RANKS), reverse=True)
+        if not steps:
+            self.fail(f"no step is whole: {found}")
+        return steps, lambda rank, step: os.path.join(folder, f"rank-{rank:05d}.step-{step:08d}.local")
+
+    def came_from(self, step, local):
+        """The last run began behind a step, took the right level, came to its end and left nothing on the node."""
+        line = f"goes on after step {step} of {STEPS}" + (", from the local checkpoints" if local else "")
+        if line + "\n" not in self.text("out"):
+            self.fail(f"the run does not say: {line}")
+        if len(self.numbers()) != STEPS:
+            self.fail(f"{len(self.numbers())} rows, not {STEPS}")
+        if os.listdir(self.path("node")):
+            self.fail(f"left on the node: {os.listdir(self.path('node'))}")
+        if os.path.exists(self.path("run", "local.yaml")):
+            self.fail("local.yaml is left")
+
+    def complains(self, text):
+        if text not in self.text("err"):
+            self.fail(f"standard error does not say: {text}")
+
+    def notes(self, text):
+        if text not in self.text("out"):
+            self.fail(f"standard output does not say: {text}")
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 16]))
+
+
+def value_of(path):
+    """The place of a byte in the first values of a part, and behind them."""
+    with open(path, "rb") as file:
+        data = file.read()
+    start = (max(i for i in range(4096) if data[i]) // 4096 + 1) * 4096
+    return next(i for i in range(start, len(data)) if data[i])
+
+
+def same_numbers(runs):
+    """Wherever states live and whatever a rank has of them."""
+    for sets in ([], ["zero.stage=0"], ["zero.stage=1", "precision.compute=bf16"],
+                 ["zero.stage=3", "precision.compute=bf16", "tiling.mlp=2", "tiling.vocabulary=3"],
+                 ["placement.parameters=nvme", "placement.optimizer=nvme", f"nvme.paths={runs.path('disk')}"]):
+        runs.start(RANKS, SETS + sets)
+        if runs.wait_end() != 0:
+            runs.fail("the run without interruption failed")
+        wanted = runs.numbers()
+        runs.begin(*sets)
+        step = runs.whole()[0][0]
+        runs.go_on()
+        runs.came_from(step, True)
+        runs.compare(wanted)
+        if not sets:
+            runs.wanted = wanted
+
+
+def damage(runs):
+    """One byte of the newest part of one rank: the step before. Of both: the shared level."""
+    for rank, place in ((1, "values"), (0, "record"), (1, "end")):
+        runs.begin()
+        steps, path = runs.whole()
+        newest = path(rank, steps[0])
+        if place == "end":
+            os.truncate(newest, os.path.getsize(newest) - 1)
+        else:
+            flip(newest, value_of(newest) if place == "values" else 100)
+        if len(steps) > 1:
+            runs.go_on()
+            runs.complains(f"{newest} is damaged")
+            runs.complains("is passed over")
+            runs.came_from(steps[1], True)
+            runs.compare(runs.wanted)
+    runs.begin()
+    steps, path = runs.whole()
+    for number, step in enumerate(steps):
+        flip(path(number % RANKS, step), value_of(path(number % RANKS, step)))
+    runs.go_on()
+    runs.came_from(SHARED, False)
+    runs.compare(runs.wanted)
+
+
+def lost_node(runs):
+    runs.begin()
+    steps, path = runs.whole()
+    for step in steps:
+        os.remove(path(1, step))
+    for step, ranks in runs.parts()[0].items():
+        if 1 in ranks:
+            os.remove(path(1, step))
+    runs.go_on()
+    runs.complains("has no local checkpoint of this rank, but other ranks have one of step")
+    runs.complains("rank 1 ")
+    runs.came_from(SHARED, False)
+    runs.compare(runs.wanted)
+
+
+def older_than_shared(runs):
+    """The newer level wins, whichever it is; the older one where that is damaged."""
+    for broken in (False, True):
+        runs.begin(every=15, step=22)
+        if runs.rows() >= 30:
+            runs.fail("the run was killed too late")
+        if broken:
+            flip(runs.path("run", "checkpoints", f"step-{SHARED:08d}.h5"), 90000)
+        runs.go_on()
+        if broken:
+            runs.complains("is damaged and passed over")
+        runs.came_from(15 if broken else SHARED, broken)
+        runs.compare(runs.wanted)
+
+
+def other_ranks(runs):
+    """Parts of two ranks are worth nothing to one, nor to two that come after that one."""
+    runs.begin()
+    before = runs.parts()[1]
+    runs.start(1, runs.sets, ["--resume", "auto"])
+    runs.kill(SHARED + 5)
+    runs.notes("the local checkpoints are of 2 ranks, and this job has 1")
+    runs.notes("local checkpoints that are of no use any more, is removed")
+    runs.notes(f"goes on after step {SHARED} of {STEPS}\n")
+    if os.path.exists(before) or runs.parts()[1] == before:
+        runs.fail("parts of two ranks stand beside those of one")
+    runs.go_on()
+    runs.notes("the local checkpoints are of 1 rank, and this job has 2")
+
+
+def other_time(runs):
+    """A node that was away for a while comes back with parts of steps that have been done in another way."""
+    runs.begin()
+    before = runs.parts()[1]
+    shutil.copytree(runs.path("node"), runs.path("away"))
+    shutil.rmtree(runs.path("node"))
+    runs.start(RANKS, runs.sets, ["--resume", "auto"])
+    runs.kill(SHARED)
+    shutil.copytree(runs.path("away", os.path.basename(before)), before)
+    runs.go_on()
+    runs.notes("local checkpoints that are of no use any more, is removed")
+    if os.path.exists(before):
+        runs.fail("parts of another time are left")
+    runs.compare(runs.wanted)
+
+
+def other_runs(runs):
+    """Runs that share a node do not touch each other's parts; one that is removed takes its own along, one that was
+    moved finds them, and a copy leaves them alone."""
+    runs.begin()
+    step, folder = runs.whole()[0][0], runs.parts()[1]
+    shutil.copytree(runs.path("run"), runs.path("copy"), symlinks=True)
+    for directory, text in (("copy", "the run directory is a copy of"), ("another", "no checkpoint to go on from")):
+        runs.go_on(sets=[f"run.directory={runs.path(directory)}"])
+        runs.notes(text)
+        if not os.path.exists(folder):
+            runs.fail("the parts of another run are gone")
+    runs.go_on(sets=["run.seed=7"], code=2)
+    runs.complains("run.seed is 7, and was")
+    shutil.move(runs.path("run"), runs.path("moved"))
+    runs.go_on(sets=[f"run.directory={runs.path('moved')}"])
+    shutil.move(runs.path("moved"), runs.path("run"))
+    runs.came_from(step, True)
+    runs.begin()
+    folder = runs.parts()[1]
+    runs.start(RANKS, runs.sets, ["--overwrite"])
+    if runs.wait_end() != 0 or os.path.exists(folder):
+        runs.fail("--overwrite leaves the parts of the run that it removes")
+    runs.notes("local checkpoints that are of no use any more, is removed")
+
+
+def folders(runs):
+    """What cannot be a folder is found before the first step; a variable is replaced."""
+    with open(runs.path("file"), "w"):
+        pass
+    runs.start(RANKS, SETS + [f"checkpoint.local={runs.path('file')}/node", "checkpoint.local_every=1"])
+    if runs.wait_end() != 5 or runs.rows() > 0:
+        runs.fail("a folder that cannot be")
+    runs.complains("choose another checkpoint.local")
+    os.environ["ZINF_TEST_NODE"] = runs.path("node")
+    runs.start(RANKS, SETS + ["checkpoint.local=$ZINF_TEST_NODE/deeper", "checkpoint.local_every=1"])
+    if runs.wait_end() != 0 or os.listdir(runs.path("node", "deeper")):
+        runs.fail("a folder by a variable")
+    runs.notes("local checkpoints, ")
+
+
+def main():
+    with Levels() as runs:
+        for check in (same_numbers, damage, lost_node, older_than_shared, other_ranks, other_time, other_runs, folders):
+            check(runs)
+    print("app_local: 8 checks passed")
+
+
+main()
