@@ -100,11 +100,11 @@ def flip(path, at):
 
 
 def value_of(path):
-    """The place of a byte in the first values of a part, and behind them."""
+    """The place of a byte of the values of a part that is not zero: behind the record."""
     with open(path, "rb") as file:
         data = file.read()
-    start = (max(i for i in range(4096) if data[i]) // 4096 + 1) * 4096
-    return next(i for i in range(start, len(data)) if data[i])
+    record_bytes = int.from_bytes(data[120:128], "little")
+    return next(i for i in range(record_bytes + 64, len(data)) if data[i])
 
 
 def same_numbers(runs):
@@ -159,7 +159,7 @@ def lost_node(runs):
         if 1 in ranks:
             os.remove(path(1, step))
     runs.go_on()
-    runs.complains("has no local checkpoint of this rank, but other ranks have one of step")
+    runs.complains("lacks this rank's part of the local checkpoint of step")
     runs.complains("rank 1 ")
     runs.came_from(SHARED, False)
     runs.compare(runs.wanted)
@@ -258,4 +258,5 @@ def main():
     print("app_local: 8 checks passed")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -74,7 +74,7 @@ def main():
         runs.compare(wanted)
         if len(runs.numbers()) != STEPS:
             runs.fail(f"{len(runs.numbers())} rows at the end, not {STEPS}")
-        if count >= 20 and not locals_taken:
+        if count >= 50 and not locals_taken:
             runs.fail("no life went on from a local checkpoint")
     print(f"app_resume_kill: {kills} kills, {ends + 1} runs came to their end, {locals_taken} lives went on from local "
           "checkpoints")

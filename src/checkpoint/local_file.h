@@ -19,7 +19,7 @@
 #define LOCAL_FORMAT "zinf-local-1"
 #define LOCAL_OWNER  "run" /* the file that says whose a folder is */
 
-enum { LOCAL_ALIGNMENT = 4096, LOCAL_PIECE = 4 << 20 };
+enum { LOCAL_ALIGNMENT = 64, LOCAL_PIECE = 4 << 20 };
 
 /* Every number has 8 bytes: there is no padding. */
 struct local_record {

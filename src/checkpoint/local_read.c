@@ -245,8 +245,8 @@ enum zi_status local_open_newest(struct comm *comm, const struct local_site *sit
         if (lowest < 0) {
             if (own < 0 && highest >= 0)
                 zi_log(ZI_LOG_WARN, "checkpoint",
-                       "%s has no local checkpoint of this rank, but other ranks have one of step "
-                       "%" PRId64 ": they are of no use alone",
+                       "%s lacks this rank's part of the local checkpoint of step %" PRId64
+                       " and of those before, which other ranks have: they are of no use alone",
                        site->folder, highest);
             return ZI_OK;
         }
