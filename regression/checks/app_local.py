@@ -9,13 +9,15 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from stops import Runs  # noqa: E402
+from stops import ZINF, Runs  # noqa: E402
 
 STEPS, SHARED, LOCAL, RANKS = 60, 20, 3, 2
-SETS = ["device.threads=1", f"run.steps={STEPS}", "batch.global=32", f"checkpoint.every={SHARED}", "run.report_every=10 steps"]
+SETS = ["device.threads=1", f"run.steps={STEPS}", "batch.global=32", f"checkpoint.every={SHARED}",
+        "run.report_every=10 steps"]
 PART = re.compile(r"rank-(\d{5})\.step-(\d{8})\.local$")
 
 
@@ -251,11 +253,40 @@ def folders(runs):
     runs.notes("local checkpoints, ")
 
 
+def cleaned(runs):
+    """zinf clean leaves what a run can go on from, or has, and removes what nobody will want again."""
+    def clean(*words):
+        done = subprocess.run([ZINF, "clean", runs.path("node"), *words], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    runs.begin()
+    folder = runs.parts()[1]
+    for word in ((), ("--remove",)):
+        if "zinf run --resume auto can go on from it" not in clean(*word) or not os.path.exists(folder):
+            runs.fail("parts that a run can go on from do not stay")
+    runs.start(RANKS, runs.sets + ["run.steps=100000"], ["--resume", "auto"])
+    runs.wait_until(lambda: "measured; " in runs.text("out"), "the first step")
+    if clean("--remove") != "nothing to remove that dead runs left\n" or not os.path.exists(folder):
+        runs.fail("parts of a run that lives are not left alone")
+    runs.kill(30)
+    shutil.move(runs.path("run"), runs.path("gone"))
+    said = clean()
+    if " dead " not in said or f"of the run directory {runs.path('run')}, written on" not in said:
+        runs.fail(f"parts of a run directory that is gone: {said}")
+    if "1 removed" not in clean("--remove") or os.listdir(runs.path("node")):
+        runs.fail("parts of a run directory that is gone stay")
+    shutil.move(runs.path("gone"), runs.path("run"))
+    runs.go_on()
+    if "from the local checkpoints" in runs.text("out"):
+        runs.fail("the run goes on from parts that are gone")
+
+
 def main():
     with Levels() as runs:
-        for check in (same_numbers, damage, lost_node, older_than_shared, other_ranks, other_time, other_runs, folders):
+        for check in (same_numbers, damage, lost_node, older_than_shared, other_ranks, other_time, other_runs, folders,
+                      cleaned):
             check(runs)
-    print("app_local: 8 checks passed")
+    print("app_local: 9 checks passed")
 
 
 if __name__ == "__main__":

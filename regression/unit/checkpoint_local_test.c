@@ -23,7 +23,7 @@
 static struct comm *world;
 static struct capture capture;
 static char folder[PATH_MAX];
-static struct local_site site = {folder, 0x1234, 0x5678};
+static struct local_site site = {folder, 0x1234, 0x5678, -1};
 static int ranks, rank;
 
 /* Calls `what` for two pieces of what this rank has of each dataset; the last tensor but one has
@@ -75,7 +75,8 @@ static enum zi_status save(int version, enum zi_dtype type, int64_t standing, en
     struct local_checkpoint *local;
     const struct checkpoint_header header = header_of(version, type);
     const float infinite = INFINITY, one = 1;
-    ZI_TRY(local_create(world, &site, &header, tensors, TENSOR_COUNT, standing, &local));
+    site.standing = standing;
+    ZI_TRY(local_create(world, &site, &header, tensors, TENSOR_COUNT, &local));
     each_own(local, version, write_piece);
     if (flaw == FLAW_INFINITE && rank == ranks - 1) {
         local_write(local, TIER_MASTER, 0, 7, 1, &infinite);
@@ -218,9 +219,9 @@ static void test_strangers(void)
         enum zi_dtype type;
         const char *said;
     } strangers[] = {
-        {{folder, 0x1235, 0x5678}, ZI_BF16, "is of another run"},
-        {{folder, 0x1234, 0x5679}, ZI_BF16, "was cut in another way"},
-        {{folder, 0x1234, 0x5678}, ZI_FP32, "was cut in another way"},
+        {{folder, 0x1235, 0x5678, -1}, ZI_BF16, "is of another run"},
+        {{folder, 0x1234, 0x5679, -1}, ZI_BF16, "was cut in another way"},
+        {{folder, 0x1234, 0x5678, -1}, ZI_FP32, "was cut in another way"},
     };
     const struct local_site own = site;
     CHECK(save(1, ZI_BF16, -1, FLAW_NONE) == ZI_OK);

@@ -67,7 +67,7 @@ static bool is_wanted(const struct run *run)
 static struct local_site site_of(const struct run *run)
 {
     const struct level *level = &run->level;
-    return (struct local_site){level->folder, level->identity, level->layout};
+    return (struct local_site){level->folder, level->identity, level->layout, level->step};
 }
 
 static uint64_t mix(uint64_t hash, uint64_t value)
@@ -93,7 +93,7 @@ static uint64_t layout_of(const struct partition *partition)
     return hash;
 }
 
-/* Rank 0. False when the file is not there, or cannot be understood. */
+/* False when the file is not there, or cannot be understood. */
 static bool read_file(const char *directory, struct level_file *file)
 {
     char path[PATH_MAX], text[PATH_MAX + 256] = "";
@@ -112,6 +112,14 @@ static bool read_file(const char *directory, struct level_file *file)
         snprintf(file->directory, sizeof file->directory, "%.*s", (int)strcspn(text + at, "\n"),
                  text + at);
     return read;
+}
+
+bool level_identity(const char *directory, uint64_t *identity)
+{
+    struct level_file file;
+    if (!read_file(directory, &file)) return false;
+    *identity = file.identity;
+    return true;
 }
 
 /* Rank 0; `owner` knows the run directory. */
@@ -368,7 +376,7 @@ static enum zi_status save_states(struct run *run, const struct save_plan *plan)
     const struct local_site site = site_of(run);
     struct local_checkpoint *local;
     ZI_TRY(local_create(run->comm, &site, &plan->header, plan->tensors,
-                        run->setup.model->tensor_count, level->step, &local));
+                        run->setup.model->tensor_count, &local));
     enum zi_status status = comm_agree(run->comm, engine_save(run->engine, save_range, local));
     if (status >= 0) status = local_commit(local);
     if (status >= 0) {

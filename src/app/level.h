@@ -53,6 +53,10 @@ enum zi_status level_begin(struct run *run);
 /* Collective. After a step: writes the local checkpoint that is due, as save_when_due does. */
 enum zi_status level_save(struct run *run, bool skipped);
 
+/* Local. The identity of the local checkpoints with which a run directory can go on; false when it
+ * is known of none. */
+bool level_identity(const char *directory, uint64_t *identity);
+
 /* Collective. The end of a run that leaves with a status: local checkpoints that nobody will want
  * again are removed. */
 enum zi_status level_end(struct run *run, enum zi_status left);

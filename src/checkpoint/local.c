@@ -130,11 +130,11 @@ static enum zi_status begin_file(struct local_checkpoint *local)
 enum zi_status local_create(struct comm *comm, const struct local_site *site,
                             const struct checkpoint_header *header,
                             const struct checkpoint_tensor *tensors, int tensor_count,
-                            int64_t standing, struct local_checkpoint **made)
+                            struct local_checkpoint **made)
 {
     struct local_checkpoint *local;
     enum zi_status status = local_describe(comm, site, header, tensors, tensor_count, &local);
-    local_remove(site->folder, comm_rank(comm), standing);
+    local_remove(site->folder, comm_rank(comm), site->standing);
     if (status >= 0) status = begin_file(local);
     status = comm_agree(comm, status);
     if (status < 0)

@@ -27,15 +27,17 @@ struct local_site {
     uint64_t identity;
     /* Which elements are which rank's; the same on all ranks. */
     uint64_t layout;
+    /* The last step that all ranks have; -1: none. */
+    int64_t standing;
 };
 
-/* Collective. Begins the file of this rank, under a temporary name. Of older steps only `standing`
- * stays, the last that all ranks have (-1: none). What is given is copied, but for the site's
- * folder. ZI_ERROR_IO, after a warning, with nothing left behind. */
+/* Collective. Begins the file of this rank, under a temporary name. Of older steps only the one
+ * that stands stays. What is given is copied, but for the site's folder. ZI_ERROR_IO, after a
+ * warning, with nothing left behind. */
 enum zi_status local_create(struct comm *comm, const struct local_site *site,
                             const struct checkpoint_header *header,
                             const struct checkpoint_tensor *tensors, int tensor_count,
-                            int64_t standing, struct local_checkpoint **made);
+                            struct local_checkpoint **made);
 
 /* Local. Writes elements of one state of one tensor, as checkpoint_write does. A failing disk is a
  * warning at once, and an error of local_commit. */
@@ -50,7 +52,7 @@ enum zi_status local_commit(struct local_checkpoint *local);
 /* Local. Bytes that this rank has written, or, of one that was opened, that it has. */
 int64_t local_bytes(const struct local_checkpoint *local);
 
-/* Collective. Opens the newest step that every rank has whole, with the site's identity and layout;
+/* Collective. Opens the newest step that every rank has whole, of the site's identity and layout;
  * checksums are compared. NULL when there is none: where some ranks have files, the others say what
  * they lack. */
 enum zi_status local_open_newest(struct comm *comm, const struct local_site *site,
