@@ -312,6 +312,11 @@ static void test_folder(const char *above)
     CHECK(strcmp(remains.owner.run_directory, "/a run/here") == 0);
     CHECK(!local_folder_look(directory, "checkpoints-0000000000000abd", &remains));
     CHECK(!local_folder_look(directory, ".", &remains));
+    int held;
+    CHECK(!remains.held && local_folder_hold(name, &held) == ZI_OK);
+    CHECK(local_folder_look(directory, last, &remains) && remains.held);
+    CHECK(local_folder_remove(directory, last) == EBUSY);
+    close(held);
     /* Somebody's own file keeps the folder, and is kept. */
     snprintf(path, sizeof path, "%s/mine", name);
     CHECK(close(creat(path, 0600)) == 0);

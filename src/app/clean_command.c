@@ -298,7 +298,7 @@ static bool clean_local(const struct place *place, const char *name)
     if (!local_folder_look(place->directory, name, &remains) ||
         fstatat(place->directory, name, &is, AT_SYMLINK_NOFOLLOW) != 0 || !is_own(&is))
         return false;
-    enum local_use use = local_use_of(&remains.owner);
+    enum local_use use = remains.held ? LOCAL_LIVES : local_use_of(&remains.owner);
     if (use == LOCAL_LIVES) return true;
     snprintf(owner, sizeof owner, "of the run directory %s, written on %s",
              remains.owner.run_directory, remains.owner.host);

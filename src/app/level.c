@@ -207,6 +207,13 @@ void level_leave(struct run *run)
     run->level.from = NULL;
 }
 
+void level_cleanup(struct run *run)
+{
+    level_leave(run);
+    if (run->level.held >= 0) close(run->level.held);
+    run->level.held = -1;
+}
+
 /* Collective. What one rank has of a range of a unit, to all. */
 static enum zi_status share_range(struct run *run, enum tier_kind kind,
                                   const struct partition_range *range, int root)
@@ -300,7 +307,7 @@ static void remove_others(const struct run *run, const struct local_owner *owner
     char size[32];
     DIR *list = opendir(path);
     for (struct dirent *entry = list ? readdir(list) : NULL; entry; entry = readdir(list)) {
-        if (!local_folder_look(dirfd(list), entry->d_name, &remains) ||
+        if (!local_folder_look(dirfd(list), entry->d_name, &remains) || remains.held ||
             remains.owner.identity == owner->identity ||
             strcmp(remains.owner.run_directory, owner->run_directory) != 0)
             continue;
@@ -344,6 +351,7 @@ static enum zi_status make_folder(struct run *run, const struct local_owner *own
     ZI_TRY(local_folder_name(settings_of(run)->local, level->identity, level->folder));
     if (comm_node_rank(run->comm) == 0) remove_others(run, owner);
     ZI_TRY(local_folder_make(level->folder, owner));
+    ZI_TRY(local_folder_hold(level->folder, &level->held));
     return comm_node_rank(run->comm) == 0 ? check_room(run) : ZI_OK;
 }
 
@@ -438,6 +446,7 @@ static enum zi_status remove_all(struct run *run)
     const char *path = settings_of(run)->local, *folder = run->level.folder;
     ZI_TRY(comm_agree(run->comm, is_first(run) ? remove_file(run) : ZI_OK));
     local_remove(folder, comm_rank(run->comm), -1);
+    level_cleanup(run);
     ZI_TRY(comm_barrier(run->comm));
     if (comm_node_rank(run->comm) != 0) return ZI_OK;
     int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -13,10 +13,12 @@
 struct run;
 struct local_checkpoint;
 
-/* All zero at first, but `step`. */
+/* All zero at first, but `held` and `step`. */
 struct level {
     /* Of the run on this node; "": there is no local level */
     char folder[PATH_MAX];
+    /* A descriptor that marks it as in use; -1: none does */
+    int held;
     /* Of the site (checkpoint/local.h) */
     uint64_t identity, layout;
     /* That the run goes on from, until its states are there; or NULL */
@@ -41,6 +43,9 @@ enum zi_status level_take(struct run *run);
 
 /* Local. Closes run->level.from; NULL does nothing. */
 void level_leave(struct run *run);
+
+/* Local. Closes whatever is open. */
+void level_cleanup(struct run *run);
 
 /* Collective. Loads the states of run->level.from and closes it. */
 enum zi_status level_load(struct run *run);

@@ -439,7 +439,7 @@ static void cleanup(struct run *run)
 {
     engine_destroy(run->engine);
     if (run->from) checkpoint_close(run->from);
-    level_leave(run);
+    level_cleanup(run);
     if (run->train) sampler_destroy(run->train);
     if (run->validation) sampler_destroy(run->validation);
     if (run->train_tokens) tokens_close(run->train_tokens);
@@ -457,7 +457,7 @@ enum zi_status run_command(struct comm *world, const struct options *options)
                       .saved = -1,
                       .proven = -1,
                       .begun_s = zi_time_s(),
-                      .level.step = -1};
+                      .level = {.held = -1, .step = -1}};
     enum zi_status status = prepare(&run);
     if (status >= 0) {
         status = train_loop(&run);

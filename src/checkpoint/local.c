@@ -37,11 +37,6 @@ static enum zi_status warn(const char *path, const char *what, int error)
     return ZI_ERROR_IO;
 }
 
-static int64_t aligned(int64_t bytes)
-{
-    return (bytes + LOCAL_ALIGNMENT - 1) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT;
-}
-
 /* Datasets with their places behind the record. */
 static enum zi_status list_datasets(struct local_checkpoint *local,
                                     const struct checkpoint_tensor *tensors)
@@ -60,11 +55,12 @@ static enum zi_status list_datasets(struct local_checkpoint *local,
     local->record_bytes = (int64_t)(sizeof(struct local_record) +
                                     (size_t)local->dataset_count * sizeof(struct local_sum) +
                                     strlen(header->deck) + strlen(header->model_text));
-    local->file_bytes = aligned(local->record_bytes);
+    local->file_bytes = local_aligned(local->record_bytes);
     for (int d = 0; d < local->dataset_count; d++) {
         struct checkpoint_dataset *dataset = &local->datasets[d];
         dataset->offset = local->file_bytes;
-        local->file_bytes += aligned(dataset->elements * (int64_t)zi_dtype_bytes(dataset->type));
+        local->file_bytes +=
+            local_aligned(dataset->elements * (int64_t)zi_dtype_bytes(dataset->type));
     }
     return ZI_OK;
 }

@@ -98,9 +98,15 @@ enum zi_status local_folder_name(const char *directory, uint64_t identity, char 
  * ZI_ERROR_IO, ZI_ERROR_USAGE. */
 enum zi_status local_folder_make(const char *folder, const struct local_owner *owner);
 
+/* Local. Marks the folder as in use as long as the process lives, or until *held, a descriptor, is
+ * closed. ZI_ERROR_IO. */
+enum zi_status local_folder_hold(const char *folder, int *held);
+
 /* A folder of local checkpoints that was found. */
 struct local_remains {
     struct local_owner owner;
+    /* A process of this node holds it */
+    bool held;
     /* On the disk */
     size_t bytes;
     /* The last time that one of its files was */
@@ -111,7 +117,7 @@ struct local_remains {
 bool local_folder_look(int directory, const char *name, struct local_remains *remains);
 
 /* Local. Removes it: files that zinf has made, and the folder when nothing else is in it. 0 or an
- * errno. */
+ * errno, EBUSY when it is held. */
 int local_folder_remove(int directory, const char *name);
 
 #endif

@@ -21,6 +21,12 @@
 
 enum { LOCAL_ALIGNMENT = 64, LOCAL_PIECE = 4 << 20 };
 
+/* Local. Rounded up to whole alignments. */
+static inline int64_t local_aligned(int64_t bytes)
+{
+    return (bytes + LOCAL_ALIGNMENT - 1) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT;
+}
+
 /* Every number has 8 bytes: there is no padding. */
 struct local_record {
     char format[16];

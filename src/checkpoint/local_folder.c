@@ -5,7 +5,8 @@
  * of them never come back to the node. So each run has a folder of its own there, named by its
  * identity, and in it a file `run` that says whose it is: format and identity, which must be that
  * of the name, the host, and the run directory, by which can be told whether anybody will want
- * them again (app/level.c). Only files of names that zinf makes are removed, to the letter, and
+ * them again (app/level.c). Ranks hold a lock on it, which goes with the process: run directories of
+ * two containers may have the same name. Only files of names that zinf makes are removed, to the letter, and
  * only regular ones; the folder goes when nothing else is in it. */
 #include "checkpoint/local_file.h"
 
@@ -123,7 +124,26 @@ static bool take_line(const char **at, char *line, size_t size)
     return true;
 }
 
-static bool read_owner(int directory, struct local_owner *owner)
+/* Whether a process holds the lock of an open file; one that cannot be asked counts as held. */
+static bool is_held(int file)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(file, F_OFD_GETLK, &whole) != 0 || whole.l_type != F_UNLCK;
+}
+
+enum zi_status local_folder_hold(const char *folder, int *held)
+{
+    char path[PATH_MAX];
+    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    snprintf(path, sizeof path, "%s/" LOCAL_OWNER, folder);
+    *held = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (*held >= 0 && fcntl(*held, F_OFD_SETLK, &whole) == 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_IO, "checkpoint",
+                   "%s: cannot be locked: %s; checkpoint.local is to be a folder on a local disk",
+                   path, strerror(errno));
+}
+
+static bool read_owner(int directory, struct local_owner *owner, bool *held)
 {
     char text[OWNER_BYTES + 1], format[sizeof owner_format], identity[ID_DIGITS + 1];
     struct stat is;
@@ -132,6 +152,7 @@ static bool read_owner(int directory, struct local_owner *owner)
     ssize_t length = -1;
     if (file >= 0 && fstat(file, &is) == 0 && S_ISREG(is.st_mode))
         length = pread(file, text, OWNER_BYTES, 0);
+    *held = file >= 0 && is_held(file);
     if (file >= 0) close(file);
     text[length > 0 ? length : 0] = '\0';
     if (!take_line(&at, format, sizeof format) || strcmp(format, owner_format) != 0 ||
@@ -147,8 +168,10 @@ static bool read_owner(int directory, struct local_owner *owner)
 static bool is_owned(const char *folder, const struct local_owner *owner)
 {
     struct local_owner is;
+    bool held;
     int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool same = directory >= 0 && read_owner(directory, &is) && is.identity == owner->identity &&
+    bool same = directory >= 0 && read_owner(directory, &is, &held) &&
+                is.identity == owner->identity &&
                 strcmp(is.run_directory, owner->run_directory) == 0;
     if (directory >= 0) close(directory);
     return same;
@@ -190,8 +213,8 @@ bool local_folder_look(int directory, const char *name, struct local_remains *re
         openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     DIR *list = folder < 0 ? NULL : fdopendir(folder);
     if (!list && folder >= 0) close(folder);
-    bool owned =
-        list && read_owner(folder, &remains->owner) && names_folder(name, remains->owner.identity);
+    bool owned = list && read_owner(folder, &remains->owner, &remains->held) &&
+                 names_folder(name, remains->owner.identity);
     for (struct dirent *entry = owned ? readdir(list) : NULL; entry; entry = readdir(list)) {
         struct stat is;
         if (!is_own(folder, entry->d_name, &rank, &step) ||
@@ -229,6 +252,7 @@ int local_folder_remove(int directory, const char *name)
 {
     struct local_remains remains;
     if (!local_folder_look(directory, name, &remains)) return ENOENT;
+    if (remains.held) return EBUSY;
     int folder =
         openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     DIR *list = folder < 0 ? NULL : fdopendir(folder);

@@ -95,14 +95,13 @@ static enum zi_status take_record(struct local_checkpoint *local, const struct l
 static bool has_sizes(const struct local_checkpoint *local, const struct local_record *is,
                       int64_t bytes)
 {
-    int64_t round = LOCAL_ALIGNMENT - 1, bare = local->record_bytes;
     if (is->deck_bytes < 0 || is->deck_bytes > TEXT_MOST || is->model_bytes < 0 ||
         is->model_bytes > TEXT_MOST)
         return false;
-    int64_t record_bytes = bare + is->deck_bytes + is->model_bytes;
-    int64_t values = local->file_bytes - (bare + round) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT;
+    int64_t record_bytes = local->record_bytes + is->deck_bytes + is->model_bytes;
+    int64_t values = local->file_bytes - local_aligned(local->record_bytes);
     return is->record_bytes == record_bytes && is->file_bytes == bytes &&
-           bytes == (record_bytes + round) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT + values;
+           bytes == local_aligned(record_bytes) + values;
 }
 
 /* The record of an open file with its checksum compared, allocated; NULL after a warning. */
