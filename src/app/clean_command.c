@@ -32,7 +32,7 @@
 #include "base/memory.h"
 #include "base/stop.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/local.h"
+#include "checkpoint/local_folder.h"
 #include "tier/clean.h"
 
 enum {

@@ -37,6 +37,7 @@
 #include "base/random.h"
 #include "base/timing.h"
 #include "checkpoint/local.h"
+#include "checkpoint/local_folder.h"
 
 #define LEVEL_FILE "local.yaml"
 

@@ -15,6 +15,7 @@
 
 #include "checkpoint/file.h"
 #include "checkpoint/local.h"
+#include "checkpoint/local_folder.h"
 
 #define LOCAL_FORMAT "zinf-local-1"
 #define LOCAL_OWNER  "run" /* the file that says whose a folder is */
