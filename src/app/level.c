@@ -32,6 +32,7 @@
 
 #include "app/report.h"
 #include "app/save.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -353,6 +354,10 @@ static enum zi_status make_folder(struct run *run, const struct local_owner *own
     if (comm_node_rank(run->comm) == 0) remove_others(run, owner);
     ZI_TRY(local_folder_make(level->folder, owner));
     ZI_TRY(local_folder_hold(level->folder, &level->held));
+    /* Parts of later steps that some ranks had before the last kill: this job may do these steps
+     * with other keys, and all parts of a step are to be of one time. */
+    local_remove(level->folder, comm_rank(run->comm), level->step);
+    ZI_TRY(zi_file_sync_folder("app", level->folder));
     return comm_node_rank(run->comm) == 0 ? check_room(run) : ZI_OK;
 }
 
