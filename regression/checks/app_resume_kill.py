@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of which a rank is killed (SIGKILL) at random moments, in steps and in checkpoints, and that go on with --resume
 auto: every step that any life of the run has reported has the numbers of the run that was not interrupted, the other
-ranks end within 30 s, and no process stays. On two ranks, in memory and with states on a disk. KILLS=N in the
-environment makes N of them.
+ranks end within 30 s, and no process stays. On two ranks, in memory, with states on a disk, and with local checkpoints
+beside the shared ones. KILLS=N in the environment makes N of them.
 """
 import os
 import random
@@ -17,27 +17,6 @@ from stops import Runs  # noqa: E402
 
 STEPS, EVERY, RANKS = 600, 4, 2
 SETS = ["device.threads=1", f"run.steps={STEPS}", f"checkpoint.every={EVERY}"]
-
-
-def rows(runs):
-    """Of steps.csv, whole lines only: step to loss, norm, rate, skipped and checksum."""
-    try:
-        with open(runs.path("run", "steps.csv")) as file:
-            lines = file.read().split("\n")[1:-1]
-    except FileNotFoundError:
-        return {}
-    fields = [line.split(",") for line in lines]
-    steps = [int(row[0]) for row in fields]
-    if steps != list(range(1, len(steps) + 1)):
-        runs.fail(f"rows of steps.csv: {steps}")
-    return {int(row[0]): row[1:5] + row[7:9] for row in fields}
-
-
-def compare(runs, wanted):
-    found = rows(runs)
-    wrong = [step for step, row in found.items() if wanted[step] != row]
-    if wrong:
-        runs.fail(f"step {wrong[0]} is {found[wrong[0]]}, and {wanted[wrong[0]]} without interruption")
 
 
 def kill_one(runs, sets, seconds):
@@ -72,27 +51,33 @@ def main():
         runs.start(RANKS, SETS)
         if runs.wait_end() != 0:
             runs.fail("the run without interruption failed")
-        wanted = rows(runs)
+        wanted = runs.numbers()
         shutil.rmtree(runs.path("run"))
         disk = ["placement.parameters=nvme", "placement.optimizer=nvme", f"nvme.paths={runs.path('disk')}"]
-        kills, ends = 0, 0
+        local = [f"checkpoint.local={runs.path('node')}", "checkpoint.local_every=1"]
+        kills, ends, locals_taken = 0, 0, 0
         while kills < count:
             # Starting takes some 0.4 s, and is a moment to be killed in as well.
-            killed = kill_one(runs, disk if kills % 2 else [], 0.2 + 1.0 * random.random())
-            compare(runs, wanted)
+            sets = [local, disk, local + disk, []][kills // 5 % 4]
+            killed = kill_one(runs, sets, 0.2 + 1.0 * random.random())
+            locals_taken += "from the local checkpoints" in runs.text("out")
+            runs.compare(wanted)
             kills += killed
             if not killed:
                 ends += 1
-                if len(rows(runs)) != STEPS:
-                    runs.fail(f"{len(rows(runs))} rows at the end, not {STEPS}")
+                if len(runs.numbers()) != STEPS:
+                    runs.fail(f"{len(runs.numbers())} rows at the end, not {STEPS}")
                 shutil.rmtree(runs.path("run"))
         runs.start(RANKS, SETS, ["--resume", "auto", "--reclaim"])
         if runs.wait_end() != 0:
             runs.fail("the last life did not come to its end")
-        compare(runs, wanted)
-        if len(rows(runs)) != STEPS:
-            runs.fail(f"{len(rows(runs))} rows at the end, not {STEPS}")
-    print(f"app_resume_kill: {kills} kills, {ends + 1} runs came to their end")
+        runs.compare(wanted)
+        if len(runs.numbers()) != STEPS:
+            runs.fail(f"{len(runs.numbers())} rows at the end, not {STEPS}")
+        if count >= 50 and not locals_taken:
+            runs.fail("no life went on from a local checkpoint")
+    print(f"app_resume_kill: {kills} kills, {ends + 1} runs came to their end, {locals_taken} lives went on from local "
+          "checkpoints")
 
 
 main()

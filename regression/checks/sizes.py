@@ -39,6 +39,7 @@ EXCEPTIONS = {
     ("src/app/commands.h", "functions"): "a function per command",
     ("src/app/setup.h", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",
     ("src/app/setup.c", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",
+    ("src/checkpoint/checkpoint.h", "functions"): "a checkpoint's life, what it holds, and names of a folder",
     ("src/checkpoint/checkpoint.h", "checkpoint_read"): "state, tensor and its size, range, destination",
     ("src/checkpoint/read.c", "checkpoint_read"): "state, tensor and its size, range, destination",
     ("regression/unit/checkpoint_fixture.h", "values_fill"): "state, tensor, range and destination",

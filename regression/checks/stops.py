@@ -65,10 +65,10 @@ class Runs:
         return os.path.join(self.folder, *names)
 
     def start(self, ranks, sets=(), words=()):
-        """Starts a run on so many ranks, in a new folder unless it is to go on; its output goes to the files out
-        and err."""
+        """Starts a run on so many ranks, in a new folder unless it has to do with the old one; its output goes to the
+        files out and err."""
         pids = self.path("pids")
-        if "--resume" not in words:
+        if not words:
             shutil.rmtree(self.path("run"), ignore_errors=True)
         shutil.rmtree(pids, ignore_errors=True)
         os.mkdir(pids)
@@ -95,6 +95,31 @@ class Runs:
                 return file.read().count("\n") - 1
         except FileNotFoundError:
             return 0
+
+    def numbers(self):
+        """Of steps.csv, whole lines only: step to loss, norm, rate, skipped and checksum. Each step stands once."""
+        try:
+            with open(self.path("run", "steps.csv")) as file:
+                lines = file.read().split("\n")[1:-1]
+        except FileNotFoundError:
+            return {}
+        fields = [line.split(",") for line in lines]
+        steps = [int(row[0]) for row in fields]
+        if steps != list(range(1, len(steps) + 1)):
+            self.fail(f"rows of steps.csv: {steps}")
+        return {int(row[0]): row[1:5] + row[7:9] for row in fields}
+
+    def compare(self, wanted):
+        """Every step that was reported has the numbers of a run without interruption."""
+        found = self.numbers()
+        wrong = [step for step, row in found.items() if wanted[step] != row]
+        if wrong:
+            self.fail(f"step {wrong[0]} is {found[wrong[0]]}, and {wanted[wrong[0]]} without interruption")
+
+    def text(self, name):
+        """What the run wrote: out or err."""
+        with open(self.path(name), errors="replace") as file:
+            return file.read()
 
     def wait_until(self, condition, what, seconds=120):
         end = time.monotonic() + seconds

@@ -90,9 +90,17 @@ static const struct {
 enum { CASES = (int)(sizeof cases / sizeof *cases) };
 
 /* Keys whose condition makes an error; and those of nvme, which are alike. */
-static const char *const others[] = {"data.validation_every", "checkpoint.every", "nvme.paths",
-                                     "nvme.engine",           "nvme.depth",       "nvme.block",
-                                     "nvme.deadline",         "nvme.keep",        "nvme.reclaim"};
+static const char *const others[] = {"checkpoint.local",
+                                     "checkpoint.local_every",
+                                     "data.validation_every",
+                                     "checkpoint.every",
+                                     "nvme.paths",
+                                     "nvme.engine",
+                                     "nvme.depth",
+                                     "nvme.block",
+                                     "nvme.deadline",
+                                     "nvme.keep",
+                                     "nvme.reclaim"};
 static const char *const nvme_sets[] = {"nvme.paths=a",     "nvme.engine=threads", "nvme.depth=16",
                                         "nvme.block=1 MiB", "nvme.deadline=9",     "nvme.keep=yes",
                                         "nvme.reclaim=true"};
@@ -195,6 +203,19 @@ static void test_errors(void)
     CHECK_INT(deck_try(DECK_SMALL "checkpoint: {final: no,\n  every: 30 steps}\n", NULL, &deck),
               ZI_ERROR_USAGE);
     CHECK(deck_said("error: deck: d.yaml:9:10: checkpoint.every: 30 steps has no effect"));
+    CHECK_INT(deck_try(DECK_SMALL "checkpoint: {local: /x}\n", NULL, &deck), ZI_ERROR_USAGE);
+    CHECK(deck_said("error: deck: d.yaml:8:21: checkpoint.local has no effect with "
+                    "checkpoint.local_every: never; it is used with checkpoint.local_every other "
+                    "than never; change that, or use \"\"\n"));
+    CHECK_INT(deck_try(DECK_SMALL "checkpoint: {local_every: 5 steps}\n", NULL, &deck),
+              ZI_ERROR_USAGE);
+    CHECK(deck_said("checkpoint.local_every has no effect with checkpoint.local: \"\"; "));
+    CHECK_INT(deck_try(DECK_SMALL "checkpoint: {local_every: 21 steps, local: /x}\n", NULL, &deck),
+              ZI_ERROR_USAGE);
+    CHECK(deck_said("checkpoint.local_every: 21 steps has no effect with run.steps: 20 steps; "));
+    CHECK_INT(deck_try(DECK_SMALL "checkpoint: {local_every: 20 steps, local: /x}\n", NULL, &deck),
+              ZI_OK);
+    deck_destroy(deck);
 }
 
 /* Every condition of the table is one, and has its case here. */

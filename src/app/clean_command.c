@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `zinf clean`: what dead runs left below some folders.
  *
- * A run that is killed leaves the folder of its store on the disks of its nodes, a checkpoint that
- * is half written, and the lock of its run directory. On a cluster a job may never come back to
- * such a node, so that no later run finds them.
+ * A run that is killed leaves the folder of its store on the disks of its nodes, local checkpoints,
+ * a checkpoint that is half written, and the lock of its run directory. On a cluster a job may never
+ * come back to such a node, so that no later run finds them.
  *
  * What is a run's, and whether that run lives, is asked of those who make the things: of stores the
  * tier room; a half written checkpoint and run.lock are dead when nobody holds the lock of the run
  * directory, and while they are removed this command holds it, so that no run begins among them. A
  * run without a lock counts as dead when its end.yaml is there, which a run removes when it begins.
+ * Local checkpoints are left when their run directory can go on with them.
  *
  * Folders are opened one below the other and never through a link, nor on another file system than
  * that of the folder that was named; names are removed from what was opened. What another user has
@@ -24,12 +25,14 @@
 #include <unistd.h>
 
 #include "app/clean.h"
+#include "app/level.h"
 #include "app/lock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/stop.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/local_folder.h"
 #include "tier/clean.h"
 
 enum {
@@ -257,6 +260,64 @@ static void clean_lock(const struct place *place)
     tell(place, &remnant);
 }
 
+/* ---- local checkpoints ---- */
+
+enum local_use { LOCAL_LIVES, LOCAL_WANTED, LOCAL_UNTOLD, LOCAL_DEAD };
+
+/* Whether anybody will want them again, by their run directory. One that is gone, though the folder
+ * is there in which it was, was removed. */
+static enum local_use local_use_of(const struct local_owner *owner)
+{
+    struct lock_view view;
+    struct stat is;
+    char above[PATH_MAX];
+    uint64_t identity;
+    int run = open(owner->run_directory, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
+    if (run < 0) {
+        bool gone = errno == ENOENT;
+        const char *slash = strrchr(owner->run_directory, '/');
+        if (!gone || !slash || slash == owner->run_directory) return LOCAL_UNTOLD;
+        snprintf(above, sizeof above, "%.*s", (int)(slash - owner->run_directory),
+                 owner->run_directory);
+        return stat(above, &is) == 0 && S_ISDIR(is.st_mode) ? LOCAL_DEAD : LOCAL_UNTOLD;
+    }
+    lock_look(run, &view);
+    close(run);
+    if (view.state == LOCK_HELD) return LOCAL_LIVES;
+    if (view.state == LOCK_UNKNOWN) return LOCAL_UNTOLD;
+    bool known = level_identity(owner->run_directory, &identity);
+    return known && identity == owner->identity ? LOCAL_WANTED : LOCAL_DEAD;
+}
+
+/* False when the name is not that of a folder of local checkpoints. */
+static bool clean_local(const struct place *place, const char *name)
+{
+    struct local_remains remains;
+    char owner[PATH_MAX + 512], cause[CAUSE_BYTES];
+    struct stat is;
+    if (!local_folder_look(place->directory, name, &remains) ||
+        fstatat(place->directory, name, &is, AT_SYMLINK_NOFOLLOW) != 0 || !is_own(&is))
+        return false;
+    enum local_use use = remains.held ? LOCAL_LIVES : local_use_of(&remains.owner);
+    if (use == LOCAL_LIVES) return true;
+    snprintf(owner, sizeof owner, "of the run directory %s, written on %s",
+             remains.owner.run_directory, remains.owner.host);
+    struct remnant remnant = {.what = "local",
+                              .name = name,
+                              .bytes = remains.bytes,
+                              .written = remains.written,
+                              .owner = owner};
+    if (use == LOCAL_UNTOLD) remnant.stays = unknown;
+    if (use == LOCAL_WANTED) remnant.stays = "zinf run --resume auto can go on from it";
+    if (place->clean->remove && !remnant.stays) {
+        int error = local_folder_remove(place->directory, name);
+        errno = error;
+        if (error != 0) keep(&remnant, cause);
+    }
+    tell(place, &remnant);
+    return true;
+}
+
 /* ---- the way ---- */
 
 static enum zi_status walk(const struct place *place, int depth);
@@ -306,7 +367,8 @@ static enum zi_status walk(const struct place *place, int depth)
          entry = readdir(list)) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         status = zi_stop_check();
-        if (status >= 0) status = enter(place, entry->d_name, depth);
+        if (status >= 0 && !clean_local(place, entry->d_name))
+            status = enter(place, entry->d_name, depth);
     }
     if (list) closedir(list);
     if (status >= 0) clean_lock(place);

@@ -48,7 +48,8 @@ static const struct command commands[] = {
      true,
      run_command,
      {SET_OPTION,
-      {"--resume", "auto", "go on from the newest whole checkpoint of run.directory, or begin"},
+      {"--resume", "auto",
+       "go on from the newest whole checkpoint of run.directory or checkpoint.local, or begin"},
       {"--overwrite", NULL, "remove the outputs of an earlier run in the run directory first"},
       {"--reclaim", NULL,
        "remove what runs that died left in nvme.paths, as --set nvme.reclaim=yes"}}},
@@ -201,12 +202,12 @@ static const struct command commands[] = {
      -1,
      "show, or remove, what runs that were killed left behind",
      "Looks through the folders and all below them on the same file system, not through links,\n"
-     "for stores of nvme.paths, half written checkpoints and run.lock whose run is dead. What "
-     "lives,\n"
-     "was kept by nvme.keep, or zinf has not made is left alone. Over a network it may be known "
-     "on\n"
-     "one machine only whether a run lives; what it left stays, and is said. Exit code 5 when\n"
-     "something cannot be looked at or removed.\n",
+     "for stores of nvme.paths, half written checkpoints and run.lock whose run is dead, and "
+     "local\n"
+     "checkpoints with which no run can go on. What lives, was kept by nvme.keep, or zinf has not\n"
+     "made is left alone. Over a network it may be known on one machine only whether a run lives;\n"
+     "what it left stays, and is said. Exit code 5 when something cannot be looked at or "
+     "removed.\n",
      false,
      true,
      false,

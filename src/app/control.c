@@ -136,6 +136,11 @@ void control_saved(struct control *control, double still_s, double whole_s)
     if (!warned) warn_kill(control);
 }
 
+void control_paused(struct control *control, double seconds)
+{
+    control->saved_s += seconds;
+}
+
 /* The first reason stays. */
 static void set_reason(struct control *control, const char *reason)
 {

@@ -55,6 +55,9 @@ enum zi_status control_agree(struct run *run, enum zi_status status);
  * waited for. */
 void control_saved(struct control *control, double still_s, double whole_s);
 
+/* Local. So much of the present step went into something that is no part of a step. */
+void control_paused(struct control *control, double seconds);
+
 /* Local. Whether the file has asked for a checkpoint, which begins now: it is asked for no more. */
 bool control_take_request(struct control *control);
 

@@ -29,7 +29,7 @@
 
 static const char *const outputs[] = {
     "used.yaml", "steps.csv",       "timings.csv", "checkpoints.csv", "memory.csv",
-    "run.h5",    "run.h5.previous", "trace.json",  "report.html",
+    "run.h5",    "run.h5.previous", "trace.json",  "report.html",     "local.yaml",
 };
 enum { OUTPUT_COUNT = (int)(sizeof outputs / sizeof *outputs) };
 

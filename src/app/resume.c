@@ -8,7 +8,9 @@
  * of the deck says which keys those are (`changeable`).
  *
  * The newest checkpoint whose checksums hold is taken, and only one that holds: a damaged one is
- * named and the one before it used, because a run of weeks should lose the least that it can. */
+ * named and the one before it used, because a run of weeks should lose the least that it can. The
+ * local level (level.c) is looked at first, since a shared checkpoint that is older need not be
+ * read then. */
 #include "app/resume.h"
 
 #include <inttypes.h>
@@ -17,6 +19,7 @@
 
 #include "base/log.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/local.h"
 #include "deck/table.h"
 
 enum zi_status resume_asked(const struct options *options, bool *asked)
@@ -87,26 +90,62 @@ static enum zi_status compare_decks(const struct run *run, const struct checkpoi
         fixed, fixed > 1 ? "s" : "", fixed > 1 ? "they were" : "it was", fixed > 1 ? "s" : "");
 }
 
+/* Collective. Opens the newest of the two levels, at most one of run->from and run->level.from; a
+ * local one wins where both are of one step. *shared: of the newest shared one by its name, -1:
+ * none. */
+static enum zi_status open_newest(struct run *run, const char *folder, int64_t *shared)
+{
+    struct level *level = &run->level;
+    *shared = checkpoint_newest_step(folder);
+    ZI_TRY(comm_broadcast(run->comm, shared, sizeof *shared, 0));
+    ZI_TRY(level_find(run));
+    int64_t local = level->from ? local_header(level->from)->step : -1;
+    if (*shared > local) ZI_TRY(checkpoint_open_newest(run->comm, folder, &run->from));
+    if (run->from && checkpoint_get_header(run->from)->step > local) level_leave(run);
+    enum zi_status status = level->from ? level_take(run) : ZI_OK;
+    if (status == ZI_ERROR_IO && !run->from)
+        return checkpoint_open_newest(run->comm, folder, &run->from);
+    if (level->from && run->from) {
+        checkpoint_close(run->from);
+        run->from = NULL;
+    }
+    return status == ZI_ERROR_IO ? ZI_OK : status;
+}
+
+/* The run takes the step of the checkpoint that it goes on from for its own. Of the shared level it
+ * is not known then whether its newest is good: it stays. */
+static void take_step(struct run *run, const struct checkpoint_header *header, int64_t shared)
+{
+    run->begins = run->done = run->good = header->step;
+    run->saved = run->level.from ? shared : header->step;
+    if (!run->level.from) return;
+    run->proven = run->saved;
+    run->level.step = header->step;
+}
+
 enum zi_status resume_open(struct run *run)
 {
     char folder[PATH_MAX];
+    int64_t shared;
     bool first = comm_rank(run->comm) == 0;
     if (!run->resumes) return ZI_OK;
     enum zi_status status = report_path(run->setup.settings->run.directory, "checkpoints", folder);
     ZI_TRY(comm_agree(run->comm, status));
-    ZI_TRY(checkpoint_open_newest(run->comm, folder, &run->from));
-    if (!run->from) {
+    ZI_TRY(open_newest(run, folder, &shared));
+    if (!run->from && !run->level.from) {
         if (first)
             zi_log(ZI_LOG_NOTE, "app", "%s has no checkpoint to go on from: the run begins",
                    folder);
         return ZI_OK;
     }
-    const struct checkpoint_header *header = checkpoint_get_header(run->from);
+    const struct checkpoint_header *header =
+        run->from ? checkpoint_get_header(run->from) : local_header(run->level.from);
     ZI_TRY(comm_agree(run->comm, first ? compare_decks(run, header) : ZI_OK));
-    run->begins = run->done = run->good = run->saved = header->step;
+    take_step(run, header, shared);
     if (first)
-        printf("goes on after step %" PRId64 " of %" PRId64 "\n", run->done,
-               run->setup.settings->run.steps);
+        printf("goes on after step %" PRId64 " of %" PRId64 "%s\n", run->done,
+               run->setup.settings->run.steps,
+               run->level.from ? ", from the local checkpoints" : "");
     return ZI_OK;
 }
 
@@ -121,6 +160,7 @@ static enum zi_status read_run(void *context, enum tier_kind kind, int tensor, i
 
 enum zi_status resume_states(struct run *run)
 {
+    if (run->level.from) return level_load(run);
     if (!run->from) return engine_initialize(run->engine);
     ZI_TRY(engine_load(run->engine, read_run, run));
     engine_set_updates(run->engine, checkpoint_get_header(run->from)->updates);

@@ -311,14 +311,15 @@ static enum zi_status prepare(struct run *run)
     ZI_TRY(stage_directory(run));
     ZI_TRY(first_alone(run, stage_device));
     ZI_TRY(print_banner(run));
-    ZI_TRY(resume_open(run));
     ZI_TRY(stage_program(run));
+    ZI_TRY(resume_open(run));
     ZI_TRY(scan_data(run));
     ZI_TRY(comm_agree(run->comm, is_first(run) ? save_room(run, false) : ZI_OK));
     ZI_TRY(stage_engine(run));
     struct device_peak peak;
     ZI_TRY(measure_peak(run, &peak));
     ZI_TRY(comm_agree(run->comm, open_outputs(run)));
+    ZI_TRY(level_begin(run));
     start_progress(run, peak.flops_per_s);
     if (is_first(run)) {
         printf("peak %.1f GF/s of %s measured; %.4g GF a token\n\n", peak.flops_per_s * 1e-9,
@@ -425,6 +426,7 @@ static enum zi_status finish(struct run *run, enum zi_status left)
         progress_summary(&run->progress, run->engine, stdout);
     }
     ended = comm_agree(run->comm, ended);
+    ZI_TRY(level_end(run, saved < 0 ? saved : left));
     ZI_TRY(print_memory(run));
     if (is_first(run)) print_end(run, saved < 0 ? saved : left);
     ZI_TRY(saved);
@@ -438,6 +440,7 @@ static void cleanup(struct run *run)
     engine_destroy(run->engine);
     checkpoint_close(run->saving.checkpoint);
     if (run->from) checkpoint_close(run->from);
+    level_cleanup(run);
     if (run->train) sampler_destroy(run->train);
     if (run->validation) sampler_destroy(run->validation);
     if (run->train_tokens) tokens_close(run->train_tokens);
@@ -450,8 +453,12 @@ static void cleanup(struct run *run)
 
 enum zi_status run_command(struct comm *world, const struct options *options)
 {
-    struct run run = {
-        .comm = world, .options = options, .saved = -1, .proven = -1, .begun_s = zi_time_s()};
+    struct run run = {.comm = world,
+                      .options = options,
+                      .saved = -1,
+                      .proven = -1,
+                      .begun_s = zi_time_s(),
+                      .level = {.held = -1, .step = -1}};
     enum zi_status status = prepare(&run);
     if (status >= 0) {
         status = train_loop(&run);

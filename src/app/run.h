@@ -5,6 +5,7 @@
 #define ZI_APP_RUN_H
 
 #include "app/control.h"
+#include "app/level.h"
 #include "app/options.h"
 #include "app/progress.h"
 #include "app/saving.h"
@@ -61,6 +62,8 @@ struct run {
     struct saving saving;
     /* Of the last training step. */
     double step_s;
+    /* Of local checkpoints. */
+    struct level level;
 };
 
 /* Collective. Steps run->done .. steps-1, with validation, reports and checkpoints. ZI_STOPPED when

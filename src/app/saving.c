@@ -11,7 +11,7 @@
  * pass through host memory anyway they are written to both places from there, and the step's own
  * update waits for what of them is still at home. After it threads make the file durable, and each
  * step that follows asks whether all ranks' have. The last checkpoint of a run is waited for. */
-#include "app/saving.h"
+#include "app/save_plan.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -21,7 +21,6 @@
 
 #include "app/lock.h"
 #include "app/report.h"
-#include "app/run.h"
 #include "base/log.h"
 #include "base/timing.h"
 #include "checkpoint/checkpoint.h"
@@ -37,14 +36,6 @@ static enum zi_status save_range(void *context, enum tier_kind kind, int tensor,
     return status;
 }
 
-/* What the header and the folder of a checkpoint are made of; freed with plan_cleanup. */
-struct save_plan {
-    char directory[PATH_MAX];
-    char *model_text;
-    struct checkpoint_tensor *tensors;
-    struct checkpoint_header header;
-};
-
 static void list_tensors(const struct model *model, struct checkpoint_tensor *tensors)
 {
     for (int i = 0; i < model->tensor_count; i++) {
@@ -58,7 +49,7 @@ enum zi_status saving_folder(const struct run *run, char *path)
     return report_path(run->setup.settings->run.directory, "checkpoints", path);
 }
 
-static enum zi_status plan_make(const struct run *run, struct save_plan *plan)
+enum zi_status save_plan_make(const struct run *run, struct save_plan *plan)
 {
     static const unsigned modes[] = {
         [CHECKPOINT_OWNER] = 0600, [CHECKPOINT_GROUP] = 0640, [CHECKPOINT_ALL] = 0644};
@@ -84,7 +75,7 @@ static enum zi_status plan_make(const struct run *run, struct save_plan *plan)
     return ZI_OK;
 }
 
-static void plan_cleanup(struct save_plan *plan)
+void save_plan_cleanup(struct save_plan *plan)
 {
     free(plan->model_text);
     free(plan->tensors);
@@ -98,9 +89,9 @@ static int64_t plan_bytes(const struct run *run, const struct save_plan *plan)
 enum zi_status saving_bytes(const struct run *run, int64_t *bytes)
 {
     struct save_plan plan;
-    enum zi_status status = plan_make(run, &plan);
+    enum zi_status status = save_plan_make(run, &plan);
     if (status >= 0) *bytes = plan_bytes(run, &plan);
-    plan_cleanup(&plan);
+    save_plan_cleanup(&plan);
     return status;
 }
 
@@ -110,7 +101,7 @@ static enum zi_status begin(struct run *run)
     struct save_plan plan;
     struct saving *saving = &run->saving;
     *saving = (struct saving){.step = run->good, .begun_s = zi_time_s(), .before_s = run->step_s};
-    enum zi_status status = plan_make(run, &plan);
+    enum zi_status status = save_plan_make(run, &plan);
     if (status >= 0 && run->lock) status = lock_check(run->lock);
     status = comm_agree(run->comm, status);
     if (status >= 0)
@@ -121,7 +112,7 @@ static enum zi_status begin(struct run *run)
         snprintf(saving->place, sizeof saving->place, "%s",
                  checkpoint_get_writing(saving->checkpoint).place);
     }
-    plan_cleanup(&plan);
+    save_plan_cleanup(&plan);
     saving->asked = control_take_request(&run->control);
     saving->still_s = zi_time_s() - saving->begun_s;
     return status;

@@ -91,6 +91,7 @@ enum zi_status train_loop(struct run *run)
         ZI_TRY(train_step(run, &result));
         in_a_row = result.skipped ? in_a_row + 1 : 0;
         if (in_a_row >= s->run.nonfinite_limit) return give_up(run, in_a_row);
+        ZI_TRY(level_save(run, result.skipped));
         ZI_TRY(save_when_due(run, result.skipped));
     }
     return comm_agree(run->comm, run->reported);

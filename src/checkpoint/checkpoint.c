@@ -144,8 +144,8 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
     return ZI_OK;
 }
 
-/* Values that are not finite, told by an exponent of all ones. */
-static uint64_t count_broken(enum zi_dtype type, int64_t count, const void *values)
+/* Told by an exponent of all ones. */
+uint64_t checkpoint_count_broken(enum zi_dtype type, int64_t count, const void *values)
 {
     const uint16_t *halves = values;
     const uint32_t *words = values;
@@ -168,7 +168,7 @@ static void write_piece(struct checkpoint *checkpoint, struct checkpoint_dataset
     dataset->checksum += checkpoint_checksum(dataset, first, count, values);
     dataset->written += (uint64_t)count;
     if (dataset->state == TIER_PARAMETER || dataset->state == TIER_MASTER)
-        dataset->broken += count_broken(dataset->type, count, values);
+        dataset->broken += checkpoint_count_broken(dataset->type, count, values);
     checkpoint->status = writer_put(checkpoint->writer, dataset->offset + first * (int64_t)size,
                                     values, (size_t)count * size, dataset->name);
 }

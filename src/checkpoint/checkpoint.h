@@ -100,6 +100,9 @@ enum zi_status checkpoint_open(struct comm *comm, const char *path, struct check
 enum zi_status checkpoint_open_newest(struct comm *comm, const char *folder,
                                       struct checkpoint **checkpoint);
 
+/* Local. The largest step of the names of a folder's checkpoints, which are not opened; -1: none. */
+int64_t checkpoint_newest_step(const char *folder);
+
 /* Local. What an open checkpoint says of itself; its own. */
 const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *checkpoint);
 

@@ -87,6 +87,12 @@ bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter);
 uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,
                              const void *values);
 
+/* Local. Writes all bytes at an offset, through short writes and signals; 0 or an errno. */
+int checkpoint_write_at(int descriptor, const void *values, size_t bytes, int64_t offset);
+
+/* Local. How many values are not finite, told by an exponent of all ones. */
+uint64_t checkpoint_count_broken(enum zi_dtype type, int64_t count, const void *values);
+
 /* Local. Names a dataset and sets its sizes and seed. On error the name is set all the same, or
  * NULL. ZI_ERROR_IO for an extent that is not positive, or beyond what can be counted. */
 enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum tier_kind state,

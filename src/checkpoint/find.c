@@ -153,6 +153,13 @@ static enum zi_status find_below(const char *folder, int64_t limit, int64_t *ste
     return status;
 }
 
+int64_t checkpoint_newest_step(const char *folder)
+{
+    char path[PATH_SIZE];
+    int64_t step;
+    return find_below(folder, INT64_MAX, &step, path) < 0 ? -1 : step;
+}
+
 /* Collective. Opens and verifies one; it is closed again when it does not hold. */
 static enum zi_status open_verified(struct comm *comm, const char *path,
                                     struct checkpoint **checkpoint)

@@ -20,6 +20,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "checkpoint/file.h"
 #include "deck/settings.h"
 #include "disk/disk.h"
 
@@ -93,20 +94,11 @@ static void fail(struct checkpoint_writer *w, int64_t offset, size_t bytes, int 
                         w->path, bytes, w->label, (long long)offset, strerror(error));
 }
 
-/* Writes through the page cache, through short writes and signals. */
+/* Writes through the page cache. */
 static void put_small(struct checkpoint_writer *w, int64_t offset, const char *from, size_t bytes)
 {
-    while (bytes > 0 && w->status >= 0) {
-        ssize_t done = pwrite(w->descriptor, from, bytes, (off_t)offset);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) {
-            fail(w, offset, bytes, done < 0 ? errno : EIO);
-            return;
-        }
-        from += done;
-        bytes -= (size_t)done;
-        offset += done;
-    }
+    int error = w->status < 0 ? 0 : checkpoint_write_at(w->descriptor, from, bytes, offset);
+    if (error != 0) fail(w, offset, bytes, error);
 }
 
 static char *buffer_at(const struct checkpoint_writer *w, int buffer)

@@ -113,6 +113,13 @@ static const struct deck_term with_several[] = {{IF(checkpoint, every, DECK_IS_N
                                                 {IF(checkpoint, every, DECK_AT_MOST, "run.steps")},
                                                 ALL};
 
+static const struct deck_term with_local[] = {
+    {IF(checkpoint, local, DECK_IS_NOT, "")},
+    {IF(checkpoint, local_every, DECK_AT_MOST, "run.steps")},
+    ALL};
+static const struct deck_term with_local_every[] = {
+    {IF(checkpoint, local_every, DECK_IS_NOT, "never")}, ALL};
+
 static const struct {
     const char *section, *help;
 } sections[] = {
@@ -369,6 +376,14 @@ static const struct deck_row rows[] = {
     {KEY(checkpoint, mode), .type = DECK_CHOICE, .choices = modes, .fallback = "owner",
      .changeable = true,
      .help = "who may read checkpoint files: owner (permissions 0600), group (0640), all (0644)"},
+    {KEY(checkpoint, local), .type = DECK_PATH, .fallback = "", .changeable = true,
+     .uses = with_local_every, .must_be_used = true,
+     .help = "folder on a local disk of each node for more frequent checkpoints, of which the "
+             "newest is gone on from where every node still has its part; made if absent; empty: "
+             "none"},
+    {KEY(checkpoint, local_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
+     .may_be_never = true, .maximum = COUNT, .changeable = true, .uses = with_local,
+     .must_be_used = true, .help = "steps between checkpoints in checkpoint.local"},
 };
 
 const struct deck_row *deck_rows(int *count)

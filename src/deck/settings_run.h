@@ -36,6 +36,10 @@ struct settings_checkpoint {
     bool final;
     /* enum checkpoint_mode: who may read the files. */
     int mode;
+    /* Folder on a disk of each node for local checkpoints; empty = none are written. */
+    char *local;
+    /* Steps between them. */
+    int64_t local_every;
 };
 
 #endif

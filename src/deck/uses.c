@@ -141,7 +141,8 @@ static char *unused_text(const struct deck_row *row, const struct deck_term *fai
     }
     fputs("; it is used with ", out);
     deck_uses_write(row, out);
-    if (row->must_be_used) fputs("; change that, or use never", out);
+    if (row->must_be_used)
+        fprintf(out, "; change that, or use %s", row->may_be_never ? "never" : "\"\"");
     if (fclose(out) == 0) return text;
     free(text);
     return NULL;
