@@ -9,7 +9,7 @@
 #include "h5/dataset.h"
 #include "h5/h5.h"
 
-#define CHECKPOINT_FORMAT    "zinf-checkpoint-1"
+#define CHECKPOINT_FORMAT    "zinf-checkpoint-2"
 #define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
 #define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
 
@@ -66,6 +66,15 @@ uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t f
 enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum tier_kind state,
                                       const char *tensor, enum zi_dtype type, const int64_t *shape,
                                       int dimensions);
+
+/* Local. Stores the checksum of the header in the open file, after all else of it: attributes and
+ * the checksums of datasets. Negative on failure. */
+herr_t checkpoint_seal_write(const struct checkpoint *checkpoint, hid_t file);
+
+/* Local, or collective where the file was opened by many. Whether header and list of datasets are
+ * those that were stored: 0; 1 when they are not; negative, with the reason for h5_fail, when it
+ * cannot be told. */
+herr_t checkpoint_seal_check(const struct checkpoint *checkpoint, hid_t file);
 
 /* Local (rank 0). The file that `path` stands for, which the caller frees with free(): itself; of a
  * folder what `latest` names; where that is missing or leads nowhere the newest whole checkpoint,
