@@ -19,27 +19,6 @@ STEPS, EVERY, RANKS = 600, 4, 2
 SETS = ["device.threads=1", f"run.steps={STEPS}", f"checkpoint.every={EVERY}"]
 
 
-def rows(runs):
-    """Of steps.csv, whole lines only: step to loss, norm, rate, skipped and checksum."""
-    try:
-        with open(runs.path("run", "steps.csv")) as file:
-            lines = file.read().split("\n")[1:-1]
-    except FileNotFoundError:
-        return {}
-    fields = [line.split(",") for line in lines]
-    steps = [int(row[0]) for row in fields]
-    if steps != list(range(1, len(steps) + 1)):
-        runs.fail(f"rows of steps.csv: {steps}")
-    return {int(row[0]): row[1:5] + row[7:9] for row in fields}
-
-
-def compare(runs, wanted):
-    found = rows(runs)
-    wrong = [step for step, row in found.items() if wanted[step] != row]
-    if wrong:
-        runs.fail(f"step {wrong[0]} is {found[wrong[0]]}, and {wanted[wrong[0]]} without interruption")
-
-
 def kill_one(runs, sets, seconds):
     """A life of the run; whether it was killed before its end."""
     runs.start(RANKS, SETS + sets, ["--resume", "auto", "--reclaim"])
@@ -72,26 +51,26 @@ def main():
         runs.start(RANKS, SETS)
         if runs.wait_end() != 0:
             runs.fail("the run without interruption failed")
-        wanted = rows(runs)
+        wanted = runs.numbers()
         shutil.rmtree(runs.path("run"))
         disk = ["placement.parameters=nvme", "placement.optimizer=nvme", f"nvme.paths={runs.path('disk')}"]
         kills, ends = 0, 0
         while kills < count:
             # Starting takes some 0.4 s, and is a moment to be killed in as well.
             killed = kill_one(runs, disk if kills % 2 else [], 0.2 + 1.0 * random.random())
-            compare(runs, wanted)
+            runs.compare(wanted)
             kills += killed
             if not killed:
                 ends += 1
-                if len(rows(runs)) != STEPS:
-                    runs.fail(f"{len(rows(runs))} rows at the end, not {STEPS}")
+                if len(runs.numbers()) != STEPS:
+                    runs.fail(f"{len(runs.numbers())} rows at the end, not {STEPS}")
                 shutil.rmtree(runs.path("run"))
         runs.start(RANKS, SETS, ["--resume", "auto", "--reclaim"])
         if runs.wait_end() != 0:
             runs.fail("the last life did not come to its end")
-        compare(runs, wanted)
-        if len(rows(runs)) != STEPS:
-            runs.fail(f"{len(rows(runs))} rows at the end, not {STEPS}")
+        runs.compare(wanted)
+        if len(runs.numbers()) != STEPS:
+            runs.fail(f"{len(runs.numbers())} rows at the end, not {STEPS}")
     print(f"app_resume_kill: {kills} kills, {ends + 1} runs came to their end")
 
 

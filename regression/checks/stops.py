@@ -36,6 +36,7 @@ class Runs:
     def __init__(self):
         self.job = None
         self.folder = tempfile.mkdtemp()
+        self.run = os.path.join(self.folder, "run")
         text = os.path.join(self.folder, "text")
         with open(text, "wb") as file:
             for name in sorted(os.listdir(os.path.join(SOURCES, "regression/checks"))):
@@ -95,6 +96,26 @@ class Runs:
                 return file.read().count("\n") - 1
         except FileNotFoundError:
             return 0
+
+    def numbers(self):
+        """Of steps.csv, whole lines only: step to loss, norm, rate, skipped and checksum."""
+        try:
+            with open(os.path.join(self.run, "steps.csv")) as file:
+                lines = file.read().split("\n")[1:-1]
+        except FileNotFoundError:
+            return {}
+        fields = [line.split(",") for line in lines]
+        steps = [int(row[0]) for row in fields]
+        if steps != list(range(1, len(steps) + 1)):
+            self.fail(f"rows of steps.csv: {steps}")
+        return {int(row[0]): row[1:5] + row[7:9] for row in fields}
+
+    def compare(self, wanted):
+        """Every step that is there has the numbers of the run that was not interrupted."""
+        found = self.numbers()
+        wrong = [step for step, row in found.items() if wanted[step] != row]
+        if wrong:
+            self.fail(f"step {wrong[0]} is {found[wrong[0]]}, and {wanted[wrong[0]]} without interruption")
 
     def wait_until(self, condition, what, seconds=120):
         end = time.monotonic() + seconds

@@ -28,7 +28,7 @@ static void check_part(const char *text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = malloc(size + 1);
-    fuzz_must(text != NULL, "memory");
+    fuzz_must(text, "memory");
     memcpy(text, data, size);
     text[size] = 0;
     char *once = echo_of(text, size);
