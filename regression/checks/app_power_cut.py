@@ -132,10 +132,16 @@ def check_safe(runs, safe):
         runs.fail(f"{name} does not hold after the power cut")
 
 
-def went_on(runs, safe):
-    """The life that has ended went on from it, or from a newer one."""
-    with open(runs.path("out")) as file:
-        found = re.search(r"goes on after step (\d+) of", file.read())
+def said(runs, pattern):
+    with open(runs.path("out")) as out, open(runs.path("err")) as err:
+        return re.search(pattern, out.read() + err.read())
+
+
+def check_goes_on(runs, safe):
+    """A life that goes on from it, or from a newer one, and is asked to stop."""
+    runs.wait_until(lambda: said(runs, r"goes on after step \d+ of|has no checkpoint to go on from"), "the first words")
+    end_now(runs)
+    found = said(runs, r"goes on after step (\d+) of")
     if safe and (not found or int(found[1]) < safe):
         runs.fail(f"step {safe} was safe, and the run {'goes on after ' + found[1] if found else 'began anew'}")
 
@@ -149,8 +155,7 @@ def seconds_of_checkpoint(runs):
         start = time.monotonic()
         runs.wait_until(lambda: not temporaries(runs), "the end of a checkpoint")
         longest = max(longest, time.monotonic() - start)
-    runs.job.kill()
-    runs.job.wait()
+    end_now(runs)
     shutil.rmtree(runs.run)
     return longest
 
@@ -178,9 +183,7 @@ def cuts_on(runs, kind, count, wanted):
         inside += was_inside
         check_safe(runs, safe)
         begin(runs)
-        runs.wait_until(lambda: temporaries(runs) or runs.numbers(), "a step")
-        end_now(runs)
-        went_on(runs, safe)
+        check_goes_on(runs, safe)
         runs.compare(wanted)
     begin(runs)
     if runs.wait_end(300) != 0:
@@ -191,7 +194,8 @@ def cuts_on(runs, kind, count, wanted):
 
 
 def end_now(runs):
-    runs.job.send_signal(signal.SIGTERM)
+    for rank in range(RANKS):
+        os.kill(runs.pid(rank), signal.SIGTERM)
     runs.wait_end()
 
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const char *const names[] = {"steps.csv", "timings.csv", "memory.csv",
-                                    "end.yaml",  "used.yaml",   "restarts.csv"};
+                                    "end.yaml",  "used.yaml",   "starts.csv"};
 enum { FILES = (int)(sizeof names / sizeof *names) };
 
 /* Of each part the first `share` of 2 halves. */

@@ -28,8 +28,8 @@
 #include "checkpoint/checkpoint.h"
 
 static const char *const outputs[] = {
-    "used.yaml", "steps.csv",       "timings.csv", "memory.csv",
-    "run.h5",    "run.h5.previous", "trace.json",  "report.html",
+    "used.yaml",       "steps.csv",  "timings.csv", "memory.csv", "run.h5",
+    "run.h5.previous", "trace.json", "report.html", "starts.csv",
 };
 enum { OUTPUT_COUNT = (int)(sizeof outputs / sizeof *outputs) };
 

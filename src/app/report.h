@@ -39,6 +39,19 @@ struct report_row {
 enum zi_status report_open(const char *directory, const char *deck_text, int64_t step,
                            struct report **report);
 
+/* How a job begins. */
+struct report_start {
+    /* The step that it goes on after, 0 for a run that begins. */
+    int64_t step;
+    int ranks;
+    /* The file that it goes on from, below `directory` where it is there; "" without one. */
+    const char *checkpoint;
+};
+
+/* Local. Appends a row to starts.csv of `directory`, durably; makes the file where there is none.
+ * ZI_ERROR_IO; ZI_ERROR_USAGE where another version has written it. */
+enum zi_status report_started(const char *directory, const struct report_start *start);
+
 /* Local. Appends a step, visible to readers when the call returns. ZI_ERROR_IO. */
 enum zi_status report_step(struct report *report, const struct report_row *row);
 
@@ -62,6 +75,10 @@ enum zi_status report_trace(const char *directory, const struct trace *trace, st
 /* Local. Writes memory.csv: every named buffer that is alive, and the resident size. ZI_ERROR_IO.
  */
 enum zi_status report_memory(const char *directory);
+
+/* Local. Makes all rows so far durable: before a checkpoint whose run goes on from them is. A power
+ * cut loses rows that it has not been called after. ZI_ERROR_IO. */
+enum zi_status report_sync(struct report *report);
 
 /* Local. Ends the files; NULL does nothing. ZI_ERROR_IO. */
 enum zi_status report_close(struct report *report);

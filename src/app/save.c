@@ -107,6 +107,8 @@ static enum zi_status write_checkpoint(struct run *run)
     double start = zi_time_s();
     enum zi_status status = plan_make(run, &plan);
     if (status >= 0 && run->lock) status = lock_check(run->lock);
+    /* A run that goes on from it needs the rows up to it, a power cut or not. */
+    if (status >= 0 && run->report && !run->unreported) status = report_sync(run->report);
     status = comm_agree(run->comm, status);
     if (status >= 0) status = save_states(run, plan.directory, &plan.header, plan.tensors);
     if (status >= 0) run->saved = run->good;

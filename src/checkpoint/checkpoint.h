@@ -96,6 +96,9 @@ enum zi_status checkpoint_open_newest(struct comm *comm, const char *folder,
 /* Local. What an open checkpoint says of itself; its own. */
 const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *checkpoint);
 
+/* Local. Its file; its own. */
+const char *checkpoint_path(const struct checkpoint *checkpoint);
+
 /* Local. Reads elements of one state of the named tensor of `elements` elements in all, in the
  * state's type. ZI_ERROR_USAGE when it is not there or has another size; ZI_ERROR_IO when the disk
  * fails or, for a read of the whole tensor, the checksum differs. */

@@ -291,6 +291,11 @@ const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *c
     return &checkpoint->header;
 }
 
+const char *checkpoint_path(const struct checkpoint *checkpoint)
+{
+    return checkpoint->path;
+}
+
 static const struct checkpoint_dataset *dataset_find(const struct checkpoint *checkpoint,
                                                      enum tier_kind state, const char *tensor)
 {
