@@ -29,7 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SAMPLE = 400, CUT_EVERY = 61, SECONDS = 2, ODD_MOST = 4096, PATTERNS_MOST = 10 };
+enum { SAMPLE = 400, CUT_EVERY = 61, SECONDS = 1, ODD_MOST = 4096, PATTERNS_MOST = 10 };
 #define MEMORY_BYTES ((rlim_t)1 << 30)
 
 /* A change: `pattern` is what the byte at `place` is xored with, 0: the file ends before it. */

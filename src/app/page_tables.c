@@ -197,7 +197,8 @@ static void write_jumps(const struct history *h, FILE *out)
 
 void page_write_tables(const struct history *history, FILE *out)
 {
-    int64_t odd = history->steps.odd_lines + history->timings.odd_lines + history->memory.odd_lines;
+    int64_t odd = history->steps.odd_lines + history->timings.odd_lines +
+                  history->memory.odd_lines + history->starts.odd_lines;
     if (history->all.rows) {
         write_steps(history, out);
         write_waits(history, out);

@@ -178,7 +178,8 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
     char *format = NULL, *type = NULL, *deck = NULL, *model = NULL;
     if (h5_text_read(file, "format", &format) < 0 || strcmp(format, CHECKPOINT_FORMAT) != 0) {
         enum zi_status status =
-            zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: no checkpoint: its format is %s, not %s",
+            zi_fail(ZI_ERROR_USAGE, "checkpoint",
+                    "%s: no checkpoint that this version of zinf reads: its format is %s, not %s",
                     checkpoint->path, format ? format : "not stated", CHECKPOINT_FORMAT);
         free(format);
         return status;
