@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Power cuts inside of checkpoints: a run on an ext4 (and an xfs, where it can be made) of its own, which is shut down
-without a flush of its journal at a random moment while step-N.h5.tmp is being written, and mounted again. The checkpoint
-that `latest` was seen to name before must hold, the run goes on from it or from a newer one, and every step has the
-numbers of the run that was not interrupted. CUTS=N in the environment makes N of them on each file system. Skipped (77)
-where loop devices cannot be mounted, as without root.
+without a flush of its journal at a random moment while step-N.h5.tmp is being written, and mounted again. The
+checkpoint that `latest` was seen to name before must hold, the run goes on from it or from a newer one, and every step
+has the numbers of the run that was not interrupted. CUTS=N in the environment makes N of them on each file system.
+Skipped (77) where loop devices cannot be mounted, as without root.
 """
 import array
 import fcntl
@@ -54,7 +54,8 @@ class Disk:
         self.made = self.made and self.mount()
 
     def mount(self):
-        return subprocess.run(["mount", "-o", "loop", self.image, self.place], stderr=subprocess.DEVNULL).returncode == 0
+        done = subprocess.run(["mount", "-o", "loop", self.image, self.place], stderr=subprocess.DEVNULL)
+        return done.returncode == 0
 
     def cut(self):
         folder = os.open(self.place, os.O_RDONLY)
@@ -215,7 +216,8 @@ def main():
             runs.fail("the run without interruption failed")
         wanted = runs.numbers()
         cuts = sum(cuts_on(runs, kind, count, wanted) for kind in ("ext4", "xfs"))
-        subprocess.run(["umount", *[os.path.join(runs.folder, kind) for kind in ("ext4", "xfs")]], stderr=subprocess.DEVNULL)
+        for kind in ("ext4", "xfs"):
+            subprocess.run(["umount", runs.path(kind)], stderr=subprocess.DEVNULL)
     if cuts == 0:
         print("skipped: no file system of a loop device can be mounted here")
         sys.exit(77)

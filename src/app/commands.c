@@ -38,7 +38,8 @@ static const struct command commands[] = {
      "train what a deck describes",
      "Started by an MPI launcher it runs on all ranks: mpiexec -n 4 zinf run deck.yaml.\n"
      "Outputs go to run.directory: used.yaml, steps.csv, timings.csv, memory.csv, starts.csv,\n"
-     "run.h5 and checkpoints/. SIGTERM, SIGINT (Ctrl-C), SIGUSR1, SIGHUP and SIGQUIT end the run after the\n"
+     "run.h5 and checkpoints/.\n"
+     "SIGTERM, SIGINT (Ctrl-C), SIGUSR1, SIGHUP and SIGQUIT end the run after the\n"
      "present step with a checkpoint (exit code 4); a second SIGINT ends it at once. A file\n"
      "`stop` in run.directory does the same, a file `checkpoint` there has one written after the\n"
      "present step. Where SLURM_JOB_END_TIME is set, the run ends so before that time.\n",

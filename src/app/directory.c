@@ -13,7 +13,7 @@
  *
  * Whether outputs can be made is tried first, by making files: a job should not wait for its first
  * checkpoint to find out. A folder `checkpoints` may be a link, to a larger disk. */
-#include "app/report.h"
+#include "app/directory.h"
 
 #include <dirent.h>
 #include <errno.h>

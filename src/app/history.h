@@ -64,8 +64,7 @@ struct history_buffer {
     double bytes, peak;
 };
 
-/* A row of starts.csv: a job of the run, which goes on after a step, from a file; 0 and "" for the
- * first one. */
+/* A row of starts.csv: a job, which goes on after a step from a file; 0 and "": it begins. */
 struct history_start {
     double step, ranks;
     char started[HISTORY_NAME], version[HISTORY_NAME], checkpoint[HISTORY_TEXT];

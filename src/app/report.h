@@ -3,10 +3,7 @@
 #ifndef ZI_APP_REPORT_H
 #define ZI_APP_REPORT_H
 
-#include <limits.h>
-#include <sys/types.h>
-
-#include "app/lock.h"
+#include "app/directory.h"
 
 #include "engine/engine.h"
 #include "program/trace.h"
@@ -86,9 +83,6 @@ enum zi_status report_close(struct report *report);
 /* Local. Writes `text` to the file `name` of `directory`. ZI_ERROR_IO. */
 enum zi_status report_text(const char *directory, const char *name, const char *text);
 
-/* Local. "directory/name" into path; ZI_ERROR_USAGE, naming run.directory, when it is too long. */
-enum zi_status report_path(const char *directory, const char *name, char path[PATH_MAX]);
-
 /* How a run ended. */
 struct report_end {
     enum zi_status status;
@@ -105,22 +99,5 @@ enum zi_status report_end(const char *directory, const struct report_end *end);
 
 /* Local. Removes end.yaml of an earlier run from `directory`, where there is one. ZI_ERROR_IO. */
 enum zi_status report_end_remove(const char *directory);
-
-/* What is done with outputs of an earlier run. */
-enum report_existing { REPORT_REFUSE, REPORT_REPLACE, REPORT_CONTINUE };
-
-/* Local. Makes `directory` and those above it, takes its lock, and makes sure that every output can
- * be made there. ZI_ERROR_IO with path and cause. ZI_ERROR_USAGE when another run has it, when
- * something stands at an output's name that zinf has not made, or when there are outputs of an
- * earlier run that are refused. On success the caller ends the run with lock_release. */
-enum zi_status report_prepare(const char *directory, enum report_existing existing,
-                              struct lock **lock);
-
-/* Local. Removes the outputs of an earlier run, and nothing else, from `directory`. ZI_ERROR_IO. */
-enum zi_status report_clear(const char *directory);
-
-/* Local. Bytes on a file system (st_dev) that report_clear would give back; 0 when it cannot tell.
- */
-int64_t report_old_bytes(const char *directory, dev_t device);
 
 #endif

@@ -104,7 +104,7 @@ enum zi_status resume_open(struct run *run)
     const struct checkpoint_header *header = checkpoint_get_header(run->from);
     ZI_TRY(comm_agree(run->comm, first ? compare_decks(run, header) : ZI_OK));
     run->begins = run->done = run->good = run->saved = header->step;
-    snprintf(run->from_path, sizeof run->from_path, "%s", checkpoint_path(run->from));
+    snprintf(run->from_path, sizeof run->from_path, "%s", header->path);
     if (first)
         printf("goes on after step %" PRId64 " of %" PRId64 "\n", run->done,
                run->setup.settings->run.steps);

@@ -41,6 +41,8 @@ struct checkpoint_header {
     enum zi_dtype type;
     /* Family and sizes, one line of YAML, for deck_parse_part */
     const char *model_text;
+    /* Reading: the file */
+    const char *path;
     /* Writing: permissions of the file, whatever the umask; 0: 0600 */
     unsigned mode;
 };
@@ -95,9 +97,6 @@ enum zi_status checkpoint_open_newest(struct comm *comm, const char *folder,
 
 /* Local. What an open checkpoint says of itself; its own. */
 const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *checkpoint);
-
-/* Local. Its file; its own. */
-const char *checkpoint_path(const struct checkpoint *checkpoint);
 
 /* Local. Reads elements of one state of the named tensor of `elements` elements in all, in the
  * state's type. ZI_ERROR_USAGE when it is not there or has another size; ZI_ERROR_IO when the disk

@@ -283,6 +283,7 @@ enum zi_status checkpoint_open(struct comm *comm, const char *path, struct check
         checkpoint_close(made);
         return status;
     }
+    made->header.path = made->path;
     *checkpoint = made;
     return ZI_OK;
 }
@@ -290,11 +291,6 @@ enum zi_status checkpoint_open(struct comm *comm, const char *path, struct check
 const struct checkpoint_header *checkpoint_get_header(const struct checkpoint *checkpoint)
 {
     return &checkpoint->header;
-}
-
-const char *checkpoint_path(const struct checkpoint *checkpoint)
-{
-    return checkpoint->path;
 }
 
 static const struct checkpoint_dataset *dataset_find(const struct checkpoint *checkpoint,
