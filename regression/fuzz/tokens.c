@@ -7,12 +7,14 @@
 #include "data/tokens.h"
 #include "h5/h5.h"
 
+#include <string.h>
+
 enum { HEAD = 3, PIECE = 1000, FORMATS = 5 };
 
 static void read_all(struct tokens *tokens)
 {
     static int32_t ids[PIECE];
-    struct tokens_scan scan;
+    struct tokens_scan scan = {0};
     int64_t count = tokens_count(tokens);
     for (int64_t at = 0; at < count; at += PIECE) {
         int64_t left = count - at;
@@ -23,6 +25,18 @@ static void read_all(struct tokens *tokens)
     uint64_t largest;
     if (line) (void)tokens_scan_recalled(tokens, line, &largest);
     free(line);
+}
+
+/* The same bytes as what an earlier scan has left. */
+static void recall(struct tokens *tokens, const uint8_t *data, size_t size)
+{
+    uint64_t largest;
+    char *text = malloc(size + 1);
+    fuzz_must(text, "memory");
+    memcpy(text, data, size);
+    text[size] = 0;
+    (void)tokens_scan_recalled(tokens, text, &largest);
+    free(text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -46,6 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (H5Fis_hdf5(fuzz_path(name)) > 0 && !fuzz_bears(fuzz_path(name))) return 0;
     if (tokens_open(fuzz_path(name), formats[kind], type, vocabulary, &tokens) < 0) return 0;
     read_all(tokens);
+    recall(tokens, data, size);
     tokens_close(tokens);
     return 0;
 }
