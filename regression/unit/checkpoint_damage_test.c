@@ -194,7 +194,7 @@ static void exchanged_names(hid_t file)
     H5Arename(file, "other", "tokens");
 }
 
-static void no_seal(hid_t file)
+static void no_header_sum(hid_t file)
 {
     H5Adelete(file, "header_checksum");
 }
@@ -396,7 +396,7 @@ static const struct damage damages[] = {
     {other_deck, ZI_ERROR_IO, "its header is not what was written"},
     {one_more, ZI_ERROR_IO, "its header is not what was written"},
     {exchanged_names, ZI_ERROR_IO, "its header is not what was written"},
-    {no_seal, ZI_ERROR_IO, "there is no attribute header_checksum"},
+    {no_header_sum, ZI_ERROR_IO, "there is no attribute header_checksum"},
     {other_master, ZI_ERROR_IO, "master/first.weight is not the parameter itself"},
     {other_shapes, ZI_ERROR_IO, "its header is not what was written"},
     {earlier_format, ZI_ERROR_USAGE, "its format is zinf-checkpoint-1, not"},

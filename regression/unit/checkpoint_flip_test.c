@@ -4,7 +4,7 @@
  * the file was cut. Read as a run reads it that goes on (checkpoint_open_newest).
  *
  * Every byte that is not a tensor's is changed (with one pattern: of zeros, most of which fill gaps,
- * each fifth), and of tensors the first and last and a sample. A
+ * each ninth), and of tensors the first and last and a sample. A
  * child does that to one file after another, because HDF5 may end it or keep it busy; what it left
  * so, and what it took for another checkpoint, is read again as the program reads it, with a look by
  * a process of its own first (base/probe.h), and must be refused or the same there.
@@ -252,7 +252,7 @@ static void list_changes(const struct checkpoint *checkpoint, int patterns, uint
     int64_t others = 0;
     for (int64_t place = 0; place < size; place++) {
         if (data[place]) continue;
-        if (patterns == 1 && whole[place] == 0 && place % 5 != 0) continue;
+        if (patterns == 1 && whole[place] == 0 && place % 9 != 0) continue;
         add_flips(place, patterns, seed);
         if (place == 0 || data[place - 1] || others++ % CUT_EVERY == 0) add(place, 0);
     }

@@ -10,7 +10,7 @@
  *   attribute `checksum` of each dataset
  *                     the checksum of device/operations.h over its bits (fp32, or the 16 of bf16),
  *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
- *   `header_checksum` (16 hexadecimal digits, seal.c) is over all other attributes of / and over name,
+ *   `header_checksum` (16 hexadecimal digits, header_sum.c) is over all other attributes of / and over name,
  *   type, shape and checksum of every dataset: an attribute that somebody adds is damage as well
  *
  * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name; then

@@ -69,12 +69,12 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum t
 
 /* Local. Stores the checksum of the header in the open file, after all else of it: attributes and
  * the checksums of datasets. Negative on failure. */
-herr_t checkpoint_seal_write(const struct checkpoint *checkpoint, hid_t file);
+herr_t checkpoint_header_sum_store(const struct checkpoint *checkpoint, hid_t file);
 
 /* Local, or collective where the file was opened by many. Whether header and list of datasets are
  * those that were stored: 0; 1 when they are not; negative, with the reason for h5_fail, when it
  * cannot be told. */
-herr_t checkpoint_seal_check(const struct checkpoint *checkpoint, hid_t file);
+herr_t checkpoint_header_sum_check(const struct checkpoint *checkpoint, hid_t file);
 
 /* Local (rank 0). The file that `path` stands for, which the caller frees with free(): itself; of a
  * folder what `latest` names; where that is missing or leads nowhere the newest whole checkpoint,

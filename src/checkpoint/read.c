@@ -205,9 +205,9 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
 }
 
 /* Header and list are what was stored. */
-static enum zi_status check_seal(const struct checkpoint *checkpoint, hid_t file)
+static enum zi_status check_header_sum(const struct checkpoint *checkpoint, hid_t file)
 {
-    herr_t result = checkpoint_seal_check(checkpoint, file);
+    herr_t result = checkpoint_header_sum_check(checkpoint, file);
     if (result < 0) return h5_fail("checkpoint", checkpoint->path, "read the header");
     if (result == 0) return ZI_OK;
     return fail_damaged(checkpoint->path, NULL,
@@ -231,7 +231,7 @@ static enum zi_status read_layout(struct checkpoint *checkpoint)
     enum zi_status status = read_header(checkpoint, file);
     if (status == ZI_OK) status = list_datasets(checkpoint, file);
     if (status == ZI_OK) status = check_complete(checkpoint);
-    if (status == ZI_OK) status = check_seal(checkpoint, file);
+    if (status == ZI_OK) status = check_header_sum(checkpoint, file);
     H5Fclose(file);
     return status;
 }

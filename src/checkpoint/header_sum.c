@@ -20,10 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEAL "header_checksum"
+#define SUM_NAME "header_checksum"
 
 /* 16 digits and the final 0 */
-enum { SEAL_TEXT = 17 };
+enum { SUM_TEXT = 17 };
 
 /* The hash of bytes that follow others. */
 static uint64_t follow(uint64_t before, const void *bytes, size_t count)
@@ -41,7 +41,7 @@ static herr_t add_attribute(hid_t file, const char *name, const H5A_info_t *info
     int64_t whole;
     double real;
     (void)info;
-    if (strcmp(name, SEAL) == 0) return 0;
+    if (strcmp(name, SUM_NAME) == 0) return 0;
     *sum = follow(*sum, name, strlen(name));
     if (h5_text_read(file, name, &text) >= 0) {
         *sum = follow(*sum, text, strlen(text));
@@ -65,7 +65,7 @@ static uint64_t dataset_hash(const struct checkpoint_dataset *dataset)
     return follow(zi_random_stream(dataset->name), numbers, sizeof numbers);
 }
 
-static herr_t seal_compute(const struct checkpoint *checkpoint, hid_t file, char text[SEAL_TEXT])
+static herr_t sum_compute(const struct checkpoint *checkpoint, hid_t file, char text[SUM_TEXT])
 {
     hsize_t place = 0;
     uint64_t sum = 0, datasets = 0;
@@ -75,21 +75,21 @@ static herr_t seal_compute(const struct checkpoint *checkpoint, hid_t file, char
         if (checkpoint_state_is_written(dataset->state, checkpoint->header.type))
             datasets += dataset_hash(dataset);
     }
-    snprintf(text, SEAL_TEXT, "%016" PRIx64, follow(sum, &datasets, sizeof datasets));
+    snprintf(text, SUM_TEXT, "%016" PRIx64, follow(sum, &datasets, sizeof datasets));
     return 0;
 }
 
-herr_t checkpoint_seal_write(const struct checkpoint *checkpoint, hid_t file)
+herr_t checkpoint_header_sum_store(const struct checkpoint *checkpoint, hid_t file)
 {
-    char text[SEAL_TEXT];
-    return seal_compute(checkpoint, file, text) < 0 ? -1 : h5_text_write(file, SEAL, text);
+    char text[SUM_TEXT];
+    return sum_compute(checkpoint, file, text) < 0 ? -1 : h5_text_write(file, SUM_NAME, text);
 }
 
-herr_t checkpoint_seal_check(const struct checkpoint *checkpoint, hid_t file)
+herr_t checkpoint_header_sum_check(const struct checkpoint *checkpoint, hid_t file)
 {
-    char text[SEAL_TEXT], *recorded = NULL;
-    if (h5_text_read(file, SEAL, &recorded) < 0) return -1;
-    herr_t result = seal_compute(checkpoint, file, text);
+    char text[SUM_TEXT], *recorded = NULL;
+    if (h5_text_read(file, SUM_NAME, &recorded) < 0) return -1;
+    herr_t result = sum_compute(checkpoint, file, text);
     if (result >= 0) result = strcmp(text, recorded) != 0;
     free(recorded);
     return result;
