@@ -32,7 +32,7 @@ refused() {
 precious=$folder/precious
 echo precious >"$precious"
 mkdir -p "$checkpoints"
-for name in end.yaml data.scan run.lock used.yaml steps.csv timings.csv memory.csv run.h5 trace.json \
+for name in end.yaml data.scan run.lock used.yaml steps.csv timings.csv memory.csv starts.csv run.h5 trace.json \
     checkpoints/step-00000002.h5 checkpoints/step-00000002.h5.tmp; do
     mkdir "$run/$name"
     expect 2 "$zinf" run "$deck" $short

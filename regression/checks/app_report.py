@@ -175,7 +175,7 @@ def test_numbers(folder):
     check(cards["Skipped steps"][0] == "2" and "3000" in cards["Skipped steps"][1], f"{cards['Skipped steps']}")
     check(cards["Loss"] == ("1.0000", "lowest 1.0000 at step 20000"), f"{cards['Loss']}")
     check(cards["Validation loss"] == ("1.2500", "at step 20000; lowest 1.2500 at step 20000"), "validation")
-    check("Restarts" not in cards and "Restarts and gaps" not in page.tables(), "restarts of none")
+    check("Restarts" not in cards and not {"Starts", "Gaps"} & set(page.tables()), "restarts of none")
     marks = [path.find("title").text for path in figures["Gradient norm"].iter("path")
              if path.get("class") == "skipped"]
     check(marks and marks[0] == "step 3000 skipped", f"marks {marks}")
@@ -238,7 +238,44 @@ def test_odd(folder):
     check(list(page.figures()) == ["Loss"] and "Tokens" not in page.cards(), f"columns {list(page.figures())}")
     rows = list(make_rows(9))
     page = Page(make_run(f"{folder}/back", rows[:6] + rows[3:]))
-    check(page.cards()["Restarts"] == ("1", "last from step 6 to 4"), f"restarts {page.cards()['Restarts']}")
+    check(page.tables()["Gaps"] == [["6", "4"]] and "Restarts" not in page.cards(), f"gaps {page.tables()}")
+
+
+def starts_of(steps, checkpoint=""):
+    """starts.csv of jobs that went on after these steps."""
+    rows = [f"{step},2026-11-{i + 1:02d}T06:00:00Z,{2 + i},0.1.0,{i:07x},{checkpoint if step else ''}\n"
+            for i, step in enumerate(steps)]
+    return "step,started,ranks,version,revision,checkpoint\n" + "".join(rows)
+
+
+def test_starts(folder):
+    """Jobs of a run: a card, a table, a line in each chart, a line of watch."""
+    run = make_run(f"{folder}/starts", make_rows(40))
+    write(run, "starts.csv", starts_of([0]))
+    page = Page(run)
+    check("Restarts" not in page.cards() and "Starts" not in page.tables(), "a run of one job")
+    check("restarts" not in zinf("watch", "--once", run)[0], "watch of one job")
+    write(run, "starts.csv", starts_of([0, 20, 20, 30], "checkpoints/step.h5"))
+    page = Page(run)
+    check(page.cards()["Restarts"] == ("3", "last after step 30"), f"restarts {page.cards()['Restarts']}")
+    table = page.tables()["Starts"]
+    check(table[0] == ["2026-11-04T06:00:00Z", "30", "5", "0.1.0", "checkpoints/step.h5"], f"starts {table[0]}")
+    check([row[1] for row in table] == ["30", "20", "20", "0"] and table[3][4] == "", f"starts {table}")
+    for name, figure in page.figures().items():
+        lines = [path.find("title").text for path in figure.iter("path") if path.get("class") == "start"]
+        wanted = [f"a job went on after step {step}" for step in (30, 20)]
+        check(lines == wanted, f"{name}: {lines}")
+    said, _ = zinf("watch", "--once", run)
+    check("restarts    3, the last after step 30, 2026-11-04T06:00:00Z" in said, f"watch: {said}")
+    write(run, "starts.csv", starts_of(list(range(100)), HOSTILE.replace(",", "")))
+    page = Page(run)
+    check(len(page.tables()["Starts"]) == 64 and "The newest 64 of 100." in page.text(), "many starts")
+    check(page.cards()["Restarts"][0] == "99", f"restarts {page.cards()['Restarts']}")
+    check("\x1b" not in zinf("watch", "--once", run)[0], "a start reaches the terminal")
+    write(run, "starts.csv", "step,started\n-1,x\n1.5,x\nnan,x\n1,2,3\n" + "7\n" + "0,a\n5,b\n6,")
+    page = Page(run)
+    check(page.cards()["Restarts"] == ("1", "last after step 5"), "odd starts")
+    check("5 lines of the tables" in page.text(), "odd lines of starts.csv are counted")
 
 
 def test_states(folder):
@@ -383,7 +420,7 @@ def test_watch(folder):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        for test in (test_real, test_numbers, test_ticks, test_odd, test_states, test_refused, test_watch):
+        for test in (test_real, test_numbers, test_ticks, test_odd, test_starts, test_states, test_refused, test_watch):
             test(folder)
     for what in failures:
         print(f"failed: {what}")

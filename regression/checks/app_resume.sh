@@ -36,7 +36,19 @@ begin() {
     done
     rm -f "$run/end.yaml"
     printf '6,7' >>"$run/steps.csv"
+    printf '6,20' >>"$run/starts.csv"
 }
+
+# started STEP...: the jobs of $run went on after these steps, each from its checkpoint; all but the date and version.
+started() {
+    for step in "$@"; do
+        [ "$step" -eq 0 ] && echo "0,$ranks," || printf '%d,%d,checkpoints/step-%08d.h5\n' "$step" "$ranks" "$step"
+    done >"$folder/wanted"
+    tail -n +2 "$run/starts.csv" | cut -d, -f 1,3,6 | diff - "$folder/wanted" >"$folder/out" || fail "starts.csv"
+    awk -F, 'NR > 1 && ($2 !~ /^20..-..-..T..:..:..Z$/ || $4 == "" || $5 == "" || NF != 6) { exit 1 }' "$run/starts.csv" ||
+        fail "fields of starts.csv"
+}
+ranks=1
 
 # same TYPE: the run in $run is now the whole one.
 same() {
@@ -54,6 +66,7 @@ for type in fp32 bf16; do
     go_on --set precision.compute=$type
     says "goes on after step 4 of 6"
     same $type
+    started 0 4
     begin $type 2 $nvme
     go_on --set precision.compute=$type
     says "placement.parameters: nvme -> auto"
@@ -70,6 +83,7 @@ expect 0 "$launcher" -n 2 "$zinf" run "$deck" --set run.directory="$run" $every 
 [ "$(cut -d, -f 9 "$run/steps.csv" | sed -n 6p)" = "$(cut -d, -f 9 "$folder/whole.bf16/steps.csv" | sed -n 6p)" ] ||
     fail "other parameters before step 5 on two ranks"
 [ "$(wc -l <"$run/steps.csv")" -eq 7 ] || fail "rows of two ranks"
+[ "$(tail -n 1 "$run/starts.csv" | cut -d, -f 1,3)" = 4,2 ] || fail "starts.csv of two ranks"
 rm "$run/checkpoints/step-00000006.h5"
 expect 0 "$zinf" run "$deck" --set run.directory="$run" $every --resume auto --set precision.compute=bf16
 [ "$(wc -l <"$run/steps.csv")" -eq 7 ] || fail "rows of two ranks and one"
@@ -81,6 +95,11 @@ says "step 1/6"
 same fp32
 go_on --set precision.compute=fp32
 same fp32
+started 0 6
+expect 0 "$zinf" report "$run"
+grep -q '<td>6</td><td>1</td>.*<td class="t">checkpoints/step-00000006.h5</td>' "$run/report.html" || fail "starts of the page"
+expect 0 "$zinf" watch --once "$run"
+says "restarts    1, the last after step 6"
 
 # A damaged checkpoint, and one that was cut, are named and passed over.
 begin fp32 4

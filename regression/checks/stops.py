@@ -36,6 +36,7 @@ class Runs:
     def __init__(self):
         self.job = None
         self.folder = tempfile.mkdtemp()
+        self.run = os.path.join(self.folder, "run")
         text = os.path.join(self.folder, "text")
         with open(text, "wb") as file:
             for name in sorted(os.listdir(os.path.join(SOURCES, "regression/checks"))):
@@ -99,7 +100,7 @@ class Runs:
     def numbers(self):
         """Of steps.csv, whole lines only: step to loss, norm, rate, skipped and checksum. Each step stands once."""
         try:
-            with open(self.path("run", "steps.csv")) as file:
+            with open(os.path.join(self.run, "steps.csv")) as file:
                 lines = file.read().split("\n")[1:-1]
         except FileNotFoundError:
             return {}

@@ -171,6 +171,69 @@ static void no_seed(hid_t file)
     H5Adelete(file, "seed");
 }
 
+static void other_step(hid_t file)
+{
+    CHECK(h5_integer_replace(file, "step", 101) >= 0);
+}
+
+static void other_deck(hid_t file)
+{
+    H5Adelete(file, "deck");
+    h5_text_write(file, "deck", "run: {name: Test}\nmodel: {family: gpt2}\n");
+}
+
+static void one_more(hid_t file)
+{
+    h5_integer_write(file, "note", 1);
+}
+
+static void exchanged_names(hid_t file)
+{
+    H5Arename(file, "updates", "other");
+    H5Arename(file, "tokens", "updates");
+    H5Arename(file, "other", "tokens");
+}
+
+static void no_header_sum(hid_t file)
+{
+    H5Adelete(file, "header_checksum");
+}
+
+/* All zeros, as the parameters are: only that it is another dataset tells. */
+static void other_master(hid_t file)
+{
+    H5Ldelete(file, "master/first.weight", H5P_DEFAULT);
+    H5Lcreate_hard(file, "moment1/first.weight", file, "master/first.weight", H5P_DEFAULT,
+                   H5P_DEFAULT);
+}
+
+/* Of all states alike. */
+static void other_shapes(hid_t file)
+{
+    const char *const names[] = {"parameter/first.weight", "moment1/first.weight",
+                                 "moment2/first.weight"};
+    const hsize_t extents[2] = {3, 4};
+    for (int i = 0; i < 3; i++) {
+        hid_t space = H5Screate_simple(2, extents, NULL),
+              properties = H5Pcreate(H5P_DATASET_CREATE);
+        H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY);
+        H5Ldelete(file, names[i], H5P_DEFAULT);
+        hid_t made =
+            H5Dcreate2(file, names[i], H5T_IEEE_F32LE, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+        CHECK(made >= 0 && h5_bits_write(made, "checksum", 0) >= 0);
+        H5Dclose(made);
+        H5Pclose(properties);
+        H5Sclose(space);
+    }
+    H5Ldelete(file, "master/first.weight", H5P_DEFAULT);
+    H5Lcreate_hard(file, names[0], file, "master/first.weight", H5P_DEFAULT, H5P_DEFAULT);
+}
+
+static void earlier_format(hid_t file)
+{
+    put_text(file, "format", "zinf-checkpoint-1", 1);
+}
+
 static void many_checksums(hid_t file)
 {
     hid_t dataset = H5Dopen2(file, "moment1/first.weight", H5P_DEFAULT);
@@ -329,6 +392,14 @@ static const struct damage damages[] = {
     {fixed_text, ZI_ERROR_IO, "attribute model is not one text"},
     {number_as_model, ZI_ERROR_IO, "attribute model is not one text"},
     {no_seed, ZI_ERROR_IO, "seed"},
+    {other_step, ZI_ERROR_IO, "its header is not what was written"},
+    {other_deck, ZI_ERROR_IO, "its header is not what was written"},
+    {one_more, ZI_ERROR_IO, "its header is not what was written"},
+    {exchanged_names, ZI_ERROR_IO, "its header is not what was written"},
+    {no_header_sum, ZI_ERROR_IO, "there is no attribute header_checksum"},
+    {other_master, ZI_ERROR_IO, "master/first.weight is not the parameter itself"},
+    {other_shapes, ZI_ERROR_IO, "its header is not what was written"},
+    {earlier_format, ZI_ERROR_USAGE, "its format is zinf-checkpoint-1, not"},
     {many_checksums, ZI_ERROR_IO, "moment1/first.weight has no checksum"},
     {no_checksum, ZI_ERROR_IO, "moment1/first.weight has no checksum"},
     {other_type, ZI_ERROR_IO, "first.weight is not of the type"},

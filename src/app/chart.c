@@ -173,6 +173,21 @@ static void draw_jumps(const struct plot *p)
     }
 }
 
+/* Where a job went on from a checkpoint, once each. */
+static void draw_starts(const struct plot *p)
+{
+    double last = 0;
+    for (int n = 0; n < HISTORY_STARTS && history_start(p->history, n); n++) {
+        double step = history_start(p->history, n)->step;
+        if (step == 0 || step == last || step < p->x.low || step > p->x.high) continue;
+        last = step;
+        fprintf(p->out,
+                "<path class=\"start\" d=\"M%.1f %dV%d\"><title>a job went on after step %.0f"
+                "</title></path>\n",
+                x_of(p, step), TOP, BOTTOM, step);
+    }
+}
+
 static void begin(const struct plot *p, const char *title, const char *unit, bool percent)
 {
     fprintf(p->out,
@@ -182,6 +197,7 @@ static void begin(const struct plot *p, const char *title, const char *unit, boo
     draw_value_ticks(p, percent);
     draw_step_ticks(p);
     draw_jumps(p);
+    draw_starts(p);
 }
 
 static double middle_of(const struct series_bucket *bucket)

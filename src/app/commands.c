@@ -38,11 +38,11 @@ static const struct command commands[] = {
      "train what a deck describes",
      "Started by an MPI launcher it runs on all ranks: mpiexec -n 4 zinf run deck.yaml.\n"
      "Outputs go to run.directory: used.yaml, steps.csv, timings.csv, checkpoints.csv,\n"
-     "memory.csv, run.h5 and checkpoints/. SIGTERM, SIGINT (Ctrl-C), SIGUSR1, SIGHUP and SIGQUIT\n"
-     "end the run after the present step with a checkpoint (exit code 4); a second SIGINT ends it\n"
-     "at once. A file `stop` in run.directory does the same, a file `checkpoint` there has one\n"
-     "written of the present step. Where SLURM_JOB_END_TIME is set, the run ends so before that\n"
-     "time.\n",
+     "memory.csv, starts.csv, run.h5 and checkpoints/. SIGTERM, SIGINT (Ctrl-C), SIGUSR1, SIGHUP\n"
+     "and SIGQUIT end the run after the present step with a checkpoint (exit code 4); a second\n"
+     "SIGINT ends it at once. A file `stop` in run.directory does the same, a file `checkpoint`\n"
+     "there has one written of the present step. Where SLURM_JOB_END_TIME is set, the run ends so\n"
+     "before that time.\n",
      true,
      true,
      true,

@@ -13,7 +13,7 @@
  *
  * Whether outputs can be made is tried first, by making files: a job should not wait for its first
  * checkpoint to find out. A folder `checkpoints` may be a link, to a larger disk. */
-#include "app/report.h"
+#include "app/directory.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -28,8 +28,8 @@
 #include "checkpoint/checkpoint.h"
 
 static const char *const outputs[] = {
-    "used.yaml", "steps.csv",       "timings.csv", "checkpoints.csv", "memory.csv",
-    "run.h5",    "run.h5.previous", "trace.json",  "report.html",     "local.yaml",
+    "used.yaml",       "steps.csv",  "timings.csv", "checkpoints.csv", "memory.csv", "run.h5",
+    "run.h5.previous", "trace.json", "report.html", "local.yaml",      "starts.csv",
 };
 enum { OUTPUT_COUNT = (int)(sizeof outputs / sizeof *outputs) };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tables of a run: steps.csv, timings.csv and memory.csv.
+/* The tables of a run: steps.csv, timings.csv, memory.csv and starts.csv.
  *
  * Columns are found by their names, so a table of another version of zinf is read as far as it is
  * known, and what it does not have is left out. A row of steps.csv without a step is no row; any
@@ -160,17 +160,46 @@ static bool take_memory(void *context, const struct csv *csv, char *const *field
     return true;
 }
 
+static void forget_starts(void *context)
+{
+    struct history *h = context;
+    h->start_count = 0;
+}
+
+static void copy_field(char *text, size_t size, const struct csv *csv, char *const *fields,
+                       const char *name)
+{
+    int place = csv_column(csv, name);
+    snprintf(text, size, "%s", place < 0 ? "" : fields[place]);
+}
+
+static bool take_start(void *context, const struct csv *csv, char *const *fields)
+{
+    struct history *h = context;
+    double step = named_number(csv, fields, "step");
+    if (!(step >= 0 && step <= STEP_MOST && step == floor(step))) return false;
+    struct history_start *s = &h->starts_kept[h->start_count++ % HISTORY_STARTS];
+    s->step = step;
+    s->ranks = named_number(csv, fields, "ranks");
+    copy_field(s->started, sizeof s->started, csv, fields, "started");
+    copy_field(s->version, sizeof s->version, csv, fields, "version");
+    copy_field(s->checkpoint, sizeof s->checkpoint, csv, fields, "checkpoint");
+    return true;
+}
+
 enum zi_status history_update(struct history *history)
 {
     struct stat is;
     const struct csv_reader steps = {history, forget_steps, take_step};
     const struct csv_reader timings = {history, forget_timings, take_timing};
     const struct csv_reader memory = {history, forget_memory, take_memory};
+    const struct csv_reader starts = {history, forget_starts, take_start};
     /* The end is read before the rows: they are complete then. */
     ZI_TRY(history_read_files(history));
     ZI_TRY(csv_read(&history->steps, &steps));
     ZI_TRY(csv_read(&history->timings, &timings));
     ZI_TRY(csv_read(&history->memory, &memory));
+    ZI_TRY(csv_read(&history->starts, &starts));
     history->row_time = stat(history->steps.path, &is) == 0 ? is.st_mtime : 0;
     return ZI_OK;
 }
@@ -187,6 +216,7 @@ static enum zi_status begin(struct history *h, const char *directory)
     ZI_TRY(csv_begin(&h->steps, directory, "steps.csv"));
     ZI_TRY(csv_begin(&h->timings, directory, "timings.csv"));
     ZI_TRY(csv_begin(&h->memory, directory, "memory.csv"));
+    ZI_TRY(csv_begin(&h->starts, directory, "starts.csv"));
     forget_steps(h);
     forget_timings(h);
     ZI_TRY(history_update(h));
@@ -219,6 +249,12 @@ const struct series_row *history_row(const struct history *history, int n)
 {
     if (n < 0 || n >= HISTORY_RECENT || n >= history->all.rows) return NULL;
     return &history->recent[(history->all.rows - 1 - n) % HISTORY_RECENT];
+}
+
+const struct history_start *history_start(const struct history *history, int n)
+{
+    if (n < 0 || n >= HISTORY_STARTS || n >= history->start_count) return NULL;
+    return &history->starts_kept[(history->start_count - 1 - n) % HISTORY_STARTS];
 }
 
 bool history_goes_on(const struct history *history)

@@ -18,6 +18,7 @@ enum {
     HISTORY_OPERATIONS = 128,
     HISTORY_BUFFERS = 64,
     HISTORY_CHECKPOINTS = 64,
+    HISTORY_STARTS = 64,
     HISTORY_NAME = 48,
     HISTORY_TEXT = 512,
     HISTORY_DECK = 1 << 18
@@ -63,6 +64,12 @@ struct history_buffer {
     double bytes, peak;
 };
 
+/* A row of starts.csv: a job, which goes on after a step from a file; 0 and "": it begins. */
+struct history_start {
+    double step, ranks;
+    char started[HISTORY_NAME], version[HISTORY_NAME], checkpoint[HISTORY_TEXT];
+};
+
 struct history_checkpoint {
     double step, bytes;
     /* When it was written. */
@@ -73,7 +80,7 @@ struct history_checkpoint {
 
 struct history {
     char directory[PATH_MAX];
-    struct csv steps, timings, memory;
+    struct csv steps, timings, memory, starts;
     int step_place, token_place, skipped_place, places[SERIES_COLUMNS];
     bool placed;
     /* steps.csv: thinned, all rows as one bucket, the newest ones (of `all.rows`, at
@@ -92,6 +99,9 @@ struct history {
     double timings_step;
     struct history_buffer buffers[HISTORY_BUFFERS];
     int buffer_count;
+    /* Of all `start_count`, the newest, each at its number % HISTORY_STARTS. */
+    struct history_start starts_kept[HISTORY_STARTS];
+    int64_t start_count;
     /* The newest ones, newest first; how many there are; whether one is being written. */
     struct history_checkpoint checkpoints[HISTORY_CHECKPOINTS];
     int checkpoint_count, checkpoint_files;
@@ -121,6 +131,9 @@ void history_close(struct history *history);
 
 /* Local. The n-th row from the end, 0 for the last; NULL where it is not kept. */
 const struct series_row *history_row(const struct history *history, int n);
+
+/* Local. The n-th start of the run from the last, 0 for the last; NULL where it is not kept. */
+const struct history_start *history_start(const struct history *history, int n);
 
 /* Local. Whether the run may still make steps: it runs, or may run. */
 bool history_goes_on(const struct history *history);

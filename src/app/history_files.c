@@ -67,12 +67,19 @@ static void unquote(const char *from, char *to, size_t size)
     to[used] = 0;
 }
 
+/* NULL behind the last. */
+static const char *next_line(const char *line)
+{
+    const char *end = strchr(line, '\n');
+    return end ? end + 1 : NULL;
+}
+
 /* The value of the first line `key: value` of text, up to its comment; "" where there is none. */
 static void find_value(const char *text, const char *key, char *value, size_t size)
 {
     size_t length = strlen(key);
     value[0] = 0;
-    for (const char *line = text; line; line = strchr(line, '\n'), line += line ? 1 : 0) {
+    for (const char *line = text; line; line = next_line(line)) {
         const char *at = line + strspn(line, " ");
         if (strncmp(at, key, length) != 0 || at[length] != ':') continue;
         at += length + 1;

@@ -43,7 +43,8 @@ static const char style[] =
     ".line{fill:none;stroke:var(--c);stroke-width:1.6;stroke-linejoin:round;stroke-linecap:round}"
     ".band{fill:var(--c);stroke:var(--c);stroke-width:.7;opacity:.3}.stack{fill:var(--c)}"
     ".mark{fill:var(--c);stroke:var(--card);stroke-width:1}.skipped{fill:var(--c5)}"
-    ".jump{stroke:var(--soft);stroke-dasharray:3 3;fill:none}\n"
+    ".jump,.start{stroke:var(--soft);stroke-dasharray:3 3;fill:none}.start{stroke-dasharray:1 "
+    "3;stroke-width:1.5}\n"
     ".legend{margin:2px 6px 0;font-size:13px;color:var(--soft)}.legend span{margin-right:10px;"
     "white-space:nowrap}.legend i{display:inline-block;width:10px;height:10px;border-radius:2px;"
     "margin-right:5px;background:var(--c)}.legend "
@@ -230,17 +231,14 @@ static void write_speed_cards(const struct history *h, FILE *out)
                        out);
 }
 
-static void write_jump_card(const struct history *h, FILE *out)
+static void write_start_cards(const struct history *h, FILE *out)
 {
     char note[96];
-    int back = 0;
-    for (int i = 0; i < h->jump_count; i++) {
-        if (h->jumps[i].from == 0 || h->jumps[i].to > h->jumps[i].from) continue;
-        back++;
-        snprintf(note, sizeof note, "last from step %.0f to %.0f", h->jumps[i].from,
-                 h->jumps[i].to);
+    const struct history_start *last = history_start(h, 0);
+    if (h->start_count > 1) {
+        snprintf(note, sizeof note, "last after step %.0f", last->step);
+        write_card("Restarts", number_si((double)h->start_count - 1, "").text, note, out);
     }
-    if (back) write_card("Restarts", number_si(back, "").text, note, out);
     if (h->checkpoint_count) {
         snprintf(note, sizeof note, "the newest; %d in all", h->checkpoint_files);
         char step[32];
@@ -315,7 +313,7 @@ void page_write(const struct history *history, FILE *out)
         write_progress_cards(history, out);
         write_loss_cards(history, out);
         write_speed_cards(history, out);
-        write_jump_card(history, out);
+        write_start_cards(history, out);
         fprintf(out, "</dl>\n");
         write_charts(history, out);
     } else {

@@ -162,12 +162,34 @@ static void write_checkpoints(const struct history *h, FILE *out)
     end_table(out);
 }
 
+static void write_starts(const struct history *h, FILE *out)
+{
+    static const char *const headings[] = {".started", "after step", "ranks",
+                                           ".version", ".from",      NULL};
+    char note[128] = "Each job of this run; dotted lines in the charts are where one went on.";
+    if (h->start_count < 2) return;
+    if (h->start_count > HISTORY_STARTS)
+        snprintf(note, sizeof note, "The newest %d of %.0f.", HISTORY_STARTS,
+                 (double)h->start_count);
+    begin_table("Starts", note, headings, out);
+    for (int n = 0; n < HISTORY_STARTS && history_start(h, n); n++) {
+        const struct history_start *s = history_start(h, n);
+        fprintf(out, "<tr>");
+        write_text_cell(s->started, out);
+        fprintf(out, "<td>%.0f</td>", s->step);
+        write_cell(number_plain(s->ranks), out);
+        write_text_cell(s->version, out);
+        write_text_cell(s->checkpoint, out);
+        fprintf(out, "</tr>\n");
+    }
+    end_table(out);
+}
+
 static void write_jumps(const struct history *h, FILE *out)
 {
     static const char *const headings[] = {"after step", "came step", NULL};
     if (h->jump_count == 0) return;
-    begin_table("Restarts and gaps", "Where steps.csv does not go on with the next step.", headings,
-                out);
+    begin_table("Gaps", "Where steps.csv does not go on with the next step.", headings, out);
     for (int i = 0; i < h->jump_count; i++)
         fprintf(out, "<tr><td>%.0f</td><td>%.0f</td></tr>\n", h->jumps[i].from, h->jumps[i].to);
     end_table(out);
@@ -175,11 +197,13 @@ static void write_jumps(const struct history *h, FILE *out)
 
 void page_write_tables(const struct history *history, FILE *out)
 {
-    int64_t odd = history->steps.odd_lines + history->timings.odd_lines + history->memory.odd_lines;
+    int64_t odd = history->steps.odd_lines + history->timings.odd_lines +
+                  history->memory.odd_lines + history->starts.odd_lines;
     if (history->all.rows) {
         write_steps(history, out);
         write_waits(history, out);
     }
+    write_starts(history, out);
     write_jumps(history, out);
     write_operations(history, out);
     write_memory(history, out);

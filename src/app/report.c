@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files of a run that machines read: steps.csv, timings.csv, memory.csv, and run.h5 with the
- * same tables.
+ * same tables; starts.csv.
  *
  * A table is described once, by its columns; the heading of the CSV file and the datasets of run.h5
  * both come from that. Numbers are written with 9 digits, enough to give back any fp32. Every row
@@ -26,6 +26,8 @@
 #include "base/dtype.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/timing.h"
+#include "base/version.h"
 #include "checkpoint/record.h"
 
 #define WAIT_COLUMN(constant, name) {"wait_" #name, "s", 0},
@@ -67,6 +69,12 @@ static const struct record_column checkpoint_columns[] = {
     {"still_s", "s", 0}, {"over_s", "s", 0}, {"before_s", "s", 0},
 };
 enum { CHECKPOINT_COLUMNS = (int)(sizeof checkpoint_columns / sizeof *checkpoint_columns) };
+
+/* In text only. */
+static const struct record_column start_columns[] = {{"step", "", 1},     {"started", "", 0},
+                                                     {"ranks", "", 1},    {"version", "", 0},
+                                                     {"revision", "", 0}, {"checkpoint", "", 0}};
+enum { START_COLUMNS = (int)(sizeof start_columns / sizeof *start_columns) };
 
 /* A table of which rows are appended. */
 struct table {
@@ -143,7 +151,10 @@ static int64_t bytes_until(FILE *file, int64_t step)
     int64_t kept = 0;
     for (ssize_t length; (length = getline(&line, &size, file)) > 0;) {
         bool heading = kept == 0;
-        if (line[length - 1] != '\n' || (!heading && strtoll(line, NULL, 10) > step)) break;
+        /* What a power cut has left may end in bytes that were never written, zeros. */
+        if (line[length - 1] != '\n' || strlen(line) != (size_t)length ||
+            (!heading && strtoll(line, NULL, 10) > step))
+            break;
         kept += length;
     }
     free(line);
@@ -403,11 +414,65 @@ enum zi_status report_text(const char *directory, const char *name, const char *
     return zi_output_text("app", path, text);
 }
 
+static enum zi_status sync_table(const struct table *table)
+{
+    if (fsync(table->file) == 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_IO, "app", "%s: cannot be made durable: %s", table->path,
+                   strerror(errno));
+}
+
+enum zi_status report_sync(struct report *report)
+{
+    ZI_TRY(sync_table(&report->steps));
+    ZI_TRY(sync_table(&report->timings));
+    ZI_TRY(sync_table(&report->checkpoints));
+    return record_sync(report->record);
+}
+
 /* Some file systems tell of a failed write only here. */
 static enum zi_status close_table(struct table *table)
 {
     if (table->file < 0 || close(table->file) == 0) return ZI_OK;
     return zi_fail(ZI_ERROR_IO, "app", "cannot write %s: %s", table->path, strerror(errno));
+}
+
+/* What would end the field of a table, or its row, becomes a question mark. */
+static void write_text(const char *text, FILE *out)
+{
+    for (; *text; text++)
+        fputc((unsigned char)*text < ' ' || *text == ',' ? '?' : *text, out);
+}
+
+static enum zi_status append_start(const char *directory, const struct report_start *start,
+                                   struct table *table)
+{
+    struct text text;
+    char now[64];
+    size_t length = strlen(directory);
+    const char *from = start->checkpoint;
+    if (strncmp(from, directory, length) == 0 && from[length] == '/') from += length + 1;
+    ZI_TRY(text_begin(&text));
+    fprintf(text.out, "%" PRId64 ",%s,%d,", start->step, zi_time_stamp(now, sizeof now),
+            start->ranks);
+    write_text(zi_version(), text.out);
+    fputc(',', text.out);
+    write_text(zi_version_revision(), text.out);
+    fputc(',', text.out);
+    write_text(from, text.out);
+    fputc('\n', text.out);
+    ZI_TRY(text_append(&text, table));
+    return sync_table(table);
+}
+
+enum zi_status report_started(const char *directory, const struct report_start *start)
+{
+    struct table table = {.file = -1};
+    /* Jobs of any step stay: what they began with is no less true when their steps were lost. */
+    enum zi_status status = open_table(directory, "starts.csv", start_columns, START_COLUMNS,
+                                       start->step > 0 ? INT64_MAX : 0, &table);
+    if (status >= 0) status = append_start(directory, start, &table);
+    enum zi_status closed = close_table(&table);
+    return status < 0 ? status : closed;
 }
 
 enum zi_status report_close(struct report *report)

@@ -3,10 +3,7 @@
 #ifndef ZI_APP_REPORT_H
 #define ZI_APP_REPORT_H
 
-#include <limits.h>
-#include <sys/types.h>
-
-#include "app/lock.h"
+#include "app/directory.h"
 
 #include "engine/engine.h"
 #include "program/trace.h"
@@ -38,6 +35,19 @@ struct report_row {
  * or not there. ZI_ERROR_IO. */
 enum zi_status report_open(const char *directory, const char *deck_text, int64_t step,
                            struct report **report);
+
+/* How a job begins. */
+struct report_start {
+    /* The step that it goes on after, 0 for a run that begins. */
+    int64_t step;
+    int ranks;
+    /* The file that it goes on from, below `directory` where it is there; "" without one. */
+    const char *checkpoint;
+};
+
+/* Local. Appends a row to starts.csv of `directory`, durably; makes the file where there is none.
+ * ZI_ERROR_IO; ZI_ERROR_USAGE where another version has written it. */
+enum zi_status report_started(const char *directory, const struct report_start *start);
 
 /* Local. Appends a step, visible to readers when the call returns. ZI_ERROR_IO. */
 enum zi_status report_step(struct report *report, const struct report_row *row);
@@ -80,14 +90,15 @@ enum zi_status report_trace(const char *directory, const struct trace *trace, st
  */
 enum zi_status report_memory(const char *directory);
 
+/* Local. Makes all rows so far durable: before a checkpoint whose run goes on from them is. A power
+ * cut loses rows that it has not been called after. ZI_ERROR_IO. */
+enum zi_status report_sync(struct report *report);
+
 /* Local. Ends the files; NULL does nothing. ZI_ERROR_IO. */
 enum zi_status report_close(struct report *report);
 
 /* Local. Writes `text` to the file `name` of `directory`. ZI_ERROR_IO. */
 enum zi_status report_text(const char *directory, const char *name, const char *text);
-
-/* Local. "directory/name" into path; ZI_ERROR_USAGE, naming run.directory, when it is too long. */
-enum zi_status report_path(const char *directory, const char *name, char path[PATH_MAX]);
 
 /* How a run ended. */
 struct report_end {
@@ -105,22 +116,5 @@ enum zi_status report_end(const char *directory, const struct report_end *end);
 
 /* Local. Removes end.yaml of an earlier run from `directory`, where there is one. ZI_ERROR_IO. */
 enum zi_status report_end_remove(const char *directory);
-
-/* What is done with outputs of an earlier run. */
-enum report_existing { REPORT_REFUSE, REPORT_REPLACE, REPORT_CONTINUE };
-
-/* Local. Makes `directory` and those above it, takes its lock, and makes sure that every output can
- * be made there. ZI_ERROR_IO with path and cause. ZI_ERROR_USAGE when another run has it, when
- * something stands at an output's name that zinf has not made, or when there are outputs of an
- * earlier run that are refused. On success the caller ends the run with lock_release. */
-enum zi_status report_prepare(const char *directory, enum report_existing existing,
-                              struct lock **lock);
-
-/* Local. Removes the outputs of an earlier run, and nothing else, from `directory`. ZI_ERROR_IO. */
-enum zi_status report_clear(const char *directory);
-
-/* Local. Bytes on a file system (st_dev) that report_clear would give back; 0 when it cannot tell.
- */
-int64_t report_old_bytes(const char *directory, dev_t device);
 
 #endif

@@ -142,6 +142,8 @@ enum zi_status resume_open(struct run *run)
         run->from ? checkpoint_get_header(run->from) : local_header(run->level.from);
     ZI_TRY(comm_agree(run->comm, first ? compare_decks(run, header) : ZI_OK));
     take_step(run, header, shared);
+    snprintf(run->from_path, sizeof run->from_path, "%s",
+             run->from ? header->path : "local checkpoints");
     if (first)
         printf("goes on after step %" PRId64 " of %" PRId64 "%s\n", run->done,
                run->setup.settings->run.steps,

@@ -281,6 +281,8 @@ static enum zi_status open_outputs(struct run *run)
     control_start(&run->control, bytes);
     if (run->begins == 0) ZI_TRY(report_clear(directory));
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
+    const struct report_start start = {run->begins, comm_size(run->comm), run->from_path};
+    ZI_TRY(report_started(directory, &start));
     return report_open(directory, run->used_text, run->begins, &run->report);
 }
 

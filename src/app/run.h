@@ -47,8 +47,9 @@ struct run {
     bool resumes;
     /* That it goes on from, until its states are there; or NULL. */
     struct checkpoint *from;
-    /* The step after which this job begins. */
+    /* The step after which this job begins, and the file that it goes on from, "" without one. */
     int64_t begins;
+    char from_path[PATH_MAX];
     /* Steps done. */
     int64_t done;
     /* The last step that was not skipped: the states are those after it. */

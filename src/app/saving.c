@@ -103,6 +103,8 @@ static enum zi_status begin(struct run *run)
     *saving = (struct saving){.step = run->good, .begun_s = zi_time_s(), .before_s = run->step_s};
     enum zi_status status = save_plan_make(run, &plan);
     if (status >= 0 && run->lock) status = lock_check(run->lock);
+    /* A run that goes on from it needs the rows up to it, a power cut or not. */
+    if (status >= 0 && run->report && run->reported >= 0) status = report_sync(run->report);
     status = comm_agree(run->comm, status);
     if (status >= 0)
         status = checkpoint_create(run->comm, plan.directory, &plan.header, plan.tensors,

@@ -181,6 +181,18 @@ static void add_checkpoint(struct frame *f)
     if (text[0]) add_line(f, "checkpoint", text, 0);
 }
 
+static void add_starts(struct frame *f)
+{
+    const struct history *h = f->history;
+    const struct history_start *last = history_start(h, 0);
+    char text[160], when[HISTORY_NAME];
+    if (h->start_count < 2) return;
+    clean(when, sizeof when, last->started);
+    snprintf(text, sizeof text, "%.0f, the last after step %.0f, %s", (double)h->start_count - 1,
+             last->step, when);
+    add_line(f, "restarts", text, 0);
+}
+
 static void add_state(struct frame *f)
 {
     const struct history *h = f->history;
@@ -234,6 +246,7 @@ static enum zi_status draw(struct frame *f, int above)
         add_loss(f);
         add_speed(f);
         add_checkpoint(f);
+        add_starts(f);
     } else {
         add_line(f, "step", "none yet", 0);
     }

@@ -309,6 +309,8 @@ static enum zi_status store_header(struct checkpoint *checkpoint)
         if (write_checksum(file, &checkpoint->datasets[d]) < 0)
             status = h5_fail("checkpoint", path, "store a checksum");
     }
+    if (status == ZI_OK && checkpoint_header_sum_store(checkpoint, file) < 0)
+        status = h5_fail("checkpoint", path, "store the checksum of its header");
     if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail("checkpoint", path, "close it");
     return status;
 }

@@ -6,10 +6,12 @@
  *                     (bf16 as an HDF5 float type of 16 bits); with fp32 compute /master/<name> is
  *                     a hard link to /parameter/<name>
  *   attributes of /   format, step, updates, tokens, seed, deck (text), type, model (family and
- *                     sizes, text), version, revision, written (date)
+ *                     sizes, text), version, revision, written (date), header_checksum
  *   attribute `checksum` of each dataset
  *                     the checksum of device/operations.h over its bits (fp32, or the 16 of bf16),
  *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
+ *   `header_checksum` (16 hexadecimal digits, header_sum.c) is over all other attributes of / and over name,
+ *   type, shape and checksum of every dataset: an attribute that somebody adds is damage as well
  *
  * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name, past
  * the page cache; then fsync, agreement of all ranks, rename, fsync of the folder, and the link
@@ -41,6 +43,8 @@ struct checkpoint_header {
     enum zi_dtype type;
     /* Family and sizes, one line of YAML, for deck_parse_part */
     const char *model_text;
+    /* Reading: the file */
+    const char *path;
     /* Writing: permissions of the file, whatever the umask; 0: 0600 */
     unsigned mode;
 };

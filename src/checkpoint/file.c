@@ -12,8 +12,6 @@
 #include "base/log.h"
 #include "base/random.h"
 
-#include <errno.h>
-#include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,22 +81,6 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum t
         dataset->elements *= shape[d];
     }
     return ZI_OK;
-}
-
-int checkpoint_write_at(int descriptor, const void *values, size_t bytes, int64_t offset)
-{
-    const char *from = values;
-    const size_t most = (size_t)1 << 30;
-    while (bytes > 0) {
-        ssize_t done = pwrite(descriptor, from, bytes < most ? bytes : most, (off_t)offset);
-        if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return errno;
-        if (done == 0) return EIO;
-        from += done;
-        bytes -= (size_t)done;
-        offset += done;
-    }
-    return 0;
 }
 
 void checkpoint_free(struct checkpoint *checkpoint)

@@ -13,7 +13,7 @@
 #include "h5/dataset.h"
 #include "h5/h5.h"
 
-#define CHECKPOINT_FORMAT    "zinf-checkpoint-1"
+#define CHECKPOINT_FORMAT    "zinf-checkpoint-2"
 #define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
 #define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
 
@@ -87,9 +87,6 @@ bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter);
 uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,
                              const void *values);
 
-/* Local. Writes all bytes at an offset, through short writes and signals; 0 or an errno. */
-int checkpoint_write_at(int descriptor, const void *values, size_t bytes, int64_t offset);
-
 /* Local. How many values are not finite, told by an exponent of all ones. */
 uint64_t checkpoint_count_broken(enum zi_dtype type, int64_t count, const void *values);
 
@@ -98,6 +95,15 @@ uint64_t checkpoint_count_broken(enum zi_dtype type, int64_t count, const void *
 enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum tier_kind state,
                                       const char *tensor, enum zi_dtype type, const int64_t *shape,
                                       int dimensions);
+
+/* Local. Stores the checksum of the header in the open file, after all else of it: attributes and
+ * the checksums of datasets. Negative on failure. */
+herr_t checkpoint_header_sum_store(const struct checkpoint *checkpoint, hid_t file);
+
+/* Local, or collective where the file was opened by many. Whether header and list of datasets are
+ * those that were stored: 0; 1 when they are not; negative, with the reason for h5_fail, when it
+ * cannot be told. */
+herr_t checkpoint_header_sum_check(const struct checkpoint *checkpoint, hid_t file);
 
 /* Local (rank 0). The file that `path` stands for, which the caller frees with free(): itself; of a
  * folder what `latest` names; where that is missing or leads nowhere the newest whole checkpoint,

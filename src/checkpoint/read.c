@@ -165,6 +165,9 @@ static enum zi_status check_complete(struct checkpoint *checkpoint)
             dataset->shape[1] != like->shape[1])
             return fail_damaged(checkpoint->path, dataset->name,
                                 "is not what the same tensor is in other states");
+        if (!checkpoint_state_is_written(dataset->state, checkpoint->header.type) &&
+            (dataset->offset != like->offset || dataset->checksum != like->checksum))
+            return fail_damaged(checkpoint->path, dataset->name, "is not the parameter itself");
     }
     return ZI_OK;
 }
@@ -175,7 +178,8 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
     char *format = NULL, *type = NULL, *deck = NULL, *model = NULL;
     if (h5_text_read(file, "format", &format) < 0 || strcmp(format, CHECKPOINT_FORMAT) != 0) {
         enum zi_status status =
-            zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: no checkpoint: its format is %s, not %s",
+            zi_fail(ZI_ERROR_USAGE, "checkpoint",
+                    "%s: no checkpoint that this version of zinf reads: its format is %s, not %s",
                     checkpoint->path, format ? format : "not stated", CHECKPOINT_FORMAT);
         free(format);
         return status;
@@ -200,6 +204,16 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
     return status;
 }
 
+/* Header and list are what was stored. */
+static enum zi_status check_header_sum(const struct checkpoint *checkpoint, hid_t file)
+{
+    herr_t result = checkpoint_header_sum_check(checkpoint, file);
+    if (result < 0) return h5_fail("checkpoint", checkpoint->path, "read the header");
+    if (result == 0) return ZI_OK;
+    return fail_damaged(checkpoint->path, NULL,
+                        "its header is not what was written: its checksum differs");
+}
+
 /* Collective. Opens, lists and closes the file. Every rank sees the same bytes and decides the
  * same.
  */
@@ -217,6 +231,7 @@ static enum zi_status read_layout(struct checkpoint *checkpoint)
     enum zi_status status = read_header(checkpoint, file);
     if (status == ZI_OK) status = list_datasets(checkpoint, file);
     if (status == ZI_OK) status = check_complete(checkpoint);
+    if (status == ZI_OK) status = check_header_sum(checkpoint, file);
     H5Fclose(file);
     return status;
 }
@@ -268,6 +283,7 @@ enum zi_status checkpoint_open(struct comm *comm, const char *path, struct check
         checkpoint_close(made);
         return status;
     }
+    made->header.path = made->path;
     *checkpoint = made;
     return ZI_OK;
 }

@@ -381,6 +381,14 @@ enum zi_status record_append(struct record *record, int table, const double *val
     return record_flush(record);
 }
 
+enum zi_status record_sync(struct record *record)
+{
+    if (record->broken) return ZI_ERROR_IO; /* said when it broke */
+    if (fsync(descriptor_of(record)) == 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_IO, "record", "%s: cannot be made durable: %s", record->path,
+                   strerror(errno));
+}
+
 enum zi_status record_close(struct record *record)
 {
     if (!record) return ZI_OK;

@@ -42,6 +42,9 @@ enum zi_status record_start(struct record *record);
 enum zi_status record_append(struct record *record, int table, const double *values,
                              const int64_t *integers);
 
+/* Local. Makes the rows so far durable. ZI_ERROR_IO. */
+enum zi_status record_sync(struct record *record);
+
 /* Local. Closes the file; NULL does nothing. ZI_ERROR_IO. */
 enum zi_status record_close(struct record *record);
 

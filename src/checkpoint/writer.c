@@ -20,7 +20,6 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "checkpoint/file.h"
 #include "deck/settings.h"
 #include "disk/disk.h"
 
@@ -92,6 +91,22 @@ static void fail(struct checkpoint_writer *w, int64_t offset, size_t bytes, int 
     if (w->status < 0) return;
     w->status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot write %zu bytes of %s at %lld: %s",
                         w->path, bytes, w->label, (long long)offset, strerror(error));
+}
+
+int checkpoint_write_at(int descriptor, const void *values, size_t bytes, int64_t offset)
+{
+    const char *from = values;
+    const size_t most = (size_t)1 << 30;
+    while (bytes > 0) {
+        ssize_t done = pwrite(descriptor, from, bytes < most ? bytes : most, (off_t)offset);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return errno;
+        if (done == 0) return EIO;
+        from += done;
+        bytes -= (size_t)done;
+        offset += done;
+    }
+    return 0;
 }
 
 /* Writes through the page cache. */

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Any bytes as a checkpoint or a run record: opened, verified, its tensors read, and inspected.
+ *
+ * Where FUZZ_SEEDS names a folder, a whole checkpoint is left in it. */
+#include "fuzz.h"
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/file.h"
+#include "h5/h5.h"
+
+#include <string.h>
+
+enum { ELEMENTS_MOST = 1 << 22 };
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+static struct comm *self;
+
+static void write_seed(const char *folder)
+{
+    struct checkpoint *made;
+    const struct checkpoint_tensor one = {"a", 1, {3, 0}};
+    const struct checkpoint_header header = {
+        .step = 1, .deck = "run: {name: x}\n", .type = ZI_BF16, .model_text = "{model: {}}"};
+    const float values[3] = {1, 2, 3};
+    fuzz_must(checkpoint_create(self, folder, &header, &one, 1, &made) == ZI_OK, "seed");
+    for (int s = 0; s < TIER_KIND_COUNT; s++)
+        if (checkpoint_state_is_written(s, ZI_BF16)) checkpoint_write(made, s, 0, 0, 3, values);
+    fuzz_must(checkpoint_commit(made, (struct checkpoint_retention){0, 0}) == ZI_OK, "seed");
+    checkpoint_close(made);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    fuzz_must(comm_self(&self) == ZI_OK, "comm");
+    h5_quiet();
+    const char *seeds = getenv("FUZZ_SEEDS");
+    if (seeds) write_seed(seeds);
+    return 0;
+}
+
+static void read_tensors(struct checkpoint *checkpoint)
+{
+    for (int d = 0; d < checkpoint->dataset_count; d++) {
+        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        if (dataset->elements > ELEMENTS_MOST) continue;
+        void *values = malloc((size_t)dataset->elements * zi_dtype_bytes(dataset->type));
+        fuzz_must(values, "memory");
+        const char *name = dataset->name + strlen(checkpoint_state_name(dataset->state)) + 1;
+        (void)checkpoint_read(checkpoint, dataset->state, name, dataset->elements, 0,
+                              dataset->elements, values);
+        free(values);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct checkpoint *checkpoint;
+    static FILE *nowhere;
+    fuzz_put("step-00000001.h5", data, size);
+    const char *path = fuzz_path("step-00000001.h5");
+    if (!fuzz_bears(path)) return 0;
+    if (checkpoint_open(self, path, &checkpoint) >= 0) {
+        (void)checkpoint_verify(checkpoint);
+        read_tensors(checkpoint);
+        checkpoint_close(checkpoint);
+    }
+    if (!nowhere) nowhere = fopen("/dev/null", "w");
+    fuzz_must(nowhere, "/dev/null");
+    (void)checkpoint_inspect(path, 1, nowhere);
+    return 0;
+}

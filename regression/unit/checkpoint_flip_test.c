@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One byte of a checkpoint is another, anywhere in it: it is refused, and the message names the
+ * file, or what is read of it is the same to the bit: header, names, and all states. The same where
+ * the file was cut. Read as a run reads it that goes on (checkpoint_open_newest).
+ *
+ * Every byte that is not a tensor's is changed (with one pattern: of zeros, most of which fill gaps,
+ * each ninth), and of tensors the first and last and a sample. A
+ * child does that to one file after another, because HDF5 may end it or keep it busy; what it left
+ * so, and what it took for another checkpoint, is read again as the program reads it, with a look by
+ * a process of its own first (base/probe.h), and must be refused or the same there.
+ *
+ *     checkpoint_flip_test [FILE [PATTERNS [SEED]]]
+ *
+ * FILE: a checkpoint to take a copy of, instead of small ones of its own; PATTERNS: ways to change
+ * each byte, 1 to 10: bits that are drawn, all bits, each bit alone. */
+#include "checkpoint_fixture.h"
+
+#include "base/probe.h"
+#include "base/random.h"
+#include "checkpoint/file.h"
+#include "checkpoint/inspect.h"
+#include "regression/unit/test.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SAMPLE = 400, CUT_EVERY = 61, SECONDS = 1, ODD_MOST = 4096, PATTERNS_MOST = 10 };
+#define MEMORY_BYTES ((rlim_t)1 << 30)
+
+/* A change: `pattern` is what the byte at `place` is xored with, 0: the file ends before it. */
+struct change {
+    int64_t place;
+    unsigned char pattern;
+};
+
+/* What a child tells. */
+struct told {
+    int64_t next, same, refused, odd_count;
+    int64_t odd[ODD_MOST];
+};
+
+static struct comm *self;
+static char folder[4000], path[4200];
+static unsigned char *whole;
+static int64_t size;
+static uint64_t whole_digest;
+static struct change *changes;
+static int64_t change_count, change_room;
+static struct told *told;
+static int errors = -1;
+
+static uint64_t follow(uint64_t before, const void *bytes, size_t count)
+{
+    const uint64_t both[2] = {before, zi_random_hash(bytes, count)};
+    return zi_random_hash(both, sizeof both);
+}
+
+/* All that a reader can get of an open checkpoint; 0 when some of it cannot be read. */
+static uint64_t digest(struct checkpoint *checkpoint)
+{
+    const struct checkpoint_header *header = checkpoint_get_header(checkpoint);
+    const int64_t numbers[] = {
+        header->step, header->updates,          header->tokens,           header->seed,
+        header->type, checkpoint->tensor_count, checkpoint->dataset_count};
+    uint64_t sum = follow(1, numbers, sizeof numbers);
+    sum = follow(sum, header->deck, strlen(header->deck));
+    sum = follow(sum, header->model_text, strlen(header->model_text));
+    for (int d = 0; d < checkpoint->dataset_count; d++) {
+        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        size_t bytes = (size_t)dataset->elements * zi_dtype_bytes(dataset->type);
+        void *values = test_allocate(bytes);
+        enum zi_status status =
+            checkpoint_read(checkpoint, dataset->state, strchr(dataset->name, '/') + 1,
+                            dataset->elements, 0, dataset->elements, values);
+        sum = follow(sum, dataset->name, strlen(dataset->name));
+        sum = follow(sum, dataset->shape, sizeof dataset->shape);
+        sum = follow(sum, values, bytes);
+        free(values);
+        if (status < 0) return 0;
+    }
+    return sum;
+}
+
+enum verdict { REFUSED, SAME, OTHER };
+
+/* The messages of the last reading. */
+static const char *said(void)
+{
+    static char text[1 << 14];
+    ssize_t count = pread(errors, text, sizeof text - 1, 0);
+    text[count > 0 ? count : 0] = 0;
+    return text;
+}
+
+/* Reads the folder's only checkpoint as a run does that goes on. */
+static enum verdict read_folder(void)
+{
+    struct checkpoint *opened = NULL;
+    if (ftruncate(errors, 0) != 0 || lseek(errors, 0, SEEK_SET) != 0) return OTHER;
+    enum zi_status status = checkpoint_open_newest(self, folder, &opened);
+    if (status < 0) return OTHER;
+    if (opened) {
+        bool same = digest(opened) == whole_digest;
+        checkpoint_close(opened);
+        return same ? SAME : OTHER;
+    }
+    fflush(stderr);
+    return strstr(said(), path) ? REFUSED : OTHER;
+}
+
+static void put(const struct change *change, bool damaged)
+{
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    unsigned char byte = whole[change->place];
+    bool done = file >= 0;
+    if (damaged && change->pattern == 0) {
+        done = done && ftruncate(file, change->place) == 0;
+    } else if (change->pattern == 0) {
+        size_t cut = (size_t)(size - change->place);
+        done =
+            done && pwrite(file, whole + change->place, cut, (off_t)change->place) == (ssize_t)cut;
+    } else {
+        if (damaged) byte = byte ^ change->pattern;
+        done = done && pwrite(file, &byte, 1, (off_t)change->place) == 1;
+    }
+    if (!done) {
+        perror(path);
+        exit(99);
+    }
+    close(file);
+}
+
+/* In a child: what HDF5 or this program asks for is bounded, and so is its time; messages go to a
+ * file in memory. */
+static void confine(void)
+{
+    const struct rlimit memory = {MEMORY_BYTES, MEMORY_BYTES}, none = {0, 0};
+    if (dup2(errors, 2) < 0) _exit(98);
+#ifndef __SANITIZE_ADDRESS__
+    setrlimit(RLIMIT_AS, &memory);
+#endif
+    (void)memory;
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    for (int number = 1; number < 32; number++)
+        signal(number, SIG_DFL);
+}
+
+/* The child: one change after another, from told->next on. An object that HDF5 could not close
+ * keeps the file open, and what was read of it would be given again: another child goes on. */
+static void work(void)
+{
+    confine();
+    while (told->next < change_count) {
+        const struct change *change = &changes[told->next];
+        alarm(SECONDS);
+        put(change, true);
+        enum verdict verdict = read_folder();
+        put(change, false);
+        if (verdict == OTHER && told->odd_count < ODD_MOST)
+            told->odd[told->odd_count++] = told->next;
+        told->same += verdict == SAME;
+        told->refused += verdict == REFUSED;
+        told->next++;
+        if (H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) > 0) break;
+    }
+    _exit(0);
+}
+
+/* As the program does it. */
+static enum verdict read_with_probe(const struct change *change)
+{
+    fflush(NULL);
+    put(change, true);
+    pid_t child = fork();
+    if (child == 0) {
+        confine();
+        zi_probe_set("/proc/self/exe");
+        _exit((int)read_folder());
+    }
+    int end = -1;
+    CHECK(child > 0 && waitpid(child, &end, 0) == child);
+    put(change, false);
+    return WIFEXITED(end) && WEXITSTATUS(end) <= OTHER ? (enum verdict)WEXITSTATUS(end) : OTHER;
+}
+
+static void check_again(int64_t number)
+{
+    const struct change *change = &changes[number];
+    enum verdict verdict = read_with_probe(change);
+    CHECK(verdict == REFUSED || verdict == SAME);
+    if (verdict == OTHER)
+        fprintf(stderr, "byte %lld of %lld xor %02x: neither refused nor the same: %s\n",
+                (long long)change->place, (long long)size, change->pattern, said());
+    told->same += verdict == SAME;
+    told->refused += verdict == REFUSED;
+}
+
+static void add(int64_t place, unsigned char pattern)
+{
+    if (change_count == change_room) {
+        change_room = 2 * change_room + 1024;
+        changes = realloc(changes, (size_t)change_room * sizeof *changes);
+        if (!changes) exit(99);
+    }
+    changes[change_count++] = (struct change){place, pattern};
+}
+
+/* Changes of one byte, in so many ways. */
+static void add_flips(int64_t place, int patterns, uint64_t seed)
+{
+    uint64_t drawn = zi_random_bits(seed, 1, (uint64_t)place);
+    add(place, (unsigned char)(1 + drawn % 255));
+    if (patterns > 1) add(place, 0xff);
+    for (int bit = 0; bit < 8 && bit + 2 < patterns; bit++)
+        add(place, (unsigned char)(1u << bit));
+}
+
+/* Which bytes are a tensor's, and the changes of those. */
+static void list_data(const struct checkpoint *checkpoint, bool *data, int patterns, uint64_t seed)
+{
+    for (int d = 0; d < checkpoint->dataset_count; d++) {
+        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        int64_t first = dataset->offset;
+        int64_t bytes = dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
+        if (data[first]) continue; /* a second name */
+        memset(data + first, 1, (size_t)bytes);
+        for (int64_t i = 0; i < 2 * SAMPLE / checkpoint->dataset_count; i++)
+            add_flips(first + (int64_t)(zi_random_bits(seed, 2 + (uint64_t)d, (uint64_t)i) %
+                                        (uint64_t)bytes),
+                      patterns, seed);
+        const int64_t edges[] = {first, first + 1, first + bytes - 1};
+        for (int e = 0; e < 3; e++) {
+            add_flips(edges[e], patterns, seed);
+            add(edges[e], 0);
+        }
+        if (first + bytes < size) add(first + bytes, 0);
+    }
+}
+
+static void list_changes(const struct checkpoint *checkpoint, int patterns, uint64_t seed)
+{
+    bool *data = calloc((size_t)size, sizeof *data);
+    if (!data) exit(99);
+    change_count = 0;
+    list_data(checkpoint, data, patterns, seed);
+    int64_t others = 0;
+    for (int64_t place = 0; place < size; place++) {
+        if (data[place]) continue;
+        if (patterns == 1 && whole[place] == 0 && place % 9 != 0) continue;
+        add_flips(place, patterns, seed);
+        if (place == 0 || data[place - 1] || others++ % CUT_EVERY == 0) add(place, 0);
+    }
+    for (uint64_t i = 0; i < 50; i++)
+        add((int64_t)(zi_random_bits(seed, 0, i) % (uint64_t)size), 0);
+    add(size - 1, 0);
+    free(data);
+    printf("%lld bytes, %lld of them no tensor's; %lld changes\n", (long long)size,
+           (long long)others, (long long)change_count);
+}
+
+static void load(void)
+{
+    struct stat is;
+    FILE *file = fopen(path, "rb");
+    if (!file || fstat(fileno(file), &is) != 0) exit(99);
+    size = is.st_size;
+    free(whole);
+    whole = test_allocate((size_t)size);
+    if (fread(whole, 1, (size_t)size, file) != (size_t)size) exit(99);
+    fclose(file);
+}
+
+/* All changes of the checkpoint in the folder. */
+static void test_changes(int patterns, uint64_t seed)
+{
+    struct checkpoint *opened = NULL;
+    load();
+    CHECK_INT(checkpoint_open_newest(self, folder, &opened), ZI_OK);
+    if (!opened) exit(99);
+    whole_digest = digest(opened);
+    CHECK(whole_digest != 0);
+    list_changes(opened, patterns, seed);
+    checkpoint_close(opened);
+    memset(told, 0, sizeof *told);
+    int64_t ended = 0;
+    while (told->next < change_count) {
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) work();
+        int end = -1;
+        if (child < 0 || waitpid(child, &end, 0) != child) exit(99);
+        if (WIFEXITED(end) && WEXITSTATUS(end) == 0) continue;
+        put(&changes[told->next], false);
+        ended++;
+        check_again(told->next++);
+    }
+    for (int64_t i = 0; i < told->odd_count; i++)
+        check_again(told->odd[i]);
+    CHECK(told->odd_count < ODD_MOST);
+    CHECK_INT(told->same + told->refused, change_count);
+    CHECK(told->refused > change_count / 4 && told->same > 0);
+    printf("%lld refused, %lld the same; HDF5 ended or stayed %lld times, %lld looked at again\n",
+           (long long)told->refused, (long long)told->same, (long long)ended,
+           (long long)told->odd_count);
+    CHECK_INT(checkpoint_open_newest(self, folder, &opened), ZI_OK);
+    CHECK(opened && digest(opened) == whole_digest); /* the file is whole again */
+    checkpoint_close(opened);
+}
+
+static const struct checkpoint_tensor three[] = {
+    {"first.weight", 2, {4, 3}}, {"second.bias", 1, {5, 0}}, {"third.weight", 2, {31, 67}}};
+
+static void write_own(enum zi_dtype type)
+{
+    struct checkpoint *made;
+    struct checkpoint_header header = header_of(1, type);
+    CHECK_INT(checkpoint_create(self, folder, &header, three, 3, &made), ZI_OK);
+    for (int s = 0; s < TIER_KIND_COUNT; s++) {
+        if (!checkpoint_state_is_written(s, type)) continue;
+        for (int t = 0; t < 3; t++) {
+            int64_t elements =
+                three[t].shape[0] * (three[t].dimensions > 1 ? three[t].shape[1] : 1);
+            float values[31 * 67];
+            values_fill(1, s, type, t, 0, elements, values);
+            checkpoint_write(made, s, t, 0, elements, values);
+        }
+    }
+    CHECK_INT(checkpoint_commit(made, (struct checkpoint_retention){1, 0}), ZI_OK);
+    checkpoint_close(made);
+}
+
+static void copy_given(const char *from)
+{
+    char command[9000];
+    snprintf(command, sizeof command, "cp -L '%s' '%s'", from, path);
+    if (system(command) != 0) exit(99);
+}
+
+/* The program is its own look at a file; with less patience than zinf has. */
+static int child(const char *file)
+{
+    const char *reason;
+    const struct rlimit patience = {1, 2};
+    zi_probe_child();
+    setrlimit(RLIMIT_CPU, &patience);
+    enum zi_status status = checkpoint_probe(file, &reason);
+    if (status == ZI_ERROR_DEVICE) return ZI_PROBE_MEMORY;
+    if (!reason) return ZI_PROBE_DONE;
+    printf("%s\n", reason);
+    return fflush(stdout) == 0 ? ZI_PROBE_FAILED : ZI_PROBE_DONE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], ZI_PROBE_WORD) == 0) return child(argv[2]);
+    if (comm_self(&self) < 0) return 1;
+    int patterns = argc > 2 ? atoi(argv[2]) : 1;
+    uint64_t seed = argc > 3 ? (uint64_t)atoll(argv[3]) : 1;
+    if (patterns < 1 || patterns > PATTERNS_MOST) return 99;
+    told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    errors = memfd_create("messages", MFD_CLOEXEC);
+    if (told == MAP_FAILED || errors < 0) return 99;
+    folder_make(folder, sizeof folder);
+    snprintf(path, sizeof path, "%s/step-00000100.h5", folder);
+    if (argc > 1) {
+        copy_given(argv[1]);
+        test_changes(patterns, seed);
+    } else {
+        write_own(ZI_FP32);
+        test_changes(patterns, seed);
+        write_own(ZI_BF16);
+        test_changes(patterns, seed);
+    }
+    folder_remove(folder);
+    free(changes);
+    free(whole);
+    comm_destroy(self);
+    return test_finish("checkpoint_flip_test");
+}
