@@ -1,25 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Element types, the two roundings from fp32 to bf16, and NaN as it is shown. */
+/* Element types, their roundings from fp32, masters of 16-bit parameters, and NaN as it is shown. */
 #ifndef ZI_BASE_DTYPE_H
 #define ZI_BASE_DTYPE_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-enum zi_dtype { ZI_FP32, ZI_BF16, ZI_INT32, ZI_INT16 };
+enum zi_dtype { ZI_FP32, ZI_BF16, ZI_FP16, ZI_INT32, ZI_INT16 };
 
 /* Bytes of one element. */
 static inline size_t zi_dtype_bytes(enum zi_dtype type)
 {
-    return type == ZI_BF16 || type == ZI_INT16 ? 2 : 4;
+    return type == ZI_FP32 || type == ZI_INT32 ? 4 : 2;
+}
+
+/* Whether it is a type of arithmetic that takes half of fp32. */
+static inline bool zi_dtype_is_half(enum zi_dtype type)
+{
+    return type == ZI_BF16 || type == ZI_FP16;
 }
 
 /* "fp32", "bf16" and so on. */
 static inline const char *zi_dtype_name(enum zi_dtype type)
 {
-    static const char *const names[] = {"fp32", "bf16", "int32", "int16"};
+    static const char *const names[] = {"fp32", "bf16", "fp16", "int32", "int16"};
     return names[type];
 }
 
@@ -73,6 +80,87 @@ static inline int16_t zi_bf16_remainder(float value)
 static inline float zi_bf16_join(uint16_t parameter, int16_t remainder)
 {
     return zi_fp32_from_bits(((uint32_t)parameter << 16) + (uint32_t)(int32_t)remainder);
+}
+
+/* Exact: IEEE binary16, 5 bits of exponent and 10 of mantissa. Without a branch or a product, here
+ * and below, so that loops vectorise and nothing can be fused. */
+static inline float zi_fp16_to_fp32(uint16_t value)
+{
+    uint32_t magnitude = value & 0x7fffu, sign = (uint32_t)(value & 0x8000u) << 16;
+    uint32_t bits = (magnitude << 13) + (112u << 23);
+    /* below 2^-14 a multiple of 2^-24, the last place of what is added and taken away again */
+    uint32_t small = zi_fp32_bits(zi_fp32_from_bits(0x3f000000u + magnitude) - 0.5f);
+    bits += magnitude >= 0x7c00u ? 112u << 23 : 0u;
+    return zi_fp32_from_bits((magnitude < 0x400u ? small : bits) | sign);
+}
+
+/* Rounds to nearest, ties to even; 65520 and more become infinite. NaN stays NaN. */
+static inline uint16_t zi_fp16_round_even(float value)
+{
+    uint32_t bits = zi_fp32_bits(value), magnitude = bits & 0x7fffffffu;
+    uint32_t bounded = magnitude < 0x47800000u ? magnitude : 0x47800000u;
+    uint32_t rounded = (bounded - (112u << 23) + 0xfffu + (bounded >> 13 & 1u)) >> 13;
+    uint32_t small = zi_fp32_bits(zi_fp32_from_bits(bounded) + 0.5f) - 0x3f000000u;
+    uint32_t nan = 0x7e00u | (magnitude >> 13 & 0x3ffu);
+    uint32_t half = bounded < 0x38800000u ? small : rounded;
+    return (uint16_t)((magnitude > 0x7f800000u ? nan : half) | (bits >> 16 & 0x8000u));
+}
+
+/* A master of an fp16 parameter as 32 bits: those of binary16 with 16 more of mantissa, which hold
+ * every fp32 number from 2^-17 on, and below that multiples of 2^-40, to which it is rounded. Its
+ * upper half after rounding half away from zero is the parameter, the rest the remainder, as with
+ * bf16. What is 65536 or more, or NaN, becomes 65536: its parameter is infinite, which shows. */
+static inline uint32_t zi_fp16_master_bits(float value)
+{
+    uint32_t bits = zi_fp32_bits(value), magnitude = bits & 0x7fffffffu;
+    uint32_t bounded = magnitude < 0x47800000u ? magnitude : 0x47800000u;
+    uint32_t is_small = bounded < 0x38800000u;
+    float scaled = zi_fp32_from_bits(is_small ? bounded : 0u) * 0x1p40f;
+    float whole = scaled < 0x1p23f ? (scaled + 0x1p23f) - 0x1p23f : scaled;
+    return (is_small ? (uint32_t)(int32_t)whole : (bounded - (112u << 23)) << 3) |
+           (bits & 0x80000000u);
+}
+
+/* The fp32 number of these bits. */
+static inline float zi_fp16_master_from_bits(uint32_t bits)
+{
+    uint32_t magnitude = bits & 0x7fffffffu, is_small = magnitude < 0x04000000u;
+    float small = (float)(int32_t)(is_small ? magnitude : 0u) * 0x1p-40f;
+    uint32_t wide = is_small ? zi_fp32_bits(small) : (magnitude >> 3) + (112u << 23);
+    return zi_fp32_from_bits(wide | (bits & 0x80000000u));
+}
+
+/* The number of 16 bits of `type`, bf16 or fp16, here and below. */
+static inline float zi_half_to_fp32(enum zi_dtype type, uint16_t value)
+{
+    return type == ZI_FP16 ? zi_fp16_to_fp32(value) : zi_bf16_to_fp32(value);
+}
+
+/* Rounds to nearest, ties to even: the rounding of activations and gradients. */
+static inline uint16_t zi_half_round_even(enum zi_dtype type, float value)
+{
+    return type == ZI_FP16 ? zi_fp16_round_even(value) : zi_bf16_round_even(value);
+}
+
+/* The parameter of a master. */
+static inline uint16_t zi_half_parameter(enum zi_dtype type, float master)
+{
+    if (type == ZI_FP16) return (uint16_t)((zi_fp16_master_bits(master) + 0x8000u) >> 16);
+    return zi_bf16_round_away(master);
+}
+
+/* The remainder of a master. */
+static inline int16_t zi_half_remainder(enum zi_dtype type, float master)
+{
+    if (type == ZI_FP16) return (int16_t)(uint16_t)zi_fp16_master_bits(master);
+    return zi_bf16_remainder(master);
+}
+
+/* The master back from both. */
+static inline float zi_half_join(enum zi_dtype type, uint16_t parameter, int16_t remainder)
+{
+    if (type != ZI_FP16) return zi_bf16_join(parameter, remainder);
+    return zi_fp16_master_from_bits(((uint32_t)parameter << 16) + (uint32_t)(int32_t)remainder);
 }
 
 /* A number as it is printed: the sign of a NaN means nothing, and "-nan" only puzzles. */

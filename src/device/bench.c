@@ -235,7 +235,7 @@ static enum zi_status run_embed(struct bench *b, const struct bench_case *c)
     return c->which ? b->ops->embed_backward(b->stream, &e) : b->ops->embed(b->stream, &e);
 }
 
-/* which: 0 = fp32 weights, 1 = split weights (bf16 and remainder) */
+/* which: 0 = fp32 weights, 1 = split weights (of the type, or bf16, and remainder) */
 static enum zi_status run_adam(struct bench *b, const struct bench_case *c)
 {
     struct device_adam a = {.count = MANY,
@@ -249,7 +249,9 @@ static enum zi_status run_adam(struct bench *b, const struct bench_case *c)
                             .correction2 = 0.05f,
                             .place = {.seed = 1, .row = MANY, .stride = MANY}};
     a.parameter = b->x[0];
-    if (c->which) { /* behind the fp32 arrays, so that neither form reads what the other wrote */
+    if (c->which) {
+        a.type = b->type == ZI_FP16 ? ZI_FP16 : ZI_BF16;
+        /* behind the fp32 arrays, so that neither form reads what the other wrote */
         a.parameter = device_at(b->x[0], (size_t)MANY * 4 + 17408);
         a.remainder = device_at(b->x[2], (size_t)MANY * 4 + 21760);
     }
@@ -270,7 +272,7 @@ static enum zi_status run_checksum(struct bench *b, const struct bench_case *c)
 {
     (void)c;
     const struct device_place place = {.seed = 1, .row = MANY, .stride = MANY};
-    return b->ops->checksum(b->stream, b->x[0], (struct device_ptr){0}, MANY, &place,
+    return b->ops->checksum(b->stream, b->x[0], MANY, &place,
                             device_at(b->small, RESULT_AT));
 }
 

@@ -45,7 +45,7 @@ struct optimizer_range {
     bool decay;
     /* In the tensor. */
     struct device_place place;
-    enum zi_dtype gradient_type;
+    enum zi_dtype type, gradient_type;
     struct device_ptr parameter, remainder, gradient, checksum;
     /* The optimizer's own: of AdamW running means of the gradient and of its square. */
     struct device_ptr states[OPTIMIZER_STATES];
