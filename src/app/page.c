@@ -196,6 +196,11 @@ static void write_loss_cards(const struct history *h, FILE *out)
         snprintf(note, sizeof note, "not finite; first step %.0f", h->all.skipped_step);
         write_card("Skipped steps", number_si((double)h->all.skipped, "").text, note, out);
     }
+    const struct series_part *scale = &h->all.parts[SERIES_SCALE];
+    if (scale->high > 1) {
+        snprintf(note, sizeof note, "lowest %.0f at step %.0f", scale->low, scale->low_step);
+        write_card("Loss scale", number_plain(last->values[SERIES_SCALE]).text, note, out);
+    }
 }
 
 /* Tokens per second of all steps: each step's tokens over the sum of the times. */

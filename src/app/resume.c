@@ -2,7 +2,7 @@
 /* Going on with a run.
  *
  * A checkpoint has all that the next step depends on: parameters, moments, how many updates they
- * have seen, and the step. Batches and learning rates are functions of the step, so a run that goes
+ * have seen, the loss scale, and the step. Batches and learning rates are functions of the step, so a run that goes
  * on takes the steps that it would have taken, to the bit where its ranks are as many. The deck may
  * change in everything that has no meaning for the states (placement, ranks, schedule): the table
  * of the deck says which keys those are (`changeable`).
@@ -121,9 +121,15 @@ static enum zi_status read_run(void *context, enum tier_kind kind, int tensor, i
 
 enum zi_status resume_states(struct run *run)
 {
+    run->scaling = engine_scaling(run->engine);
     if (!run->from) return engine_initialize(run->engine);
+    const struct checkpoint_header *header = checkpoint_get_header(run->from);
     ZI_TRY(engine_load(run->engine, read_run, run));
-    engine_set_updates(run->engine, checkpoint_get_header(run->from)->updates);
+    engine_set_updates(run->engine, header->updates);
+    run->scaling = optimizer_scaling_resume(
+        &run->setup.settings->precision,
+        (struct optimizer_scaling){header->loss_scale, header->loss_scale_steps});
+    engine_set_scaling(run->engine, run->scaling);
     checkpoint_close(run->from);
     run->from = NULL;
     return ZI_OK;

@@ -86,9 +86,9 @@ static enum zi_status add_checksum(struct engine *engine, const struct bound_op 
         .row = end - skip,
         .stride = end - skip,
     };
-    return lane->operations->checksum(
-        lane->stream, device_at(weights, (size_t)skip * sizeof(float)), end - skip, &place,
-        b->at[OPERAND_CHECKSUM]);
+    return lane->operations->checksum(lane->stream,
+                                      device_at(weights, (size_t)skip * sizeof(float)), end - skip,
+                                      &place, b->at[OPERAND_CHECKSUM]);
 }
 
 /* Takes the master in the tile apart, which afterwards is as it is kept. */
@@ -105,8 +105,8 @@ static void split(const struct engine *engine, const struct bound_op *b, const s
         lower[i] = zi_half_remainder(type, wide[i]);
     }
     for (int64_t i = 0; i < run->count; i++) {
-        wide[i] = zi_half_join(type, zi_half_parameter(type, wide[i]),
-                               zi_half_remainder(type, wide[i]));
+        wide[i] =
+            zi_half_join(type, zi_half_parameter(type, wide[i]), zi_half_remainder(type, wide[i]));
     }
 }
 

@@ -98,8 +98,7 @@ static enum zi_status add(struct device_stream *stream, enum zi_dtype to_type, s
     for (int64_t b = 0; b < blocks; b++) {
         int64_t first = b * BLOCK, some = count - first < BLOCK ? count - first : BLOCK;
         void *block = (char *)to.address + (size_t)first * zi_dtype_bytes(to_type);
-        const void *more =
-            (const char *)from.address + (size_t)first * zi_dtype_bytes(from_type);
+        const void *more = (const char *)from.address + (size_t)first * zi_dtype_bytes(from_type);
         KERNEL_BY_TYPE(to_type, add_to, from_type, block, more, some);
     }
     return ZI_OK;

@@ -12,8 +12,7 @@
 #include "base/log.h"
 #include "device/cpu/vector.h"
 
-VEC_INLINE void add_rows(enum zi_dtype type, char *y, const char *a, const char *b,
-                         int64_t columns)
+VEC_INLINE void add_rows(enum zi_dtype type, char *y, const char *a, const char *b, int64_t columns)
 {
     for (int64_t c = 0; c < columns; c += VEC_LANES) {
         int64_t n = columns - c;

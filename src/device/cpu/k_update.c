@@ -156,8 +156,8 @@ VEC_INLINE vec_bits master_bits(enum zi_dtype type, vec value)
 {
     vec_bits bits = (vec_bits)value, magnitude = bits & 0x7fffffffu;
     if (type == ZI_BF16) return bits;
-    vec_bits bounded = choose((vec_bits)(magnitude < 0x47800000u), magnitude,
-                              (vec_bits){0} + 0x47800000u);
+    vec_bits bounded =
+        choose((vec_bits)(magnitude < 0x47800000u), magnitude, (vec_bits){0} + 0x47800000u);
     vec_bits is_small = (vec_bits)(bounded < 0x38800000u);
     vec scaled = (vec)(is_small & bounded) * 0x1p40f;
     vec_bits near = (vec_bits)((scaled + 0x1p23f) - 0x1p23f);

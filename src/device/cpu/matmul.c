@@ -263,8 +263,8 @@ static int64_t panels_in(int64_t length)
 }
 
 /* Widens the inner elements [first, first + count) of a panel's operand; gives its ld. */
-static int64_t widen_operand(cpu_widen *widen,
-                             struct device_ptr to, struct device_ptr from, bool inner_is_rows,
+static int64_t widen_operand(cpu_widen *widen, struct device_ptr to, struct device_ptr from,
+                             bool inner_is_rows,
                              const int64_t shape[4] /* outer, ld, first, count */)
 {
     int64_t outer = shape[0], ld = shape[1], first = shape[2], count = shape[3];
@@ -404,9 +404,9 @@ static struct grid choose_grid(int64_t m, int64_t n, int threads)
 
 enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matmul *desc)
 {
-    bool types = (desc->type == ZI_FP32 && desc->type_c == ZI_FP32) ||
-                 (zi_dtype_is_half(desc->type) &&
-                  (desc->type_c == ZI_FP32 || desc->type_c == desc->type));
+    bool types =
+        (desc->type == ZI_FP32 && desc->type_c == ZI_FP32) ||
+        (zi_dtype_is_half(desc->type) && (desc->type_c == ZI_FP32 || desc->type_c == desc->type));
     if (!types || desc->m < 0 || desc->n < 0 || desc->k < 1) {
         return zi_fail(ZI_ERROR_DEVICE, "device",
                        "no product of %s operands into %s with m %ld, n %ld, k %ld",
