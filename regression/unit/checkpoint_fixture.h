@@ -4,6 +4,7 @@
 #ifndef ZI_TEST_CHECKPOINT_FIXTURE_H
 #define ZI_TEST_CHECKPOINT_FIXTURE_H
 
+#include "base/half.h"
 #include "checkpoint/checkpoint.h"
 
 #include <stdio.h>

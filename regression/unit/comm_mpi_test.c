@@ -6,7 +6,7 @@
  * sums that do round are compared with the same sum made here in rank order. */
 #include "comm/comm.h"
 
-#include "base/dtype.h"
+#include "base/half.h"
 #include "regression/unit/stream_fixture.h"
 #include "regression/unit/test.h"
 

@@ -3,6 +3,7 @@
  * writes give it, at a multiple of the file's alignment; equal calls make equal files; attributes
  * give back what was written, and what does not fit is refused with a reason; what leads into
  * another file is told. */
+#include "base/half.h"
 #include "h5/attribute.h"
 #include "h5/dataset.h"
 #include "h5/h5.h"

@@ -9,6 +9,7 @@
  * weight: 2^-24 * |w| per step, |w| <= 0.05 + STEPS * 1.1 * learning_rate. Gradients keep their
  * sign from step to step, so that errors of one direction add up: a bias correction that did not
  * belong to the rounded beta2 would be off by 6e-6 * learning_rate per step, and fails. */
+#include "base/half.h"
 #include "optimizer/optimizer.h"
 
 #include "device/device.h"

@@ -12,6 +12,7 @@
  * aliasing, and vectorise at -O2 with the simd pragma. */
 #include "comm/reduce.h"
 
+#include "base/half.h"
 #include "comm/comm.h"
 
 #include <string.h>

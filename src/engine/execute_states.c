@@ -9,6 +9,7 @@
  * a stop is what it may be for. */
 #include <string.h>
 
+#include "base/half.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/stop.h"

@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/dtype.h"
+#include "base/half.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define VEC_AVX512 1
