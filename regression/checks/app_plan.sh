@@ -62,6 +62,7 @@ compare 1
 compare 1 --set precision.compute=bf16 --set activations.recompute=always
 compare 1 --set zero.order=micro-major
 compare 2 --set zero.stage=3 --set precision.compute=bf16
+compare 1 --set precision.compute=fp16
 compare 2 --set zero.stage=1
 (zinf=$zinf_apart; compare 1 --set device.type=cuda --set placement.parameters=host --set placement.gradients=host \
     --set placement.optimizer=host --set placement.activations=host)
@@ -74,6 +75,7 @@ compare_nvme() {
         --set placement.optimizer=nvme "$@"
 }
 compare_nvme 1 --set precision.compute=bf16
+compare_nvme 2 --set precision.compute=fp16
 compare_nvme 1 --set zero.update=immediate --set placement.gradients=nvme
 compare_nvme 1 --set placement.gradients=nvme --set placement.activations=nvme --set batch.micro=2 \
     --set precision.compute=bf16

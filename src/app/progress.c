@@ -95,7 +95,7 @@ void progress_step(struct progress *progress, const struct report_row *row,
     fprintf(out, "step %*" PRId64 "/%" PRId64 "  loss %.4f  norm %7.4g  lr %.2e",
             digits(progress->steps), row->step, progress->steps, zi_nan_plain(row->loss),
             zi_nan_plain(row->gradient_norm), row->learning_rate);
-    if (progress->scales) fprintf(out, "  scale %.4g", (double)row->loss_scale);
+    if (progress->scales) fprintf(out, "  scale %" PRId64, row->loss_scale);
     fprintf(out, "  %.4f s/step  %7.0f tokens/s", progress->line_s / (double)progress->line_steps,
             speed);
     if (progress->peak > 0)

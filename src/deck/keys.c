@@ -259,7 +259,7 @@ static const struct deck_row rows[] = {
     {KEY(precision, gradient), .type = DECK_CHOICE, .choices = dtypes, .fallback = "auto",
      .may_be_auto = true, .help = "type of the gradient kept until the update; auto: compute"},
     {KEY(precision, loss_scale), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
-     .minimum = 1, .maximum = 0x1p24, .changeable = true, .uses = with_fp16, .must_be_used = true,
+     .minimum = 1, .maximum = 0x1p24, .changeable = true, .uses = with_fp16,
      .help =
          "what the loss is multiplied with before its gradient, which is divided by it again; a "
          "power of two; auto: halved when a gradient overflows, doubled in between"},
