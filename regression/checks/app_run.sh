@@ -150,8 +150,9 @@ for type in bf16 fp16; do
 done
 
 # A loss that is not finite is a failure, whatever the loss scale.
-expect 7 "$zinf" run "$deck" --set precision.compute=fp16 --set model.init_deviation=10 \
+expect 7 "$zinf" run "$deck" --set precision.compute=fp16 --set optimizer.learning_rate=1000 \
     --set run.nonfinite_limit=3 --set run.steps=20 --set run.directory="$folder/infinite"
 says "the loss is not finite (3 in a row)"
-[ "$(tail -n +2 "$folder/infinite/steps.csv" | cut -d, -f 8,23 | sort -u)" = "1,65536" ] || fail "a scale for a loss"
+[ "$(awk -F, 'NR > 1 && $8 { print $8, $23 }' "$folder/infinite/steps.csv" | sort -u)" = "1 65536" ] ||
+    fail "another loss scale for a loss"
 done_with app_run
