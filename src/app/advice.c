@@ -11,7 +11,7 @@
 #include "app/run.h"
 #include "base/log.h"
 
-enum { MOST = 5 };
+enum { MOST = 6 };
 
 /* The parts of the advice, in the order of what is likeliest to help; their number. */
 static int collect(const struct settings *s, int64_t first, char parts[MOST][96])
@@ -34,6 +34,8 @@ static int collect(const struct settings *s, int64_t first, char parts[MOST][96]
         snprintf(parts[count++], sizeof parts[0], "a smaller optimizer.clip (%g)", o->clip);
     if (!untrained && !(o->clip > 0))
         snprintf(parts[count++], sizeof parts[0], "an optimizer.clip, as 1.0");
+    if (s->precision.compute == ZI_FP16 && s->precision.loss_scale != ZI_AUTO)
+        snprintf(parts[count++], sizeof parts[0], "precision.loss_scale: auto");
     if (s->precision.compute != ZI_FP32)
         snprintf(parts[count++], sizeof parts[0], "precision.compute: %s",
                  s->precision.compute == ZI_FP16 ? "bf16" : "fp32");

@@ -2,10 +2,10 @@
 /* Going on with a run.
  *
  * A checkpoint has all that the next step depends on: parameters, moments, how many updates they
- * have seen, the loss scale, and the step. Batches and learning rates are functions of the step, so a run that goes
- * on takes the steps that it would have taken, to the bit where its ranks are as many. The deck may
- * change in everything that has no meaning for the states (placement, ranks, schedule): the table
- * of the deck says which keys those are (`changeable`).
+ * have seen, the loss scale, and the step. Batches and learning rates are functions of the step, so
+ * a run that goes on takes the steps that it would have taken, to the bit where its ranks are as
+ * many. The deck may change in everything that has no meaning for the states (placement, ranks,
+ * schedule): the table of the deck says which keys those are (`changeable`).
  *
  * The newest checkpoint whose checksums hold is taken, and only one that holds: a damaged one is
  * named and the one before it used, because a run of weeks should lose the least that it can. */

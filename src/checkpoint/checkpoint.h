@@ -3,13 +3,13 @@
  * names and shapes, so that any number of ranks, h5dump and h5py read it.
  *
  *   /<state>/<name>   dataset of each kind of state that is saved (tier/kinds.h), in its type there
- *                     (bf16 as an HDF5 float type of 16 bits, fp16 as IEEE F16); with fp32 compute /master/<name> is
- *                     a hard link to /parameter/<name>
+ *                     (bf16 as an HDF5 float type of 16 bits, fp16 as IEEE F16); with fp32 compute
+ *                     /master/<name> is a hard link to /parameter/<name>
  *   attributes of /   format, step, updates, tokens, seed, deck (text), type, model (family and
  *                     sizes, text), version, revision, written (date); with fp16 loss_scale and
  *                     loss_scale_steps, of the step that follows
  *   attribute `checksum` of each dataset
- *                     the checksum of device/operations.h over its bits (fp32, or the 16 of bf16 and fp16),
+ *                     the checksum of device/operations.h over its bits (32, or 16), with
  *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
  *
  * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name; then

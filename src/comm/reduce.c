@@ -3,7 +3,7 @@
  * rank 1, and so on, in fp32. That order is a property of the result, so every place that needs the
  * sum of an element gets the same bits, and a run repeats.
  *
- * On a wire of bf16 or fp16 each contribution is rounded to nearest even before it is sent. The rank's own
+ * On a wire of 16 bits each contribution is rounded to nearest even before it is sent. The rank's own
  * contribution never crosses the wire but is rounded just the same: otherwise the sum would depend
  * on which rank owns the element.
  *

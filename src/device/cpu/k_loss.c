@@ -5,7 +5,7 @@
  * values turn up (Milakov and Gimelshein 2018), once more to replace x by scale (exp(x - m) / sum -
  * onehot). The second reading finds a row of usual length in the level-2 cache.
  *
- * A gradient in bf16 or fp16 takes the first half of its row's bytes. Lanes are written in ascending order,
+ * A gradient of 16 bits takes the first half of its row's bytes. Lanes are written in ascending order,
  * and each vector is read before it is written, so element i (bytes 2i) never lands on a logit that
  * is still to be read (bytes 4j, j > i).
  *

@@ -14,7 +14,7 @@
  *
  * Whatever else is to be done to operands or result is done on panels of the tile that stay in the
  * caches: bias and residual of an fp32 result are written before the product, which is then added
- * to them; a result of 16 bits is summed in an fp32 panel and rounded once, with bias, residual and what
+ * to them; one of 16 bits is summed in an fp32 panel and rounded once, with bias, residual and what
  * c held. Panels also bound the memory of a thread, whatever the shape. */
 #include "device/cpu/cpu.h"
 
@@ -262,16 +262,18 @@ static int64_t panels_in(int64_t length)
     return (length + PANEL - 1) / PANEL;
 }
 
-/* Widens the inner elements [first, first + count) of a panel's operand; gives its ld. */
+/* Widens the inner elements [first, first + count) of a panel's operand; gives its ld. Rows that are
+ * whole pages apart would lie in the same sets of the first-level cache. */
 static int64_t widen_operand(cpu_widen *widen, struct device_ptr to, struct device_ptr from,
                              bool inner_is_rows,
                              const int64_t shape[4] /* outer, ld, first, count */)
 {
     int64_t outer = shape[0], ld = shape[1], first = shape[2], count = shape[3];
     int64_t rows = inner_is_rows ? count : outer, columns = inner_is_rows ? outer : count;
+    int64_t ld_to = columns % 256 == 0 ? columns + 16 : columns;
     const uint16_t *start = cpu_half(from) + (inner_is_rows ? first * ld : first);
-    widen(cpu_fp32(to), columns, start, (int64_t[]){rows, columns, ld});
-    return columns;
+    widen(cpu_fp32(to), ld_to, start, (int64_t[]){rows, columns, ld});
+    return ld_to;
 }
 
 /* The product of a panel whose operands have 16 bits, in fp32. */
