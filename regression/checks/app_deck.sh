@@ -36,6 +36,15 @@ expect 0 sh -c "cat '$deck' | '$zinf' check /dev/stdin"
 expect 2 "$zinf" check /dev/zero
 complains "/dev/zero is no deck: it has more than 1 MiB"
 
+# Types of gradients that lose what the arithmetic has.
+expect 2 "$zinf" check "$deck" --set precision.gradient=bf16
+complains_once "bf16 gradients of fp32 arithmetic lose what fp32 was chosen for"
+for key in gradient reduce; do
+    expect 2 "$zinf" check "$deck" --set precision.$key=fp16 --set precision.compute=bf16
+    complains_once "--set precision.$key: fp16 holds only scaled gradients, and those of bf16 arithmetic are not"
+    expect 0 "$zinf" check "$deck" --set precision.$key=fp16 --set precision.compute=fp16
+done
+
 # More than there is: of a trace, and of the sequences of a rank.
 expect 0 "$zinf" check "$deck" --set run.trace=5
 complains_once "--set run.trace: 5 steps, but the trace begins with step 3, and a run of 6 (run.steps) has 4"

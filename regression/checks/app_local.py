@@ -121,7 +121,7 @@ def value_of(path):
     """The place of a byte of the values of a part that is not zero: behind the record."""
     with open(path, "rb") as file:
         data = file.read()
-    record_bytes = int.from_bytes(data[120:128], "little")
+    record_bytes = int.from_bytes(data[136:144], "little")
     return next(i for i in range(record_bytes + 64, len(data)) if data[i])
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Compares a kept NVMe store of one rank, in bf16, with the checkpoint of the same step.
+"""Compares a kept NVMe store of one rank, in bf16 or fp16, with the checkpoint of the same step.
 
     app_nvme_reader.py STORE CHECKPOINT
 
@@ -22,6 +22,14 @@ def values(file, kind):
     return numpy.sort(bits[(bits & 0x7FFFFFFF) != 0])
 
 
+def fp32_of_fp16(bits):
+    """fp32 bits of masters that have 5 bits of exponent, in excess of 15, and 26 of mantissa."""
+    sign, code = bits & 0x80000000, bits & 0x7FFFFFFF
+    exponent, mantissa = (code >> 26).astype(numpy.int64), (code & 0x3FFFFFF).astype(numpy.float64)
+    size = numpy.where(exponent > 0, numpy.ldexp(2.0**26 + mantissa, exponent - 15 - 26), numpy.ldexp(mantissa, -40))
+    return size.astype(numpy.float32).view(numpy.uint32) | sign
+
+
 def masters(file):
     """As `values`, of parameters and remainders put together: upper half, plus a signed remainder."""
     parts = []
@@ -29,7 +37,10 @@ def masters(file):
     def visit(name, item):
         if isinstance(item, h5py.Dataset):
             upper = item[()].astype(numpy.int64) << 16
-            parts.append((upper + file["remainder/" + name][()].astype(numpy.int64)).astype(numpy.uint32))
+            bits = (upper + file["remainder/" + name][()].astype(numpy.int64)).astype(numpy.uint32)
+            dtype = item.attrs["dtype"]
+            dtype = dtype.decode() if isinstance(dtype, bytes) else dtype
+            parts.append(fp32_of_fp16(bits) if dtype == "fp16" else bits)
 
     file["parameter"].visititems(visit)
     bits = numpy.concatenate(parts)

@@ -109,6 +109,11 @@ for python in python3 /usr/bin/python3 none; do
     expect 0 "$python" -B "${srcdir:-.}/regression/checks/app_nvme_reader.py" \
         "$disk/$kept/rank-0.h5" "$folder/checkpoint.h5"
     says "masters of 34688 parameters"
+    rm -r "${disk:?}/$kept"
+    expect 0 "$zinf" run "$deck" --overwrite --set nvme.keep=yes --set checkpoint.final=yes --set precision.compute=fp16
+    expect 0 "$python" -B "${srcdir:-.}/regression/checks/app_nvme_reader.py" \
+        "$disk/$(ls "$disk")/rank-0.h5" "$folder/run/checkpoints/latest"
+    says "masters of 34688 parameters"
     break
 done
 done_with app_nvme_stale

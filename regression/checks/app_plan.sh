@@ -62,6 +62,7 @@ compare 1
 compare 1 --set precision.compute=bf16 --set activations.recompute=always
 compare 1 --set zero.order=micro-major
 compare 2 --set zero.stage=3 --set precision.compute=bf16
+compare 1 --set precision.compute=fp16
 compare 2 --set zero.stage=1
 (zinf=$zinf_apart; compare 1 --set device.type=cuda --set placement.parameters=host --set placement.gradients=host \
     --set placement.optimizer=host --set placement.activations=host)
@@ -74,6 +75,7 @@ compare_nvme() {
         --set placement.optimizer=nvme "$@"
 }
 compare_nvme 1 --set precision.compute=bf16
+compare_nvme 2 --set precision.compute=fp16
 compare_nvme 1 --set zero.update=immediate --set placement.gradients=nvme
 compare_nvme 1 --set placement.gradients=nvme --set placement.activations=nvme --set batch.micro=2 \
     --set precision.compute=bf16
@@ -87,11 +89,11 @@ says "assumed"
 says "tokens a second"
 says "of flops_fp32"
 says "largest model that fits"
-[ "$(grep -c assumed "$folder/out")" -eq 9 ] || fail "nine rates are assumed"
+[ "$(grep -c assumed "$folder/out")" -eq 10 ] || fail "ten rates are assumed"
 printf 'machine:\n  flops_fp32: 10 GFLOP/s\n  memory_bytes_per_s: 1e15\n' >"$folder/slow.yaml"
 printf 'machine:\n  flops_fp32: 20 GFLOP/s\n  memory_bytes_per_s: 1e15\n' >"$folder/fast.yaml"
 expect 0 "$zinf" plan "$deck" --machine "$folder/slow.yaml"
-[ "$(grep -c assumed "$folder/out")" -eq 7 ] || fail "seven rates are assumed"
+[ "$(grep -c assumed "$folder/out")" -eq 8 ] || fail "eight rates are assumed"
 slow=$(seconds)
 expect 0 "$zinf" plan "$deck" --machine "$folder/fast.yaml"
 awk -v slow="$slow" -v fast="$(seconds)" 'BEGIN { r = slow / fast; exit r < 1.99 || r > 2.01 }' ||

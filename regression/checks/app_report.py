@@ -24,7 +24,7 @@ from stops import Runs, ZINF  # noqa: E402
 LANES = ["compute", "comm", "link_in", "link_out", "disk_read", "disk_write", "host", "file"]
 COLUMNS = ["step", "tokens", "loss", "gradient_norm", "learning_rate", "seconds", "tokens_per_s", "skipped",
            "checksum", "validation_loss"] + ["wait_" + lane for lane in LANES] + \
-          ["disk_read_bytes", "disk_written_bytes", "io_read_bytes", "io_written_bytes"]
+          ["disk_read_bytes", "disk_written_bytes", "io_read_bytes", "io_written_bytes", "loss_scale"]
 HOSTILE = "</title><script>alert(1)</script>&amp;\"'\x1b[2J\u00e4"
 failures = []
 
@@ -90,7 +90,8 @@ def make_rows(count, change=None):
     for i in range(1, count + 1):
         row = {"step": i, "tokens": 64 * i, "loss": 5 - 4 * i / count, "gradient_norm": 1.5, "learning_rate": 1e-3,
                "seconds": 0.5, "tokens_per_s": 128, "skipped": 0, "checksum": f"{i:016x}", "validation_loss": "",
-               "disk_read_bytes": 3000000, "disk_written_bytes": 0, "io_read_bytes": -1, "io_written_bytes": -1}
+               "disk_read_bytes": 3000000, "disk_written_bytes": 0, "io_read_bytes": -1, "io_written_bytes": -1,
+               "loss_scale": 1}
         row.update({"wait_" + lane: 0 for lane in LANES})
         row["wait_comm"] = 0.05
         if change:
@@ -128,6 +129,7 @@ def test_real(folder):
         page, last = Page(run), rows[-1]
         cards, tables = page.cards(), page.tables()
         check("done" in page.text() and page.title().startswith("stops"), "state and name")
+        check("Loss scale" not in cards, f"a loss scale without fp16: {cards.get('Loss scale')}")
         check(cards["Steps"][0] == "12" and cards["Steps"][1].startswith("of 12"), f"steps: {cards['Steps']}")
         check(cards["Loss"][0] == f"{float(last['loss']):.4f}", f"loss: {cards['Loss']}, {last['loss']}")
         check(cards["Validation loss"][0] == f"{float(last['validation_loss']):.4f}", "validation loss")
@@ -167,6 +169,9 @@ def test_numbers(folder):
             row.update(loss=math.nan, gradient_norm=math.inf, skipped=1)
         if i == 20000:
             row["validation_loss"] = 1.25
+        row["loss_scale"] = 32768 if i > 19998 else 16384 if i > 5000 else 65536
+        if i in (5000, 19998):
+            row.update(gradient_norm=math.nan, skipped=2)
     page = Page(make_run(f"{folder}/long", make_rows(20000, change)))
     waits = {row[0]: row[1:] for row in page.tables()["Waits"]}
     check(waits == {"comm": ["0:16:40", "10.0 %"], "disk_read": ["0:16:40", "10.0 %"]}, f"waits {waits}")
@@ -175,6 +180,9 @@ def test_numbers(folder):
     check(cards["Skipped steps"][0] == "2" and "3000" in cards["Skipped steps"][1], f"{cards['Skipped steps']}")
     check(cards["Loss"] == ("1.0000", "lowest 1.0000 at step 20000"), f"{cards['Loss']}")
     check(cards["Validation loss"] == ("1.2500", "at step 20000; lowest 1.2500 at step 20000"), "validation")
+    check(cards["Loss scale"] == ("32768", "lowest 16384 at step 5001"), f"{cards['Loss scale']}")
+    shown = [row[0] for row in page.tables()["Last steps"][:3]]
+    check(shown == ["20000", "19999", "19998 scale lowered"], f"last steps {shown}")
     check("Restarts" not in cards and not {"Starts", "Gaps"} & set(page.tables()), "restarts of none")
     marks = [path.find("title").text for path in figures["Gradient norm"].iter("path")
              if path.get("class") == "skipped"]

@@ -122,6 +122,41 @@ complains_once "run.h5 cannot go on"
 [ -s "$run/run.h5.previous" ] || fail "the damaged record is gone"
 same fp32
 
+# fp16 goes on through changes of the loss scale, from every checkpoint, updates at once and deferred: steps that were
+# skipped for it behind a checkpoint are skipped again.
+scaled() { cut -d, -f 1-5,8-10,23 "$1/steps.csv"; }
+fp16="--set precision.compute=fp16 --set run.steps=10 --set checkpoint.every=1 --set checkpoint.keep=0
+    --set precision.loss_scale_initial=16777216 --set precision.loss_scale_growth=2 --set data.validation_every=4"
+expect 0 "$zinf" run "$deck" --set run.directory="$folder/whole.fp16" $fp16
+says "a gradient overflowed: loss scale 16777216 -> 8388608"
+[ "$(awk -F, '$8 == 2' "$folder/whole.fp16/steps.csv" | wc -l)" -ge 3 ] || fail "this check is broken: few overflows"
+[ "$(tail -n +2 "$folder/whole.fp16/steps.csv" | cut -d, -f 23 | sort -u | wc -l)" -ge 3 ] ||
+    fail "this check is broken: few scales"
+tried=0
+for file in "$folder/whole.fp16"/checkpoints/step-*.h5; do
+    step=${file##*step-}
+    step=$(expr "${step%.h5}" + 0)
+    [ "$step" -lt 10 ] || continue
+    for update in immediate deferred; do
+        rm -rf "$run"
+        expect 0 "$zinf" run "$deck" --set run.directory="$run" $fp16 --set zero.update=$update
+        for later in "$run"/checkpoints/step-*.h5; do
+            number=${later##*step-}
+            [ "$(expr "${number%.h5}" + 0)" -le "$step" ] || rm "$later"
+        done
+        expect 0 "$zinf" run "$deck" --set run.directory="$run" $fp16 --set zero.update=$update --resume auto
+        says "goes on after step $step of 10"
+        scaled "$run" >"$folder/bits"
+        scaled "$folder/whole.fp16" | cmp -s - "$folder/bits" || fail "other numbers from step $step on, $update"
+        tried=$((tried + 1))
+    done
+done
+[ "$tried" -ge 4 ] || fail "this check is broken: few checkpoints"
+expect 0 "$zinf" run "$deck" --set run.directory="$run" $fp16 --set run.steps=12 --set precision.loss_scale=1024 \
+    --resume auto
+says "precision.loss_scale: auto -> 1024"
+[ "$(tail -n 1 "$run/steps.csv" | cut -d, -f 23)" = 1024 ] || fail "the scale that was given"
+
 # What must stay, and what contradicts itself.
 begin fp32 4
 expect 2 "$zinf" run "$deck" --set run.directory="$run" --resume auto --set precision.compute=bf16 --set run.seed=7

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Checkpoints and the run record are files for everybody: h5py opens a checkpoint that ranks have
 # written together, and a run record while its writer lives and after it was killed. h5dump shows
-# bf16 as numbers. Runs in the build folder; skipped where there is no h5py.
+# bf16 as numbers, and fp16 is a type of its own. Runs in the build folder; skipped where there is no h5py.
 set -eu
 
 source_folder=${srcdir:-$(dirname "$0")/../..}
@@ -37,6 +37,9 @@ print('%g' % h5py.File('$folder/checkpoints/latest')['parameter/norm.weight'][0]
     h5dump -d /parameter/norm.weight "$folder/checkpoints/latest" >"$folder/dump"
     grep -q "(0): $wanted\$" "$folder/dump" || fail "h5dump shows another number than $wanted"
 fi
+
+regression/unit/checkpoint_write_test --leave-fp16 "$folder/checkpoints-fp16"
+"$python" "$check" checkpoint "$folder/checkpoints-fp16/latest" || fail "h5py and a checkpoint of fp16"
 
 mkfifo "$folder/ready"
 regression/unit/checkpoint_record_test --hold "$folder/run.h5" >"$folder/ready" &

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens with h5py what the tests of the checkpoint room have written.
 
-    checkpoint_reader.py checkpoint FILE       the checkpoint of checkpoint_write_test --leave
+    checkpoint_reader.py checkpoint FILE       the checkpoint of checkpoint_write_test --leave or --leave-fp16
     checkpoint_reader.py record FILE ROWS      the record of checkpoint_record_test --hold
 
 Values are computed here from their formula, not read from elsewhere.
@@ -38,6 +38,19 @@ def bf16(value):
     return ((value.view(np.uint32) + 0x8000) & 0xFFFF0000).view(np.float32)
 
 
+def parameter(value, compute):
+    """A parameter as h5py gives it, and its bits. The few ties of fp16 are rounded away from zero, too."""
+    if compute == "bf16":
+        return bf16(value), bf16(value).view(np.uint32) >> 16
+    half = value.astype(np.float16)
+    short = np.abs(value.astype(np.float64)) - np.abs(half.astype(np.float64))
+    bits = half.view(np.uint16)
+    above = (bits + np.uint16(1)).view(np.float16).astype(np.float64)
+    tie = (short > 0) & (2 * short == np.abs(above) - np.abs(half.astype(np.float64)))
+    bits = bits + tie.astype(np.uint16)
+    return bits.view(np.float16), bits
+
+
 def stream(name):
     """FNV-1a, 64 bit."""
     seed = 0xCBF29CE484222325
@@ -60,21 +73,24 @@ def check_checkpoint(path):
         assert file.attrs["format"] == "zinf-checkpoint-2"
         assert file.attrs["step"] == 100 and file.attrs["tokens"] == 2**40
         assert file.attrs["deck"].startswith("run: {name: test}\n")
-        assert file.attrs["type"] == "bf16"
+        compute = file.attrs["type"]
+        assert compute in ("bf16", "fp16"), compute
+        if compute == "fp16":
+            assert file.attrs["loss_scale"] == 4096 and file.attrs["loss_scale_steps"] == 17
         for state, kind in enumerate(STATES):
             assert sorted(file[kind]) == sorted(SHAPES), list(file[kind])
             for tensor, (name, shape) in enumerate(SHAPES.items()):
                 dataset = file[kind][name]
-                assert dataset.shape == shape and dataset.dtype == np.float32, dataset
+                kept = np.float16 if state == 0 and compute == "fp16" else np.float32
+                assert dataset.shape == shape and dataset.dtype == kept, dataset
                 assert dataset.chunks is None, "not contiguous"
                 assert dataset.id.get_type().get_size() == (2 if state == 0 else 4)
                 expected = values(state, tensor, int(np.prod(shape)))
                 bits = expected.view(np.uint32)
                 if state == 0:
-                    expected = bf16(expected)
-                    bits = expected.view(np.uint32) >> 16
+                    expected, bits = parameter(expected, compute)
                 found = dataset[...].reshape(-1)
-                assert np.array_equal(found.view(np.uint32), expected.view(np.uint32)), dataset
+                assert found.tobytes() == expected.tobytes(), dataset
                 seed = stream(f"{kind}/{name}")
                 assert int(dataset.attrs["checksum"]) == checksum(bits, seed), dataset
 

@@ -27,12 +27,12 @@ says "3.00 MiB per path, blocks of 128.00 KiB, depth 16, median of 2; MB/s"
 says "$folder/new/one"
 says "$folder/two"
 nothing
-for key in flops_fp32 flops_bf16 memory_bytes_per_s disk_read_bytes_per_s disk_write_bytes_per_s \
+for key in flops_fp32 flops_bf16 flops_fp16 memory_bytes_per_s disk_read_bytes_per_s disk_write_bytes_per_s \
     disk_mixed_bytes_per_s; do
     grep -Eq "^  $key: [1-9][0-9.]*(e\+[0-9]+)?$" "$folder/machine.yaml" || fail "no $key"
     passed=$((passed + 1))
 done
-[ "$(grep -cv '^#' "$folder/machine.yaml")" -eq 7 ] || fail "more in the machine file than is known"
+[ "$(grep -cv '^#' "$folder/machine.yaml")" -eq 8 ] || fail "more in the machine file than is known"
 grep -q '^machine:$' "$folder/machine.yaml" || fail "no section"
 
 # The file stays when it is to be kept, under a name of its own that is said.

@@ -19,7 +19,8 @@ static struct report_row make_row(double validation_loss)
         .learning_rate = 0.125,
         .seconds = 2,
         .tokens_per_s = 50,
-        .skipped = true,
+        .loss_scale = 2048,
+        .skipped = REPORT_NOT_FINITE,
         .checksum = 0xfedcba9876543210u,
         .validation_loss = validation_loss,
         .disk_read_bytes = 4097,
@@ -66,6 +67,7 @@ static void check_line(const char *heading, const char *line, const char *valida
         {"disk_written_bytes", "1152921504606846976"},
         {"io_read_bytes", "-1"},
         {"io_written_bytes", "12"},
+        {"loss_scale", "2048"},
     };
     char text[64], name[64], wait[64];
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
@@ -111,7 +113,7 @@ static void test_line(void)
     size_t size;
     FILE *out = open_memstream(&text, &size);
     if (!out) exit(99);
-    row.skipped = false;
+    row.skipped = REPORT_KEPT;
     progress_start(&progress, 10, 7);
     progress_step(&progress, &row, &result, out);
     memset(&result, 0, sizeof result);
@@ -121,6 +123,35 @@ static void test_line(void)
     /* of 2 seconds: 13% in all, comm 0.6%, host 0.4% */
     CHECK(strstr(text, "  wait 13.0% (comm 0.6%, disk_read 12.0%)  ETA"));
     CHECK(strstr(text, "  wait  0.0%  ETA"));
+    CHECK(!strstr(text, "scale"));
+    free(text);
+}
+
+/* Steps that lower the loss scale are no failures, and do not end a row of them. */
+static void test_skipped_line(void)
+{
+    static const enum report_skip skips[] = {REPORT_LOWERED, REPORT_NOT_FINITE,
+                                             REPORT_LOWERED, REPORT_NOT_FINITE,
+                                             REPORT_KEPT,    REPORT_NOT_FINITE};
+    struct progress progress;
+    struct report_row row = make_row(NAN);
+    struct engine_result result = {0};
+    char *text = NULL, *at;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) exit(99);
+    progress_start(&progress, 6, 1);
+    progress.scales = true;
+    for (row.step = 1; row.step <= 6; row.step++) {
+        row.skipped = skips[row.step - 1];
+        progress_step(&progress, &row, &result, out);
+    }
+    fclose(out);
+    CHECK(strstr(text, "  scale 2048  "));
+    CHECK((at = strstr(text, "s: step skipped, a gradient overflowed: loss scale 2048 -> 1024\n")));
+    CHECK(at && (at = strstr(at, "(1 in a row)")) && (at = strstr(at, "2048 -> 1024\n")));
+    CHECK(at && (at = strstr(at, "(2 in a row)")) && (at = strstr(at, "(1 in a row)")));
+    CHECK_INT(progress.skipped, 5);
     free(text);
 }
 
@@ -157,6 +188,7 @@ int main(void)
 {
     test_steps();
     test_line();
+    test_skipped_line();
     test_nan();
     return test_finish("app_report");
 }

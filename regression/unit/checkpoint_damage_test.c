@@ -256,6 +256,19 @@ static void unknown_type(hid_t file)
     put_text(file, "type", "fp64", 1);
 }
 
+/* With fp16 a header has a loss scale. */
+static void no_scale(hid_t file)
+{
+    put_text(file, "type", "fp16", 1);
+}
+
+static void odd_scale(hid_t file)
+{
+    put_text(file, "type", "fp16", 1);
+    h5_integer_write(file, "loss_scale", 3);
+    h5_integer_write(file, "loss_scale_steps", 0);
+}
+
 static void no_tensor(hid_t file)
 {
     H5Ldelete(file, "moment2/second.bias", H5P_DEFAULT);
@@ -412,6 +425,8 @@ static const struct damage damages[] = {
     {linked_group, ZI_ERROR_IO, "moment2 is a link"},
     {renamed_tensor, ZI_ERROR_IO, "zecond.bias is not what the same tensor is"},
     {group_as_tensor, ZI_ERROR_IO, "cannot open a dataset"},
+    {no_scale, ZI_ERROR_IO, "read the loss scale"},
+    {odd_scale, ZI_ERROR_IO, "its header has a loss scale that cannot be"},
     {chunked_tensor, ZI_ERROR_IO, "moment2/second.bias has no place in the file"},
     {long_tensor, ZI_ERROR_IO, "moment2/second.bias is not what the same tensor is"},
     {wide_tensor, ZI_ERROR_IO, "second.bias is not of the type"},

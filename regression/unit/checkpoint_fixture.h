@@ -4,6 +4,7 @@
 #ifndef ZI_TEST_CHECKPOINT_FIXTURE_H
 #define ZI_TEST_CHECKPOINT_FIXTURE_H
 
+#include "base/half.h"
 #include "checkpoint/checkpoint.h"
 
 #include <stdio.h>
@@ -55,8 +56,8 @@ static inline void values_fill(int version, enum tier_kind state, enum zi_dtype 
     if (type == ZI_FP32 && state == TIER_MASTER) state = TIER_PARAMETER;
     for (int64_t i = 0; i < count; i++) {
         float value = value_at(version, state, tensor, first + i);
-        if (state == TIER_PARAMETER && type == ZI_BF16)
-            ((uint16_t *)values)[i] = zi_bf16_round_away(value);
+        if (state == TIER_PARAMETER && type != ZI_FP32)
+            ((uint16_t *)values)[i] = zi_half_parameter(type, value);
         else
             ((float *)values)[i] = value;
     }
@@ -78,6 +79,8 @@ static inline struct checkpoint_header header_of(int version, enum zi_dtype type
         .updates = 100 * version - 1,
         .tokens = (int64_t)1 << 40,
         .seed = 1337,
+        .loss_scale = type == ZI_FP16 ? 4096 : 1,
+        .loss_scale_steps = type == ZI_FP16 ? 17 : 0,
         .deck = "run: {name: test}\nmodel: {family: gpt2}\n",
         .type = type,
         .model_text = "{family: gpt2, layers: 1, hidden: 31}",

@@ -68,6 +68,8 @@ static void check_latest(struct comm *comm, int version, enum zi_dtype type)
     CHECK(header->step == expected.step && header->updates == expected.updates);
     CHECK(header->tokens == expected.tokens && header->seed == expected.seed);
     CHECK(header->type == type);
+    CHECK_INT(header->loss_scale, expected.loss_scale);
+    CHECK_INT(header->loss_scale_steps, expected.loss_scale_steps);
     CHECK(strcmp(header->deck, expected.deck) == 0);
     CHECK(strcmp(header->model_text, expected.model_text) == 0);
     CHECK(count_wrong_everywhere(checkpoint, version) == 0);
@@ -96,6 +98,8 @@ static void test_write_and_read(void)
     CHECK(write_checkpoint(2, ZI_FP32, 0) == ZI_OK);
     CHECK(latest_is("step-00000200.h5") && exists("step-00000100.h5"));
     check_latest_everywhere(2, ZI_FP32);
+    CHECK(write_checkpoint(2, ZI_FP16, 0) == ZI_OK);
+    check_latest_everywhere(2, ZI_FP16);
     /* the same step once more replaces the file */
     CHECK(write_checkpoint(2, ZI_BF16, 0) == ZI_OK);
     check_latest_everywhere(2, ZI_BF16);
@@ -213,6 +217,7 @@ static void test_not_finite(void)
     } cases[] = {
         {ZI_FP32, TIER_PARAMETER, ZI_ERROR_NUMERICS},
         {ZI_BF16, TIER_PARAMETER, ZI_ERROR_NUMERICS},
+        {ZI_FP16, TIER_PARAMETER, ZI_ERROR_NUMERICS},
         {ZI_BF16, TIER_MASTER, ZI_ERROR_NUMERICS},
         {ZI_FP32, TIER_MOMENT2, ZI_OK},
     };
@@ -224,9 +229,9 @@ static void test_not_finite(void)
         if (!checkpoint) return;
         write_states(checkpoint, 4, cases[i].type, ranks, rank);
         /* the last element of all is the last rank's; it is counted, and counted once */
-        const uint16_t half = 0xff80;
+        const uint16_t half = cases[i].type == ZI_FP16 ? 0xfc00 : 0xff80;
         const float word = i % 2 ? -NAN : INFINITY;
-        bool halves = cases[i].type == ZI_BF16 && cases[i].state == TIER_PARAMETER;
+        bool halves = cases[i].type != ZI_FP32 && cases[i].state == TIER_PARAMETER;
         struct checkpoint_dataset *dataset = NULL;
         for (int d = 0; d < checkpoint->dataset_count; d++)
             if (checkpoint->datasets[d].state == cases[i].state) dataset = &checkpoint->datasets[d];
@@ -376,10 +381,10 @@ static int ranks_in_name(const char *program)
     return !place ? 1 : atoi(place + 3);
 }
 
-static int leave(const char *where)
+static int leave(const char *where, enum zi_dtype type)
 {
     snprintf(folder, sizeof folder, "%s", where);
-    enum zi_status status = write_checkpoint(1, ZI_BF16, 1);
+    enum zi_status status = write_checkpoint(1, type, 1);
     comm_destroy(self);
     comm_finish(world);
     return zi_status_exit_code(status);
@@ -391,7 +396,8 @@ int main(int argc, char **argv)
     rank = comm_rank(world);
     ranks = comm_size(world);
     signal(SIGXFSZ, SIG_IGN);
-    if (argc == 3 && strcmp(argv[1], "--leave") == 0) return leave(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "--leave") == 0) return leave(argv[2], ZI_BF16);
+    if (argc == 3 && strcmp(argv[1], "--leave-fp16") == 0) return leave(argv[2], ZI_FP16);
     CHECK(ranks == ranks_in_name(argv[0]));
     if (rank == 0) folder_make(folder, sizeof folder);
     comm_broadcast(world, folder, sizeof folder, 0);

@@ -6,7 +6,7 @@
  * sums that do round are compared with the same sum made here in rank order. */
 #include "comm/comm.h"
 
-#include "base/dtype.h"
+#include "base/half.h"
 #include "regression/unit/stream_fixture.h"
 #include "regression/unit/test.h"
 
@@ -55,7 +55,7 @@ static float expected_sum(enum values kind, enum zi_dtype wire, int64_t i)
     float sum = 0;
     for (int rank = 0; rank < ranks; rank++) {
         float value = contribution(kind, rank, i);
-        if (wire == ZI_BF16) value = zi_bf16_to_fp32(zi_bf16_round_even(value));
+        if (wire != ZI_FP32) value = zi_half_to_fp32(wire, zi_half_round_even(wire, value));
         sum = rank == 0 ? value : sum + value;
     }
     return sum;
@@ -169,9 +169,10 @@ static void test_reductions(void)
     static const int64_t counts[] = {0, 1, 5, 1001, 2049, 262144, 786433};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         if (ranks > 3 && counts[i] > 300000) continue; /* short tests on few cores */
-        for (int variant = 0; variant < 8; variant++) {
+        static const enum zi_dtype wires[] = {ZI_FP32, ZI_BF16, ZI_FP16};
+        for (int variant = 0; variant < 12; variant++) {
             struct reduce_case c = {counts[i], variant & 1 ? ROUNDING : INTEGERS,
-                                    variant & 2 ? ZI_BF16 : ZI_FP32, (variant & 4) != 0};
+                                    wires[variant / 4], (variant & 2) != 0};
             test_reduce_scatter(&c);
             if (!c.is_in_place) test_all_reduce(&c);
         }

@@ -244,6 +244,11 @@ static void test_rules(void)
                              "needs; nearest are 4 KiB and 8 KiB"},
         {"zero.group=5000", "--set zero.group: 5000 elements are not a multiple of 4096, "},
         {"zero.group=10000", "nearest are 8192 and 12288"},
+        {"precision.loss_scale_initial=1000", "--set precision.loss_scale_initial: 1000 is not a "
+                                              "power of two; nearest are 512 and 1024"},
+        {"precision.loss_scale=3", "--set precision.loss_scale: 3 is not a power of two; nearest "
+                                   "are 2 and 4"},
+        {"precision.loss_scale=16777217", "found '16777217' (too large)"},
         {"optimizer.warmup=21", "--set optimizer.warmup: 21 steps of warm-up in a run of 20"},
         {"model.norm_epsilon=1e-400", "found '1e-400' (too small), expected a number"},
         {"optimizer.minimum_ratio=1.1", "--set optimizer.minimum_ratio: found '1.1' (too large), "
@@ -257,9 +262,14 @@ static void test_rules(void)
         CHECK(deck_said(cases[i][1]));
         CHECK_INT(deck_message_lines(), 2);
     }
-    static const char *const edges[] = {"batch.tokens=16", "batch.micro=8", "optimizer.warmup=20",
-                                        "nvme.block=12 KiB", "zero.group=12288"};
-    for (int i = 0; i < 5; i++) {
+    static const char *const edges[] = {"batch.tokens=16",
+                                        "batch.micro=8",
+                                        "optimizer.warmup=20",
+                                        "nvme.block=12 KiB",
+                                        "zero.group=12288",
+                                        "precision.loss_scale_initial=16 Mi",
+                                        "precision.loss_scale_initial=1"};
+    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {
         sets[0] = edges[i];
         CHECK_INT(deck_try(DECK_SMALL, sets, &deck), ZI_OK);
         deck_destroy(deck);

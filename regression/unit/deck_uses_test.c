@@ -56,6 +56,17 @@ static const struct {
      "optimizer.schedule has no effect with optimizer.warmup: 20 steps, run.steps: 20 steps; it is "
      "used with optimizer.warmup below run.steps\n",
      "optimizer.warmup=19"},
+    {{"precision.loss_scale=1024", "precision.compute=bf16"},
+     "precision.loss_scale has no effect with precision.compute: bf16; it is used with "
+     "precision.compute: fp16\n",
+     "precision.compute=fp16"},
+    {{"precision.loss_scale_initial=1024"},
+     "precision.loss_scale_initial has no effect with precision.compute: fp32; it is used with "
+     "precision.compute: fp16 and precision.loss_scale: auto\n",
+     "precision.compute=fp16"},
+    {{"precision.loss_scale_growth=10", "precision.compute=fp16", "precision.loss_scale=8"},
+     "precision.loss_scale_growth has no effect with precision.loss_scale: 8; ",
+     "precision.loss_scale=auto"},
     {{"optimizer.decay=3", "optimizer.schedule=cosine"},
      "optimizer.decay has no effect with optimizer.schedule: cosine; it is used with "
      "optimizer.schedule: wsd\n",

@@ -95,7 +95,7 @@ static struct buffer stored(const struct buffer *from, const int64_t shape[2], i
 }
 
 /* Errors: any order of k products and 3 more additions in fp32 is within (k + 3) 2^-24 of the sum
- * of magnitudes; a bf16 result, with 8 significant bits, by half of its last place more, 2^-8 of
+ * of magnitudes; a result of 16 bits by half of its last place more, with bf16 (8 bits) 2^-8 of
  * itself. */
 static void check_result(const struct product *p, const struct variant *v,
                          const struct buffer found[4] /* c, c before, bias, residual */)
@@ -116,7 +116,9 @@ static void check_result(const struct product *p, const struct variant *v,
         expected += bias + plus + own;
         size += fabs(bias) + fabs(plus) + fabs(own);
         double limit = (double)(s.k + 3) * 0x1p-24 * size;
-        if (found[0].type == ZI_BF16) limit += (fabs(expected) + limit) * 0x1p-8;
+        if (found[0].type != ZI_FP32)
+            limit += (fabs(expected) + limit) * kernels_rounding(found[0].type) +
+                     kernels_smallest(found[0].type);
         wrong += !(fabs(c - expected) <= limit);
     }
     CHECK_INT(wrong, 0);
@@ -183,12 +185,15 @@ static void test_shape(struct cpu_device *device, const struct product *p, enum 
 
 static void test_all_shapes(void)
 {
-    static const enum zi_dtype types[][2] = {
-        {ZI_FP32, ZI_FP32}, {ZI_BF16, ZI_FP32}, {ZI_BF16, ZI_BF16}};
+    static const enum zi_dtype types[][2] = {{ZI_FP32, ZI_FP32},
+                                             {ZI_BF16, ZI_FP32},
+                                             {ZI_BF16, ZI_BF16},
+                                             {ZI_FP16, ZI_FP32},
+                                             {ZI_FP16, ZI_FP16}};
     for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++) {
         struct cpu_device device;
         device_make(&device, (enum cpu_isa)isa);
-        for (int type = 0; type < 3; type++) {
+        for (int type = 0; type < 5; type++) {
             for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
                 struct product p = product_create(types[type][0], shapes[i]);
                 long failures = test_failures();

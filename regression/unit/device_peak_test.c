@@ -2,6 +2,7 @@
 /* The peak that the cpu device measures: which instructions it is of, that it is not more than
  * these can do, that threads which share cores share it, and that no matrix product passes it,
  * whichever instructions oneDNN is held to. */
+#include "base/half.h"
 #include "device/cpu/cpu.h"
 
 #include <dnnl.h>

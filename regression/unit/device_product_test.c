@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products as a program asks for them: of a device that a deck opened, on a result whose old
- * contents do not count (they are NaN here), on rows of bf16 that lie as far apart as rows of fp32
+ * contents do not count (they are NaN here), on rows of 16 bits that lie as far apart as rows of fp32
  * would (the gradient of logits, in place of these), on more threads than cores, and from lanes at
  * the same time, where operands are widened too; and on one thread, with no other.
  * device_matmul_test has forms, sizes and sums.
  *
  * Tolerance: k products and one more term, added in fp32 in any order, are off by at most (k + 1)
- * 2^-24 times the sum of the magnitudes; a bf16 result is rounded once more, by 2^-8 of its value
- * (8 significant bits) at most. */
+ * 2^-24 times the sum of the magnitudes; a result of 16 bits is rounded once more, in bf16 (8
+ * significant bits) by 2^-8 of its value at most. */
 #include "regression/unit/kernel_fixture.h"
 
 #include <dlfcn.h>
@@ -38,7 +38,7 @@ struct problem {
     double *expected, *limit;
 };
 
-static const float junk = -77.5f; /* between rows of c; exact in bf16 */
+static const float junk = -77.5f; /* between rows of c; exact in 16 bits */
 
 /* rows x columns of normal deviates; the gaps between rows are NaN. */
 static struct buffer matrix_create(enum zi_dtype type, const int64_t shape[3], const char *name)
@@ -69,7 +69,9 @@ static void problem_define(struct problem *q)
             }
             q->expected[at] = sum;
             q->limit[at] = (double)(p->k + 1) * ldexp(size, -24);
-            if (p->type_c == ZI_BF16) q->limit[at] += (fabs(sum) + q->limit[at]) / 256.0;
+            if (p->type_c != ZI_FP32)
+                q->limit[at] += (fabs(sum) + q->limit[at]) * kernels_rounding(p->type_c) +
+                                kernels_smallest(p->type_c);
         }
     }
 }
@@ -159,13 +161,18 @@ static void test_forms(void)
 {
     static const int64_t shapes[][3] = {{1, 1, 1}, {17, 1, 5}, {33, 50, 19}, {83, 161, 70}};
     static const bool forms[3][2] = {{false, true}, {false, false}, {true, false}};
-    for (int i = 0; i < 4 * 3 * 3 * 2; i++) {
-        struct product p = {.stretch = 1 + i / 36, .bias = i % 2};
+    for (int i = 0; i < 4 * 3 * 5 * 2; i++) {
+        struct product p = {.stretch = 1 + i / 60, .bias = i % 2};
         p.m = shapes[i % 4][0], p.n = shapes[i % 4][1], p.k = shapes[i % 4][2];
         p.transpose_a = forms[i / 4 % 3][0];
         p.transpose_b = forms[i / 4 % 3][1];
-        p.type = i / 12 % 3 == 0 ? ZI_FP32 : ZI_BF16;
-        p.type_c = i / 12 % 3 == 2 ? ZI_BF16 : ZI_FP32;
+        static const enum zi_dtype types[5][2] = {{ZI_FP32, ZI_FP32},
+                                                  {ZI_BF16, ZI_FP32},
+                                                  {ZI_BF16, ZI_BF16},
+                                                  {ZI_FP16, ZI_FP32},
+                                                  {ZI_FP16, ZI_FP16}};
+        p.type = types[i / 12 % 5][0];
+        p.type_c = types[i / 12 % 5][1];
         test_product(&p);
     }
 }
@@ -260,14 +267,14 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 static void test_one_thread(void)
 {
     threads_started = 0;
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 24; i++) {
         struct product p = {
-            .type = i & 1 ? ZI_BF16 : ZI_FP32, .type_c = ZI_FP32, .m = 150, .n = 130, .k = 140};
-        p.transpose_a = i & 2;
-        p.transpose_b = i & 4;
+            .type = kernels_types[i % 3], .type_c = ZI_FP32, .m = 150, .n = 130, .k = 140};
+        p.transpose_a = i / 3 & 1;
+        p.transpose_b = i / 3 & 2;
         p.stretch = 1;
         struct problem q = problem_create(&p);
-        q.desc.accumulate = i & 8;
+        q.desc.accumulate = i / 3 & 4;
         if (q.desc.accumulate) memset(q.c_start.bytes, 0, (size_t)q.c_start.count * sizeof(float));
         for (int d = 0; d < device_count; d++) {
             struct device_stream *stream = NULL;

@@ -15,11 +15,13 @@ static const char *const keys[4] = {"placement.parameters", "placement.gradients
 static const char *const tiers[3] = {"device", "host", "nvme"};
 
 /* What all runs of one group share. */
-static const char *const groups[][6] = {
+static const char *const groups[][7] = {
     {"precision.compute=bf16", NULL},
     {"precision.compute=fp32", "activations.recompute=always", NULL},
     {"precision.compute=bf16", "tiling.attention=2", "tiling.vocabulary=2",
      "zero.order=micro-major", NULL},
+    {"precision.compute=fp16", "tiling.vocabulary=2", "precision.loss_scale_initial=1024",
+     "precision.loss_scale_growth=1", NULL},
 };
 #define GROUP_COUNT ((int)(sizeof groups / sizeof *groups))
 

@@ -104,7 +104,7 @@ static enum zi_status visit(void *context, enum tier_kind kind, int tensor, int6
 /* Collective. What all ranks have saved; each element by one of them. */
 static void saved_join(struct saved *s, struct comm *comm)
 {
-    bool master = s->model->type == ZI_BF16;
+    bool master = s->model->type != ZI_FP32;
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
         bool exists = tier_kind_row(kind)->saved && (kind != TIER_MASTER || master);
@@ -190,6 +190,7 @@ static void check_pair(const char *type, const struct shape *from, const struct 
     CHECK_INT(engine_save(one.engine, visit, &saved), ZI_OK);
     saved_join(&saved, comm);
     uint64_t checksum = engine_checksum(one.engine);
+    struct optimizer_scaling scaling = engine_scaling(one.engine);
     train(&one, BEFORE, BEFORE + 1);
     saved_create(&later, one.f.model);
     CHECK_INT(engine_save(one.engine, visit, &later), ZI_OK);
@@ -205,6 +206,7 @@ static void check_pair(const char *type, const struct shape *from, const struct 
     CHECK_INT(engine_load(other.engine, visit, &saved), ZI_OK);
     CHECK(engine_checksum(other.engine) == checksum);
     engine_set_updates(other.engine, BEFORE);
+    engine_set_scaling(other.engine, scaling);
     CHECK_INT(engine_save(other.engine, visit, &again), ZI_OK);
     saved_join(&again, comm);
     CHECK(is_same(&saved, &again));
@@ -259,14 +261,15 @@ static void check_late_writes(struct comm *comm, bool forgets)
 
 int main(int argc, char **argv)
 {
-    static const char *const types[] = {"precision.compute=fp32", "precision.compute=bf16"};
+    static const char *const types[] = {"precision.compute=fp32", "precision.compute=bf16",
+                                        "precision.compute=fp16"};
     struct comm *world;
     if (comm_start(&argc, &argv, &world) < 0) return 99;
     zi_log_identify(comm_rank(world), comm_size(world));
     zi_log_set_level(ZI_LOG_WARN);
     char folder[32];
     step_fixture_enter(world, folder);
-    for (int t = 0; t < 2; t++) {
+    for (int t = 0; t < 3; t++) {
         for (int s = 0; s < SHAPES; s++) {
             check_pair(types[t], &shapes[s], &shapes[(s + 3) % SHAPES], world);
         }

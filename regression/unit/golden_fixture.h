@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dtype.h"
+#include "base/half.h"
 #include "base/log.h"
 #include "deck/deck.h"
 #include "regression/unit/test.h"

@@ -3,6 +3,7 @@
  * writes give it, at a multiple of the file's alignment; equal calls make equal files; attributes
  * give back what was written, and what does not fit is refused with a reason; what leads into
  * another file is told. */
+#include "base/half.h"
 #include "h5/attribute.h"
 #include "h5/dataset.h"
 #include "h5/h5.h"
@@ -32,6 +33,31 @@ static int64_t make(const char *path)
     return offset;
 }
 
+/* What HDF5 makes of all numbers of a type of 16 bits is what they are. */
+static void test_half(enum zi_dtype half)
+{
+    enum { COUNT = 65536 };
+    static float values[COUNT]; /* holds the 16 bits first */
+    uint16_t *bits = malloc(COUNT * sizeof *bits);
+    hid_t type = h5_type_create(half);
+    if (!bits) exit(1);
+    for (int i = 0; i < COUNT; i++)
+        bits[i] = (uint16_t)i;
+    memcpy(values, bits, COUNT * sizeof *bits);
+    CHECK_INT(H5Tget_size(type), 2);
+    CHECK(H5Tconvert(type, H5T_NATIVE_FLOAT, COUNT, values, NULL, H5P_DEFAULT) >= 0);
+    int64_t wrong = 0;
+    for (int i = 0; i < COUNT; i++) {
+        float right = zi_half_to_fp32(half, bits[i]);
+        wrong += isnan(right) ? !isnan(values[i]) : memcmp(&right, &values[i], sizeof right) != 0;
+    }
+    CHECK_INT(wrong, 0);
+    CHECK(h5_type_is(type, half) && !h5_type_is(type, ZI_FP32));
+    CHECK(!h5_type_is(type, half == ZI_FP16 ? ZI_BF16 : ZI_FP16));
+    H5Tclose(type);
+    free(bits);
+}
+
 static void test_extent(void)
 {
     static float written[ROWS * COLUMNS], read[ROWS * COLUMNS];
@@ -44,7 +70,7 @@ static void test_extent(void)
     close(plain);
     hid_t file = h5_file_open("h5_extent.h5", H5F_ACC_RDONLY);
     hid_t dataset = H5Dopen2(file, "group/values", H5P_DEFAULT), type = H5Dget_type(dataset);
-    CHECK(h5_type_is(type, ZI_FP32) && !h5_type_is(type, ZI_BF16));
+    CHECK(h5_type_is(type, ZI_FP32) && !h5_type_is(type, ZI_BF16) && !h5_type_is(type, ZI_FP16));
     CHECK(h5_is_own(dataset) && h5_is_extent(dataset));
     CHECK_INT(h5_offset_read(dataset), offset);
     CHECK_INT(h5_shape_read(dataset, 2, shape, &elements), 2);
@@ -130,6 +156,8 @@ int main(void)
 {
     h5_quiet();
     test_extent();
+    test_half(ZI_BF16);
+    test_half(ZI_FP16);
     test_attributes();
     test_same_bytes();
     test_places();

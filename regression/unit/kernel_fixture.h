@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "device/cpu/cpu.h"
@@ -45,15 +46,16 @@ static inline struct buffer buffer_create(enum zi_dtype type, int64_t count)
 /* Element i. */
 static inline double buffer_get(const struct buffer *b, int64_t i)
 {
-    if (b->type == ZI_BF16) return (double)zi_bf16_to_fp32(((const uint16_t *)b->bytes)[i]);
+    if (zi_dtype_is_half(b->type))
+        return (double)zi_half_to_fp32(b->type, ((const uint16_t *)b->bytes)[i]);
     return (double)((const float *)b->bytes)[i];
 }
 
 /* Sets element i, rounded to the type. */
 static inline void buffer_set(const struct buffer *b, int64_t i, double value)
 {
-    if (b->type == ZI_BF16)
-        ((uint16_t *)b->bytes)[i] = zi_bf16_round_even((float)value);
+    if (zi_dtype_is_half(b->type))
+        ((uint16_t *)b->bytes)[i] = zi_half_round_even(b->type, (float)value);
     else
         ((float *)b->bytes)[i] = (float)value;
 }
@@ -128,22 +130,32 @@ static inline void kernels_compare(struct kernels *k, const char *what, const st
     kernels_digest(k, found->bytes, (size_t)found->count * zi_dtype_bytes(found->type));
 }
 
-/* What one rounding to nearest may do, relative: 2^-8 (8 significant bits) or 2^-24. */
+/* The types of arithmetic. */
+static const enum zi_dtype kernels_types[] = {ZI_FP32, ZI_BF16, ZI_FP16};
+enum { KERNELS_TYPES = 3 };
+
+/* What one rounding to nearest may do, relative: 2^-8 (8 significant bits), 2^-11 or 2^-24. */
 static inline double kernels_rounding(enum zi_dtype type)
 {
-    return type == ZI_BF16 ? 1.0 / 256.0 : 6e-8;
+    return type == ZI_BF16 ? 0x1p-8 : type == ZI_FP16 ? 0x1p-11 : 6e-8;
 }
 
-/* Runs `test` for every instruction set, both types and 1, 2, 3 threads, and checks that the
+/* And absolute: half of the last place of the smallest numbers, which with fp16 are not so small. */
+static inline double kernels_smallest(enum zi_dtype type)
+{
+    return type == ZI_FP16 ? 0x1p-25 : 0;
+}
+
+/* Runs `test` for every instruction set, every type and 1, 2, 3 threads, and checks that the
  * outputs have the same bits with any number of threads. */
 static inline void kernels_run(void (*test)(struct kernels *))
 {
     for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++) {
-        for (int type = 0; type < 2; type++) {
+        for (int type = 0; type < KERNELS_TYPES; type++) {
             uint64_t first = 0;
             for (int threads = 1; threads <= 3; threads++) {
                 struct kernels k = {.isa = (enum cpu_isa)isa,
-                                    .type = type ? ZI_BF16 : ZI_FP32,
+                                    .type = kernels_types[type],
                                     .stream = {.threads = threads},
                                     .digest = 0xcbf29ce484222325u};
                 cpu_isa_register(k.isa, &k.operations);

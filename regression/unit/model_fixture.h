@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "model/model.h"

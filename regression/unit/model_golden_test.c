@@ -174,8 +174,8 @@ static double update(const struct golden *g, struct fixture *f, struct states *s
 {
     const struct model *m = f->model;
     struct device_norm_sums sums = {0};
-    struct optimizer_step step = {.number = s->updates++,
-                                  .learning_rate = g->optimizer.learning_rate};
+    struct optimizer_step step = {
+        .number = s->updates++, .learning_rate = g->optimizer.learning_rate, .loss_scale = 1.0};
     gather_gradients(f, s);
     const struct device_operations *operations = device_get_operations(f->device);
     CHECK(operations->gradient_norm(f->stream, ZI_FP32, pointer(s->gradient), m->parameters,
@@ -187,6 +187,7 @@ static double update(const struct golden *g, struct fixture *f, struct states *s
         struct optimizer_range range = {
             .count = piece_elements(piece),
             .decay = m->tensors[piece->tensor].kind == MODEL_MATRIX,
+            .type = m->type,
             .gradient_type = ZI_FP32,
             .parameter = device_at(f->weights[piece->unit].at,
                                    (size_t)piece->offset * zi_dtype_bytes(m->type)),

@@ -9,6 +9,7 @@
  * weight: 2^-24 * |w| per step, |w| <= 0.05 + STEPS * 1.1 * learning_rate. Gradients keep their
  * sign from step to step, so that errors of one direction add up: a bias correction that did not
  * belong to the rounded beta2 would be off by 6e-6 * learning_rate per step, and fails. */
+#include "base/half.h"
 #include "optimizer/optimizer.h"
 
 #include "device/device.h"
@@ -104,6 +105,7 @@ static struct optimizer_range range_of(const struct state *state, enum zi_dtype 
         .count = COUNT,
         .decay = decay,
         .place = {.seed = 12345678901234567u, .first = 77, .row = 100, .stride = 1234},
+        .type = state->split ? ZI_BF16 : ZI_FP32,
         .gradient_type = type,
         .parameter = state->parameter,
         .remainder = state->remainder,
@@ -171,7 +173,7 @@ static void test_against_reference(enum zi_dtype type, bool split, bool decay, d
     for (uint32_t i = 0; i < COUNT; i++)
         weight[i] = (double)weight_of(&state, i);
 
-    struct optimizer_step step = {.learning_rate = learning_rate};
+    struct optimizer_step step = {.learning_rate = learning_rate, .loss_scale = 1.0};
     for (step.number = 0; step.number < STEPS; step.number++) {
         gradient_fill(&range, (uint32_t)step.number, gradient);
         optimizer_decide(&settings, step.number % 2 ? 0.25 : 1.7, 0, 1.0, &step);
@@ -235,7 +237,7 @@ static void test_skip(void)
     uint16_t parameter[COUNT];
     int16_t remainder[COUNT];
     gradient_fill(&range, 1, gradient);
-    struct optimizer_step step = {.learning_rate = learning_rate, .scale = 1.0};
+    struct optimizer_step step = {.learning_rate = learning_rate, .loss_scale = 1.0, .scale = 1.0};
     CHECK(optimizer_update(&settings, device, stream, &step, &range) == ZI_OK);
     CHECK(device_stream_synchronize(stream) == ZI_OK);
     memcpy(before[0], host(state.moment1), sizeof before[0]);

@@ -106,7 +106,7 @@ static void test_wsd(void)
 static void test_decide(void)
 {
     struct settings_optimizer settings = {.clip = 1.0};
-    struct optimizer_step step = {.number = 7, .learning_rate = 0.5};
+    struct optimizer_step step = {.number = 7, .learning_rate = 0.5, .loss_scale = 1.0};
     optimizer_decide(&settings, 16.0, 0, 3.5, &step);
     CHECK(!step.skip && step.norm == 4.0 && step.scale == 0.25);
     optimizer_decide(&settings, 0.25, 0, 3.5, &step);
@@ -118,6 +118,15 @@ static void test_decide(void)
     settings.clip = 0.0; /* no clipping */
     optimizer_decide(&settings, 1e60, 0, 3.5, &step);
     CHECK(!step.skip && step.norm == 1e30 && step.scale == 1.0);
+
+    /* gradients of a loss times 1024 */
+    settings.clip = 1.0;
+    step.loss_scale = 1024.0;
+    optimizer_decide(&settings, 16.0 * 0x1p20, 0, 3.5, &step);
+    CHECK(!step.skip && step.norm == 4.0 && step.scale == 0.25 / 1024.0);
+    optimizer_decide(&settings, 0.25 * 0x1p20, 0, 3.5, &step);
+    CHECK(!step.skip && step.norm == 0.5 && step.scale == 1.0 / 1024.0);
+    step.loss_scale = 1.0;
 
     static const double bad[] = {NAN, INFINITY, -INFINITY};
     for (int i = 0; i < 3; i++) {

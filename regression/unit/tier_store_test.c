@@ -20,7 +20,7 @@ static struct tier_array arrays[ARRAYS];
 static void name_arrays(void)
 {
     static const char *const states[] = {"parameter", "remainder", "moment1", "moment2"};
-    static const enum zi_dtype types[] = {ZI_BF16, ZI_INT16, ZI_FP32, ZI_INT32};
+    static const enum zi_dtype types[] = {ZI_BF16, ZI_INT16, ZI_FP32, ZI_FP16};
     for (int a = 0; a < ARRAYS; a++) {
         snprintf(arrays[a].name, sizeof arrays[a].name, "%s/blocks.%d.mlp", states[a % 4], a / 4);
         arrays[a].type = types[a % 4];
@@ -106,7 +106,7 @@ static void join_stripes(hid_t file, const char *file_name, int array, char *who
     size_t bytes = (size_t)H5Sget_simple_extent_npoints(space) * H5Tget_size(type);
     CHECK_INT(H5Tget_size(type), zi_dtype_bytes(arrays[array].type));
     CHECK((H5Tget_class(type) == H5T_FLOAT) == (arrays[array].type == ZI_FP32));
-    CHECK((H5Aexists(dataset, "dtype") > 0) == (arrays[array].type == ZI_BF16));
+    CHECK((H5Aexists(dataset, "dtype") > 0) == zi_dtype_is_half(arrays[array].type));
     CHECK_INT(attribute(dataset, "total_bytes"), arrays[array].bytes);
     char *read = store_test_buffer(bytes), *direct = store_test_buffer(bytes);
     CHECK(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, read) >= 0);

@@ -2,15 +2,16 @@
 /* What may help a run whose steps are not finite any more.
  *
  * Only what this deck can do is named: a clip that is not set cannot be smaller, and fp32 is no way
- * out of fp32. A first step that is not finite has had no update, so that nothing of the optimizer
- * is to blame; and a longer warmup helps where the trouble began in it or soon after. */
+ * out of fp32; bf16 holds what fp16 overflows with. A first step that is not finite has had no
+ * update, so that nothing of the optimizer is to blame; and a longer warmup helps where the trouble
+ * began in it or soon after. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "app/run.h"
 #include "base/log.h"
 
-enum { MOST = 5 };
+enum { MOST = 6 };
 
 /* The parts of the advice, in the order of what is likeliest to help; their number. */
 static int collect(const struct settings *s, int64_t first, char parts[MOST][96])
@@ -33,8 +34,11 @@ static int collect(const struct settings *s, int64_t first, char parts[MOST][96]
         snprintf(parts[count++], sizeof parts[0], "a smaller optimizer.clip (%g)", o->clip);
     if (!untrained && !(o->clip > 0))
         snprintf(parts[count++], sizeof parts[0], "an optimizer.clip, as 1.0");
+    if (s->precision.compute == ZI_FP16 && s->precision.loss_scale != ZI_AUTO)
+        snprintf(parts[count++], sizeof parts[0], "precision.loss_scale: auto");
     if (s->precision.compute != ZI_FP32)
-        snprintf(parts[count++], sizeof parts[0], "precision.compute: fp32");
+        snprintf(parts[count++], sizeof parts[0], "precision.compute: %s",
+                 s->precision.compute == ZI_FP16 ? "bf16" : "fp32");
     return count;
 }
 

@@ -32,7 +32,7 @@ struct product_rate {
 
 struct machine {
     /* Of matrix products per second, and their peak; 0 where the device has none. */
-    struct product_rate fp32, bf16;
+    struct product_rate fp32, bf16, fp16;
     /* Bytes read and written per second. */
     double memory;
 };
@@ -105,6 +105,7 @@ static enum zi_status measure_on(struct device *device, struct device_stream *st
     if (operations->matmul) {
         ZI_TRY(measure_product(operations, stream, memory, ZI_FP32, &machine->fp32));
         ZI_TRY(measure_product(operations, stream, memory, ZI_BF16, &machine->bf16));
+        ZI_TRY(measure_product(operations, stream, memory, ZI_FP16, &machine->fp16));
     }
     ZI_TRY(repeat(copy, stream, &memory, &per_s));
     machine->memory = COPY_BYTES * per_s; /* half of the bytes are read, the other half written */
@@ -155,9 +156,11 @@ static void print_machine(const struct machine *machine, const struct bench_disk
     }
     print_products(&machine->fp32, ZI_FP32, out);
     print_products(&machine->bf16, ZI_BF16, out);
+    print_products(&machine->fp16, ZI_FP16, out);
     fprintf(out, "machine:\n");
     if (machine->fp32.flops > 0) fprintf(out, "  flops_fp32: %.4g\n", machine->fp32.flops);
     if (machine->bf16.flops > 0) fprintf(out, "  flops_bf16: %.4g\n", machine->bf16.flops);
+    if (machine->fp16.flops > 0) fprintf(out, "  flops_fp16: %.4g\n", machine->fp16.flops);
     fprintf(out, "  memory_bytes_per_s: %.4g\n", machine->memory);
     fprintf(out, "  disk_read_bytes_per_s: %.4g\n", read);
     fprintf(out, "  disk_write_bytes_per_s: %.4g\n", write);

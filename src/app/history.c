@@ -29,6 +29,7 @@ static const char *const column_names[SERIES_COLUMNS] = {[SERIES_LOSS] = "loss",
                                                              "disk_written_bytes",
                                                          [SERIES_IO_READ] = "io_read_bytes",
                                                          [SERIES_IO_WRITTEN] = "io_written_bytes",
+                                                         [SERIES_SCALE] = "loss_scale",
                                                          PROGRAM_LANES(WAIT_NAME)};
 
 static void forget_steps(void *context)
@@ -72,7 +73,9 @@ static bool take_step(void *context, const struct csv *csv, char *const *fields)
     row.step = number_at(fields, h->step_place);
     if (!(row.step >= 0 && row.step <= STEP_MOST && row.step == floor(row.step))) return false;
     row.tokens = number_at(fields, h->token_place);
-    row.skipped = number_at(fields, h->skipped_place) > 0;
+    double skipped = number_at(fields, h->skipped_place);
+    row.skipped = skipped == REPORT_NOT_FINITE;
+    row.lowered = skipped == REPORT_LOWERED;
     for (int i = 0; i < SERIES_COLUMNS; i++)
         row.values[i] = value_of(i, number_at(fields, h->places[i]));
     double before = h->all.rows ? h->all.last_step : 0;

@@ -273,7 +273,6 @@ enum zi_status level_load(struct run *run)
 {
     struct local_checkpoint *from = run->level.from;
     ZI_TRY(engine_load(run->engine, load_range, from));
-    engine_set_updates(run->engine, local_header(from)->updates);
     level_leave(run);
     return ZI_OK;
 }

@@ -178,7 +178,7 @@ static void write_progress_cards(const struct history *h, FILE *out)
 
 static void write_loss_cards(const struct history *h, FILE *out)
 {
-    char note[96];
+    char note[96], value[32];
     const struct series_row *last = history_row(h, 0);
     const struct series_part *loss = &h->all.parts[SERIES_LOSS];
     if (loss->count) {
@@ -196,6 +196,12 @@ static void write_loss_cards(const struct history *h, FILE *out)
     if (h->all.skipped) {
         snprintf(note, sizeof note, "not finite; first step %.0f", h->all.skipped_step);
         write_card("Skipped steps", number_si((double)h->all.skipped, "").text, note, out);
+    }
+    const struct series_part *scale = &h->all.parts[SERIES_SCALE];
+    if (scale->high > 1) {
+        snprintf(note, sizeof note, "lowest %.0f at step %.0f", scale->low, scale->low_step);
+        snprintf(value, sizeof value, "%.0f", last->values[SERIES_SCALE]);
+        write_card("Loss scale", value, note, out);
     }
 }
 

@@ -49,7 +49,10 @@ static void write_steps(const struct history *h, FILE *out)
     for (int n = 0; n < STEPS_SHOWN; n++) {
         const struct series_row *row = history_row(h, n);
         if (!row) break;
-        fprintf(out, "<tr><td>%.0f%s</td>", row->step, row->skipped ? " skipped" : "");
+        fprintf(out, "<tr><td>%.0f%s</td>", row->step,
+                row->skipped   ? " skipped"
+                : row->lowered ? " scale lowered"
+                               : "");
         write_cell(number_loss(row->values[SERIES_LOSS]), out);
         write_cell(number_loss(row->values[SERIES_VALIDATION]), out);
         write_cell(number_plain(row->values[SERIES_NORM]), out);

@@ -41,8 +41,8 @@ static void take_in(struct progress *p, const struct report_row *row,
     p->total_s += row->seconds;
     p->total_steps = row->step;
     p->total_tokens = row->tokens;
-    p->skipped += row->skipped;
-    p->in_a_row = row->skipped ? p->in_a_row + 1 : 0;
+    p->skipped += row->skipped != REPORT_KEPT;
+    if (row->skipped != REPORT_LOWERED) p->in_a_row = row->skipped ? p->in_a_row + 1 : 0;
     p->loss = row->loss;
     if (!isnan(row->validation_loss) && !(row->validation_loss >= p->best_validation)) {
         p->best_validation = row->validation_loss;
@@ -95,6 +95,7 @@ void progress_step(struct progress *progress, const struct report_row *row,
     fprintf(out, "step %*" PRId64 "/%" PRId64 "  loss %.4f  norm %7.4g  lr %.2e",
             digits(progress->steps), row->step, progress->steps, zi_nan_plain(row->loss),
             zi_nan_plain(row->gradient_norm), row->learning_rate);
+    if (progress->scales) fprintf(out, "  scale %" PRId64, row->loss_scale);
     fprintf(out, "  %.4f s/step  %7.0f tokens/s", progress->line_s / (double)progress->line_steps,
             speed);
     if (progress->peak > 0)
@@ -102,7 +103,10 @@ void progress_step(struct progress *progress, const struct report_row *row,
     print_wait(progress, out);
     print_time_left(progress, out);
     if (validated) fprintf(out, "  v %.4f", row->validation_loss);
-    if (row->skipped)
+    if (row->skipped == REPORT_LOWERED)
+        fprintf(out, "  s: step skipped, a gradient overflowed: loss scale %" PRId64 " -> %" PRId64,
+                row->loss_scale, row->loss_scale / 2);
+    else if (row->skipped)
         fprintf(out, "  s: step skipped, %s not finite (%" PRId64 " in a row)",
                 isfinite(row->loss) ? "a gradient is" : "the loss is", progress->in_a_row);
     fputc('\n', out);

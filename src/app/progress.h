@@ -11,6 +11,8 @@ struct progress {
     int64_t steps, report_every;
     /* The step after which this job begins. */
     int64_t begins;
+    /* Lines say the loss scale. */
+    bool scales;
     double flops_per_token;
     /* FLOP/s of all ranks together, 0 when not measured. */
     double peak;

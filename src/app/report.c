@@ -39,7 +39,7 @@ static const struct record_column step_columns[] = {
     {"learning_rate", "", 0},
     {"seconds", "s", 0},
     {"tokens_per_s", "1/s", 0},
-    {"skipped", "0 or 1", 1},
+    {"skipped", "0: no, 1: not finite, 2: loss scale lowered", 1},
     {"checksum", "64 bits", 1},
     {"validation_loss", "nats per token, NaN: none", 0},
     PROGRAM_LANES(WAIT_COLUMN)
@@ -48,15 +48,17 @@ static const struct record_column step_columns[] = {
     {"disk_written_bytes", "B", 1},
     {"io_read_bytes", "B, -1: unknown", 1},
     {"io_written_bytes", "B, -1: unknown", 1},
+    {"loss_scale", "", 1},
 };
 enum {
     STEP_COLUMNS = (int)(sizeof step_columns / sizeof *step_columns),
     STEP_CHECKSUM = 8,
     STEP_VALIDATION = 9,
     STEP_WAIT = 10,
-    STEP_BYTES = STEP_WAIT + LANE_COUNT
+    STEP_BYTES = STEP_WAIT + LANE_COUNT,
+    STEP_SCALE = STEP_BYTES + 4
 };
-_Static_assert(STEP_BYTES + 4 == STEP_COLUMNS, "a column per lane");
+_Static_assert(STEP_SCALE + 1 == STEP_COLUMNS, "a column per lane");
 
 static const struct record_column timing_columns[] = {
     {"step", "", 1},     {"lane", "codes", 1},     {"kind", "codes", 1}, {"count", "", 1},
@@ -327,6 +329,7 @@ enum zi_status report_step(struct report *report, const struct report_row *row)
         [STEP_BYTES + 1] = row->disk_written_bytes,
         [STEP_BYTES + 2] = row->io_read_bytes,
         [STEP_BYTES + 3] = row->io_written_bytes,
+        [STEP_SCALE] = row->loss_scale,
     };
     memcpy(values + STEP_WAIT, row->wait_s, sizeof row->wait_s);
     for (int i = 0; i < STEP_COLUMNS; i++)

@@ -11,13 +11,19 @@
 struct report;
 
 /* One step as it goes into steps.csv and run.h5. */
+/* Whether a step was skipped, and why: it was not finite, or it lowered the loss scale. */
+enum report_skip { REPORT_KEPT, REPORT_NOT_FINITE, REPORT_LOWERED };
+
 struct report_row {
     /* Steps done, this one included. */
     int64_t step;
     /* Trained on so far. */
     int64_t tokens;
     double loss, gradient_norm, learning_rate, seconds, tokens_per_s;
-    bool skipped;
+    /* Of the loss; 1: none. */
+    int64_t loss_scale;
+    /* enum report_skip. */
+    int skipped;
     /* Of all parameters before the step's update. */
     uint64_t checksum;
     /* NaN: no validation at this step. */

@@ -2,10 +2,10 @@
 /* Going on with a run.
  *
  * A checkpoint has all that the next step depends on: parameters, moments, how many updates they
- * have seen, and the step. Batches and learning rates are functions of the step, so a run that goes
- * on takes the steps that it would have taken, to the bit where its ranks are as many. The deck may
- * change in everything that has no meaning for the states (placement, ranks, schedule): the table
- * of the deck says which keys those are (`changeable`).
+ * have seen, the loss scale, and the step. Batches and learning rates are functions of the step, so
+ * a run that goes on takes the steps that it would have taken, to the bit where its ranks are as
+ * many. The deck may change in everything that has no meaning for the states (placement, ranks,
+ * schedule): the table of the deck says which keys those are (`changeable`).
  *
  * The newest checkpoint whose checksums hold is taken, and only one that holds: a damaged one is
  * named and the one before it used, because a run of weeks should lose the least that it can. The
@@ -160,12 +160,25 @@ static enum zi_status read_run(void *context, enum tier_kind kind, int tensor, i
     return checkpoint_read(run->from, kind, t->name, t->elements, first, count, values);
 }
 
+/* How often the states were updated, and the scale of the next step. */
+static void take_counts(struct run *run, const struct checkpoint_header *header)
+{
+    const struct optimizer_scaling scaling = {header->loss_scale, header->loss_scale_steps};
+    engine_set_updates(run->engine, header->updates);
+    run->scaling = optimizer_scaling_resume(&run->setup.settings->precision, scaling);
+    engine_set_scaling(run->engine, run->scaling);
+}
+
 enum zi_status resume_states(struct run *run)
 {
-    if (run->level.from) return level_load(run);
+    run->scaling = engine_scaling(run->engine);
+    if (run->level.from) {
+        take_counts(run, local_header(run->level.from));
+        return level_load(run);
+    }
     if (!run->from) return engine_initialize(run->engine);
+    take_counts(run, checkpoint_get_header(run->from));
     ZI_TRY(engine_load(run->engine, read_run, run));
-    engine_set_updates(run->engine, checkpoint_get_header(run->from)->updates);
     checkpoint_close(run->from);
     run->from = NULL;
     return ZI_OK;

@@ -292,6 +292,7 @@ static void start_progress(struct run *run, double peak)
     const struct settings_run *s = &run->setup.settings->run;
     progress_start(&run->progress, s->steps, s->report_every);
     run->progress.begins = run->begins;
+    run->progress.scales = run->setup.model->type == ZI_FP16;
     run->progress.total_steps = run->begins;
     run->progress.begun_s = run->begun_s;
     run->progress.layout_s = run->layout_s;

@@ -54,6 +54,8 @@ struct run {
     int64_t done;
     /* The last step that was not skipped: the states are those after it. */
     int64_t good;
+    /* What the step after that one begins with: a job that goes on there repeats what was skipped. */
+    struct optimizer_scaling scaling;
     /* Step of the last checkpoint, -1 before the first. */
     int64_t saved;
     /* Step of the last checkpoint with whose parameters a step has found a finite loss. */

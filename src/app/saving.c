@@ -65,6 +65,8 @@ enum zi_status save_plan_make(const struct run *run, struct save_plan *plan)
     plan->header = (struct checkpoint_header){
         .step = run->good,
         .updates = run->engine ? engine_updates(run->engine) : 0,
+        .loss_scale = run->scaling.scale,
+        .loss_scale_steps = run->scaling.steps,
         .tokens = run->good * c->global * c->tokens,
         .seed = s->run.seed,
         .deck = run->used_text,

@@ -19,6 +19,7 @@ enum series_column {
     SERIES_DISK_WRITTEN,
     SERIES_IO_READ,
     SERIES_IO_WRITTEN,
+    SERIES_SCALE,
     SERIES_WAIT,
     SERIES_COLUMNS = SERIES_WAIT + LANE_COUNT
 };
@@ -26,7 +27,8 @@ enum series_column {
 /* A row; NaN: the table does not have it, or it is no finite number. */
 struct series_row {
     double step, tokens;
-    bool skipped;
+    /* For what was not finite; lowered: for the loss scale. */
+    bool skipped, lowered;
     double values[SERIES_COLUMNS];
 };
 

@@ -50,7 +50,10 @@ static enum zi_status train_step(struct run *run, struct engine_result *result)
     struct report_bytes after = report_kernel_bytes();
     double seconds = zi_time_s() - start, tokens = (double)(c->global * c->tokens);
     run->done++;
-    if (!result->skipped) run->good = run->done;
+    if (!result->skipped) {
+        run->good = run->done;
+        run->scaling = engine_scaling(run->engine);
+    }
     struct report_row row = {
         .step = run->done,
         .tokens = run->done * c->global * c->tokens,
@@ -59,7 +62,10 @@ static enum zi_status train_step(struct run *run, struct engine_result *result)
         .learning_rate = result->learning_rate,
         .seconds = seconds,
         .tokens_per_s = tokens / seconds,
-        .skipped = result->skipped,
+        .loss_scale = result->loss_scale,
+        .skipped = result->overflowed ? REPORT_LOWERED
+                   : result->skipped  ? REPORT_NOT_FINITE
+                                      : REPORT_KEPT,
         .checksum = result->checksum,
         .validation_loss = NAN,
         .disk_read_bytes = (int64_t)result->read_bytes,
@@ -89,7 +95,7 @@ enum zi_status train_loop(struct run *run)
     int64_t in_a_row = 0;
     while (run->done < s->run.steps) {
         ZI_TRY(train_step(run, &result));
-        in_a_row = result.skipped ? in_a_row + 1 : 0;
+        if (!result.overflowed) in_a_row = result.skipped ? in_a_row + 1 : 0;
         if (in_a_row >= s->run.nonfinite_limit) return give_up(run, in_a_row);
         ZI_TRY(level_save(run, result.skipped));
         ZI_TRY(save_when_due(run, result.skipped));

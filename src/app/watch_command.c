@@ -118,9 +118,12 @@ static void add_loss(struct frame *f)
     if (isfinite(h->last_validation.value))
         used += snprintf(text + used, sizeof text - (size_t)used, "  validation %s at step %.0f",
                          number_loss(h->last_validation.value).text, h->last_validation.step);
-    snprintf(text + used, sizeof text - (size_t)used, "  norm %s  lr %s",
-             number_plain(row->values[SERIES_NORM]).text,
-             number_exponent(row->values[SERIES_RATE]).text);
+    used += snprintf(text + used, sizeof text - (size_t)used, "  norm %s  lr %s",
+                     number_plain(row->values[SERIES_NORM]).text,
+                     number_exponent(row->values[SERIES_RATE]).text);
+    if (row->values[SERIES_SCALE] > 1)
+        snprintf(text + used, sizeof text - (size_t)used, "  scale %.0f",
+                 row->values[SERIES_SCALE]);
     add_line(f, "loss", text, 0);
     add_spark(f);
 }

@@ -150,8 +150,9 @@ uint64_t checkpoint_count_broken(enum zi_dtype type, int64_t count, const void *
     const uint16_t *halves = values;
     const uint32_t *words = values;
     uint64_t broken = 0;
-    for (int64_t i = 0; i < count && type == ZI_BF16; i++)
-        broken += (halves[i] & 0x7f80u) == 0x7f80u;
+    uint16_t exponent = type == ZI_FP16 ? 0x7c00u : 0x7f80u;
+    for (int64_t i = 0; i < count && zi_dtype_is_half(type); i++)
+        broken += (halves[i] & exponent) == exponent;
     for (int64_t i = 0; i < count && type == ZI_FP32; i++)
         broken += (words[i] & 0x7f800000u) == 0x7f800000u;
     return broken;
@@ -267,6 +268,13 @@ static enum zi_status sum_checksums(struct checkpoint *checkpoint)
     return status;
 }
 
+static herr_t write_scaling(hid_t file, const struct checkpoint_header *header)
+{
+    if (header->type != ZI_FP16) return 0;
+    if (h5_integer_write(file, "loss_scale", header->loss_scale) < 0) return -1;
+    return h5_integer_write(file, "loss_scale_steps", header->loss_scale_steps);
+}
+
 static herr_t write_header(hid_t file, const struct checkpoint_header *header)
 {
     char now[64];
@@ -275,7 +283,7 @@ static herr_t write_header(hid_t file, const struct checkpoint_header *header)
         h5_integer_write(file, "step", header->step) < 0 ||
         h5_integer_write(file, "updates", header->updates) < 0 ||
         h5_integer_write(file, "tokens", header->tokens) < 0 ||
-        h5_integer_write(file, "seed", header->seed) < 0 ||
+        h5_integer_write(file, "seed", header->seed) < 0 || write_scaling(file, header) < 0 ||
         h5_text_write(file, "type", zi_dtype_name(header->type)) < 0 ||
         h5_text_write(file, "model", header->model_text) < 0 ||
         h5_text_write(file, "deck", header->deck) < 0 ||

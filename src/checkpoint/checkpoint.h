@@ -3,12 +3,13 @@
  * names and shapes, so that any number of ranks, h5dump and h5py read it.
  *
  *   /<state>/<name>   dataset of each kind of state that is saved (tier/kinds.h), in its type there
- *                     (bf16 as an HDF5 float type of 16 bits); with fp32 compute /master/<name> is
- *                     a hard link to /parameter/<name>
+ *                     (bf16 as an HDF5 float type of 16 bits, fp16 as IEEE F16); with fp32 compute
+ *                     /master/<name> is a hard link to /parameter/<name>
  *   attributes of /   format, step, updates, tokens, seed, deck (text), type, model (family and
- *                     sizes, text), version, revision, written (date), header_checksum
+ *                     sizes, text), version, revision, written (date), header_checksum; with fp16
+ *                     loss_scale and loss_scale_steps, of the step that follows
  *   attribute `checksum` of each dataset
- *                     the checksum of device/operations.h over its bits (fp32, or the 16 of bf16),
+ *                     the checksum of device/operations.h over its bits (32, or 16), with
  *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
  *   `header_checksum` (16 hexadecimal digits, header_sum.c) is over all other attributes of / and over name,
  *   type, shape and checksum of every dataset: an attribute that somebody adds is damage as well
@@ -37,6 +38,8 @@ struct checkpoint_tensor {
 
 struct checkpoint_header {
     int64_t step, updates, tokens, seed;
+    /* Of the next step, with fp16: a power of two, and finite steps since it was changed. */
+    int64_t loss_scale, loss_scale_steps;
     /* The used deck, text */
     const char *deck;
     /* Of parameters */

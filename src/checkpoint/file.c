@@ -47,7 +47,7 @@ uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t f
 {
     uint32_t start = (uint32_t)((uint64_t)first + dataset->seed);
     uint64_t sum = 0;
-    if (dataset->type == ZI_BF16) {
+    if (zi_dtype_is_half(dataset->type)) {
         const uint16_t *bits = values;
         for (int64_t i = 0; i < count; i++)
             sum += bits[i] * weight(start + (uint32_t)i);

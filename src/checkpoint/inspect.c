@@ -112,6 +112,8 @@ static void type_text(hid_t type, char *text, size_t size)
     size_t bits = 8 * H5Tget_size(type);
     if (h5_type_is(type, ZI_BF16))
         snprintf(text, size, "bf16");
+    else if (h5_type_is(type, ZI_FP16))
+        snprintf(text, size, "fp16");
     else if (class == H5T_FLOAT)
         snprintf(text, size, "fp%zu", bits);
     else if (class == H5T_INTEGER)
@@ -123,7 +125,7 @@ static void type_text(hid_t type, char *text, size_t size)
 /* Whether HDF5 is asked for the numbers: floats of the types that zinf writes. */
 static int is_float(hid_t type)
 {
-    return h5_type_is(type, ZI_FP32) || h5_type_is(type, ZI_BF16) ||
+    return h5_type_is(type, ZI_FP32) || h5_type_is(type, ZI_BF16) || h5_type_is(type, ZI_FP16) ||
            H5Tequal(type, H5T_IEEE_F64LE) > 0;
 }
 

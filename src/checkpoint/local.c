@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-_Static_assert(sizeof(struct local_record) == 16 + 15 * 8, "a local record has no padding");
+_Static_assert(sizeof(struct local_record) == 16 + 17 * 8, "a local record has no padding");
 
 static enum zi_status no_memory(void)
 {
@@ -185,6 +185,8 @@ static void fill_record(const struct local_checkpoint *local, struct local_recor
         .updates = header->updates,
         .tokens = header->tokens,
         .seed = header->seed,
+        .loss_scale = header->loss_scale,
+        .loss_scale_steps = header->loss_scale_steps,
         .type = header->type,
         .datasets = local->dataset_count,
         .deck_bytes = (int64_t)strlen(header->deck),

@@ -35,6 +35,7 @@ struct local_record {
     uint64_t checksum;
     uint64_t identity, layout;
     int64_t rank, ranks, step, updates, tokens, seed;
+    int64_t loss_scale, loss_scale_steps;
     /* enum zi_dtype */
     int64_t type;
     int64_t datasets, deck_bytes, model_bytes;

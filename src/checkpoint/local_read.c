@@ -79,6 +79,8 @@ static enum zi_status take_record(struct local_checkpoint *local, const struct l
     header->updates = record->updates;
     header->tokens = record->tokens;
     header->seed = record->seed;
+    header->loss_scale = record->loss_scale;
+    header->loss_scale_steps = record->loss_scale_steps;
     /* The texts are of another length than those with which the places were found. */
     int64_t moved = record->file_bytes - local->file_bytes;
     local->record_bytes = record->record_bytes;

@@ -172,6 +172,32 @@ static enum zi_status check_complete(struct checkpoint *checkpoint)
     return ZI_OK;
 }
 
+/* The type of parameters that a header states, -1 for none. */
+static int type_named(const char *name)
+{
+    static const enum zi_dtype types[] = {ZI_FP32, ZI_BF16, ZI_FP16};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, zi_dtype_name(types[i])) == 0) return types[i];
+    return -1;
+}
+
+/* The loss scale, of fp16 alone. */
+static enum zi_status read_scaling(const struct checkpoint *checkpoint, hid_t file,
+                                   struct checkpoint_header *header)
+{
+    header->loss_scale = 1;
+    header->loss_scale_steps = 0;
+    if (header->type != ZI_FP16) return ZI_OK;
+    if (h5_integer_read(file, "loss_scale", &header->loss_scale) < 0 ||
+        h5_integer_read(file, "loss_scale_steps", &header->loss_scale_steps) < 0)
+        return h5_fail("checkpoint", checkpoint->path, "read the loss scale");
+    int64_t scale = header->loss_scale;
+    if (scale >= 1 && scale <= 1 << 24 && (scale & (scale - 1)) == 0 &&
+        header->loss_scale_steps >= 0)
+        return ZI_OK;
+    return fail_damaged(checkpoint->path, NULL, "its header has a loss scale that cannot be");
+}
+
 static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
 {
     struct checkpoint_header *header = &checkpoint->header;
@@ -195,9 +221,11 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
         failed ? h5_fail("checkpoint", checkpoint->path, "read the header") : ZI_OK;
     header->deck = deck;
     header->model_text = model;
-    header->type = type && strcmp(type, "bf16") == 0 ? ZI_BF16 : ZI_FP32;
-    if (status == ZI_OK && strcmp(type, zi_dtype_name(header->type)) != 0)
+    int known = status == ZI_OK ? type_named(type) : -1;
+    header->type = known < 0 ? ZI_FP32 : (enum zi_dtype)known;
+    if (status == ZI_OK && known < 0)
         status = fail_damaged(checkpoint->path, NULL, "its header states an unknown type");
+    if (status == ZI_OK) status = read_scaling(checkpoint, file, header);
     if (status == ZI_OK && (header->step < 0 || header->updates < 0 || header->tokens < 0))
         status = fail_damaged(checkpoint->path, NULL, "its header has negative counts");
     free(type);

@@ -61,7 +61,7 @@ enum zi_status comm_reduce_scatter(struct comm *comm, struct device_stream *stre
                                    enum zi_dtype wire, struct device_ptr scratch)
 {
     ZI_REQUIRE(count >= 0);
-    ZI_REQUIRE(wire == ZI_FP32 || wire == ZI_BF16);
+    ZI_REQUIRE(wire == ZI_FP32 || zi_dtype_is_half(wire));
     if (count == 0) return ZI_OK;
     struct comm_reduction reduction = {full, shard, scratch, count, wire};
     return comm->transport->reduce_scatter(comm, stream, &reduction);

@@ -57,8 +57,8 @@ enum zi_status comm_all_gather(struct comm *comm, struct device_stream *stream,
                                struct device_ptr shard, struct device_ptr full, int64_t bytes);
 
 /* Collective. shard[0..count) = sum over ranks of that rank's full[rank * count ..], fp32 elements;
- * `wire` is the type that crosses the network (ZI_BF16 halves the traffic; sums stay fp32, and
- * every contribution is rounded, a rank's own too; in a group of one nothing is). full is left
+ * `wire` is the type that crosses the network (ZI_BF16 and ZI_FP16 halve the traffic; sums stay
+ * fp32, and every contribution is rounded, a rank's own too; in a group of one nothing is). full is left
  * undefined; shard may be its own place inside full. scratch holds at least
  * comm_reduce_scratch(ranks, count) bytes. */
 enum zi_status comm_reduce_scatter(struct comm *comm, struct device_stream *stream,

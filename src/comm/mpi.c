@@ -244,7 +244,7 @@ static enum zi_status chunk_start(const struct exchange *exchange, int64_t index
     for (int k = 1; k < size; k++) {
         int to = (comm->rank + k) % size;
         float *piece = exchange->full + (int64_t)to * exchange->count + index * exchange->chunk;
-        if (exchange->wire == ZI_BF16) comm_round_in_place(piece, length);
+        if (exchange->wire != ZI_FP32) comm_round_in_place(exchange->wire, piece, length);
         MPI_TRY(MPI_Isend, piece, bytes, MPI_BYTE, to, DATA_TAG, library->comm,
                 &requests[posted++]);
     }

@@ -3,7 +3,7 @@
  * rank 1, and so on, in fp32. That order is a property of the result, so every place that needs the
  * sum of an element gets the same bits, and a run repeats.
  *
- * On a bf16 wire each contribution is rounded to nearest even before it is sent. The rank's own
+ * On a wire of 16 bits each contribution is rounded to nearest even before it is sent. The rank's own
  * contribution never crosses the wire but is rounded just the same: otherwise the sum would depend
  * on which rank owns the element.
  *
@@ -12,6 +12,7 @@
  * aliasing, and vectorise at -O2 with the simd pragma. */
 #include "comm/reduce.h"
 
+#include "base/half.h"
 #include "comm/comm.h"
 
 #include <string.h>
@@ -45,15 +46,44 @@ size_t comm_reduce_scratch(int ranks, int64_t count)
     return (size_t)(halves * (ranks - 1) * chunk) * sizeof(float);
 }
 
-WIDE_VECTORS static void round_block(const float *restrict from, uint16_t *restrict to,
-                                     int64_t count)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < count; i++)
-        to[i] = zi_bf16_round_even(from[i]);
-}
+/* The loops over numbers of one type of 16 bits: rounding; a contribution, and a rank's own, rounded
+ * first, stored in a sum or added to it. */
+#define HALF_LOOPS(half)                                                                           \
+    WIDE_VECTORS static void round_##half(const float *restrict from, uint16_t *restrict to,       \
+                                          int64_t count)                                           \
+    {                                                                                              \
+        _Pragma("omp simd") for (int64_t i = 0; i < count; i++) to[i] =                            \
+            zi_##half##_round_even(from[i]);                                                       \
+    }                                                                                              \
+    WIDE_VECTORS static void set_##half(float *restrict sum, const uint16_t *restrict values,      \
+                                        int64_t count)                                             \
+    {                                                                                              \
+        _Pragma("omp simd") for (int64_t i = 0; i < count; i++) sum[i] =                           \
+            zi_##half##_to_fp32(values[i]);                                                        \
+    }                                                                                              \
+    WIDE_VECTORS static void add_##half(float *restrict sum, const uint16_t *restrict values,      \
+                                        int64_t count)                                             \
+    {                                                                                              \
+        _Pragma("omp simd") for (int64_t i = 0; i < count; i++) sum[i] +=                          \
+            zi_##half##_to_fp32(values[i]);                                                        \
+    }                                                                                              \
+    WIDE_VECTORS static void set_own_##half(float *restrict sum, const float *restrict own,        \
+                                            int64_t count)                                         \
+    {                                                                                              \
+        _Pragma("omp simd") for (int64_t i = 0; i < count; i++) sum[i] =                           \
+            zi_##half##_to_fp32(zi_##half##_round_even(own[i]));                                   \
+    }                                                                                              \
+    WIDE_VECTORS static void add_own_##half(float *restrict sum, const float *restrict own,        \
+                                            int64_t count)                                         \
+    {                                                                                              \
+        _Pragma("omp simd") for (int64_t i = 0; i < count; i++) sum[i] +=                          \
+            zi_##half##_to_fp32(zi_##half##_round_even(own[i]));                                   \
+    }
 
-void comm_round_in_place(void *values, int64_t count)
+HALF_LOOPS(bf16)
+HALF_LOOPS(fp16)
+
+void comm_round_in_place(enum zi_dtype type, void *values, int64_t count)
 {
     uint16_t rounded[BLOCK];
     float block[BLOCK];
@@ -61,25 +91,12 @@ void comm_round_in_place(void *values, int64_t count)
     for (int64_t first = 0; first < count; first += BLOCK) {
         int64_t n = count - first < BLOCK ? count - first : BLOCK;
         memcpy(block, memory + first * 4, (size_t)n * 4);
-        round_block(block, rounded, n);
+        if (type == ZI_FP16)
+            round_fp16(block, rounded, n);
+        else
+            round_bf16(block, rounded, n);
         memcpy(memory + first * 2, rounded, (size_t)n * 2);
     }
-}
-
-WIDE_VECTORS static void set_own_rounded(float *restrict sum, const float *restrict own,
-                                         int64_t count)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < count; i++)
-        sum[i] = zi_bf16_to_fp32(zi_bf16_round_even(own[i]));
-}
-
-WIDE_VECTORS static void add_own_rounded(float *restrict sum, const float *restrict own,
-                                         int64_t count)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < count; i++)
-        sum[i] += zi_bf16_to_fp32(zi_bf16_round_even(own[i]));
 }
 
 WIDE_VECTORS static void add_fp32(float *restrict sum, const float *restrict values, int64_t count)
@@ -87,22 +104,6 @@ WIDE_VECTORS static void add_fp32(float *restrict sum, const float *restrict val
 #pragma omp simd
     for (int64_t i = 0; i < count; i++)
         sum[i] += values[i];
-}
-
-WIDE_VECTORS static void set_bf16(float *restrict sum, const uint16_t *restrict values,
-                                  int64_t count)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < count; i++)
-        sum[i] = zi_bf16_to_fp32(values[i]);
-}
-
-WIDE_VECTORS static void add_bf16(float *restrict sum, const uint16_t *restrict values,
-                                  int64_t count)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < count; i++)
-        sum[i] += zi_bf16_to_fp32(values[i]);
 }
 
 /* The first contribution is stored, not added to zero: -0 stays -0. */
@@ -114,22 +115,23 @@ static void take_fp32(float *sum, const float *values, int64_t count, int is_fir
         add_fp32(sum, values, count);
 }
 
-static void take_bf16(float *sum, const uint16_t *values, int64_t count, int is_first)
+static void take_half(enum zi_dtype type, float *sum, const uint16_t *values, int64_t count,
+                      int is_first)
 {
-    if (is_first)
-        set_bf16(sum, values, count);
+    if (type == ZI_FP16)
+        (is_first ? set_fp16 : add_fp16)(sum, values, count);
     else
-        add_bf16(sum, values, count);
+        (is_first ? set_bf16 : add_bf16)(sum, values, count);
 }
 
 static void take_own(float *sum, const float *own, int64_t count, int is_first, enum zi_dtype wire)
 {
     if (wire == ZI_FP32)
         take_fp32(sum, own, count, is_first);
-    else if (is_first)
-        set_own_rounded(sum, own, count);
+    else if (wire == ZI_FP16)
+        (is_first ? set_own_fp16 : add_own_fp16)(sum, own, count);
     else
-        add_own_rounded(sum, own, count);
+        (is_first ? set_own_bf16 : add_own_bf16)(sum, own, count);
 }
 
 void comm_add_in_rank_order(const struct comm_contributions *contributions, float *sum)
@@ -145,7 +147,7 @@ void comm_add_in_rank_order(const struct comm_contributions *contributions, floa
             else if (c->wire == ZI_FP32)
                 take_fp32(block, (const float *)c->others + place, n, rank == 0);
             else
-                take_bf16(block, (const uint16_t *)c->others + place, n, rank == 0);
+                take_half(c->wire, block, (const uint16_t *)c->others + place, n, rank == 0);
         }
         memcpy(sum + first, block, (size_t)n * sizeof *sum);
     }

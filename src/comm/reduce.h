@@ -12,9 +12,9 @@
  * otherwise two. */
 int64_t comm_reduce_chunk(int ranks, int64_t count);
 
-/* Local. Rounds count fp32 values to bf16 (nearest even) where they are: the bf16 values fill the
- * first half of the memory. */
-void comm_round_in_place(void *values, int64_t count);
+/* Local. Rounds count fp32 values to bf16 or fp16 (nearest even) where they are: the rounded values
+ * fill the first half of the memory. */
+void comm_round_in_place(enum zi_dtype type, void *values, int64_t count);
 
 /* The contributions of `size` ranks to `count` elements: `own` is this rank's, fp32 and not yet
  * rounded; the others' lie in rank order in `others`, `stride` elements of type `wire` apart. */

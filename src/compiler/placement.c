@@ -40,6 +40,17 @@ int64_t micros_most(const struct settings_model *model)
 }
 
 /* What is taken, but not all of it. */
+/* Small gradients vanish in fp16 where the loss is not scaled, which it is with fp16 arithmetic. */
+static void check_unscaled(struct deck *deck, const char *key, int64_t type)
+{
+    int compute = deck_settings(deck)->precision.compute;
+    if (type != ZI_FP16 || compute == ZI_FP16) return;
+    deck_complain(deck, "precision", key,
+                  "fp16 holds only scaled gradients, and those of %s arithmetic are not; use fp32, "
+                  "bf16, or compute fp16",
+                  zi_dtype_name((enum zi_dtype)compute));
+}
+
 static void remark_clamped(struct deck *deck, int ranks)
 {
     const struct settings *s = deck_settings(deck);
@@ -96,6 +107,8 @@ void zero_check(struct deck *deck, int ranks)
                       "bf16 gradients of fp32 arithmetic lose what fp32 was chosen for; use fp32, "
                       "or compute bf16");
     }
+    check_unscaled(deck, "gradient", s->precision.gradient);
+    check_unscaled(deck, "reduce", s->precision.reduce);
     remark_clamped(deck, ranks);
 }
 

@@ -42,7 +42,8 @@ static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
                                                {"cosine", SCHEDULE_COSINE},
                                                {"wsd", SCHEDULE_WSD},
                                                END};
-static const struct deck_choice dtypes[] = {{"fp32", ZI_FP32}, {"bf16", ZI_BF16}, END};
+static const struct deck_choice dtypes[] = {
+    {"fp32", ZI_FP32}, {"bf16", ZI_BF16}, {"fp16", ZI_FP16}, END};
 static const struct deck_choice stages[] = {{"0", 0}, {"1", 1}, {"2", 2}, {"3", 3}, END};
 static const struct deck_choice orders[] = {
     {"layer-major", ORDER_LAYER_MAJOR}, {"micro-major", ORDER_MICRO_MAJOR}, END};
@@ -92,6 +93,9 @@ static const struct deck_term with_biases[] = {
 static const struct deck_term after_warmup[] = {{IF(optimizer, warmup, DECK_BELOW, "run.steps")},
                                                 ALL};
 static const struct deck_term with_wsd[] = {{IF(optimizer, schedule, DECK_IS, "wsd")}, ALL};
+static const struct deck_term with_fp16[] = {{IF(precision, compute, DECK_IS, "fp16")}, ALL};
+static const struct deck_term with_found_scale[] = {
+    {IF(precision, compute, DECK_IS, "fp16")}, {IF(precision, loss_scale, DECK_IS, "auto")}, ALL};
 static const struct deck_term with_micros[] = {{IF(batch, micro, DECK_BELOW, "batch.global")}, ALL};
 static const struct deck_term with_moves[] = {{OR(placement, optimizer, DECK_IS, "nvme")},
                                               {OR(placement, gradients, DECK_IS, "nvme")},
@@ -155,7 +159,8 @@ static const struct deck_row rows[] = {
      .help = "steps between progress lines"},
     {KEY(run, nonfinite_limit), .type = DECK_INTEGER, .unit = "steps", .fallback = "10 steps",
      .minimum = 1, .maximum = COUNT, .changeable = true, .uses = with_limit,
-     .help = "so many skipped steps in a row, each for a non-finite gradient, end the run"},
+     .help = "so many skipped steps in a row, each for a non-finite gradient, end the run; not "
+             "counted are those that lower a loss scale"},
     {KEY(run, trace), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
      .may_be_never = true, .maximum = 1000, .changeable = true, .uses = with_third_step,
      .help = "steps, from the third on, whose operations go to trace.json"},
@@ -260,6 +265,18 @@ static const struct deck_row rows[] = {
      .help = "type in which gradients cross the network; they are summed in fp32"},
     {KEY(precision, gradient), .type = DECK_CHOICE, .choices = dtypes, .fallback = "auto",
      .may_be_auto = true, .help = "type of the gradient kept until the update; auto: compute"},
+    {KEY(precision, loss_scale), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .minimum = 1, .maximum = 0x1p24, .changeable = true, .uses = with_fp16,
+     .help =
+         "what the loss is multiplied with before its gradient, which is divided by it again; a "
+         "power of two; auto: halved when a gradient overflows, doubled in between"},
+    {KEY(precision, loss_scale_initial), .type = DECK_INTEGER, .fallback = "64 Ki", .minimum = 1,
+     .maximum = 0x1p24, .changeable = true, .uses = with_found_scale,
+     .help = "the first loss scale of a run that finds its own"},
+    {KEY(precision, loss_scale_growth), .type = DECK_INTEGER, .unit = "steps",
+     .fallback = "2000 steps", .minimum = 1, .maximum = COUNT, .changeable = true,
+     .uses = with_found_scale,
+     .help = "finite steps after which such a loss scale is doubled, to 16 Mi at most"},
 
     {KEY(zero, stage), .type = DECK_CHOICE, .choices = stages, .fallback = "3", .changeable = true,
      .help = "what is split over ranks: 0 nothing, 1 optimizer state, 2 and gradients, 3 and "

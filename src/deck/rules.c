@@ -76,6 +76,18 @@ static void check_group(struct deck *deck, const struct settings *settings)
                       group, group / PAGE * PAGE, (group / PAGE + 1) * PAGE);
 }
 
+/* Dividing by a power of two is exact. */
+static void check_power(struct deck *deck, const char *key, int64_t scale)
+{
+    int64_t below = 1;
+    if (scale == ZI_AUTO || (scale & (scale - 1)) == 0) return;
+    while (2 * below < scale)
+        below *= 2;
+    deck_complain(deck, "precision", key,
+                  "%" PRId64 " is not a power of two; nearest are %" PRId64 " and %" PRId64, scale,
+                  below, 2 * below);
+}
+
 /* Each where the sections that it looks at were asked for. */
 void deck_check_rules(struct deck *deck)
 {
@@ -84,6 +96,10 @@ void deck_check_rules(struct deck *deck)
     if (deck_needs(deck, "batch") && deck_needs(deck, "model")) check_batch(deck, settings);
     if (deck_needs(deck, "data") && run) resolve_validation(deck);
     if (deck_needs(deck, "optimizer") && run) check_schedule(deck, settings);
+    if (deck_needs(deck, "precision")) {
+        check_power(deck, "loss_scale", settings->precision.loss_scale);
+        check_power(deck, "loss_scale_initial", settings->precision.loss_scale_initial);
+    }
     if (deck_needs(deck, "nvme")) check_block(deck, settings);
     if (deck_needs(deck, "zero")) check_group(deck, settings);
 }

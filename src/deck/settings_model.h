@@ -81,12 +81,16 @@ struct settings_optimizer {
 };
 
 struct settings_precision {
-    /* enum zi_dtype of parameters and activations: fp32, bf16. */
+    /* enum zi_dtype of parameters and activations: fp32, bf16, fp16. */
     int compute;
     /* enum zi_dtype in which gradients cross the network; sums are fp32. */
     int reduce;
     /* enum zi_dtype of the kept gradient; auto: compute. */
     int64_t gradient;
+    /* fp16: what the loss is multiplied with, a power of two; auto: found while training. */
+    int64_t loss_scale;
+    /* Where it is found: its first value, and finite steps until it is doubled. */
+    int64_t loss_scale_initial, loss_scale_growth;
 };
 
 #endif

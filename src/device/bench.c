@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/log.h"
 #include "base/timing.h"
 #include "device/operations.h"
@@ -110,7 +111,7 @@ static void bench_product(struct bench *bench, const int64_t shape[2] /* N, K */
     char name[64];
     int64_t n = shape[0], k = shape[1];
     bool head = n == V;
-    int64_t ld = head ? LD * (bench->type == ZI_BF16 && form > 0 ? 2 : 1) : n;
+    int64_t ld = head ? LD * (bench->type != ZI_FP32 && form > 0 ? 2 : 1) : n;
     struct bench_case c = {.name = name, .run = run_matmul, .flops = 2.0 * R * (double)(n * k)};
     struct device_matmul *d = &c.matmul;
     d->type = d->type_c = bench->type;
@@ -235,7 +236,13 @@ static enum zi_status run_embed(struct bench *b, const struct bench_case *c)
     return c->which ? b->ops->embed_backward(b->stream, &e) : b->ops->embed(b->stream, &e);
 }
 
-/* which: 0 = fp32 weights, 1 = split weights (bf16 and remainder) */
+/* The type of 16 bits in a table of `type`. */
+static enum zi_dtype half_of(const struct bench *b)
+{
+    return b->type == ZI_FP16 ? ZI_FP16 : ZI_BF16;
+}
+
+/* which: 0 = fp32 weights, 1 = split weights (parameter and remainder) */
 static enum zi_status run_adam(struct bench *b, const struct bench_case *c)
 {
     struct device_adam a = {.count = MANY,
@@ -249,7 +256,9 @@ static enum zi_status run_adam(struct bench *b, const struct bench_case *c)
                             .correction2 = 0.05f,
                             .place = {.seed = 1, .row = MANY, .stride = MANY}};
     a.parameter = b->x[0];
-    if (c->which) { /* behind the fp32 arrays, so that neither form reads what the other wrote */
+    if (c->which) {
+        a.type = half_of(b);
+        /* behind the fp32 arrays, so that neither form reads what the other wrote */
         a.parameter = device_at(b->x[0], (size_t)MANY * 4 + 17408);
         a.remainder = device_at(b->x[2], (size_t)MANY * 4 + 21760);
     }
@@ -270,14 +279,13 @@ static enum zi_status run_checksum(struct bench *b, const struct bench_case *c)
 {
     (void)c;
     const struct device_place place = {.seed = 1, .row = MANY, .stride = MANY};
-    return b->ops->checksum(b->stream, b->x[0], (struct device_ptr){0}, MANY, &place,
-                            device_at(b->small, RESULT_AT));
+    return b->ops->checksum(b->stream, b->x[0], MANY, &place, device_at(b->small, RESULT_AT));
 }
 
 static enum zi_status run_convert(struct bench *b, const struct bench_case *c)
 {
-    if (c->which) return b->ops->convert(b->stream, ZI_FP32, b->x[1], ZI_BF16, b->x[0], MANY);
-    return b->ops->convert(b->stream, ZI_BF16, b->x[1], ZI_FP32, b->x[0], MANY);
+    if (c->which) return b->ops->convert(b->stream, ZI_FP32, b->x[1], half_of(b), b->x[0], MANY);
+    return b->ops->convert(b->stream, half_of(b), b->x[1], ZI_FP32, b->x[0], MANY);
 }
 
 static enum zi_status run_add(struct bench *b, const struct bench_case *c)
@@ -326,10 +334,10 @@ static void fill_buffers(struct bench *b)
 #pragma omp parallel for num_threads(b->threads)
         for (size_t j = 0; j < BUFFER_BYTES / 4; j++) {
             float value = (float)((j * 2654435761u >> 20) & 1023) / 1024.0f - 0.5f;
-            if (b->type == ZI_BF16)
-                narrow[2 * j] = narrow[2 * j + 1] = zi_bf16_round_even(value);
-            else
+            if (b->type == ZI_FP32)
                 values[j] = value;
+            else
+                narrow[2 * j] = narrow[2 * j + 1] = zi_half_round_even(b->type, value);
         }
     }
 }
@@ -348,7 +356,7 @@ static void bench_adam(struct bench *b)
         triad_case,
         copy_case,
         {"adamw, fp32 weights", 0, bytes, run_adam, {0}, 0},
-        {"adamw, bf16 weights with remainder", 0, bytes, run_adam, {0}, 1},
+        {"adamw, weights of 16 bits with remainder", 0, bytes, run_adam, {0}, 1},
     };
     if (b->status < 0) return;
     fill_buffers(b);
@@ -394,8 +402,8 @@ static void bench_memory_bound(struct bench *b)
         {o->embed_backward, {"embedding backward", 0, rc + 4 * rc4, run_embed, {0}, 1}},
         {o->bias_backward, {"bias backward", 0, rf, run_bias, {0}, 0}},
         {o->add, {"add to fp32", 0, many * (8 + e), run_add, {0}, 0}},
-        {o->convert, {"fp32 to bf16", 0, many * 6, run_convert, {0}, 0}},
-        {o->convert, {"bf16 to fp32", 0, many * 6, run_convert, {0}, 1}},
+        {o->convert, {"fp32 to 16 bits", 0, many * 6, run_convert, {0}, 0}},
+        {o->convert, {"16 bits to fp32", 0, many * 6, run_convert, {0}, 1}},
         {o->gradient_norm, {"gradient norm", 0, many * e, run_gradient_norm, {0}, 0}},
         {o->checksum, {"checksum", 0, many * 4, run_checksum, {0}, 0}},
         {o->fill, {"fill", 0, many * 4, run_fill, {0}, 0}},
@@ -442,8 +450,9 @@ static void bench_threads(struct bench *b, int threads)
     fill_buffers(b);
     b->triad = triad_case.bytes / median_seconds(b, &triad_case);
     b->copy = copy_case.bytes / median_seconds(b, &copy_case);
-    for (int type = 0; type < 2 && b->status >= 0; type++) {
-        b->type = type == 0 ? ZI_FP32 : ZI_BF16;
+    static const enum zi_dtype types[] = {ZI_FP32, ZI_BF16, ZI_FP16};
+    for (int type = 0; type < 3 && b->status >= 0; type++) {
+        b->type = types[type];
         b->status = device_measure_peak(b->stream, b->type, 0.3, &b->peak);
         if (b->status < 0) break;
         fprintf(b->out,

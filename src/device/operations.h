@@ -3,7 +3,7 @@
  *
  * Shapes are row-major. R = rows (tokens of all sequences), C = hidden width, V = vocabulary, B =
  * sequences, T = tokens per sequence, H = query heads, G = key/value heads, D = width of a head.
- * `type` is the activation type, fp32 or bf16 (sums inside an operation are fp32 or wider; results
+ * `type` is the activation type, fp32, bf16 or fp16 (sums inside an operation are fp32 or wider; results
  * round to nearest even); weights of norms and biases have the activation type too; gradients of
  * weights are fp32 and are added to (+=) unless said otherwise. Rows or counts of 0 do nothing.
  * Buffers are at least 64-byte aligned at the start of a tensor, rows need not be. Operations may
@@ -64,13 +64,15 @@ struct device_place {
 
 /* One fused AdamW step on `count` elements (Loshchilov and Hutter 2019, decoupled decay), g = scale
  * * gradient: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w - lr (m/c1 / (sqrt(v/c2) + eps) +
- * decay w), c_i = 1 - b_i^step. moments fp32; gradient fp32 or bf16. w is fp32 in `parameter` when
- * remainder is null. Otherwise it is split: parameter is bf16, w rounded half away from zero, and
- * remainder int16; the bits of w are (parameter << 16) + remainder: nothing is lost. *checksum (a
- * uint64_t on the device), unless null, gets that of the new w at `place` added, see below. */
+ * decay w), c_i = 1 - b_i^step. moments fp32; gradient of any type of arithmetic. With type fp32 w
+ * is in `parameter` and remainder is null. Otherwise it is split: parameter is w rounded half away
+ * from zero to `type`, and remainder int16; (parameter << 16) + remainder are the bits of w with
+ * bf16, and zi_fp16_master_bits of it with fp16 (base/half.h). *checksum (a uint64_t on the
+ * device), unless null, gets that of the new w at `place` added, see below. */
 struct device_adam {
     int64_t count;
-    enum zi_dtype gradient_type;
+    /* type: of the parameter. */
+    enum zi_dtype type, gradient_type;
     float learning_rate, beta1, beta2, epsilon, decay, scale, correction1, correction2;
     struct device_place place;
     struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
@@ -149,8 +151,8 @@ struct device_operations {
                                     bool accumulate);
     /* Cross-entropy of fp32 logits [R,V], row stride ld elements, against int32 targets [R]
      * (negative = not counted): adds the sum of -log p to *loss (double, fixed order). With
-     * gradient_type fp32 or bf16 the logits are replaced, in place, by scale * (softmax - onehot):
-     * row r starts where its logits started (stride ld fp32 elements in bytes for both types).
+     * gradient_type of arithmetic the logits are replaced, in place, by scale * (softmax - onehot):
+     * row r starts where its logits started (stride ld fp32 elements in bytes for all types).
      * ZI_INT32 as gradient_type: loss only, logits stay. */
     enum zi_status (*cross_entropy)(struct device_stream *, struct device_ptr logits,
                                     struct device_ptr targets, struct device_ptr loss,
@@ -168,9 +170,8 @@ struct device_operations {
                                     struct device_ptr sums);
     enum zi_status (*adam)(struct device_stream *, const struct device_adam *);
     /* *sum (uint64_t) += sum of bits(w[i]) * f(seed, index of i in the tensor) mod 2^64, f(s, j) =
-     * ((j + s) * 0x9e3779b1 mod 2^32) | 1: the same however a tensor is cut; w as in device_adam */
-    enum zi_status (*checksum)(struct device_stream *, struct device_ptr parameter,
-                               struct device_ptr remainder, int64_t count,
+     * ((j + s) * 0x9e3779b1 mod 2^32) | 1: the same however a tensor is cut; w fp32 */
+    enum zi_status (*checksum)(struct device_stream *, struct device_ptr w, int64_t count,
                                const struct device_place *place, struct device_ptr sum);
 };
 

@@ -106,6 +106,7 @@ static struct optimizer_range update_range(const struct engine *engine, const st
         .count = range->count,
         .decay = range->decay,
         .place = range->place,
+        .type = engine->program->config.compute,
         .gradient_type = engine->program->config.gradient,
         .parameter = state_at(engine, b, TIER_PARAMETER, at),
         .remainder = state_at(engine, b, TIER_MASTER, at),

@@ -136,6 +136,7 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     e->rank = comm_rank(comm);
     e->settings = settings;
     e->tokens = program->config.tokens;
+    e->scaling = optimizer_scaling_start(&settings->precision);
     lanes_init(e);
     status = comm_agree(comm, open_host(e));
     if (status >= 0) status = comm_agree(comm, create_pools(e));
@@ -228,6 +229,7 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
     engine->step = (struct optimizer_step){
         .number = engine->updates,
         .learning_rate = optimizer_learning_rate(&s->optimizer, step, s->run.steps),
+        .loss_scale = (double)engine->scaling.scale,
     };
     enum zi_status status = engine->saves
                                 ? run_program(engine, PROGRAM_TRAIN_SAVE, PROGRAM_TRAIN_UPDATE_SAVE)
@@ -241,7 +243,10 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
     if (!deferred) result->checksum = checksum;
     result->norm = engine->step.norm;
     result->learning_rate = engine->step.learning_rate;
+    result->loss_scale = engine->scaling.scale;
     result->skipped = engine->step.skip;
+    result->overflowed =
+        optimizer_scaling_next(&s->precision, &engine->step, engine->loss, &engine->scaling);
     return ZI_OK;
 }
 
@@ -358,6 +363,16 @@ int64_t engine_updates(const struct engine *engine)
 void engine_set_updates(struct engine *engine, int64_t updates)
 {
     engine->updates = updates;
+}
+
+struct optimizer_scaling engine_scaling(const struct engine *engine)
+{
+    return engine->scaling;
+}
+
+void engine_set_scaling(struct engine *engine, struct optimizer_scaling scaling)
+{
+    engine->scaling = scaling;
 }
 
 const struct engine_timing *engine_timings(struct engine *engine, int *count)

@@ -6,6 +6,7 @@
 #define ZI_ENGINE_ENGINE_H
 
 #include "comm/comm.h"
+#include "optimizer/optimizer.h"
 #include "program/program.h"
 
 struct engine;
@@ -17,7 +18,11 @@ struct engine_result {
     /* Global gradient norm; NaN when not finite. */
     double norm;
     double learning_rate;
+    /* Of this step. */
+    int64_t loss_scale;
     bool skipped;
+    /* For its loss scale alone, which is lower from the next step on. */
+    bool overflowed;
     /* Of all trainable parameters that the step was computed with, that is before its update;
      * independent of partition. */
     uint64_t checksum;
@@ -93,6 +98,12 @@ int64_t engine_updates(const struct engine *engine);
 
 /* Local. Sets that number, when states are loaded. */
 void engine_set_updates(struct engine *engine, int64_t updates);
+
+/* Local. The loss scale of the next step. */
+struct optimizer_scaling engine_scaling(const struct engine *engine);
+
+/* Local. Sets it, when a run goes on. */
+void engine_set_scaling(struct engine *engine, struct optimizer_scaling scaling);
 
 /* What lies outside of a program: called for each run of a tensor, elements [first, first + count),
  * with the host address of its values, which is good until it returns. The kinds are those that are

@@ -7,11 +7,13 @@
 
 #include "base/log.h"
 
-/* The operands of an operation of the model, for as many tokens as sequences have in this run. */
+/* The operands of an operation of the model, for as many tokens as sequences have in this run, and
+ * with the loss scale of this step. */
 static struct model_pass pass_of(const struct engine *engine, const struct bound_op *b)
 {
     struct model_pass pass = *b->pass;
     pass.tokens = engine->tokens;
+    pass.loss_scale *= (float)engine->scaling.scale;
     return pass;
 }
 

@@ -9,6 +9,7 @@
  * a stop is what it may be for. */
 #include <string.h>
 
+#include "base/half.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/stop.h"
@@ -86,22 +87,27 @@ static enum zi_status add_checksum(struct engine *engine, const struct bound_op 
         .row = end - skip,
         .stride = end - skip,
     };
-    return lane->operations->checksum(
-        lane->stream, device_at(weights, (size_t)skip * sizeof(float)), (struct device_ptr){0},
-        end - skip, &place, b->at[OPERAND_CHECKSUM]);
+    return lane->operations->checksum(lane->stream,
+                                      device_at(weights, (size_t)skip * sizeof(float)), end - skip,
+                                      &place, b->at[OPERAND_CHECKSUM]);
 }
 
-/* Takes the master in the tile apart. */
+/* Takes the master in the tile apart, which afterwards is as it is kept. */
 static void split(const struct engine *engine, const struct bound_op *b, const struct run *run)
 {
-    const float *wide = b->states->tile;
+    enum zi_dtype type = engine->program->config.compute;
+    float *wide = b->states->tile;
     uint16_t *upper = values_at(engine, b, TIER_PARAMETER, run);
     int16_t *lower = values_at(engine, b, TIER_MASTER, run);
     for (int64_t i = 0; upper && i < run->count; i++) {
-        upper[i] = zi_bf16_round_away(wide[i]);
+        upper[i] = zi_half_parameter(type, wide[i]);
     }
     for (int64_t i = 0; lower && i < run->count; i++) {
-        lower[i] = zi_bf16_remainder(wide[i]);
+        lower[i] = zi_half_remainder(type, wide[i]);
+    }
+    for (int64_t i = 0; i < run->count; i++) {
+        wide[i] =
+            zi_half_join(type, zi_half_parameter(type, wide[i]), zi_half_remainder(type, wide[i]));
     }
 }
 
@@ -109,8 +115,9 @@ static void join(const struct engine *engine, const struct bound_op *b, const st
 {
     const uint16_t *upper = values_at(engine, b, TIER_PARAMETER, run);
     const int16_t *lower = values_at(engine, b, TIER_MASTER, run);
+    enum zi_dtype type = engine->program->config.compute;
     for (int64_t i = 0; i < run->count; i++) {
-        b->states->tile[i] = zi_bf16_join(upper[i], lower[i]);
+        b->states->tile[i] = zi_half_join(type, upper[i], lower[i]);
     }
 }
 

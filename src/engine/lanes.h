@@ -102,6 +102,8 @@ struct engine {
     int64_t first;
     /* Of the last training program. */
     struct optimizer_step step;
+    /* Of its loss, and of the next step's when it is over. */
+    struct optimizer_scaling scaling;
     /* Deferred: what the next program's update brings. */
     struct optimizer_step pending;
     bool is_pending;

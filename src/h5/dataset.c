@@ -9,9 +9,11 @@ hid_t h5_type_create(enum zi_dtype type)
     if (type == ZI_INT32) return H5Tcopy(H5T_STD_I32LE);
     hid_t made = H5Tcopy(H5T_IEEE_F32LE);
     if (type == ZI_FP32 || made < 0) return made;
-    /* sign at bit 15, 8 bits of exponent from bit 7, 7 bits of mantissa from bit 0 */
-    if (H5Tset_fields(made, 15, 7, 8, 0, 7) < 0 || H5Tset_precision(made, 16) < 0 ||
-        H5Tset_size(made, 2) < 0 || H5Tset_ebias(made, 127) < 0) {
+    /* sign at bit 15, then exponent, and mantissa from bit 0: 8 and 7 bits, of fp16 5 and 10 */
+    size_t exponent = type == ZI_FP16 ? 5 : 8, mantissa = 15 - exponent;
+    if (H5Tset_fields(made, 15, mantissa, exponent, 0, mantissa) < 0 ||
+        H5Tset_precision(made, 16) < 0 || H5Tset_size(made, 2) < 0 ||
+        H5Tset_ebias(made, type == ZI_FP16 ? 15 : 127) < 0) {
         H5Tclose(made);
         return -1;
     }

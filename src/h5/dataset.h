@@ -15,8 +15,9 @@
 /* Elements of a dataset, at most: its bytes can be counted. */
 #define H5_ELEMENTS_MOST (INT64_MAX / 16)
 
-/* Local. A new HDF5 type for ZI_INT32, ZI_FP32 or ZI_BF16; the caller closes it. bf16 is a float
- * type of 16 bits (8 of exponent, 7 of mantissa), which h5dump prints and h5py reads as float32.
+/* Local. A new HDF5 type for ZI_INT32, ZI_FP32, ZI_BF16 or ZI_FP16; the caller closes it. bf16 is
+ * a float type of 16 bits (8 of exponent, 7 of mantissa), which h5dump prints and h5py reads as
+ * float32; fp16 is IEEE binary16, which h5py reads as float16.
  * Negative on failure. */
 hid_t h5_type_create(enum zi_dtype type);
 

@@ -157,7 +157,7 @@ static enum zi_status differentiate_chunk(const struct call *c, struct chunk chu
 {
     enum zi_dtype type = c->model->type;
     const struct device_operations *ops = c->pass->operations;
-    int64_t ld = logits_ld(&c->s) * (type == ZI_BF16 ? 2 : 1);
+    int64_t ld = logits_ld(&c->s) * (zi_dtype_is_half(type) ? 2 : 1);
     struct device_matmul to_input = {.type = type, .type_c = c->sum.type};
     to_input.m = chunk.rows;
     to_input.n = to_input.ldb = to_input.ldc = c->s.C;

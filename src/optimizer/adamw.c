@@ -37,6 +37,7 @@ enum zi_status optimizer_update(const struct settings_optimizer *settings,
 
     struct device_adam adam = {
         .count = range->count,
+        .type = range->type,
         .gradient_type = range->gradient_type,
         .learning_rate = (float)step->learning_rate,
         .beta1 = (float)settings->beta1,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AdamW on flat ranges, the learning-rate schedules, clipping by the global norm, and the decision
- * to skip a step. */
+/* AdamW on flat ranges, the learning-rate schedules, clipping by the global norm, the decision to
+ * skip a step, and the scale of the loss. */
 #ifndef ZI_OPTIMIZER_OPTIMIZER_H
 #define ZI_OPTIMIZER_OPTIMIZER_H
 
@@ -22,9 +22,12 @@ struct optimizer_step {
     /* Updates made before it: bias corrections use number + 1. */
     int64_t number;
     double learning_rate;
-    /* Global gradient norm, NaN when an element is not finite. */
+    /* What its loss was multiplied with before the gradient was taken; 1: nothing. */
+    double loss_scale;
+    /* Global gradient norm, of the loss itself; NaN when an element is not finite. */
     double norm;
-    /* What gradients are multiplied with: 1, or clip / norm where the norm is larger. */
+    /* What gradients are multiplied with: 1, or clip / norm where the norm is larger; and divided
+     * by the scale of the loss. */
     double scale;
     /* A gradient or the loss is not finite: no state may change. */
     bool skip;
@@ -33,6 +36,24 @@ struct optimizer_step {
 /* Local. Decides from the global sum of squares, the number of non-finite elements and the loss. */
 void optimizer_decide(const struct settings_optimizer *settings, double squares, uint64_t nonfinite,
                       double loss, struct optimizer_step *step);
+
+/* The scale of the loss, and how many finite steps it has seen since it was changed. */
+struct optimizer_scaling {
+    int64_t scale, steps;
+};
+
+/* Local. That of a first step; 1 where the arithmetic needs none. */
+struct optimizer_scaling optimizer_scaling_start(const struct settings_precision *settings);
+
+/* Local. That of a run which goes on from `saved`. */
+struct optimizer_scaling optimizer_scaling_resume(const struct settings_precision *settings,
+                                                  struct optimizer_scaling saved);
+
+/* Local. Moves it past a decided step. Gives whether the step was skipped for this scale alone: a
+ * gradient has overflowed, the loss is finite, and the scale is now half of what it was. */
+bool optimizer_scaling_next(const struct settings_precision *settings,
+                            const struct optimizer_step *step, double loss,
+                            struct optimizer_scaling *scaling);
 
 /* The most states of its own that an optimizer has per element. */
 enum { OPTIMIZER_STATES = 2 };
@@ -45,7 +66,7 @@ struct optimizer_range {
     bool decay;
     /* In the tensor. */
     struct device_place place;
-    enum zi_dtype gradient_type;
+    enum zi_dtype type, gradient_type;
     struct device_ptr parameter, remainder, gradient, checksum;
     /* The optimizer's own: of AdamW running means of the gradient and of its square. */
     struct device_ptr states[OPTIMIZER_STATES];

@@ -20,6 +20,7 @@ static const struct {
 } rows[PLAN_RATE_COUNT] = {
     [RATE_FLOPS_FP32] = {"flops_fp32", "FLOP/s", 1e11},
     [RATE_FLOPS_BF16] = {"flops_bf16", "FLOP/s", 1e11},
+    [RATE_FLOPS_FP16] = {"flops_fp16", "FLOP/s", 1e11},
     [RATE_MEMORY] = {"memory_bytes_per_s", "B/s", 1e10},
     [RATE_DISK_READ] = {"disk_read_bytes_per_s", "B/s", 2e9},
     [RATE_DISK_WRITE] = {"disk_write_bytes_per_s", "B/s", 1.5e9},
@@ -72,6 +73,7 @@ static enum plan_rate rate_of_lane(int lane)
 
 static enum plan_rate rate_of_flops(enum zi_dtype type)
 {
+    if (type == ZI_FP16) return RATE_FLOPS_FP16;
     return type == ZI_BF16 ? RATE_FLOPS_BF16 : RATE_FLOPS_FP32;
 }
 

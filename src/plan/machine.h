@@ -15,6 +15,7 @@
 enum plan_rate {
     RATE_FLOPS_FP32,
     RATE_FLOPS_BF16,
+    RATE_FLOPS_FP16,
     RATE_MEMORY,     /* bytes gone through by the optimizer and by sums */
     RATE_DISK_READ,  /* alone */
     RATE_DISK_WRITE, /* alone */

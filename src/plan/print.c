@@ -77,7 +77,7 @@ void plan_print_time(const struct program *program, const struct plan_machine *m
     double flops = tokens * model_flops_per_token(program->model, c->tokens) / c->ranks;
     fprintf(out, "%-26s %12.4g s\n", "step", seconds);
     fprintf(out, "  %-24s %12.1f\n", "tokens a second", tokens / seconds);
-    fprintf(out, "  %-24s %12.1f %%\n", c->compute == ZI_BF16 ? "of flops_bf16" : "of flops_fp32",
+    fprintf(out, "  of flops_%-15s %12.1f %%\n", zi_dtype_name(c->compute),
             100 * flops / seconds / machine->flops_per_s);
     for (int lane = 0; lane < LANE_COUNT; lane++) {
         if (result->busy_s[lane] <= 0) continue;

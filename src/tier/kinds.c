@@ -85,7 +85,7 @@ static const char *const type_names[TIER_TYPE_COUNT] = {
 static const char *const owner_names[TIER_OWNER_COUNT] = {
     [TIER_ALL_UNITS] = "all",
     [TIER_TRAINABLE_UNITS] = "trainable",
-    [TIER_SPLIT_UNITS] = "trainable, with bf16",
+    [TIER_SPLIT_UNITS] = "trainable, with bf16 or fp16",
     [TIER_SUMMED_UNITS] = "trainable, with several contributions",
 };
 
@@ -143,7 +143,7 @@ bool tier_kind_exists(enum tier_kind kind, bool trainable, enum zi_dtype compute
     case TIER_TRAINABLE_UNITS:
         return trainable;
     case TIER_SPLIT_UNITS:
-        return trainable && compute == ZI_BF16;
+        return trainable && zi_dtype_is_half(compute);
     case TIER_SUMMED_UNITS:
     case TIER_OWNER_COUNT:
         break;

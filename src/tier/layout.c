@@ -13,8 +13,8 @@
  *
  * What a reader finds, per array: its values in the order of the array, padded to TIER_STORE_BLOCK;
  * total_bytes (of the whole array, without padding); first_byte, stripe_bytes and period_bytes:
- * stripe k of this file is bytes [k period + first, + stripe) of the array; for bf16, which is kept
- * as uint16, dtype = "bf16". */
+ * stripe k of this file is bytes [k period + first, + stripe) of the array; for bf16 and fp16, which
+ * are kept as uint16, dtype = "bf16" or "fp16". */
 #include "tier/private.h"
 
 #include "base/log.h"
@@ -90,6 +90,7 @@ static hid_t library_type(enum zi_dtype type)
     case ZI_FP32:
         return H5T_IEEE_F32LE;
     case ZI_BF16:
+    case ZI_FP16:
         return H5T_STD_U16LE;
     case ZI_INT32:
         return H5T_STD_I32LE;
@@ -111,7 +112,8 @@ static herr_t describe(hid_t dataset, const struct layout *layout, const struct 
         h5_integer_write(dataset, "stripe_bytes", (int64_t)stripe) < 0 ||
         h5_integer_write(dataset, "period_bytes", (int64_t)period) < 0)
         return -1;
-    return array->type == ZI_BF16 ? h5_fixed_text_write(dataset, "dtype", "bf16") : 0;
+    if (!zi_dtype_is_half(array->type)) return 0;
+    return h5_fixed_text_write(dataset, "dtype", zi_dtype_name(array->type));
 }
 
 static herr_t create_dataset(hid_t file, const struct layout *layout, int a, int64_t *offset)

@@ -334,16 +334,16 @@ static enum zi_status apart_adam(struct device_stream *stream, const struct devi
 
 RUN(checksum)
 {
-    return ops->checksum(stream, c->at[0], c->at[1], c->size[0], &c->place, c->at[2]);
+    return ops->checksum(stream, c->at[0], c->size[0], &c->place, c->at[1]);
 }
 
-static enum zi_status apart_checksum(struct device_stream *stream, struct device_ptr parameter,
-                                     struct device_ptr remainder, int64_t count,
-                                     const struct device_place *place, struct device_ptr sum)
+static enum zi_status apart_checksum(struct device_stream *stream, struct device_ptr weights,
+                                     int64_t count, const struct device_place *place,
+                                     struct device_ptr sum)
 {
     struct apart_call c = {
-        .run = run_checksum, .at = {parameter, remainder, sum}, .size = {count}, .place = *place};
-    return GIVE(stream, &c, &c.at[0], &c.at[1], &c.at[2]);
+        .run = run_checksum, .at = {weights, sum}, .size = {count}, .place = *place};
+    return GIVE(stream, &c, &c.at[0], &c.at[1]);
 }
 
 void apart_calls_register(struct device_operations *operations)

@@ -8,15 +8,15 @@
  *
  * A word is 32 bits: one fp32 number, or, with FORM_PAIRS, two bf16 numbers that are neighbours in
  * the K direction, multiplied by dpbf16ps at twice the rate of fp32. bf16 on processors without
- * that instruction is widened when it is packed. Buffers of words are declared float and only
- * moved. */
+ * that instruction is widened when it is packed, and so is fp16, whose products no instruction of
+ * AVX-512 adds up in fp32. Buffers of words are declared float and only moved. */
 #ifndef ZI_DEVICE_CPU_ATTENTION_H
 #define ZI_DEVICE_CPU_ATTENTION_H
 
 #include "device/cpu/kernel.h"
 #include "device/cpu/vector.h"
 
-enum attention_form { FORM_FP32, FORM_WIDENED, FORM_PAIRS };
+enum attention_form { FORM_FP32, FORM_FP16, FORM_WIDENED, FORM_PAIRS };
 
 #ifdef __AVX512BF16__
 #define FORM_OF_BF16 FORM_PAIRS
@@ -72,7 +72,7 @@ VEC_INLINE int64_t form_words(enum attention_form form, int64_t n)
 /* The type of the activations. */
 VEC_INLINE enum zi_dtype form_type(enum attention_form form)
 {
-    return form == FORM_FP32 ? ZI_FP32 : ZI_BF16;
+    return form == FORM_FP32 ? ZI_FP32 : form == FORM_FP16 ? ZI_FP16 : ZI_BF16;
 }
 
 /* c + a b, of words; with FORM_PAIRS the sum of the products of both their halves. */

@@ -29,7 +29,9 @@ enum cpu_isa cpu_isa_best(void)
 {
     enum cpu_isa best = CPU_GENERIC;
 #ifdef HAVE_ISA_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = CPU_AVX2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c"))
+        best = CPU_AVX2;
 #endif
 #ifdef HAVE_ISA_AVX512
     bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

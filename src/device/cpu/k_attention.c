@@ -9,8 +9,8 @@
  * O on exit, once per span of queries.
  *
  * A task is SPANS spans of one (sequence, head): keys and values are packed once per task and block
- * (to whole tiles, bf16 widened or paired), and blocks above the diagonal are skipped. Scores stay
- * unscaled; the exponent is S f - max f with f = log2(e) / sqrt(D). Key 0 is visible to all, so
+ * (to whole tiles, 16 bits widened or paired), and blocks above the diagonal are skipped. Scores
+ * stay unscaled; the exponent is S f - max f with f = log2(e) / sqrt(D). Key 0 is visible to all, so
  * after the first block every maximum is finite. Queries past the end are zero rows, never stored.
  *
  * Tasks write disjoint results and each is done by one thread in one order, so the result does not
@@ -50,9 +50,9 @@ struct forward_task {
 
 enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc)
 {
-    if (desc->type != ZI_FP32 && desc->type != ZI_BF16)
+    if (!cpu_type_is_known(desc->type))
         return zi_fail(ZI_ERROR_DEVICE, "device",
-                       "attention: type %s is not known; use fp32 or bf16",
+                       "attention: type %s is not known; use fp32, bf16 or fp16",
                        zi_dtype_name(desc->type));
     if (desc->width < 1 || desc->width > WIDTH_MAX)
         return zi_fail(
@@ -250,6 +250,11 @@ static void forward_bf16(const struct forward_task *task)
     forward_task_run(FORM_OF_BF16, task);
 }
 
+static void forward_fp16(const struct forward_task *task)
+{
+    forward_task_run(FORM_FP16, task);
+}
+
 static enum zi_status attention(struct device_stream *stream, const struct device_attention *desc)
 {
     ZI_TRY(KERNEL(cpu_attention_check)(desc));
@@ -267,6 +272,8 @@ static enum zi_status attention(struct device_stream *stream, const struct devic
                                           .factor = factor};
         if (desc->type == ZI_BF16)
             forward_bf16(&task);
+        else if (desc->type == ZI_FP16)
+            forward_fp16(&task);
         else
             forward_fp32(&task);
     }

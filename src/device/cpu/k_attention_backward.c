@@ -312,12 +312,22 @@ static void backward_bf16(const struct backward_task *task)
     backward_task_run(FORM_OF_BF16, task);
 }
 
+static void backward_fp16(const struct backward_task *task)
+{
+    backward_task_run(FORM_FP16, task);
+}
+
+static enum attention_form form_of(enum zi_dtype type)
+{
+    return type == ZI_BF16 ? FORM_OF_BF16 : type == ZI_FP16 ? FORM_FP16 : FORM_FP32;
+}
+
 enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
                                               const struct device_attention *desc)
 {
     ZI_TRY(KERNEL(cpu_attention_check)(desc));
     if (desc->tokens <= 0) return ZI_OK;
-    const enum attention_form form = desc->type == ZI_BF16 ? FORM_OF_BF16 : FORM_FP32;
+    const enum attention_form form = form_of(desc->type);
     int64_t tasks = desc->sequences * desc->key_heads, group = desc->heads / desc->key_heads;
     int64_t padded = padded_tokens(desc), wide = round_up(desc->width, VEC_LANES);
     int64_t words = form_words(form, desc->width);
@@ -338,6 +348,8 @@ enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
         task.shift = task.delta + group * padded;
         if (form == FORM_FP32)
             backward_fp32(&task);
+        else if (form == FORM_FP16)
+            backward_fp16(&task);
         else
             backward_bf16(&task);
     }

@@ -1,32 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Conversion between fp32 and bf16, and addition. Loops are plain and without aliasing, so that the
- * compiler vectorises them for every instruction set; ranges are cut into blocks that do not depend
+/* Conversion between fp32, bf16 and fp16, and addition. Ranges are cut into blocks that do not depend
  * on the number of threads. */
 #include "device/cpu/kernel.h"
 
 #include <string.h>
 
 #include "base/log.h"
+#include "device/cpu/vector.h"
 
 #define BLOCK ((int64_t)64 * 1024)
 
-static void widen(float *restrict to, const uint16_t *restrict from, int64_t count)
+typedef uint16_t vec_halves __attribute__((vector_size(VEC_LANES * 2)));
+
+/* bf16 as zi_bf16_round_even has it below 2^-126 too, where vec_store_bf16 may give zero. */
+VEC_INLINE void store_lanes(enum zi_dtype type, void *base, int64_t i, vec v, int64_t n)
 {
-    for (int64_t i = 0; i < count; i++) {
-        to[i] = zi_bf16_to_fp32(from[i]);
+    if (type == ZI_BF16) {
+        vec_halves halves = __builtin_convertvector(vec_round_bf16(v) >> 16, vec_halves);
+        memcpy((uint16_t *)base + i, &halves, (size_t)(n < VEC_LANES ? n : VEC_LANES) * 2);
+    } else {
+        vec_store_as_part(type, base, i, v, n);
     }
 }
 
-static void narrow(uint16_t *restrict to, const float *restrict from, int64_t count)
+VEC_INLINE void convert_lanes(enum zi_dtype to_type, enum zi_dtype from_type, void *to,
+                              const void *from, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++) {
-        to[i] = zi_bf16_round_even(from[i]);
-    }
+    for (int64_t i = 0; i < count; i += VEC_LANES)
+        store_lanes(to_type, to, i, vec_load_as_part(from_type, from, i, count - i), count - i);
 }
 
-static bool is_integer(enum zi_dtype type)
+VEC_INLINE void convert_to(enum zi_dtype to_type, enum zi_dtype from_type, void *to,
+                           const void *from, int64_t count)
 {
-    return type != ZI_FP32 && type != ZI_BF16;
+    if (from_type == ZI_FP16)
+        convert_lanes(to_type, ZI_FP16, to, from, count);
+    else if (from_type == ZI_BF16)
+        convert_lanes(to_type, ZI_BF16, to, from, count);
+    else
+        convert_lanes(to_type, ZI_FP32, to, from, count);
 }
 
 static void convert_block(enum zi_dtype to_type, char *to, enum zi_dtype from_type,
@@ -34,17 +46,15 @@ static void convert_block(enum zi_dtype to_type, char *to, enum zi_dtype from_ty
 {
     if (to_type == from_type)
         memmove(to, from, (size_t)count * zi_dtype_bytes(to_type));
-    else if (to_type == ZI_FP32)
-        widen((float *)to, (const uint16_t *)from, count);
     else
-        narrow((uint16_t *)to, (const float *)from, count);
+        KERNEL_BY_TYPE(to_type, convert_to, from_type, to, from, count);
 }
 
 static enum zi_status convert(struct device_stream *stream, enum zi_dtype to_type,
                               struct device_ptr to, enum zi_dtype from_type, struct device_ptr from,
                               int64_t count)
 {
-    if (is_integer(to_type) || is_integer(from_type))
+    if (!cpu_type_is_known(to_type) || !cpu_type_is_known(from_type))
         return zi_fail(ZI_ERROR_DEVICE, "device", "no conversion of integers");
     int64_t blocks = (count + BLOCK - 1) / BLOCK;
 #pragma omp parallel for num_threads(stream->threads) if (blocks > 1 && stream->threads > 1)
@@ -57,51 +67,39 @@ static enum zi_status convert(struct device_stream *stream, enum zi_dtype to_typ
     return ZI_OK;
 }
 
-static void add_fp32(float *restrict to, const float *restrict from, int64_t count)
+VEC_INLINE void add_lanes(enum zi_dtype to_type, enum zi_dtype from_type, void *to,
+                          const void *from, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++) {
-        to[i] += from[i];
+    for (int64_t i = 0; i < count; i += VEC_LANES) {
+        int64_t n = count - i;
+        vec sum = vec_load_as_part(to_type, to, i, n) + vec_load_as_part(from_type, from, i, n);
+        store_lanes(to_type, to, i, sum, n);
     }
 }
 
-static void add_bf16_to_fp32(float *restrict to, const uint16_t *restrict from, int64_t count)
+VEC_INLINE void add_to(enum zi_dtype to_type, enum zi_dtype from_type, void *to, const void *from,
+                       int64_t count)
 {
-    for (int64_t i = 0; i < count; i++) {
-        to[i] += zi_bf16_to_fp32(from[i]);
-    }
-}
-
-static void add_fp32_to_bf16(uint16_t *restrict to, const float *restrict from, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++) {
-        to[i] = zi_bf16_round_even(zi_bf16_to_fp32(to[i]) + from[i]);
-    }
-}
-
-static void add_bf16(uint16_t *restrict to, const uint16_t *restrict from, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++) {
-        to[i] = zi_bf16_round_even(zi_bf16_to_fp32(to[i]) + zi_bf16_to_fp32(from[i]));
-    }
+    if (from_type == ZI_FP16)
+        add_lanes(to_type, ZI_FP16, to, from, count);
+    else if (from_type == ZI_BF16)
+        add_lanes(to_type, ZI_BF16, to, from, count);
+    else
+        add_lanes(to_type, ZI_FP32, to, from, count);
 }
 
 static enum zi_status add(struct device_stream *stream, enum zi_dtype to_type, struct device_ptr to,
                           enum zi_dtype from_type, struct device_ptr from, int64_t count)
 {
-    if (is_integer(to_type) || is_integer(from_type))
+    if (!cpu_type_is_known(to_type) || !cpu_type_is_known(from_type))
         return zi_fail(ZI_ERROR_DEVICE, "device", "no addition of integers");
     int64_t blocks = (count + BLOCK - 1) / BLOCK;
 #pragma omp parallel for num_threads(stream->threads) if (blocks > 1 && stream->threads > 1)
     for (int64_t b = 0; b < blocks; b++) {
         int64_t first = b * BLOCK, some = count - first < BLOCK ? count - first : BLOCK;
-        if (to_type == ZI_FP32 && from_type == ZI_FP32)
-            add_fp32(cpu_fp32(to) + first, cpu_fp32(from) + first, some);
-        else if (to_type == ZI_FP32)
-            add_bf16_to_fp32(cpu_fp32(to) + first, cpu_bf16(from) + first, some);
-        else if (from_type == ZI_FP32)
-            add_fp32_to_bf16(cpu_bf16(to) + first, cpu_fp32(from) + first, some);
-        else
-            add_bf16(cpu_bf16(to) + first, cpu_bf16(from) + first, some);
+        void *block = (char *)to.address + (size_t)first * zi_dtype_bytes(to_type);
+        const void *more = (const char *)from.address + (size_t)first * zi_dtype_bytes(from_type);
+        KERNEL_BY_TYPE(to_type, add_to, from_type, block, more, some);
     }
     return ZI_OK;
 }

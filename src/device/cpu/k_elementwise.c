@@ -33,8 +33,8 @@ enum {
 
 static enum zi_status type_check(const char *operation, enum zi_dtype type)
 {
-    if (type == ZI_FP32 || type == ZI_BF16) return ZI_OK;
-    return zi_fail(ZI_ERROR_DEVICE, "device", "%s: type %s is not known; use fp32 or bf16",
+    if (cpu_type_is_known(type)) return ZI_OK;
+    return zi_fail(ZI_ERROR_DEVICE, "device", "%s: type %s is not known; use fp32, bf16 or fp16",
                    operation, zi_dtype_name(type));
 }
 
@@ -88,12 +88,8 @@ static enum zi_status gelu(struct device_stream *stream, enum zi_dtype type, str
     void *to = (void *)y.address;
     const void *from = (const void *)x.address;
 #pragma omp parallel for num_threads(stream->threads) schedule(static)
-    for (int64_t first = 0; first < count; first += RUN) {
-        if (type == ZI_BF16)
-            gelu_run(ZI_BF16, to, from, first, run_end(first, count));
-        else
-            gelu_run(ZI_FP32, to, from, first, run_end(first, count));
-    }
+    for (int64_t first = 0; first < count; first += RUN)
+        KERNEL_BY_TYPE(type, gelu_run, to, from, first, run_end(first, count));
     return ZI_OK;
 }
 
@@ -105,12 +101,8 @@ static enum zi_status gelu_backward(struct device_stream *stream, enum zi_dtype 
     void *to = (void *)dx.address;
     const void *gradient = (const void *)dy.address, *from = (const void *)x.address;
 #pragma omp parallel for num_threads(stream->threads) schedule(static)
-    for (int64_t first = 0; first < count; first += RUN) {
-        if (type == ZI_BF16)
-            gelu_backward_run(ZI_BF16, to, gradient, from, first, run_end(first, count));
-        else
-            gelu_backward_run(ZI_FP32, to, gradient, from, first, run_end(first, count));
-    }
+    for (int64_t first = 0; first < count; first += RUN)
+        KERNEL_BY_TYPE(type, gelu_backward_run, to, gradient, from, first, run_end(first, count));
     return ZI_OK;
 }
 
@@ -148,12 +140,8 @@ static enum zi_status swiglu(struct device_stream *stream, enum zi_dtype type, s
     void *to = (void *)y.address;
     const void *from = (const void *)gate_up.address;
 #pragma omp parallel for num_threads(stream->threads) schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
-        if (type == ZI_BF16)
-            swiglu_row(ZI_BF16, to, from, row, inner);
-        else
-            swiglu_row(ZI_FP32, to, from, row, inner);
-    }
+    for (int64_t row = 0; row < rows; row++)
+        KERNEL_BY_TYPE(type, swiglu_row, to, from, row, inner);
     return ZI_OK;
 }
 
@@ -165,12 +153,8 @@ static enum zi_status swiglu_backward(struct device_stream *stream, enum zi_dtyp
     void *to = (void *)d_gate_up.address;
     const void *gradient = (const void *)dy.address, *from = (const void *)gate_up.address;
 #pragma omp parallel for num_threads(stream->threads) schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
-        if (type == ZI_BF16)
-            swiglu_backward_row(ZI_BF16, to, gradient, from, row, inner);
-        else
-            swiglu_backward_row(ZI_FP32, to, gradient, from, row, inner);
-    }
+    for (int64_t row = 0; row < rows; row++)
+        KERNEL_BY_TYPE(type, swiglu_backward_row, to, gradient, from, row, inner);
     return ZI_OK;
 }
 
@@ -217,10 +201,7 @@ static void rope_span(enum zi_dtype type, const struct rope_view *view, int64_t 
             cosine[i] = (float)(base[i][0] * step[0] - base[i][1] * step[1]);
             sine[i] = (float)(base[i][1] * step[0] + base[i][0] * step[1]);
         }
-        if (type == ZI_BF16)
-            rope_rotate(ZI_BF16, view, first + t, cosine, sine);
-        else
-            rope_rotate(ZI_FP32, view, first + t, cosine, sine);
+        KERNEL_BY_TYPE(type, rope_rotate, view, first + t, cosine, sine);
     }
 }
 

@@ -12,26 +12,22 @@
 #include "base/log.h"
 #include "device/cpu/vector.h"
 
+VEC_INLINE void add_rows(enum zi_dtype type, char *y, const char *a, const char *b, int64_t columns)
+{
+    for (int64_t c = 0; c < columns; c += VEC_LANES) {
+        int64_t n = columns - c;
+        vec sum = vec_load_as_part(type, a, c, n) + vec_load_as_part(type, b, c, n);
+        vec_store_as_part(type, y, c, sum, n);
+    }
+}
+
 /* y = a + b; b may be null, or y */
 static void embed_row(enum zi_dtype type, char *y, const char *a, const char *b, int64_t columns)
 {
-    if (!b) {
+    if (b)
+        KERNEL_BY_TYPE(type, add_rows, y, a, b, columns);
+    else
         memcpy(y, a, (size_t)columns * zi_dtype_bytes(type));
-    } else if (type == ZI_FP32) {
-        float *to = (float *)y;
-        const float *x = (const float *)a, *z = (const float *)b;
-#pragma omp simd
-        for (int64_t c = 0; c < columns; c++) {
-            to[c] = x[c] + z[c];
-        }
-    } else {
-        uint16_t *to = (uint16_t *)y;
-        const uint16_t *x = (const uint16_t *)a, *z = (const uint16_t *)b;
-#pragma omp simd
-        for (int64_t c = 0; c < columns; c++) {
-            to[c] = zi_bf16_round_even(zi_bf16_to_fp32(x[c]) + zi_bf16_to_fp32(z[c]));
-        }
-    }
 }
 
 static bool holds(const struct device_embedding *e, int32_t id)
@@ -63,20 +59,19 @@ static enum zi_status embed(struct device_stream *stream, const struct device_em
     return ZI_OK;
 }
 
-static void add_slice(enum zi_dtype type, float *restrict to, const char *from, int64_t first,
-                      int64_t count)
+VEC_INLINE void add_values(enum zi_dtype type, float *to, const char *from, int64_t first,
+                           int64_t count)
 {
-    if (type == ZI_FP32) {
-        const float *restrict values = (const float *)from + first;
-        for (int64_t c = 0; c < count; c++) {
-            to[c] += values[c];
-        }
-    } else {
-        const uint16_t *restrict values = (const uint16_t *)from + first;
-        for (int64_t c = 0; c < count; c++) {
-            to[c] += zi_bf16_to_fp32(values[c]);
-        }
+    for (int64_t c = 0; c < count; c += VEC_LANES) {
+        int64_t n = count - c;
+        vec sum = vec_load_as_part(ZI_FP32, to, c, n) + vec_load_as_part(type, from, first + c, n);
+        vec_store_as_part(ZI_FP32, to, c, sum, n);
     }
+}
+
+static void add_slice(enum zi_dtype type, float *to, const char *from, int64_t first, int64_t count)
+{
+    KERNEL_BY_TYPE(type, add_values, to, from, first, count);
 }
 
 static enum zi_status embed_backward(struct device_stream *stream, const struct device_embedding *e)
@@ -140,10 +135,8 @@ static enum zi_status bias_backward(struct device_stream *stream, enum zi_dtype 
     for (int64_t s = 0; s < slices; s++) {
         int64_t first = s * width, count = columns - first < width ? columns - first : width;
         float sums[SLICE] = {0};
-        if (type == ZI_BF16)
-            column_sums(ZI_BF16, from, shape, (int64_t[]){first, count}, sums);
-        else
-            column_sums(ZI_FP32, from, shape, (int64_t[]){first, count}, sums);
+        const int64_t slice[2] = {first, count};
+        KERNEL_BY_TYPE(type, column_sums, from, shape, slice, sums);
         float *to = cpu_fp32(dbias) + first;
         for (int64_t c = 0; c < count; c++) {
             to[c] = accumulate ? to[c] + sums[c] : sums[c];

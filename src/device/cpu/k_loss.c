@@ -5,7 +5,7 @@
  * values turn up (Milakov and Gimelshein 2018), once more to replace x by scale (exp(x - m) / sum -
  * onehot). The second reading finds a row of usual length in the level-2 cache.
  *
- * A gradient in bf16 takes the first half of its row's bytes. Lanes are written in ascending order,
+ * A gradient of 16 bits takes the first half of its row's bytes. Lanes are written in ascending order,
  * and each vector is read before it is written, so element i (bytes 2i) never lands on a logit that
  * is still to be read (bytes 4j, j > i).
  *
@@ -82,13 +82,12 @@ static void row_replace(enum zi_dtype type, float *x, int64_t columns, int32_t t
     float probability = expf(x[target] - softmax[0]) / softmax[1];
     float at_target = softmax[2] * (probability - 1.0f);
     float factor = softmax[2] / softmax[1];
-    if (type == ZI_BF16) {
-        uint16_t rounded = zi_bf16_round_even(at_target);
-        row_gradient(ZI_BF16, x, columns, softmax[0], factor);
-        memcpy((uint16_t *)x + target, &rounded, sizeof rounded);
-    } else {
-        row_gradient(ZI_FP32, x, columns, softmax[0], factor);
+    KERNEL_BY_TYPE(type, row_gradient, x, columns, softmax[0], factor);
+    if (type == ZI_FP32) {
         x[target] = at_target;
+    } else {
+        uint16_t rounded = zi_half_round_even(type, at_target);
+        memcpy((uint16_t *)x + target, &rounded, sizeof rounded);
     }
 }
 
@@ -201,10 +200,8 @@ static enum zi_status softmax_gradient(struct device_stream *stream, const struc
         else if (target >= 0 && target < d->columns)
             row_replace(d->gradient_type, x, d->columns, (int32_t)target,
                         (float[]){of_row[0], of_row[1], d->scale});
-        else if (d->gradient_type == ZI_BF16)
-            row_gradient(ZI_BF16, x, d->columns, of_row[0], factor);
         else
-            row_gradient(ZI_FP32, x, d->columns, of_row[0], factor);
+            KERNEL_BY_TYPE(d->gradient_type, row_gradient, x, d->columns, of_row[0], factor);
     }
     return ZI_OK;
 }

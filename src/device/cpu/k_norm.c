@@ -47,8 +47,9 @@ static struct norm_view norm_view_of(const struct device_norm *desc)
 
 static enum zi_status norm_check(const struct device_norm *desc)
 {
-    if (desc->type != ZI_FP32 && desc->type != ZI_BF16)
-        return zi_fail(ZI_ERROR_DEVICE, "device", "norm: type %s is not known; use fp32 or bf16",
+    if (!cpu_type_is_known(desc->type))
+        return zi_fail(ZI_ERROR_DEVICE, "device",
+                       "norm: type %s is not known; use fp32, bf16 or fp16",
                        zi_dtype_name(desc->type));
     return ZI_OK;
 }
@@ -115,12 +116,8 @@ static enum zi_status norm(struct device_stream *stream, const struct device_nor
     const struct norm_view v = norm_view_of(desc);
     int64_t rows = desc->rows;
 #pragma omp parallel for num_threads(stream->threads) schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
-        if (desc->type == ZI_BF16)
-            row_forward(ZI_BF16, &v, row);
-        else
-            row_forward(ZI_FP32, &v, row);
-    }
+    for (int64_t row = 0; row < rows; row++)
+        KERNEL_BY_TYPE(desc->type, row_forward, &v, row);
     return ZI_OK;
 }
 
@@ -195,12 +192,8 @@ static enum zi_status norm_backward(struct device_stream *stream, const struct d
         if (dweight) memset(dweight, 0, (size_t)columns * sizeof *dweight);
         if (dbias) memset(dbias, 0, (size_t)columns * sizeof *dbias);
         int64_t end = (block + 1) * ROW_BLOCK < rows ? (block + 1) * ROW_BLOCK : rows;
-        for (int64_t row = block * ROW_BLOCK; row < end; row++) {
-            if (desc->type == ZI_BF16)
-                row_backward(ZI_BF16, &v, row, dweight, dbias);
-            else
-                row_backward(ZI_FP32, &v, row, dweight, dbias);
-        }
+        for (int64_t row = block * ROW_BLOCK; row < end; row++)
+            KERNEL_BY_TYPE(desc->type, row_backward, &v, row, dweight, dbias);
     }
     if (has_weight) blocks_add(stream, partial, blocks, columns, cpu_fp32(desc->dweight));
     if (has_bias) blocks_add(stream, partial + columns, blocks, columns, cpu_fp32(desc->dbias));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What surrounds a matrix product on the cpu, compiled per instruction set: operands widened to
- * fp32 where the processor does not multiply bf16, bias and residual, the rounding of a bf16
- * result; and copies past the caches.
+ * fp32 where the processor does not multiply their type, bias and residual, the rounding of a bf16
+ * or fp16 result; and copies past the caches.
  *
  * The passes work on panels of at most a few MiB, just before or after the product of that panel,
  * so that they find it in the caches. */
@@ -11,16 +11,25 @@
 
 #include "device/cpu/vector.h"
 
-static void widen(float *restrict to, int64_t ld_to, const uint16_t *restrict from,
-                  const int64_t shape[3])
+VEC_INLINE void widen_row(enum zi_dtype type, float *to, const uint16_t *from, int64_t columns)
 {
-    for (int64_t r = 0; r < shape[0]; r++) {
-        float *restrict row = to + r * ld_to;
-        const uint16_t *restrict narrow = from + r * shape[2];
-        for (int64_t c = 0; c < shape[1]; c++) {
-            row[c] = zi_bf16_to_fp32(narrow[c]);
-        }
-    }
+    int64_t c = 0;
+    for (; c + VEC_LANES <= columns; c += VEC_LANES)
+        vec_store(to + c, vec_load_half(type, from + c));
+    if (c < columns)
+        vec_store_part(to + c, vec_load_half_part(type, from + c, columns - c), columns - c);
+}
+
+static void widen_bf16(float *to, int64_t ld_to, const uint16_t *from, const int64_t shape[3])
+{
+    for (int64_t r = 0; r < shape[0]; r++)
+        widen_row(ZI_BF16, to + r * ld_to, from + r * shape[2], shape[1]);
+}
+
+static void widen_fp16(float *to, int64_t ld_to, const uint16_t *from, const int64_t shape[3])
+{
+    for (int64_t r = 0; r < shape[0]; r++)
+        widen_row(ZI_FP16, to + r * ld_to, from + r * shape[2], shape[1]);
 }
 
 VEC_INLINE vec begin_lanes(const struct cpu_pass *p, const float *c, const float *plus, int64_t j,
@@ -46,28 +55,33 @@ static void begin(const struct cpu_pass *p)
     }
 }
 
-VEC_INLINE void finish_lanes(const struct cpu_pass *p, uint16_t *c, const float *sum,
-                             const uint16_t *plus, const int64_t at[2])
+VEC_INLINE void finish_lanes(enum zi_dtype type, const struct cpu_pass *p, int64_t row,
+                             const int64_t at[2] /* column, n */)
 {
-    int64_t j = at[0], n = at[1];
-    vec value = vec_load_as_part(ZI_FP32, sum, j, n);
+    int64_t j = at[0], n = at[1], place = row * p->ld + j;
+    vec value = vec_load_as_part(ZI_FP32, p->sum, row * p->columns + j, n);
     if (p->bias) value += vec_load_as_part(ZI_FP32, p->bias, j, n);
-    if (plus) value += vec_load_as_part(ZI_BF16, plus, j, n);
-    if (p->accumulate) value += vec_load_as_part(ZI_BF16, c, j, n);
-    vec_store_as_part(ZI_BF16, c, j, value, n);
+    if (p->residual) value += vec_load_as_part(type, p->residual, place, n);
+    if (p->accumulate) value += vec_load_as_part(type, p->c, place, n);
+    vec_store_as_part(type, p->c, place, value, n);
+}
+
+VEC_INLINE void finish_as(enum zi_dtype type, const struct cpu_pass *p)
+{
+    for (int64_t i = 0; i < p->rows; i++) {
+        int64_t j = 0;
+        for (; j + VEC_LANES <= p->columns; j += VEC_LANES)
+            finish_lanes(type, p, i, (int64_t[]){j, VEC_LANES});
+        if (j < p->columns) finish_lanes(type, p, i, (int64_t[]){j, p->columns - j});
+    }
 }
 
 static void finish(const struct cpu_pass *p)
 {
-    for (int64_t i = 0; i < p->rows; i++) {
-        uint16_t *c = (uint16_t *)p->c + i * p->ld;
-        const float *sum = p->sum + i * p->columns;
-        const uint16_t *plus = p->residual ? (const uint16_t *)p->residual + i * p->ld : NULL;
-        int64_t j = 0;
-        for (; j + VEC_LANES <= p->columns; j += VEC_LANES)
-            finish_lanes(p, c, sum, plus, (int64_t[]){j, VEC_LANES});
-        if (j < p->columns) finish_lanes(p, c, sum, plus, (int64_t[]){j, p->columns - j});
-    }
+    if (p->type == ZI_FP16)
+        finish_as(ZI_FP16, p);
+    else
+        finish_as(ZI_BF16, p);
 }
 
 /* Past the caches: a plain store reads the line that it is about to overwrite. */
@@ -94,6 +108,7 @@ static void copy(char *restrict to, const char *restrict from, size_t bytes)
 
 const struct cpu_passes *KERNEL(cpu_passes_get)(void)
 {
-    static const struct cpu_passes passes = {widen, begin, finish, copy};
+    static const struct cpu_passes passes = {
+        {[ZI_BF16] = widen_bf16, [ZI_FP16] = widen_fp16}, begin, finish, copy};
     return &passes;
 }

@@ -8,8 +8,9 @@
  * so no result depends on the number of threads.
  *
  * A split weight is put together in a register, updated with the instructions of a whole one, and
- * cut again: both forms give the same bits. The lower half is the remainder as it is; rounding half
- * away from zero carries exactly where the remainder, as a signed number, is negative. */
+ * cut again: both forms give the same bits (with fp16 from 2^-17 on). The lower half is the
+ * remainder as it is; rounding half away from zero carries exactly where the remainder, as a signed
+ * number, is negative. */
 #include "device/cpu/kernel.h"
 
 #include <math.h>
@@ -50,7 +51,8 @@ VEC_INLINE void add_squares(enum zi_dtype type, const void *base, int64_t i, hal
         bits[0] = words << 16;
         bits[1] = words & 0xffff0000u;
     } else {
-        memcpy(bits, (const float *)base + i, sizeof bits);
+        vec values = vec_load_as(type, base, i);
+        memcpy(bits, &values, sizeof bits);
     }
     sums[0] += squares(bits[0]);
     sums[1] += squares(bits[1]);
@@ -58,7 +60,7 @@ VEC_INLINE void add_squares(enum zi_dtype type, const void *base, int64_t i, hal
 
 VEC_INLINE float load_one(enum zi_dtype type, const void *base, int64_t i)
 {
-    if (type == ZI_BF16) return zi_bf16_to_fp32(((const uint16_t *)base)[i]);
+    if (type != ZI_FP32) return zi_half_to_fp32(type, ((const uint16_t *)base)[i]);
     return ((const float *)base)[i];
 }
 
@@ -102,8 +104,9 @@ static double sum_finite_squares(enum zi_dtype type, const void *base, const int
 static double block_squares(enum zi_dtype type, const void *base, const int64_t range[2],
                             uint64_t *nonfinite)
 {
-    double sum = type == ZI_BF16 ? sum_squares(ZI_BF16, base, range[0], range[1])
-                                 : sum_squares(ZI_FP32, base, range[0], range[1]);
+    double sum = type == ZI_BF16   ? sum_squares(ZI_BF16, base, range[0], range[1])
+                 : type == ZI_FP16 ? sum_squares(ZI_FP16, base, range[0], range[1])
+                                   : sum_squares(ZI_FP32, base, range[0], range[1]);
     return isfinite(sum) ? sum : sum_finite_squares(type, base, range, nonfinite);
 }
 
@@ -133,42 +136,72 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
     return ZI_OK;
 }
 
-/* The fp32 weights of a range: whole, or split when there is a remainder. */
+/* The fp32 weights of a range: whole, or split into parameters of 16 bits and remainders. */
 struct weights {
     void *parameter;
-    /* NULL where there is none. */
     int16_t *remainder;
 };
-
-static struct weights weights_at(struct device_ptr parameter, struct device_ptr remainder)
-{
-    return (struct weights){(void *)parameter.address, (int16_t *)remainder.address};
-}
 
 typedef uint16_t vec_upper __attribute__((vector_size(VEC_LANES * 2)));
 typedef int16_t vec_lower __attribute__((vector_size(VEC_LANES * 2)));
 
-/* n lanes from element i on; `split` is a constant. */
-VEC_INLINE vec load_weights(bool split, const struct weights *w, int64_t i, int64_t n)
+/* The lanes of `then` where a mask is all ones, of `other` where it is 0. */
+VEC_INLINE vec_bits choose(vec_bits mask, vec_bits then, vec_bits other)
 {
-    if (!split) return vec_load_as_part(ZI_FP32, w->parameter, i, n);
-    vec_lower lower = {0};
-    memcpy(&lower, w->remainder + i, (size_t)n * sizeof *w->remainder);
-    vec_bits upper = (vec_bits)vec_load_as_part(ZI_BF16, w->parameter, i, n);
-    return (vec)(upper + (vec_bits) __builtin_convertvector(lower, vec_int));
+    return (mask & then) | (~mask & other);
 }
 
-VEC_INLINE void store_weights(bool split, const struct weights *w, int64_t i, vec value, int64_t n)
+/* The bits that are cut in two: of bf16 those of the weight, of fp16 as zi_fp16_master_bits. */
+VEC_INLINE vec_bits master_bits(enum zi_dtype type, vec value)
 {
-    if (!split) {
+    vec_bits bits = (vec_bits)value, magnitude = bits & 0x7fffffffu;
+    if (type == ZI_BF16) return bits;
+    vec_bits bounded =
+        choose((vec_bits)(magnitude < 0x47800000u), magnitude, (vec_bits){0} + 0x47800000u);
+    vec_bits is_small = (vec_bits)(bounded < 0x38800000u);
+    vec scaled = (vec)(is_small & bounded) * 0x1p40f;
+    vec_bits near = (vec_bits)((scaled + 0x1p23f) - 0x1p23f);
+    vec whole = (vec)choose((vec_bits)(scaled < 0x1p23f), near, (vec_bits)scaled);
+    vec_bits small = (vec_bits) __builtin_convertvector(whole, vec_int);
+    return choose(is_small, small, (bounded - (112u << 23)) << 3) | (bits & 0x80000000u);
+}
+
+/* The weight of these bits. */
+VEC_INLINE vec from_master_bits(enum zi_dtype type, vec_bits bits)
+{
+    vec_bits magnitude = bits & 0x7fffffffu, is_small = (vec_bits)(magnitude < 0x04000000u);
+    if (type == ZI_BF16) return (vec)bits;
+    vec small = __builtin_convertvector((vec_int)(is_small & magnitude), vec) * 0x1p-40f;
+    vec_bits wide = choose(is_small, (vec_bits)small, (magnitude >> 3) + (112u << 23));
+    return (vec)(wide | (bits & 0x80000000u));
+}
+
+/* n lanes from element i on; `type` is a constant. */
+VEC_INLINE vec load_weights(enum zi_dtype type, const struct weights *w, int64_t i, int64_t n)
+{
+    if (type == ZI_FP32) return vec_load_as_part(ZI_FP32, w->parameter, i, n);
+    vec_lower lower = {0};
+    vec_upper upper = {0};
+    memcpy(&lower, w->remainder + i, (size_t)n * sizeof *w->remainder);
+    memcpy(&upper, (const uint16_t *)w->parameter + i, (size_t)n * sizeof(uint16_t));
+    vec_bits high = __builtin_convertvector(upper, vec_bits) << 16;
+    return from_master_bits(type, high + (vec_bits) __builtin_convertvector(lower, vec_int));
+}
+
+/* Gives the weights as they are kept: of fp16 tiny ones are rounded. */
+VEC_INLINE vec store_weights(enum zi_dtype type, const struct weights *w, int64_t i, vec value,
+                             int64_t n)
+{
+    if (type == ZI_FP32) {
         vec_store_as_part(ZI_FP32, w->parameter, i, value, n);
-        return;
+        return value;
     }
-    vec_bits bits = (vec_bits)value;
+    vec_bits bits = master_bits(type, value);
     vec_upper upper = __builtin_convertvector((bits + 0x8000u) >> 16, vec_upper);
     vec_upper lower = __builtin_convertvector(bits & 0xffffu, vec_upper);
     memcpy((uint16_t *)w->parameter + i, &upper, (size_t)n * sizeof(uint16_t));
     memcpy(w->remainder + i, &lower, (size_t)n * sizeof(int16_t));
+    return type == ZI_FP16 ? from_master_bits(type, bits) : value;
 }
 
 /* The sum that device/operations.h states, of elements that follow each other in the tensor: bits
@@ -199,22 +232,11 @@ static uint64_t place_checksum(const struct device_place *place, int64_t first, 
     return sum;
 }
 
-static void join_weights(const struct weights *weights, int64_t first, int64_t count, float *values)
+static enum zi_status checksum(struct device_stream *stream, struct device_ptr weights,
+                               int64_t count, const struct device_place *place,
+                               struct device_ptr sum)
 {
-    int64_t i = 0;
-    for (; i + VEC_LANES <= count; i += VEC_LANES)
-        vec_store(values + i, load_weights(true, weights, first + i, VEC_LANES));
-    if (i < count) {
-        vec rest = load_weights(true, weights, first + i, count - i);
-        vec_store_part(values + i, rest, count - i);
-    }
-}
-
-static enum zi_status checksum(struct device_stream *stream, struct device_ptr parameter,
-                               struct device_ptr remainder, int64_t count,
-                               const struct device_place *place, struct device_ptr sum)
-{
-    const struct weights weights = weights_at(parameter, remainder);
+    const float *values = cpu_fp32(weights);
     uint64_t total = 0;
     int64_t passes = (count + PASS - 1) / PASS;
     ZI_REQUIRE(count == 0 || place->row > 0);
@@ -222,13 +244,7 @@ static enum zi_status checksum(struct device_stream *stream, struct device_ptr p
     if (passes > 32 && stream->threads > 1)
     for (int64_t p = 0; p < passes; p++) {
         int64_t first = p * PASS, some = count - first < PASS ? count - first : PASS;
-        float joined[PASS];
-        const float *values = joined;
-        if (weights.remainder)
-            join_weights(&weights, first, some, joined);
-        else
-            values = (const float *)weights.parameter + first;
-        total += place_checksum(place, first, some, values);
+        total += place_checksum(place, first, some, values + first);
     }
     *(uint64_t *)sum.address += total;
     return ZI_OK;
@@ -261,42 +277,66 @@ struct range {
     int64_t first, count;
 };
 
+/* Types of an update; constants at each call. */
+struct types {
+    enum zi_dtype weight, gradient;
+};
+
 /* n lanes from element i on; gives the new weights. Each element has the same operations wherever a
  * range starts. */
-VEC_INLINE vec update_lanes(const struct factors *f, enum zi_dtype type, bool split,
-                            const struct range *r, const int64_t at[2] /* i, n */)
+VEC_INLINE vec update_lanes(const struct factors *f, struct types types, const struct range *r,
+                            const int64_t at[2] /* i, n */)
 {
     int64_t i = at[0], n = at[1];
-    vec gradient = vec_load_as_part(type, r->g, i, n) * vec_set(f->scale);
+    vec gradient = vec_load_as_part(types.gradient, r->g, i, n) * vec_set(f->scale);
     vec first = vec_set(f->beta1) * vec_load_as_part(ZI_FP32, r->m, i, n);
     vec second = vec_set(f->beta2) * vec_load_as_part(ZI_FP32, r->v, i, n);
-    vec w = load_weights(split, &r->weights, i, n) * vec_set(f->keep);
+    vec w = load_weights(types.weight, &r->weights, i, n) * vec_set(f->keep);
     first += vec_set(f->rest1) * gradient;
     second += vec_set(f->rest2) * (gradient * gradient);
     w -= vec_set(f->rate) * first /
          (square_root(second * vec_set(f->inverse2)) + vec_set(f->epsilon));
     vec_store_as_part(ZI_FP32, r->m, i, first, n);
     vec_store_as_part(ZI_FP32, r->v, i, second, n);
-    store_weights(split, &r->weights, i, w, n);
-    return w;
+    return store_weights(types.weight, &r->weights, i, w, n);
 }
 
 /* copy: the new weights of a split range once more, as fp32 (room for whole vectors). */
-VEC_INLINE void update_range(const struct factors *factors, enum zi_dtype type, bool split,
-                             const struct range *range, float *restrict copy)
+VEC_INLINE void update_range(enum zi_dtype gradient, enum zi_dtype weight,
+                             const struct factors *factors, const struct range *range,
+                             float *restrict copy)
 {
+    const struct types types = {weight, gradient};
     const struct factors f = *factors;
     const struct range r = *range;
     int64_t end = r.first + r.count;
     for (int64_t i = r.first; i + VEC_LANES <= end; i += VEC_LANES) {
-        vec w = update_lanes(&f, type, split, &r, (const int64_t[]){i, VEC_LANES});
-        if (split) vec_store(copy + (i - r.first), w);
+        vec w = update_lanes(&f, types, &r, (const int64_t[]){i, VEC_LANES});
+        if (weight != ZI_FP32) vec_store(copy + (i - r.first), w);
     }
     int64_t rest = r.count % VEC_LANES;
     if (rest > 0) {
-        vec w = update_lanes(&f, type, split, &r, (const int64_t[]){end - rest, rest});
-        if (split) vec_store(copy + (r.count - rest), w);
+        vec w = update_lanes(&f, types, &r, (const int64_t[]){end - rest, rest});
+        if (weight != ZI_FP32) vec_store(copy + (r.count - rest), w);
     }
+}
+
+static void update_fp32(const struct factors *f, const struct device_adam *a,
+                        const struct range *range, float *copy)
+{
+    KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_FP32, f, range, copy);
+}
+
+static void update_bf16(const struct factors *f, const struct device_adam *a,
+                        const struct range *range, float *copy)
+{
+    KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_BF16, f, range, copy);
+}
+
+static void update_fp16(const struct factors *f, const struct device_adam *a,
+                        const struct range *range, float *copy)
+{
+    KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_FP16, f, range, copy);
 }
 
 /* Updates elements [first, first + count), count <= PASS; gives the checksum, 0 if not wanted. */
@@ -304,21 +344,20 @@ static uint64_t update_pass(const struct factors *f, const struct device_adam *a
                             int64_t count)
 {
     float copy[PASS];
-    const struct range range = {.weights = weights_at(a->parameter, a->remainder),
-                                .m = cpu_fp32(a->moment1),
-                                .v = cpu_fp32(a->moment2),
-                                .g = (const void *)a->gradient.address,
-                                .first = first,
-                                .count = count};
-    bool split = range.weights.remainder;
-    if (split && a->gradient_type == ZI_BF16)
-        update_range(f, ZI_BF16, true, &range, copy);
-    else if (split)
-        update_range(f, ZI_FP32, true, &range, copy);
-    else if (a->gradient_type == ZI_BF16)
-        update_range(f, ZI_BF16, false, &range, copy);
+    const struct range range = {
+        .weights = {(void *)a->parameter.address, (int16_t *)a->remainder.address},
+        .m = cpu_fp32(a->moment1),
+        .v = cpu_fp32(a->moment2),
+        .g = (const void *)a->gradient.address,
+        .first = first,
+        .count = count};
+    bool split = a->type != ZI_FP32;
+    if (!split)
+        update_fp32(f, a, &range, copy);
+    else if (a->type == ZI_FP16)
+        update_fp16(f, a, &range, copy);
     else
-        update_range(f, ZI_FP32, false, &range, copy);
+        update_bf16(f, a, &range, copy);
     if (device_is_null(a->checksum)) return 0;
     return place_checksum(&a->place, first, count, split ? copy : cpu_fp32(a->parameter) + first);
 }
@@ -340,6 +379,7 @@ static enum zi_status adam(struct device_stream *stream, const struct device_ada
     int64_t passes = (a->count + PASS - 1) / PASS;
     bool summed = !device_is_null(a->checksum);
     ZI_REQUIRE(a->count == 0 || !summed || a->place.row > 0);
+    ZI_REQUIRE(a->count == 0 || (a->type == ZI_FP32) == device_is_null(a->remainder));
 #pragma omp parallel for num_threads(stream->threads) reduction(+ : total) schedule(static)        \
     if (passes > 32 && stream->threads > 1)
     for (int64_t p = 0; p < passes; p++) {

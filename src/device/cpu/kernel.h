@@ -24,10 +24,28 @@ static inline float *cpu_fp32(struct device_ptr pointer)
     return (float *)pointer.address;
 }
 
-/* Local. The bf16 numbers at a place, as bits. */
-static inline uint16_t *cpu_bf16(struct device_ptr pointer)
+/* Local. The bf16 or fp16 numbers at a place, as bits. */
+static inline uint16_t *cpu_half(struct device_ptr pointer)
 {
     return (uint16_t *)pointer.address;
+}
+
+/* Calls function(type, ...) with the constant of a type of arithmetic, for which the compiler then
+ * makes loops of its own. */
+#define KERNEL_BY_TYPE(type, function, ...)                                                        \
+    do {                                                                                           \
+        if ((type) == ZI_BF16)                                                                     \
+            function(ZI_BF16, __VA_ARGS__);                                                        \
+        else if ((type) == ZI_FP16)                                                                \
+            function(ZI_FP16, __VA_ARGS__);                                                        \
+        else                                                                                       \
+            function(ZI_FP32, __VA_ARGS__);                                                        \
+    } while (0)
+
+/* Local. Whether the operations of the model know a type. */
+static inline bool cpu_type_is_known(enum zi_dtype type)
+{
+    return type == ZI_FP32 || zi_dtype_is_half(type);
 }
 
 #define KERNEL_REGISTER(topic)                                                                     \

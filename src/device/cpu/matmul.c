@@ -9,11 +9,12 @@
  * run: oneDNN then takes its packing product, which was faster than the one it chooses for known
  * sizes in nearly every case measured, most of all for gradients of weights; and one primitive per
  * form (which operand is transposed, whether the result is added) serves every shape. Where the
- * processor does not multiply bf16, operands are widened to fp32 first.
+ * processor does not multiply bf16, operands are widened to fp32 first; and so are those of fp16
+ * everywhere, for which oneDNN 2.6.3 has no product on a cpu (AVX512-FP16 would add up in fp16).
  *
  * Whatever else is to be done to operands or result is done on panels of the tile that stay in the
  * caches: bias and residual of an fp32 result are written before the product, which is then added
- * to them; a bf16 result is summed in an fp32 panel and rounded once, with bias, residual and what
+ * to them; one of 16 bits is summed in an fp32 panel and rounded once, with bias, residual and what
  * c held. Panels also bound the memory of a thread, whatever the shape. */
 #include "device/cpu/cpu.h"
 
@@ -38,6 +39,8 @@ struct workspace {
     dnnl_stream_t stream;
     /* The sum, and where operands are widened those; NULL until needed. */
     float *panels;
+    /* How many there are. */
+    size_t buffers;
     struct workspace *next;
 };
 
@@ -189,14 +192,21 @@ static void workspace_give(struct matmul_cache *cache, struct workspace *w)
     pthread_mutex_unlock(&cache->mutex);
 }
 
-static enum zi_status need_panels(const struct cpu_device *device, struct workspace *w)
+/* Whether oneDNN multiplies operands of a type as they are. */
+static bool is_native(const struct cpu_device *device, enum zi_dtype type)
 {
-    size_t buffers = device->base.properties.bf16_native ? 1 : PANEL_BUFFERS;
-    if (w->panels) return ZI_OK;
+    return type == ZI_FP32 || (type == ZI_BF16 && device->base.properties.bf16_native);
+}
+
+static enum zi_status need_panels(struct workspace *w, size_t buffers)
+{
+    if (w->buffers >= buffers) return ZI_OK;
     void *memory;
     ZI_TRY(zi_memory_allocate(buffers * PANEL_FLOATS * sizeof(float), ZI_TIER_HOST,
                               "matrix products", &memory));
+    zi_memory_free(w->panels);
     w->panels = memory;
+    w->buffers = buffers;
     return ZI_OK;
 }
 
@@ -252,31 +262,34 @@ static int64_t panels_in(int64_t length)
     return (length + PANEL - 1) / PANEL;
 }
 
-/* Widens the inner elements [first, first + count) of a panel's operand; gives its ld. */
-static int64_t widen_operand(const struct cpu_device *device, struct device_ptr to,
-                             struct device_ptr from, bool inner_is_rows,
+/* Widens the inner elements [first, first + count) of a panel's operand; gives its ld. Rows that are
+ * whole pages apart would lie in the same sets of the first-level cache. */
+static int64_t widen_operand(cpu_widen *widen, struct device_ptr to, struct device_ptr from,
+                             bool inner_is_rows,
                              const int64_t shape[4] /* outer, ld, first, count */)
 {
     int64_t outer = shape[0], ld = shape[1], first = shape[2], count = shape[3];
     int64_t rows = inner_is_rows ? count : outer, columns = inner_is_rows ? outer : count;
-    const uint16_t *start = cpu_bf16(from) + (inner_is_rows ? first * ld : first);
-    device->passes->widen(cpu_fp32(to), columns, start, (int64_t[]){rows, columns, ld});
-    return columns;
+    int64_t ld_to = columns % 256 == 0 ? columns + 16 : columns;
+    const uint16_t *start = cpu_half(from) + (inner_is_rows ? first * ld : first);
+    widen(cpu_fp32(to), ld_to, start, (int64_t[]){rows, columns, ld});
+    return ld_to;
 }
 
-/* The product of a panel whose operands are bf16, in fp32. */
+/* The product of a panel whose operands have 16 bits, in fp32. */
 static enum zi_status product_widened(const struct cpu_device *device, const struct workspace *w,
                                       const struct device_matmul *d)
 {
     struct device_matmul part = *d;
     int64_t parts = panels_in(d->k), first;
+    cpu_widen *widen = device->passes->widen[d->type];
     part.a = panel_at(w, 1);
     part.b = panel_at(w, 2);
     for (int64_t i = 0; i < parts; i++) {
         part.k = cut(d->k, parts, i, &first);
-        part.lda = widen_operand(device, part.a, d->a, d->transpose_a,
+        part.lda = widen_operand(widen, part.a, d->a, d->transpose_a,
                                  (int64_t[]){d->m, d->lda, first, part.k});
-        part.ldb = widen_operand(device, part.b, d->b, !d->transpose_b,
+        part.ldb = widen_operand(widen, part.b, d->b, !d->transpose_b,
                                  (int64_t[]){d->n, d->ldb, first, part.k});
         ZI_TRY(product_fp32(&part));
         part.accumulate = true;
@@ -288,7 +301,7 @@ static enum zi_status product(const struct cpu_device *device, const struct work
                               const struct device_matmul *d)
 {
     if (d->type == ZI_FP32) return product_fp32(d);
-    if (device->base.properties.bf16_native) return product_bf16(device->matmuls, w, d);
+    if (is_native(device, d->type)) return product_bf16(device->matmuls, w, d);
     return product_widened(device, w, d);
 }
 
@@ -297,20 +310,22 @@ static enum zi_status run_panel(const struct cpu_device *device, struct workspac
                                 const struct device_matmul *d)
 {
     float wide_bias[PANEL_MOST];
-    bool narrow = d->type_c == ZI_BF16, own = d->residual.address == d->c.address;
+    bool narrow = d->type_c != ZI_FP32, own = d->residual.address == d->c.address;
     bool residual = !device_is_null(d->residual) && !own;
     struct device_matmul inner = *d;
-    struct cpu_pass pass = {.rows = d->m,
+    struct cpu_pass pass = {.type = d->type_c,
+                            .rows = d->m,
                             .columns = d->n,
                             .ld = d->ldc,
                             .residual = residual ? (const void *)d->residual.address : NULL,
                             .c = (void *)d->c.address,
                             .accumulate = d->accumulate || own};
-    if (d->type == ZI_BF16) ZI_TRY(need_panels(device, w));
+    if (d->type != ZI_FP32) ZI_TRY(need_panels(w, is_native(device, d->type) ? 1 : PANEL_BUFFERS));
     if (!device_is_null(d->bias)) {
         pass.bias = d->type == ZI_FP32 ? cpu_fp32(d->bias) : wide_bias;
-        if (d->type == ZI_BF16)
-            device->passes->widen(wide_bias, d->n, cpu_bf16(d->bias), (int64_t[]){1, d->n, d->n});
+        if (d->type != ZI_FP32)
+            device->passes->widen[d->type](wide_bias, d->n, cpu_half(d->bias),
+                                           (int64_t[]){1, d->n, d->n});
     }
     if (narrow) {
         inner.c = panel_at(w, 0);
@@ -351,8 +366,7 @@ static struct device_matmul part_of(const struct device_matmul *d, struct grid g
 static enum zi_status run_tile(struct cpu_device *device, const struct device_matmul *d)
 {
     struct workspace *w;
-    bool native = d->type == ZI_FP32 || device->base.properties.bf16_native;
-    bool plain = native && d->type_c == ZI_FP32 && device_is_null(d->bias) &&
+    bool plain = is_native(device, d->type) && d->type_c == ZI_FP32 && device_is_null(d->bias) &&
                  (device_is_null(d->residual) || d->residual.address == d->c.address);
     struct grid grid = {panels_in(d->m), panels_in(d->n)};
     if (plain) grid = (struct grid){1, 1};
@@ -392,8 +406,9 @@ static struct grid choose_grid(int64_t m, int64_t n, int threads)
 
 enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matmul *desc)
 {
-    bool types = (desc->type == ZI_FP32 && desc->type_c == ZI_FP32) ||
-                 (desc->type == ZI_BF16 && desc->type_c != ZI_INT32);
+    bool types =
+        (desc->type == ZI_FP32 && desc->type_c == ZI_FP32) ||
+        (zi_dtype_is_half(desc->type) && (desc->type_c == ZI_FP32 || desc->type_c == desc->type));
     if (!types || desc->m < 0 || desc->n < 0 || desc->k < 1) {
         return zi_fail(ZI_ERROR_DEVICE, "device",
                        "no product of %s operands into %s with m %ld, n %ld, k %ld",

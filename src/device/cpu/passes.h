@@ -8,6 +8,8 @@
 
 /* A panel of a result: c and residual [rows, columns] with leading dimension ld, bias fp32. */
 struct cpu_pass {
+    /* Of `finish` alone: that of c and residual, bf16 or fp16. */
+    enum zi_dtype type;
     int64_t rows, columns, ld;
     /* Of `finish` alone: the products, rows of `columns`. */
     const float *sum;
@@ -19,12 +21,15 @@ struct cpu_pass {
     bool accumulate;
 };
 
+/* fp32 copy, rows of ld_to, of a matrix of shape (rows, columns, leading dimension) */
+typedef void cpu_widen(float *to, int64_t ld_to, const uint16_t *from, const int64_t shape[3]);
+
 struct cpu_passes {
-    /* fp32 copy, rows of ld_to, of a bf16 matrix of shape (rows, columns, leading dimension) */
-    void (*widen)(float *to, int64_t ld_to, const uint16_t *from, const int64_t shape[3]);
+    /* By type, bf16 or fp16. */
+    cpu_widen *widen[ZI_FP16 + 1];
     /* fp32 c = bias + residual (+ c): the product is then added */
     void (*begin)(const struct cpu_pass *pass);
-    /* bf16 c = sum + bias + residual (+ c), rounded once */
+    /* c = sum + bias + residual (+ c) in pass->type, rounded once */
     void (*finish)(const struct cpu_pass *pass);
     /* memcpy that leaves the caches alone: for what is not used again soon */
     void (*copy)(char *to, const char *from, size_t bytes);

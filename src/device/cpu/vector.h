@@ -2,12 +2,13 @@
 /* Vectors of fp32 for the kernel files, as wide as the instruction set they are compiled for: 16
  * lanes with AVX-512, 8 with AVX2, else 4 (SSE2, or whatever the compiler makes of it). Plain
  * arithmetic is written with operators on GCC vectors; what needs an instruction of its own is
- * here: loads and stores of fp32 and bf16 (whole vectors, or the first n lanes), fused
+ * here: loads and stores of fp32, bf16 and fp16 (whole vectors, or the first n lanes), fused
  * multiply-add, maximum, conversion, exponentials, transposition.
  *
  * Memory is reached through memcpy or intrinsics, so that a buffer may be read as fp32 and written
  * as bf16. bf16 is rounded to nearest even, bit for bit like zi_bf16_round_even, except that the
- * instruction of AVX512-BF16 takes numbers below 2^-126 for zero. Without an FMA instruction
+ * instruction of AVX512-BF16 takes numbers below 2^-126 for zero; fp16 like zi_fp16_round_even.
+ * Without an FMA instruction
  * (generic) vec_fma rounds twice. */
 #ifndef ZI_DEVICE_CPU_VECTOR_H
 #define ZI_DEVICE_CPU_VECTOR_H
@@ -16,7 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/dtype.h"
+#include "base/half.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define VEC_AVX512 1
@@ -176,14 +177,6 @@ VEC_INLINE vec vec_load_bf16(const uint16_t *p)
 #endif
 }
 
-/* The first n of them, 0 <= n <= VEC_LANES; the other lanes are 0. */
-VEC_INLINE vec vec_load_bf16_part(const uint16_t *p, int64_t n)
-{
-    uint16_t lanes[VEC_LANES] = {0};
-    memcpy(lanes, p, (size_t)n * sizeof *p);
-    return vec_load_bf16(lanes);
-}
-
 /* fp32 bits whose upper half is the bf16 nearest to v; the lower half is not zero. */
 VEC_INLINE vec_bits vec_round_bf16(vec v)
 {
@@ -225,11 +218,68 @@ VEC_INLINE void vec_store_bf16(uint16_t *p, vec v)
 #endif
 }
 
-/* The first n lanes, 0 <= n <= VEC_LANES, to p, rounded to bf16. */
-VEC_INLINE void vec_store_bf16_part(uint16_t *p, vec v, int64_t n)
+/* VEC_LANES fp16 numbers from p on, widened. */
+VEC_INLINE vec vec_load_fp16(const uint16_t *p)
+{
+#if defined(VEC_AVX512)
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+#elif defined(VEC_AVX2) && defined(__F16C__)
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
+#else
+    uint16_t halves[VEC_LANES];
+    float lanes[VEC_LANES];
+    memcpy(halves, p, sizeof halves);
+    for (int i = 0; i < VEC_LANES; i++)
+        lanes[i] = zi_fp16_to_fp32(halves[i]);
+    return vec_load(lanes);
+#endif
+}
+
+/* All lanes to p, rounded to fp16. */
+VEC_INLINE void vec_store_fp16(uint16_t *p, vec v)
+{
+#if defined(VEC_AVX512)
+    _mm256_storeu_si256((void *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(VEC_AVX2) && defined(__F16C__)
+    _mm_storeu_si128((void *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+#else
+    uint16_t halves[VEC_LANES];
+    float lanes[VEC_LANES];
+    vec_store(lanes, v);
+    for (int i = 0; i < VEC_LANES; i++)
+        halves[i] = zi_fp16_round_even(lanes[i]);
+    memcpy(p, halves, sizeof halves);
+#endif
+}
+
+/* VEC_LANES numbers of 16 bits of `type`, bf16 or fp16, from p on, widened. */
+VEC_INLINE vec vec_load_half(enum zi_dtype type, const uint16_t *p)
+{
+    return type == ZI_FP16 ? vec_load_fp16(p) : vec_load_bf16(p);
+}
+
+/* The first n of them, 0 <= n <= VEC_LANES; the other lanes are 0. */
+VEC_INLINE vec vec_load_half_part(enum zi_dtype type, const uint16_t *p, int64_t n)
+{
+    uint16_t lanes[VEC_LANES] = {0};
+    memcpy(lanes, p, (size_t)n * sizeof *p);
+    return vec_load_half(type, lanes);
+}
+
+/* All lanes to p, rounded to `type`, bf16 or fp16. */
+VEC_INLINE void vec_store_half(enum zi_dtype type, uint16_t *p, vec v)
+{
+    if (type == ZI_FP16)
+        vec_store_fp16(p, v);
+    else
+        vec_store_bf16(p, v);
+}
+
+/* The first n lanes, 0 <= n <= VEC_LANES. */
+VEC_INLINE void vec_store_half_part(enum zi_dtype type, uint16_t *p, vec v, int64_t n)
 {
     uint16_t lanes[VEC_LANES];
-    vec_store_bf16(lanes, v);
+    vec_store_half(type, lanes, v);
     memcpy(p, lanes, (size_t)n * sizeof *p);
 }
 
@@ -237,15 +287,15 @@ VEC_INLINE void vec_store_bf16_part(uint16_t *p, vec v, int64_t n)
  * constant where it matters, here and below. */
 VEC_INLINE vec vec_load_as(enum zi_dtype type, const void *base, int64_t index)
 {
-    if (type == ZI_BF16) return vec_load_bf16((const uint16_t *)base + index);
+    if (type != ZI_FP32) return vec_load_half(type, (const uint16_t *)base + index);
     return vec_load((const float *)base + index);
 }
 
 /* All lanes to a buffer of `type`, from its element `index` on. */
 VEC_INLINE void vec_store_as(enum zi_dtype type, void *base, int64_t index, vec v)
 {
-    if (type == ZI_BF16)
-        vec_store_bf16((uint16_t *)base + index, v);
+    if (type != ZI_FP32)
+        vec_store_half(type, (uint16_t *)base + index, v);
     else
         vec_store((float *)base + index, v);
 }
@@ -254,7 +304,7 @@ VEC_INLINE void vec_store_as(enum zi_dtype type, void *base, int64_t index, vec 
 VEC_INLINE vec vec_load_as_part(enum zi_dtype type, const void *base, int64_t index, int64_t n)
 {
     if (n >= VEC_LANES) return vec_load_as(type, base, index);
-    if (type == ZI_BF16) return vec_load_bf16_part((const uint16_t *)base + index, n);
+    if (type != ZI_FP32) return vec_load_half_part(type, (const uint16_t *)base + index, n);
     return vec_load_part((const float *)base + index, n);
 }
 
@@ -263,8 +313,8 @@ VEC_INLINE void vec_store_as_part(enum zi_dtype type, void *base, int64_t index,
 {
     if (n >= VEC_LANES)
         vec_store_as(type, base, index, v);
-    else if (type == ZI_BF16)
-        vec_store_bf16_part((uint16_t *)base + index, v, n);
+    else if (type != ZI_FP32)
+        vec_store_half_part(type, (uint16_t *)base + index, v, n);
     else
         vec_store_part((float *)base + index, v, n);
 }
