@@ -62,6 +62,9 @@ class Model(torch.nn.Module):
             x = block(x)
         return self.norm(x) @ self.token.weight.T
 model = Model()
+for parameter in model.parameters():
+    if parameter.dim() > 1:
+        torch.nn.init.normal_(parameter, 0.0, 0.02)
 optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, fused=True)
 saved = None
 for step in range(1, steps + 1):

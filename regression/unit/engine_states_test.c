@@ -21,6 +21,8 @@ struct saved {
     const struct model *model;
     uint64_t *bits[TIER_KIND_COUNT][TENSORS_MOST], *visits[TIER_KIND_COUNT][TENSORS_MOST];
     bool loads;
+    /* All ranges have been visited. */
+    bool visited;
     /* Microseconds that each visit takes first. */
     useconds_t pause;
 };
@@ -88,6 +90,7 @@ static enum zi_status visit(void *context, enum tier_kind kind, int tensor, int6
     struct saved *s = context;
     size_t element = saved_bytes(s->model, kind);
     if (s->pause > 0) usleep(s->pause);
+    CHECK(!s->visited);
     CHECK(first >= 0 && count > 0 && first + count <= s->model->tensors[tensor].elements);
     for (int64_t i = 0; i < count; i++) {
         char *at = (char *)values + (size_t)i * element;
@@ -99,6 +102,12 @@ static enum zi_status visit(void *context, enum tier_kind kind, int tensor, int6
             memcpy(bits, at, element);
     }
     return ZI_OK;
+}
+
+static void note_visited(void *context)
+{
+    struct saved *s = context;
+    s->visited = true;
 }
 
 /* Collective. What all ranks have saved; each element by one of them. */
@@ -172,8 +181,9 @@ static void train(struct instance *i, int first, int end)
 static void train_over(struct instance *i, int step, struct saved *saved, struct comm *comm)
 {
     saved_create(saved, i->f.model);
-    engine_save_over(i->engine, visit, saved);
+    engine_save_over(i->engine, visit, note_visited, saved);
     train(i, step, step + 1);
+    CHECK(saved->visited);
     saved_join(saved, comm);
 }
 
@@ -251,7 +261,7 @@ static void check_late_writes(struct comm *comm, bool forgets)
     CHECK_INT(engine_save(i.engine, visit, &before), ZI_OK);
     saved_create(&over, i.f.model);
     over.pause = 2000;
-    engine_save_over(i.engine, visit, &over);
+    engine_save_over(i.engine, visit, note_visited, &over);
     train(&i, 0, 1);
     CHECK(is_same(&before, &over) != forgets);
     saved_destroy(&before);

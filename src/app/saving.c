@@ -102,7 +102,13 @@ static enum zi_status begin(struct run *run)
 {
     struct save_plan plan;
     struct saving *saving = &run->saving;
-    *saving = (struct saving){.step = run->good, .begun_s = zi_time_s(), .before_s = run->step_s};
+    const struct settings_checkpoint *s = &run->setup.settings->checkpoint;
+    *saving = (struct saving){
+        .step = run->good,
+        .keep = {s->keep == 1 ? 2 : s->keep, s->keep_every},
+        .begun_s = zi_time_s(),
+        .before_s = run->step_s,
+    };
     enum zi_status status = save_plan_make(run, &plan);
     if (status >= 0 && run->lock) status = lock_check(run->lock);
     /* A run that goes on from it needs the rows up to it, a power cut or not. */
@@ -122,13 +128,12 @@ static enum zi_status begin(struct run *run)
     return status;
 }
 
-static void seal(struct run *run)
+/* All states of this rank are written: what is left is to make them durable. In the engine's thread,
+ * while the step goes on. */
+static void seal(void *context)
 {
-    const struct settings_checkpoint *s = &run->setup.settings->checkpoint;
-    struct saving *saving = &run->saving;
-    saving->taken = true;
-    checkpoint_seal(saving->checkpoint,
-                    (struct checkpoint_retention){s->keep == 1 ? 2 : s->keep, s->keep_every});
+    struct saving *saving = context;
+    checkpoint_seal(saving->checkpoint, saving->keep);
 }
 
 /* Rank 0. A checkpoint is there: what it took. A row that cannot be written ends the run like one of
@@ -172,7 +177,7 @@ void saving_note_step(struct run *run, double seconds)
     run->step_s = seconds;
     if (!saving->checkpoint || saving->taken) return;
     saving->over_s = seconds;
-    seal(run);
+    saving->taken = true;
 }
 
 enum zi_status saving_advance(struct run *run, bool waits)
@@ -197,7 +202,7 @@ enum zi_status saving_lay(struct run *run)
     enum zi_status before = saving_advance(run, true);
     if (before < 0 && before != ZI_ERROR_IO && before != ZI_ERROR_NUMERICS) return before;
     ZI_TRY(begin(run));
-    engine_save_over(run->engine, save_range, &run->saving);
+    engine_save_over(run->engine, save_range, seal, &run->saving);
     return ZI_OK;
 }
 
@@ -210,7 +215,8 @@ enum zi_status saving_whole(struct run *run)
     status = comm_agree(run->comm, status);
     saving->still_s += zi_time_s() - start;
     if (status >= 0) {
-        seal(run);
+        seal(saving);
+        saving->taken = true;
         return saving_advance(run, true);
     }
     return conclude(run, status);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "checkpoint/folder.h"
 
 struct run;
 struct checkpoint;
@@ -22,6 +23,8 @@ struct saving {
     /* Rank 0: the file `checkpoint` of the run directory has asked for it. */
     bool asked;
     char place[96];
+    /* Which stay when it is whole. */
+    struct checkpoint_retention keep;
     /* What a file of it takes at most. */
     int64_t bytes;
     /* When it began, on the clock of zi_time_s. */

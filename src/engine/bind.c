@@ -235,6 +235,7 @@ enum zi_status engine_bind(struct engine *engine)
             struct bound_op *b = &bound->ops[bound->count];
             b->op = &list->ops[bound->count];
             bound->uses[b->op->lane] = true;
+            if (b->op->kind == OP_EXPORT) bound->last_export = b;
             enum zi_status status = bind_op(engine, (enum program_name)name, b);
             if (status >= 0) continue;
             bound->count++;

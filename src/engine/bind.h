@@ -53,6 +53,8 @@ struct bound_list {
     int count;
     /* It has operations of the lane. */
     bool uses[LANE_COUNT];
+    /* Its last export; NULL where it has none. */
+    const struct bound_op *last_export;
 };
 
 /* Local. Binds all programs, when pools, lanes and store are there. ZI_ERROR_DEVICE without memory.

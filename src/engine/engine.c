@@ -312,15 +312,18 @@ enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *con
 {
     engine->visit = visit;
     engine->visitor = context;
+    engine->visited = NULL;
     engine->saves = false;
     ZI_TRY(run_states(engine, engine->is_pending ? PROGRAM_FLUSH_SAVE : PROGRAM_SAVE));
     engine->is_pending = false;
     return ZI_OK;
 }
 
-void engine_save_over(struct engine *engine, engine_visit *visit, void *context)
+void engine_save_over(struct engine *engine, engine_visit *visit, engine_visited *visited,
+                      void *context)
 {
     engine->visit = visit;
+    engine->visited = visited;
     engine->visitor = context;
     engine->saves = true;
 }

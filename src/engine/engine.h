@@ -116,9 +116,14 @@ typedef enum zi_status engine_visit(void *context, enum tier_kind kind, int tens
  * the same pass: states go to the checkpoint from where it leaves them. */
 enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *context);
 
+/* Called when the last range has been visited, in the same thread. */
+typedef void engine_visited(void *context);
+
 /* Local. The next engine_train takes the states to `visit`, as they are before its own update, while
- * it trains; an update that is pending is brought first. `context` is used until it returns. */
-void engine_save_over(struct engine *engine, engine_visit *visit, void *context);
+ * it trains; an update that is pending is brought first. `visited` is called, which may be long
+ * before it returns. `context` is used until then. */
+void engine_save_over(struct engine *engine, engine_visit *visit, engine_visited *visited,
+                      void *context);
 
 /* Collective. Makes all states that a rank has of what `visit` writes. A master gives the
  * parameters with it, which are then not asked for where this rank has the same elements of both.

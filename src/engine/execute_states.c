@@ -215,5 +215,8 @@ enum zi_status run_export(struct engine *engine, const struct bound_op *b,
                           struct device_stream *stream)
 {
     (void)stream;
-    return each_run(engine, b, export_run);
+    ZI_TRY(each_run(engine, b, export_run));
+    if (b == engine->bound[engine->name].last_export && engine->visited)
+        engine->visited(engine->visitor);
+    return ZI_OK;
 }

@@ -78,6 +78,7 @@ struct engine {
     double start_s;
     /* Of the save or load that runs, or is laid over the next training step. */
     engine_visit *visit;
+    engine_visited *visited;
     void *visitor;
     bool saves;
     struct lane lanes[LANE_COUNT];
