@@ -14,7 +14,7 @@ value() { sed -n "s/^$1 = //p" "$top/Makefile"; }
 sanitizers=address,undefined
 flags="-std=c11 -D_GNU_SOURCE -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,$sanitizers"
 flags="$flags -fno-sanitize-recover=undefined -ffunction-sections -fdata-sections $(value HDF5_CFLAGS)"
-flags="$flags -I$source/src -I$top/src -I$source/regression/fuzz"
+flags="$flags -I$source/src -I$top/src -I$source -I$source/regression/fuzz"
 
 cat >"$folder/try.c" <<'END'
 int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size);
