@@ -2,9 +2,10 @@
 /* Checkpoints that are sound HDF5 files and say what no commit says: more elements than one,
  * another type, extents that cannot be, a tensor that is missing, with a user block that holds
  * again. Each must be refused with its reason when it is opened, and inspect must come to an end
- * with it. Then the user block: whatever another program changes is refused before HDF5 sees it. Then which file a folder
- * stands for, what the file's permissions are, and that a file on which HDF5 fails is refused: this
- * program is the child that looks at it, and ends by a fault when the file's name says so. */
+ * with it. Then the user block: whatever another program changes is refused before HDF5 sees it.
+ * Then which file a folder stands for, what the file's permissions are, and that a file on which
+ * HDF5 fails is refused: this program is the child that looks at it, and ends by a fault when the
+ * file's name says so. */
 #include "checkpoint_fixture.h"
 
 #include "base/probe.h"
@@ -432,7 +433,8 @@ static void test_edits(void)
         edits[i](file);
         H5Fclose(file);
         CHECK_INT(open_path(path, &step, &text), ZI_ERROR_IO);
-        CHECK(strstr(text, path) && strstr(text, "or another program has changed it; use an older"));
+        CHECK(strstr(text, path) &&
+              strstr(text, "or another program has changed it; use an older"));
         CHECK_INT(inspect_path(path, 0, &text), ZI_ERROR_IO);
         CHECK(user_block_renew(path));
         CHECK_INT(open_path(path, &step, &text), ZI_OK);
@@ -468,10 +470,9 @@ static void test_user_block(void)
     const char *text;
     int64_t step;
     snprintf(path, sizeof path, "%s", path_of("step-00000100.h5"));
-    const size_t fields[] = {offsetof(struct user_block, block_bytes),
-                             offsetof(struct user_block, file_bytes),
-                             offsetof(struct user_block, extent_count), sizeof head,
-                             sizeof head + sizeof(int64_t)};
+    const size_t fields[] = {
+        offsetof(struct user_block, block_bytes), offsetof(struct user_block, file_bytes),
+        offsetof(struct user_block, extent_count), sizeof head, sizeof head + sizeof(int64_t)};
     for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
         for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) {
             CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);

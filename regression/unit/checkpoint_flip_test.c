@@ -221,7 +221,7 @@ static void run_changes(void)
     dup2(stream, STDERR_FILENO);
     close(stream);
     CHECK_INT(odd_count, 0);
-    CHECK(h5_first_failure() == NULL);
+    CHECK(!h5_first_failure());
     if (h5_first_failure()) fprintf(stderr, "HDF5 reported: %s\n", h5_first_failure());
 }
 

@@ -44,11 +44,12 @@ static enum zi_status look_at(const char *path)
     if (present) return zi_probe_file("checkpoint", path, "use an older checkpoint");
     if (H5Fis_hdf5(path) <= 0)
         return zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: no checkpoint: not an HDF5 file", path);
-    return zi_fail(ZI_ERROR_USAGE, "checkpoint",
-                   "%s: no checkpoint that this version of zinf reads: it does not begin with a "
-                   "user block of zinf, so it is of another kind, was written by an earlier version "
-                   "or anew by another program, or is damaged; use another checkpoint",
-                   path);
+    return zi_fail(
+        ZI_ERROR_USAGE, "checkpoint",
+        "%s: no checkpoint that this version of zinf reads: it does not begin with a "
+        "user block of zinf, so it is of another kind, was written by an earlier version "
+        "or anew by another program, or is damaged; use another checkpoint",
+        path);
 }
 
 static int is_whole(const char *path)

@@ -341,11 +341,12 @@ static enum zi_status look_at(const char *path, struct walk *walk)
     const char *slash = strrchr(path, '/');
     ZI_TRY(user_block_check(path, &walk->covered));
     if (walk->covered || checkpoint_step_of(slash ? slash + 1 : path, "") < 0) return ZI_OK;
-    return zi_fail(ZI_ERROR_IO, "checkpoint",
-                   "%s: does not begin with a user block of zinf, which every checkpoint has: it is "
-                   "damaged, or was written by an earlier version or anew by another program; use "
-                   "an older checkpoint (with another name it can be inspected)",
-                   path);
+    return zi_fail(
+        ZI_ERROR_IO, "checkpoint",
+        "%s: does not begin with a user block of zinf, which every checkpoint has: it is "
+        "damaged, or was written by an earlier version or anew by another program; use "
+        "an older checkpoint (with another name it can be inspected)",
+        path);
 }
 
 static enum zi_status open_and_inspect(const char *path, int verify, struct walk *walk)

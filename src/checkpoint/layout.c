@@ -6,10 +6,11 @@
  * file, and H5Dget_offset says where.
  *
  * The idea: rank 0 creates the file with room for a user block (user_block.h) and every dataset
- * contiguous, allocated early and never filled, large ones aligned to pages, and tells the others the offsets. From then on the file is a readable
- * HDF5 file whose numbers are not there yet, and all ranks write their ranges with plain writes, in
- * parallel. (Creating it by all ranks through MPI-IO gave the same bytes and took five times as long
- * with two ranks: 100 ms against 20 for 600 datasets, while training stands still.)
+ * contiguous, allocated early and never filled, large ones aligned to pages, and tells the others
+ * the offsets. From then on the file is a readable HDF5 file whose numbers are not there yet, and
+ * all ranks write their ranges with plain writes, in parallel. (Creating it by all ranks through
+ * MPI-IO gave the same bytes and took five times as long with two ranks: 100 ms against 20 for 600
+ * datasets, while training stands still.)
  *
  * A full disk is found here: rank 0 claims the whole size before HDF5 writes anything and again when
  * HDF5 has made the file, whose creation gives the first claim back; then with room behind its end

@@ -48,8 +48,8 @@ static enum zi_status fail_damaged(const char *path, const char *what)
 
 int64_t user_block_bytes(int64_t extent_count)
 {
-    int64_t needed = (int64_t)sizeof(struct user_block) +
-                     extent_count * (int64_t)sizeof(struct user_extent);
+    int64_t needed =
+        (int64_t)sizeof(struct user_block) + extent_count * (int64_t)sizeof(struct user_extent);
     int64_t bytes = PAGE;
     while (bytes < needed)
         bytes *= 2;
