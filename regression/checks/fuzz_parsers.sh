@@ -91,8 +91,9 @@ seed_tables() {
 }
 seed_checkpoint() { FUZZ_SEEDS=$seeds/checkpoint "$folder/checkpoint" -runs=0 >"$folder/out" 2>&1 || fail "no seed"; }
 
-# explain TARGET: what is said of the inputs that failed, without what libFuzzer drops.
+# explain TARGET: what the last child said, and what is said of the inputs that failed, without what libFuzzer drops.
 explain() {
+    cat "$folder"/work/fuzz-*/report >>"$folder/err" 2>/dev/null || :
     for input in "$keep/$1"-*; do
         [ ! -f "$input" ] || FUZZ_FOLDER=$folder/work "$folder/$1" -timeout=20 "$input" >>"$folder/err" 2>&1 || :
     done
