@@ -93,7 +93,7 @@ seed_checkpoint() { FUZZ_SEEDS=$seeds/checkpoint "$folder/checkpoint" -runs=0 >"
 
 # explain TARGET: what the last child said, and what is said of the inputs that failed, without what libFuzzer drops.
 explain() {
-    cat "$folder"/work/fuzz-*/report >>"$folder/err" 2>/dev/null || :
+    find "$folder/work" -name report -exec cat {} + >>"$folder/err"
     for input in "$keep/$1"-*; do
         [ ! -f "$input" ] || FUZZ_FOLDER=$folder/work "$folder/$1" -timeout=20 "$input" >>"$folder/err" 2>&1 || :
     done
