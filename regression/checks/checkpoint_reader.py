@@ -70,7 +70,7 @@ def check_checkpoint(path):
     """Names, shapes, types, values, checksums and attributes."""
     with h5py.File(path, "r") as file:
         assert sorted(file) == sorted(STATES), list(file)
-        assert file.attrs["format"] == "zinf-checkpoint-2"
+        assert file.attrs["format"] == "zinf-checkpoint-3"
         assert file.attrs["step"] == 100 and file.attrs["tokens"] == 2**40
         assert file.attrs["deck"].startswith("run: {name: test}\n")
         compute = file.attrs["type"]

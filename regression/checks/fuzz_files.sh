@@ -23,19 +23,21 @@ if ! $CC $flags "$folder/try.c" -o "$folder/try" 2>"$folder/errors" || ! "$folde
 fi
 
 # Rooms one by one: two of them have a file of the same name.
-for room in src/base src/h5 src/comm src/checkpoint src/data regression/fuzz; do
+for room in src/base src/h5 src/comm src/disk src/checkpoint src/data; do
     mkdir -p "$folder/build/$room"
     cd "$folder/build/$room"
     # shellcheck disable=SC2086
     printf '%s\n' "$source/$room"/*.c | xargs -n 4 -P 2 $CC $flags -I"$source/src" -I"$top/src" -c
 done
-# Of tier the table of state kinds, which checkpoints go by.
+# Of tier the table of state kinds, which checkpoints go by, and names of file systems; and the program itself.
 mkdir -p "$folder/build/src/tier"
 cd "$folder/build/src/tier"
-# shellcheck disable=SC2086
-$CC $flags -I"$source/src" -I"$top/src" -c "$source/src/tier/kinds.c"
+for file in src/tier/kinds.c src/tier/system.c regression/fuzz/files.c; do
+    # shellcheck disable=SC2086
+    $CC $flags -I"$source/src" -I"$top/src" -I"$source" -c "$source/$file"
+done
 # shellcheck disable=SC2046,SC2086
-$CC $flags "$folder"/build/*/*/*.o $(value HDF5_LIBS) -lpthread -lm -o "$folder/files"
+$CC $flags "$folder"/build/*/*/*.o $(value HDF5_LIBS) $(value AIO_LIBS) -lpthread -lm -o "$folder/files"
 
 cd "$folder"
 mkdir work

@@ -14,7 +14,7 @@ value() { sed -n "s/^$1 = //p" "$top/Makefile"; }
 sanitizers=address,undefined
 flags="-std=c11 -D_GNU_SOURCE -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,$sanitizers"
 flags="$flags -fno-sanitize-recover=undefined -ffunction-sections -fdata-sections $(value HDF5_CFLAGS)"
-flags="$flags -I$source/src -I$top/src -I$source/regression/fuzz"
+flags="$flags -I$source/src -I$top/src -I$source -I$source/regression/fuzz"
 
 cat >"$folder/try.c" <<'END'
 int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size);
@@ -91,13 +91,22 @@ seed_tables() {
 }
 seed_checkpoint() { FUZZ_SEEDS=$seeds/checkpoint "$folder/checkpoint" -runs=0 >"$folder/out" 2>&1 || fail "no seed"; }
 
+# explain TARGET: what the last child said, and what is said of the inputs that failed, without what libFuzzer drops.
+explain() {
+    find "$folder/work" -name report -exec cat {} + >>"$folder/err"
+    for input in "$keep/$1"-*; do
+        [ ! -f "$input" ] || FUZZ_FOLDER=$folder/work "$folder/$1" -timeout=20 "$input" >>"$folder/err" 2>&1 || :
+    done
+    fail "$1: an input that is not borne"
+}
+
 # fuzz TARGET: messages of zinf are dropped, reports of sanitizers are not. An input that fails is left in $keep.
 fuzz() {
     "seed_$1"
     mkdir -p "$folder/work"
     FUZZ_FOLDER=$folder/work "$folder/$1" -close_fd_mask=3 -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=1024 \
         -max_len=65536 -max_total_time="$seconds" -artifact_prefix="$keep/$1-" -print_final_stats=1 "$keep/$1" "$seeds/$1" \
-        >"$folder/out" 2>"$folder/err" || fail "$1: an input that is not borne"
+        >"$folder/out" 2>"$folder/err" || explain "$1"
     rm -rf "$folder/work"
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$folder/err")
     [ "${runs:-0}" -gt 100 ] || fail "$1: $runs inputs only"

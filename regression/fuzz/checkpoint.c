@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as a checkpoint or a run record: opened, verified, its tensors read, and inspected.
  *
+ * What begins with a user block is a checkpoint. Of half of them, by their bytes, the block is made
+ * to hold again, so that what is behind it is reached; the others are read as they are, and as HDF5
+ * should not see them, nobody looks first whether HDF5 bears them.
+ *
  * Where FUZZ_SEEDS names a folder, a whole checkpoint is left in it. */
 #include "fuzz.h"
 
+#include "base/random.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/file.h"
 #include "h5/h5.h"
+#include "regression/unit/user_block_fixture.h"
 
 #include <string.h>
 
@@ -58,9 +64,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct checkpoint *checkpoint;
     static FILE *nowhere;
-    fuzz_put("step-00000001.h5", data, size);
-    const char *path = fuzz_path("step-00000001.h5");
-    if (!fuzz_bears(path)) return 0;
+    char path[2100];
+    bool covered = size >= sizeof(struct user_block) &&
+                   memcmp(data, USER_BLOCK_MAGIC, sizeof USER_BLOCK_MAGIC) == 0;
+    const char *name = covered ? "step-00000001.h5" : "run.h5";
+    fuzz_put(name, data, size);
+    snprintf(path, sizeof path, "%s", fuzz_path(name));
+    bool renewed = covered && zi_random_hash(data, size) % 2 == 0 && user_block_renew(path);
+    if ((renewed || !covered) && !fuzz_bears(path)) return 0;
     if (checkpoint_open(self, path, &checkpoint) >= 0) {
         (void)checkpoint_verify(checkpoint);
         read_tensors(checkpoint);

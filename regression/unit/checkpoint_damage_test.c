@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints that are sound HDF5 files and say what no commit says: more elements than one,
- * another type, extents that cannot be, a tensor that is missing. Each must be refused with its
- * reason when it is opened, and inspect must come to an end with it. Then which file a folder
- * stands for, what the file's permissions are, and that a file on which HDF5 fails is refused: this
- * program is the child that looks at it, and ends by a fault when the file's name says so. */
+ * another type, extents that cannot be, a tensor that is missing, with a user block that holds
+ * again. Each must be refused with its reason when it is opened, and inspect must come to an end
+ * with it. Then the user block: whatever another program changes is refused before HDF5 sees it.
+ * Then which file a folder stands for, what the file's permissions are, and that a file on which
+ * HDF5 fails is refused: this program is the child that looks at it, and ends by a fault when the
+ * file's name says so. */
 #include "checkpoint_fixture.h"
 
 #include "base/probe.h"
@@ -11,8 +13,11 @@
 #include "checkpoint/inspect.h"
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/test.h"
+#include "regression/unit/user_block_fixture.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -192,11 +197,6 @@ static void exchanged_names(hid_t file)
     H5Arename(file, "updates", "other");
     H5Arename(file, "tokens", "updates");
     H5Arename(file, "other", "tokens");
-}
-
-static void no_header_sum(hid_t file)
-{
-    H5Adelete(file, "header_checksum");
 }
 
 /* All zeros, as the parameters are: only that it is another dataset tells. */
@@ -405,13 +405,7 @@ static const struct damage damages[] = {
     {fixed_text, ZI_ERROR_IO, "attribute model is not one text"},
     {number_as_model, ZI_ERROR_IO, "attribute model is not one text"},
     {no_seed, ZI_ERROR_IO, "seed"},
-    {other_step, ZI_ERROR_IO, "its header is not what was written"},
-    {other_deck, ZI_ERROR_IO, "its header is not what was written"},
-    {one_more, ZI_ERROR_IO, "its header is not what was written"},
-    {exchanged_names, ZI_ERROR_IO, "its header is not what was written"},
-    {no_header_sum, ZI_ERROR_IO, "there is no attribute header_checksum"},
     {other_master, ZI_ERROR_IO, "master/first.weight is not the parameter itself"},
-    {other_shapes, ZI_ERROR_IO, "its header is not what was written"},
     {earlier_format, ZI_ERROR_USAGE, "its format is zinf-checkpoint-1, not"},
     {many_checksums, ZI_ERROR_IO, "moment1/first.weight has no checksum"},
     {no_checksum, ZI_ERROR_IO, "moment1/first.weight has no checksum"},
@@ -437,6 +431,132 @@ static const struct damage damages[] = {
     {huger_tensor, ZI_ERROR_IO, "extents are beyond what a file can hold"},
 };
 
+/* What another program may do to a file that stays a sound checkpoint to HDF5. */
+static void (*const edits[])(hid_t file) = {other_step, other_deck, one_more, exchanged_names,
+                                            other_shapes};
+
+/* Each is refused for its user block, though HDF5 and all later checks would take it. */
+static void test_edits(void)
+{
+    const char *text;
+    char path[4200];
+    int64_t step;
+    snprintf(path, sizeof path, "%s", path_of("step-00000100.h5"));
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);
+        hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+        edits[i](file);
+        H5Fclose(file);
+        CHECK_INT(open_path(path, &step, &text), ZI_ERROR_IO);
+        CHECK(strstr(text, path) &&
+              strstr(text, "or another program has changed it; use an older"));
+        CHECK_INT(inspect_path(path, 0, &text), ZI_ERROR_IO);
+        CHECK(user_block_renew(path));
+        CHECK_INT(open_path(path, &step, &text), ZI_OK);
+        CHECK_INT(inspect_path(path, 1, &text), ZI_OK);
+    }
+}
+
+static void overwrite(const char *path, int64_t place, const void *bytes, size_t count)
+{
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    CHECK(file >= 0 && pwrite(file, bytes, count, (off_t)place) == (ssize_t)count);
+    close(file);
+}
+
+/* Opens and inspects the file, which must be refused for what is `said`. */
+static void check_refused(const char *path, enum zi_status expected, const char *said)
+{
+    const char *text;
+    int64_t step;
+    CHECK_INT(open_path(path, &step, &text), expected);
+    CHECK(strstr(text, path) && strstr(text, said));
+    if (!strstr(text, said)) fprintf(stderr, "%s: %s", said, text);
+    CHECK_INT(inspect_path(path, 0, &text), ZI_ERROR_IO);
+}
+
+/* Numbers of the block that cannot be, alone and where its checksum holds all the same. */
+static void test_user_block(void)
+{
+    static const int64_t numbers[] = {-1, 0, 1, 4095, 1 << 27, INT64_MAX, INT64_MIN};
+    struct user_block head;
+    struct user_extent extents[2];
+    char path[4200];
+    const char *text;
+    int64_t step;
+    snprintf(path, sizeof path, "%s", path_of("step-00000100.h5"));
+    const size_t fields[] = {
+        offsetof(struct user_block, block_bytes), offsetof(struct user_block, file_bytes),
+        offsetof(struct user_block, extent_count), sizeof head, sizeof head + sizeof(int64_t)};
+    for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
+        for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) {
+            CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);
+            overwrite(path, (int64_t)fields[f], &numbers[n], sizeof *numbers);
+            check_refused(path, ZI_ERROR_IO, "user block");
+        }
+    }
+    CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    CHECK(pread(file, &head, sizeof head, 0) == (ssize_t)sizeof head);
+    CHECK(pread(file, extents, sizeof extents, sizeof head) == (ssize_t)sizeof extents);
+    CHECK_INT(head.extent_count, 6); /* two tensors, of three states */
+    const struct user_extent wrong[][2] = {{extents[1], extents[0]},
+                                           {extents[0], extents[0]},
+                                           {extents[0], {extents[1].offset, 0}},
+                                           {extents[0], {extents[1].offset, -1}},
+                                           {extents[0], {extents[1].offset, INT64_MAX}},
+                                           {extents[0], {INT64_MAX, 1}},
+                                           {{0, 8}, extents[1]}};
+    for (size_t w = 0; w < sizeof wrong / sizeof *wrong; w++) {
+        capture_begin(&capture, stderr);
+        CHECK_INT(user_block_store(path, file, wrong[w], 2), ZI_ERROR_IO);
+        CHECK(strstr(capture_end(&capture), "names places that cannot be"));
+    }
+    close(file);
+    CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);
+    CHECK(truncate(path, head.file_bytes + 1) == 0);
+    check_refused(path, ZI_ERROR_IO, "not the");
+    CHECK(truncate(path, head.file_bytes) == 0);
+    CHECK_INT(open_path(path, &step, &text), ZI_OK);
+    /* Nothing of the block is left: what HDF5 takes is no checkpoint for that. */
+    overwrite(path, 0, (const char[4096]){0}, 4096);
+    check_refused(path, ZI_ERROR_USAGE, "does not begin with a user block of zinf");
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    char command[9000];
+    snprintf(command, sizeof command, "cp '%s' '%s'", path_of(from), path_of(to));
+    CHECK(system(command) == 0);
+}
+
+/* A copy under another name that no block covers is shown, and said to be damaged. */
+static void test_uncovered(void)
+{
+    const char *text;
+    CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);
+    copy_file("step-00000100.h5", "copy.h5");
+    CHECK_INT(inspect_path(path_of("copy.h5"), 1, &text), ZI_OK);
+    overwrite(path_of("copy.h5"), 0, "Z", 1);
+    for (int verify = 0; verify < 2; verify++) {
+        CHECK_INT(inspect_path(path_of("copy.h5"), verify, &text), ZI_ERROR_USAGE);
+        CHECK(strstr(text, "does not begin with a user block of zinf"));
+    }
+}
+
+/* HDF5 opens a file for writing and changes nothing: the file stays as it is. */
+static void test_opened(void)
+{
+    const char *text;
+    char path[4200];
+    int64_t step;
+    CHECK_INT(write_small(100, ZI_BF16, 0), ZI_OK);
+    snprintf(path, sizeof path, "%s", path_of("step-00000100.h5"));
+    H5Fclose(H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT));
+    CHECK_INT(open_path(path, &step, &text), ZI_OK);
+    CHECK_INT(inspect_path(path, 1, &text), ZI_OK);
+}
+
 static void test_damages(void)
 {
     const char *path = path_of("step-00000100.h5"), *text;
@@ -450,6 +570,7 @@ static void test_damages(void)
         hid_t file = H5Fopen(file_path, H5F_ACC_RDWR, H5P_DEFAULT);
         damage->make(file);
         H5Fclose(file);
+        CHECK(user_block_renew(file_path));
         CHECK_INT(open_path(file_path, &step, &text), damage->expected);
         CHECK(strstr(text, damage->said));
         if (!strstr(text, damage->said)) fprintf(stderr, "%s: %s", damage->said, text);
@@ -480,6 +601,7 @@ static void test_beside(void)
     H5Dclose(dataset_put(file, "null", H5Screate(H5S_NULL)));
     H5Dclose(dataset_put(file, "nine", H5Screate_simple(9, ones, NULL)));
     H5Fclose(file);
+    CHECK(user_block_renew(path_of("step-00000100.h5")));
     CHECK_INT(inspect_path(path_of("step-00000100.h5"), 1, &text), ZI_OK);
     file = H5Fopen(path_of("step-00000100.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
     hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
@@ -489,6 +611,7 @@ static void test_beside(void)
     H5Sclose(space);
     H5Pclose(properties);
     H5Fclose(file);
+    CHECK(user_block_renew(path_of("step-00000100.h5")));
     CHECK_INT(inspect_path(path_of("step-00000100.h5"), 0, &text), ZI_ERROR_IO);
     CHECK(strstr(text, "cannot read its dataset /huge: its extents are beyond"));
 }
@@ -504,13 +627,6 @@ static int64_t found_in_folder(const char *said)
     CHECK(right);
     if (said && !right) fprintf(stderr, "%s: %s", said, text);
     return step;
-}
-
-static void copy_file(const char *from, const char *to)
-{
-    char command[9000];
-    snprintf(command, sizeof command, "cp '%s' '%s'", path_of(from), path_of(to));
-    CHECK(system(command) == 0);
 }
 
 static void test_folder(void)
@@ -540,7 +656,7 @@ static void test_folder(void)
     CHECK_INT(write_small(100, ZI_FP32, 0), ZI_OK);
     CHECK(unlink(path_of("latest")) == 0);
     CHECK(symlink("step-00000300.h5", path_of("latest")) == 0);
-    CHECK_INT(found_in_folder("is it damaged?"), -1);
+    CHECK_INT(found_in_folder("it has 3000 bytes, not the"), -1);
 }
 
 static int64_t mode_of(const char *name)
@@ -629,6 +745,10 @@ int main(int argc, char **argv)
     folder_make(folder, sizeof folder);
     alarm(120); /* a fifo that somebody opens has no writer */
     test_damages();
+    test_edits();
+    test_user_block();
+    test_uncovered();
+    test_opened();
     test_beside();
     test_folder();
     test_mode();

@@ -7,8 +7,8 @@
  *
  * The idea: everything goes to NAME.tmp. Each rank writes its ranges at the datasets' offsets
  * (writer.c) and adds up their checksums. Sealed, each rank syncs in a thread; when all have, the
- * ranks agree, the checksums are added, rank 0 stores them with the header, and a thread of it syncs
- * again and renames. `latest` is a link that is replaced by rename as the very last change, so it
+ * ranks agree, the checksums are added, rank 0 stores them with the header, and a thread of it adds
+ * the user block, syncs again and renames. `latest` is a link that is replaced by rename as the very last change, so it
  * always names a whole file. HDF5 is called by the caller's thread only, since it takes one at a
  * time.
  *
@@ -23,6 +23,7 @@
 #include "base/memory.h"
 #include "base/timing.h"
 #include "base/version.h"
+#include "checkpoint/user_block.h"
 #include "tier/system.h"
 
 #include <errno.h>
@@ -317,9 +318,31 @@ static enum zi_status store_header(struct checkpoint *checkpoint)
         if (write_checksum(file, &checkpoint->datasets[d]) < 0)
             status = h5_fail("checkpoint", path, "store a checksum");
     }
-    if (status == ZI_OK && checkpoint_header_sum_store(checkpoint, file) < 0)
-        status = h5_fail("checkpoint", path, "store the checksum of its header");
     if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail("checkpoint", path, "close it");
+    return status;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct user_extent *one = a, *other = b;
+    return (one->offset > other->offset) - (one->offset < other->offset);
+}
+
+/* Rank 0. Writes what stands before HDF5's part of the file, all of which is there. */
+static enum zi_status store_user_block(const struct checkpoint *checkpoint, int descriptor)
+{
+    int count = checkpoint->dataset_count;
+    struct user_extent *extents = calloc((size_t)count + 1, sizeof *extents);
+    if (!extents) return no_memory();
+    for (int d = 0; d < count; d++) {
+        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
+        extents[d].offset = dataset->offset;
+        extents[d].bytes = dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
+    }
+    qsort(extents, (size_t)count, sizeof *extents, by_offset);
+    enum zi_status status =
+        user_block_store(checkpoint->temporary, descriptor, extents, (int64_t)count);
+    free(extents);
     return status;
 }
 
@@ -328,10 +351,10 @@ static enum zi_status sync_header(const struct checkpoint *checkpoint)
 {
     struct stat is;
     int descriptor;
-    enum zi_status status = ZI_OK;
     ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
-    if (fstat(descriptor, &is) != 0 || ftruncate(descriptor, is.st_size) != 0 ||
-        fsync(descriptor) != 0)
+    enum zi_status status = store_user_block(checkpoint, descriptor);
+    if (status >= 0 && (fstat(descriptor, &is) != 0 || ftruncate(descriptor, is.st_size) != 0 ||
+                        fsync(descriptor) != 0))
         status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s",
                          checkpoint->temporary, strerror(errno));
     close(descriptor);

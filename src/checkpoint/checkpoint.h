@@ -6,13 +6,13 @@
  *                     (bf16 as an HDF5 float type of 16 bits, fp16 as IEEE F16); with fp32 compute
  *                     /master/<name> is a hard link to /parameter/<name>
  *   attributes of /   format, step, updates, tokens, seed, deck (text), type, model (family and
- *                     sizes, text), version, revision, written (date), header_checksum; with fp16
+ *                     sizes, text), version, revision, written (date); with fp16
  *                     loss_scale and loss_scale_steps, of the step that follows
  *   attribute `checksum` of each dataset
  *                     the checksum of device/operations.h over its bits (32, or 16), with
  *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
- *   `header_checksum` (16 hexadecimal digits, header_sum.c) is over all other attributes of / and over name,
- *   type, shape and checksum of every dataset: an attribute that somebody adds is damage as well
+ *   user block        before HDF5's part (user_block.h): where the numbers of datasets are, and a
+ *                     checksum of every other byte, so an attribute that somebody adds is damage
  *
  * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name, past
  * the page cache; then fsync, agreement of all ranks, rename, fsync of the folder, and the link

@@ -13,7 +13,7 @@
 #include "h5/dataset.h"
 #include "h5/h5.h"
 
-#define CHECKPOINT_FORMAT    "zinf-checkpoint-2"
+#define CHECKPOINT_FORMAT    "zinf-checkpoint-3"
 #define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
 #define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
 
@@ -96,18 +96,10 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum t
                                       const char *tensor, enum zi_dtype type, const int64_t *shape,
                                       int dimensions);
 
-/* Local. Stores the checksum of the header in the open file, after all else of it: attributes and
- * the checksums of datasets. Negative on failure. */
-herr_t checkpoint_header_sum_store(const struct checkpoint *checkpoint, hid_t file);
-
-/* Local, or collective where the file was opened by many. Whether header and list of datasets are
- * those that were stored: 0; 1 when they are not; negative, with the reason for h5_fail, when it
- * cannot be told. */
-herr_t checkpoint_header_sum_check(const struct checkpoint *checkpoint, hid_t file);
-
 /* Local (rank 0). The file that `path` stands for, which the caller frees with free(): itself; of a
  * folder what `latest` names; where that is missing or leads nowhere the newest whole checkpoint,
- * which is said. ZI_ERROR_USAGE when there is none; ZI_ERROR_IO when HDF5 cannot read it. */
+ * which is said. All of it but the tensors' numbers is what was written then. ZI_ERROR_USAGE when
+ * there is none, or it has no user block; ZI_ERROR_IO when it is damaged. */
 enum zi_status checkpoint_find(const char *path, char **found);
 
 /* Local. Frees everything; the file is the caller's business. */

@@ -8,12 +8,14 @@
  * said. A link that leads to a damaged file is no reason to take another one silently: that is an
  * error.
  *
- * Before HDF5 opens a file here, a child has (base/probe.h). */
+ * Before HDF5 opens a file here, what it goes by has been compared (user_block.c), and a child has
+ * opened it (base/probe.h): against a changed byte the first is enough, the second is for a file
+ * that somebody made. */
 #include "checkpoint/file.h"
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/probe.h"
+#include "checkpoint/user_block.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -33,16 +35,21 @@ static enum zi_status join(const char *folder, const char *name, char path[PATH_
     return ZI_OK;
 }
 
-/* A regular file of HDF5, on which HDF5 does not fail. */
+/* A regular file that is what zinf has written, and on which HDF5 does not fail. A file without a
+ * user block may be anything, a damaged checkpoint too. */
 static enum zi_status look_at(const char *path)
 {
-    int file;
-    int64_t bytes;
-    ZI_TRY(zi_file_open_input("checkpoint", path, &file, &bytes));
-    close(file);
+    bool present;
+    ZI_TRY(user_block_check(path, &present));
+    if (present) return zi_probe_file("checkpoint", path, "use an older checkpoint");
     if (H5Fis_hdf5(path) <= 0)
         return zi_fail(ZI_ERROR_USAGE, "checkpoint", "%s: no checkpoint: not an HDF5 file", path);
-    return zi_probe_file("checkpoint", path, "use an older checkpoint");
+    return zi_fail(
+        ZI_ERROR_USAGE, "checkpoint",
+        "%s: no checkpoint that this version of zinf reads: it does not begin with a "
+        "user block of zinf, so it is of another kind, was written by an earlier version "
+        "or anew by another program, or is damaged; use another checkpoint",
+        path);
 }
 
 static int is_whole(const char *path)

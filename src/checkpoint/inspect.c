@@ -9,17 +9,20 @@
  * types that zinf writes only; others are named and not read. So is what lies in other files: one
  * of them could be a fifo, where HDF5 waits for ever.
  *
+ * A checkpoint is told before HDF5 opens it, by its user block or its name, and is only opened when
+ * all that HDF5 goes by is what was written (user_block.h).
+ *
  * The same walk is what a child does with a file before HDF5 opens it here or elsewhere
  * (base/probe.h). It is brief then: of a contiguous dataset, whose bytes lie in one extent, it
  * reads one row, of others everything, since chunks are found through numbers of the file; and it
  * also asks for what only readers of token files ask for. */
 #include "checkpoint/checkpoint.h"
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/probe.h"
 #include "checkpoint/inspect.h"
+#include "checkpoint/user_block.h"
 #include "h5/attribute.h"
 #include "h5/dataset.h"
 #include "h5/h5.h"
@@ -28,7 +31,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { PIECE = 1 << 20, MOST_ELEMENTS = 1 << 26, MOST_DIMENSIONS = H5S_MAX_RANK };
 
@@ -51,6 +53,8 @@ struct walk {
     int numbers;
     /* For a child that looks whether HDF5 survives the file */
     int brief;
+    /* The file has a user block, which holds */
+    bool covered;
 };
 
 /* Welford's running mean and deviation. */
@@ -294,19 +298,21 @@ static enum zi_status open_checkpoint(const char *path, int verify)
 }
 
 /* One line on the checksums of a checkpoint; other files have none. */
-static enum zi_status print_checksums(const char *path, const char *kind, int verify, FILE *out)
+static enum zi_status print_checksums(const char *path, const char *kind, int verify,
+                                      const struct walk *walk)
 {
     enum zi_status status = ZI_OK;
     const char *found = "not verified; --verify reads all and compares them";
     if (strcmp(kind, "checkpoint") != 0) {
-        if (verify) fprintf(out, "%-12s none in a %s\n", "checksums", kind);
+        if (verify) fprintf(walk->out, "%-12s none in a %s\n", "checksums", kind);
         return ZI_OK;
     }
-    if (verify) {
-        status = open_checkpoint(path, 1);
+    if (verify || !walk->covered) {
+        status = open_checkpoint(path, verify);
         found = status >= 0 ? "verified: all of them hold" : "the file is damaged";
     }
-    fprintf(out, "%-12s %s\n", "checksums", found);
+    if (!walk->covered) found = "none that can be compared: no user block of zinf";
+    fprintf(walk->out, "%-12s %s\n", "checksums", found);
     return status;
 }
 
@@ -323,12 +329,26 @@ static enum zi_status inspect_file(hid_t file, const char *path, int verify, str
     walk->numbers = strcmp(kind, "token file") != 0;
     enum zi_status sound = ZI_OK;
     if (!walk->brief)
-        sound = print_checksums(path, kind, verify, walk->out);
+        sound = print_checksums(path, kind, verify, walk);
     else if (strcmp(kind, "checkpoint") == 0)
         sound = open_checkpoint(path, 0);
     enum zi_status status = print_all(file, path, walk);
     free(walk->piece);
     return sound < 0 ? sound : status;
+}
+
+/* Whether HDF5 may open a file: a checkpoint whose user block holds, or what is none by its name. */
+static enum zi_status look_at(const char *path, struct walk *walk)
+{
+    const char *slash = strrchr(path, '/');
+    ZI_TRY(user_block_check(path, &walk->covered));
+    if (walk->covered || checkpoint_step_of(slash ? slash + 1 : path, "") < 0) return ZI_OK;
+    return zi_fail(
+        ZI_ERROR_IO, "checkpoint",
+        "%s: does not begin with a user block of zinf, which every checkpoint has: it is "
+        "damaged, or was written by an earlier version or anew by another program; use "
+        "an older checkpoint (with another name it can be inspected)",
+        path);
 }
 
 static enum zi_status open_and_inspect(const char *path, int verify, struct walk *walk)
@@ -348,11 +368,8 @@ static enum zi_status open_and_inspect(const char *path, int verify, struct walk
 enum zi_status checkpoint_inspect(const char *path, int verify, FILE *out)
 {
     struct walk walk = {.out = out};
-    int file;
-    int64_t bytes;
     h5_quiet();
-    ZI_TRY(zi_file_open_input("checkpoint", path, &file, &bytes));
-    close(file);
+    ZI_TRY(look_at(path, &walk));
     return open_and_inspect(path, verify, &walk);
 }
 

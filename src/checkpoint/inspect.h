@@ -9,10 +9,11 @@
 
 /* Local. Prints what an HDF5 file of zinf holds (checkpoint, run record or token file): attributes,
  * datasets with type, shape, bytes, and for small floats mean, deviation, smallest and largest;
- * with `verify` also whether the checksums of a checkpoint hold, without that they were not looked
- * at. ZI_ERROR_USAGE when it is none of them; ZI_ERROR_IO, after all is printed, when it is
- * damaged.
- */
+ * with `verify` also whether the checksums of a checkpoint's numbers hold, without that they were not
+ * looked at. ZI_ERROR_USAGE when it is none of them, and, after all is printed, for a checkpoint of
+ * another name than zinf gives that has no user block; ZI_ERROR_IO when it is damaged: after all is
+ * printed where numbers are, with nothing printed, and the file not given to HDF5, where the rest
+ * is. */
 enum zi_status checkpoint_inspect(const char *path, int verify, FILE *out);
 
 /* Local. Asks HDF5 for all of a file that checkpoint_open, checkpoint_inspect and tokens_open ask

@@ -5,12 +5,13 @@
  * the datasets with type, shape, offset and recorded checksum, and close it again. Numbers are read
  * with plain reads at the offsets, so a read needs no other rank and no HDF5 call.
  *
- * Nothing that the file says about itself is believed: types, extents and places are compared with
- * what a commit leaves before they are used, so that every later read stays inside the file and
- * inside the caller's memory. Other damage is found by a child that opens the file first
- * (base/probe.h, in find.c), and by checksums: a read of a whole tensor is compared at once;
- * checkpoint_verify reads all of the file, a share of every dataset on each rank, and adds the
- * parts of the checksums.
+ * Rank 0 has compared the checksum of all that HDF5 goes by before any rank opens the file
+ * (user_block.c, in find.c), so what HDF5 reads here is what it has written. A file that somebody
+ * made so that this checksum holds is not believed all the same: types, extents and places are
+ * compared with what a commit leaves before they are used, so that every later read stays inside
+ * the file and inside the caller's memory. Numbers have checksums of their own: a read of a whole
+ * tensor is compared at once; checkpoint_verify reads all of them, a share of every dataset on each
+ * rank, and adds the parts of the checksums.
  *
  * Invariant: datasets are sorted by (state, name) and found by bisection. */
 #include "checkpoint/file.h"
@@ -232,16 +233,6 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
     return status;
 }
 
-/* Header and list are what was stored. */
-static enum zi_status check_header_sum(const struct checkpoint *checkpoint, hid_t file)
-{
-    herr_t result = checkpoint_header_sum_check(checkpoint, file);
-    if (result < 0) return h5_fail("checkpoint", checkpoint->path, "read the header");
-    if (result == 0) return ZI_OK;
-    return fail_damaged(checkpoint->path, NULL,
-                        "its header is not what was written: its checksum differs");
-}
-
 /* Collective. Opens, lists and closes the file. Every rank sees the same bytes and decides the
  * same.
  */
@@ -259,7 +250,6 @@ static enum zi_status read_layout(struct checkpoint *checkpoint)
     enum zi_status status = read_header(checkpoint, file);
     if (status == ZI_OK) status = list_datasets(checkpoint, file);
     if (status == ZI_OK) status = check_complete(checkpoint);
-    if (status == ZI_OK) status = check_header_sum(checkpoint, file);
     H5Fclose(file);
     return status;
 }
