@@ -68,14 +68,14 @@ for parameter in model.parameters():
 optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, fused=True)
 saved = None
 for step in range(1, steps + 1):
-    start = time.time()
+    start, during = time.time(), int(saved is not None and not saved.done())
     ids = torch.randint(V, (B, T + 1))
     loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    print("step", time.time() - start, int(saved is not None and not saved.done()), flush=True)
+    print("step", time.time() - start, during, flush=True)
     if step % every == 0:
         begun = time.time()
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}

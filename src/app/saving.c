@@ -108,11 +108,10 @@ static enum zi_status begin(struct run *run)
         .keep = {s->keep == 1 ? 2 : s->keep, s->keep_every},
         .begun_s = zi_time_s(),
         .before_s = run->step_s,
+        .report = run->reported >= 0 ? run->report : NULL,
     };
     enum zi_status status = save_plan_make(run, &plan);
     if (status >= 0 && run->lock) status = lock_check(run->lock);
-    /* A run that goes on from it needs the rows up to it, a power cut or not. */
-    if (status >= 0 && run->report && run->reported >= 0) status = report_sync(run->report);
     status = comm_agree(run->comm, status);
     if (status >= 0)
         status = checkpoint_create(run->comm, plan.directory, &plan.header, plan.tensors,
@@ -129,24 +128,26 @@ static enum zi_status begin(struct run *run)
 }
 
 /* All states of this rank are written: what is left is to make them durable. In the engine's thread,
- * while the step goes on. */
+ * while the step goes on and nothing is reported. A run that goes on from the checkpoint needs the
+ * rows up to it, a power cut or not. */
 static void seal(void *context)
 {
     struct saving *saving = context;
+    if (saving->report) (void)report_sync(saving->report);
     checkpoint_seal(saving->checkpoint, saving->keep);
 }
 
 /* Rank 0. A checkpoint is there: what it took. A row that cannot be written ends the run like one of
  * a step. */
-static void note(struct run *run, double thread_s)
+static void note(struct run *run, struct checkpoint_writing writing)
 {
     const struct saving *saving = &run->saving;
     const struct report_checkpoint row = {
         .step = saving->step,
         .place = saving->place,
         .bytes = saving->bytes,
-        .seconds = zi_time_s() - saving->begun_s,
-        .written_s = saving->busy_s + thread_s,
+        .seconds = writing.end_s - saving->begun_s,
+        .written_s = saving->busy_s + writing.seconds,
         .still_s = saving->still_s,
         .over_s = saving->over_s,
         .before_s = saving->before_s,
@@ -161,13 +162,14 @@ static void note(struct run *run, double thread_s)
 static enum zi_status conclude(struct run *run, enum zi_status status)
 {
     struct saving *saving = &run->saving;
-    double thread_s = status >= 0 ? checkpoint_get_writing(saving->checkpoint).seconds : 0;
+    struct checkpoint_writing writing = {0};
+    if (status >= 0) writing = checkpoint_get_writing(saving->checkpoint);
     checkpoint_close(saving->checkpoint);
     saving->checkpoint = NULL;
     run->progress.checkpoint_s += saving->still_s;
     if (status < 0) return status;
     run->saved = saving->step;
-    if (run->lock) note(run, thread_s);
+    if (run->lock) note(run, writing);
     return ZI_OK;
 }
 

@@ -12,6 +12,7 @@
 
 struct run;
 struct checkpoint;
+struct report;
 
 struct saving {
     /* NULL: none is on its way. */
@@ -23,6 +24,8 @@ struct saving {
     /* Rank 0: the file `checkpoint` of the run directory has asked for it. */
     bool asked;
     char place[96];
+    /* Made durable with it; NULL: there is none. The run's. */
+    struct report *report;
     /* Which stay when it is whole. */
     struct checkpoint_retention keep;
     /* What a file of it takes at most. */

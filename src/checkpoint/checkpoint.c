@@ -7,10 +7,11 @@
  *
  * The idea: everything goes to NAME.tmp. Each rank writes its ranges at the datasets' offsets
  * (writer.c) and adds up their checksums. Sealed, each rank syncs in a thread; when all have, the
- * ranks agree, the checksums are added, rank 0 stores them with the header, and a thread of it adds
- * the user block, syncs again and renames. `latest` is a link that is replaced by rename as the very last change, so it
- * always names a whole file. HDF5 is called by the caller's thread only, since it takes one at a
- * time.
+ * ranks agree and the checksums are added, and a thread of rank 0 puts them into the file with the
+ * user block (header.c), syncs again and renames. `latest` is a link that is replaced by rename as
+ * the very last change, so it always names a whole file. HDF5, which takes one thread at a time, has
+ * no part in this: it made the layout, in the caller's thread. A rank that is alone asks nobody, and
+ * its thread does all.
  *
  * Errors of a write are kept in `status` until the ranks meet: no agreement is needed for each
  * write, and no rank leaves early.
@@ -22,8 +23,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/timing.h"
-#include "base/version.h"
-#include "checkpoint/user_block.h"
+#include "checkpoint/header.h"
 #include "tier/system.h"
 
 #include <errno.h>
@@ -205,32 +205,17 @@ static void end_thread(struct checkpoint *checkpoint)
     checkpoint->threaded = false;
 }
 
-static void *make_durable(void *argument)
+static bool is_alone(const struct checkpoint *checkpoint)
 {
-    struct checkpoint *checkpoint = argument;
-    double start = zi_time_s();
-    enum zi_status status = writer_close(checkpoint->writer, checkpoint->status >= 0);
-    checkpoint->writer = NULL;
-    if (checkpoint->status >= 0) checkpoint->status = status;
-    checkpoint->thread_s += zi_time_s() - start;
-    atomic_store(&checkpoint->ready, true);
-    return NULL;
+    return comm_size(checkpoint->comm) == 1;
 }
 
-void checkpoint_seal(struct checkpoint *checkpoint, struct checkpoint_retention keep)
-{
-    ZI_REQUIRE(checkpoint->stage == STAGE_OPEN);
-    checkpoint->keep = keep;
-    checkpoint->stage = STAGE_SEALED;
-    start_thread(checkpoint, make_durable);
-}
-
-/* Rank 0 says what is wrong with a dataset, whose elements were `written` in all; every element
- * must have been written once, and be finite. */
+/* Rank 0 says what is wrong with a dataset, of which written and broken elements are counted over
+ * all ranks; every element must have been written once, and be finite. */
 static enum zi_status judge(const struct checkpoint *checkpoint,
-                            const struct checkpoint_dataset *dataset, uint64_t written,
-                            uint64_t broken)
+                            const struct checkpoint_dataset *dataset)
 {
+    uint64_t written = dataset->written, broken = dataset->broken;
     bool whole = written == (uint64_t)dataset->elements, first = comm_rank(checkpoint->comm) == 0;
     if (whole && broken == 0) return ZI_OK;
     if (!whole && first)
@@ -243,6 +228,14 @@ static enum zi_status judge(const struct checkpoint *checkpoint,
                checkpoint->path, (unsigned long long)broken, (long long)dataset->elements,
                dataset->name);
     return whole ? ZI_ERROR_NUMERICS : ZI_ERROR_BUG;
+}
+
+static enum zi_status judge_all(const struct checkpoint *checkpoint)
+{
+    for (int d = 0; d < checkpoint->dataset_count; d++) {
+        ZI_TRY(judge(checkpoint, &checkpoint->datasets[d]));
+    }
+    return ZI_OK;
 }
 
 /* What is added over the ranks for each dataset. */
@@ -263,114 +256,71 @@ static enum zi_status sum_checksums(struct checkpoint *checkpoint)
     for (int d = 0; d < count && status == ZI_OK; d++) {
         struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
         dataset->checksum = sums[d][SUM_CHECKSUM];
-        status = judge(checkpoint, dataset, sums[d][SUM_WRITTEN], sums[d][SUM_BROKEN]);
+        dataset->written = sums[d][SUM_WRITTEN];
+        dataset->broken = sums[d][SUM_BROKEN];
     }
     free(sums);
-    return status;
+    return status >= 0 ? judge_all(checkpoint) : status;
 }
 
-static herr_t write_scaling(hid_t file, const struct checkpoint_header *header)
+/* Rank 0. What is known only now, durably. */
+static enum zi_status store_rest(const struct checkpoint *checkpoint)
 {
-    if (header->type != ZI_FP16) return 0;
-    if (h5_integer_write(file, "loss_scale", header->loss_scale) < 0) return -1;
-    return h5_integer_write(file, "loss_scale_steps", header->loss_scale_steps);
-}
-
-static herr_t write_header(hid_t file, const struct checkpoint_header *header)
-{
-    char now[64];
-    zi_time_stamp(now, sizeof now);
-    if (h5_text_write(file, "format", CHECKPOINT_FORMAT) < 0 ||
-        h5_integer_write(file, "step", header->step) < 0 ||
-        h5_integer_write(file, "updates", header->updates) < 0 ||
-        h5_integer_write(file, "tokens", header->tokens) < 0 ||
-        h5_integer_write(file, "seed", header->seed) < 0 || write_scaling(file, header) < 0 ||
-        h5_text_write(file, "type", zi_dtype_name(header->type)) < 0 ||
-        h5_text_write(file, "model", header->model_text) < 0 ||
-        h5_text_write(file, "deck", header->deck) < 0 ||
-        h5_text_write(file, "version", zi_version()) < 0 ||
-        h5_text_write(file, "revision", zi_version_revision()) < 0 ||
-        h5_text_write(file, "written", now) < 0)
-        return -1;
-    return 0;
-}
-
-/* Overwrites the checksum that the layout has reserved. */
-static herr_t write_checksum(hid_t file, const struct checkpoint_dataset *dataset)
-{
-    hid_t object = H5Dopen2(file, dataset->name, H5P_DEFAULT);
-    if (object < 0) return -1;
-    herr_t result = h5_bits_replace(object, "checksum", dataset->checksum);
-    if (H5Dclose(object) < 0) result = -1;
-    return result;
-}
-
-/* Rank 0. Stores header and checksums in the temporary file. */
-static enum zi_status store_header(struct checkpoint *checkpoint)
-{
-    const char *path = checkpoint->temporary;
-    hid_t file = h5_file_open(path, H5F_ACC_RDWR);
-    if (file < 0) return h5_fail("checkpoint", path, "open it again");
-    enum zi_status status = ZI_OK;
-    if (write_header(file, &checkpoint->header) < 0)
-        status = h5_fail("checkpoint", path, "store the header");
-    for (int d = 0; d < checkpoint->dataset_count && status == ZI_OK; d++) {
-        if (write_checksum(file, &checkpoint->datasets[d]) < 0)
-            status = h5_fail("checkpoint", path, "store a checksum");
-    }
-    if (H5Fclose(file) < 0 && status == ZI_OK) status = h5_fail("checkpoint", path, "close it");
-    return status;
-}
-
-static int by_offset(const void *a, const void *b)
-{
-    const struct user_extent *one = a, *other = b;
-    return (one->offset > other->offset) - (one->offset < other->offset);
-}
-
-/* Rank 0. Writes what stands before HDF5's part of the file, all of which is there. */
-static enum zi_status store_user_block(const struct checkpoint *checkpoint, int descriptor)
-{
-    int count = checkpoint->dataset_count;
-    struct user_extent *extents = calloc((size_t)count + 1, sizeof *extents);
-    if (!extents) return no_memory();
-    for (int d = 0; d < count; d++) {
-        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        extents[d].offset = dataset->offset;
-        extents[d].bytes = dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
-    }
-    qsort(extents, (size_t)count, sizeof *extents, by_offset);
-    enum zi_status status =
-        user_block_store(checkpoint->temporary, descriptor, extents, (int64_t)count);
-    free(extents);
-    return status;
-}
-
-/* Rank 0. Gives back what was claimed behind the end, and makes the rest durable. */
-static enum zi_status sync_header(const struct checkpoint *checkpoint)
-{
-    struct stat is;
     int descriptor;
     ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
-    enum zi_status status = store_user_block(checkpoint, descriptor);
-    if (status >= 0 && (fstat(descriptor, &is) != 0 || ftruncate(descriptor, is.st_size) != 0 ||
-                        fsync(descriptor) != 0))
+    enum zi_status status = header_store_checksums(checkpoint, descriptor);
+    if (status >= 0 && fsync(descriptor) != 0)
         status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s",
                          checkpoint->temporary, strerror(errno));
     close(descriptor);
     return status;
 }
 
+static enum zi_status name_file(struct checkpoint *checkpoint)
+{
+    ZI_TRY(store_rest(checkpoint));
+    return checkpoint_publish(checkpoint, checkpoint->keep);
+}
+
+/* The end of a thread's work, which began at `start_s`. */
+static void note_ready(struct checkpoint *checkpoint, double start_s)
+{
+    checkpoint->end_s = zi_time_s();
+    checkpoint->thread_s += checkpoint->end_s - start_s;
+    atomic_store(&checkpoint->ready, true);
+}
+
 static void *give_name(void *argument)
 {
     struct checkpoint *checkpoint = argument;
     double start = zi_time_s();
-    checkpoint->status = sync_header(checkpoint);
-    if (checkpoint->status >= 0)
-        checkpoint->status = checkpoint_publish(checkpoint, checkpoint->keep);
-    checkpoint->thread_s += zi_time_s() - start;
-    atomic_store(&checkpoint->ready, true);
+    checkpoint->status = name_file(checkpoint);
+    note_ready(checkpoint, start);
     return NULL;
+}
+
+/* One rank alone asks nobody, and goes on to the name. */
+static void *make_durable(void *argument)
+{
+    struct checkpoint *checkpoint = argument;
+    double start = zi_time_s();
+    enum zi_status status = writer_close(checkpoint->writer, checkpoint->status >= 0);
+    checkpoint->writer = NULL;
+    if (checkpoint->status >= 0) checkpoint->status = status;
+    if (is_alone(checkpoint) && checkpoint->status >= 0) {
+        checkpoint->status = judge_all(checkpoint);
+        if (checkpoint->status >= 0) checkpoint->status = name_file(checkpoint);
+    }
+    note_ready(checkpoint, start);
+    return NULL;
+}
+
+void checkpoint_seal(struct checkpoint *checkpoint, struct checkpoint_retention keep)
+{
+    ZI_REQUIRE(checkpoint->stage == STAGE_OPEN);
+    checkpoint->keep = keep;
+    checkpoint->stage = STAGE_SEALED;
+    start_thread(checkpoint, make_durable);
 }
 
 /* Collective. Whether the threads of all ranks are done with their stage. */
@@ -391,10 +341,9 @@ static enum zi_status next_stage(struct checkpoint *checkpoint)
     bool root = comm_rank(comm) == 0;
     end_thread(checkpoint);
     ZI_TRY(comm_agree(comm, checkpoint->status));
-    checkpoint->stage++;
+    checkpoint->stage = is_alone(checkpoint) ? STAGE_DONE : checkpoint->stage + 1;
     if (checkpoint->stage != STAGE_NAMED) return ZI_OK;
     ZI_TRY(comm_agree(comm, sum_checksums(checkpoint)));
-    ZI_TRY(comm_agree(comm, root ? store_header(checkpoint) : ZI_OK));
     if (root) start_thread(checkpoint, give_name);
     return ZI_OK;
 }
@@ -420,7 +369,7 @@ enum zi_status checkpoint_advance(struct checkpoint *checkpoint, bool waits, boo
 
 struct checkpoint_writing checkpoint_get_writing(const struct checkpoint *checkpoint)
 {
-    return (struct checkpoint_writing){checkpoint->place, checkpoint->thread_s};
+    return (struct checkpoint_writing){checkpoint->place, checkpoint->thread_s, checkpoint->end_s};
 }
 
 enum zi_status checkpoint_commit(struct checkpoint *checkpoint, struct checkpoint_retention keep)

@@ -58,6 +58,8 @@ struct checkpoint_writing {
     const char *place;
     /* That threads have needed so far, in stages that are behind them */
     double seconds;
+    /* When the last of them was done, on the clock of zi_time_s */
+    double end_s;
 };
 
 struct checkpoint;

@@ -28,9 +28,11 @@ struct checkpoint_dataset {
     int64_t offset;
     /* Of its checksum */
     uint64_t seed;
+    /* Writing, rank 0: where that is in the file */
+    int64_t mark;
     /* Writing: of what this rank has written; reading: as recorded */
     uint64_t checksum;
-    /* Elements this rank has written */
+    /* Elements this rank has written; of all ranks, in the end */
     uint64_t written;
     /* Of them, not finite; of parameters and masters only */
     uint64_t broken;
@@ -69,7 +71,7 @@ struct checkpoint {
     pthread_t thread;
     bool threaded;
     atomic_bool ready;
-    double thread_s;
+    double thread_s, end_s;
     /* First error of this rank's writes, or of the thread's work. */
     enum zi_status status;
 };

@@ -13,8 +13,7 @@
  * datasets, while training stands still.)
  *
  * A full disk is found here: rank 0 claims the whole size before HDF5 writes anything and again when
- * HDF5 has made the file, whose creation gives the first claim back; then with room behind its end
- * for the header, which comes last.
+ * HDF5 has made the file, whose creation gives the first claim back. Nothing is added later.
  *
  * Invariants: all ranks hold the same offsets on success; on error no temporary file is left. */
 #include "checkpoint/file.h"
@@ -22,6 +21,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "checkpoint/header.h"
 #include "checkpoint/user_block.h"
 
 #include <errno.h>
@@ -130,9 +130,8 @@ static enum zi_status claim_before(const struct checkpoint *checkpoint)
     return status;
 }
 
-/* Rank 0: claims the space of the file that HDF5 has made, and checks that no dataset is beyond it.
- */
-static enum zi_status claim_after(const struct checkpoint *checkpoint)
+/* Rank 0: claims the space of the file that HDF5 has made, and finds where checksums go. */
+static enum zi_status claim_after(struct checkpoint *checkpoint)
 {
     const char *path = checkpoint->temporary;
     struct stat is;
@@ -149,15 +148,13 @@ static enum zi_status claim_after(const struct checkpoint *checkpoint)
         if (end > size) size = end;
     }
     enum zi_status status = claim(descriptor, path, true, 0, size);
-    if (status >= 0)
-        status = claim(descriptor, path, false, size,
-                       METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck));
+    if (status >= 0) status = header_find_marks(checkpoint, descriptor);
     close(descriptor);
     return status;
 }
 
-/* Creates one dataset with room for its checksum and notes its offset. */
-static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset)
+/* Creates one dataset, with a mark for its checksum, and notes its offset. */
+static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset, uint64_t mark)
 {
     hid_t type = h5_type_create(dataset->type);
     if (type < 0) return -1;
@@ -165,7 +162,7 @@ static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset)
                                   &dataset->offset);
     H5Tclose(type);
     if (made < 0) return -1;
-    herr_t result = h5_bits_write(made, "checksum", 0);
+    herr_t result = h5_bits_write(made, "checksum", mark);
     return H5Dclose(made) < 0 ? -1 : result;
 }
 
@@ -197,11 +194,13 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
     }
     enum zi_status status = ZI_OK;
     for (int d = 0; d < checkpoint->dataset_count && status == ZI_OK; d++) {
-        if (dataset_create(file, &checkpoint->datasets[d]) < 0)
+        if (dataset_create(file, &checkpoint->datasets[d], header_mark(d)) < 0)
             status = h5_fail("checkpoint", path, "create a dataset");
     }
     if (status == ZI_OK && link_masters(file, checkpoint) < 0)
         status = h5_fail("checkpoint", path, "name the masters");
+    if (status == ZI_OK && header_write(file, &checkpoint->header) < 0)
+        status = h5_fail("checkpoint", path, "store the header");
     if (status == ZI_OK && H5Fflush(file, H5F_SCOPE_GLOBAL) < 0)
         status = h5_fail("checkpoint", path, "flush its layout");
     return status;
