@@ -88,6 +88,31 @@ rm "$run/checkpoints/step-00000006.h5"
 expect 0 "$zinf" run "$deck" --set run.directory="$run" $every --resume auto --set precision.compute=bf16
 [ "$(wc -l <"$run/steps.csv")" -eq 7 ] || fail "rows of two ranks and one"
 
+# 4 ranks, 1, 3, 2, and nvme, memory, nvme: where each goes on it has the checksum of the parameters that the one before
+# had behind that step, as its own next step says.
+rm -rf "$run"
+step=2
+from=""
+for ranks in 4 1 3 2; do
+    where="$nvme"
+    [ $((ranks % 2)) -eq 0 ] || where=""
+    # shellcheck disable=SC2086 # words on purpose
+    expect 0 "$launcher" -n $ranks "$zinf" run "$deck" --set run.directory="$run" $every --set zero.stage=3 $where \
+        --set device.threads=1 --set batch.global=12 --set checkpoint.every=1 --set run.steps=$((step + 1)) --resume auto
+    if [ -n "$from" ]; then
+        says "goes on after step $((step - 1)) of"
+        now=$(cut -d, -f 9 "$run/steps.csv" | sed -n $((step + 1))p)
+        [ "$now" = "$from" ] || fail "on $ranks ranks step $step begins with other parameters: $now, not $from"
+        passed=$((passed + 1))
+    fi
+    from=$(cut -d, -f 9 "$run/steps.csv" | sed -n $((step + 2))p)
+    # The last step of each is lost: the next goes on behind the one before.
+    rm -f "$run/checkpoints/$(printf 'step-%08d.h5' $((step + 1)))"
+    [ -e "$run/checkpoints/$(printf 'step-%08d.h5' $step)" ] || fail "no checkpoint of step $step"
+    step=$((step + 1))
+done
+ranks=1
+
 # Nothing to go on from is a beginning; what is done is done.
 rm -rf "$run"
 go_on --set precision.compute=fp32
