@@ -7,7 +7,7 @@
 # path the same file is written. MPICH 4.3.2 writes it either way; Debian 12 has 4.0.2, which refuses.
 #
 # Who would meet it: a job whose run directory holds a time, whose checkpoint fails after hours. zinf gives such names
-# "ufs:" (checkpoint/layout.c).
+# "ufs:" (checkpoint/read.c).
 #
 # Installs the wheels of MPICH and mpi4py in a temporary folder; ends with 0 when the behaviour is as stated, 1 when it
 # has changed.

@@ -139,6 +139,27 @@ go_on --set precision.compute=fp32
 says "goes on after step 2 of 6"
 same fp32
 
+# Where none of the checkpoints can be used, the run does not begin anew over them.
+begin fp32 4
+for file in "$run"/checkpoints/step-*.h5; do
+    cut_file=$file
+    truncate -s -100 "$file"
+done
+cp "$run/steps.csv" "$folder/rows"
+expect 5 "$zinf" run "$deck" --set run.directory="$run" $every --resume auto --set precision.compute=fp32
+complains "none of the checkpoints in $run/checkpoints can be used"
+cmp -s "$run/steps.csv" "$folder/rows" || fail "rows of a run that could not go on are gone"
+[ -s "$cut_file" ] || fail "a checkpoint of a run that could not go on is gone"
+expect 0 "$zinf" run "$deck" --set run.directory="$run" $every --overwrite --set precision.compute=fp32
+
+# A folder with a colon, through MPI-IO.
+for option in "" "--resume auto"; do
+    # shellcheck disable=SC2086 # words on purpose
+    expect 0 "$launcher" -n 2 "$zinf" run "$deck" --set run.directory="$folder/at-12:30/run" $every \
+        --set device.threads=1 --set run.steps=$((${option:+2} + 4)) $option
+done
+says "goes on after step 4 of 6"
+
 # A record that cannot go on is kept, and begins anew.
 begin fp32 4
 echo damaged >"$run/run.h5"

@@ -123,6 +123,21 @@ static void take_step(struct run *run, const struct checkpoint_header *header, i
     run->level.step = header->step;
 }
 
+/* There is nothing to go on from. Where there are checkpoints, and none of them can be used, to begin
+ * would write over what may still be mended, or be read by another version. */
+static enum zi_status begin_anew(const struct run *run, const char *folder, int64_t shared)
+{
+    if (comm_rank(run->comm) != 0) return ZI_OK;
+    if (shared >= 0)
+        return zi_fail(ZI_ERROR_IO, "app",
+                       "none of the checkpoints in %s can be used, for the reasons above: the run "
+                       "does not begin anew over them; move them away, or give --overwrite instead "
+                       "of --resume",
+                       folder);
+    zi_log(ZI_LOG_NOTE, "app", "%s has no checkpoint to go on from: the run begins", folder);
+    return ZI_OK;
+}
+
 enum zi_status resume_open(struct run *run)
 {
     char folder[PATH_MAX];
@@ -132,12 +147,8 @@ enum zi_status resume_open(struct run *run)
     enum zi_status status = report_path(run->setup.settings->run.directory, "checkpoints", folder);
     ZI_TRY(comm_agree(run->comm, status));
     ZI_TRY(open_newest(run, folder, &shared));
-    if (!run->from && !run->level.from) {
-        if (first)
-            zi_log(ZI_LOG_NOTE, "app", "%s has no checkpoint to go on from: the run begins",
-                   folder);
-        return ZI_OK;
-    }
+    if (!run->from && !run->level.from)
+        return comm_agree(run->comm, begin_anew(run, folder, shared));
     const struct checkpoint_header *header =
         run->from ? checkpoint_get_header(run->from) : local_header(run->level.from);
     ZI_TRY(comm_agree(run->comm, first ? compare_decks(run, header) : ZI_OK));

@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -233,6 +234,17 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
     return status;
 }
 
+/* Collective. Opens the file by the driver of `access`. MPI-IO takes what stands before a colon for
+ * the name of a file system; "ufs:" says that it is any. */
+static hid_t open_by_name(const struct checkpoint *checkpoint, hid_t access)
+{
+    const char *path = checkpoint->path;
+    bool hidden = comm_mpi(checkpoint->comm) && strchr(path, ':');
+    char name[PATH_MAX + 8];
+    snprintf(name, sizeof name, "%s%s", hidden ? "ufs:" : "", path);
+    return H5Fopen(name, H5F_ACC_RDONLY, access);
+}
+
 /* Collective. Opens, lists and closes the file. Every rank sees the same bytes and decides the
  * same.
  */
@@ -244,7 +256,7 @@ static enum zi_status read_layout(struct checkpoint *checkpoint)
         if (access_list >= 0) H5Pclose(access_list);
         return h5_fail("checkpoint", checkpoint->path, "choose parallel access");
     }
-    hid_t file = H5Fopen(checkpoint->path, H5F_ACC_RDONLY, access_list);
+    hid_t file = open_by_name(checkpoint, access_list);
     H5Pclose(access_list);
     if (file < 0) return h5_fail("checkpoint", checkpoint->path, "open it (is it damaged?)");
     enum zi_status status = read_header(checkpoint, file);
