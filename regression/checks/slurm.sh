@@ -204,7 +204,8 @@ says "job $job, start 2, on"
 
 # Two jobs that the time limit stops, and a third that does the rest. Slurm sends the signal up to a minute early. The
 # steps to do are in the deck, which is changed while the nodes are closed to the third job.
-sed 's/steps: 6,/steps: 1000000,/' "$folder/deck.yaml" >"$folder/chain.yaml"
+sed 's/steps: 6,/steps: 1000000,/; s/warmup: 2 steps/warmup: 2 steps, schedule: constant/' "$folder/deck.yaml" \
+    >"$folder/chain.yaml"
 step=0
 submit --nodes=1 $small --time=1 --signal=USR1@50 "$jobs/chain.sbatch" "$folder/chain.yaml"
 run=$folder/runs/zinf-$job
@@ -228,4 +229,36 @@ says "exit code 0"
 [ "$(steps_of "$run")" -eq $((step + 7)) ] || fail "the steps of the chain are not one table"
 if grep -q "^Submitted" "$folder/out"; then fail "the chain goes on though the run is done"; fi
 [ ! -e "$folder/runs/zinf-$job" ] || fail "a link has a run directory of its own"
+numbers() { cut -d, -f 1,3,4,5,9 "$1/steps.csv"; }
+expect 0 "$zinf" run "$folder/chain.yaml" --set run.directory="$folder/whole" --set checkpoint.final=no
+numbers "$run" >"$folder/numbers"
+numbers "$folder/whole" | cmp -s - "$folder/numbers" || fail "the chain has other numbers than a run without interruption"
+
+# A node that fails: its slurmd and all that runs there are killed. Slurm starts the job again, and the run goes on.
+kill_node() {
+    pkill -KILL -f "slurmd .*-N $1\$" || fail "no slurmd of $1"
+    pkill -KILL -f "slurmstepd: \[$job\." || fail "no step of job $job"
+    pkill -KILL -f "zinf run .*zinf-$job" || :
+    scontrol update nodename="$1" state=down reason=killed
+}
+submit --nodes=1 --nodelist=n1 $small "$jobs/preemptible.sbatch" "$folder/deck.yaml" $endless --set checkpoint.every=10
+run=$folder/runs/zinf-$job
+await_steps "$run" 35
+kill_node n1
+tries=0
+until [ "$(job_has "$job" Restarts)" = 1 ] && [ "$(job_has "$job" JobState)" = PENDING ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || fail "job $job of the node that failed is $(job_has "$job" JobState)"
+    sleep 0.2
+done
+saved=$(steps_of "$run")
+slurmd -f "$SLURM_CONF" -N n1
+sleep 3 # the node is back by itself, or has to be told
+scontrol update nodename=n1 state=resume 2>/dev/null || :
+scontrol update jobid="$job" StartTime=now
+await_steps "$run" $((saved + 3))
+scancel "$job"
+await "$job" CANCELLED '*'
+says "goes on after step"
+[ "$(steps_of "$run")" -ge $((saved + 3)) ] || fail "the steps of both starts are not one table"
 done_with slurm
