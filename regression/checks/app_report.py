@@ -137,7 +137,9 @@ def test_real(folder):
         for row, shown in zip(reversed(rows), tables["Last steps"]):
             check(shown[0] == row["step"] and shown[1] == f"{float(row['loss']):.4f}", f"row {shown}")
         check([row[0] for row in tables["Checkpoints"]] == ["12", "10"], f"checkpoints {tables['Checkpoints']}")
-        check(tables["Checkpoints"][0][3] == "latest", "the latest checkpoint")
+        check(tables["Checkpoints"][0][7] == "latest", "the latest checkpoint")
+        check(tables["Checkpoints"][1][5] != tables["Checkpoints"][0][5], "that of step 10 was laid over a step")
+        check(all(row[3].endswith("s") for row in tables["Checkpoints"]), f"what they took {tables['Checkpoints']}")
         operations = {(row[0], row[1]): row for row in tables["Operations"]}
         check(("compute", "forward") in operations, f"operations {list(operations)}")
         check("resident" in [row[1] for row in tables["Memory"]], "memory")

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tables of a run: steps.csv, timings.csv, memory.csv and starts.csv.
+/* The tables of a run: steps.csv, timings.csv, memory.csv, starts.csv
+ * and checkpoints.csv.
  *
  * Columns are found by their names, so a table of another version of zinf is read as far as it is
  * known, and what it does not have is left out. A row of steps.csv without a step is no row; any
@@ -190,6 +191,27 @@ static bool take_start(void *context, const struct csv *csv, char *const *fields
     return true;
 }
 
+static void forget_costs(void *context)
+{
+    struct history *h = context;
+    h->cost_count = 0;
+}
+
+static bool take_cost(void *context, const struct csv *csv, char *const *fields)
+{
+    struct history *h = context;
+    double step = named_number(csv, fields, "step");
+    if (!(step >= 0 && step <= STEP_MOST)) return false;
+    h->costs_kept[h->cost_count++ % HISTORY_CHECKPOINTS] = (struct history_cost){
+        .step = step,
+        .written = named_number(csv, fields, "written_s"),
+        .still = named_number(csv, fields, "still_s"),
+        .over = named_number(csv, fields, "over_s"),
+        .before = named_number(csv, fields, "before_s"),
+    };
+    return true;
+}
+
 enum zi_status history_update(struct history *history)
 {
     struct stat is;
@@ -197,12 +219,14 @@ enum zi_status history_update(struct history *history)
     const struct csv_reader timings = {history, forget_timings, take_timing};
     const struct csv_reader memory = {history, forget_memory, take_memory};
     const struct csv_reader starts = {history, forget_starts, take_start};
+    const struct csv_reader costs = {history, forget_costs, take_cost};
     /* The end is read before the rows: they are complete then. */
     ZI_TRY(history_read_files(history));
     ZI_TRY(csv_read(&history->steps, &steps));
     ZI_TRY(csv_read(&history->timings, &timings));
     ZI_TRY(csv_read(&history->memory, &memory));
     ZI_TRY(csv_read(&history->starts, &starts));
+    ZI_TRY(csv_read(&history->costs, &costs));
     history->row_time = stat(history->steps.path, &is) == 0 ? is.st_mtime : 0;
     return ZI_OK;
 }
@@ -220,6 +244,7 @@ static enum zi_status begin(struct history *h, const char *directory)
     ZI_TRY(csv_begin(&h->timings, directory, "timings.csv"));
     ZI_TRY(csv_begin(&h->memory, directory, "memory.csv"));
     ZI_TRY(csv_begin(&h->starts, directory, "starts.csv"));
+    ZI_TRY(csv_begin(&h->costs, directory, "checkpoints.csv"));
     forget_steps(h);
     forget_timings(h);
     ZI_TRY(history_update(h));

@@ -9,20 +9,9 @@
 #include <time.h>
 
 #include "app/csv.h"
+#include "app/history_rows.h"
 #include "app/lock.h"
 #include "app/series.h"
-
-enum {
-    HISTORY_RECENT = 16,
-    HISTORY_JUMPS = 32,
-    HISTORY_OPERATIONS = 128,
-    HISTORY_BUFFERS = 64,
-    HISTORY_CHECKPOINTS = 64,
-    HISTORY_STARTS = 64,
-    HISTORY_NAME = 48,
-    HISTORY_TEXT = 512,
-    HISTORY_DECK = 1 << 18
-};
 
 enum history_state {
     /* No end.yaml, and a process has the lock. */
@@ -35,52 +24,9 @@ enum history_state {
     HISTORY_UNSURE
 };
 
-/* end.yaml; numbers are NaN and texts empty where it does not have them. */
-struct history_end {
-    double code, step, steps, checkpoint;
-    char end[HISTORY_NAME], reason[HISTORY_TEXT];
-};
-
-/* NaN: there is none. */
-struct history_value {
-    double value, step;
-};
-
-/* A row that does not follow the row before it: steps that were made again, or are missing. */
-struct history_jump {
-    double from, to;
-};
-
-/* A kind of operation on a lane: what its last row says, and the sums of all. NaN: not known. */
-struct history_operation {
-    char lane[HISTORY_NAME], kind[HISTORY_NAME];
-    double step, count, seconds, wait, bytes;
-    double all_count, all_seconds, all_wait, all_bytes;
-};
-
-/* A row of memory.csv, bytes. */
-struct history_buffer {
-    char tier[HISTORY_NAME], name[HISTORY_NAME];
-    double bytes, peak;
-};
-
-/* A row of starts.csv: a job, which goes on after a step from a file; 0 and "": it begins. */
-struct history_start {
-    double step, ranks;
-    char started[HISTORY_NAME], version[HISTORY_NAME], checkpoint[HISTORY_TEXT];
-};
-
-struct history_checkpoint {
-    double step, bytes;
-    /* When it was written. */
-    time_t time;
-    /* `latest` points to it. */
-    bool latest;
-};
-
 struct history {
     char directory[PATH_MAX];
-    struct csv steps, timings, memory, starts;
+    struct csv steps, timings, memory, starts, costs;
     int step_place, token_place, skipped_place, places[SERIES_COLUMNS];
     bool placed;
     /* steps.csv: thinned, all rows as one bucket, the newest ones (of `all.rows`, at
@@ -106,6 +52,9 @@ struct history {
     struct history_checkpoint checkpoints[HISTORY_CHECKPOINTS];
     int checkpoint_count, checkpoint_files;
     bool checkpoint_begun;
+    /* Of all `cost_count`, the newest, each at its number % HISTORY_CHECKPOINTS. */
+    struct history_cost costs_kept[HISTORY_CHECKPOINTS];
+    int64_t cost_count;
     enum history_state state;
     /* Who has the lock, or has left it. */
     char holder[LOCK_TEXT];

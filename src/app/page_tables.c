@@ -146,9 +146,21 @@ static void write_memory(const struct history *h, FILE *out)
     end_table(out);
 }
 
+/* What is known of a checkpoint's cost; all NaN where nothing is. */
+static struct history_cost cost_of(const struct history *h, double step)
+{
+    int64_t first = h->cost_count > HISTORY_CHECKPOINTS ? h->cost_count - HISTORY_CHECKPOINTS : 0;
+    for (int64_t i = h->cost_count - 1; i >= first; i--) {
+        const struct history_cost *cost = &h->costs_kept[i % HISTORY_CHECKPOINTS];
+        if (cost->step == step) return *cost;
+    }
+    return (struct history_cost){step, NAN, NAN, NAN, NAN};
+}
+
 static void write_checkpoints(const struct history *h, FILE *out)
 {
-    static const char *const headings[] = {"step", "size", "written", ".", NULL};
+    static const char *const headings[] = {
+        "step", "size", "written", "took", "stood still", "step over it", "before", ".", NULL};
     char note[128] = "";
     if (h->checkpoint_count == 0) return;
     if (h->checkpoint_files > h->checkpoint_count)
@@ -159,7 +171,12 @@ static void write_checkpoints(const struct history *h, FILE *out)
         const struct history_checkpoint *c = &h->checkpoints[i];
         fprintf(out, "<tr><td>%.0f</td>", c->step);
         write_cell(number_si(c->bytes, "B"), out);
+        const struct history_cost cost = cost_of(h, c->step);
         write_cell(number_date(c->time), out);
+        write_cell(number_time(cost.written), out);
+        write_cell(number_time(cost.still), out);
+        write_cell(number_time(cost.over > 0 ? cost.over : NAN), out);
+        write_cell(number_time(cost.over > 0 ? cost.before : NAN), out);
         fprintf(out, "<td class=\"t\">%s</td></tr>\n", c->latest ? "latest" : "");
     }
     end_table(out);
