@@ -95,11 +95,11 @@ for command in "$zinf" "$launcher -n 2 $zinf"; do
         [ $final = no ] || code=5
         expect $code $command run "$folder/deck.yaml" --set run.directory="$folder/disk/run" --overwrite \
             --set checkpoint.every=1 --set checkpoint.keep=0 --set checkpoint.final=$final
-        complains "could not be written: training goes on, that of step 3 stands"
+        complains "could not be written: training goes on, that of step 4 stands"
         complains "make room in $folder/disk/run/checkpoints"
         [ "$(wc -l <"$folder/disk/run/steps.csv")" -eq 7 ] || fail "training did not go on"
         expect 0 "$zinf" inspect --verify "$folder/disk/run/checkpoints/latest"
-        [ "$(readlink "$folder/disk/run/checkpoints/latest")" = step-00000003.h5 ] || fail "latest is another"
+        [ "$(readlink "$folder/disk/run/checkpoints/latest")" = step-00000004.h5 ] || fail "latest is another"
         [ "$(find "$folder/disk/run/checkpoints" -name '*.tmp' | wc -l)" -eq 0 ] || fail "half a checkpoint is left"
     done
 done

@@ -12,8 +12,9 @@
  * MPI-IO gave the same bytes and took five times as long with two ranks: 100 ms against 20 for 600
  * datasets, while training stands still.)
  *
- * A full disk is found here: rank 0 claims the whole size before HDF5 writes anything and again when
- * HDF5 has made the file, whose creation gives the first claim back. Nothing is added later.
+ * A full disk is found here, and not by HDF5, which cannot close a file that it could not write, and
+ * then ends the process: HDF5 makes its file in memory (of which the tensors' room is a hole), the
+ * disk is asked for the whole size, and what HDF5 has written is copied. Nothing is added later.
  *
  * Invariants: all ranks hold the same offsets on success; on error no temporary file is left. */
 #include "checkpoint/file.h"
@@ -23,6 +24,7 @@
 #include "base/memory.h"
 #include "checkpoint/header.h"
 #include "checkpoint/user_block.h"
+#include "checkpoint/writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +36,13 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { ALIGNMENT = 4096, METADATA_PER_DATASET = 2048, METADATA_BYTES = 256 * 1024 };
+enum {
+    ALIGNMENT = 4096,
+    METADATA_PER_DATASET = 2048,
+    METADATA_BYTES = 256 * 1024,
+    PIECE = 64 * 1024,
+    LAYOUT_NAME = 64
+};
 
 static enum zi_status fail_full(const char *path, int64_t bytes, const char *cause)
 {
@@ -48,10 +56,9 @@ static enum zi_status fail_full(const char *path, int64_t bytes, const char *cau
                    path, zi_memory_text((size_t)bytes, need, sizeof need), cause, free_text);
 }
 
-static enum zi_status claim(int descriptor, const char *path, bool grows, int64_t first,
-                            int64_t bytes)
+static enum zi_status claim(int descriptor, const char *path, int64_t first, int64_t bytes)
 {
-    int error = zi_file_claim(descriptor, grows, first, bytes);
+    int error = zi_file_claim(descriptor, true, first, bytes);
     return error == 0 ? ZI_OK : fail_full(path, bytes, strerror(error));
 }
 
@@ -109,47 +116,54 @@ enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags,
                    checkpoint->temporary, error != 0 ? strerror(error) : "it is no regular file");
 }
 
-/* Rank 0: makes the folder and shows that the file can be made in its full size. */
-static enum zi_status claim_before(const struct checkpoint *checkpoint)
+/* Rank 0: copies what HDF5 has written of `from`, and no hole, to the same places of `to`. */
+static enum zi_status copy_layout(const struct checkpoint *checkpoint, int from, int to)
 {
-    const char *path = checkpoint->temporary;
-    int64_t bytes = METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck) +
-                    user_block_bytes(checkpoint->dataset_count);
-    for (int d = 0; d < checkpoint->dataset_count; d++)
-        bytes += dataset_room(checkpoint->datasets[d].elements, checkpoint->datasets[d].type);
-    if (mkdir(checkpoint->directory, 0777) != 0 && errno != EEXIST)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s",
-                       checkpoint->directory, strerror(errno));
-    int descriptor;
-    ZI_TRY(checkpoint_name_free(path));
-    ZI_TRY(checkpoint_name_free(checkpoint->path));
-    ZI_TRY(create_temporary(checkpoint, &descriptor));
-    enum zi_status status = claim(descriptor, path, true, 0, bytes);
-    close(descriptor);
-    if (status < 0) (void)unlink(path);
-    return status;
+    char piece[PIECE];
+    off_t at = 0;
+    while ((at = lseek(from, at, SEEK_DATA)) >= 0) {
+        off_t end = lseek(from, at, SEEK_HOLE);
+        while (at < end) {
+            size_t most = end - at < PIECE ? (size_t)(end - at) : PIECE;
+            ssize_t count = pread(from, piece, most, at);
+            int error = count > 0 ? checkpoint_write_at(to, piece, (size_t)count, at) : EIO;
+            if (error != 0)
+                return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot write its layout: %s",
+                               checkpoint->temporary, strerror(error));
+            at += count;
+        }
+    }
+    return ZI_OK;
 }
 
-/* Rank 0: claims the space of the file that HDF5 has made, and finds where checksums go. */
-static enum zi_status claim_after(struct checkpoint *checkpoint)
+/* Rank 0: the bytes of the file that HDF5 has made. */
+static int64_t layout_bytes(const struct checkpoint *checkpoint, int layout)
 {
-    const char *path = checkpoint->temporary;
     struct stat is;
-    int descriptor;
-    ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
-    if (fstat(descriptor, &is) != 0) {
-        close(descriptor);
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be examined", path);
-    }
-    int64_t size = (int64_t)is.st_size;
+    int64_t size = fstat(layout, &is) == 0 ? (int64_t)is.st_size : 0;
     for (int d = 0; d < checkpoint->dataset_count; d++) {
         const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
         int64_t end = dataset->offset + dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
         if (end > size) size = end;
     }
-    enum zi_status status = claim(descriptor, path, true, 0, size);
-    if (status >= 0) status = header_find_marks(checkpoint, descriptor);
-    close(descriptor);
+    return size;
+}
+
+/* Rank 0: makes the temporary file, claims its space, and fills it with the layout. */
+static enum zi_status place_layout(struct checkpoint *checkpoint, int layout)
+{
+    const char *path = checkpoint->temporary;
+    int file;
+    if (mkdir(checkpoint->directory, 0777) != 0 && errno != EEXIST)
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s",
+                       checkpoint->directory, strerror(errno));
+    ZI_TRY(checkpoint_name_free(path));
+    ZI_TRY(checkpoint_name_free(checkpoint->path));
+    ZI_TRY(create_temporary(checkpoint, &file));
+    enum zi_status status = claim(file, path, 0, layout_bytes(checkpoint, layout));
+    if (status >= 0) status = copy_layout(checkpoint, layout, file);
+    close(file);
+    if (status < 0) (void)unlink(path);
     return status;
 }
 
@@ -206,15 +220,16 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
     return status;
 }
 
-/* Rank 0. Creates, fills and closes the file. */
-static enum zi_status create_file(struct checkpoint *checkpoint)
+/* Rank 0. Creates, fills and closes the file of that name, which then has no name any more. */
+static enum zi_status create_layout(struct checkpoint *checkpoint, const char *name)
 {
     hid_t access = h5_access_create(), creation = H5Pcreate(H5P_FILE_CREATE), file = -1;
     const char *path = checkpoint->temporary;
     hsize_t block = (hsize_t)user_block_bytes(checkpoint->dataset_count);
     if (access >= 0 && H5Pset_alignment(access, ALIGNMENT, ALIGNMENT) >= 0 && creation >= 0 &&
         H5Pset_userblock(creation, block) >= 0)
-        file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
+        file = H5Fcreate(name, H5F_ACC_TRUNC, creation, access);
+    (void)unlink(name);
     enum zi_status status =
         file < 0 ? h5_fail("checkpoint", path, "create it") : fill_file(checkpoint, file);
     if (file >= 0 && H5Fclose(file) < 0 && status == ZI_OK)
@@ -224,12 +239,47 @@ static enum zi_status create_file(struct checkpoint *checkpoint)
     return status;
 }
 
+/* The most bytes that the file of a checkpoint takes. */
+static int64_t most_bytes(const struct checkpoint *checkpoint)
+{
+    int64_t bytes = METADATA_BYTES + (int64_t)strlen(checkpoint->header.deck) +
+                    user_block_bytes(checkpoint->dataset_count);
+    for (int d = 0; d < checkpoint->dataset_count; d++)
+        bytes += dataset_room(checkpoint->datasets[d].elements, checkpoint->datasets[d].type);
+    return bytes;
+}
+
+/* Rank 0. A new file in memory, or else on the node's disk, in which HDF5 will not fail for want of
+ * room (HDF5 takes no name of a file that has none, as memfd_create makes them); a limit on the size
+ * of files is met here. */
+static enum zi_status open_layout(const struct checkpoint *checkpoint, char name[LAYOUT_NAME],
+                                  int *layout)
+{
+    static const char *const folders[] = {"/dev/shm", "/tmp"};
+    *layout = -1;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders && *layout < 0; i++) {
+        snprintf(name, LAYOUT_NAME, "%s/zinf-layout-XXXXXX", folders[i]);
+        *layout = mkostemp(name, O_CLOEXEC);
+    }
+    if (*layout < 0)
+        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: its layout cannot be made in %s: %s",
+                       checkpoint->temporary, name, strerror(errno));
+    if (ftruncate(*layout, (off_t)most_bytes(checkpoint)) == 0) return ZI_OK;
+    int error = errno;
+    close(*layout);
+    (void)unlink(name);
+    return fail_full(checkpoint->temporary, most_bytes(checkpoint), strerror(error));
+}
+
 static enum zi_status make_file(struct checkpoint *checkpoint)
 {
-    ZI_TRY(claim_before(checkpoint));
-    enum zi_status status = create_file(checkpoint);
-    if (status >= 0) status = claim_after(checkpoint);
-    if (status < 0) (void)unlink(checkpoint->temporary);
+    char name[LAYOUT_NAME];
+    int layout;
+    ZI_TRY(open_layout(checkpoint, name, &layout));
+    enum zi_status status = create_layout(checkpoint, name);
+    if (status >= 0) status = header_find_marks(checkpoint, layout);
+    if (status >= 0) status = place_layout(checkpoint, layout);
+    close(layout);
     return status;
 }
 
