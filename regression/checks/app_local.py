@@ -222,6 +222,26 @@ def other_ranks(runs):
     runs.notes("the local checkpoints are of 1 rank, and this job has 2")
 
 
+def forgotten_first(runs):
+    """A job that does not use the local level forgets it before it cuts rows, whenever it is killed."""
+    runs.begin()
+    starts, local = runs.path("run", "starts.csv"), runs.path("run", "local.yaml")
+    with open(starts) as file:
+        before = len(file.readlines())
+
+    def begins():
+        with open(starts) as file:
+            return len(file.readlines()) > before
+
+    runs.start(RANKS, SETS, ["--resume", "auto"])
+    runs.wait_until(lambda: begins() or not os.path.exists(local), "the second start")
+    if os.path.exists(local):
+        runs.fail("rows are cut while local.yaml still leads to later steps")
+    runs.wait_end()
+    runs.compare(runs.wanted)
+    shutil.rmtree(runs.path("node"))
+
+
 def other_time(runs):
     """A node that was away for a while comes back with parts of steps that have been done in another way."""
     runs.begin()
@@ -308,10 +328,10 @@ def cleaned(runs):
 
 def main():
     with Levels() as runs:
-        for check in (same_numbers, damage, lost_node, older_than_shared, half_renamed, other_ranks, other_time,
-                      other_runs, folders, cleaned):
+        for check in (same_numbers, damage, lost_node, older_than_shared, half_renamed, other_ranks, forgotten_first,
+                      other_time, other_runs, folders, cleaned):
             check(runs)
-    print("app_local: 10 checks passed")
+    print("app_local: 11 checks passed")
 
 
 if __name__ == "__main__":

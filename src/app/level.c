@@ -360,12 +360,17 @@ static enum zi_status make_folder(struct run *run, const struct local_owner *own
     return comm_node_rank(run->comm) == 0 ? check_room(run) : ZI_OK;
 }
 
+enum zi_status level_forget(const struct run *run)
+{
+    return is_wanted(run) && run->level.step >= 0 ? ZI_OK : remove_file(run);
+}
+
 enum zi_status level_begin(struct run *run)
 {
     struct level *level = &run->level;
     struct local_owner owner;
     level->layout = layout_of(run->setup.partition);
-    if (!is_wanted(run)) return comm_agree(run->comm, is_first(run) ? remove_file(run) : ZI_OK);
+    if (!is_wanted(run)) return ZI_OK;
     if (level->step < 0) {
         level->identity = new_identity();
         ZI_TRY(comm_broadcast(run->comm, &level->identity, sizeof level->identity, 0));

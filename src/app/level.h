@@ -50,9 +50,13 @@ void level_cleanup(struct run *run);
 /* Collective. Loads the states of run->level.from and closes it. */
 enum zi_status level_load(struct run *run);
 
+/* Local (rank 0), before the outputs of an earlier job are cut. Removes local.yaml unless the run
+ * goes on from a local checkpoint: all that are there are worthless then. ZI_ERROR_IO. */
+enum zi_status level_forget(const struct run *run);
+
 /* Collective, before the first step, when what an earlier run left has gone. Makes the folders and
- * writes local.yaml into the run directory; a run that does not go on from a local checkpoint makes
- * all that are there worthless, and those on its nodes are removed. ZI_ERROR_IO. */
+ * writes local.yaml into the run directory; local checkpoints on its nodes that are worthless are
+ * removed. ZI_ERROR_IO. */
 enum zi_status level_begin(struct run *run);
 
 /* Collective. After a step: writes the local checkpoint that is due, as save_when_due does. */

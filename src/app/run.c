@@ -279,6 +279,8 @@ static enum zi_status open_outputs(struct run *run)
     ZI_TRY(save_room(run, true)); /* once more: stores may have taken it */
     ZI_TRY(saving_bytes(run, &bytes));
     control_start(&run->control, bytes);
+    /* Before rows are cut: a job that is killed in between leaves nothing newer than they are. */
+    ZI_TRY(level_forget(run));
     if (run->begins == 0) ZI_TRY(report_clear(directory));
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
     const struct report_start start = {run->begins, comm_size(run->comm), run->from_path};
