@@ -31,10 +31,12 @@ static inline bool judge_of_our_memory(const char *report)
 }
 
 /* Whether a fault that a sanitizer reported is HDF5's: it happened there, in memory that is not
- * ours. */
+ * ours. So is a demand for more memory than libFuzzer allows: in the program the child has a limit,
+ * and HDF5 is refused it. */
 static inline bool judge_is_hdf5(const char *report)
 {
-    return strstr(report, "Sanitizer") && !strstr(report, "runtime error") &&
+    bool demand = strstr(report, "libFuzzer: out-of-memory");
+    return (demand || strstr(report, "Sanitizer")) && !strstr(report, "runtime error") &&
            judge_in_hdf5(report) && !judge_of_our_memory(report);
 }
 

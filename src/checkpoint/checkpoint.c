@@ -134,7 +134,7 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
     if (status == ZI_OK) status = checkpoint_layout(made);
     if (status == ZI_OK) {
         status = comm_agree(comm, open_writer(made));
-        if (status < 0 && comm_rank(comm) == 0) unlink(made->temporary);
+        if (status < 0 && comm_rank(comm) == 0) checkpoint_discard(made);
     }
     if (status < 0) {
         if (made && made->writer) (void)writer_close(made->writer, false);
@@ -361,7 +361,7 @@ enum zi_status checkpoint_advance(struct checkpoint *checkpoint, bool waits, boo
     if (!*done) return ZI_OK;
     end_thread(checkpoint);
     checkpoint->stage = STAGE_DONE;
-    if (status < 0 && root) unlink(checkpoint->temporary);
+    if (status < 0 && root) checkpoint_discard(checkpoint);
     free(checkpoint->temporary);
     checkpoint->temporary = NULL;
     return status;
@@ -385,6 +385,6 @@ void checkpoint_close(struct checkpoint *checkpoint)
     end_thread(checkpoint);
     if (checkpoint->writer) (void)writer_close(checkpoint->writer, false);
     if (checkpoint->descriptor >= 0) close(checkpoint->descriptor);
-    if (checkpoint->temporary && comm_rank(checkpoint->comm) == 0) unlink(checkpoint->temporary);
+    if (checkpoint->temporary && comm_rank(checkpoint->comm) == 0) checkpoint_discard(checkpoint);
     checkpoint_free(checkpoint);
 }

@@ -63,6 +63,9 @@ struct checkpoint {
     struct checkpoint_dataset *datasets;
     /* Writing only. */
     char place[96];
+    /* Writing only, rank 0: which file the temporary one is; 0, 0 on other ranks. */
+    dev_t device;
+    ino_t inode;
     /* Writing only. NULL once this rank's part is sealed. */
     struct checkpoint_writer *writer;
     enum checkpoint_stage stage;
@@ -111,6 +114,9 @@ void checkpoint_free(struct checkpoint *checkpoint);
  * MPI. Negative on failure. */
 hid_t checkpoint_access_create(struct comm *comm);
 
+/* Local (rank 0). Removes the temporary file, if it is still the one that was made. */
+void checkpoint_discard(const struct checkpoint *checkpoint);
+
 /* Collective. Rank 0 creates the temporary file with all datasets and claims its space; all have
  * their offsets. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
@@ -119,7 +125,8 @@ enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
  * that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
 enum zi_status checkpoint_name_free(const char *path);
 
-/* Local. Opens the temporary file as it is, a regular file that no link leads to. ZI_ERROR_IO. */
+/* Local. Opens the temporary file as it is, a regular file that no link leads to; on rank 0 the one
+ * that it has made. ZI_ERROR_IO. */
 enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags, int *file);
 
 /* Local (rank 0). Renames the finished file, moves `latest`, removes what `keep` does not name. */

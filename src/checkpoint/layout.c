@@ -86,7 +86,7 @@ int64_t checkpoint_bytes(const struct checkpoint_header *header,
 
 /* Rank 0: a new file of the temporary name, with the permissions that were asked for. A file that a
  * killed run left is removed; what no run has made is left alone, and refused. */
-static enum zi_status create_temporary(const struct checkpoint *checkpoint, int *file)
+static enum zi_status create_temporary(struct checkpoint *checkpoint, int *file)
 {
     const char *path = checkpoint->temporary;
     mode_t mode = checkpoint->header.mode != 0 ? checkpoint->header.mode : 0600;
@@ -95,11 +95,30 @@ static enum zi_status create_temporary(const struct checkpoint *checkpoint, int 
         return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be removed: %s", path,
                        strerror(errno));
     ZI_TRY(zi_file_create_new("checkpoint", path, 0600, file));
-    if (fchmod(*file, mode) == 0) return ZI_OK;
+    if (fchmod(*file, mode) == 0 && fstat(*file, &is) == 0) {
+        checkpoint->device = is.st_dev;
+        checkpoint->inode = is.st_ino;
+        return ZI_OK;
+    }
     enum zi_status status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot have mode %04o: %s",
                                     path, (unsigned)mode, strerror(errno));
     close(*file);
     return status;
+}
+
+/* Whether a file is the one that this rank has made, if it has made one. */
+static bool is_own(const struct checkpoint *checkpoint, const struct stat *is)
+{
+    bool made = checkpoint->device != 0 || checkpoint->inode != 0;
+    return S_ISREG(is->st_mode) &&
+           (!made || (is->st_dev == checkpoint->device && is->st_ino == checkpoint->inode));
+}
+
+void checkpoint_discard(const struct checkpoint *checkpoint)
+{
+    struct stat is;
+    if (lstat(checkpoint->temporary, &is) == 0 && is_own(checkpoint, &is))
+        (void)unlink(checkpoint->temporary);
 }
 
 /* Opens the temporary file again, on any rank; it is still the regular file that rank 0 made. */
@@ -108,12 +127,14 @@ enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags,
     struct stat is;
     *file = open(checkpoint->temporary, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     int error = *file < 0 || fstat(*file, &is) != 0 ? errno : 0;
-    if (error == 0 && S_ISREG(is.st_mode)) return ZI_OK;
+    if (error == 0 && is_own(checkpoint, &is)) return ZI_OK;
     if (*file >= 0) close(*file);
     *file = -1;
     return zi_fail(ZI_ERROR_IO, "checkpoint",
-                   "%s: cannot be opened: %s (is it on a file system that all nodes share?)",
-                   checkpoint->temporary, error != 0 ? strerror(error) : "it is no regular file");
+                   "%s: cannot be opened: %s (is it on a file system that all nodes share, and its "
+                   "folder still where it was?)",
+                   checkpoint->temporary,
+                   error != 0 ? strerror(error) : "it is not the file that was made");
 }
 
 /* Rank 0: copies what HDF5 has written of `from`, and no hole, to the same places of `to`. */
@@ -163,7 +184,7 @@ static enum zi_status place_layout(struct checkpoint *checkpoint, int layout)
     enum zi_status status = claim(file, path, 0, layout_bytes(checkpoint, layout));
     if (status >= 0) status = copy_layout(checkpoint, layout, file);
     close(file);
-    if (status < 0) (void)unlink(path);
+    if (status < 0) checkpoint_discard(checkpoint);
     return status;
 }
 
@@ -310,6 +331,6 @@ enum zi_status checkpoint_layout(struct checkpoint *checkpoint)
     bool root = comm_rank(comm) == 0;
     ZI_TRY(comm_agree(comm, root ? make_file(checkpoint) : ZI_OK));
     enum zi_status status = share_offsets(checkpoint);
-    if (status < 0 && root) (void)unlink(checkpoint->temporary);
+    if (status < 0 && root) checkpoint_discard(checkpoint);
     return status;
 }
