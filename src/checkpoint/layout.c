@@ -270,21 +270,34 @@ static int64_t most_bytes(const struct checkpoint *checkpoint)
     return bytes;
 }
 
+/* Rank 0. A new file in a folder that has the room for what HDF5 writes; -1 with errno. */
+static int open_in(const struct checkpoint *checkpoint, const char *folder, char name[LAYOUT_NAME])
+{
+    int64_t written = (int64_t)checkpoint->dataset_count * METADATA_PER_DATASET + METADATA_BYTES +
+                      (int64_t)strlen(checkpoint->header.deck);
+    snprintf(name, LAYOUT_NAME, "%s/zinf-layout-XXXXXX", folder);
+    int file = mkostemp(name, O_CLOEXEC);
+    if (file < 0) return -1;
+    int error = zi_file_claim(file, true, 0, written);
+    if (error == 0) return file;
+    close(file);
+    (void)unlink(name);
+    errno = error;
+    return -1;
+}
+
 /* Rank 0. A new file in memory, or else on the node's disk, in which HDF5 will not fail for want of
  * room (HDF5 takes no name of a file that has none, as memfd_create makes them); a limit on the size
  * of files is met here. */
 static enum zi_status open_layout(const struct checkpoint *checkpoint, char name[LAYOUT_NAME],
                                   int *layout)
 {
-    static const char *const folders[] = {"/dev/shm", "/tmp"};
-    *layout = -1;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders && *layout < 0; i++) {
-        snprintf(name, LAYOUT_NAME, "%s/zinf-layout-XXXXXX", folders[i]);
-        *layout = mkostemp(name, O_CLOEXEC);
-    }
+    *layout = open_in(checkpoint, "/dev/shm", name);
+    if (*layout < 0) *layout = open_in(checkpoint, "/tmp", name);
     if (*layout < 0)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: its layout cannot be made in %s: %s",
-                       checkpoint->temporary, name, strerror(errno));
+        return zi_fail(ZI_ERROR_IO, "checkpoint",
+                       "%s: its layout cannot be made in /dev/shm nor in /tmp: %s",
+                       checkpoint->temporary, strerror(errno));
     if (ftruncate(*layout, (off_t)most_bytes(checkpoint)) == 0) return ZI_OK;
     int error = errno;
     close(*layout);
