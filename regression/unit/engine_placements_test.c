@@ -61,12 +61,8 @@ static void check_same(const struct step_fixture_run *a, const struct step_fixtu
 
 int main(int argc, char **argv)
 {
-    struct comm *world;
-    if (comm_start(&argc, &argv, &world) < 0) return 99;
-    zi_log_identify(comm_rank(world), comm_size(world));
-    zi_log_set_level(ZI_LOG_WARN);
     char folder[32];
-    step_fixture_enter(world, folder);
+    struct comm *world = step_fixture_start(&argc, &argv, folder);
     for (int group = 0; group < GROUP_COUNT; group++) {
         struct step_fixture_run first[2];
         for (int placement = 0; placement < 81; placement++) {

@@ -185,12 +185,8 @@ static void test_underflow(struct comm *comm)
 
 int main(int argc, char **argv)
 {
-    struct comm *world;
-    if (comm_start(&argc, &argv, &world) < 0) return 99;
-    zi_log_identify(comm_rank(world), comm_size(world));
-    zi_log_set_level(ZI_LOG_WARN);
     char folder[32];
-    step_fixture_enter(world, folder);
+    struct comm *world = step_fixture_start(&argc, &argv, folder);
     for (int way = 0; way < WAYS; way++) {
         test_found(ways[way], world);
         test_grows(ways[way], world);

@@ -273,12 +273,8 @@ int main(int argc, char **argv)
 {
     static const char *const types[] = {"precision.compute=fp32", "precision.compute=bf16",
                                         "precision.compute=fp16"};
-    struct comm *world;
-    if (comm_start(&argc, &argv, &world) < 0) return 99;
-    zi_log_identify(comm_rank(world), comm_size(world));
-    zi_log_set_level(ZI_LOG_WARN);
     char folder[32];
-    step_fixture_enter(world, folder);
+    struct comm *world = step_fixture_start(&argc, &argv, folder);
     for (int t = 0; t < 3; t++) {
         for (int s = 0; s < SHAPES; s++) {
             check_pair(types[t], &shapes[s], &shapes[(s + 3) % SHAPES], world);

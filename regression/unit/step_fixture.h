@@ -75,6 +75,17 @@ static inline void step_fixture_enter(struct comm *comm, char name[32])
     }
 }
 
+/* Collective. The ranks of a test, in a new folder of its own; ends the program when there are none. */
+static inline struct comm *step_fixture_start(int *argc, char ***argv, char name[32])
+{
+    struct comm *world;
+    if (comm_start(argc, argv, &world) < 0) exit(99);
+    zi_log_identify(comm_rank(world), comm_size(world));
+    zi_log_set_level(ZI_LOG_WARN);
+    step_fixture_enter(world, name);
+    return world;
+}
+
 /* Collective. Leaves the folder; when no rank has anything in it any more, rank 0 removes it and the
  * folder `store` in it (NULL: none). */
 static inline bool step_fixture_leave(struct comm *comm, const char *name, const char *store)

@@ -314,6 +314,17 @@ static void write_fields(FILE *file, const struct record_column *columns, int co
     }
 }
 
+/* Appends a row to a table. */
+static enum zi_status append_row(struct table *table, const struct record_column *columns,
+                                 int count, const double *values, const int64_t *integers)
+{
+    struct text text;
+    ZI_TRY(text_begin(&text));
+    write_fields(text.out, columns, count, values, integers);
+    fputc('\n', text.out);
+    return text_append(&text, table);
+}
+
 enum zi_status report_step(struct report *report, const struct report_row *row)
 {
     double values[STEP_COLUMNS] = {
@@ -334,11 +345,7 @@ enum zi_status report_step(struct report *report, const struct report_row *row)
     memcpy(values + STEP_WAIT, row->wait_s, sizeof row->wait_s);
     for (int i = 0; i < STEP_COLUMNS; i++)
         values[i] = zi_nan_plain(values[i]);
-    struct text text;
-    ZI_TRY(text_begin(&text));
-    write_fields(text.out, step_columns, STEP_COLUMNS, values, integers);
-    fputc('\n', text.out);
-    ZI_TRY(text_append(&text, &report->steps));
+    ZI_TRY(append_row(&report->steps, step_columns, STEP_COLUMNS, values, integers));
     return record_append(report->record, report->step_table, values, integers);
 }
 
@@ -349,11 +356,8 @@ enum zi_status report_checkpoint(struct report *report, const struct report_chec
         [5] = row->over_s,  [6] = row->before_s,
     };
     const int64_t integers[CHECKPOINT_COLUMNS] = {[0] = row->step, [1] = row->bytes};
-    struct text text;
-    ZI_TRY(text_begin(&text));
-    write_fields(text.out, checkpoint_columns, CHECKPOINT_COLUMNS, values, integers);
-    fputc('\n', text.out);
-    ZI_TRY(text_append(&text, &report->checkpoints));
+    ZI_TRY(
+        append_row(&report->checkpoints, checkpoint_columns, CHECKPOINT_COLUMNS, values, integers));
     return record_append(report->record, report->checkpoint_table, values, integers);
 }
 

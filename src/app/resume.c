@@ -144,7 +144,7 @@ enum zi_status resume_open(struct run *run)
     int64_t shared;
     bool first = comm_rank(run->comm) == 0;
     if (!run->resumes) return ZI_OK;
-    enum zi_status status = report_path(run->setup.settings->run.directory, "checkpoints", folder);
+    enum zi_status status = saving_folder(run, folder);
     ZI_TRY(comm_agree(run->comm, status));
     ZI_TRY(open_newest(run, folder, &shared));
     if (!run->from && !run->level.from)

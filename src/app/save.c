@@ -13,8 +13,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -22,7 +20,6 @@
 #include "app/report.h"
 #include "app/run.h"
 #include "base/log.h"
-#include "base/timing.h"
 #include "checkpoint/checkpoint.h"
 
 /* Whether a step has had a finite loss with the parameters of the last checkpoint: one that was not
@@ -33,8 +30,7 @@ static void note_proven(struct run *run)
     char directory[PATH_MAX];
     if (run->saved < 0 || run->proven == run->saved || run->good <= run->saved) return;
     run->proven = run->saved;
-    if (comm_rank(run->comm) == 0 && s->checkpoint.keep == 1 &&
-        report_path(s->run.directory, "checkpoints", directory) >= 0)
+    if (comm_rank(run->comm) == 0 && s->checkpoint.keep == 1 && saving_folder(run, directory) >= 0)
         checkpoint_prune(directory, run->proven,
                          (struct checkpoint_retention){1, s->checkpoint.keep_every});
 }

@@ -56,9 +56,9 @@ static enum zi_status fail_full(const char *path, int64_t bytes, const char *cau
                    path, zi_memory_text((size_t)bytes, need, sizeof need), cause, free_text);
 }
 
-static enum zi_status claim(int descriptor, const char *path, int64_t first, int64_t bytes)
+static enum zi_status claim(int descriptor, const char *path, int64_t bytes)
 {
-    int error = zi_file_claim(descriptor, true, first, bytes);
+    int error = zi_file_claim(descriptor, true, 0, bytes);
     return error == 0 ? ZI_OK : fail_full(path, bytes, strerror(error));
 }
 
@@ -181,7 +181,7 @@ static enum zi_status place_layout(struct checkpoint *checkpoint, int layout)
     ZI_TRY(checkpoint_name_free(path));
     ZI_TRY(checkpoint_name_free(checkpoint->path));
     ZI_TRY(create_temporary(checkpoint, &file));
-    enum zi_status status = claim(file, path, 0, layout_bytes(checkpoint, layout));
+    enum zi_status status = claim(file, path, layout_bytes(checkpoint, layout));
     if (status >= 0) status = copy_layout(checkpoint, layout, file);
     close(file);
     if (status < 0) checkpoint_discard(checkpoint);

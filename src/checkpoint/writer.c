@@ -169,11 +169,11 @@ static void flush(struct checkpoint_writer *w)
     w->filled = 0;
 }
 
-/* Starts a run at an offset; gives the bytes before the first whole block, which it has written. */
+/* Starts a run at an offset, with the current buffer empty; gives the bytes before the first whole
+ * block, which it has written. */
 static size_t begin_run(struct checkpoint_writer *w, int64_t offset, const char *from, size_t bytes)
 {
     size_t head = (size_t)(-offset & (DISK_BLOCK - 1));
-    if (w->filled > 0) flush(w);
     if (head > bytes) head = bytes;
     put_small(w, offset, from, head);
     w->start = offset + (int64_t)head;
