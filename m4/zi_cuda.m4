@@ -1,13 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-# ZI_CUDA: looks for the CUDA toolkit. Nothing is built from it in this version, so its absence is no
-# complaint; asking for it is, rather than a silent nothing.
+# ZI_CUDA: looks for the CUDA toolkit and NCCL, from which the module zinf-cuda.so is built.
+#
+# --with-cuda=auto builds it where all is there and says why where not; yes or a folder makes that an error; no does
+# not look. A folder is searched alone. Sets NVCC, CUDA_CPPFLAGS, CUDA_LDFLAGS, CUDA_LIBS, CUDA_GENCODE, and the
+# conditional HAVE_CUDA.
+
+# ZI_CUDA_REFUSE(REASON): the toolkit cannot be used.
+AC_DEFUN([ZI_CUDA_REFUSE], [AS_VAR_IF([zi_cuda_why], [], [zi_cuda_why="$1"])])
+
+# ZI_CUDA_FIND: nvcc, and the folders of headers and libraries that belong to it.
+AC_DEFUN([ZI_CUDA_FIND], [
+zi_cuda_path=$PATH:${CUDA_HOME:-/nowhere}/bin:${CUDA_PATH:-/nowhere}/bin:/usr/local/cuda/bin:/opt/cuda/bin
+AS_CASE([$with_cuda], [auto|yes], [], [zi_cuda_path=$with_cuda/bin])
+AC_PATH_PROG([NVCC], [nvcc], [no], [$zi_cuda_path])
+AS_VAR_IF([NVCC], [no], [ZI_CUDA_REFUSE([no nvcc in $zi_cuda_path])])
+AS_IF([test -z "$zi_cuda_why"], [
+  zi_cuda_release=`$NVCC --version | $SED -n 's/.*release \([[0-9]][[0-9]]*\.[[0-9]]*\).*/\1/p'`
+  zi_cuda_root=`readlink -f "$NVCC"`
+  zi_cuda_root=${zi_cuda_root%/bin/*}
+  for zi_dir in "$zi_cuda_root/include" "$zi_cuda_root/targets/$host_cpu-linux/include"; do
+    AS_IF([test -z "$zi_cuda_include" && test -f "$zi_dir/cuda_runtime_api.h"], [zi_cuda_include=$zi_dir])
+  done
+  for zi_dir in "$zi_cuda_root/lib64" "$zi_cuda_root/lib" "$zi_cuda_root/targets/$host_cpu-linux/lib"; do
+    AS_IF([test -z "$zi_cuda_lib" && test -f "$zi_dir/libcudart.so"], [zi_cuda_lib=$zi_dir])
+  done
+  AS_IF([test -z "$zi_cuda_include"], [ZI_CUDA_REFUSE([no cuda_runtime_api.h beside $NVCC])])
+  AS_IF([test -z "$zi_cuda_lib"], [ZI_CUDA_REFUSE([no libcudart.so beside $NVCC])])
+  AS_IF([test "${zi_cuda_release%%.*}" -lt 12], [ZI_CUDA_REFUSE([CUDA $zi_cuda_release, and zinf needs 12 or later])])
+])])
+
+# ZI_CUDA_TRY: compiles for the targets asked for, and links with the libraries.
+AC_DEFUN([ZI_CUDA_TRY], [
+CUDA_CPPFLAGS="-isystem $zi_cuda_include"
+CUDA_LDFLAGS="-L$zi_cuda_lib -Wl,-rpath,$zi_cuda_lib -Wl,--enable-new-dtags"
+zi_save_CPPFLAGS=$CPPFLAGS; zi_save_LDFLAGS=$LDFLAGS; zi_save_LIBS=$LIBS
+CPPFLAGS="$CPPFLAGS $CUDA_CPPFLAGS"; LDFLAGS="$LDFLAGS $CUDA_LDFLAGS"
+AC_CHECK_HEADERS([cublasLt.h nccl.h], [], [ZI_CUDA_REFUSE([no $ac_header])])
+AC_CHECK_LIB([cudart], [cudaLaunchKernel], [], [ZI_CUDA_REFUSE([libcudart does not link])])
+AC_CHECK_LIB([cublasLt], [cublasLtMatmul], [], [ZI_CUDA_REFUSE([libcublasLt does not link])])
+AC_CHECK_LIB([nccl], [ncclAllGather], [], [ZI_CUDA_REFUSE([libnccl does not link])])
+CPPFLAGS=$zi_save_CPPFLAGS; LDFLAGS=$zi_save_LDFLAGS; LIBS=$zi_save_LIBS
+CUDA_LIBS="-lcudart -lcublasLt -lnccl"
+for zi_arch in $with_cuda_arch; do
+  AS_CASE([$zi_arch],
+    [sm_*|compute_*], [CUDA_GENCODE="$CUDA_GENCODE -gencode arch=compute_${zi_arch@%:@*_},code=$zi_arch"],
+    [AC_MSG_ERROR([--with-cuda-arch: $zi_arch is neither sm_NN nor compute_NN])])
+done
+# Without --threads 0 nvcc compiles for one target after the other.
+AS_IF([test -z "$zi_cuda_why"], [
+  AC_MSG_CHECKING([whether nvcc compiles for $with_cuda_arch])
+  AS_ECHO(["__global__ void k(int *x) { *x = 1; }"]) >conftest.cu
+  AS_IF([$NVCC $CUDA_GENCODE $NVCCFLAGS -c conftest.cu -o conftest.o >&AS_MESSAGE_LOG_FD 2>&1],
+    [AC_MSG_RESULT([yes])],
+    [AC_MSG_RESULT([no])
+     ZI_CUDA_REFUSE([$NVCC cannot compile for $with_cuda_arch with this host compiler; see config.log])])
+  rm -f conftest.cu conftest.o
+])])
+
 AC_DEFUN([ZI_CUDA], [
-AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda=auto|no], [CUDA toolkit: looked for, not used in this version])],
+AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda=auto|yes|no|DIR], [CUDA toolkit 12 or later with cuBLAS and NCCL (default: built where found)])],
   [], [with_cuda=auto])
-AS_CASE([$with_cuda],
-  [no], [zi_cuda="not looked for"],
-  [auto], [AC_PATH_PROG([NVCC], [nvcc], [no])
-           AS_VAR_IF([NVCC], [no], [zi_cuda="not found (not used in this version)"],
-                     [zi_cuda="$NVCC (not used in this version)"])],
-  [AC_MSG_ERROR([--with-cuda=$with_cuda: the cuda device comes with a later version; use auto or no])])
+AC_ARG_WITH([cuda-arch], [AS_HELP_STRING([--with-cuda-arch="sm_NN compute_NN ..."], [GPUs to compile for (default: sm_80 sm_90 compute_80 compute_90)])],
+  [], [with_cuda_arch="sm_80 sm_90 compute_80 compute_90"])
+AC_ARG_VAR([NVCC], [CUDA compiler])
+AC_ARG_VAR([NVCCFLAGS], [flags of the CUDA compiler])
+zi_cuda_why= zi_cuda_include= zi_cuda_lib= zi_cuda_release= CUDA_GENCODE=
+AS_VAR_IF([with_cuda], [no], [ZI_CUDA_REFUSE([not asked for])], [ZI_CUDA_FIND])
+AS_IF([test -z "$zi_cuda_why"], [ZI_CUDA_TRY])
+AS_IF([test -z "$zi_cuda_why"], [
+  zi_cuda="$zi_cuda_release for $with_cuda_arch"
+  AC_DEFINE([HAVE_CUDA], [1], [The module of CUDA devices is built.])
+], [
+  AS_CASE([$with_cuda], [auto|no], [], [AC_MSG_ERROR([--with-cuda=$with_cuda: $zi_cuda_why])])
+  zi_cuda="not built: $zi_cuda_why"
+])
+AC_DEFINE_UNQUOTED([CUDA_BUILD], ["$zi_cuda"], [What configure says of CUDA.])
+AC_SUBST([CUDA_CPPFLAGS])
+AC_SUBST([CUDA_LDFLAGS])
+AC_SUBST([CUDA_LIBS])
+AC_SUBST([CUDA_GENCODE])
+AM_CONDITIONAL([HAVE_CUDA], [test -z "$zi_cuda_why"])
 ])

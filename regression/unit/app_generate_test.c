@@ -41,7 +41,7 @@ static void write_checkpoint(const char *model, const char *text)
     float *values = calloc(1 << 20, sizeof *values);
     CHECK(setup_parse_part(&setup, model, "model", setup_model_sections, NULL, 0) == ZI_OK);
     model_check(setup.deck);
-    CHECK(setup_open(&setup, 1) == ZI_OK && comm_self(&self) == ZI_OK);
+    CHECK(setup_open(&setup, DEVICE_ALONE) == ZI_OK && comm_self(&self) == ZI_OK);
     for (int i = 0; i < setup.model->tensor_count; i++) {
         const struct model_tensor *t = &setup.model->tensors[i];
         tensors[i] = (struct checkpoint_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};

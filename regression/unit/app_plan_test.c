@@ -50,22 +50,22 @@ enum zi_status __wrap_program_measure(const struct model *model, const struct pa
     return __real_program_measure(model, partition, config, program);
 }
 
-static enum zi_status describe(const struct settings_device *settings, int node_ranks,
+static enum zi_status describe(const struct settings_device *settings, struct device_share share,
                                struct device_properties *properties)
 {
     (void)settings;
-    (void)node_ranks;
+    (void)share;
     descriptions++;
     *properties = (struct device_properties){
         .name = "far away", .memory_bytes = (size_t)1 << 30, .asynchronous = true, .threads = 1};
     return ZI_OK;
 }
 
-static enum zi_status refuse(const struct settings_device *settings, int node_ranks,
+static enum zi_status refuse(const struct settings_device *settings, struct device_share share,
                              struct device **device)
 {
     (void)settings;
-    (void)node_ranks;
+    (void)share;
     (void)device;
     return zi_fail(ZI_ERROR_DEVICE, "test", "a device was opened");
 }

@@ -22,7 +22,7 @@ static struct device *open_device(enum apart_schedule schedule, uint64_t seed)
     struct settings_device settings = {.type = DEVICE_CUDA, .threads = 1, .isa = ZI_AUTO};
     struct device *device = NULL;
     apart_device_use(schedule, seed);
-    if (device_open(&settings, 1, &device) < 0) exit(1);
+    if (device_open(&settings, DEVICE_ALONE, &device) < 0) exit(1);
     apart_device_withdraw();
     return device;
 }
@@ -56,7 +56,7 @@ static void test_memory(void)
     const struct device_properties *p = device_get_properties(device);
     struct settings_device settings = {.type = DEVICE_CUDA, .threads = 1, .isa = ZI_AUTO};
     CHECK(!p->is_host && !p->unified && p->asynchronous && p->mappable);
-    CHECK_INT(device_open_host(device, &settings, 1, &host), ZI_OK);
+    CHECK_INT(device_open_host(device, &settings, DEVICE_ALONE, &host), ZI_OK);
     CHECK(host != device && device_get_properties(host)->is_host);
     struct device_ptr far = allocate(device, ZI_TIER_DEVICE), near = allocate(device, ZI_TIER_HOST);
     CHECK_INT(signal_of_access(near, true), 0);

@@ -19,7 +19,7 @@ static struct capture capture;
 static struct device *open_device(const struct settings_device *settings, int node_ranks)
 {
     struct device *device = NULL;
-    if (device_open(settings, node_ranks, &device) < 0) exit(1);
+    if (device_open(settings, (struct device_share){node_ranks, 0}, &device) < 0) exit(1);
     return device;
 }
 
@@ -33,12 +33,12 @@ static void test_isa(void)
         struct device *device = NULL;
         settings.isa = settings_of[i];
         if (kernels_of[i] > best) {
-            CHECK_INT(device_open(&settings, 1, &device), ZI_ERROR_DEVICE);
+            CHECK_INT(device_open(&settings, DEVICE_ALONE, &device), ZI_ERROR_DEVICE);
             CHECK(!device);
             continue;
         }
         enum cpu_isa expected = settings.isa == ISA_AVX512 ? best : kernels_of[i];
-        CHECK_INT(device_open(&settings, 1, &device), ZI_OK);
+        CHECK_INT(device_open(&settings, DEVICE_ALONE, &device), ZI_OK);
         CHECK_INT(cpu_device_of(device)->isa, expected);
         const struct device_properties *p = device_get_properties(device);
         const char *comma = strrchr(p->name, ',');
@@ -86,7 +86,7 @@ static void test_refuse_cuda(void)
     struct device *device = NULL;
     settings.type = DEVICE_CUDA;
     capture_begin(&capture, stderr);
-    enum zi_status status = device_open(&settings, 1, &device);
+    enum zi_status status = device_open(&settings, DEVICE_ALONE, &device);
     const char *text = capture_end(&capture);
     CHECK_INT(status, ZI_ERROR_DEVICE);
     CHECK(!device);
@@ -103,7 +103,7 @@ static void test_describe(void)
         settings.isa = i < 0 ? ZI_AUTO : (int64_t)isas[i];
         settings.threads = i < 0 ? ZI_AUTO : 1;
         capture_begin(&capture, stderr);
-        enum zi_status status = device_describe(&settings, 2, &described);
+        enum zi_status status = device_describe(&settings, (struct device_share){2, 0}, &described);
         capture_end(&capture);
         if (status < 0) continue; /* a processor without it */
         struct device *device = open_device(&settings, 2);
@@ -117,7 +117,7 @@ static void test_describe(void)
     }
     struct device_properties elsewhere;
     settings.type = DEVICE_CUDA;
-    CHECK_INT(device_describe(&settings, 8, &elsewhere), ZI_OK);
+    CHECK_INT(device_describe(&settings, (struct device_share){8, 0}, &elsewhere), ZI_OK);
     CHECK_INT(elsewhere.memory_bytes, 0);
     CHECK(!elsewhere.is_host && !elsewhere.unified && !elsewhere.mappable);
     CHECK(elsewhere.asynchronous && strstr(elsewhere.name, "cuda"));
@@ -160,7 +160,7 @@ static void test_properties(void)
     const struct device_properties *p = device_get_properties(device);
     CHECK(p->is_host && p->unified && p->mappable && !p->asynchronous);
     CHECK(p->memory_bytes > (size_t)16 << 20);
-    CHECK_INT(device_open_host(device, &defaults, 1, &host), ZI_OK);
+    CHECK_INT(device_open_host(device, &defaults, DEVICE_ALONE, &host), ZI_OK);
     CHECK(host == device);
     device_close(device);
 }

@@ -129,7 +129,7 @@ static int ceiling_of(dnnl_cpu_isa_t isa, int device_isa)
     const struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = device_isa};
     struct device *device = NULL;
     CHECK_INT(dnnl_set_max_cpu_isa(isa), dnnl_success);
-    CHECK_INT(device_open(&settings, 1, &device), ZI_OK);
+    CHECK_INT(device_open(&settings, DEVICE_ALONE, &device), ZI_OK);
     for (int threads = 1; device && threads <= 2; threads++) {
         struct device_stream *stream = NULL;
         CHECK_INT(device_stream_create(device, threads, &stream), ZI_OK);
@@ -177,7 +177,7 @@ static double peak_of(int node_ranks, double *cores)
     struct device_stream *stream = NULL;
     struct device_peak peak = {0, NULL};
     double best = 0;
-    ZI_REQUIRE(device_open(&settings, node_ranks, &device) == ZI_OK);
+    ZI_REQUIRE(device_open(&settings, (struct device_share){node_ranks, 0}, &device) == ZI_OK);
     ZI_REQUIRE(device_stream_create(device, 1, &stream) == ZI_OK);
     for (int turn = 0; turn < 5; turn++) {
         CHECK_INT(device_measure_peak(stream, ZI_FP32, 0.02, &peak), ZI_OK);

@@ -295,7 +295,7 @@ int main(void)
     for (int i = 0; i < DEVICES_MOST; i++) {
         struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = isas[i]};
         if (kernels[i] > cpu_isa_best()) continue;
-        ZI_REQUIRE(device_open(&settings, 1, &devices[device_count]) == ZI_OK);
+        ZI_REQUIRE(device_open(&settings, DEVICE_ALONE, &devices[device_count]) == ZI_OK);
         device_count++;
     }
     test_one_thread();

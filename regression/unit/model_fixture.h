@@ -82,7 +82,7 @@ static inline void fixture_open(struct fixture *f, const struct settings_model *
     memset(f, 0, sizeof *f);
     f->sequences = shape[0];
     f->tokens = shape[1];
-    ZI_REQUIRE(device_open(&device, 1, &f->device) == ZI_OK);
+    ZI_REQUIRE(device_open(&device, DEVICE_ALONE, &f->device) == ZI_OK);
     ZI_REQUIRE(device_stream_create(f->device, 2, &f->stream) == ZI_OK);
     ZI_REQUIRE(model_create(settings, &fixture_tiling, type, &f->model) == ZI_OK);
     const struct model *m = f->model;

@@ -268,7 +268,7 @@ static void test_skip(void)
 int main(void)
 {
     struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
-    if (device_open(&settings, 1, &device) < 0) return 1;
+    if (device_open(&settings, DEVICE_ALONE, &device) < 0) return 1;
     if (device_stream_create(device, 1, &stream) < 0) return 1;
     test_against_reference(ZI_FP32, false, true, 0.999);
     test_against_reference(ZI_FP32, true, false, 0.95);

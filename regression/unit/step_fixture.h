@@ -124,7 +124,7 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
     optimizer_check(f->deck);
     zero_check(f->deck, ranks);
     ZI_TRY(deck_check(f->deck));
-    ZI_TRY(device_open(&s->device, 1, &f->device));
+    ZI_TRY(device_open(&s->device, DEVICE_ALONE, &f->device));
     f->config.training = true;
     f->rank = rank;
     ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, 1, &f->config));

@@ -14,7 +14,7 @@ static struct device_stream *stream;
 static inline void stream_fixture_open(void)
 {
     struct settings_device cpu = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
-    if (device_open(&cpu, 1, &stream_fixture_device) < 0) exit(1);
+    if (device_open(&cpu, DEVICE_ALONE, &stream_fixture_device) < 0) exit(1);
     if (device_stream_create(stream_fixture_device, 1, &stream) < 0) exit(1);
 }
 

@@ -66,7 +66,7 @@ static void test_empty_pool(void)
 int main(void)
 {
     struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = ZI_AUTO};
-    if (device_open(&settings, 1, &device) < 0) return 1;
+    if (device_open(&settings, DEVICE_ALONE, &device) < 0) return 1;
     test_budget();
     test_memory(ZI_TIER_DEVICE);
     test_memory(ZI_TIER_HOST);

@@ -118,7 +118,7 @@ static enum zi_status measure_device(const struct settings_device *settings,
     struct device *device = NULL;
     struct device_stream *stream = NULL;
     struct device_ptr memory = {0};
-    ZI_TRY(device_open(settings, 1, &device));
+    ZI_TRY(device_open(settings, DEVICE_ALONE, &device));
     int threads = device_get_properties(device)->threads;
     enum zi_status status = device_allocate(device, ZI_TIER_DEVICE, COPY_BYTES, "bench", &memory);
     if (status >= 0) status = device_stream_create(device, threads, &stream);
@@ -236,7 +236,7 @@ enum zi_status bench_command(struct comm *world, const struct options *options)
     enum zi_status status =
         setup_parse_part(&setup, NULL, "the command line", sections, sets, set_count);
     if (status >= 0 && disk) status = bench_disk(setup.settings, options);
-    if (status >= 0 && !disk) status = device_open(&setup.settings->device, 1, &setup.device);
+    if (status >= 0 && !disk) status = device_open(&setup.settings->device, DEVICE_ALONE, &setup.device);
     if (status >= 0 && !disk) status = device_bench(setup.device, stdout);
     setup_cleanup(&setup);
     return status;

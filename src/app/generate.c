@@ -137,7 +137,7 @@ static enum zi_status build_model(struct generation *g)
                        zi_dtype_name(header->type));
     if (s->model.layers > checkpoint_tensors(g->checkpoint)) /* each has several */
         return fail_model("layers", s->model.layers, checkpoint_tensors(g->checkpoint));
-    ZI_TRY(setup_open(&g->setup, 1));
+    ZI_TRY(setup_open(&g->setup, DEVICE_ALONE));
     ZI_TRY(check_tensors(g));
     g->setup.config.training = false;
     ZI_TRY(zero_resolve(s, &g->setup.description, 1, 1, &g->setup.config));

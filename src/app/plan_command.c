@@ -173,7 +173,7 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
 {
     int node_ranks = (int)request->node_ranks;
     setup->config.training = true;
-    ZI_TRY(setup_describe(setup, node_ranks));
+    ZI_TRY(setup_describe(setup, (struct device_share){node_ranks, 0}));
     enum zi_status fit = zero_resolve(setup->settings, &setup->description, (int)request->ranks,
                                       node_ranks, &setup->config);
     if (fit < 0 && fit != ZI_ERROR_FIT) return fit;

@@ -201,7 +201,8 @@ static enum zi_status stage_directory(struct run *run)
 
 static enum zi_status stage_device(struct run *run)
 {
-    return setup_open(&run->setup, comm_node_size(run->comm));
+    struct device_share share = {comm_node_size(run->comm), comm_node_rank(run->comm)};
+    return setup_open(&run->setup, share);
 }
 
 /* Collective. Says what runs, where. */

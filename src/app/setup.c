@@ -84,15 +84,15 @@ enum zi_status setup_parse_part(struct setup *setup, const char *text, const cha
     return ZI_OK;
 }
 
-enum zi_status setup_describe(struct setup *setup, int node_ranks)
+enum zi_status setup_describe(struct setup *setup, struct device_share share)
 {
-    return device_describe(&setup->settings->device, node_ranks, &setup->description);
+    return device_describe(&setup->settings->device, share, &setup->description);
 }
 
-enum zi_status setup_open(struct setup *setup, int node_ranks)
+enum zi_status setup_open(struct setup *setup, struct device_share share)
 {
     const struct settings *s = setup->settings;
-    ZI_TRY(device_open(&s->device, node_ranks, &setup->device));
+    ZI_TRY(device_open(&s->device, share, &setup->device));
     setup->description = *device_get_properties(setup->device);
     return model_create(&s->model, &s->tiling, (enum zi_dtype)s->precision.compute, &setup->model);
 }

@@ -38,11 +38,11 @@ enum zi_status setup_parse_part(struct setup *setup, const char *text, const cha
                                 int set_count);
 
 /* Local. Describes the device, which is all that compiling needs. */
-enum zi_status setup_describe(struct setup *setup, int node_ranks);
+enum zi_status setup_describe(struct setup *setup, struct device_share share);
 
 /* Local. Describes and opens the device, and makes the model's tables, with the tiles that the deck
  * names. */
-enum zi_status setup_open(struct setup *setup, int node_ranks);
+enum zi_status setup_open(struct setup *setup, struct device_share share);
 
 /* Local. Makes the model again with the tiles of setup->config, cuts it, compiles the programs of
  * setup->config and proves them sound. */

@@ -194,6 +194,18 @@ void zi_memory_free(void *memory)
         free(record.base);
 }
 
+enum zi_status zi_memory_note(size_t bytes, enum zi_tier tier, const char *name, size_t *mark)
+{
+    ZI_REQUIRE(name && (unsigned)tier < ZI_TIER_COUNT);
+    if (account_add(bytes, tier, name, mark)) return ZI_OK;
+    return refuse(bytes, name, "the table of names cannot grow", zi_memory_node_available());
+}
+
+void zi_memory_forget(size_t mark, size_t bytes)
+{
+    account_remove(mark, bytes);
+}
+
 size_t zi_memory_used(enum zi_tier tier)
 {
     pthread_mutex_lock(&lock);

@@ -24,6 +24,13 @@ enum zi_status zi_memory_allocate(size_t bytes, enum zi_tier tier, const char *n
 /* Local. Frees what zi_memory_allocate gave; NULL does nothing. */
 void zi_memory_free(void *memory);
 
+/* Local. Accounts memory that a library has allocated, as zi_memory_allocate does its own; *mark is
+ * for zi_memory_forget. ZI_ERROR_DEVICE when the table of names cannot grow. */
+enum zi_status zi_memory_note(size_t bytes, enum zi_tier tier, const char *name, size_t *mark);
+
+/* Local. Ends the accounting of such memory, of as many bytes. */
+void zi_memory_forget(size_t mark, size_t bytes);
+
 /* Local. Bytes allocated now on a tier. */
 size_t zi_memory_used(enum zi_tier tier);
 

@@ -6,7 +6,7 @@
  * the cpu does not pay for it. */
 #include "device/table.h"
 
-#include "base/log.h"
+#include "device/module.h"
 
 static const struct device_backend *backends[DEVICE_TYPE_COUNT] = {[DEVICE_CPU] =
                                                                        &cpu_device_backend};
@@ -20,11 +20,11 @@ void device_register(enum device_type type, const struct device_backend *backend
 static const struct device_properties elsewhere = {
     .name = "cuda, not of this machine", .asynchronous = true, .bf16_native = true, .threads = 1};
 
-enum zi_status device_describe(const struct settings_device *settings, int node_ranks,
+enum zi_status device_describe(const struct settings_device *settings, struct device_share share,
                                struct device_properties *properties)
 {
-    if (backends[settings->type])
-        return backends[settings->type]->describe(settings, node_ranks, properties);
+    const struct device_backend *backend = backends[settings->type];
+    if (backend) return backend->describe(settings, share, properties);
     *properties = elsewhere;
     return ZI_OK;
 }
@@ -32,22 +32,20 @@ enum zi_status device_describe(const struct settings_device *settings, int node_
 enum zi_status device_check(const struct settings_device *settings)
 {
     if (backends[settings->type]) return ZI_OK;
-    return zi_fail(ZI_ERROR_DEVICE, "device",
-                   "device.type: cuda comes with a later version, which zinf plan and zinf program "
-                   "can look ahead to; to run, use cpu");
+    return device_module_load(&backends[settings->type]);
 }
 
-enum zi_status device_open(const struct settings_device *settings, int node_ranks,
+enum zi_status device_open(const struct settings_device *settings, struct device_share share,
                            struct device **device)
 {
     ZI_TRY(device_check(settings));
-    return backends[settings->type]->open(settings, node_ranks, device);
+    return backends[settings->type]->open(settings, share, device);
 }
 
 enum zi_status device_open_host(struct device *device, const struct settings_device *settings,
-                                int node_ranks, struct device **host)
+                                struct device_share share, struct device **host)
 {
-    if (!device->properties.is_host) return cpu_device_backend.open(settings, node_ranks, host);
+    if (!device->properties.is_host) return cpu_device_backend.open(settings, share, host);
     *host = device;
     return ZI_OK;
 }
@@ -65,6 +63,11 @@ const struct device_properties *device_get_properties(const struct device *devic
 const struct device_operations *device_get_operations(const struct device *device)
 {
     return &device->operations;
+}
+
+void *device_symbol(const struct device *device, const char *name)
+{
+    return device->properties.is_host ? NULL : device_module_symbol(name);
 }
 
 enum zi_status device_allocate(struct device *device, enum zi_tier tier, size_t bytes,
@@ -93,6 +96,12 @@ enum zi_status device_stream_create(struct device *device, int threads,
                                     struct device_stream **stream)
 {
     return device->table->stream_create(device, threads > 0 ? threads : 1, stream);
+}
+
+void *device_stream_handle(struct device_stream *stream)
+{
+    const struct device_table *table = stream->device->table;
+    return table->stream_handle ? table->stream_handle(stream) : NULL;
 }
 
 void device_stream_destroy(struct device_stream *stream)

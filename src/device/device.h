@@ -45,6 +45,14 @@ struct device_stream;
 struct device_event;
 struct device_operations;
 
+/* A rank among those of its node, which share the node's cores and devices. */
+struct device_share {
+    int ranks, rank;
+};
+
+/* The only rank of its node. */
+#define DEVICE_ALONE ((struct device_share){1, 0})
+
 struct device_properties {
     /* Of the processor, with the instruction set in use. */
     char name[96];
@@ -67,18 +75,18 @@ struct device_properties {
 /* Local. What device_open would open, found without opening it: nothing is allocated, no thread is
  * started. A device of a type that this program cannot open is described by what all of the type
  * have in common. Errors as of device_open, but that the device need not be there. */
-enum zi_status device_describe(const struct settings_device *settings, int node_ranks,
+enum zi_status device_describe(const struct settings_device *settings, struct device_share share,
                                struct device_properties *properties);
 
 /* Local. ZI_ERROR_DEVICE, after logging why, when this program opens no device of the deck's type.
  */
 enum zi_status device_check(const struct settings_device *settings);
 
-/* Local. Opens the device that the deck names, for a rank that shares its node with `node_ranks`
- * ranks (threads: auto divides the cores by it). Close with device_close after all memory, streams
- * and events are gone. ZI_ERROR_DEVICE when it is not there or an instruction set is asked for that
- * the processor lacks. */
-enum zi_status device_open(const struct settings_device *settings, int node_ranks,
+/* Local. Opens the device that the deck names, for one of the ranks of a node (threads: auto divides
+ * the cores by them; a rank has the GPU of its number among those that it sees). Close with
+ * device_close after all memory, streams and events are gone. ZI_ERROR_DEVICE when it is not there
+ * or an instruction set is asked for that the processor lacks. */
+enum zi_status device_open(const struct settings_device *settings, struct device_share share,
                            struct device **device);
 
 /* Local. Nothing for NULL. */
@@ -87,13 +95,17 @@ void device_close(struct device *device);
 /* Local. The host beside a device, for operations on host memory: the device itself where it is the
  * host, otherwise a cpu device that the caller closes before `device`. */
 enum zi_status device_open_host(struct device *device, const struct settings_device *settings,
-                                int node_ranks, struct device **host);
+                                struct device_share share, struct device **host);
 
 /* Local. Owned by the device. */
 const struct device_properties *device_get_properties(const struct device *device);
 
 /* Local. The operations of this device; a NULL member is one that the device lacks. */
 const struct device_operations *device_get_operations(const struct device *device);
+
+/* Local. A symbol of the module that the device came from, for other rooms that have code there (the
+ * collectives of comm); NULL where there is none or the device came from no module. */
+void *device_symbol(const struct device *device, const char *name);
 
 /* Local. Zeroed memory on the device, or host memory that the device copies from and to at full
  * speed; accounted under `name`, until device_free. */
@@ -120,6 +132,11 @@ enum zi_status device_stream_create(struct device *device, int threads,
 
 /* Local. Waits for the stream's work first; nothing for NULL. */
 void device_stream_destroy(struct device_stream *stream);
+
+/* Local. What the device's own libraries know the stream by (a cudaStream_t), after making its device
+ * the calling thread's; NULL where there is nothing of the kind, or after an error, which is logged.
+ */
+void *device_stream_handle(struct device_stream *stream);
 
 /* Local. Sleeps until all work of the stream is done; gives the first error of that work. */
 enum zi_status device_stream_synchronize(struct device_stream *stream);

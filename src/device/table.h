@@ -18,6 +18,8 @@ struct device_table {
     enum zi_status (*stream_create)(struct device *, int threads, struct device_stream **stream);
     void (*stream_destroy)(struct device_stream *);
     enum zi_status (*stream_synchronize)(struct device_stream *);
+    /* NULL: streams have no handle. */
+    void *(*stream_handle)(struct device_stream *);
     enum zi_status (*event_create)(struct device *, struct device_event **event);
     void (*event_destroy)(struct device_event *);
     enum zi_status (*event_record)(struct device_event *, struct device_stream *);
@@ -49,10 +51,18 @@ struct device_event {
 /* Devices of one type: as device_describe, which gives the properties of what is opened, and as
  * device_open. */
 struct device_backend {
-    enum zi_status (*describe)(const struct settings_device *settings, int node_ranks,
+    enum zi_status (*describe)(const struct settings_device *settings, struct device_share share,
                                struct device_properties *properties);
-    enum zi_status (*open)(const struct settings_device *settings, int node_ranks,
+    enum zi_status (*open)(const struct settings_device *settings, struct device_share share,
                            struct device **device);
+};
+
+/* What a module exports under the name zinf_module: devices that need libraries of their own, in a
+ * file that is loaded only when a deck asks for them. */
+struct device_module {
+    /* Of the program that it was built with; any other is refused. */
+    const char *version;
+    const struct device_backend *backend;
 };
 
 /* For device.type: cpu. */

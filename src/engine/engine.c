@@ -56,8 +56,8 @@ static enum zi_status map_pools(struct engine *engine)
 /* The device and the host beside it. */
 static enum zi_status open_host(struct engine *engine)
 {
-    return device_open_host(engine->device, &engine->settings->device, comm_node_size(engine->comm),
-                            &engine->host);
+    struct device_share share = {comm_node_size(engine->comm), comm_node_rank(engine->comm)};
+    return device_open_host(engine->device, &engine->settings->device, share, &engine->host);
 }
 
 /* Lanes, what needs a stream, and the programs bound to all that is there now. */

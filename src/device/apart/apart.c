@@ -182,20 +182,20 @@ static struct device_properties properties_from(struct device_properties cpu)
     return p;
 }
 
-static enum zi_status apart_describe(const struct settings_device *settings, int node_ranks,
+static enum zi_status apart_describe(const struct settings_device *settings, struct device_share share,
                                      struct device_properties *properties)
 {
-    ZI_TRY(cpu_device_backend.describe(settings, node_ranks, properties));
+    ZI_TRY(cpu_device_backend.describe(settings, share, properties));
     *properties = properties_from(*properties);
     return ZI_OK;
 }
 
-static enum zi_status apart_open(const struct settings_device *settings, int node_ranks,
+static enum zi_status apart_open(const struct settings_device *settings, struct device_share share,
                                  struct device **device)
 {
     struct apart_device *d = calloc(1, sizeof *d);
     if (!d) return zi_fail(ZI_ERROR_DEVICE, "apart", "no memory for the device");
-    enum zi_status status = cpu_device_backend.open(settings, node_ranks, &d->cpu);
+    enum zi_status status = cpu_device_backend.open(settings, share, &d->cpu);
     if (status < 0) {
         free(d);
         return status;

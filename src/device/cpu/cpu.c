@@ -238,13 +238,13 @@ static const struct device_table table = {
     .measure_peak = cpu_measure_peak,
 };
 
-static enum zi_status cpu_describe(const struct settings_device *settings, int node_ranks,
+static enum zi_status cpu_describe(const struct settings_device *settings, struct device_share share,
                                    struct device_properties *properties)
 {
     enum cpu_isa isa = CPU_GENERIC;
     char name[64];
     struct device_properties p = {.is_host = true, .unified = true, .mappable = true};
-    ZI_TRY(choose_threads(settings, node_ranks, &p.threads));
+    ZI_TRY(choose_threads(settings, share.ranks, &p.threads));
     ZI_TRY(cpu_isa_choose(settings->isa, cpu_isa_best(), &isa));
     processor_name(name, sizeof name);
     snprintf(p.name, sizeof p.name, "%s, %s", name, cpu_isa_name(isa));
@@ -255,19 +255,19 @@ static enum zi_status cpu_describe(const struct settings_device *settings, int n
     return ZI_OK;
 }
 
-static enum zi_status cpu_open(const struct settings_device *settings, int node_ranks,
+static enum zi_status cpu_open(const struct settings_device *settings, struct device_share share,
                                struct device **device)
 {
     enum cpu_isa isa = CPU_GENERIC;
     struct device_properties properties;
-    ZI_TRY(cpu_describe(settings, node_ranks, &properties));
+    ZI_TRY(cpu_describe(settings, share, &properties));
     ZI_TRY(cpu_isa_choose(settings->isa, cpu_isa_best(), &isa));
     struct cpu_device *d = calloc(1, sizeof *d);
     if (!d) return zi_fail(ZI_ERROR_DEVICE, "device", "no memory for the cpu device");
     d->base.table = &table;
     d->base.properties = properties;
     d->isa = isa;
-    d->cores = cores_at_once(node_ranks);
+    d->cores = cores_at_once(share.ranks);
     cpu_isa_register(isa, &d->base.operations);
     d->passes = cpu_isa_passes(isa);
     d->base.operations.fill = cpu_fill;
