@@ -19,6 +19,13 @@ static __thread cudaError_t last_error;
 static uint64_t fail_calls;
 static pid_t process;
 
+/* Of this process among those of MPI, where a launcher says so; NULL: it does not. */
+static const char *mpi_rank(void)
+{
+    const char *rank = getenv("PMI_RANK");
+    return rank ? rank : getenv("OMPI_COMM_WORLD_RANK");
+}
+
 void emulator_fail(enum emulator_fault fault, const char *format, ...)
 {
     static const char *const names[] = {"the host touches memory of a device",
@@ -30,7 +37,7 @@ void emulator_fail(enum emulator_fault fault, const char *format, ...)
                                         "leak"};
     enum { ROOM = 4096, FRAMES = 32 };
     char text[ROOM];
-    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    const char *rank = mpi_rank();
     int length = snprintf(text, sizeof text, "emulator:%s%s %s: ", rank ? " rank " : "",
                           rank ? rank : "", names[fault - EMULATOR_HOST_ACCESS]);
     va_list list;
@@ -194,7 +201,7 @@ void random_delay(uint64_t *state)
     enum { RARE = 16, LONG_NS = 1000000, SHORT_NS = 40000 };
     if (settings()->schedule != SCHEDULE_RANDOM) return;
     uint64_t number = random_next(state), kind = number % RARE;
-    if (kind >= RARE / 2) return;
+    if (kind >= RARE / 4) return;
     uint64_t most = kind == 0 ? LONG_NS : SHORT_NS;
     struct timespec time = {.tv_nsec = (long)(number / RARE % most)};
     nanosleep(&time, NULL);
@@ -202,7 +209,7 @@ void random_delay(uint64_t *state)
 
 uint64_t emulator_seed(const char *what)
 {
-    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    const char *rank = mpi_rank();
     uint64_t state = settings()->seed;
     random_next(&state);
     for (; *what; what++) {
