@@ -60,6 +60,7 @@ static void kernel_on_host_memory(bool faulty)
     CHECK_CUDA(cudaEventRecord(board.event, board.one));
     if (faulty) CHECK_CUDA(cudaMemsetAsync(board.host, 0, BYTES, board.other));
     CHECK_CUDA(cudaEventSynchronize(board.event));
+    CHECK_CUDA(cudaStreamSynchronize(board.other));
     CHECK(board.host[2] == 4.0f);
     board_end(&board);
 }
@@ -119,11 +120,11 @@ static void sticky(bool faulty)
 
 const struct fault faults_kernel[] = {
     {"kernel_beyond", EMULATOR_KERNEL, "double_all", kernel_beyond, NULL},
-    {"kernel_order", EMULATOR_RACE, "double_all", kernel_order, NULL},
-    {"kernels_apart", EMULATOR_RACE, "double_all", kernels_apart, NULL},
+    {"kernel_order", EMULATOR_RACE, "no event or wait", kernel_order, NULL},
+    {"kernels_apart", EMULATOR_RACE, "offset 8192 in", kernels_apart, NULL},
     {"kernel_free_eager", EMULATOR_RACE, "memory is freed", kernel_free, "EMULATOR_SCHEDULE=eager"},
     {"kernel_free_late", EMULATOR_KERNEL, "double_all", kernel_free, "EMULATOR_SCHEDULE=late"},
-    {"kernel_on_host_memory", EMULATOR_RACE, "double_all", kernel_on_host_memory, NULL},
+    {"kernel_on_host_memory", EMULATOR_RACE, "no event or wait", kernel_on_host_memory, NULL},
     {"kernel_of_other_device", EMULATOR_MISUSE, "memory of another", kernel_of_other_device, NULL},
     {"shared_memory", EMULATOR_KERNEL, "reverse", shared_memory, NULL},
     {"kernel_90", EMULATOR_KERNEL, "double_all", kernel_beyond, "EMULATOR_TARGET=90"},
