@@ -18,7 +18,7 @@
 enum { SEEDS = 25, SKIPPED = 77, OUTPUT = 65536 };
 
 static const struct fault *const tables[] = {faults_order, faults_life, faults_kernel,
-                                             faults_answers};
+                                             faults_random, faults_answers};
 
 /* All right programs that need no setting, in one process: test.h counts their checks. */
 static void run_all(bool faulty)
@@ -120,5 +120,7 @@ int main(int count, char **arguments)
             expect_all(fault);
     for (int seed = 1; seed <= SEEDS; seed++)
         expect(&all, false, "random", seed);
+    for (int seed = 1; seed <= SEEDS; seed++)
+        expect(&faults_random[0], true, "random", seed);
     return test_finish("emulator runtime");
 }
