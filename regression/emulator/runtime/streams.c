@@ -166,7 +166,7 @@ static void *work(void *argument)
 
 struct CUstream_st *stream_of(cudaStream_t handle, const char *what)
 {
-    if (handle == NULL || handle == cudaStreamLegacy || handle == cudaStreamPerThread)
+    if (!handle || handle == cudaStreamLegacy || handle == cudaStreamPerThread)
         emulator_fail(EMULATOR_MISUSE, "%s: the default stream is not used", what);
     for (struct CUstream_st *stream = streams; stream; stream = stream->next)
         if (stream == handle && stream->alive) return stream;

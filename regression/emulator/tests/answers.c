@@ -27,7 +27,7 @@ static void capacity(bool faulty)
     CHECK_INT(all, 16 * MIB);
     CHECK_INT(before, all);
     CHECK_INT(cudaMalloc(&memory, 16 * MIB + 1), cudaErrorMemoryAllocation);
-    CHECK(memory == NULL);
+    CHECK(!memory);
     CHECK_INT(cudaGetLastError(), cudaErrorMemoryAllocation);
     CHECK_CUDA(cudaGetLastError());
     for (int i = 0; i < 15; i++)
@@ -166,7 +166,7 @@ static void injected(bool faulty)
     (void)faulty;
     void *memory = device_memory(BYTES), *next = NULL;
     CHECK_INT(cudaMalloc(&next, BYTES), cudaErrorMemoryAllocation);
-    CHECK(next == NULL);
+    CHECK(!next);
     CHECK_INT(cudaGetLastError(), cudaErrorMemoryAllocation);
     next = device_memory(BYTES);
     CHECK_CUDA(cudaFree(memory));

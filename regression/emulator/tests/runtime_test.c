@@ -3,7 +3,8 @@
  * schedule, and does not on the same program without it, whatever the seed.
  *
  * Programs run in processes of their own: this one, started again as `runtime_test NAME
- * right|faulty`, where `all` is all that need no setting, one after the other. Linked with the real libcudart, it is run with LD_LIBRARY_PATH of the emulation's. */
+ * right|faulty`, where `all` is all that need no setting, one after the other. Linked with
+ * the real libcudart, it is run with LD_LIBRARY_PATH of the emulation's. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdbool.h>
