@@ -170,9 +170,25 @@ static ncclResult_t check_config(const ncclConfig_t *config)
     return ncclSuccess;
 }
 
-static ncclResult_t comm_new(struct ncclComm **made, int ranks, const ncclUniqueId *id, int rank)
+/* What tells the device of this process from others of the machine: its name in CUDA_VISIBLE_DEVICES
+ * where that is set, otherwise its number. */
+static bool name_device(char *name, size_t size)
 {
     int device;
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    if (cudaGetDevice(&device) != cudaSuccess) return false;
+    snprintf(name, size, "device %d", device);
+    if (!visible) return true;
+    for (; device > 0 && *visible; device--) {
+        visible += strcspn(visible, ",");
+        if (*visible == ',') visible++;
+    }
+    snprintf(name, size, "device %.*s", (int)strcspn(visible, ","), visible);
+    return true;
+}
+
+static ncclResult_t comm_new(struct ncclComm **made, int ranks, const ncclUniqueId *id, int rank)
+{
     struct ncclComm *comm = calloc(1, sizeof *comm);
     if (!comm) return nccl_refuse(ncclSystemError, "no memory for a communicator");
     comm->rank = rank;
@@ -180,8 +196,7 @@ static ncclResult_t comm_new(struct ncclComm **made, int ranks, const ncclUnique
     comm->blocking = true;
     comm->users = 1;
     memcpy(comm->name, id->internal, sizeof comm->name - 1);
-    if (cudaGetDevice(&device) != cudaSuccess ||
-        cudaDeviceGetPCIBusId(comm->device, (int)sizeof comm->device, device) != cudaSuccess) {
+    if (!name_device(comm->device, sizeof comm->device)) {
         free(comm);
         return nccl_refuse(ncclUnhandledCudaError, "no CUDA device");
     }
