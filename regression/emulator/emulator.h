@@ -20,6 +20,7 @@
  *   EMULATOR_APPROXIMATE  1: results of approximate instructions are off by as much as NVIDIA's
  *                      manual allows, in a direction that the seed chooses
  *   EMULATOR_DRIVER    "none", "old" or "empty": no driver, one that is too old, no device
+ *   EMULATOR_TIMEOUT   seconds after which a wait for other ranks in NCCL is a fault, default 60
  *   EMULATOR_FAIL      NAME:N: the Nth call of the CUDA, cuBLAS or NCCL function NAME fails; kernel:N:
  *                      the Nth kernel that runs fails, which leaves its device unusable
  *   EMULATOR_TRACE     1: what is given to streams and what the host waits for, on stderr
