@@ -223,7 +223,7 @@ static __device__ __forceinline__ float2 cosine_sine(uint64_t angle)
 template <class T, int N>
 __global__ void __launch_bounds__(BLOCK) rope_kernel(T *x, const __grid_constant__ rope_view v)
 {
-    __shared__ alignas(16) float cosine[ROPE_PAIRS], sine[ROPE_PAIRS];
+    alignas(16) __shared__ float cosine[ROPE_PAIRS], sine[ROPE_PAIRS];
     int packs = v.pairs / N;
     for (int i = (int)threadIdx.x; i < v.pairs; i += BLOCK) {
         float2 cs = cosine_sine((uint64_t)blockIdx.x * v.turns[i]);
