@@ -4,8 +4,6 @@
 #ifndef ZI_DEVICE_CUDA_LANES_CUH
 #define ZI_DEVICE_CUDA_LANES_CUH
 
-#include <string.h>
-
 #include "device/cuda/kernel.cuh"
 
 /* Elements of T in 16 bytes. */
@@ -16,11 +14,19 @@ template <class T, int N> struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16
     T of[N];
 };
 
-/* N elements from `from` on, which lies at a multiple of their bytes (of 16 if they are more). */
+/* N elements as they are, from `from` on, which lies at a multiple of their bytes (of 16 if they are
+ * more). */
+template <int N, class T>
+static __device__ __forceinline__ lanes_bits<T, N> lanes_read(const T *from)
+{
+    return *reinterpret_cast<const lanes_bits<T, N> *>(from);
+}
+
+/* The same as fp32. */
 template <int N, class T>
 static __device__ __forceinline__ void lanes_load(float *to, const T *from)
 {
-    lanes_bits<T, N> bits = *reinterpret_cast<const lanes_bits<T, N> *>(from);
+    lanes_bits<T, N> bits = lanes_read<N>(from);
 #pragma unroll
     for (int i = 0; i < N; i++)
         to[i] = to_fp32(bits.of[i]);

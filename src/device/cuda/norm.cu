@@ -21,11 +21,14 @@ enum {
     COLUMNS = 32,
     WARP_COLUMNS = WARP * COLUMNS,
     BLOCK_COLUMNS = BLOCK * COLUMNS,
-    /* Columns beyond which a thread takes more than two, backward. */
-    NARROW_COLUMNS = 2048,
+    /* Threads of a block at most, backward; columns beyond which a thread takes more than two. */
+    BACKWARD_BLOCK = 768,
+    NARROW_COLUMNS = 2 * BACKWARD_BLOCK,
     /* Parts of a row that its two sums are taken in at most, and columns of a part. */
     PARTS_MOST = 4,
-    PART_COLUMNS = 2048
+    PART_COLUMNS = 2048,
+    /* Rows that a thread of few columns reads together. */
+    TOGETHER = 4
 };
 
 template <class T> struct norm_view {
@@ -46,8 +49,8 @@ template <bool wide> static __device__ __forceinline__ float row_sum(float x, fl
 
 /* y of N columns: (x - mean) rstd weight + bias. */
 template <class T, int N>
-static __device__ __forceinline__ void norm_columns(const norm_view<T> &v, int64_t row, int c,
-                                                    const float *x, const float statistics[2])
+static __device__ __forceinline__ void norm_apply(const norm_view<T> &v, int64_t row, int c,
+                                                  const float *x, const float statistics[2])
 {
     float y[N], weight[N], bias[N] = {0};
     lanes_load<N>(weight, v.weight + c);
@@ -104,7 +107,7 @@ template <class T, bool wide> __global__ void __launch_bounds__(BLOCK) norm_kern
 #pragma unroll
         for (int p = 0; p < PACKS; p++) {
             int c = (thread + p * threads) * N;
-            if (c < v.columns) norm_columns<T, N>(v, row, c, x[p], statistics);
+            if (c < v.columns) norm_apply<T, N>(v, row, c, x[p], statistics);
         }
     }
 }
@@ -127,7 +130,7 @@ template <class T> __global__ void __launch_bounds__(BLOCK) norm_any_kernel(norm
         statistics[1] = norm_deviation(v, row, statistics[0], squares, threadIdx.x == 0);
         for (int c = (int)threadIdx.x; c < v.columns; c += BLOCK) {
             float value = to_fp32(x[c]);
-            norm_columns<T, 1>(v, row, c, &value, statistics);
+            norm_apply<T, 1>(v, row, c, &value, statistics);
         }
     }
 }
@@ -181,6 +184,8 @@ template <class T> struct norm_backward_view {
     int64_t rows;
     /* Parts of a row, a power of two. */
     int columns, parts;
+    /* 1 / columns */
+    float inverse;
     bool rms;
 };
 
@@ -228,10 +233,15 @@ struct norm_row {
     float mean, rstd, mean_g, mean_gn;
 };
 
+/* What a thread keeps of its columns: their weight, and their sums over the block's rows. */
+template <class T, int N> struct norm_columns {
+    lanes_bits<T, N> weight;
+    float dweight[N], dbias[N];
+};
+
 template <class T>
 static __device__ __forceinline__ norm_row norm_row_of(const norm_backward_view<T> &v,
-                                                       const norm_rows &rows, int row,
-                                                       float inverse)
+                                                       const norm_rows &rows, int row)
 {
     float g = 0.0f, gn = 0.0f;
     for (int part = 0; part < v.parts; part++) {
@@ -239,63 +249,67 @@ static __device__ __forceinline__ norm_row norm_row_of(const norm_backward_view<
         gn += rows.gn[row][part];
     }
     float rstd = rows.rstd[row];
-    return {rows.mean[row], rstd, v.rms ? 0.0f : g * inverse, gn * rstd * inverse};
+    return {rows.mean[row], rstd, v.rms ? 0.0f : g * v.inverse, gn * rstd * v.inverse};
 }
 
-/* N columns of a row: adds to dx and to the sums over rows. */
-template <class T, int N>
-static __device__ __forceinline__ void norm_row_backward(const norm_backward_view<T> &v,
-                                                         const norm_row &row, int64_t at,
-                                                         const lanes_bits<T, N> &weight,
-                                                         float *sums)
+/* N columns of R rows from row `row` of the block on, which is row `at` of all: adds to dx and to the
+ * sums over rows. All that is read is asked for before anything is written. */
+template <class T, int N, int R>
+static __device__ __forceinline__ void norm_columns_backward(const norm_backward_view<T> &v,
+                                                             const norm_rows &rows, int row, int c,
+                                                             norm_columns<T, N> &columns)
 {
-    float x[N], dy[N], dx[N];
-    lanes_load<N>(x, v.x + at);
-    lanes_load<N>(dy, v.dy + at);
-    lanes_load<N>(dx, v.dx + at);
+    lanes_bits<T, N> x[R], dy[R], dx[R];
+    int64_t at = ((int64_t)blockIdx.x * DEVICE_NORM_ROWS + row) * v.columns + c;
 #pragma unroll
-    for (int j = 0; j < N; j++) {
-        float normed = (x[j] - row.mean) * row.rstd;
-        float g = fmaf(-normed, row.mean_gn, fmaf(dy[j], to_fp32(weight.of[j]), -row.mean_g));
-        dx[j] = fmaf(row.rstd, g, dx[j]);
-        sums[j] = fmaf(dy[j], normed, sums[j]);
-        sums[N + j] += dy[j];
+    for (int r = 0; r < R; r++) {
+        x[r] = lanes_read<N>(v.x + at + (int64_t)r * v.columns);
+        dy[r] = lanes_read<N>(v.dy + at + (int64_t)r * v.columns);
+        dx[r] = lanes_read<N>(v.dx + at + (int64_t)r * v.columns);
     }
-    lanes_store<N>(v.dx + at, dx);
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        norm_row of = norm_row_of(v, rows, row + r);
+        float sum[N];
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            float normed = (to_fp32(x[r].of[j]) - of.mean) * of.rstd, slope = to_fp32(dy[r].of[j]);
+            float g = fmaf(slope, to_fp32(columns.weight.of[j]), -of.mean_g);
+            sum[j] = fmaf(of.rstd, fmaf(-normed, of.mean_gn, g), to_fp32(dx[r].of[j]));
+            columns.dweight[j] = fmaf(slope, normed, columns.dweight[j]);
+            columns.dbias[j] += slope;
+        }
+        lanes_store<N>(v.dx + at + (int64_t)r * v.columns, sum);
+    }
 }
-
-/* Threads of a block at most, backward: as many as the registers of N columns allow. */
-template <int N> constexpr int backward_block = N < 8 ? 1024 : 768;
 
 /* Threads take N columns at a time in the second half of a turn, P in the first. */
 template <class T, int N, int P>
-__global__ void __launch_bounds__(backward_block<N>, 1) norm_backward_kernel(norm_backward_view<T> v)
+__global__ void __launch_bounds__(BACKWARD_BLOCK, 1) norm_backward_kernel(norm_backward_view<T> v)
 {
     __shared__ norm_rows rows;
     int64_t first = (int64_t)blockIdx.x * DEVICE_NORM_ROWS;
     int count = v.rows - first < DEVICE_NORM_ROWS ? (int)(v.rows - first) : DEVICE_NORM_ROWS;
     int turns = (int)blockDim.x / WARP / v.parts;
-    float inverse = 1.0f / (float)v.columns;
     for (int left = 0; left < v.columns; left += (int)blockDim.x * N) {
         int c = left + (int)threadIdx.x * N;
-        float sums[2 * N] = {0};
-        lanes_bits<T, N> weight;
-        if (c < v.columns) weight = *reinterpret_cast<const lanes_bits<T, N> *>(v.weight + c);
+        norm_columns<T, N> columns = {};
+        if (c < v.columns) columns.weight = lanes_read<N>(v.weight + c);
         for (int turn = 0; turn < count; turn += turns) {
             if (left == 0) {
                 norm_row_sums<T, P>(v, rows, first, turn);
                 __syncthreads();
             }
-            int end = turn + turns < count ? turn + turns : count;
             if (c >= v.columns) continue;
-#pragma unroll(N < 4 ? 2 : 1)
-            for (int row = turn; row < end; row++)
-                norm_row_backward<T, N>(v, norm_row_of(v, rows, row, inverse),
-                                        (first + row) * v.columns + c, weight, sums);
+            int row = turn, end = turn + turns < count ? turn + turns : count;
+            for (; row + TOGETHER <= end && N < 4; row += TOGETHER)
+                norm_columns_backward < T, N, N<4 ? TOGETHER : 1>(v, rows, row, c, columns);
+            for (; row < end; row++)
+                norm_columns_backward<T, N, 1>(v, rows, row, c, columns);
         }
         int64_t at = 2 * (int64_t)blockIdx.x * v.columns + c;
-        if (c < v.columns && v.dweight) lanes_store<N>(v.dweight + at, sums);
-        if (c < v.columns && v.dbias) lanes_store<N>(v.dbias + at, sums + N);
+        if (c < v.columns && v.dweight) lanes_store<N>(v.dweight + at, columns.dweight);
+        if (c < v.columns && v.dbias) lanes_store<N>(v.dbias + at, columns.dbias);
     }
 }
 
@@ -303,8 +317,7 @@ __global__ void __launch_bounds__(backward_block<N>, 1) norm_backward_kernel(nor
 template <class T, int N, int P>
 static enum zi_status norm_backward_launch(cudaStream_t on, norm_backward_view<T> v)
 {
-    int64_t warps = ((int64_t)v.columns + WARP * N - 1) / (WARP * N),
-            most = backward_block<N> / WARP;
+    int64_t warps = ((int64_t)v.columns + WARP * N - 1) / (WARP * N), most = BACKWARD_BLOCK / WARP;
     if (warps > most) warps = most;
     while (v.parts < PARTS_MOST && v.columns > PART_COLUMNS * v.parts)
         v.parts *= 2;
@@ -330,6 +343,7 @@ static enum zi_status norm_backward_of(struct device_stream *stream, const struc
                                n->rows,
                                (int)n->columns,
                                1,
+                               1.0f / (float)n->columns,
                                n->rms};
     bool fit = lanes_fit(n->x.address | n->dy.address | n->weight.address | n->dx.address |
                          n->scratch.address | (uintptr_t)n->columns * sizeof(T));
