@@ -40,6 +40,12 @@ __attribute__((unused)) static bool step_fixture_sums_on_disk;
 __attribute__((unused)) static enum apart_schedule step_fixture_schedule;
 __attribute__((unused)) static uint64_t step_fixture_seed;
 
+/* device.type: cuda opens the module of CUDA devices, emulated or not, and not the apart device. */
+__attribute__((unused)) static bool step_fixture_cuda;
+
+/* Changes an opened device, whose table of functions may be exchanged; or NULL. */
+__attribute__((unused)) static void (*step_fixture_device)(struct device *device);
+
 /* Changes a checked program before it is run, for faults that must be seen; or NULL. */
 __attribute__((unused)) static void (*step_fixture_plant)(struct program *program);
 
@@ -116,7 +122,7 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
         count++;
     }
     memset(f, 0, sizeof *f);
-    apart_device_use(step_fixture_schedule, step_fixture_seed);
+    if (!step_fixture_cuda) apart_device_use(step_fixture_schedule, step_fixture_seed);
     ZI_TRY(deck_parse(deck, strlen(deck), "fixture", sets, count, &f->deck));
     struct settings *s = deck_settings(f->deck);
     s->device.threads = s->device.threads == ZI_AUTO ? 1 : s->device.threads;
@@ -124,7 +130,8 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
     optimizer_check(f->deck);
     zero_check(f->deck, ranks);
     ZI_TRY(deck_check(f->deck));
-    ZI_TRY(device_open(&s->device, DEVICE_ALONE, &f->device));
+    ZI_TRY(device_open(&s->device, (struct device_share){ranks, rank}, &f->device));
+    if (step_fixture_device) step_fixture_device(f->device);
     f->config.training = true;
     f->rank = rank;
     ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, 1, &f->config));

@@ -31,7 +31,7 @@ enum { PATH_ROOM = 4096 };
 /* What the module may call. */
 typedef void (*function)(void);
 static const function needed[] = {
-    (function)zi_fail,        (function)zi_log,         (function)zi_require_failed,
+    (function)zi_fail,        (function)zi_log,           (function)zi_require_failed,
     (function)zi_memory_note, (function)zi_memory_forget, (function)zi_memory_text,
     (function)zi_time_s,
 };

@@ -20,12 +20,30 @@ typedef __nv_bfloat16 bf16;
 typedef __half fp16;
 
 /* fp32 of one element, and back, rounded to nearest even. */
-static __device__ __forceinline__ float to_fp32(float x) { return x; }
-static __device__ __forceinline__ float to_fp32(bf16 x) { return __bfloat162float(x); }
-static __device__ __forceinline__ float to_fp32(fp16 x) { return __half2float(x); }
-static __device__ __forceinline__ void from_fp32(float *to, float x) { *to = x; }
-static __device__ __forceinline__ void from_fp32(bf16 *to, float x) { *to = __float2bfloat16_rn(x); }
-static __device__ __forceinline__ void from_fp32(fp16 *to, float x) { *to = __float2half_rn(x); }
+static __device__ __forceinline__ float to_fp32(float x)
+{
+    return x;
+}
+static __device__ __forceinline__ float to_fp32(bf16 x)
+{
+    return __bfloat162float(x);
+}
+static __device__ __forceinline__ float to_fp32(fp16 x)
+{
+    return __half2float(x);
+}
+static __device__ __forceinline__ void from_fp32(float *to, float x)
+{
+    *to = x;
+}
+static __device__ __forceinline__ void from_fp32(bf16 *to, float x)
+{
+    *to = __float2bfloat16_rn(x);
+}
+static __device__ __forceinline__ void from_fp32(fp16 *to, float x)
+{
+    *to = __float2half_rn(x);
+}
 
 /* Elements that are loaded and stored together: 16 bytes of the narrowest type around. */
 template <class T> struct alignas(16) pack {
