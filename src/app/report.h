@@ -70,6 +70,10 @@ struct report_checkpoint {
     double seconds, written_s, still_s;
     /* The step that it was laid over, and the one before; 0: it was laid over none. */
     double over_s, before_s;
+    /* Bytes/s that such a file can have, and the key of the machine file that says so; NULL: not
+     * known. For people. */
+    double can_bytes_per_s;
+    const char *can_key;
 };
 
 /* Local. Appends a checkpoint to checkpoints.csv and run.h5. ZI_ERROR_IO. */

@@ -126,6 +126,8 @@ static enum zi_status stage_deck(struct run *run)
                                         run->options->words[0], sets, count, comm_size(run->comm));
     free(sets);
     ZI_TRY(status);
+    if (is_first(run))
+        ZI_TRY(setup_read_machine(options_text(run->options, "--machine", NULL), &run->node));
     if (is_first(run)) deck_warn(run->setup.deck);
     return deck_echo(run->setup.deck, &run->used_text);
 }
@@ -213,6 +215,7 @@ static enum zi_status print_banner(struct run *run)
     uint64_t nodes = comm_node_rank(run->comm) == 0;
     char stamp[32], memory[32];
     ZI_TRY(comm_sum_uint64(run->comm, &nodes, 1));
+    run->nodes = (int)nodes;
     if (!is_first(run)) return ZI_OK;
     printf("zinf %s (%s), %s\n", zi_version(), zi_version_revision(), zi_version_compiler());
     printf("%s: deck %s, %s\n", s->run.name, run->options->words[0],
