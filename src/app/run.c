@@ -407,6 +407,10 @@ static enum zi_status save_last(struct run *run, enum zi_status left)
                "a lower optimizer.learning_rate",
                run->good,
                run->saved >= 0 ? "the last checkpoint stands" : "there is no checkpoint");
+    if (status == ZI_ERROR_IO && is_first(run))
+        zi_log(ZI_LOG_WARN, "app",
+               "the checkpoint of step %" PRId64 " at the end of the run could not be written; %s",
+               run->saving.step, run->saved >= 0 ? "the last one stands" : "there is none");
     return status;
 }
 
