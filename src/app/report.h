@@ -100,6 +100,10 @@ enum zi_status report_trace(const char *directory, const struct trace *trace, st
  */
 enum zi_status report_memory(const char *directory);
 
+/* Local. Whether the tables still have their names, so that rows are read by somebody. ZI_ERROR_IO
+ * naming one that has been removed or replaced. */
+enum zi_status report_check(const struct report *report);
+
 /* Local. Makes all rows so far durable: before a checkpoint whose run goes on from them is. A power
  * cut loses rows that it has not been called after. ZI_ERROR_IO. */
 enum zi_status report_sync(struct report *report);
