@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Limits of the process that a checkpoint runs into, set while a run is in progress: memory, open files, the right to
-# write. Training goes on, cause and remedy are said, and when the limit is gone the next checkpoint is written.
+# Limits of a process that a checkpoint runs into, set while a run is in progress, on its last rank: memory, open files.
+# Training goes on, cause and remedy are said, and when the limit is gone the next checkpoint is written.
 . "${srcdir:-.}/regression/checks/app_common.sh"
 command -v prlimit >/dev/null || { echo "skipped: no prlimit (Debian: util-linux)"; exit 77; }
 
@@ -21,16 +21,22 @@ await() {
     passed=$((passed + 1))
 }
 
-timeout 120 "$zinf" run "$folder/deck.yaml" --set run.steps=1000000 --set run.report_every=1000 --set data.validation= \
-    --set data.validation_every=never --set checkpoint.keep=1 >"$folder/out" 2>"$folder/err" </dev/null &
-job=$!
-tries=0
-while [ "$(cat "$run/steps.csv" 2>/dev/null | wc -l)" -lt 4 ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 300 ] || fail "the run does not start"
-    sleep 0.1
-done
-pid=$(sed -n 's/^process \([0-9][0-9]*\) on host .*/\1/p' "$run/run.lock")
+# begin COMMAND...: a run without end, in the background, whose last rank has the number $pid.
+begin() {
+    rm -rf "$run" "$folder/pids"
+    mkdir "$folder/pids"
+    timeout 120 "$@" sh -c 'echo $$ >"$0/${PMI_RANK:-0}" && exec "$@"' "$folder/pids" "$zinf" run "$folder/deck.yaml" \
+        --set run.steps=1000000 --set run.report_every=1000 --set data.validation= --set data.validation_every=never \
+        --set checkpoint.keep=1 >"$folder/out" 2>"$folder/err" </dev/null &
+    job=$!
+    tries=0
+    while [ "$(cat "$run/steps.csv" 2>/dev/null | wc -l)" -lt 4 ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 300 ] || fail "the run does not start"
+        sleep 0.1
+    done
+    for file in "$folder/pids"/*; do pid=$(cat "$file"); done
+}
 
 # written: a checkpoint is asked for, and is there.
 written() {
@@ -60,12 +66,16 @@ refused() {
     written "$limit"
 }
 
-written "the start"
-refused as "$(($(awk '{ print $1 }' "/proc/$pid/statm") * $(getconf PAGESIZE)))" "no memory for checkpoint buffers" \
-    "(Cannot allocate memory); raise the limit on the memory of a process (ulimit -v)"
-refused nofile 12 "Too many open files; raise the limit on open files of a process (ulimit -n)"
-kill -s TERM "$pid"
-result=0
-wait $job || result=$?
-[ $result -eq 4 ] || fail "exit code $result, not 4"
+for command in "env" "$launcher -n 2"; do
+    begin $command
+    written "the start"
+    refused as "$(($(awk '{ print $1 }' "/proc/$pid/statm") * $(getconf PAGESIZE)))" \
+        "no memory for checkpoint buffers" \
+        "(Cannot allocate memory); raise the limit on the memory of a process (ulimit -v)"
+    refused nofile 12 "Too many open files; raise the limit on open files of a process (ulimit -n)"
+    kill -s TERM "$pid"
+    result=0
+    wait $job || result=$?
+    [ $result -eq 4 ] || grep -q "^code: 4" "$run/end.yaml" || fail "exit code $result, not 4"
+done
 done_with app_limits

@@ -39,7 +39,7 @@ for command in "$zinf" "$launcher -n 2 $zinf"; do
     for what in all steps.csv checkpoints.csv; do
         rm -rf "$run"
         begin $command
-        if [ $what = all ]; then rm -rf "$run"/*; else rm "$run/$what"; fi
+        if [ $what = all ]; then rm -rf "${run:?}"/*; else rm "$run/$what"; fi
         ended "$what"
         complains_once "has been removed, moved or replaced while the run writes to it"
         grep -q "^code: 5" "$run/end.yaml" || fail "end.yaml without $what"
