@@ -70,8 +70,7 @@ for command in "env" "$launcher -n 2"; do
     begin $command
     written "the start"
     refused as "$(($(awk '{ print $1 }' "/proc/$pid/statm") * $(getconf PAGESIZE)))" \
-        "no memory for checkpoint buffers" \
-        "(Cannot allocate memory); raise the limit on the memory of a process (ulimit -v)"
+        "Cannot allocate memory" "raise the limit on the memory of a process (ulimit -v)"
     refused nofile 12 "Too many open files; raise the limit on open files of a process (ulimit -n)"
     kill -s TERM "$pid"
     result=0

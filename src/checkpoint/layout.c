@@ -14,7 +14,8 @@
  *
  * A full disk is found here, and not by HDF5, which cannot close a file that it could not write, and
  * then ends the process: HDF5 makes its file in memory (of which the tensors' room is a hole), the
- * disk is asked for the whole size, and what HDF5 has written is copied. Nothing is added later.
+ * disk is asked for the whole size, and what HDF5 has written is copied. Nothing is added later. Want of
+ * memory, which ends it as well, is looked for before.
  *
  * Invariants: all ranks hold the same offsets on success; on error no temporary file is left. */
 #include "checkpoint/file.h"
@@ -32,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -40,6 +42,9 @@ enum {
     ALIGNMENT = 4096,
     METADATA_PER_DATASET = 2048,
     METADATA_BYTES = 256 * 1024,
+    /* More than HDF5 takes of memory, and what all ranks' writers take afterwards. */
+    MEMORY_PER_DATASET = 16 * 1024,
+    MEMORY_BYTES = 40 << 20,
     PIECE = 64 * 1024,
     LAYOUT_NAME = 64
 };
@@ -309,10 +314,27 @@ static enum zi_status open_layout(const struct checkpoint *checkpoint, char name
     return fail_claim(checkpoint->temporary, most_bytes(checkpoint), error);
 }
 
+/* Rank 0. Whether this process may have the memory at this moment (ulimit -v, ulimit -d). */
+static enum zi_status check_memory(const struct checkpoint *checkpoint)
+{
+    char need[32];
+    size_t bytes = MEMORY_BYTES + (size_t)checkpoint->dataset_count * MEMORY_PER_DATASET;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory != MAP_FAILED) {
+        (void)munmap(memory, bytes);
+        return ZI_OK;
+    }
+    return zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: no memory to lay it out (%s): %s%s",
+                           checkpoint->temporary, zi_memory_text(bytes, need, sizeof need),
+                           strerror(errno), checkpoint_remedy(errno));
+}
+
 static enum zi_status make_file(struct checkpoint *checkpoint)
 {
     char name[LAYOUT_NAME];
     int layout;
+    ZI_TRY(check_memory(checkpoint));
     ZI_TRY(open_layout(checkpoint, name, &layout));
     enum zi_status status = create_layout(checkpoint, name);
     if (status >= 0) status = header_find_marks(checkpoint, layout);
