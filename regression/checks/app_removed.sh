@@ -31,10 +31,16 @@ ended() {
 
 for command in "$zinf" "$launcher -n 2 $zinf"; do
     begin $command
-    rm -rf "$run"
+    mv "$run" "$folder/gone" && rm -rf "$folder/gone" # at once
     ended "its folder"
     complains_once "$run has been moved, removed or taken by another run meanwhile"
     [ ! -e "$run" ] || fail "a removed run directory was made again: $(ls "$run")"
+
+    # File by file: the run may save while they go, and then the folder stays.
+    begin $command
+    rm -rf "$run" 2>/dev/null || :
+    ended "its folder, which goes slowly"
+    grep -Eq "has been (moved, removed or taken|removed, moved or replaced)" "$folder/err" || fail "no word of what is gone"
 
     for what in all steps.csv checkpoints.csv; do
         rm -rf "$run"
