@@ -23,6 +23,7 @@
  *   EMULATOR_TIMEOUT   seconds after which a wait for other ranks in NCCL is a fault, default 60
  *   EMULATOR_FAIL      NAME:N: the Nth call of the CUDA, cuBLAS or NCCL function NAME fails; kernel:N:
  *                      the Nth kernel that runs fails, which leaves its device unusable
+ *   EMULATOR_TRACE     1: what is given to streams and what the host waits for, on stderr
  *
  * A fault ends the process after a report on stderr that begins with "emulator:". */
 #ifndef ZI_REGRESSION_EMULATOR_H

@@ -11,8 +11,6 @@ struct copy {
     size_t bytes;
     /* Of a fill. */
     int value;
-    /* Between the halves, so that who does not wait sees one of them. */
-    uint64_t random;
 };
 
 static struct operation *operation_make(const char *name, cudaError_t (*run)(void *argument),
@@ -34,14 +32,15 @@ static void add_range(struct operation *operation, const void *address, size_t b
 
 static cudaError_t run_copy(void *argument)
 {
-    struct copy *copy = argument;
+    const struct copy *copy = argument;
     char *to = emulator_alias(copy->to, copy->bytes);
     const char *from = emulator_alias(copy->from, copy->bytes);
     size_t half = copy->bytes / 2;
+    uint64_t random = emulator_seed("copy") + operation_now()->number;
     if (!to || !from)
         emulator_fail(EMULATOR_RACE, "memory of a copy was freed before its turn came");
     memcpy(to, from, half);
-    random_delay(&copy->random);
+    random_delay(&random); /* who does not wait sees one half */
     memcpy(to + half, from + half, copy->bytes - half);
     return cudaSuccess;
 }
@@ -96,8 +95,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     ENTER(cudaMemcpyAsync);
     if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault)
         return runtime_result(cudaErrorInvalidMemcpyDirection);
-    struct copy copy = {.to = to, .from = from, .bytes = bytes, .random = emulator_seed("copy")};
-    copy.random ^= operations_given();
+    struct copy copy = {.to = to, .from = from, .bytes = bytes};
     if (bytes > 0) check_copy(&copy, kind);
     struct operation *operation = operation_make(names[kind], run_copy, &copy, sizeof copy);
     add_range(operation, from, bytes, false);

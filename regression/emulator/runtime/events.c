@@ -116,8 +116,7 @@ cudaError_t cudaEventQuery(cudaEvent_t handle)
     ENTER(cudaEventQuery);
     runtime_lock();
     const struct CUevent_st *event = event_of(handle, "cudaEventQuery");
-    bool done = point_done(&event->point);
-    if (done) host_learns(&event->point.clock);
+    bool done = point_query(&event->point);
     cudaError_t error = device_error(event->device);
     runtime_unlock();
     return runtime_result(error != cudaSuccess ? error : done ? cudaSuccess : cudaErrorNotReady);

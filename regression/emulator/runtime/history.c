@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUCKET = 65536, SWEEP_LEAST = 4096 };
+enum { BUCKET = 65536, SWEEP_LEAST = 1024 };
 
 struct state {
     int references;

@@ -40,7 +40,7 @@ struct binary {
 
 struct CUkern_st {
     struct CUkern_st *next;
-    /* The host's stub, by which programs name a kernel. */
+    /* The host's stub, by which programs name a kernel; NULL: its module has been closed. */
     const void *stub;
     char *name;
     struct binary *binary;
@@ -107,18 +107,12 @@ char __cudaInitModule(void **handle)
     return 1;
 }
 
-/* The module that holds the kernels is closed. */
+/* The module that holds the kernels is closed: its stubs name nothing any more. */
 void __cudaUnregisterFatBinary(void **handle)
 {
     runtime_lock();
-    for (struct CUkern_st **at = &kernels; *at;) {
-        struct CUkern_st *kernel = *at;
-        if (kernel->binary != (struct binary *)handle) {
-            at = &kernel->next;
-            continue;
-        }
-        *at = kernel->next; /* its name may still be in the history */
-    }
+    for (struct CUkern_st *kernel = kernels; kernel; kernel = kernel->next)
+        if (kernel->binary == (struct binary *)handle) kernel->stub = NULL;
     runtime_unlock();
 }
 

@@ -28,7 +28,7 @@ struct settings {
     int devices;
     size_t memory, pinned;
     uint64_t seed;
-    bool approximate;
+    bool approximate, trace;
     /* Of the PTX that is run: 80 or 90. */
     int target;
     /* EMULATOR_FAIL: of which function, and which call; NULL: none. */
@@ -46,6 +46,9 @@ bool runtime_locked(void);
 /* Locked. Lets go of the lock until the condition is signalled or, where deadline_s is not 0, that
  * time has come; false then. */
 bool runtime_wait(pthread_cond_t *condition, double deadline_s);
+
+/* Writes "emulator: KIND: TEXT" to stderr, with the rank where there is one. */
+void report_line(const char *kind, const char *text);
 
 /* Of the monotonic clock. */
 double now_s(void);
@@ -213,10 +216,10 @@ void stream_point(const struct CUstream_st *stream, struct point *point);
 void stream_give(struct CUstream_st *stream, struct operation *operation);
 /* Locked. Whether it has been reached; asks for it when not. */
 bool point_done(const struct point *point);
+/* Locked. As point_done; when it has been reached, the host knows. */
+bool point_query(const struct point *point);
 /* Locked. Waits, and then the host knows. */
 void point_wait(const struct point *point);
-/* Locked. The host knows what is done up to a point. */
-void host_learns(const struct clock *clock);
 /* Locked. For each operation that is not done, of all slots. */
 void operations_each(void (*visit)(const struct operation *operation, void *context),
                      void *context);
@@ -241,6 +244,12 @@ cudaError_t work_give(cudaStream_t stream, struct operation *operation);
 int events_alive(void);
 /* Locked. Gives back a share in a stamp. */
 void stamp_release(struct stamp *stamp);
+
+/* ---- trace.c: what was given and waited for, where the settings ask for it ---- */
+
+/* Locked. */
+void trace_given(const struct operation *operation);
+void trace_host(const struct point *point);
 
 /* ---- properties.c ---- */
 

@@ -26,9 +26,16 @@ static const char *mpi_rank(void)
     return rank ? rank : getenv("OMPI_COMM_WORLD_RANK");
 }
 
+void report_line(const char *kind, const char *text)
+{
+    const char *rank = mpi_rank();
+    dprintf(STDERR_FILENO, "emulator:%s%s %s: %s\n", rank ? " rank " : "", rank ? rank : "", kind,
+            text);
+}
+
 void emulator_fail(enum emulator_fault fault, const char *format, ...)
 {
-    static const char *const names[] = {"the host touches memory of a device",
+    static const char *const kinds[] = {"the host touches memory of a device",
                                         "the host touches memory in flight",
                                         "race",
                                         "kernel",
@@ -37,15 +44,11 @@ void emulator_fail(enum emulator_fault fault, const char *format, ...)
                                         "leak"};
     enum { ROOM = 4096, FRAMES = 32 };
     char text[ROOM];
-    const char *rank = mpi_rank();
-    int length = snprintf(text, sizeof text, "emulator:%s%s %s: ", rank ? " rank " : "",
-                          rank ? rank : "", names[fault - EMULATOR_HOST_ACCESS]);
     va_list list;
     va_start(list, format);
-    vsnprintf(text + length, sizeof text - (size_t)length - 1, format, list);
+    vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    strcat(text, "\n");
-    if (write(STDERR_FILENO, text, strlen(text)) < 0) _exit(fault);
+    report_line(kinds[fault - EMULATOR_HOST_ACCESS], text);
     void *frames[FRAMES];
     backtrace_symbols_fd(frames, backtrace(frames, FRAMES), STDERR_FILENO);
     _exit(fault);
@@ -129,6 +132,7 @@ static void start(void)
     values.pinned = number_of("EMULATOR_PINNED", MEMORY);
     values.seed = number_of("EMULATOR_SEED", 0);
     values.approximate = number_of("EMULATOR_APPROXIMATE", 0) != 0;
+    values.trace = number_of("EMULATOR_TRACE", 0) != 0;
     values.target = (int)number_of("EMULATOR_TARGET", TARGET);
     if (values.devices < 1 || values.devices > DEVICES_MOST)
         emulator_fail(EMULATOR_MISUSE, "EMULATOR_DEVICES: 1 to %d", DEVICES_MOST);

@@ -65,7 +65,8 @@ void operations_floor(struct clock *floor)
         if (slots[i].head) clock_meet(floor, &slots[i].head->clock);
 }
 
-void host_learns(const struct clock *clock)
+/* The host knows what is done up to a point. */
+static void host_learns(const struct clock *clock)
 {
     clock_join(&host_clock, clock);
     guards_release();
@@ -87,11 +88,18 @@ bool point_done(const struct point *point)
     return false;
 }
 
+bool point_query(const struct point *point)
+{
+    if (!point_done(point)) return false;
+    host_learns(&point->clock);
+    trace_host(point);
+    return true;
+}
+
 void point_wait(const struct point *point)
 {
-    while (!point_done(point))
+    while (!point_query(point))
         runtime_wait(&progress, 0);
-    host_learns(&point->clock);
 }
 
 /* ---- the threads ---- */
@@ -166,7 +174,7 @@ static void *work(void *argument)
 
 struct CUstream_st *stream_of(cudaStream_t handle, const char *what)
 {
-    if (handle == NULL || handle == cudaStreamLegacy || handle == cudaStreamPerThread)
+    if (!handle || handle == cudaStreamLegacy || handle == cudaStreamPerThread)
         emulator_fail(EMULATOR_MISUSE, "%s: the default stream is not used", what);
     for (struct CUstream_st *stream = streams; stream; stream = stream->next)
         if (stream == handle && stream->alive) return stream;
@@ -201,6 +209,7 @@ void stream_give(struct CUstream_st *stream, struct operation *operation)
     slot->clock.at[stream->slot] = slot->given;
     operation->clock = slot->clock;
     guard_ranges(operation);
+    trace_given(operation);
     if (slot->tail)
         slot->tail->next = operation;
     else
@@ -363,8 +372,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle)
     const struct CUstream_st *stream = stream_of(handle, "cudaStreamQuery");
     struct point point;
     stream_point(stream, &point);
-    bool done = point_done(&point);
-    if (done) host_learns(&point.clock);
+    bool done = point_query(&point);
     cudaError_t error = errors[stream->device];
     runtime_unlock();
     return runtime_result(error != cudaSuccess ? error : done ? cudaSuccess : cudaErrorNotReady);

@@ -27,7 +27,7 @@ static void capacity(bool faulty)
     CHECK_INT(all, 16 * MIB);
     CHECK_INT(before, all);
     CHECK_INT(cudaMalloc(&memory, 16 * MIB + 1), cudaErrorMemoryAllocation);
-    CHECK(memory == NULL);
+    CHECK(!memory);
     CHECK_INT(cudaGetLastError(), cudaErrorMemoryAllocation);
     CHECK_CUDA(cudaGetLastError());
     for (int i = 0; i < 15; i++)
@@ -166,7 +166,7 @@ static void injected(bool faulty)
     (void)faulty;
     void *memory = device_memory(BYTES), *next = NULL;
     CHECK_INT(cudaMalloc(&next, BYTES), cudaErrorMemoryAllocation);
-    CHECK(next == NULL);
+    CHECK(!next);
     CHECK_INT(cudaGetLastError(), cudaErrorMemoryAllocation);
     next = device_memory(BYTES);
     CHECK_CUDA(cudaFree(memory));
@@ -250,21 +250,28 @@ static void long_run(bool faulty)
     board_end(&board);
 }
 
+/* A thread with a board of its own, and the calls of it that failed. */
+struct worker {
+    pthread_t thread;
+    struct board board;
+    int failed;
+};
+
 static void *thread_work(void *argument)
 {
-    struct board *shared = argument;
     enum { ROUNDS = 50 };
-    struct board board = board_make();
-    (void)shared;
+    struct worker *worker = argument;
+    struct board *board = &worker->board;
     for (int i = 0; i < ROUNDS; i++) {
-        copy_in(board.device, board.host, BYTES, board.one);
-        copy_out(board.result, board.device, BYTES, board.one);
-        CHECK_CUDA(cudaEventRecord(board.event, board.one));
-        CHECK_CUDA(cudaEventSynchronize(board.event));
-        CHECK(board.result[i] == (float)i);
-        board.host[0] = 0;
+        worker->failed += cudaMemcpyAsync(board->device, board->host, BYTES, cudaMemcpyDefault,
+                                          board->one) != cudaSuccess;
+        worker->failed += cudaMemcpyAsync(board->result, board->device, BYTES, cudaMemcpyDefault,
+                                          board->one) != cudaSuccess;
+        worker->failed += cudaEventRecord(board->event, board->one) != cudaSuccess;
+        worker->failed += cudaEventSynchronize(board->event) != cudaSuccess;
+        worker->failed += board->result[i] != (float)i;
+        board->host[0] = 0;
     }
-    board_end(&board);
     return NULL;
 }
 
@@ -272,12 +279,17 @@ static void *thread_work(void *argument)
 static void threads(bool faulty)
 {
     enum { THREADS = 4 };
-    pthread_t thread[THREADS];
+    struct worker workers[THREADS] = {0};
     (void)faulty;
-    for (int i = 0; i < THREADS; i++)
-        CHECK_INT(pthread_create(&thread[i], NULL, thread_work, NULL), 0);
-    for (int i = 0; i < THREADS; i++)
-        CHECK_INT(pthread_join(thread[i], NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        workers[i].board = board_make();
+        CHECK_INT(pthread_create(&workers[i].thread, NULL, thread_work, &workers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        CHECK_INT(pthread_join(workers[i].thread, NULL), 0);
+        CHECK_INT(workers[i].failed, 0);
+        board_end(&workers[i].board);
+    }
 }
 
 /* A program that fails has other troubles than leaks. */

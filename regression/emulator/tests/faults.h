@@ -18,7 +18,8 @@ struct fault {
 };
 
 /* Tables that end with a name that is NULL: memory in flight and order; the life of memory, streams
- * and events; kernels; what CUDA answers where there is no fault. */
-extern const struct fault faults_order[], faults_life[], faults_kernel[], faults_answers[];
+ * and events; kernels; random operations; what CUDA answers where there is no fault. */
+extern const struct fault faults_order[], faults_life[], faults_kernel[], faults_random[],
+    faults_answers[];
 
 #endif

@@ -228,6 +228,7 @@ const struct fault faults_order[] = {
     {"system_call", EMULATOR_HOST_ACCESS, "device 0", system_call, NULL},
     {"neighbour", EMULATOR_IN_FLIGHT, "offset 8192", neighbour, NULL},
     {"event_wait", EMULATOR_RACE, "no event or wait", event_wait, NULL},
+    {"traced", EMULATOR_RACE, "trace: operation 1 of stream 0", event_wait, "EMULATOR_TRACE=1"},
     {"event_unrecorded", EMULATOR_RACE, "no event or wait", event_unrecorded, NULL},
     {"overwritten", EMULATOR_RACE, "fill", overwritten, NULL},
     {"side_by_side", EMULATOR_RACE, "offset 8192 in", side_by_side, NULL},

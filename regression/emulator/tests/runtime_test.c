@@ -3,7 +3,8 @@
  * schedule, and does not on the same program without it, whatever the seed.
  *
  * Programs run in processes of their own: this one, started again as `runtime_test NAME
- * right|faulty`, where `all` is all that need no setting, one after the other. Linked with the real libcudart, it is run with LD_LIBRARY_PATH of the emulation's. */
+ * right|faulty`, where `all` is all that need no setting, one after the other. Linked with
+ * the real libcudart, it is run with LD_LIBRARY_PATH of the emulation's. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -18,7 +19,7 @@
 enum { SEEDS = 25, SKIPPED = 77, OUTPUT = 65536 };
 
 static const struct fault *const tables[] = {faults_order, faults_life, faults_kernel,
-                                             faults_answers};
+                                             faults_random, faults_answers};
 
 /* All right programs that need no setting, in one process: test.h counts their checks. */
 static void run_all(bool faulty)
@@ -120,5 +121,7 @@ int main(int count, char **arguments)
             expect_all(fault);
     for (int seed = 1; seed <= SEEDS; seed++)
         expect(&all, false, "random", seed);
+    for (int seed = 1; seed <= SEEDS; seed++)
+        expect(&faults_random[0], true, "random", seed);
     return test_finish("emulator runtime");
 }
