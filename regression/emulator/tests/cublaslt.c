@@ -47,9 +47,8 @@ static cublasStatus_t wish_for(struct product *p, const struct wish *w)
     CHECK_LT(cublasLtMatrixLayoutCreate(&p->b, w->type, tb ? N : K, tb ? K : N, LD));
     CHECK_LT(cublasLtMatrixLayoutCreate(&p->c, w->type_c, M, N, LD));
     CHECK_LT(cublasLtMatmulPreferenceCreate(&p->preference));
-    CHECK_LT(cublasLtMatmulPreferenceSetAttribute(p->preference,
-                                                  CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                  &workspace, sizeof workspace));
+    CHECK_LT(cublasLtMatmulPreferenceSetAttribute(
+        p->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
     cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
         p->handle, p->desc, p->a, p->b, p->c, p->c, p->preference, 1, &p->found, &count);
     CHECK_INT(count, status == CUBLAS_STATUS_SUCCESS);
@@ -166,8 +165,12 @@ static void products(bool faulty)
     void *bias = device_memory(BYTES);
     (void)faulty;
     for (int i = 0; i < 32; i++) {
-        struct wish w = {types[i / 8][0], types[i / 8][1], i & 1 ? CUBLAS_OP_T : CUBLAS_OP_N,
-                         i & 2 ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL};
+        struct wish w = {types[i / 8][0],
+                         types[i / 8][1],
+                         i & 1 ? CUBLAS_OP_T : CUBLAS_OP_N,
+                         i & 2 ? CUBLAS_OP_T : CUBLAS_OP_N,
+                         CUBLASLT_EPILOGUE_DEFAULT,
+                         NULL};
         if (i & 4) {
             w.epilogue = CUBLASLT_EPILOGUE_BIAS;
             w.bias = bias;
@@ -181,8 +184,8 @@ static void products(bool faulty)
     board_end(&board);
 }
 
-static const struct wish plain = {CUDA_R_32F, CUDA_R_32F, CUBLAS_OP_N, CUBLAS_OP_N,
-                                  CUBLASLT_EPILOGUE_DEFAULT, NULL};
+static const struct wish plain = {
+    CUDA_R_32F, CUDA_R_32F, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL};
 
 /* Combinations that cuBLAS does not list. */
 static void refused_types(bool faulty)
@@ -212,9 +215,9 @@ static void refused_calls(bool faulty)
     struct board board = board_make();
     struct product p = product_make(&plain);
     (void)faulty;
-    CHECK_INT(cublasLtMatmulDescSetAttribute(p.desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast,
-                                             sizeof fast),
-              CUBLAS_STATUS_NOT_SUPPORTED);
+    CHECK_INT(
+        cublasLtMatmulDescSetAttribute(p.desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast),
+        CUBLAS_STATUS_NOT_SUPPORTED);
     CHECK_INT(
         cublasLtMatmulDescSetAttribute(p.desc, CUBLASLT_MATMUL_DESC_TRANSA, &fast, sizeof fast),
         CUBLAS_STATUS_INVALID_VALUE);
