@@ -146,24 +146,40 @@ static inline double kernels_smallest(enum zi_dtype type)
     return type == ZI_FP16 ? 0x1p-25 : 0;
 }
 
-/* Runs `test` for every instruction set, every type and 1, 2, 3 threads, and checks that the
- * outputs have the same bits with any number of threads. */
+/* Runs `test` with 1, 2, 3 threads and checks that the outputs have the same bits with any number;
+ * gives their digest. */
+static inline uint64_t kernels_run_threads(void (*test)(struct kernels *), int isa,
+                                           enum zi_dtype type)
+{
+    uint64_t first = 0;
+    for (int threads = 1; threads <= 3; threads++) {
+        struct kernels k = {.isa = (enum cpu_isa)isa,
+                            .type = type,
+                            .stream = {.threads = threads},
+                            .digest = 0xcbf29ce484222325u};
+        cpu_isa_register(k.isa, &k.operations);
+        test(&k);
+        if (threads == 1) first = k.digest;
+        CHECK(k.digest == first);
+    }
+    return first;
+}
+
+/* The same for every instruction set and every type. */
 static inline void kernels_run(void (*test)(struct kernels *))
 {
-    for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++) {
-        for (int type = 0; type < KERNELS_TYPES; type++) {
-            uint64_t first = 0;
-            for (int threads = 1; threads <= 3; threads++) {
-                struct kernels k = {.isa = (enum cpu_isa)isa,
-                                    .type = kernels_types[type],
-                                    .stream = {.threads = threads},
-                                    .digest = 0xcbf29ce484222325u};
-                cpu_isa_register(k.isa, &k.operations);
-                test(&k);
-                if (threads == 1) first = k.digest;
-                CHECK(k.digest == first);
-            }
-        }
+    for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++)
+        for (int type = 0; type < KERNELS_TYPES; type++)
+            kernels_run_threads(test, isa, kernels_types[type]);
+}
+
+/* The same, of operations that have the same bits with every instruction set. */
+static inline void kernels_run_alike(void (*test)(struct kernels *))
+{
+    for (int type = 0; type < KERNELS_TYPES; type++) {
+        uint64_t first = kernels_run_threads(test, CPU_GENERIC, kernels_types[type]);
+        for (int isa = CPU_GENERIC + 1; isa <= (int)cpu_isa_best(); isa++)
+            CHECK(kernels_run_threads(test, isa, kernels_types[type]) == first);
     }
 }
 

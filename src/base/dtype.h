@@ -9,6 +9,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Before functions that kernels of CUDA devices call too. */
+#ifdef __CUDACC__
+#define ZI_ANYWHERE __host__ __device__
+#else
+#define ZI_ANYWHERE
+#endif
+
 enum zi_dtype { ZI_FP32, ZI_BF16, ZI_FP16, ZI_INT32, ZI_INT16 };
 
 /* Bytes of one element. */
@@ -31,7 +38,7 @@ static inline const char *zi_dtype_name(enum zi_dtype type)
 }
 
 /* The number of these bits. */
-static inline float zi_fp32_from_bits(uint32_t bits)
+ZI_ANYWHERE static inline float zi_fp32_from_bits(uint32_t bits)
 {
     float value;
     memcpy(&value, &bits, sizeof value);
@@ -39,7 +46,7 @@ static inline float zi_fp32_from_bits(uint32_t bits)
 }
 
 /* The bits of a number. */
-static inline uint32_t zi_fp32_bits(float value)
+ZI_ANYWHERE static inline uint32_t zi_fp32_bits(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);

@@ -18,10 +18,9 @@
 
 #include "base/log.h"
 #include "device/cpu/vector.h"
+#include "device/update.h"
 
-#define BLOCK      4096            /* elements of a partial sum of the norm */
-#define PASS       1024            /* elements between an update and its checksum */
-#define NORM_CHUNK (BLOCK * 1024L) /* elements whose partial sums are held at once */
+#define PASS 1024 /* elements between an update and its checksum */
 
 #define HALF (VEC_LANES / 2) /* doubles of a vector register */
 typedef double half_double __attribute__((vector_size(HALF * 8)));
@@ -40,22 +39,51 @@ VEC_INLINE half_double squares(half_bits bits)
     return value * value;
 }
 
-/* Adds the squares of 2 HALF values from i on. Of bf16, two at a time lie in a word; which lane
- * takes which does not matter as long as it is always the same. */
-VEC_INLINE void add_squares(enum zi_dtype type, const void *base, int64_t i, half_double sums[2])
+/* Vector registers of the partial sums of a block. */
+enum { REGISTERS = NORM_FOLD / HALF };
+
+/* Adds the squares of NORM_FOLD values from i on. Of bf16, two at a time lie in a word: of a pair of
+ * registers the first takes the even elements, the other the odd ones. */
+VEC_INLINE void add_squares(enum zi_dtype type, const void *base, int64_t i,
+                            half_double sums[REGISTERS])
 {
-    half_bits bits[2];
-    if (type == ZI_BF16) {
-        half_bits words;
-        memcpy(&words, (const uint16_t *)base + i, sizeof words);
-        bits[0] = words << 16;
-        bits[1] = words & 0xffff0000u;
-    } else {
-        vec values = vec_load_as(type, base, i);
-        memcpy(bits, &values, sizeof bits);
+#pragma GCC unroll 16
+    for (int r = 0; r < REGISTERS; r += 2) {
+        half_bits bits[2];
+        if (type == ZI_BF16) {
+            half_bits words;
+            memcpy(&words, (const uint16_t *)base + i + r * HALF, sizeof words);
+            bits[0] = words << 16;
+            bits[1] = words & 0xffff0000u;
+        } else {
+            vec values = vec_load_as(type, base, i + r * HALF);
+            memcpy(bits, &values, sizeof bits);
+        }
+        sums[r] += squares(bits[0]);
+        sums[r + 1] += squares(bits[1]);
     }
-    sums[0] += squares(bits[0]);
-    sums[1] += squares(bits[1]);
+}
+
+/* The partial sums in the order of their elements. */
+VEC_INLINE void sums_store(enum zi_dtype type, const half_double sums[REGISTERS],
+                           double partial[NORM_FOLD])
+{
+    for (int r = 0; r < REGISTERS; r += 2) {
+        for (int lane = 0; lane < HALF; lane++) {
+            int first = r * HALF + (type == ZI_BF16 ? 2 * lane : lane);
+            partial[first] = sums[r][lane];
+            partial[first + (type == ZI_BF16 ? 1 : HALF)] = sums[r + 1][lane];
+        }
+    }
+}
+
+/* The sum in the order that device/update.h states; the numbers are used up. */
+static double fold(double numbers[NORM_FOLD])
+{
+    for (int half = NORM_FOLD / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            numbers[i] += numbers[i + half];
+    return numbers[0];
 }
 
 VEC_INLINE float load_one(enum zi_dtype type, const void *base, int64_t i)
@@ -68,37 +96,32 @@ VEC_INLINE float load_one(enum zi_dtype type, const void *base, int64_t i)
  * sum: it is finite only if all values are. */
 VEC_INLINE double sum_squares(enum zi_dtype type, const void *base, int64_t first, int64_t count)
 {
-    half_double sums[4] = {{0}}, total;
-    int64_t i = first, end = first + count;
-    for (; i + 4 * HALF <= end; i += 4 * HALF) {
-        add_squares(type, base, i, sums);
-        add_squares(type, base, i + 2 * HALF, sums + 2);
+    half_double sums[REGISTERS] = {{0}};
+    double partial[NORM_FOLD];
+    int64_t i = 0;
+    for (; i + NORM_FOLD <= count; i += NORM_FOLD)
+        add_squares(type, base, first + i, sums);
+    sums_store(type, sums, partial);
+    for (; i < count; i++) {
+        double value = (double)load_one(type, base, first + i);
+        partial[i % NORM_FOLD] += value * value;
     }
-    total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    double sum = 0;
-    for (int lane = 0; lane < HALF; lane++) {
-        sum += total[lane];
-    }
-    for (; i < end; i++) {
-        double value = (double)load_one(type, base, i);
-        sum += value * value;
-    }
-    return sum;
+    return fold(partial);
 }
 
 /* As above, of the finite values only, with a count of the others: the rare case. */
 static double sum_finite_squares(enum zi_dtype type, const void *base, const int64_t range[2],
                                  uint64_t *nonfinite)
 {
-    double sum = 0;
-    for (int64_t i = range[0]; i < range[0] + range[1]; i++) {
-        float value = load_one(type, base, i);
+    double partial[NORM_FOLD] = {0};
+    for (int64_t i = 0; i < range[1]; i++) {
+        float value = load_one(type, base, range[0] + i);
         if (isfinite(value))
-            sum += (double)value * (double)value;
+            partial[i % NORM_FOLD] += (double)value * (double)value;
         else
             *nonfinite += 1;
     }
-    return sum;
+    return fold(partial);
 }
 
 static double block_squares(enum zi_dtype type, const void *base, const int64_t range[2],
@@ -116,21 +139,24 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
 {
     struct device_norm_sums *total = (struct device_norm_sums *)sums.address;
     const void *base = (const void *)gradient.address;
-    double partial[NORM_CHUNK / BLOCK];
-    for (int64_t begin = 0; begin < count; begin += NORM_CHUNK) {
-        int64_t length = count - begin < NORM_CHUNK ? count - begin : NORM_CHUNK;
-        int64_t blocks = (length + BLOCK - 1) / BLOCK;
+    for (int64_t begin = 0; begin < count; begin += NORM_SPAN) {
+        int64_t length = count - begin < NORM_SPAN ? count - begin : NORM_SPAN;
+        int64_t blocks = (length + NORM_BLOCK - 1) / NORM_BLOCK;
+        int64_t chunks = (length + NORM_CHUNK - 1) / NORM_CHUNK;
+        double partial[NORM_SPAN / NORM_BLOCK], sum[NORM_FOLD] = {0};
         uint64_t nonfinite = 0;
 #pragma omp parallel for num_threads(stream->threads) reduction(+ : nonfinite)                     \
     if (blocks > 8 && stream->threads > 1)
         for (int64_t b = 0; b < blocks; b++) {
-            int64_t first = begin + b * BLOCK;
-            int64_t some = count - first < BLOCK ? count - first : BLOCK;
+            int64_t first = begin + b * NORM_BLOCK;
+            int64_t some = count - first < NORM_BLOCK ? count - first : NORM_BLOCK;
             partial[b] = block_squares(type, base, (int64_t[]){first, some}, &nonfinite);
         }
-        for (int64_t b = 0; b < blocks; b++) {
-            total->squares += partial[b];
-        }
+        for (int64_t b = blocks; b < chunks * NORM_FOLD; b++)
+            partial[b] = 0;
+        for (int64_t c = 0; c < chunks; c++)
+            sum[c] = fold(partial + c * NORM_FOLD);
+        total->squares += fold(sum);
         total->nonfinite += nonfinite;
     }
     return ZI_OK;
@@ -250,11 +276,6 @@ static enum zi_status checksum(struct device_stream *stream, struct device_ptr w
     return ZI_OK;
 }
 
-/* Factors of one step, in fp32. */
-struct factors {
-    float beta1, rest1, beta2, rest2, rate, inverse2, epsilon, keep, scale;
-};
-
 VEC_INLINE vec square_root(vec x)
 {
 #if defined(VEC_AVX512)
@@ -284,8 +305,8 @@ struct types {
 
 /* n lanes from element i on; gives the new weights. Each element has the same operations wherever a
  * range starts. */
-VEC_INLINE vec update_lanes(const struct factors *f, struct types types, const struct range *r,
-                            const int64_t at[2] /* i, n */)
+VEC_INLINE vec update_lanes(const struct update_factors *f, struct types types,
+                            const struct range *r, const int64_t at[2] /* i, n */)
 {
     int64_t i = at[0], n = at[1];
     vec gradient = vec_load_as_part(types.gradient, r->g, i, n) * vec_set(f->scale);
@@ -303,11 +324,11 @@ VEC_INLINE vec update_lanes(const struct factors *f, struct types types, const s
 
 /* copy: the new weights of a split range once more, as fp32 (room for whole vectors). */
 VEC_INLINE void update_range(enum zi_dtype gradient, enum zi_dtype weight,
-                             const struct factors *factors, const struct range *range,
+                             const struct update_factors *factors, const struct range *range,
                              float *restrict copy)
 {
     const struct types types = {weight, gradient};
-    const struct factors f = *factors;
+    const struct update_factors f = *factors;
     const struct range r = *range;
     int64_t end = r.first + r.count;
     for (int64_t i = r.first; i + VEC_LANES <= end; i += VEC_LANES) {
@@ -321,27 +342,27 @@ VEC_INLINE void update_range(enum zi_dtype gradient, enum zi_dtype weight,
     }
 }
 
-static void update_fp32(const struct factors *f, const struct device_adam *a,
+static void update_fp32(const struct update_factors *f, const struct device_adam *a,
                         const struct range *range, float *copy)
 {
     KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_FP32, f, range, copy);
 }
 
-static void update_bf16(const struct factors *f, const struct device_adam *a,
+static void update_bf16(const struct update_factors *f, const struct device_adam *a,
                         const struct range *range, float *copy)
 {
     KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_BF16, f, range, copy);
 }
 
-static void update_fp16(const struct factors *f, const struct device_adam *a,
+static void update_fp16(const struct update_factors *f, const struct device_adam *a,
                         const struct range *range, float *copy)
 {
     KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_FP16, f, range, copy);
 }
 
 /* Updates elements [first, first + count), count <= PASS; gives the checksum, 0 if not wanted. */
-static uint64_t update_pass(const struct factors *f, const struct device_adam *a, int64_t first,
-                            int64_t count)
+static uint64_t update_pass(const struct update_factors *f, const struct device_adam *a,
+                            int64_t first, int64_t count)
 {
     float copy[PASS];
     const struct range range = {
@@ -364,17 +385,7 @@ static uint64_t update_pass(const struct factors *f, const struct device_adam *a
 
 static enum zi_status adam(struct device_stream *stream, const struct device_adam *a)
 {
-    struct factors f = {
-        .beta1 = a->beta1,
-        .rest1 = 1.0f - a->beta1,
-        .beta2 = a->beta2,
-        .rest2 = 1.0f - a->beta2,
-        .rate = a->learning_rate / a->correction1,
-        .inverse2 = 1.0f / a->correction2,
-        .epsilon = a->epsilon,
-        .keep = 1.0f - a->learning_rate * a->decay,
-        .scale = a->scale,
-    };
+    struct update_factors f = update_factors(a);
     uint64_t total = 0;
     int64_t passes = (a->count + PASS - 1) / PASS;
     bool summed = !device_is_null(a->checksum);

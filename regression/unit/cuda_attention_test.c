@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Causal attention on a CUDA device against the cpu. */
+#include "regression/unit/cuda_pair.h"
+
+/* B, T, H, G, D. */
+static const int64_t shapes[][5] = {{1, 1, 1, 1, 1},    {1, 5, 2, 1, 7},    {2, 33, 2, 2, 16},
+                                    {1, 65, 4, 2, 32},  {1, 20, 1, 1, 64},  {1, 9, 2, 1, 80},
+                                    {1, 70, 1, 1, 128}, {1, 18, 1, 1, 256}, {2, 1000, 8, 2, 128},
+                                    {1, 600, 3, 3, 64}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, LARGE = 2 };
+
+struct operands {
+    struct tensor qkv, o, logsumexp, d_o, dqkv, scratch;
+};
+
+/* q, k and v side by side in rows of ld, and what follows them; o in rows of ld_o. */
+static struct device_attention attention_of(struct pair *p, const int64_t *shape)
+{
+    int64_t inner = (shape[2] + 2 * shape[3]) * shape[4];
+    return (struct device_attention){.type = p->type,
+                                     .sequences = shape[0],
+                                     .tokens = shape[1],
+                                     .heads = shape[2],
+                                     .key_heads = shape[3],
+                                     .width = shape[4],
+                                     .ld = inner + inner % 3,
+                                     .ld_o = shape[2] * shape[4] + shape[1] % 2};
+}
+
+static void attention_place(struct device_attention *a, const struct operands *o, int d)
+{
+    size_t element = zi_dtype_bytes(a->type);
+    size_t k = (size_t)(a->heads * a->width) * element;
+    size_t v = k + (size_t)(a->key_heads * a->width) * element;
+    a->q = o->qkv.at[d];
+    a->k = device_at(a->q, k);
+    a->v = device_at(a->q, v);
+    a->dq = o->dqkv.at[d];
+    a->dk = device_at(a->dq, k);
+    a->dv = device_at(a->dq, v);
+    a->o = o->o.at[d];
+    a->d_o = o->d_o.at[d];
+    a->logsumexp = o->logsumexp.at[d];
+    a->scratch = o->scratch.at[d];
+}
+
+/* A score is a product over D, with factors of size 1, so up to 4 sqrt(D), and divided by sqrt(D): its
+ * roundings are those of D sums at 4 and go into the probability, which is at most 1, relative. Results
+ * are means of T values under 5; gradients are products of three such, sums over T. */
+static void attention_check(struct pair *p, const int64_t *shape)
+{
+    struct operands o;
+    struct device_attention a[PAIR_DEVICES];
+    a[0] = attention_of(p, shape);
+    int64_t rows = shape[0] * shape[1];
+    double roundings = 16 + 4 * sqrt((double)shape[4]) + 4 * sqrt((double)shape[1]);
+    int64_t scratch = (int64_t)(device_attention_backward_scratch(&a[0]) / sizeof(float));
+    p->shift = shape[4] % 2;
+    o.qkv = tensor_random(p, p->type, rows * a[0].ld, 1.0f);
+    o.d_o = tensor_random(p, p->type, rows * a[0].ld_o, 1.0f);
+    o.o = tensor_zeros(p, p->type, rows * a[0].ld_o);
+    o.dqkv = tensor_zeros(p, p->type, rows * a[0].ld);
+    p->shift = 0;
+    o.logsumexp = tensor_zeros(p, ZI_FP32, rows * shape[2]);
+    o.scratch = tensor_zeros(p, ZI_FP32, scratch);
+    a[1] = a[0];
+    for (int d = 0; d < PAIR_DEVICES; d++)
+        attention_place(&a[d], &o, d);
+    p->what = "attention";
+    PAIR_CALL(p, attention, &a[d]);
+    tensor_near(p, &o.o, roundings, 8.0);
+    tensor_near(p, &o.logsumexp, roundings, 8.0);
+    /* backward takes what forward left, which is rounded to the type on either */
+    p->what = "attention_backward";
+    PAIR_CALL(p, attention_backward, &a[d]);
+    double type = pair_unit(p->type) / 0x1p-23;
+    tensor_near(p, &o.dqkv, 4 * roundings + 8 * type, 8.0);
+    tensor_equal(p, &o.qkv);
+    tensor_equal(p, &o.d_o);
+    pair_clear(p);
+}
+
+static void test_attention(struct pair *p)
+{
+    static const int64_t none[] = {0, 4, 2, 2, 8};
+    attention_check(p, none);
+    for (int i = 0; i < SHAPES - (p->emulated ? LARGE : 0); i++)
+        attention_check(p, shapes[i]);
+}
+
+int main(void)
+{
+    return pair_main("cuda_attention_test", test_attention);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GELU, SwiGLU and rotary embedding on a CUDA device against the cpu. */
+#include "regression/unit/cuda_pair.h"
+
+/* Exponential, quotient and what is around them: the argument of the logistic, at most 40 where it is
+ * not 0 or 1, is rounded a few times on either device, and each rounding at 40 is one of 40 in the
+ * result, relative; results here are at most 10. */
+enum { LOGISTIC_ROUNDINGS = 100 };
+
+static void test_gelu(struct pair *p)
+{
+    static const int64_t counts[] = {0, 1, 7, 8, 1029, 5000, 1 << 22};
+    p->what = "gelu";
+    for (int i = 0; i < (p->emulated ? 6 : 7); i++) {
+        p->shift = i % 2;
+        struct tensor x = tensor_random(p, p->type, counts[i], 3.0f);
+        struct tensor dy = tensor_random(p, p->type, counts[i], 1.0f);
+        struct tensor y = tensor_zeros(p, p->type, counts[i]);
+        struct tensor dx = tensor_zeros(p, p->type, counts[i]);
+        PAIR_CALL(p, gelu, p->type, y.at[d], x.at[d], counts[i]);
+        PAIR_CALL(p, gelu_backward, p->type, dx.at[d], dy.at[d], x.at[d], counts[i]);
+        tensor_near(p, &y, LOGISTIC_ROUNDINGS, 1.0);
+        tensor_near(p, &dx, LOGISTIC_ROUNDINGS, 1.0);
+        /* in the place of either */
+        PAIR_CALL(p, gelu_backward, p->type, dy.at[d], dy.at[d], x.at[d], counts[i]);
+        tensor_near(p, &dy, LOGISTIC_ROUNDINGS, 1.0);
+        PAIR_CALL(p, gelu_backward, p->type, x.at[d], dx.at[d], x.at[d], counts[i]);
+        tensor_near(p, &x, 4 * LOGISTIC_ROUNDINGS, 1.0 + 4 * pair_unit(p->type) / 0x1p-23);
+        pair_clear(p);
+    }
+}
+
+/* Where the logistic is 0 or 1, infinite arguments included. */
+static void test_gelu_ends(struct pair *p)
+{
+    static const double ends[] = {30, -30, 300, -300, 60000, -60000, 0, -0.0, 1e-5, -1e-5};
+    struct buffer values = buffer_create(p->type, 20);
+    p->what = "gelu, large and small";
+    p->shift = 0;
+    for (int i = 0; i < 20; i++)
+        buffer_set(&values, i, ends[i % 10]);
+    struct buffer ones = buffer_create(p->type, 20);
+    for (int i = 0; i < 20; i++)
+        buffer_set(&ones, i, 1.0);
+    struct tensor x = tensor_of(p, values), dy = tensor_of(p, ones);
+    struct tensor y = tensor_zeros(p, p->type, 20), dx = tensor_zeros(p, p->type, 20);
+    PAIR_CALL(p, gelu, p->type, y.at[d], x.at[d], 20);
+    PAIR_CALL(p, gelu_backward, p->type, dx.at[d], dy.at[d], x.at[d], 20);
+    tensor_near(p, &y, 4, 1.0);
+    tensor_near(p, &dx, 4, 1.0);
+    pair_clear(p);
+}
+
+static void test_swiglu(struct pair *p)
+{
+    static const int64_t shapes[][2] = {{0, 8}, {1, 1}, {3, 7}, {2, 16}, {5, 129}, {2048, 2731}};
+    p->what = "swiglu";
+    for (int i = 0; i < (p->emulated ? 5 : 6); i++) {
+        int64_t rows = shapes[i][0], inner = shapes[i][1];
+        p->shift = i % 2;
+        struct tensor x = tensor_random(p, p->type, 2 * rows * inner, 2.0f);
+        struct tensor dy = tensor_random(p, p->type, rows * inner, 1.0f);
+        struct tensor y = tensor_zeros(p, p->type, rows * inner);
+        struct tensor dx = tensor_zeros(p, p->type, 2 * rows * inner);
+        PAIR_CALL(p, swiglu, p->type, y.at[d], x.at[d], rows, inner);
+        tensor_near(p, &y, LOGISTIC_ROUNDINGS, 4.0);
+        PAIR_CALL(p, swiglu_backward, p->type, dx.at[d], dy.at[d], x.at[d], rows, inner);
+        tensor_near(p, &dx, LOGISTIC_ROUNDINGS, 4.0);
+        PAIR_CALL(p, swiglu_backward, p->type, x.at[d], dy.at[d], x.at[d], rows, inner);
+        tensor_near(p, &x, LOGISTIC_ROUNDINGS, 4.0);
+        pair_clear(p);
+    }
+}
+
+/* Cosine and sine are from double on the cpu; those of the device may be off by a few roundings at any
+ * token. Backward is forward with the other sign. What lies between the heads of a row stays. */
+static void test_rope(struct pair *p)
+{
+    /* B, T, heads, D, ld */
+    static const int64_t shapes[][5] = {{1, 1, 1, 2, 2},     {2, 5, 3, 8, 24},
+                                        {1, 70, 2, 16, 51},  {2, 33, 1, 64, 64},
+                                        {1, 3, 2, 128, 300}, {1, 40000, 1, 128, 128}};
+    p->what = "rope";
+    for (int i = 0; i < 2 * (p->emulated ? 5 : 6); i++) {
+        const int64_t *shape = shapes[i / 2];
+        int64_t count = shape[0] * shape[1] * shape[4];
+        int sign = i % 2 ? -1 : 1;
+        p->shift = i % 2;
+        struct tensor x = tensor_random(p, p->type, count, 1.0f);
+        PAIR_CALL(p, rope, p->type, x.at[d], shape, i % 4 ? 10000.0 : 500000.0, sign);
+        tensor_near(p, &x, 8, 5.0);
+        pair_clear(p);
+    }
+}
+
+static void test_elementwise(struct pair *p)
+{
+    test_gelu(p);
+    test_gelu_ends(p);
+    test_swiglu(p);
+    test_rope(p);
+}
+
+int main(void)
+{
+    return pair_main("cuda_elementwise_test", test_elementwise);
+}
