@@ -114,26 +114,19 @@ static void bench_product(struct bench *bench, const int64_t shape[2] /* N, K */
     int64_t ld = head ? LD * (bench->type != ZI_FP32 && form > 0 ? 2 : 1) : n;
     struct bench_case c = {.name = name, .run = run_matmul, .flops = 2.0 * R * (double)(n * k)};
     struct device_matmul *d = &c.matmul;
-    d->type = d->type_c = bench->type;
     d->a = bench->x[0];
     d->b = bench->x[1];
     d->c = bench->x[2];
-    if (form == 0) {
-        *d = (struct device_matmul){bench->type, head ? ZI_FP32 : bench->type,
-                                    R,           n,
-                                    k,           k,
-                                    k,           ld,
-                                    false,       true,
-                                    false,       d->a,
-                                    d->b,        d->c,
-                                    {0},         {0}};
-    } else if (form == 1) {
-        *d = (struct device_matmul){bench->type, bench->type, R,     k,    n,    ld,   k,   k,
-                                    false,       false,       false, d->a, d->b, d->c, {0}, {0}};
-    } else {
-        *d = (struct device_matmul){bench->type, ZI_FP32, n,    k,    R,    ld,   k,   k,
-                                    true,        false,   true, d->a, d->b, d->c, {0}, {0}};
-    }
+    d->type = bench->type;
+    d->type_c = form == 2 || (form == 0 && head) ? ZI_FP32 : bench->type;
+    d->m = form == 2 ? n : R;
+    d->n = form == 0 ? n : k;
+    d->k = form == 0 ? k : form == 1 ? n : R;
+    d->lda = form == 0 ? k : ld;
+    d->ldb = k;
+    d->ldc = form == 0 ? ld : k;
+    d->transpose_a = d->accumulate = form == 2;
+    d->transpose_b = form == 0;
     snprintf(name, sizeof name, "matmul %d x %ld x %ld %s", R, (long)n, (long)k, forms[form]);
     print_case(bench, &c);
 }

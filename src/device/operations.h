@@ -16,6 +16,15 @@
 
 #include "device/device.h"
 
+/* What is done with a product before it is stored. */
+enum device_end {
+    DEVICE_END_PLAIN,
+    /* c gets gelu of the product, `inner` the product itself. */
+    DEVICE_END_GELU,
+    /* c gets the product times gelu'(inner). */
+    DEVICE_END_GELU_BACKWARD
+};
+
 /* C[m,n] (+)= op(A)[m,k] op(B)[k,n] (+ bias[n]) (+ residual[m,n]). op transposes where asked: A is
  * stored [k,m] when transpose_a, B is stored [n,k] when transpose_b. Leading dimensions in
  * elements. a and b have `type`; c is fp32 or `type`; bias has `type`, residual has c's type and
@@ -27,6 +36,11 @@ struct device_matmul {
     bool transpose_a, transpose_b, accumulate;
     /* bias and residual may be null. */
     struct device_ptr a, b, c, bias, residual;
+    /* Other than plain only where c has `type`, ldc is n and nothing is added but a bias; inner [m,n]
+     * has c's type. The result is that of a product and of gelu or gelu_backward behind it, with one
+     * rounding less where the device does both at once. */
+    enum device_end end;
+    struct device_ptr inner;
 };
 
 /* x [R,C], y [R,C], weight [C], bias [C] or null (RMSNorm: no mean, no bias); statistics fp32 [R]

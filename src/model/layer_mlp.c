@@ -60,11 +60,12 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     struct buffers b = lay(model, &s, &saved, &scratch);
     ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &b.normed));
     struct layer_linear up = projection(model, op, pass, &s, false);
-    ZI_TRY(linear_forward(&up, b.normed.y, b.before));
-    if (family_of(&model->settings)->gated)
+    if (family_of(&model->settings)->gated) {
+        ZI_TRY(linear_forward(&up, b.normed.y, b.before));
         ZI_TRY(ops->swiglu(pass->stream, model->type, b.after, b.before, s.R, s.F));
-    else
-        ZI_TRY(ops->gelu(pass->stream, model->type, b.after, b.before, s.R * s.F));
+    } else {
+        ZI_TRY(linear_gelu(&up, b.normed.y, b.before, b.after));
+    }
     if (mode == MODEL_RECOMPUTE) return ZI_OK;
     struct layer_linear down = projection(model, op, pass, &s, true);
     return linear_end_branch(&down, b.after);
@@ -79,15 +80,14 @@ static enum zi_status backward(const struct model *model, int op, const struct m
     struct device_ptr d_before = b.d_after; /* gelu: in place; swiglu: in place of `before` */
     ZI_TRY(layer_prepare_gradients(model, op, pass, false));
     struct layer_linear down = projection(model, op, pass, &s, true);
-    ZI_TRY(linear_input_gradient(&down, pass->gradient, b.d_after));
     ZI_TRY(linear_weight_gradient(&down, pass->gradient, b.after));
     if (family_of(&model->settings)->gated) {
         d_before = b.before;
+        ZI_TRY(linear_input_gradient(&down, pass->gradient, b.d_after));
         ZI_TRY(ops->swiglu_backward(pass->stream, model->type, d_before, b.d_after, b.before, s.R,
                                     s.F));
     } else {
-        ZI_TRY(ops->gelu_backward(pass->stream, model->type, d_before, b.d_after, b.before,
-                                  s.R * s.F));
+        ZI_TRY(linear_gelu_gradient(&down, pass->gradient, b.before, d_before));
     }
     struct layer_linear up = projection(model, op, pass, &s, false);
     struct layer_sum sum = layer_sum_of(model, op, pass, b.d_normed, 0);

@@ -134,9 +134,9 @@ static const struct device_operations *linear_ops(const struct layer_linear *l)
     return l->pass->operations;
 }
 
-/* y = x W^T + bias + residual; a residual of y itself adds to y. */
-static enum zi_status product(const struct layer_linear *l, struct device_ptr x,
-                              struct device_ptr y, struct device_ptr residual, const char *bias)
+/* y = x W^T + bias. */
+static struct device_matmul forward_of(const struct layer_linear *l, struct device_ptr x,
+                                       struct device_ptr y, const char *bias)
 {
     struct device_matmul d = linear_base(l);
     d.m = l->rows;
@@ -146,43 +146,78 @@ static enum zi_status product(const struct layer_linear *l, struct device_ptr x,
     d.a = x;
     d.b = layer_weight(l->model, l->pass, layer_find(l->model, l->op, l->weight));
     d.c = y;
-    d.residual = residual;
     if (bias) d.bias = layer_weight(l->model, l->pass, layer_find(l->model, l->op, bias));
-    return linear_ops(l)->matmul(l->pass->stream, &d);
+    return d;
+}
+
+/* dx = dy W. */
+static struct device_matmul backward_of(const struct layer_linear *l, struct device_ptr dy,
+                                        struct device_ptr dx)
+{
+    struct device_matmul d = linear_base(l);
+    d.m = l->rows;
+    d.n = d.ldb = d.ldc = l->inputs;
+    d.k = d.lda = l->outputs;
+    d.a = dy;
+    d.b = layer_weight(l->model, l->pass, layer_find(l->model, l->op, l->weight));
+    d.c = dx;
+    return d;
+}
+
+static enum zi_status multiply(const struct layer_linear *l, const struct device_matmul *d)
+{
+    return linear_ops(l)->matmul(l->pass->stream, d);
 }
 
 enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
                               struct device_ptr y)
 {
-    return product(l, x, y, (struct device_ptr){0}, l->bias);
+    struct device_matmul d = forward_of(l, x, y, l->bias);
+    return multiply(l, &d);
 }
 
+enum zi_status linear_gelu(const struct layer_linear *l, struct device_ptr x,
+                           struct device_ptr before, struct device_ptr after)
+{
+    struct device_matmul d = forward_of(l, x, after, l->bias);
+    d.end = DEVICE_END_GELU;
+    d.inner = before;
+    return multiply(l, &d);
+}
+
+/* A residual of the output itself adds to it. */
 enum zi_status linear_end_branch(const struct layer_linear *l, struct device_ptr x)
 {
     const struct model_pass *pass = l->pass;
-    if (l->model->ops[l->op].tile == 0) return product(l, x, pass->output, pass->input, l->bias);
-    return product(l, x, pass->output, pass->output, NULL);
+    bool first = l->model->ops[l->op].tile == 0;
+    struct device_matmul d = forward_of(l, x, pass->output, first ? l->bias : NULL);
+    d.residual = first ? pass->input : pass->output;
+    return multiply(l, &d);
 }
 
 enum zi_status linear_add_gradient(const struct layer_linear *l, struct device_ptr dy,
                                    const struct layer_sum *sum)
 {
-    struct device_matmul d = linear_base(l);
+    struct device_matmul d = backward_of(l, dy, sum->at);
     d.type_c = sum->type;
-    d.m = l->rows;
-    d.n = d.ldb = d.ldc = l->inputs;
-    d.k = d.lda = l->outputs;
     d.accumulate = sum->accumulate;
-    d.a = dy;
-    d.b = layer_weight(l->model, l->pass, layer_find(l->model, l->op, l->weight));
-    d.c = sum->at;
-    return linear_ops(l)->matmul(l->pass->stream, &d);
+    return multiply(l, &d);
 }
 
 enum zi_status linear_input_gradient(const struct layer_linear *l, struct device_ptr dy,
                                      struct device_ptr dx)
 {
-    return linear_add_gradient(l, dy, &(struct layer_sum){dx, l->model->type, false});
+    struct device_matmul d = backward_of(l, dy, dx);
+    return multiply(l, &d);
+}
+
+enum zi_status linear_gelu_gradient(const struct layer_linear *l, struct device_ptr dy,
+                                    struct device_ptr before, struct device_ptr dx)
+{
+    struct device_matmul d = backward_of(l, dy, dx);
+    d.end = DEVICE_END_GELU_BACKWARD;
+    d.inner = before;
+    return multiply(l, &d);
 }
 
 enum zi_status linear_weight_gradient(const struct layer_linear *l, struct device_ptr dy,

@@ -76,6 +76,14 @@ struct layer_linear {
 enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
                               struct device_ptr y);
 
+/* Local. Enqueues before = x W^T + b, after = gelu(before). */
+enum zi_status linear_gelu(const struct layer_linear *l, struct device_ptr x,
+                           struct device_ptr before, struct device_ptr after);
+
+/* Local. Enqueues dx = (dy W) gelu'(before), where the layer's input was gelu(before). */
+enum zi_status linear_gelu_gradient(const struct layer_linear *l, struct device_ptr dy,
+                                    struct device_ptr before, struct device_ptr dx);
+
 /* Local. Enqueues dx = dy W. */
 enum zi_status linear_input_gradient(const struct layer_linear *l, struct device_ptr dy,
                                      struct device_ptr dx);

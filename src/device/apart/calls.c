@@ -31,7 +31,7 @@ static enum zi_status apart_matmul(struct device_stream *stream, const struct de
 {
     struct apart_call c = {.run = run_matmul, .matmul = *d};
     return GIVE(stream, &c, &c.matmul.a, &c.matmul.b, &c.matmul.c, &c.matmul.bias,
-                &c.matmul.residual);
+                &c.matmul.residual, &c.matmul.inner);
 }
 
 RUN(fill)

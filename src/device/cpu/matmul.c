@@ -404,7 +404,8 @@ static struct grid choose_grid(int64_t m, int64_t n, int threads)
     return best;
 }
 
-enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matmul *desc)
+/* The product alone. */
+static enum zi_status multiply(struct device_stream *stream, const struct device_matmul *desc)
 {
     bool types =
         (desc->type == ZI_FP32 && desc->type_c == ZI_FP32) ||
@@ -428,4 +429,17 @@ enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matm
         failed += run_tile(cpu_device_of(stream->device), &tile) < 0;
     }
     return failed ? ZI_ERROR_DEVICE : ZI_OK;
+}
+
+enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matmul *desc)
+{
+    const struct device_operations *ops = &stream->device->operations;
+    struct device_matmul product = *desc;
+    if (desc->end == DEVICE_END_PLAIN) return multiply(stream, desc);
+    ZI_REQUIRE(desc->type_c == desc->type && desc->ldc == desc->n && !desc->accumulate);
+    if (desc->end == DEVICE_END_GELU) product.c = desc->inner;
+    ZI_TRY(multiply(stream, &product));
+    if (desc->end == DEVICE_END_GELU)
+        return ops->gelu(stream, desc->type, desc->c, desc->inner, desc->m * desc->n);
+    return ops->gelu_backward(stream, desc->type, desc->c, desc->c, desc->inner, desc->m * desc->n);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Waiting that bears a neighbour.
  *
- * A step is some hundred parallel regions, and at the end of each the threads of the team wait for
+ * A step is hundreds of parallel regions, and at the end of each the threads of the team wait for
  * the last. By default GNU OpenMP spins for up to 300,000 turns, which is some 10 ms: longer than
  * the slice of time that a scheduler gives. With a core to each thread nobody notices. Beside one
  * other busy process the thread that waits burns the time that the thread it waits for would need,

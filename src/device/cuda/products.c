@@ -7,6 +7,9 @@
  * is the one cuBLAS offers. A residual is its third operand, with factor 1. Sums are fp32, of fp32
  * operands too (no TF32), and results are rounded once.
  *
+ * GELU and its gradient are made in the same pass where cuBLAS has an algorithm that does, which depends
+ * on widths; otherwise behind it.
+ *
  * A stream keeps what cuBLAS needs for each shape that it has seen: descriptions, and the algorithm
  * that cuBLAS thinks best, which is asked for once, so that every step takes the same. Addresses are
  * in no description but that of the bias; their alignment is, since algorithms depend on it. */
@@ -20,12 +23,14 @@
 
 #define WORKSPACE_BYTES ((size_t)32 << 20) /* what NVIDIA advises for Hopper */
 
-enum { ALIGNMENT_MOST = 256, OPERANDS = 4 /* a, b, c (added), d (result) */ };
+/* Algorithms ask for 16 bytes at most. More is not looked at: it depends on where a slot happens to
+ * lie, and with it would the algorithm and the last bits of results. */
+enum { ALIGNMENT_MOST = 16, OPERANDS = 4 /* a, b, c (added), d (result) */ };
 
 /* What tells one product from another; compared as bytes. */
 struct shape {
     int64_t m, n, k, ld[OPERANDS];
-    int32_t type, type_c, transpose_a, transpose_b, has_bias, alignment[OPERANDS];
+    int32_t type, type_c, transpose_a, transpose_b, has_bias, end, alignment[OPERANDS];
 };
 
 struct product {
@@ -34,6 +39,8 @@ struct product {
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t layouts[OPERANDS];
     cublasLtMatmulAlgo_t algorithm;
+    /* cuBLAS has no algorithm with the end that was asked for; this is the plain product. */
+    bool is_plain;
 };
 
 struct cuda_products {
@@ -66,12 +73,6 @@ static int32_t alignment_of(struct device_ptr place)
     return lowest == 0 || lowest > ALIGNMENT_MOST ? ALIGNMENT_MOST : (int32_t)lowest;
 }
 
-/* The matrix that is added; c itself where nothing is. */
-static struct device_ptr added(const struct device_matmul *d)
-{
-    return device_is_null(d->residual) ? d->c : d->residual;
-}
-
 static struct shape shape_of(const struct device_matmul *d)
 {
     struct shape s;
@@ -87,19 +88,27 @@ static struct shape shape_of(const struct device_matmul *d)
     s.transpose_a = d->transpose_a;
     s.transpose_b = d->transpose_b;
     s.has_bias = !device_is_null(d->bias);
+    s.end = (int32_t)d->end;
     s.alignment[0] = alignment_of(d->a);
     s.alignment[1] = alignment_of(d->b);
-    s.alignment[2] = alignment_of(added(d));
+    s.alignment[2] = alignment_of(device_is_null(d->residual) ? d->c : d->residual);
     s.alignment[3] = alignment_of(d->c);
     return s;
 }
 
-static void destroy_product(struct product *p)
+static void forget_descriptions(struct product *p)
 {
     for (int i = 0; i < OPERANDS; i++) {
         if (p->layouts[i]) (void)cublasLtMatrixLayoutDestroy(p->layouts[i]);
+        p->layouts[i] = NULL;
     }
     if (p->desc) (void)cublasLtMatmulDescDestroy(p->desc);
+    p->desc = NULL;
+}
+
+static void destroy_product(struct product *p)
+{
+    forget_descriptions(p);
     free(p);
 }
 
@@ -138,24 +147,41 @@ static enum zi_status lay_out(cublasLtMatrixLayout_t *layout, int32_t type, int6
     return ZI_OK;
 }
 
+/* What cuBLAS calls the ends of products. */
+static cublasLtEpilogue_t epilogue_of(const struct product *p)
+{
+    bool bias = p->shape.has_bias;
+    if (p->is_plain || p->shape.end == DEVICE_END_PLAIN)
+        return bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    if (p->shape.end == DEVICE_END_GELU_BACKWARD) return CUBLASLT_EPILOGUE_DGELU;
+    return bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+}
+
+#define SET(p, attribute, value)                                                                   \
+    LT_TRY(cublasLtMatmulDescSetAttribute, (p)->desc, attribute, &(value), sizeof(value))
+
+static enum zi_status describe_end(struct product *p)
+{
+    const struct shape *s = &p->shape;
+    cublasLtEpilogue_t epilogue = epilogue_of(p);
+    cudaDataType_t type = type_of(s->type);
+    SET(p, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+    if (s->has_bias) SET(p, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type);
+    if (p->is_plain || s->end == DEVICE_END_PLAIN) return ZI_OK;
+    SET(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, s->n);
+    SET(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, type);
+    return ZI_OK;
+}
+
 static enum zi_status describe(struct product *p)
 {
     const struct shape *s = &p->shape;
     cublasOperation_t first = s->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasOperation_t second = s->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-    cudaDataType_t bias_type = type_of(s->type);
     LT_TRY(cublasLtMatmulDescCreate, &p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
-    LT_TRY(cublasLtMatmulDescSetAttribute, p->desc, CUBLASLT_MATMUL_DESC_TRANSA, &first,
-           sizeof first);
-    LT_TRY(cublasLtMatmulDescSetAttribute, p->desc, CUBLASLT_MATMUL_DESC_TRANSB, &second,
-           sizeof second);
-    if (s->has_bias) {
-        LT_TRY(cublasLtMatmulDescSetAttribute, p->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-               sizeof epilogue);
-        LT_TRY(cublasLtMatmulDescSetAttribute, p->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
-               &bias_type, sizeof bias_type);
-    }
+    SET(p, CUBLASLT_MATMUL_DESC_TRANSA, first);
+    SET(p, CUBLASLT_MATMUL_DESC_TRANSB, second);
+    ZI_TRY(describe_end(p));
     ZI_TRY(lay_out(&p->layouts[0], s->type, s->transpose_a ? s->k : s->m,
                    s->transpose_a ? s->m : s->k, s->ld[0]));
     ZI_TRY(lay_out(&p->layouts[1], s->type, s->transpose_b ? s->n : s->k,
@@ -180,18 +206,20 @@ static enum zi_status prefer(cublasLtMatmulPreference_t preference, const struct
     return ZI_OK;
 }
 
-/* Asks cuBLAS for its best algorithm. */
+/* Asks cuBLAS for its best algorithm. *found: it has one; that it has none is an error only of a
+ * product without an end, which can be had in no other way. */
 static enum zi_status ask(struct cuda_products *products, struct product *p,
-                          cublasLtMatmulPreference_t preference)
+                          cublasLtMatmulPreference_t preference, int *found)
 {
     const struct shape *s = &p->shape;
     cublasLtMatmulHeuristicResult_t best;
-    int found = 0;
     ZI_TRY(prefer(preference, s));
     cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(products->handle, p->desc, p->layouts[1], p->layouts[0],
-                                       p->layouts[2], p->layouts[3], preference, 1, &best, &found);
-    if (status != CUBLAS_STATUS_SUCCESS || found == 0)
+                                       p->layouts[2], p->layouts[3], preference, 1, &best, found);
+    if (status != CUBLAS_STATUS_SUCCESS) *found = 0;
+    if (*found > 0) p->algorithm = best.algo;
+    if (*found == 0 && epilogue_of(p) <= CUBLASLT_EPILOGUE_BIAS)
         return zi_fail(ZI_ERROR_DEVICE, "cuda",
                        "cuBLAS has no product of %s to %s for m %lld, n %lld, k %lld, rows of "
                        "%lld, %lld and %lld%s: %s",
@@ -200,16 +228,22 @@ static enum zi_status ask(struct cuda_products *products, struct product *p,
                        (long long)s->k, (long long)s->ld[0], (long long)s->ld[1],
                        (long long)s->ld[2], s->has_bias ? ", bias" : "",
                        cublasLtGetStatusString(status));
-    p->algorithm = best.algo;
     return ZI_OK;
 }
 
 static enum zi_status choose(struct cuda_products *products, struct product *p)
 {
     cublasLtMatmulPreference_t preference = NULL;
-    ZI_TRY(describe(p));
+    int found = 0;
     LT_TRY(cublasLtMatmulPreferenceCreate, &preference);
-    enum zi_status status = ask(products, p, preference);
+    enum zi_status status = describe(p);
+    if (status >= 0) status = ask(products, p, preference, &found);
+    if (status >= 0 && found == 0) {
+        forget_descriptions(p);
+        p->is_plain = true;
+        status = describe(p);
+        if (status >= 0) status = ask(products, p, preference, &found);
+    }
     (void)cublasLtMatmulPreferenceDestroy(preference);
     return status;
 }
@@ -241,45 +275,36 @@ static enum zi_status find(struct cuda_products *products, const struct shape *s
     return ZI_OK;
 }
 
-/* C when nothing is multiplied: what is added, or zeros. cuBLAS refuses a sum over nothing. */
-static enum zi_status only_add(struct cuda_stream *stream, const struct device_matmul *d)
+/* The product of a shape that has been chosen. */
+static enum zi_status multiply(struct cuda_stream *stream, struct product *p,
+                               const struct device_matmul *d)
 {
-    if (!device_is_null(d->bias))
-        return zi_fail(ZI_ERROR_DEVICE, "cuda", "a product over no elements with a bias");
-    size_t bytes = zi_dtype_bytes(d->type_c);
-    void *to = (void *)d->c.address;
-    const void *from = (const void *)d->residual.address;
-    size_t row = (size_t)d->n * bytes, pitch = (size_t)d->ldc * bytes;
-    if (d->accumulate || from == to) return ZI_OK;
-    for (int64_t r = 0; r < d->m; r++) {
-        size_t offset = (size_t)r * pitch;
-        if (from)
-            CUDA_TRY(cudaMemcpyAsync, (char *)to + offset, (const char *)from + offset, row,
-                     cudaMemcpyDeviceToDevice, stream->stream);
-        else
-            CUDA_TRY(cudaMemsetAsync, (char *)to + offset, 0, row, stream->stream);
-    }
+    const float one = 1.0f;
+    const float factor = d->accumulate || !device_is_null(d->residual) ? 1.0f : 0.0f;
+    struct device_ptr to = p->is_plain && d->end == DEVICE_END_GELU ? d->inner : d->c;
+    struct device_ptr add = device_is_null(d->residual) ? to : d->residual;
+    if (p->shape.has_bias) SET(p, CUBLASLT_MATMUL_DESC_BIAS_POINTER, d->bias.address);
+    if (!p->is_plain && d->end != DEVICE_END_PLAIN)
+        SET(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, d->inner.address);
+    LT_TRY(cublasLtMatmul, stream->products->handle, p->desc, &one, (const void *)d->b.address,
+           p->layouts[1], (const void *)d->a.address, p->layouts[0], &factor,
+           (const void *)add.address, p->layouts[2], (void *)to.address, p->layouts[3],
+           &p->algorithm, stream->products->workspace, WORKSPACE_BYTES, stream->stream);
     return ZI_OK;
 }
 
 enum zi_status cuda_matmul(struct device_stream *stream, const struct device_matmul *d)
 {
     struct cuda_stream *s = cuda_stream_of(stream);
+    const struct device_operations *ops = &stream->device->operations;
     struct product *p = NULL;
-    const float one = 1.0f;
-    const float factor = d->accumulate || !device_is_null(d->residual) ? 1.0f : 0.0f;
     if (d->m == 0 || d->n == 0) return ZI_OK;
     ZI_TRY(cuda_enter_device(cuda_device_of(stream->device)));
-    if (d->k == 0) return only_add(s, d);
     ZI_TRY(start(s));
     const struct shape shape = shape_of(d);
     ZI_TRY(find(s->products, &shape, &p));
-    if (shape.has_bias)
-        LT_TRY(cublasLtMatmulDescSetAttribute, p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-               &d->bias.address, sizeof d->bias.address);
-    LT_TRY(cublasLtMatmul, s->products->handle, p->desc, &one, (const void *)d->b.address,
-           p->layouts[1], (const void *)d->a.address, p->layouts[0], &factor,
-           (const void *)added(d).address, p->layouts[2], (void *)d->c.address, p->layouts[3],
-           &p->algorithm, s->products->workspace, WORKSPACE_BYTES, s->stream);
-    return ZI_OK;
+    ZI_TRY(multiply(s, p, d));
+    if (!p->is_plain || d->end == DEVICE_END_PLAIN) return ZI_OK;
+    if (d->end == DEVICE_END_GELU) return ops->gelu(stream, d->type, d->c, d->inner, d->m * d->n);
+    return ops->gelu_backward(stream, d->type, d->c, d->c, d->inner, d->m * d->n);
 }
