@@ -15,11 +15,15 @@
  *   EMULATOR_PINNED    bytes of pinned memory that a process can have, default 256 MiB
  *   EMULATOR_SCHEDULE  eager (done when enqueued), random (default: delays), late (nothing is done
  *                      before somebody waits for it, or 200 ms have passed)
+ *   EMULATOR_TARGET    80 (default) or 90: whose PTX is run, and what the devices say they are
  *   EMULATOR_SEED      of random delays, of the order of threads in a block, of perturbed results
  *   EMULATOR_APPROXIMATE  1: results of approximate instructions are off by as much as NVIDIA's
  *                      manual allows, in a direction that the seed chooses
  *   EMULATOR_DRIVER    "none", "old" or "empty": no driver, one that is too old, no device
- *   EMULATOR_FAIL      NAME:N: the Nth call of the CUDA, cuBLAS or NCCL function NAME fails
+ *   EMULATOR_TIMEOUT   seconds after which a wait for other ranks in NCCL is a fault, default 60
+ *   EMULATOR_FAIL      NAME:N: the Nth call of the CUDA, cuBLAS or NCCL function NAME fails; kernel:N:
+ *                      the Nth kernel that runs fails, which leaves its device unusable
+ *   EMULATOR_TRACE     1: what is given to streams and what the host waits for, on stderr
  *
  * A fault ends the process after a report on stderr that begins with "emulator:". */
 #ifndef ZI_REGRESSION_EMULATOR_H
@@ -42,11 +46,13 @@ enum emulator_fault {
     /* A kernel: an address that is no live memory, misaligned, or beyond an allocation; threads of a
      * block in a race for shared memory; a barrier that not all threads reach. */
     EMULATOR_KERNEL = 100,
-    /* A call that CUDA, cuBLAS or NCCL would refuse, or which works there by luck. */
+    /* A call that CUDA, cuBLAS or NCCL would refuse, or which works there by luck; the host touches
+     * pinned memory that is not allocated. */
     EMULATOR_MISUSE = 101,
     /* Ranks call collectives in different order or with different arguments. */
     EMULATOR_COLLECTIVE = 102,
-    /* The end of the process finds memory, streams or events that were not given back. */
+    /* The end of the process by exit(0), or return from main, finds memory, streams or events that
+     * were not given back; an end with another status is not looked at. */
     EMULATOR_LEAK = 103
 };
 

@@ -6,7 +6,7 @@
  * sums that do round are compared with the same sum made here in rank order. */
 #include "comm/comm.h"
 
-#include "base/half.h"
+#include "regression/unit/comm_fixture.h"
 #include "regression/unit/stream_fixture.h"
 #include "regression/unit/test.h"
 
@@ -28,42 +28,6 @@ static void *allocate(size_t bytes)
     void *memory = malloc(bytes > 0 ? bytes : 1);
     if (!memory) exit(1);
     return memory;
-}
-
-static uint32_t mix(uint32_t rank, uint64_t i)
-{
-    uint32_t x = (uint32_t)(i * 2654435761u) ^ (uint32_t)(i >> 32) ^ rank * 0x9e3779b9u;
-    x ^= x >> 15;
-    x *= 0x85ebca6bu;
-    return x ^ x >> 13;
-}
-
-enum values { INTEGERS, ROUNDING };
-
-/* Element i of the contribution of a rank. ROUNDING values differ in size by 2^20, so the order of
- * a sum shows in its bits; the lowest bits of many do not fit bf16. */
-static float contribution(enum values kind, int rank, int64_t i)
-{
-    uint32_t x = mix((uint32_t)rank + 1, (uint64_t)i);
-    if (kind == INTEGERS) return (float)((int)(x % 17) - 8);
-    float scale = x & 64 ? 1048576.0f : 1.0f;
-    return ((float)(x >> 8) / 16777216.0f - 0.5f) * scale;
-}
-
-static float expected_sum(enum values kind, enum zi_dtype wire, int64_t i)
-{
-    float sum = 0;
-    for (int rank = 0; rank < ranks; rank++) {
-        float value = contribution(kind, rank, i);
-        if (wire != ZI_FP32) value = zi_half_to_fp32(wire, zi_half_round_even(wire, value));
-        sum = rank == 0 ? value : sum + value;
-    }
-    return sum;
-}
-
-static unsigned char gather_byte(int rank, int64_t i)
-{
-    return (unsigned char)mix((uint32_t)rank, (uint64_t)i);
 }
 
 static void test_all_gather(int64_t bytes, bool is_in_place)
@@ -127,7 +91,7 @@ static int64_t sum_errors(const struct reduce_case *c, const float *sums, int64_
 {
     int64_t wrong = 0;
     for (int64_t i = 0; i < count; i++) {
-        float expected = expected_sum(c->kind, c->wire, first + i);
+        float expected = expected_sum(c->kind, ranks, c->wire, first + i);
         wrong += zi_fp32_bits(sums[i]) != zi_fp32_bits(expected);
     }
     return wrong;
@@ -187,7 +151,8 @@ static void test_order_matters(void)
         float backwards = contribution(ROUNDING, ranks - 1, i);
         for (int rank = ranks - 2; rank >= 0; rank--)
             backwards += contribution(ROUNDING, rank, i);
-        differing += zi_fp32_bits(backwards) != zi_fp32_bits(expected_sum(ROUNDING, ZI_FP32, i));
+        differing +=
+            zi_fp32_bits(backwards) != zi_fp32_bits(expected_sum(ROUNDING, ranks, ZI_FP32, i));
     }
     if (ranks > 2) CHECK(differing > 100);
 }

@@ -316,6 +316,8 @@ static enum zi_status prepare(struct run *run)
     ZI_TRY(status);
     ZI_TRY(stage_directory(run));
     ZI_TRY(first_alone(run, stage_device));
+    ZI_TRY(comm_use_device(run->comm, run->setup.device,
+                           (enum sum_order)run->setup.settings->precision.order));
     ZI_TRY(print_banner(run));
     ZI_TRY(stage_program(run));
     ZI_TRY(resume_open(run));
@@ -453,6 +455,7 @@ static void cleanup(struct run *run)
     if (run->validation_tokens) tokens_close(run->validation_tokens);
     free(run->deck_text);
     free(run->used_text);
+    (void)comm_use_device(run->comm, NULL, SUM_ORDERED);
     setup_cleanup(&run->setup);
     lock_release(run->lock);
 }

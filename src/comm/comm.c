@@ -77,6 +77,32 @@ enum zi_status comm_all_reduce(struct comm *comm, struct device_stream *stream,
     return comm_all_gather(comm, stream, own, full, (int64_t)shard_bytes);
 }
 
+static const struct comm_services services = {
+    .agree = comm_agree,
+    .broadcast = comm_broadcast,
+    .reduce_scratch = comm_reduce_scratch,
+    .abort = comm_abort,
+};
+
+enum zi_status comm_use_device(struct comm *world, struct device *device, enum sum_order order)
+{
+    if (world->on_device) world->on_device->stop(world);
+    world->on_device = NULL;
+    if (!device || world->size == 1) return ZI_OK;
+    const struct device_properties *properties = device_get_properties(device);
+    if (properties->mappable || properties->unified) return ZI_OK;
+    const struct comm_on_device *found = device_symbol(device, "comm_nccl");
+    enum zi_status status = ZI_OK;
+    if (!found)
+        status =
+            zi_fail(ZI_ERROR_DEVICE, "comm",
+                    "no collectives for memory of the device %s: run one rank", properties->name);
+    ZI_TRY(comm_agree(world, status));
+    ZI_TRY(found->start(world, device, order, &services));
+    world->on_device = found;
+    return ZI_OK;
+}
+
 /* Gives all ranks' bytes in rank order, in memory that the caller frees. */
 static enum zi_status gather_values(struct comm *comm, const void *mine, int count, void **all)
 {

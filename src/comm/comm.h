@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Groups of ranks and their collectives: `self` (one rank, no library), `mpi` (buffers the host can
- * map), and later `nccl` (device buffers). A transport is a vtable behind these calls.
+ * map) and `nccl` (buffers of a CUDA device). A transport is a vtable behind these calls.
  *
  * Buffers are device_ptr, of the stream's device or of the host, and stay untouched until the
  * call's stream has passed it. The self transport enqueues copies. The mpi transport waits for the
  * stream, maps the buffers, works in the calling thread and returns when it is done; while it waits
  * it sleeps, so that the core it shares with the arithmetic stays free; ZI_ERROR_DEVICE where the
- * device is not mappable. Collectives of one group must come in the
- * same order on every rank and from one thread at a time. Sums are made in rank order, so equal
- * inputs give equal bits from run to run, and reduce_scatter and all_reduce give the same bits.
- * Every call may return ZI_ERROR_COMM. */
+ * device is not mappable. The nccl transport enqueues; an error that comes later, or the end of a
+ * rank that others wait for, ends the job from a thread of its own.
+ *
+ * Collectives of one group must come in the same order on every rank and from one thread at a time.
+ * Sums are made in rank order, so equal inputs give equal bits from run to run and on all devices,
+ * and reduce_scatter and all_reduce give the same bits; the one exception is SUM_LIBRARY
+ * (comm_use_device). Every call may return ZI_ERROR_COMM. */
 #ifndef ZI_COMM_COMM_H
 #define ZI_COMM_COMM_H
 
@@ -32,6 +35,14 @@ void comm_finish(struct comm *world);
 
 /* Local. A group of this rank alone, without any library. */
 enum zi_status comm_self(struct comm **comm);
+
+/* Collective. Device buffers of later collectives are `device`'s, which every rank has opened: a
+ * device that the host cannot map needs NCCL, which the module of the device brings; for others, and
+ * in a group of one, nothing changes. Values of the host stay with MPI. `order`: who adds there.
+ * SUM_ORDERED adds in rank order, on the device. SUM_LIBRARY leaves reduce_scatter to NCCL, which
+ * moves fewer bytes between many nodes but adds in an order of its own, on a 16-bit wire in 16 bits.
+ * NULL: no longer, before the device is closed. */
+enum zi_status comm_use_device(struct comm *world, struct device *device, enum sum_order order);
 
 /* Local. Frees what comm_self gave. NULL does nothing. */
 void comm_destroy(struct comm *comm);

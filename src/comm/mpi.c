@@ -83,14 +83,6 @@ static long pause_most(const struct mpi_library *library)
     return library->one_node ? PAUSE_RUNG_NS : PAUSE_MOST_NS;
 }
 
-/* Nanoseconds after which a wait is worth a word; ZINF_PATIENCE, in seconds, is for tests. */
-static int64_t patience_ns(void)
-{
-    const char *given = getenv("ZINF_PATIENCE");
-    int64_t seconds = given ? strtoll(given, NULL, 10) : 0;
-    return (seconds > 0 ? seconds : 60) * 1000000000;
-}
-
 /* A wait that began at `start_ns`. On one node in which all ranks wait, the messages are still on
  * their way. */
 static void say_wait(const struct mpi_library *library, int64_t start_ns, int64_t now_ns)
@@ -365,7 +357,7 @@ static enum zi_status mpi_minimum(struct comm *comm, int *value)
 static void mpi_say(struct comm *comm, const char *what, const char *subject)
 {
     struct mpi_library *library = library_of(comm);
-    if (library->patience_ns == 0) library->patience_ns = patience_ns();
+    if (library->patience_ns == 0) library->patience_ns = comm_patience_ns();
     library->what = what;
     library->subject = subject;
 }

@@ -158,7 +158,7 @@ enum zi_status comm_start(int *argc, char ***argv, struct comm **world)
 void comm_finish(struct comm *world)
 {
     if (!world) return;
-    ZI_REQUIRE(world->library);
+    ZI_REQUIRE(world->library && !world->on_device);
     (void)comm_barrier(world); /* a failure is logged there, and ends here all the same */
     release(world);
     int code = MPI_Finalize();

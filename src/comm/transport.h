@@ -3,7 +3,17 @@
 #ifndef ZI_COMM_TRANSPORT_H
 #define ZI_COMM_TRANSPORT_H
 
+#include <stdlib.h>
+
 #include "comm/comm.h"
+
+/* Nanoseconds after which a wait is worth a word; ZINF_PATIENCE, in seconds, is for tests. */
+static inline int64_t comm_patience_ns(void)
+{
+    const char *given = getenv("ZINF_PATIENCE");
+    int64_t seconds = given ? strtoll(given, NULL, 10) : 0;
+    return (seconds > 0 ? seconds : 60) * 1000000000;
+}
 
 /* One reduce_scatter, with the arguments of comm_reduce_scatter. */
 struct comm_reduction {
@@ -29,12 +39,34 @@ struct comm_transport {
     void (*abort)(struct comm *, int exit_code);
 };
 
+/* What an implementation in a module calls of the room: not every program that loads the module has
+ * the room, so the module must not name its functions. */
+struct comm_services {
+    enum zi_status (*agree)(struct comm *, enum zi_status);
+    enum zi_status (*broadcast)(struct comm *, void *bytes, int64_t count, int root);
+    size_t (*reduce_scratch)(int ranks, int64_t count);
+    void (*abort)(struct comm *, enum zi_status) __attribute__((noreturn));
+};
+
+/* Collectives of memory that the host cannot reach. A module exports its own as comm_nccl. */
+struct comm_on_device {
+    /* Collective. Gives the group a transport that has all_gather and reduce_scatter for this device
+     * and leaves the rest to the one that the group has; group->device_group is its own. */
+    enum zi_status (*start)(struct comm *, struct device *, enum sum_order,
+                            const struct comm_services *);
+    /* Collective, when no stream has a collective any more. Gives back the transport of before. */
+    void (*stop)(struct comm *);
+};
+
 struct comm {
     const struct comm_transport *transport;
     int rank, size;
     int node_rank, node_size;
     /* struct mpi_library; NULL: no MPI behind this group */
     void *library;
+    /* NULL: the transport works for all devices in use. */
+    const struct comm_on_device *on_device;
+    void *device_group;
 };
 
 /* Of a group of one rank: copies. */

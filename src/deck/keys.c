@@ -44,6 +44,8 @@ static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
                                                END};
 static const struct deck_choice dtypes[] = {
     {"fp32", ZI_FP32}, {"bf16", ZI_BF16}, {"fp16", ZI_FP16}, END};
+static const struct deck_choice sum_orders[] = {
+    {"rank", SUM_ORDERED}, {"library", SUM_LIBRARY}, END};
 static const struct deck_choice stages[] = {{"0", 0}, {"1", 1}, {"2", 2}, {"3", 3}, END};
 static const struct deck_choice orders[] = {
     {"layer-major", ORDER_LAYER_MAJOR}, {"micro-major", ORDER_MICRO_MAJOR}, END};
@@ -96,6 +98,7 @@ static const struct deck_term with_wsd[] = {{IF(optimizer, schedule, DECK_IS, "w
 static const struct deck_term with_fp16[] = {{IF(precision, compute, DECK_IS, "fp16")}, ALL};
 static const struct deck_term with_found_scale[] = {
     {IF(precision, compute, DECK_IS, "fp16")}, {IF(precision, loss_scale, DECK_IS, "auto")}, ALL};
+static const struct deck_term with_cuda[] = {{IF(device, type, DECK_IS, "cuda")}, ALL};
 static const struct deck_term with_micros[] = {{IF(batch, micro, DECK_BELOW, "batch.global")}, ALL};
 static const struct deck_term with_moves[] = {{OR(placement, optimizer, DECK_IS, "nvme")},
                                               {OR(placement, gradients, DECK_IS, "nvme")},
@@ -263,6 +266,11 @@ static const struct deck_row rows[] = {
      .help = "type of parameters and activations; sums and the optimizer are fp32"},
     {KEY(precision, reduce), .type = DECK_CHOICE, .choices = dtypes, .fallback = "fp32",
      .help = "type in which gradients cross the network; they are summed in fp32"},
+    {KEY(precision, order), .type = DECK_CHOICE, .choices = sum_orders, .fallback = "rank",
+     .uses = with_cuda,
+     .help =
+         "order of these sums on CUDA devices: rank: that of the ranks, with the same bits as on "
+         "the cpu; library: NCCL's own, which moves fewer bytes between many nodes"},
     {KEY(precision, gradient), .type = DECK_CHOICE, .choices = dtypes, .fallback = "auto",
      .may_be_auto = true, .help = "type of the gradient kept until the update; auto: compute"},
     {KEY(precision, loss_scale), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,

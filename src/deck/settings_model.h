@@ -80,11 +80,17 @@ struct settings_optimizer {
     int64_t decay;
 };
 
+/* Who adds the gradients of ranks on devices that need a library for it: zinf in rank order, or the
+ * library. */
+enum sum_order { SUM_ORDERED, SUM_LIBRARY };
+
 struct settings_precision {
     /* enum zi_dtype of parameters and activations: fp32, bf16, fp16. */
     int compute;
     /* enum zi_dtype in which gradients cross the network; sums are fp32. */
     int reduce;
+    /* enum sum_order of these sums. */
+    int order;
     /* enum zi_dtype of the kept gradient; auto: compute. */
     int64_t gradient;
     /* fp16: what the loss is multiplied with, a power of two; auto: found while training. */

@@ -1,7 +1,300 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "device/cuda/kernel.cuh"
+/* GELU, SwiGLU and rotary position embedding: each element is read once and written once. The
+ * formulas are those of the cpu device (device/cpu/k_elementwise.c). */
+#include <math.h>
+
+#include "device/cuda/lanes.cuh"
+
+extern "C" {
+#include "base/log.h"
+}
+
+enum {
+    ROPE_PAIRS = 256,  /* most pairs of a head */
+    ROPE_BLOCKS = 2048 /* blocks that fill a device */
+};
+
+/* 2 u log2(e) = x (GELU_A + GELU_B x^2), u = sqrt(2/pi) (x + 0.044715 x^3) */
+static constexpr float GELU_A = 2.30220820f, GELU_B = 0.102943240f;
+/* d(2 u)/dx = GELU_C + GELU_D x^2 */
+static constexpr float GELU_C = 1.59576912f, GELU_D = 0.214064488f;
+static constexpr float LOG2_E = 1.44269504f;
+
+/* 1 / (1 + 2^-x), the logistic function of x ln 2; off by 4 last places at most. */
+static __device__ __forceinline__ float logistic2(float x)
+{
+    return __fdividef(1.0f, 1.0f + exp2f(-x));
+}
+
+static enum zi_status type_check(const char *operation, enum zi_dtype type)
+{
+    if (type == ZI_FP32 || zi_dtype_is_half(type)) return ZI_OK;
+    return zi_fail(ZI_ERROR_DEVICE, "device", "%s: type %s is not known; use fp32, bf16 or fp16",
+                   operation, zi_dtype_name(type));
+}
+
+template <class T> struct gelu_body {
+    T *y;
+    const T *x;
+    template <int N> __device__ __forceinline__ void run(int64_t i) const
+    {
+        float v[N];
+        lanes_load<N>(v, x + i);
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            v[j] *= logistic2(v[j] * fmaf(v[j] * v[j], GELU_B, GELU_A));
+        lanes_store<N>(y + i, v);
+    }
+};
+
+/* dy times s + x s (1 - s) d(2u)/dx, with s the logistic of 2u. Where s (1 - s) is 0, x^2 may
+ * overflow: then the second term is left out. */
+template <class T> struct gelu_backward_body {
+    T *dx;
+    const T *dy, *x;
+    template <int N> __device__ __forceinline__ void run(int64_t i) const
+    {
+        float v[N], g[N];
+        lanes_load<N>(v, x + i);
+        lanes_load<N>(g, dy + i);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            float square = v[j] * v[j];
+            float s = logistic2(v[j] * fmaf(square, GELU_B, GELU_A));
+            float slope = v[j] * fmaf(fminf(1e4f, square), GELU_D, GELU_C);
+            g[j] *= fmaf(s * (1.0f - s), slope, s);
+        }
+        lanes_store<N>(dx + i, g);
+    }
+};
+
+template <class T>
+static enum zi_status gelu_of(struct device_stream *stream, struct device_ptr y,
+                              struct device_ptr x, int64_t count)
+{
+    gelu_body<T> body = {at<T>(y), at<T>(x)};
+    return each<lanes_most<T>>(stream, body, count, lanes_fit(y.address | x.address), "gelu");
+}
+
+static enum zi_status gelu(struct device_stream *stream, enum zi_dtype type, struct device_ptr y,
+                           struct device_ptr x, int64_t count)
+{
+    ZI_TRY(type_check("gelu", type));
+    return CUDA_BY_TYPE(type, gelu_of, stream, y, x, count);
+}
+
+template <class T>
+static enum zi_status gelu_backward_of(struct device_stream *stream, struct device_ptr dx,
+                                       struct device_ptr dy, struct device_ptr x, int64_t count)
+{
+    gelu_backward_body<T> body = {at<T>(dx), at<T>(dy), at<T>(x)};
+    bool fit = lanes_fit(dx.address | dy.address | x.address);
+    return each<lanes_most<T>>(stream, body, count, fit, "gelu_backward");
+}
+
+static enum zi_status gelu_backward(struct device_stream *stream, enum zi_dtype type,
+                                    struct device_ptr dx, struct device_ptr dy, struct device_ptr x,
+                                    int64_t count)
+{
+    ZI_TRY(type_check("gelu_backward", type));
+    return CUDA_BY_TYPE(type, gelu_backward_of, stream, dx, dy, x, count);
+}
+
+/* What a SwiGLU is made of; its kernels take a row of `inner` elements per block and turn. */
+template <class T> struct swiglu_view {
+    T *to;
+    const T *dy, *gate_up;
+    int64_t rows, inner;
+};
+
+template <class T, int N> __global__ void __launch_bounds__(BLOCK) swiglu_kernel(swiglu_view<T> v)
+{
+    for (int64_t row = blockIdx.x; row < v.rows; row += gridDim.x) {
+        const T *gates = v.gate_up + 2 * row * v.inner;
+        for (int64_t c = (int64_t)threadIdx.x * N; c < v.inner; c += (int64_t)blockDim.x * N) {
+            float gate[N], up[N];
+            lanes_load<N>(gate, gates + c);
+            lanes_load<N>(up, gates + v.inner + c);
+#pragma unroll
+            for (int j = 0; j < N; j++)
+                up[j] *= gate[j] * logistic2(gate[j] * LOG2_E);
+            lanes_store<N>(v.to + row * v.inner + c, up);
+        }
+    }
+}
+
+/* `to` may be gate_up: a thread reads both halves of its elements before it writes either. */
+template <class T, int N>
+__global__ void __launch_bounds__(BLOCK) swiglu_backward_kernel(swiglu_view<T> v)
+{
+    for (int64_t row = blockIdx.x; row < v.rows; row += gridDim.x) {
+        const T *gates = v.gate_up + 2 * row * v.inner;
+        T *to = v.to + 2 * row * v.inner;
+        for (int64_t c = (int64_t)threadIdx.x * N; c < v.inner; c += (int64_t)blockDim.x * N) {
+            float gate[N], up[N], dout[N];
+            lanes_load<N>(gate, gates + c);
+            lanes_load<N>(up, gates + v.inner + c);
+            lanes_load<N>(dout, v.dy + row * v.inner + c);
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                float s = logistic2(gate[j] * LOG2_E);
+                float d_up = dout[j] * gate[j] * s;
+                gate[j] = dout[j] * up[j] * fmaf(gate[j] * s, 1.0f - s, s);
+                up[j] = d_up;
+            }
+            lanes_store<N>(to + c, gate);
+            lanes_store<N>(to + v.inner + c, up);
+        }
+    }
+}
+
+/* Whole warps for `count` pieces of a row, at most a block. */
+static unsigned threads_for(int64_t count)
+{
+    int64_t threads = (count + WARP - 1) / WARP * WARP;
+    return threads < BLOCK ? (unsigned)threads : (unsigned)BLOCK;
+}
+
+/* One of the two kernels on all rows. */
+template <class T>
+static enum zi_status swiglu_of(struct device_stream *stream, struct device_ptr to,
+                                struct device_ptr dy, struct device_ptr gate_up, int64_t rows,
+                                int64_t inner)
+{
+    constexpr int N = lanes_most<T>;
+    swiglu_view<T> v = {at<T>(to), at<T>(dy), at<T>(gate_up), rows, inner};
+    bool backward = !device_is_null(dy);
+    bool fit = lanes_fit(to.address | dy.address | gate_up.address | (uintptr_t)inner * sizeof(T));
+    unsigned blocks = blocks_for(rows, 1, BLOCKS_MOST),
+             threads = threads_for(fit ? inner / N : inner);
+    cudaStream_t on = cuda_enter(stream);
+    if (!on) return ZI_ERROR_DEVICE;
+    if (backward && fit)
+        swiglu_backward_kernel<T, N><<<blocks, threads, 0, on>>>(v);
+    else if (backward)
+        swiglu_backward_kernel<T, 1><<<blocks, threads, 0, on>>>(v);
+    else if (fit)
+        swiglu_kernel<T, N><<<blocks, threads, 0, on>>>(v);
+    else
+        swiglu_kernel<T, 1><<<blocks, threads, 0, on>>>(v);
+    return cuda_launched(backward ? "swiglu_backward" : "swiglu");
+}
+
+static enum zi_status swiglu(struct device_stream *stream, enum zi_dtype type, struct device_ptr y,
+                             struct device_ptr gate_up, int64_t rows, int64_t inner)
+{
+    ZI_TRY(type_check("swiglu", type));
+    if (rows <= 0 || inner <= 0) return ZI_OK;
+    struct device_ptr none = {0};
+    return CUDA_BY_TYPE(type, swiglu_of, stream, y, none, gate_up, rows, inner);
+}
+
+static enum zi_status swiglu_backward(struct device_stream *stream, enum zi_dtype type,
+                                      struct device_ptr d_gate_up, struct device_ptr dy,
+                                      struct device_ptr gate_up, int64_t rows, int64_t inner)
+{
+    ZI_TRY(type_check("swiglu_backward", type));
+    if (rows <= 0 || inner <= 0) return ZI_OK;
+    return CUDA_BY_TYPE(type, swiglu_of, stream, d_gate_up, dy, gate_up, rows, inner);
+}
+
+/* The frequency of pair i is turns[i] 2^-64 turns per token, negative ones modulo 2^64: the angle of
+ * token t is t turns[i] in integers, whole turns falling off at the top. Its error is t 2^-65 turns and
+ * that of base^(-2i/D) in double: 4e-10 at a million tokens. */
+struct rope_view {
+    int64_t sequences, tokens, heads, ld;
+    int pairs;
+    uint64_t turns[ROPE_PAIRS];
+};
+
+/* Cosine and sine of `angle` 2^-64 turns. The nearest quarter of a turn is taken off in integers; what
+ * is left is at most 1/8 turn, so that its rounding to fp32 is 2^-26 of it. */
+static __device__ __forceinline__ float2 cosine_sine(uint64_t angle)
+{
+    unsigned quarter = (unsigned)((angle + (1ull << 61)) >> 62);
+    float half_turns = (float)(int64_t)(angle - ((uint64_t)quarter << 62)) * 0x1p-63f;
+    float sine, cosine;
+    sincospif(half_turns, &sine, &cosine);
+    float c = quarter & 1 ? -sine : cosine, s = quarter & 1 ? cosine : sine;
+    return quarter & 2 ? make_float2(-c, -s) : make_float2(c, s);
+}
+
+/* A block takes the token blockIdx.x in the sequences blockIdx.y, + gridDim.y .., all heads. */
+template <class T, int N>
+__global__ void __launch_bounds__(BLOCK) rope_kernel(T *x, const __grid_constant__ rope_view v)
+{
+    alignas(16) __shared__ float cosine[ROPE_PAIRS], sine[ROPE_PAIRS];
+    int packs = v.pairs / N;
+    for (int i = (int)threadIdx.x; i < v.pairs; i += BLOCK) {
+        float2 cs = cosine_sine((uint64_t)blockIdx.x * v.turns[i]);
+        cosine[i] = cs.x;
+        sine[i] = cs.y;
+    }
+    __syncthreads();
+    for (int64_t b = blockIdx.y; b < v.sequences; b += gridDim.y) {
+        T *row = x + (b * v.tokens + blockIdx.x) * v.ld;
+        for (int k = (int)threadIdx.x; k < (int)v.heads * packs; k += BLOCK) {
+            int head = k / packs, i = (k - head * packs) * N;
+            T *low = row + 2 * head * v.pairs + i;
+            float first[N], second[N];
+            lanes_load<N>(first, low);
+            lanes_load<N>(second, low + v.pairs);
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                float c = cosine[i + j], s = sine[i + j], a = first[j];
+                first[j] = fmaf(a, c, -(second[j] * s));
+                second[j] = fmaf(second[j], c, a * s);
+            }
+            lanes_store<N>(low, first);
+            lanes_store<N>(low + v.pairs, second);
+        }
+    }
+}
+
+template <class T>
+static enum zi_status rope_of(struct device_stream *stream, struct device_ptr x,
+                              const struct rope_view *v)
+{
+    constexpr int N = lanes_most<T>;
+    bool fit =
+        lanes_fit(x.address | (uintptr_t)v->ld * sizeof(T) | (uintptr_t)v->pairs * sizeof(T));
+    int64_t share = (ROPE_BLOCKS + v->tokens - 1) / v->tokens;
+    dim3 blocks((unsigned)v->tokens, (unsigned)(share < v->sequences ? share : v->sequences));
+    cudaStream_t on = cuda_enter(stream);
+    if (!on) return ZI_ERROR_DEVICE;
+    if (fit)
+        rope_kernel<T, N><<<blocks, BLOCK, 0, on>>>(at<T>(x), *v);
+    else
+        rope_kernel<T, 1><<<blocks, BLOCK, 0, on>>>(at<T>(x), *v);
+    return cuda_launched("rope");
+}
+
+/* shape: B, T, heads, D, ld */
+static enum zi_status rope(struct device_stream *stream, enum zi_dtype type, struct device_ptr x,
+                           const int64_t shape[5], double base, int sign)
+{
+    ZI_TRY(type_check("rope", type));
+    int64_t width = shape[3];
+    if (width % 2 || width > 2 * ROPE_PAIRS)
+        return zi_fail(
+            ZI_ERROR_DEVICE, "device",
+            "rope: a head of width %lld cannot be rotated; the width must be even and at most %d",
+            (long long)width, 2 * ROPE_PAIRS);
+    if (shape[0] <= 0 || shape[1] <= 0 || shape[2] <= 0 || width <= 0) return ZI_OK;
+    struct rope_view v = {shape[0], shape[1], shape[2], shape[4], (int)(width / 2), {0}};
+    for (int i = 0; i < v.pairs; i++) {
+        double turns = pow(base, -2.0 * i / (double)width) / (2.0 * M_PI);
+        uint64_t fraction = (uint64_t)ldexp(turns - floor(turns), 64);
+        v.turns[i] = sign < 0 ? -fraction : fraction;
+    }
+    return CUDA_BY_TYPE(type, rope_of, stream, x, &v);
+}
 
 void cuda_elementwise_register(struct device_operations *operations)
 {
-    (void)operations;
+    operations->gelu = gelu;
+    operations->gelu_backward = gelu_backward;
+    operations->swiglu = swiglu;
+    operations->swiglu_backward = swiglu_backward;
+    operations->rope = rope;
 }
