@@ -20,5 +20,5 @@ for target in $targets; do
         count=$((count + 1))
     done
 done
-[ "$failed" -eq 0 ] && echo "cuda_targets: $count compilations, for" $targets
+[ "$failed" -eq 0 ] && echo "cuda_targets: $count compilations for GPUs of sm_$(echo "$targets" | paste -sd ,)"
 exit "$failed"
