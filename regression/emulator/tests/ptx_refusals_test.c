@@ -98,13 +98,15 @@ static void directives(void)
 /* What nvcc writes around kernels is taken. */
 static void accepted(void)
 {
-    struct ptx_module *module =
-        ptx_load("// comment\n.version 8.7\n.target sm_90a\n.address_size 64\n/* more\n */\n"
-                 ".file 1 \"a.cu\"\n.extern .shared .align 16 .b8 dynamic[];\n"
-                 ".visible .entry k(\n.param .u64 .ptr .global .align 16 p,\n"
-                 ".param .align 8 .b8 s[24],\n.param .u8 c\n)\n.maxntid 128, 2, 1\n{\n"
-                 ".shared .align 4 .b8 x[40];\n.pragma \"nounroll\";\n.loc 1 2 3\nret;\n}\n",
-                 memory.error, sizeof memory.error);
+    struct ptx_module *module = ptx_load(
+        "// comment\n.version 8.7\n.target sm_90a\n.address_size 64\n/* more\n */\n"
+        ".file 1 \"a.cu\"\n.extern .shared .align 16 .b8 dynamic[];\n"
+        ".visible .entry k(\n.param .u64 .ptr .global .align 16 p,\n"
+        ".param .align 8 .b8 s[24],\n.param .u8 c\n)\n.maxntid 128, 2, 1\n{\n"
+        ".shared .align 4 .b8 x[40];\n.pragma \"nounroll\";\n.loc 1 2 3\n"
+        ".reg .b32 r; .reg .b64 d;\nld.global.L1::no_allocate.L2::128B.u32 r, [d];\nret;\n}\n"
+        ".section .debug { .b8 1 }\n",
+        memory.error, sizeof memory.error);
     CHECK(module);
     if (!module) return;
     const struct ptx_kernel *kernel = ptx_find(module, "k");
