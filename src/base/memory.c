@@ -199,7 +199,7 @@ enum zi_status zi_memory_note(size_t bytes, enum zi_tier tier, const char *name,
 {
     ZI_REQUIRE(name && (unsigned)tier < ZI_TIER_COUNT);
     if (account_add(bytes, tier, name, mark)) return ZI_OK;
-    return refuse(bytes, name, "the table of names cannot grow", zi_memory_node_available());
+    return refuse(bytes, name, "the table of names cannot grow");
 }
 
 void zi_memory_forget(size_t mark, size_t bytes)
