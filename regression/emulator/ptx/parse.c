@@ -107,7 +107,7 @@ static bool resolve(struct ptx_reader *reader)
         kernel->code[fixup->instruction].target = &kernel->code[index];
     }
     /* Dynamic shared memory follows what is declared. */
-    kernel->shared_bytes = (kernel->shared_bytes + 15) / 16 * 16;
+    if (reader->dynamic_slot >= 0) kernel->shared_bytes = (kernel->shared_bytes + 15) / 16 * 16;
     for (int k = 0; k < kernel->constant_count; k++)
         if ((int)kernel->constant_slots[k] == reader->dynamic_slot)
             kernel->constants[k].u64 = kernel->shared_bytes;

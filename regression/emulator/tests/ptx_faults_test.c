@@ -123,7 +123,7 @@ static void shared_races(void)
     /* Across warps only the block's barrier helps, in a warp bar.warp.sync does, shuffles do not. */
 #define EXCHANGE(sync)                                                                             \
     SHARED "st.shared.u32 [%r1], %r0;\n" sync "\nxor.b32 %r1, %r1, 4;\nld.shared.u32 %r3, "        \
-                                              "[%r1];\n"
+           "[%r1];\n"
     PASSES(EXCHANGE("bar.warp.sync -1;"), 1, 64);
     FAILS(EXCHANGE("shfl.sync.bfly.b32 %r4, %r0, 1, 31, -1;"), 1, 32, "race for shared memory");
     FAILS(SHARED "st.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nxor.b32 %r1, %r1, 128;\n"
@@ -224,6 +224,11 @@ static void others(void)
     CHECK(!run_text(PTX_HEAD ".func f() { call.uni f; ret; }\n.entry k() { call.uni f; ret; }",
                     (struct shape){.blocks = 1, .threads = 1}, NULL));
     CHECK_SAID("calls itself");
+    /* Not even the bytes that would fill 16. */
+    CHECK(!run_text(PTX_HEAD ".entry k() {\n.reg .b32 r; .shared .align 4 .b8 s[20];\n"
+                             "mov.u32 r, 1;\nst.shared.u32 [s+20], r;\nret;\n}",
+                    (struct shape){.blocks = 1, .threads = 1}, NULL));
+    CHECK_SAID("which has 20");
 }
 
 int main(void)
