@@ -68,6 +68,45 @@ static void matmul_check(struct pair *p, const int64_t *size, struct form form, 
     pair_clear(p);
 }
 
+/* A product that ends with GELU or its gradient. What GELU is taken of is rounded to the type where the
+ * device has it in a pass of its own, and so is what is multiplied by its gradient: two more numbers of
+ * the type, at the size of the product, with a slope of 1.2 at most. */
+static void end_check(struct pair *p, const int64_t *size, enum device_end end, bool bias)
+{
+    struct device_matmul products[PAIR_DEVICES];
+    struct device_matmul m = product_of(p, size, (struct form){.transpose_b = bias}, 0);
+    p->shift = 0;
+    struct tensor a = tensor_random(p, p->type, m.m * m.lda, 1.0f);
+    struct tensor b = tensor_random(p, p->type, (bias ? m.n : m.k) * m.ldb, 0.5f);
+    struct tensor c = tensor_zeros(p, p->type, m.m * m.n);
+    struct tensor inner = tensor_random(p, p->type, m.m * m.n, 1.0f);
+    struct tensor biases = tensor_random(p, p->type, m.n, 1.0f);
+    for (int d = 0; d < PAIR_DEVICES; d++) {
+        products[d] = m;
+        products[d].a = a.at[d];
+        products[d].b = b.at[d];
+        products[d].c = c.at[d];
+        products[d].end = end;
+        products[d].inner = inner.at[d];
+        if (bias) products[d].bias = biases.at[d];
+    }
+    p->what = end == DEVICE_END_GELU ? "matmul with gelu" : "matmul with gelu_backward";
+    PAIR_CALL(p, matmul, &products[d]);
+    double size_of = 4 * sqrt((double)m.k) + 4, type = 3 * pair_unit(p->type) / 0x1p-24;
+    tensor_near(p, &c, 100 + 2 * sqrt((double)m.k) + type, size_of);
+    tensor_near(p, &inner, 4 + 2 * sqrt((double)m.k), size_of);
+    pair_clear(p);
+}
+
+static void test_ends(struct pair *p)
+{
+    for (int i = 0; i < SIZES - (p->emulated ? 1 : 0); i++) {
+        end_check(p, sizes[i], DEVICE_END_GELU, true);
+        end_check(p, sizes[i], DEVICE_END_GELU, false);
+        end_check(p, sizes[i], DEVICE_END_GELU_BACKWARD, false);
+    }
+}
+
 static void test_matmul(struct pair *p)
 {
     for (int i = 0; i < SIZES - (p->emulated ? 1 : 0); i++) {
@@ -77,6 +116,7 @@ static void test_matmul(struct pair *p)
             matmul_check(p, sizes[i], form, number % 3 == 0 ? i : 0);
         }
     }
+    test_ends(p);
 }
 
 int main(void)

@@ -82,6 +82,7 @@ static inline void pair_clear(struct pair *p)
     p->count = 0;
 }
 
+/* Frees all tensors and closes both devices. */
 static inline void pair_close(struct pair *p)
 {
     pair_clear(p);
@@ -114,6 +115,7 @@ struct pair_sizes {
     size_t front, all;
 };
 
+/* Those of a tensor. */
 static inline struct pair_sizes pair_sizes(const struct tensor *t)
 {
     size_t element = zi_dtype_bytes(t->type), front = (size_t)t->shift * element;
@@ -150,6 +152,7 @@ static inline struct tensor tensor_random(struct pair *p, enum zi_dtype type, in
     return tensor_of(p, buffer_random(type, count, name, deviation));
 }
 
+/* Zeros. */
 static inline struct tensor tensor_zeros(struct pair *p, enum zi_dtype type, int64_t count)
 {
     return tensor_of(p, buffer_create(type, count));
@@ -230,6 +233,7 @@ static inline void pair_near(struct pair *p, const struct buffer found[PAIR_DEVI
     pair_report(p, found, at);
 }
 
+/* The same of what lies on the devices. */
 static inline void tensor_near(struct pair *p, const struct tensor *t, double roundings,
                                double scale)
 {
