@@ -107,12 +107,13 @@ static void test_ends(struct pair *p)
     }
 }
 
+/* cuBLAS adds no bias of 16 bits to a result of fp32; no model asks for that. */
 static void test_matmul(struct pair *p)
 {
     for (int i = 0; i < SIZES - (p->emulated ? 1 : 0); i++) {
         for (int number = 0; number < FORMS; number++) {
             struct form form = form_of(number);
-            if (form.wide && p->type == ZI_FP32) continue;
+            if (form.wide && (form.bias || p->type == ZI_FP32)) continue;
             matmul_check(p, sizes[i], form, number % 3 == 0 ? i : 0);
         }
     }

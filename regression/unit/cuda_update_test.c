@@ -5,7 +5,7 @@
 /* Around the numbers that a thread takes at once, a block, a chunk of the norm. On a real device also
  * more than a span. */
 static const int64_t counts[] = {
-    0, 1, 3, 4, 31, 1027, 4097, 12301, 4096 * 32 + 4099, 3 * 4096 * 1024 + 17};
+    0, 1, 3, 4, 31, 1023, 4097, 12301, 4096 * 32 + 4099, 3 * 4096 * 1024 + 17};
 enum { COUNTS = 9 };
 
 /* Sums that held something before, as bits: integers and doubles alike. */
