@@ -14,7 +14,7 @@
 #include "regression/unit/step_fixture.h"
 #include "regression/unit/test.h"
 
-enum { TENSORS_MOST = 64, BEFORE = 2, STEPS = 4, SHAPES = 12 };
+enum { TENSORS_MOST = 64, BEFORE = 2, STEPS = 4, SHAPES = 14 };
 
 /* All saved states of a model, a number per element: its bits, and how often it was visited. */
 struct saved {
@@ -38,6 +38,11 @@ static const char *const disk_at_once[] = {
 static const char *const host_later[] = {"device.type=cuda", "placement.parameters=host",
                                          "placement.gradients=host", "placement.optimizer=host",
                                          "zero.update=deferred"};
+static const char *const host_streamed[] = {"device.type=cuda", "placement.optimizer=host",
+                                            "zero.update_on=device"};
+static const char *const disk_streamed[] = {
+    "device.type=cuda",      "placement.parameters=nvme",      "placement.optimizer=nvme",
+    "zero.update_on=device", "nvme.paths=engine-states-store", "zero.group=4096"};
 static const char *const deferred[] = {"zero.update=deferred"};
 static const char *const apart[] = {"device.type=cuda"};
 
@@ -46,12 +51,13 @@ static const struct shape {
     const char *stage, *const *sets;
     int set_count;
 } shapes[SHAPES] = {
-    {"zero.stage=0", NULL, 0},         {"zero.stage=1", apart, 1},
-    {"zero.stage=2", disk, 5},         {"zero.stage=3", host, 4},
-    {"zero.stage=3", disk, 5},         {"zero.stage=0", disk, 5},
-    {"zero.stage=3", apart, 1},        {"zero.stage=2", host, 4},
-    {"zero.stage=3", disk_at_once, 6}, {"zero.stage=1", deferred, 1},
-    {"zero.stage=1", disk_at_once, 6}, {"zero.stage=3", host_later, 5},
+    {"zero.stage=0", NULL, 0},          {"zero.stage=1", apart, 1},
+    {"zero.stage=2", disk, 5},          {"zero.stage=3", host, 4},
+    {"zero.stage=3", disk, 5},          {"zero.stage=0", disk, 5},
+    {"zero.stage=3", apart, 1},         {"zero.stage=2", host, 4},
+    {"zero.stage=3", disk_at_once, 6},  {"zero.stage=1", deferred, 1},
+    {"zero.stage=1", disk_at_once, 6},  {"zero.stage=3", host_later, 5},
+    {"zero.stage=2", host_streamed, 3}, {"zero.stage=3", disk_streamed, 6},
 };
 
 static size_t saved_bytes(const struct model *model, enum tier_kind kind)

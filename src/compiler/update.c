@@ -8,21 +8,28 @@
  *
  * Groups are updated in the order of forward, so loads need no choice: they are written in that
  * order, as far ahead as there are sets, and a load waits for the store of the group that had its
- * set before. With a deferred update the first loads of the next program stand between the visits
+ * set before. What is in another memory than the optimizer's is brought there and taken back, through
+ * sets of their own: where the device updates states of the host, all but gradients that are there
+ * already. With a deferred update the first loads of the next program stand between the visits
  * of backward, where the disk is nearly idle: a pending update finds its first groups in memory.
  * Gradients on nvme cannot be early: the first groups' are the last that backward makes.
  *
- * Invariant: group g uses set g % groups; loads of group g + groups are written after the store of
- * group g. */
+ * Invariant: group g uses set g % groups of what is loaded and set g % brought_count of what is
+ * brought; loads of group g + groups are written after the store of group g. */
 #include "base/log.h"
 #include "compiler/compile.h"
 #include "compiler/home.h"
+#include "compiler/resolve.h"
 #include "compiler/value.h"
 
 /* Groups whose gradients are loaded first. Each update then loads those of two more, until as many
  * are there as there are sets: were all asked for at once, parameters of the first visits would
  * stand behind them; were it always a few, an update would wait for each. */
 #define GRADIENTS_FIRST 8
+
+/* Sets in device memory. So far may states be pushed ahead of their update, which is about what a rank
+ * has of a unit of a large model; more would take memory from activations. */
+#define DEVICE_SETS 16
 
 /* Whether a kind of state passes through the slots of groups: what is on nvme is loaded, what is in
  * another memory than the optimizer's is brought. */
@@ -34,9 +41,7 @@ static bool is_loaded(const struct builder *b, enum tier_kind kind)
 
 static bool is_brought(const struct builder *b, enum tier_kind kind)
 {
-    if (b->config->unified || !tier_kind_exists(kind, true, b->config->compute)) return false;
-    return (zero_tier(b->config, kind) == ZI_TIER_DEVICE) !=
-           (b->derived.optimizer_tier == ZI_TIER_DEVICE);
+    return update_brings(b->config, b->derived.optimizer_tier, kind);
 }
 
 static bool uses_groups(const struct builder *b)
@@ -102,6 +107,7 @@ static int set_count(const struct builder *b)
 static void lay_set(struct builder *b, int set, size_t elements)
 {
     struct group_slots *s = &b->update.sets[set];
+    bool brings = set < b->update.brought_count;
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
         const char *name = tier_kind_name(kind);
@@ -110,7 +116,7 @@ static void lay_set(struct builder *b, int set, size_t elements)
         if (is_loaded(b, kind))
             s->loaded[k] =
                 builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, bytes, "loaded %s %d", name, set);
-        if (is_brought(b, kind))
+        if (brings && is_brought(b, kind))
             s->brought[k] = builder_slot(b, b->derived.optimizer_tier, PURPOSE_WORK, bytes,
                                          "brought %s %d", name, set);
     }
@@ -126,6 +132,8 @@ static void lay_sets(struct builder *b)
     }
     int sets = set_count(b);
     ZI_REQUIRE(b->config->groups <= GROUPS_MAX);
+    u->brought_count =
+        b->derived.optimizer_tier == ZI_TIER_DEVICE && sets > DEVICE_SETS ? DEVICE_SETS : sets;
     for (int set = 0; set < sets; set++) {
         lay_set(b, set, (size_t)largest);
     }
@@ -243,16 +251,26 @@ int update_ahead(const struct builder *b)
     return b->derived.optimizer_lane == LANE_HOST ? b->config->prefetch : delivers;
 }
 
-/* Brings a slice to the optimizer's memory through `slot`; where that is -1 it is used in place. */
-static struct slice bring(struct builder *b, int unit, struct slice from, int slot)
+/* Where the optimizer works on a kind of state of a group that is at `at`: there, or where it is
+ * brought. */
+static struct slice bring(struct builder *b, int group, enum tier_kind kind, const struct slice *at)
 {
-    if (slot < 0) return from;
-    struct slice to = {slot, 0, from.bytes, 0};
-    emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PULL : OP_PUSH, unit, &from, &to);
+    const struct update *u = &b->update;
+    if (at->slot < 0 || !is_brought(b, kind)) return *at;
+    struct slice to = {u->sets[group % u->brought_count].brought[kind], 0, at->bytes, 0};
+    emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PULL : OP_PUSH,
+              u->groups[group].unit, at, &to);
     return to;
 }
 
-/* A kind of state of a group where the optimizer finds it: in its set, or at home. */
+/* And back. */
+static void take_back(struct builder *b, int unit, const struct slice *from, const struct slice *to)
+{
+    if (from->slot == to->slot) return;
+    emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, unit, from, to);
+}
+
+/* A kind of state of a group: where it was loaded to, or at home. */
 static struct slice state_slice(const struct builder *b, const struct group *g, enum tier_kind kind,
                                 int slot)
 {
@@ -322,21 +340,20 @@ static void update_group(struct builder *b, int group, int workplace)
     const struct group *g = &b->update.groups[group];
     const struct zero_config *c = b->config;
     const struct group_slots *s = uses_groups(b) ? set_of(b, group) : NULL;
-    struct slice parameter = parameter_slice(b, g, workplace);
+    struct slice at[TIER_KIND_COUNT];
     struct workplace work;
     load_states(b, group + 1);
     int gradients = 2 * group + GRADIENTS_FIRST;
     load_gradients(b, gradients < group + c->groups ? gradients : group + c->groups);
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
-        struct slice at = k == TIER_PARAMETER
-                              ? parameter
-                              : state_slice(b, g, (enum tier_kind)k, s ? s->loaded[k] : -1);
-        work.at[k] = bring(b, g->unit, at, s ? s->brought[k] : -1);
+        at[k] = k == TIER_PARAMETER ? parameter_slice(b, g, workplace)
+                                    : state_slice(b, g, (enum tier_kind)k, s ? s->loaded[k] : -1);
+        work.at[k] = bring(b, group, (enum tier_kind)k, &at[k]);
     }
     emit_adam(b, g, &work);
-    if (s && s->brought[TIER_PARAMETER] >= 0)
-        emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit,
-                  &work.at[TIER_PARAMETER], &parameter);
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        if (k != TIER_GRADIENT) take_back(b, g->unit, &work.at[k], &at[k]);
+    }
     if (s) store_group(b, group);
     if (save_follows(b)) save_group(b, group);
     load_states(b, group + 1 + c->groups);

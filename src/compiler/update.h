@@ -30,8 +30,10 @@ struct update {
     int group_count;
     /* Per unit: its first group. */
     int *unit_groups;
-    /* Group g passes through sets[g % config.groups]. */
+    /* Group g passes through `loaded` of sets[g % config.groups], and through `brought` of
+     * sets[g % brought_count]. */
     struct group_slots sets[GROUPS_MAX];
+    int brought_count;
     /* The list brings an update: from its start, or, of its own step, from the norm on. */
     bool pending;
     /* Per unit: it has been brought in this list, or there is none. */
