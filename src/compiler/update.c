@@ -173,10 +173,8 @@ void update_load(struct builder *b, int group, enum tier_kind kind)
 {
     const struct group *g = &b->update.groups[group];
     if (!is_loaded(b, kind)) return;
-    int home = b->program->homes[g->unit].slots[kind], slot = update_slot(b, group, kind);
-    struct slice from =
-        home_slice(b, home, g->first, g->count, program_element_bytes(b->program, kind));
-    struct slice to = {slot, 0, from.bytes, 0};
+    struct slice from = home_slice(b, g->unit, kind, g->first, g->count);
+    struct slice to = {update_slot(b, group, kind), 0, from.bytes, 0};
     emit_move(b, OP_LOAD, g->unit, &from, &to);
 }
 
@@ -274,11 +272,9 @@ static void take_back(struct builder *b, int unit, const struct slice *from, con
 static struct slice state_slice(const struct builder *b, const struct group *g, enum tier_kind kind,
                                 int slot)
 {
-    size_t element = program_element_bytes(b->program, kind);
-    int home = b->program->homes[g->unit].slots[kind];
-    if (home < 0) return (struct slice){-1, 0, 0, 0};
-    if (slot >= 0) return (struct slice){slot, 0, (size_t)g->count * element, 0};
-    return home_slice(b, home, g->first, g->count, element);
+    struct slice home = home_slice(b, g->unit, kind, g->first, g->count);
+    if (home.slot < 0) return (struct slice){-1, 0, 0, 0};
+    return slot >= 0 ? (struct slice){slot, 0, home.bytes, 0} : home;
 }
 
 /* What the optimizer works on, by kind of state. */
@@ -321,8 +317,7 @@ void update_store(struct builder *b, int group, enum tier_kind kind)
 {
     const struct group *g = &b->update.groups[group];
     if (!is_loaded(b, kind)) return;
-    struct slice to = home_slice(b, b->program->homes[g->unit].slots[kind], g->first, g->count,
-                                 program_element_bytes(b->program, kind));
+    struct slice to = home_slice(b, g->unit, kind, g->first, g->count);
     struct slice from = {update_slot(b, group, kind), 0, to.bytes, 0};
     emit_move(b, OP_STORE, g->unit, &from, &to);
 }
