@@ -41,6 +41,7 @@ static bool is_loaded(const struct builder *b, enum tier_kind kind)
 
 static bool is_brought(const struct builder *b, enum tier_kind kind)
 {
+    if (kind == TIER_PARAMETER && b->derived.updates_fetched) return false;
     return update_brings(b->config, b->derived.optimizer_tier, kind);
 }
 
@@ -330,48 +331,68 @@ static void store_group(struct builder *b, int group)
     }
 }
 
-static void update_group(struct builder *b, int group, int workplace)
+/* Whether every rank keeps the whole unit, of which each has updated its share (stages 1 and 2). */
+static bool publishes(const struct builder *b)
+{
+    return b->derived.sharded_optimizer && !b->derived.sharded_parameters;
+}
+
+/* What has been changed goes back. Parameters that were fetched go with the last group of their unit,
+ * whole: an update would wait for those of the group before it, which lie in the same slot. Here they
+ * go only if the group is exported from there. */
+static void return_group(struct builder *b, int group, const struct workplace *work,
+                         const struct workplace *home)
+{
+    bool later = b->derived.updates_fetched && !save_follows(b);
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        if (k == TIER_GRADIENT || (k == TIER_PARAMETER && later)) continue;
+        take_back(b, b->update.groups[group].unit, &work->at[k], &home->at[k]);
+    }
+}
+
+static void update_group(struct builder *b, int group, const struct update_place *place)
 {
     const struct group *g = &b->update.groups[group];
     const struct zero_config *c = b->config;
     const struct group_slots *s = uses_groups(b) ? set_of(b, group) : NULL;
-    struct slice at[TIER_KIND_COUNT];
-    struct workplace work;
+    struct workplace home, work;
     load_states(b, group + 1);
     int gradients = 2 * group + GRADIENTS_FIRST;
     load_gradients(b, gradients < group + c->groups ? gradients : group + c->groups);
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
-        at[k] = k == TIER_PARAMETER ? parameter_slice(b, g, workplace)
-                                    : state_slice(b, g, (enum tier_kind)k, s ? s->loaded[k] : -1);
-        work.at[k] = bring(b, group, (enum tier_kind)k, &at[k]);
+        enum tier_kind kind = (enum tier_kind)k;
+        home.at[k] = k == TIER_PARAMETER ? parameter_slice(b, g, place->home)
+                                         : state_slice(b, g, kind, s ? s->loaded[k] : -1);
+        work.at[k] = bring(b, group, kind, &home.at[k]);
     }
+    if (place->work != place->home) work.at[TIER_PARAMETER].slot = place->work;
     emit_adam(b, g, &work);
-    for (int k = 0; k < TIER_KIND_COUNT; k++) {
-        if (k != TIER_GRADIENT) take_back(b, g->unit, &work.at[k], &at[k]);
-    }
+    return_group(b, group, &work, &home);
     if (s) store_group(b, group);
     if (save_follows(b)) save_group(b, group);
     load_states(b, group + 1 + c->groups);
 }
 
-/* All ranks' shares of a unit that every rank keeps whole (stages 1 and 2). */
-static void emit_publish(struct builder *b, int unit, int workplace)
+/* All ranks' shares of a unit that every rank keeps whole. */
+static void emit_publish(struct builder *b, int unit, int slot)
 {
     struct program_op publish = builder_op(OP_PUBLISH);
     publish.unit = unit;
-    op_changes(&publish, OPERAND_UNIT, workplace);
+    op_changes(&publish, OPERAND_UNIT, slot);
     builder_emit(b, &publish);
 }
 
-void update_unit(struct builder *b, int unit, int workplace)
+void update_unit(struct builder *b, int unit, const struct update_place *place)
 {
     int first = b->update.unit_groups[unit];
+    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
+    struct slice work = {place->work, 0, bytes, 0}, home = {place->home, 0, bytes, 0};
     b->update.updated[unit] = true;
     for (int g = first; g < b->update.group_count && b->update.groups[g].unit == unit; g++) {
-        update_group(b, g, workplace);
+        update_group(b, g, place);
     }
-    if (b->derived.sharded_optimizer && !b->derived.sharded_parameters)
-        emit_publish(b, unit, workplace);
+    if (publishes(b)) emit_publish(b, unit, place->work);
+    if (publishes(b) || !save_follows(b)) take_back(b, unit, &work, &home);
 }
 
 void update_visit(struct builder *b, int visit)

@@ -6,7 +6,8 @@
  * is the other way round: what is not there goes in, what is changed comes out, and memory that is
  * faster than any link is gone through. Both are pipelines over groups, so each takes as long as the
  * longest of its parts: memory, the way in, the way out. What nvme has to read and write is the same,
- * and so is a delivery of the parameters to arithmetic.
+ * and so is the delivery of parameters to arithmetic, which brings them to their update as well (to an
+ * immediate one where they are still there from backward; others are pushed once more).
  *
  * The ranks of a node share its memory and its links equally, so rates of a node compare as those of
  * a rank do. */
@@ -34,7 +35,8 @@ void zero_update_way(const struct zero_config *config, enum zi_tier worker, stru
         if (!tier_kind_exists(kind, true, config->compute)) continue;
         way->memory += bytes * (changes ? 2 : 1);
         if (!update_brings(config, worker, kind)) continue;
-        to += bytes;
+        bool delivered = kind == TIER_PARAMETER && worker == ZI_TIER_DEVICE;
+        if (!delivered) to += bytes;
         if (changes) back += bytes;
     }
     way->in = worker == ZI_TIER_DEVICE ? to : back;
