@@ -115,6 +115,31 @@ expect 0 "$zinf_apart" plan "$deck" --set device.type=cuda --set placement.param
     --machine "$folder/link.yaml"
 says "tokens a step make arithmetic as long as I/O; this deck has 128"
 
+# Few cores beside a link: the device updates what is in host memory; many: the host; of rates that are not given nothing
+# is concluded.
+offloaded="--set device.type=cuda --set placement.optimizer=host --set precision.compute=bf16 --set zero.update=immediate"
+# shellcheck disable=SC2086
+updated() { expect 0 "$zinf_apart" plan "$deck" $offloaded "$@"; }
+updated
+says "zero.update_on: auto chose host, because the rates of memory and link are not known"
+says "update: on the host; of each parameter 26 bytes of its memory, and of the link 2 in, 4 out"
+says "host       adam"
+updated --machine "$folder/link.yaml"
+says "auto chose host, because the rates of memory and link are not known"
+printf 'machine: {link_bytes_per_s: 200 GB/s, memory_bytes_per_s: 400 GB/s}\n' >"$folder/few.yaml"
+updated --machine "$folder/few.yaml"
+says "auto chose device, because a parameter takes a node 0.065 ns on the host and 0.05 ns on the device; a run"
+says "update: on the device; of each parameter 26 bytes of its memory, and of the link 10 in, 10 out"
+says "compute    adam"
+printf 'machine: {link_bytes_per_s: 200 GB/s, memory_bytes_per_s: 600 GB/s}\n' >"$folder/many.yaml"
+updated --machine "$folder/many.yaml"
+says "auto chose host, because a parameter takes a node 0.0433 ns on the host and 0.05 ns on the device"
+updated --machine "$folder/many.yaml" --set zero.update_on=device
+says "update: on the device"
+if grep -q "update_on: auto" "$folder/out"; then fail "auto chose what was given"; fi
+(zinf=$zinf_apart; compare 1 --set device.type=cuda --set placement.parameters=host --set placement.optimizer=host \
+    --set zero.update_on=device)
+
 # The trace: one event per operation, in the rows of its lanes.
 expect 0 "$zinf" plan "$deck" --trace "$folder/trace.json"
 [ "$(grep -c '"ph":"X".*"op":' "$folder/trace.json")" -eq \

@@ -45,6 +45,7 @@ static int draw_sets(uint64_t draw, const char **sets)
     if ((bits >> 29 & 3) == 0) sets[count++] = "tiling.vocabulary=2";
     if (bits >> 17 & 1) sets[count++] = "precision.gradient=fp32";
     if (bits >> 18 & 1) sets[count++] = "batch.micro=1";
+    if (bits >> 31 & 1) sets[count++] = "zero.update_on=device";
     sets[count] = NULL;
     return count;
 }
@@ -239,6 +240,12 @@ int main(void)
     const char *const plain[] = {"zero.stage=2", "device.type=cuda", "placement.gradients=host",
                                  NULL};
     CHECK(step_fixture_open(&f, step_fixture_gpt2, plain, 2, 0) == ZI_OK);
+    test_each_dependency_matters(&f);
+    step_fixture_close(&f);
+    const char *const streamed[] = {
+        "zero.stage=2",          "device.type=cuda", "placement.optimizer=host",
+        "zero.update_on=device", "zero.group=4096",  NULL};
+    CHECK(step_fixture_open(&f, step_fixture_gpt2, streamed, 2, 0) == ZI_OK);
     test_each_dependency_matters(&f);
     step_fixture_close(&f);
     const char *const disk[] = {"placement.optimizer=nvme", "placement.gradients=host",

@@ -75,6 +75,14 @@ static const struct {
      "zero.order has no effect with batch.micro: 8 sequences, batch.global: 8 sequences; it is "
      "used with batch.micro below batch.global\n",
      "batch.micro=4"},
+    {{"zero.update_on=device", "placement.optimizer=host"},
+     "zero.update_on has no effect with device.type: cpu; it is used with device.type other than "
+     "cpu",
+     "device.type=cuda"},
+    {{"zero.update_on=host", "placement.optimizer=device", "device.type=cuda"},
+     "zero.update_on has no effect with placement.optimizer: device; it is used with device.type "
+     "other than cpu and placement.optimizer other than device\n",
+     "placement.optimizer=host"},
     {{"zero.group=8192", "placement.optimizer=device", "placement.gradients=host"},
      "zero.group has no effect with placement.optimizer: device, placement.gradients: host, "
      "device.type: cpu; ",

@@ -22,6 +22,9 @@ struct variant {
     "placement.parameters=nvme", "placement.gradients=nvme", "placement.optimizer=nvme",           \
         "placement.activations=nvme"
 
+/* What is not on the device streams through it for its update. */
+#define ON_DEVICE "device.type=cuda", "zero.update_on=device"
+
 static const struct variant exact[] = {
     {{"zero.stage=3"}},
     {{"zero.stage=3"}}, /* again: two identical runs */
@@ -72,6 +75,14 @@ static const struct variant exact[] = {
     {{DISK, "device.type=cuda", "placement.gradients=nvme", "placement.optimizer=host",
       "zero.update=deferred"}},
     {{DISK, "device.type=cuda", "placement.parameters=host", "placement.optimizer=nvme"}},
+    {{ON_DEVICE, "placement.optimizer=host"}},
+    {{ON_DEVICE, "placement.optimizer=host", "zero.update=deferred", "zero.stage=1"}},
+    {{ON_DEVICE, DISK, "placement.parameters=host", "placement.gradients=host",
+      "placement.optimizer=host", "zero.update=deferred"}},
+    {{ON_DEVICE, DISK, "placement.optimizer=nvme", "zero.update=immediate", "zero.stage=2"}},
+    {{ON_DEVICE, DISK, "placement.parameters=host", "placement.optimizer=nvme"}},
+    {{ON_DEVICE, DISK, ALL_NVME}},
+    {{ON_DEVICE, DISK, ALL_NVME, "zero.update=immediate", "zero.prefetch=0", "zero.stage=0"}},
 };
 #define EXACT_COUNT ((int)(sizeof exact / sizeof *exact))
 
@@ -86,6 +97,8 @@ static const struct variant tiled[] = {
     {{TILED, DISK, ALL_NVME}},
     {{TILED, DISK, "device.type=cuda", "placement.parameters=nvme", "placement.optimizer=nvme",
       "placement.activations=host", "zero.update=immediate"}},
+    {{TILED, DISK, ON_DEVICE, "placement.parameters=nvme", "placement.optimizer=host",
+      "zero.update=deferred"}},
 };
 #define TILED_COUNT ((int)(sizeof tiled / sizeof *tiled))
 static const struct variant whole = {{"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every placement gives the same bits: parameters, gradients, optimizer states and activations,
  * each on device, host or nvme, all 81 combinations; the device with its memory in one with the
- * host's and apart, updates deferred and immediate, tiled and whole, sums of gradients in memory
- * and on nvme, in turns. */
+ * host's and apart, updates deferred and immediate, on the host and on the device, few groups and
+ * all in memory, tiled and whole, sums of gradients in memory and on nvme, in turns. */
 #include <unistd.h>
 
 #include "regression/unit/test.h"
@@ -38,12 +38,16 @@ static struct step_fixture_run run_placement(int placement, int group, struct co
     int turn = placement + group;
     sets[count++] = turn & 1 ? "device.type=cuda" : "device.type=cpu";
     sets[count++] = turn & 2 ? "zero.update=immediate" : "zero.update=deferred";
+    /* With the device apart, which it is in two groups, a placement meets both. */
+    sets[count++] =
+        (placement / 2 + turn / 2) & 1 ? "zero.update_on=device" : "zero.update_on=host";
     sets[count++] = turn % 3 ? "zero.prefetch=auto" : "zero.prefetch=0";
     for (int i = 0; groups[group][i]; i++) {
         sets[count++] = groups[group][i];
     }
     sets[count] = NULL;
     step_fixture_sums_on_disk = placement / 3 % 3 == 2 && group > 0; /* gradients on nvme */
+    step_fixture_groups = turn % 5 < 2 ? 2 + turn % 5 : 0;
     return step_fixture_train(placement & 1 ? step_fixture_llama : step_fixture_gpt2, sets, comm);
 }
 

@@ -14,7 +14,7 @@
 #include "regression/unit/step_fixture.h"
 #include "regression/unit/test.h"
 
-enum { TENSORS_MOST = 64, BEFORE = 2, STEPS = 4, SHAPES = 12 };
+enum { TENSORS_MOST = 64, BEFORE = 2, STEPS = 4, SHAPES = 16 };
 
 /* All saved states of a model, a number per element: its bits, and how often it was visited. */
 struct saved {
@@ -38,6 +38,15 @@ static const char *const disk_at_once[] = {
 static const char *const host_later[] = {"device.type=cuda", "placement.parameters=host",
                                          "placement.gradients=host", "placement.optimizer=host",
                                          "zero.update=deferred"};
+static const char *const host_streamed[] = {"device.type=cuda", "placement.optimizer=host",
+                                            "zero.update_on=device"};
+static const char *const all_streamed[] = {"device.type=cuda",         "placement.parameters=host",
+                                           "placement.gradients=host", "placement.optimizer=host",
+                                           "zero.update_on=device",    "zero.update=deferred",
+                                           "zero.group=4096"};
+static const char *const disk_streamed[] = {
+    "device.type=cuda",      "placement.parameters=nvme",      "placement.optimizer=nvme",
+    "zero.update_on=device", "nvme.paths=engine-states-store", "zero.group=4096"};
 static const char *const deferred[] = {"zero.update=deferred"};
 static const char *const apart[] = {"device.type=cuda"};
 
@@ -46,12 +55,14 @@ static const struct shape {
     const char *stage, *const *sets;
     int set_count;
 } shapes[SHAPES] = {
-    {"zero.stage=0", NULL, 0},         {"zero.stage=1", apart, 1},
-    {"zero.stage=2", disk, 5},         {"zero.stage=3", host, 4},
-    {"zero.stage=3", disk, 5},         {"zero.stage=0", disk, 5},
-    {"zero.stage=3", apart, 1},        {"zero.stage=2", host, 4},
-    {"zero.stage=3", disk_at_once, 6}, {"zero.stage=1", deferred, 1},
-    {"zero.stage=1", disk_at_once, 6}, {"zero.stage=3", host_later, 5},
+    {"zero.stage=0", NULL, 0},          {"zero.stage=1", apart, 1},
+    {"zero.stage=2", disk, 5},          {"zero.stage=3", host, 4},
+    {"zero.stage=3", disk, 5},          {"zero.stage=0", disk, 5},
+    {"zero.stage=3", apart, 1},         {"zero.stage=2", host, 4},
+    {"zero.stage=3", disk_at_once, 6},  {"zero.stage=1", deferred, 1},
+    {"zero.stage=1", disk_at_once, 6},  {"zero.stage=3", host_later, 5},
+    {"zero.stage=2", host_streamed, 3}, {"zero.stage=3", disk_streamed, 6},
+    {"zero.stage=1", all_streamed, 7},  {"zero.stage=3", all_streamed, 7},
 };
 
 static size_t saved_bytes(const struct model *model, enum tier_kind kind)
@@ -276,6 +287,7 @@ int main(int argc, char **argv)
     char folder[32];
     struct comm *world = step_fixture_start(&argc, &argv, folder);
     for (int t = 0; t < 3; t++) {
+        step_fixture_groups = t > 0 ? t + 1 : 0;
         for (int s = 0; s < SHAPES; s++) {
             check_pair(types[t], &shapes[s], &shapes[(s + 3) % SHAPES], world);
         }

@@ -22,6 +22,7 @@ static const char *const everything_on_host[] = {OFFLOADED, "placement.activatio
                                                  "precision.compute=bf16", NULL};
 static const char *const in_memory[] = {"zero.stage=3", NULL};
 static const char *const states_on_host[] = {OFFLOADED, NULL};
+static const char *const streamed[] = {OFFLOADED, "zero.update_on=device", NULL};
 static const char *const on_disk[] = {"placement.parameters=nvme",
                                       "placement.gradients=nvme",
                                       "placement.optimizer=nvme",
@@ -115,9 +116,10 @@ static void check_run(struct step_fixture *f, struct comm *self)
 
 static void test_traffic(struct comm *self)
 {
-    const char *const *const variants[] = {in_memory, states_on_host, everything_on_host, on_disk};
+    const char *const *const variants[] = {in_memory, states_on_host, everything_on_host, on_disk,
+                                           streamed};
     struct step_fixture f;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         for (int ranks = 1; ranks <= 3; ranks += 2) {
             CHECK_INT(step_fixture_open(&f, step_fixture_gpt2, variants[i], ranks, ranks / 2),
                       ZI_OK);
@@ -127,6 +129,53 @@ static void test_traffic(struct comm *self)
             if (ranks == 1) check_run(&f, self);
             step_fixture_close(&f);
         }
+    }
+}
+
+/* Bytes of the link, in and out, that a step has on top of one with all states on the device. */
+static void link_bytes(const char *const *sets, const char *update_on, size_t bytes[2])
+{
+    static const enum program_lane lanes[] = {LANE_LINK_IN, LANE_LINK_OUT};
+    const char *all[12] = {"device.type=cuda", "precision.compute=bf16", "zero.group=4096"};
+    struct step_fixture f;
+    int count = 3;
+    if (update_on) all[count++] = update_on;
+    for (int i = 0; update_on && sets[i]; i++)
+        all[count++] = sets[i];
+    CHECK_INT(step_fixture_open(&f, step_fixture_gpt2, all, 1, 0), ZI_OK);
+    for (int i = 0; i < 2; i++)
+        bytes[i] = program_traffic(&f.program->lists[plan_step(f.program)], lanes[i]);
+    if (update_on) {
+        struct zero_way way;
+        zero_update_way(&f.config, zero_optimizer_tier(&f.config), &way);
+        int64_t elements = 0;
+        for (int u = 0; u < f.model->unit_count; u++)
+            elements += program_elements(f.program, u, TIER_MOMENT1);
+        bytes[0] -= (size_t)elements * way.in;
+        bytes[1] -= (size_t)elements * way.out;
+    }
+    step_fixture_close(&f);
+}
+
+/* What a way of updating moves over the link is what the program moves for it, to the byte: what is
+ * left is the same, and with parameters on the device that of a step with all states there. */
+static void test_ways(void)
+{
+    const char *const variants[][5] = {
+        {"placement.optimizer=host"},
+        {"placement.optimizer=host", "zero.update=deferred"},
+        {"placement.optimizer=nvme", "nvme.paths=plan-program-store", "zero.update=immediate"},
+        {"placement.optimizer=host", "placement.gradients=host", "placement.parameters=host",
+         "zero.update=deferred"},
+    };
+    size_t none[2], host[2], device[2];
+    link_bytes(NULL, NULL, none);
+    for (int i = 0; i < 4; i++) {
+        link_bytes(variants[i], "zero.update_on=host", host);
+        link_bytes(variants[i], "zero.update_on=device", device);
+        CHECK_INT(device[0], host[0]);
+        CHECK_INT(device[1], host[1] + 64); /* the checksum, which the host looks at */
+        CHECK(i == 3 || (device[0] == none[0] && device[1] == none[1]));
     }
 }
 
@@ -311,6 +360,7 @@ int main(int argc, char **argv)
     if (comm_start(&argc, &argv, &world) < 0 || comm_self(&self) < 0) return 99;
     zi_log_set_level(ZI_LOG_ERROR);
     test_traffic(self);
+    test_ways();
     test_balance();
     test_largest();
     test_largest_ends();

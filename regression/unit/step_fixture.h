@@ -36,6 +36,9 @@ __attribute__((unused)) static const char step_fixture_llama[] =
 /* What only a lack of memory chooses: fp32 sums of gradients that are on nvme are there too. */
 __attribute__((unused)) static bool step_fixture_sums_on_disk;
 
+/* And so few groups of the optimizer in memory; 0: as resolved, which is all of a small model. */
+__attribute__((unused)) static int step_fixture_groups;
+
 /* When the apart device, which is what device.type: cuda opens here, does its work. */
 __attribute__((unused)) static enum apart_schedule step_fixture_schedule;
 __attribute__((unused)) static uint64_t step_fixture_seed;
@@ -136,6 +139,7 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
     f->rank = rank;
     ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, 1, &f->config));
     f->config.sums_on_disk = step_fixture_sums_on_disk;
+    if (step_fixture_groups > 0) f->config.groups = step_fixture_groups;
     ZI_TRY(model_create(&s->model, &f->config.tiling, f->config.compute, &f->model));
     ZI_TRY(partition_create(f->model, &s->optimizer, ranks, &f->partition));
     ZI_TRY(program_compile(f->model, f->partition, &f->config, &f->program));

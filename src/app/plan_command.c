@@ -157,11 +157,21 @@ static enum zi_status show_plan(struct setup *setup, const struct request *reque
     return show_time(setup, request, node, &machine);
 }
 
+/* What auto may choose by: rates of the machine file, and none that are assumed. */
+static struct zero_rates known_rates(const struct plan_node *node)
+{
+    return (struct zero_rates){
+        .memory = node->given[RATE_MEMORY] ? node->rates[RATE_MEMORY] : 0,
+        .link = node->given[RATE_LINK] ? node->rates[RATE_LINK] : 0,
+    };
+}
+
 static enum zi_status compile_and_show(struct setup *setup, const struct request *request,
                                        const struct plan_node *node, struct plan_deck *deck)
 {
     int node_ranks = (int)request->node_ranks;
     setup->config.training = true;
+    setup->config.rates = known_rates(node);
     ZI_TRY(setup_describe(setup, (struct device_share){node_ranks, 0}));
     enum zi_status fit = zero_resolve(setup->settings, &setup->description, (int)request->ranks,
                                       node_ranks, &setup->config);

@@ -2,6 +2,7 @@
 /* What follows from model and configuration: what is sharded, what moves, which operations make the
  * body, how large units are, and which segments keep their inner activations. */
 #include "compiler/compile.h"
+#include "compiler/resolve.h"
 
 /* What of the states lies elsewhere than where it is used. */
 static void derive_states(struct builder *b)
@@ -21,6 +22,8 @@ static void derive_states(struct builder *b)
         c->training && (inputs == ZI_TIER_NVME || (!c->unified && inputs == ZI_TIER_HOST));
     d->copies = c->order == ORDER_MICRO_MAJOR ? 1 : (int)c->micro_batches;
     d->optimizer_tier = zero_optimizer_tier(c);
+    d->updates_fetched =
+        update_brings(c, d->optimizer_tier, TIER_PARAMETER) && d->optimizer_tier == ZI_TIER_DEVICE;
     d->optimizer_lane = program_lane_near(c, d->optimizer_tier);
 }
 

@@ -17,6 +17,8 @@ struct derived {
     bool parameters_on_disk;
     /* Weights pass through fetch places; otherwise they are used where they live. */
     bool fetches;
+    /* The device updates parameters that live elsewhere, where they are fetched to. */
+    bool updates_fetched;
     /* Accumulators are added to where the device reaches. */
     bool local_gradient;
     /* Kept inputs go to another tier and come back. */

@@ -7,8 +7,9 @@
  * The idea: a fetch has three stages, each of which is empty where it has nothing to do. Arrive:
  * `read` brings the shard (or the unit, where it is not sharded) from nvme to memory. Update: the
  * optimizer works on it there, if the update of the last step is pending (update.c). Deliver:
- * `push` takes it to the device, `gather` joins the shards of all ranks. A place of the ring has a
- * slot per station on this way; a station that coincides with the next has none.
+ * `push` takes it to the device, `gather` joins the shards of all ranks. Where the device updates, the
+ * push comes first, and what it has changed goes back to where the unit arrived. A place of the ring
+ * has a slot per station on this way; a station that coincides with the next has none.
  *
  * Arrivals are written as early as the window of visits allows, so that reads run ahead. An update
  * is written at the visit that needs the unit, or one visit before when a delivery follows: the
@@ -109,6 +110,7 @@ static void mark_arrived(struct builder *b, int unit, struct fetch_place *place)
     (void)b;
     place->unit = unit;
     place->arrived = true;
+    place->pushed = false;
     place->delivered = has_one_station(place);
 }
 
@@ -118,7 +120,7 @@ void fetch_begin(struct builder *b)
         for (int i = 0; i < RING_MAX; i++) {
             struct fetch_place *place = &b->fetch[class].places[i];
             place->unit = place->last_visit = -1;
-            place->arrived = place->delivered = false;
+            place->arrived = place->pushed = place->delivered = false;
         }
     }
     if (b->update.pending) each_first_unit(b, mark_arrived);
@@ -145,15 +147,15 @@ static struct fetch_place *take_place(struct builder *b, int unit, int visit, in
     ZI_REQUIRE(place);
     if (place->unit != unit) {
         place->unit = unit;
-        place->arrived = place->delivered = false;
+        place->arrived = place->pushed = place->delivered = false;
         place->last_visit = visit;
     }
     if (place->last_visit < visit) place->last_visit = visit;
     return place;
 }
 
-/* Where the parameters of a unit that has arrived are: the optimizer works on them there. */
-static int workplace(struct builder *b, int unit)
+/* Where the parameters of a unit that has arrived are. */
+static int arrived_at(struct builder *b, int unit)
 {
     if (!b->derived.parameters_on_disk) return b->program->homes[unit].slots[TIER_PARAMETER];
     struct fetch_place *place = find_place(b, unit);
@@ -211,16 +213,34 @@ void fetch_store(struct builder *b, int unit)
     emit_move(b, OP_STORE, unit, &from, &home);
 }
 
+/* Takes a unit to the device, unless it is there; gives the slot. */
+static int push_unit(struct builder *b, int unit, struct fetch_place *place)
+{
+    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
+    struct slice host = {arrived_at(b, unit), 0, bytes, 0};
+    struct slice device = {place->shard >= 0 ? place->shard : place->full, 0, bytes, 0};
+    if (!place->pushed) emit_move(b, OP_PUSH, unit, &host, &device);
+    place->pushed = true;
+    return device.slot;
+}
+
 void fetch_update(struct builder *b, int unit, int visit, int current)
 {
+    const struct derived *d = &b->derived;
     if (!update_is_pending(b, unit) || b->status < 0) return;
-    if (b->derived.parameters_on_disk) arrive(b, unit, visit, current);
-    int at = workplace(b, unit);
-    update_unit(b, unit, at);
+    if (d->parameters_on_disk || d->updates_fetched) arrive(b, unit, visit, current);
+    struct fetch_place *place = d->fetches ? find_place(b, unit) : NULL;
+    if (b->status < 0) return;
+    struct update_place at = {arrived_at(b, unit), arrived_at(b, unit)};
+    if (d->updates_fetched) at.work = push_unit(b, unit, place);
+    update_unit(b, unit, &at);
     if (save_follows(b)) save_parameters(b, unit);
-    struct fetch_place *place = b->derived.fetches ? find_place(b, unit) : NULL;
-    if (place) place->delivered = b->derived.parameters_on_disk && has_one_station(place);
-    if (b->derived.parameters_on_disk) fetch_store(b, unit);
+    if (place) {
+        place->pushed = d->updates_fetched;
+        place->delivered =
+            place->pushed ? place->shard < 0 : d->parameters_on_disk && has_one_station(place);
+    }
+    if (d->parameters_on_disk) fetch_store(b, unit);
 }
 
 static void emit_gather(struct builder *b, int unit, int from, int to)
@@ -242,14 +262,9 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
     if (!b->derived.fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
     struct fetch_place *place = take_place(b, unit, visit, current);
     if (place->delivered) return place->full;
-    int from = workplace(b, unit);
-    if (!b->config->unified && b->program->slots[from].tier == ZI_TIER_HOST) {
-        size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
-        struct slice host = {from, 0, bytes, 0};
-        struct slice device = {place->shard >= 0 ? place->shard : place->full, 0, bytes, 0};
-        emit_move(b, OP_PUSH, unit, &host, &device);
-        from = device.slot;
-    }
+    int from = arrived_at(b, unit);
+    if (!b->config->unified && b->program->slots[from].tier == ZI_TIER_HOST)
+        from = push_unit(b, unit, place);
     if (from != place->full) emit_gather(b, unit, from, place->full);
     place->delivered = true;
     return place->full;
@@ -289,7 +304,8 @@ void fetch_ahead(struct builder *b, int visit)
     for (int w = visit; w <= visit + b->config->prefetch && w < b->schedule.count; w++) {
         each_unit(b, w, visit, start);
         if (b->schedule.visits[w].phase != VISIT_UPDATE) continue;
-        if (b->derived.parameters_on_disk) arrive(b, b->schedule.visits[w].first, w, visit);
+        if (b->derived.parameters_on_disk || b->derived.updates_fetched)
+            arrive(b, b->schedule.visits[w].first, w, visit);
         if (!b->config->deferred) update_start(b);
     }
     for (int w = visit; w <= visit + ahead && w < b->schedule.count && b->update.pending; w++) {

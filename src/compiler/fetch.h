@@ -15,8 +15,8 @@ struct fetch_place {
     int unit;
     /* The latest that needs it, or -1. */
     int last_visit;
-    /* The first station, the last one holds the unit. */
-    bool arrived, delivered;
+    /* The first station, the one on the device, the last one holds the unit. */
+    bool arrived, pushed, delivered;
     /* Slots of the stations, or -1. */
     int staging, shard, full;
 };

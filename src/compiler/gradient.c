@@ -223,13 +223,13 @@ void gradient_take(struct builder *b, const struct visit *visit, struct visit_gr
 }
 
 /* A finished gradient to nvme, group by group, since groups are what is loaded again. */
-static void emit_leave(struct builder *b, int unit, int from, int home)
+static void emit_leave(struct builder *b, int unit, int from)
 {
     int64_t elements = program_elements(b->program, unit, TIER_GRADIENT), group = b->config->group;
     size_t element = program_element_bytes(b->program, TIER_GRADIENT);
     for (int64_t first = 0; first < elements; first += group) {
         int64_t count = elements - first < group ? elements - first : group;
-        struct slice to = home_slice(b, home, first, count, element);
+        struct slice to = home_slice(b, unit, TIER_GRADIENT, first, count);
         struct slice part_of = {from, (size_t)first * element, to.bytes, 0};
         emit_move(b, OP_STORE, unit, &part_of, &to);
     }
@@ -274,7 +274,7 @@ static void emit_add(struct builder *b, int unit, int from)
     }
     builder_emit(b, &add);
     if (away && !last) move_sum(b, OP_STORE, unit, sum, g->sum);
-    if (last && to != home) emit_leave(b, unit, to, home);
+    if (last && to != home) emit_leave(b, unit, to);
 }
 
 /* Sums a contribution over ranks; gives the slot with what this rank goes on with. */

@@ -2,6 +2,35 @@
 /* The homes of states: slots in memory, and arrays of the store. */
 #include "compiler/home.h"
 #include "compiler/compile.h"
+#include "compiler/resolve.h"
+
+/* Whether a kind of state has a slot for each group of the optimizer: on nvme, and where states in host
+ * memory stream to the device. There groups go both ways at once, which they could not if they were
+ * parts of one slot: a group would be taken before another one has come back. */
+static bool is_cut(const struct builder *b, enum tier_kind kind)
+{
+    const struct tier_kind_row *row = tier_kind_row(kind);
+    if (zero_tier(b->config, kind) == ZI_TIER_NVME) return row->grouped;
+    return row->place == PLACE_OPTIMIZER &&
+           update_brings(b->config, b->derived.optimizer_tier, kind);
+}
+
+/* A slot in memory, or one for each group; gives the first. */
+static int lay_slots(struct builder *b, int unit, enum tier_kind kind, enum program_purpose purpose)
+{
+    const struct tier_kind_row *row = tier_kind_row(kind);
+    size_t bytes = home_bytes(b, unit, kind), piece = bytes;
+    int first = -1;
+    if (is_cut(b, kind)) piece = (size_t)b->config->group * program_element_bytes(b->program, kind);
+    for (size_t at = 0; at < bytes; at += piece) {
+        size_t rest = bytes - at;
+        int slot =
+            builder_slot(b, b->config->tier[row->place], purpose, rest < piece ? rest : piece,
+                         "%s %s", row->name, b->model->units[unit].name);
+        if (at == 0) first = slot;
+    }
+    return first;
+}
 
 /* The home of one kind of state of a unit, in memory or as an array of the store in slices. */
 static int lay_home(struct builder *b, int unit, enum tier_kind kind)
@@ -18,11 +47,10 @@ static int lay_home(struct builder *b, int unit, enum tier_kind kind)
     enum program_purpose purpose = purposes[row->place];
     enum zi_tier tier = c->tier[row->place];
     size_t bytes = home_bytes(b, unit, kind);
-    if (tier != ZI_TIER_NVME)
-        return builder_slot(b, tier, purpose, bytes, "%s %s", row->name, name);
+    if (tier != ZI_TIER_NVME) return lay_slots(b, unit, kind, purpose);
     enum zi_dtype type = tier_type_of(row->type, c->compute, c->gradient);
     size_t group = (size_t)c->group * program_element_bytes(b->program, kind);
-    size_t slice = row->grouped ? group : bytes;
+    size_t slice = is_cut(b, kind) ? group : bytes;
     return builder_array(b, &(struct builder_array){row->name, name, purpose, type, bytes, slice});
 }
 
@@ -49,10 +77,14 @@ size_t home_bytes(const struct builder *b, int unit, enum tier_kind kind)
            program_element_bytes(b->program, kind);
 }
 
-struct slice home_slice(const struct builder *b, int home, int64_t first, int64_t count,
-                        size_t element)
+struct slice home_slice(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
+                        int64_t count)
 {
-    size_t bytes = (size_t)count * element;
-    if (!slot_is_on_disk(b, home)) return (struct slice){home, (size_t)first * element, bytes, 0};
-    return (struct slice){home + (int)(first / b->config->group), 0, bytes, 0};
+    size_t element = program_element_bytes(b->program, kind);
+    int home = b->program->homes[unit].slots[kind];
+    if (home >= 0 && is_cut(b, kind)) {
+        home += (int)(first / b->config->group);
+        first %= b->config->group;
+    }
+    return (struct slice){home, (size_t)first * element, (size_t)count * element, 0};
 }

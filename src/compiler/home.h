@@ -11,9 +11,9 @@ void home_lay(struct builder *b);
 /* Local. Bytes that this rank has of a kind of state of a unit. */
 size_t home_bytes(const struct builder *b, int unit, enum tier_kind kind);
 
-/* Local. Elements [first, first + count) of the state whose first slot is `home`: in memory a part
- * of the slot; on nvme, where there is one slot per group, all of the group's. */
-struct slice home_slice(const struct builder *b, int home, int64_t first, int64_t count,
-                        size_t element);
+/* Local. Elements [first, first + count) of a kind of state of a unit at home, which are in one group
+ * where there is a slot for each. */
+struct slice home_slice(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
+                        int64_t count);
 
 #endif

@@ -192,6 +192,7 @@ static void settle(const struct settings *s, struct zero_config *config)
     config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
                                                  : s->zero.update == UPDATE_DEFERRED;
     config->deferred = config->deferred && config->training;
+    resolve_update_on(s, config);
 }
 
 /* A search over candidates of one deck for the same ranks. Those with the same tiles share the
@@ -459,8 +460,10 @@ enum zi_status zero_resolve(const struct settings *settings, const struct device
                             int ranks, int node_ranks, struct zero_config *config)
 {
     bool fits = false, training = config->training;
+    struct zero_rates rates = config->rates;
     memset(config, 0, sizeof *config);
     config->training = training;
+    config->rates = rates;
     config->ranks = ranks;
     config->node_ranks = node_ranks;
     resolve_settings(settings, device, config);
@@ -513,6 +516,7 @@ void zero_explain(const struct settings *settings, const struct zero_config *con
                                        : "because the budgets of device and host do not hold "
                                          "everything");
     }
+    resolve_explain_update(settings, config, out);
     const struct settings_tiling *given = &settings->tiling;
     explain_tiles("attention", given->attention, config->tiling.attention, out);
     explain_tiles("mlp", given->mlp, config->tiling.mlp, out);

@@ -14,15 +14,15 @@
 void zero_check(struct deck *deck, int ranks);
 
 /* Local. Resolves the deck for a described device and this node's memory and disks
- * (config->training is set by the caller); the caller makes the model with config->tiling, and
- * `program.h` compiles the result. What is auto is chosen by measuring, fastest first: tiers
- * (states leave the device for host memory, then for nvme: the optimizer's first, activations and
- * gradients last), tile counts, prefetch, groups in memory, segments with kept activations. Budgets
- * are the deck's or what the node has; of nvme, what is free on its paths, and what lies on memory
- * there counts as host memory as well. Warns of paths that are no local disks where states go
- * there. ZI_ERROR_FIT, after logging what is short by how much and the nearest change of the deck
- * that fits; ZI_ERROR_USAGE when memory.device is auto and the description does not say what the
- * device has. */
+ * (config->training is set by the caller, and config->rates as far as they are known); the caller
+ * makes the model with config->tiling, and `program.h` compiles the result. What is auto is chosen
+ * by measuring, fastest first: tiers (states leave the device for host memory, then for nvme:
+ * the optimizer's first, activations and gradients last), tile counts, prefetch, groups in
+ * memory, segments with kept activations. Budgets are the deck's or what the node has; of nvme,
+ * what is free on its paths, and what lies on memory there counts as host memory as well. Warns
+ * of paths that are no local disks where states go there. ZI_ERROR_FIT, after logging what is
+ * short by how much and the nearest change of the deck that fits; ZI_ERROR_USAGE when
+ * memory.device is auto and the description does not say what the device has. */
 enum zi_status zero_resolve(const struct settings *settings, const struct device_properties *device,
                             int ranks, int node_ranks, struct zero_config *config);
 
@@ -40,7 +40,17 @@ enum zi_status zero_resolve_all(const struct settings *settings,
                                 const struct device_properties *device, struct comm *comm,
                                 struct zero_config *config);
 
-/* Local. Why the tiers are what they are, in a line per state kind that was auto. */
+/* Bytes of an update per parameter. */
+struct zero_way {
+    /* Gone through where it is made; brought to the device, and from it. */
+    size_t memory, in, out;
+};
+
+/* Local. What it takes to update on the host or on the device. */
+void zero_update_way(const struct zero_config *config, enum zi_tier worker, struct zero_way *way);
+
+/* Local. Why the tiers are what they are, in a line per state kind that was auto; what updates states
+ * that are not on the device, and why. */
 void zero_explain(const struct settings *settings, const struct zero_config *config, FILE *out);
 
 #endif

@@ -4,6 +4,8 @@
 #ifndef ZI_COMPILER_RESOLVE_H
 #define ZI_COMPILER_RESOLVE_H
 
+#include <stdio.h>
+
 #include "program/program.h"
 
 struct resolve_fit {
@@ -29,6 +31,15 @@ int64_t resolved_micro(const struct settings_batch *batch, int ranks);
 
 /* Local. Micro-batches that a step program of the model may have. */
 int64_t micros_most(const struct settings_model *model);
+
+/* Local. Whether host or device update states that are not on the device, whose tiers are chosen. */
+void resolve_update_on(const struct settings *s, struct zero_config *config);
+
+/* Local. Whether a kind of state goes to the memory of the worker (host or device) for its update. */
+bool update_brings(const struct zero_config *config, enum zi_tier worker, enum tier_kind kind);
+
+/* Local. Which of them does, what that moves, and why where it was auto. */
+void resolve_explain_update(const struct settings *s, const struct zero_config *config, FILE *out);
 
 /* Local. Lays out a candidate and compares its pools with the budgets. */
 enum zi_status resolve_measure(const struct settings *s, struct zero_config *config,

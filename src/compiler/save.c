@@ -20,6 +20,7 @@
  * start as zero, which is what pools and claimed space of the store read as. */
 #include "base/log.h"
 #include "compiler/compile.h"
+#include "compiler/home.h"
 
 /* Elements of the slices that are carried, and of the fp32 tiles in which masters are joined. */
 #define CARRIED ((int64_t)1 << 18)
@@ -94,11 +95,10 @@ void save_lay(struct builder *b)
 static struct slice home_of(const struct builder *b, const struct part *part, enum tier_kind kind,
                             bool beside_master)
 {
-    size_t element = program_element_bytes(b->program, kind);
-    int home = b->program->homes[part->unit].slots[kind];
-    struct slice at = {home, (size_t)part->first * element, (size_t)part->count * element, 0};
+    struct slice at = home_slice(b, part->unit, kind, part->first, part->count);
     if (beside_master && !same_elements(b))
-        at.per_rank = (size_t)b->partition->units[part->unit].shard * element;
+        at.per_rank =
+            (size_t)b->partition->units[part->unit].shard * program_element_bytes(b->program, kind);
     return at;
 }
 
@@ -116,8 +116,6 @@ static struct slice place_of(struct builder *b, const struct part *part, enum ti
         at.slot = fetch_station(b, part->unit);
     } else if (on_disk(b, kind)) {
         at.slot = update_slot(b, part->group, kind);
-        at.offset -=
-            (size_t)b->update.groups[part->group].first * program_element_bytes(b->program, kind);
     }
     return at;
 }

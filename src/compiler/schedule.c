@@ -129,7 +129,8 @@ static int count_units(const struct builder *b, enum size_class class, int first
         const struct visit *visit = &b->schedule.visits[v];
         if (visit->phase == VISIT_GRADIENT) continue;
         if (visit->phase == VISIT_UPDATE) {
-            if (b->derived.parameters_on_disk) add_unit(b, visit->first, &set);
+            if (b->derived.parameters_on_disk || b->derived.updates_fetched)
+                add_unit(b, visit->first, &set);
             continue;
         }
         for (int o = visit->first; o < visit->first + visit->count; o++) {

@@ -8,21 +8,28 @@
  *
  * Groups are updated in the order of forward, so loads need no choice: they are written in that
  * order, as far ahead as there are sets, and a load waits for the store of the group that had its
- * set before. With a deferred update the first loads of the next program stand between the visits
+ * set before. What is in another memory than the optimizer's is brought there and taken back, through
+ * sets of their own: where the device updates states of the host, all but gradients that are there
+ * already. With a deferred update the first loads of the next program stand between the visits
  * of backward, where the disk is nearly idle: a pending update finds its first groups in memory.
  * Gradients on nvme cannot be early: the first groups' are the last that backward makes.
  *
- * Invariant: group g uses set g % groups; loads of group g + groups are written after the store of
- * group g. */
+ * Invariant: group g uses set g % groups of what is loaded and set g % brought_count of what is
+ * brought; loads of group g + groups are written after the store of group g. */
 #include "base/log.h"
 #include "compiler/compile.h"
 #include "compiler/home.h"
+#include "compiler/resolve.h"
 #include "compiler/value.h"
 
 /* Groups whose gradients are loaded first. Each update then loads those of two more, until as many
  * are there as there are sets: were all asked for at once, parameters of the first visits would
  * stand behind them; were it always a few, an update would wait for each. */
 #define GRADIENTS_FIRST 8
+
+/* Sets in device memory. So far may states be pushed ahead of their update, which is about what a rank
+ * has of a unit of a large model; more would take memory from activations. */
+#define DEVICE_SETS 16
 
 /* Whether a kind of state passes through the slots of groups: what is on nvme is loaded, what is in
  * another memory than the optimizer's is brought. */
@@ -34,9 +41,8 @@ static bool is_loaded(const struct builder *b, enum tier_kind kind)
 
 static bool is_brought(const struct builder *b, enum tier_kind kind)
 {
-    if (b->config->unified || !tier_kind_exists(kind, true, b->config->compute)) return false;
-    return (zero_tier(b->config, kind) == ZI_TIER_DEVICE) !=
-           (b->derived.optimizer_tier == ZI_TIER_DEVICE);
+    if (kind == TIER_PARAMETER && b->derived.updates_fetched) return false;
+    return update_brings(b->config, b->derived.optimizer_tier, kind);
 }
 
 static bool uses_groups(const struct builder *b)
@@ -102,6 +108,7 @@ static int set_count(const struct builder *b)
 static void lay_set(struct builder *b, int set, size_t elements)
 {
     struct group_slots *s = &b->update.sets[set];
+    bool brings = set < b->update.brought_count;
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
         const char *name = tier_kind_name(kind);
@@ -110,7 +117,7 @@ static void lay_set(struct builder *b, int set, size_t elements)
         if (is_loaded(b, kind))
             s->loaded[k] =
                 builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, bytes, "loaded %s %d", name, set);
-        if (is_brought(b, kind))
+        if (brings && is_brought(b, kind))
             s->brought[k] = builder_slot(b, b->derived.optimizer_tier, PURPOSE_WORK, bytes,
                                          "brought %s %d", name, set);
     }
@@ -126,6 +133,8 @@ static void lay_sets(struct builder *b)
     }
     int sets = set_count(b);
     ZI_REQUIRE(b->config->groups <= GROUPS_MAX);
+    u->brought_count =
+        b->derived.optimizer_tier == ZI_TIER_DEVICE && sets > DEVICE_SETS ? DEVICE_SETS : sets;
     for (int set = 0; set < sets; set++) {
         lay_set(b, set, (size_t)largest);
     }
@@ -165,10 +174,8 @@ void update_load(struct builder *b, int group, enum tier_kind kind)
 {
     const struct group *g = &b->update.groups[group];
     if (!is_loaded(b, kind)) return;
-    int home = b->program->homes[g->unit].slots[kind], slot = update_slot(b, group, kind);
-    struct slice from =
-        home_slice(b, home, g->first, g->count, program_element_bytes(b->program, kind));
-    struct slice to = {slot, 0, from.bytes, 0};
+    struct slice from = home_slice(b, g->unit, kind, g->first, g->count);
+    struct slice to = {update_slot(b, group, kind), 0, from.bytes, 0};
     emit_move(b, OP_LOAD, g->unit, &from, &to);
 }
 
@@ -243,24 +250,32 @@ int update_ahead(const struct builder *b)
     return b->derived.optimizer_lane == LANE_HOST ? b->config->prefetch : delivers;
 }
 
-/* Brings a slice to the optimizer's memory through `slot`; where that is -1 it is used in place. */
-static struct slice bring(struct builder *b, int unit, struct slice from, int slot)
+/* Where the optimizer works on a kind of state of a group that is at `at`: there, or where it is
+ * brought. */
+static struct slice bring(struct builder *b, int group, enum tier_kind kind, const struct slice *at)
 {
-    if (slot < 0) return from;
-    struct slice to = {slot, 0, from.bytes, 0};
-    emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PULL : OP_PUSH, unit, &from, &to);
+    const struct update *u = &b->update;
+    if (at->slot < 0 || !is_brought(b, kind)) return *at;
+    struct slice to = {u->sets[group % u->brought_count].brought[kind], 0, at->bytes, 0};
+    emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PULL : OP_PUSH,
+              u->groups[group].unit, at, &to);
     return to;
 }
 
-/* A kind of state of a group where the optimizer finds it: in its set, or at home. */
+/* And back. */
+static void take_back(struct builder *b, int unit, const struct slice *from, const struct slice *to)
+{
+    if (from->slot == to->slot) return;
+    emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, unit, from, to);
+}
+
+/* A kind of state of a group: where it was loaded to, or at home. */
 static struct slice state_slice(const struct builder *b, const struct group *g, enum tier_kind kind,
                                 int slot)
 {
-    size_t element = program_element_bytes(b->program, kind);
-    int home = b->program->homes[g->unit].slots[kind];
-    if (home < 0) return (struct slice){-1, 0, 0, 0};
-    if (slot >= 0) return (struct slice){slot, 0, (size_t)g->count * element, 0};
-    return home_slice(b, home, g->first, g->count, element);
+    struct slice home = home_slice(b, g->unit, kind, g->first, g->count);
+    if (home.slot < 0) return (struct slice){-1, 0, 0, 0};
+    return slot >= 0 ? (struct slice){slot, 0, home.bytes, 0} : home;
 }
 
 /* What the optimizer works on, by kind of state. */
@@ -303,8 +318,7 @@ void update_store(struct builder *b, int group, enum tier_kind kind)
 {
     const struct group *g = &b->update.groups[group];
     if (!is_loaded(b, kind)) return;
-    struct slice to = home_slice(b, b->program->homes[g->unit].slots[kind], g->first, g->count,
-                                 program_element_bytes(b->program, kind));
+    struct slice to = home_slice(b, g->unit, kind, g->first, g->count);
     struct slice from = {update_slot(b, group, kind), 0, to.bytes, 0};
     emit_move(b, OP_STORE, g->unit, &from, &to);
 }
@@ -317,49 +331,68 @@ static void store_group(struct builder *b, int group)
     }
 }
 
-static void update_group(struct builder *b, int group, int workplace)
+/* Whether every rank keeps the whole unit, of which each has updated its share (stages 1 and 2). */
+static bool publishes(const struct builder *b)
+{
+    return b->derived.sharded_optimizer && !b->derived.sharded_parameters;
+}
+
+/* What has been changed goes back. Parameters that were fetched go with the last group of their unit,
+ * whole: an update would wait for those of the group before it, which lie in the same slot. Here they
+ * go only if the group is exported from there. */
+static void return_group(struct builder *b, int group, const struct workplace *work,
+                         const struct workplace *home)
+{
+    bool later = b->derived.updates_fetched && !save_follows(b);
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        if (k == TIER_GRADIENT || (k == TIER_PARAMETER && later)) continue;
+        take_back(b, b->update.groups[group].unit, &work->at[k], &home->at[k]);
+    }
+}
+
+static void update_group(struct builder *b, int group, const struct update_place *place)
 {
     const struct group *g = &b->update.groups[group];
     const struct zero_config *c = b->config;
     const struct group_slots *s = uses_groups(b) ? set_of(b, group) : NULL;
-    struct slice parameter = parameter_slice(b, g, workplace);
-    struct workplace work;
+    struct workplace home, work;
     load_states(b, group + 1);
     int gradients = 2 * group + GRADIENTS_FIRST;
     load_gradients(b, gradients < group + c->groups ? gradients : group + c->groups);
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
-        struct slice at = k == TIER_PARAMETER
-                              ? parameter
-                              : state_slice(b, g, (enum tier_kind)k, s ? s->loaded[k] : -1);
-        work.at[k] = bring(b, g->unit, at, s ? s->brought[k] : -1);
+        enum tier_kind kind = (enum tier_kind)k;
+        home.at[k] = k == TIER_PARAMETER ? parameter_slice(b, g, place->home)
+                                         : state_slice(b, g, kind, s ? s->loaded[k] : -1);
+        work.at[k] = bring(b, group, kind, &home.at[k]);
     }
+    if (place->work != place->home) work.at[TIER_PARAMETER].slot = place->work;
     emit_adam(b, g, &work);
-    if (s && s->brought[TIER_PARAMETER] >= 0)
-        emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PUSH : OP_PULL, g->unit,
-                  &work.at[TIER_PARAMETER], &parameter);
+    return_group(b, group, &work, &home);
     if (s) store_group(b, group);
     if (save_follows(b)) save_group(b, group);
     load_states(b, group + 1 + c->groups);
 }
 
-/* All ranks' shares of a unit that every rank keeps whole (stages 1 and 2). */
-static void emit_publish(struct builder *b, int unit, int workplace)
+/* All ranks' shares of a unit that every rank keeps whole. */
+static void emit_publish(struct builder *b, int unit, int slot)
 {
     struct program_op publish = builder_op(OP_PUBLISH);
     publish.unit = unit;
-    op_changes(&publish, OPERAND_UNIT, workplace);
+    op_changes(&publish, OPERAND_UNIT, slot);
     builder_emit(b, &publish);
 }
 
-void update_unit(struct builder *b, int unit, int workplace)
+void update_unit(struct builder *b, int unit, const struct update_place *place)
 {
     int first = b->update.unit_groups[unit];
+    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
+    struct slice work = {place->work, 0, bytes, 0}, home = {place->home, 0, bytes, 0};
     b->update.updated[unit] = true;
     for (int g = first; g < b->update.group_count && b->update.groups[g].unit == unit; g++) {
-        update_group(b, g, workplace);
+        update_group(b, g, place);
     }
-    if (b->derived.sharded_optimizer && !b->derived.sharded_parameters)
-        emit_publish(b, unit, workplace);
+    if (publishes(b)) emit_publish(b, unit, place->work);
+    if (publishes(b) || !save_follows(b)) take_back(b, unit, &work, &home);
 }
 
 void update_visit(struct builder *b, int visit)

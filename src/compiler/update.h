@@ -30,8 +30,10 @@ struct update {
     int group_count;
     /* Per unit: its first group. */
     int *unit_groups;
-    /* Group g passes through sets[g % config.groups]. */
+    /* Group g passes through `loaded` of sets[g % config.groups], and through `brought` of
+     * sets[g % brought_count]. */
     struct group_slots sets[GROUPS_MAX];
+    int brought_count;
     /* The list brings an update: from its start, or, of its own step, from the norm on. */
     bool pending;
     /* Per unit: it has been brought in this list, or there is none. */
@@ -59,8 +61,14 @@ void update_start(struct builder *b);
 /* Local. A visit of the optimizer; the first one decides on the step. */
 void update_visit(struct builder *b, int visit);
 
-/* Local. Updates the groups of a unit whose parameters are in slot `workplace`. */
-void update_unit(struct builder *b, int unit, int workplace);
+/* Slots with the parameters of a unit: that in which the optimizer works on them, and that to which
+ * they come back, or the same. */
+struct update_place {
+    int work, home;
+};
+
+/* Local. Updates the groups of a unit. */
+void update_unit(struct builder *b, int unit, const struct update_place *place);
 
 /* Local. During backward, for a deferred update in the next program: loads a share of the first
  * groups' states that grows from 0 to 1. */

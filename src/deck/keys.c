@@ -51,6 +51,8 @@ static const struct deck_choice orders[] = {
     {"layer-major", ORDER_LAYER_MAJOR}, {"micro-major", ORDER_MICRO_MAJOR}, END};
 static const struct deck_choice updates[] = {
     {"immediate", UPDATE_IMMEDIATE}, {"deferred", UPDATE_DEFERRED}, END};
+static const struct deck_choice updaters[] = {
+    {"host", ZI_TIER_HOST}, {"device", ZI_TIER_DEVICE}, END};
 static const struct deck_choice tiers[] = {
     {"device", ZI_TIER_DEVICE}, {"host", ZI_TIER_HOST}, {"nvme", ZI_TIER_NVME}, END};
 static const struct deck_choice recomputes[] = {
@@ -104,6 +106,8 @@ static const struct deck_term with_moves[] = {{OR(placement, optimizer, DECK_IS,
                                               {OR(placement, gradients, DECK_IS, "nvme")},
                                               {IF(device, type, DECK_IS, "cuda")},
                                               ALL};
+static const struct deck_term with_states_away[] = {
+    {IF(device, type, DECK_IS_NOT, "cpu")}, {IF(placement, optimizer, DECK_IS_NOT, "device")}, ALL};
 static const struct deck_term with_recompute[] = {
     {IF(activations, recompute, DECK_IS_NOT, "never")}, ALL};
 static const struct deck_term with_disk[] = {{OR(placement, parameters, DECK_IS, "nvme")},
@@ -301,6 +305,13 @@ static const struct deck_row rows[] = {
      .may_be_auto = true, .changeable = true,
      .help = "when the optimizer runs: at the end of the step, or deferred to the next fetch; "
              "auto: deferred where the optimizer's states are on nvme"},
+    {KEY(zero, update_on), .type = DECK_CHOICE, .choices = updaters, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .uses = with_states_away,
+     .help =
+         "what updates optimizer states that are in host memory or on nvme: the host there, or "
+         "the device, to which they stream and from which they return, group by group; auto: "
+         "the faster by the rates that `zinf plan --machine FILE` is given; a run knows none and "
+         "takes host"},
     {KEY(zero, group), .type = DECK_INTEGER, .fallback = "2 Mi", .minimum = 4096, .maximum = 1e12,
      .changeable = true, .uses = with_moves,
      .help = "elements that the optimizer takes at once where its states move between tiers; a "

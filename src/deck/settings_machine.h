@@ -25,6 +25,9 @@ struct settings_zero {
     int64_t prefetch;
     /* enum zero_update; auto: deferred with optimizer states on NVMe. */
     int64_t update;
+    /* enum zi_tier, host or device: where states that are not on the device are updated; auto: by the
+     * rates of the machine, host where they are not known. */
+    int64_t update_on;
     /* Elements of a shard that the optimizer takes at once where states move. */
     int64_t group;
 };

@@ -14,7 +14,7 @@ enum zi_tier zero_tier(const struct zero_config *config, enum tier_kind kind)
 
 enum zi_tier zero_optimizer_tier(const struct zero_config *config)
 {
-    return config->tier[PLACE_OPTIMIZER] == ZI_TIER_DEVICE ? ZI_TIER_DEVICE : ZI_TIER_HOST;
+    return config->tier[PLACE_OPTIMIZER] == ZI_TIER_DEVICE ? ZI_TIER_DEVICE : config->update_on;
 }
 
 int64_t zero_sequences(const struct zero_config *config, int rank, int micro, int64_t *first)

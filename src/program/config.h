@@ -7,6 +7,12 @@
 #include "program/partition.h"
 #include "tier/tier.h"
 
+/* Of a node, bytes/s; 0: not known. */
+struct zero_rates {
+    /* What the optimizer goes through on the host; the link, each direction. */
+    double memory, link;
+};
+
 struct zero_config {
     int ranks, node_ranks;
     int stage;
@@ -15,6 +21,10 @@ struct zero_config {
     int prefetch;
     /* The update waits for the next program's fetches. */
     bool deferred;
+    /* The memory in which states that are not on the device are updated: device, or host. */
+    enum zi_tier update_on;
+    /* By which auto chooses that. */
+    struct zero_rates rates;
     /* Elements of a group, a multiple of 4096. */
     int64_t group;
     /* Groups whose states are in memory at once. */
@@ -57,8 +67,8 @@ bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind);
 /* Local. The tier of a kind of state. */
 enum zi_tier zero_tier(const struct zero_config *config, enum tier_kind kind);
 
-/* Local. The memory in which the optimizer works: with its states, or, where they are on nvme, the
- * host's. */
+/* Local. The memory in which the optimizer works: the device's where its states are there or stream
+ * through it, else the host's. */
 enum zi_tier zero_optimizer_tier(const struct zero_config *config);
 
 /* Local. Sequences of micro-batch `micro` of a rank: 0 .. config->micro. The global batch is dealt

@@ -78,7 +78,7 @@ static enum program_lane optimizer_lane(const struct program *p, const struct pr
     return program_lane_near(&p->config, zero_optimizer_tier(&p->config));
 }
 static const struct lane_rule on_optimizer = {
-    optimizer_lane, "compute; host where its states are in host memory apart"};
+    optimizer_lane, "compute; host where it updates states in host memory apart"};
 
 static enum program_lane sum_lane(const struct program *p, const struct program_op *op)
 {
@@ -315,7 +315,7 @@ static const struct kind_row reduce_row = {
      {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_REACH}},
 };
 static const struct kind_row pull_row = {
-    "a gradient, a parameter, or a small value that leaves, device to host",
+    "a gradient, a parameter, an updated state, or a small value that leaves, device to host",
     "#54278f",
     &on_link_out,
     &costs_move,

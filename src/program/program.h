@@ -119,8 +119,9 @@ struct program_list {
     int count, capacity;
 };
 
-/* Homes of one unit's states, by kind: slots, or -1 where it has none. On nvme it is the first of a
- * row of slots, one per group of config.group elements. */
+/* Homes of one unit's states, by kind: slots, or -1 where it has none. On nvme, and where states of
+ * the host stream to the device, it is the first of a row of slots, one per group of config.group
+ * elements. */
 struct program_home {
     int slots[TIER_KIND_COUNT];
 };
