@@ -29,7 +29,12 @@ zinf_job() {
     zinf_modules
     if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then options+=(--resume auto --reclaim); fi
     if [ -n "$ZINF_SCRATCH" ]; then options+=(--set "nvme.paths=$ZINF_SCRATCH"); fi
-    export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun does not inherit it from sbatch
+    # srun does not inherit it from sbatch. mpiexec has one task of srun on each node, for all ranks there, to which it
+    # would leave the cores of one.
+    case $ZINF_LAUNCH in
+    *srun*) export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} ;;
+    *) unset SRUN_CPUS_PER_TASK ;;
+    esac
     echo "job ${SLURM_JOB_ID:-none}, start $((${SLURM_RESTART_COUNT:-0} + 1)), on ${SLURM_JOB_NODELIST:-this node}:" \
         "$("$ZINF" --version)"
     echo "deck $deck, outputs in $directory"

@@ -30,9 +30,9 @@ def main():
                 if runs.rows() < 35:  # where the next is tried
                     break
             runs.complains("two local checkpoints, which stand at once, take")
-            runs.complains("No space left on device")
+            runs.complains("No space left on device; make room in checkpoint.local")
             runs.complains("the local checkpoint of step 14 could not be written: training goes on, that of step 7 "
-                           "stands, and the next is tried when it is due; make room in checkpoint.local")
+                           "stands, and the next is tried when it is due")
             runs.compare(wanted)
             found, folder = runs.parts()
             if found != {7: {0, 1}} or any(".tmp" in name for name in os.listdir(folder)):

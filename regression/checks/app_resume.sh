@@ -216,4 +216,15 @@ expect 2 "$zinf" run "$deck" --set run.directory="$run" --resume always
 complains "--resume always: expected auto"
 expect 2 "$zinf" run "$deck" --set run.directory="$run"
 complains "go on with it by --resume auto"
+
+# What a killed job has left of a checkpoint goes when the next one starts, though that writes none; what zinf does not
+# make stays.
+: >"$run/checkpoints/step-00000004.h5.tmp"
+: >"$run/checkpoints/step-00000004.h5.tmp2"
+ln -s step-00000004.h5 "$run/checkpoints/latest.tmp"
+expect 0 "$zinf" run "$deck" --set run.directory="$run" --set precision.compute="$type" $every --set run.steps=4 \
+    --resume auto
+[ ! -e "$run/checkpoints/step-00000004.h5.tmp" ] || fail "half a checkpoint stays"
+[ ! -L "$run/checkpoints/latest.tmp" ] || fail "half a link stays"
+[ -e "$run/checkpoints/step-00000004.h5.tmp2" ] || fail "somebody's file was removed"
 done_with app_resume

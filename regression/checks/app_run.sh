@@ -37,6 +37,17 @@ grep -q '^host,resident,' "$run/memory.csv" || fail "memory.csv has no resident 
 awk -F, 'NR == 2 { first = $3 } NR == 7 { exit !($3 < first) }' "$run/steps.csv" ||
     fail "the loss does not fall"
 
+# The share of what the disk can do is said where that is known: here a disk of a byte a second, which any is faster than.
+if grep "^checkpoint" "$folder/out" | grep -q "%"; then fail "a share of nothing"; fi
+echo "machine: {file_bytes_per_s: 1}" >"$folder/machine.yaml"
+for command in "$zinf" "$launcher -n 2 $zinf"; do
+    expect 0 $command run "$deck" --machine "$folder/machine.yaml" --set run.directory="$folder/share" --overwrite
+    grep -Eq '^checkpoint of step 6: .* s \([0-9.]+ GB/s, [0-9]{6,} % of file_bytes_per_s; .*\); training' "$folder/out" ||
+        fail "no share: $(grep "^checkpoint" "$folder/out")"
+    expect 2 $command run "$deck" --machine "$folder/none.yaml" --set run.directory="$folder/share" --overwrite
+    complains_once "cannot open $folder/none.yaml"
+done
+
 # An earlier run is not touched without being told, and then wholly replaced.
 bits "$run" >"$folder/bits"
 expect 2 "$zinf" run "$deck"

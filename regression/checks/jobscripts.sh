@@ -37,6 +37,7 @@ cat >"$folder/bin/told" <<'END'
 [ "$1" = run ] || exec echo told
 echo "words: $*"
 echo "end: ${SLURM_JOB_END_TIME:-}"
+echo "cores: ${SRUN_CPUS_PER_TASK:-}"
 directory=$(echo "$*" | sed 's/.*run.directory=\([^ ]*\).*/\1/')
 mkdir -p "$directory" && echo "code: 0" >"$directory/end.yaml"
 END
@@ -86,6 +87,10 @@ for script in one_node many_nodes; do
     unset SLURM_JOB_END_TIME
     SLURM_JOB_ID=$number ZINF=told expect 0 bash "$job" deck
     says "words: run deck --set run.directory=$folder/runs/job-$number"
+    SLURM_JOB_ID=$number ZINF=told SLURM_CPUS_PER_TASK=8 SRUN_CPUS_PER_TASK=8 expect 0 bash "$job" deck
+    grep -q '^cores: $' "$folder/out" || fail "mpiexec would start all ranks on the cores of one"
+    SLURM_JOB_ID=$number ZINF=told SLURM_CPUS_PER_TASK=8 ZINF_LAUNCH="env SRUN=srun" expect 0 bash "$job" deck
+    says "cores: 8"
     grep -q '^end: $' "$folder/out" || fail "an end of the job's time that nobody knows"
     SLURM_JOB_ID=$number ZINF=told SLURM_JOB_END_TIME=9999999999 expect 0 bash "$job" deck
     says "end: 9999999999"

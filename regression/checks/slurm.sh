@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The job scripts under a Slurm of their own: a controller and two virtual nodes on this machine, made for the check and
-# ended with it. A job of two nodes; a wrong --mpi; a chain that the time limit cuts; a requeue; an array; a plan.
+# ended with it. A job of two nodes; a wrong --mpi; mpiexec inside a job; a chain that the time limit cuts; a requeue; an
+# array; a plan; a node that fails.
 # Skipped where Slurm is not installed or cannot be started (it wants root here).
 . "${srcdir:-.}/regression/checks/app_common.sh"
 
@@ -169,6 +170,67 @@ submit --nodes=1 $small --ntasks-per-node=2 "$jobs/one_node.sbatch" "$folder/dec
 await "$job" FAILED 5:0
 grep -q "^code: 5" "$folder/runs/zinf-$job/end.yaml" || fail "end.yaml of the run that failed"
 
+# A script of the user's that calls mpiexec: the ranks are one world, signals of Slurm reach them, and the same script
+# submitted again goes on. On one node, where mpiexec starts both ranks by one task of srun, and on two.
+cat >"$folder/user.sbatch" <<END
+#!/bin/bash
+#SBATCH --job-name=zinf
+#SBATCH --output=%x-%j.out
+code=0
+"$launcher" -n 2 "$zinf" run "\$@" --resume auto --reclaim || code=\$?
+echo "the script's exit code \$code"
+exit \$code
+END
+numbers() { cut -d, -f 1,3,4,5,9 "$1/steps.csv"; }
+sed 's/warmup: 2 steps/warmup: 2 steps, schedule: constant/' "$folder/deck.yaml" >"$folder/user.yaml"
+for tasks in "--nodes=1 --ntasks-per-node=2 USR1" "--nodes=2 --ntasks-per-node=1 TERM"; do
+    signal=${tasks##* }
+    run=$folder/runs/user-$signal
+    set -- ${tasks% *} --cpus-per-task=1 --time=5 "$folder/user.sbatch" "$folder/user.yaml" --set run.directory="$run"
+    submit "$@" $endless
+    await_steps "$run" 5
+    scancel --signal="$signal" "$job"
+    await "$job" FAILED 4:0
+    says "2 ranks on"
+    grep -q "^reason: \"SIG$signal\"" "$run/end.yaml" || fail "another reason: $(cat "$run/end.yaml")"
+    says "the script's exit code 4"
+    saved=$(steps_of "$run")
+    grep -qx "checkpoint: $saved" "$run/end.yaml" || fail "no checkpoint of the last step: $(cat "$run/end.yaml")"
+    submit "$@" --set data.validation= --set data.validation_every=never --set run.steps=$((saved + 3))
+    await "$job" COMPLETED 0:0
+    says "goes on after step $saved of $((saved + 3))"
+    [ "$(steps_of "$run")" -eq $((saved + 3)) ] || fail "the steps of both jobs are not one table"
+    expect 0 "$launcher" -n 2 "$zinf" run "$folder/user.yaml" --set run.directory="$folder/whole" --overwrite \
+        --set checkpoint.final=no --set data.validation= --set data.validation_every=never --set run.steps=$((saved + 3))
+    numbers "$run" >"$folder/numbers"
+    numbers "$folder/whole" | cmp -s - "$folder/numbers" || fail "other numbers than without interruption"
+done
+
+# The job scripts with mpiexec instead of srun, without a number of ranks: all tasks of the job. A chain, stopped once.
+export ZINF_LAUNCH="$launcher"
+submit --nodes=2 $small "$jobs/many_nodes.sbatch" "$folder/deck.yaml"
+await "$job" COMPLETED 0:0
+says "2 ranks"
+says "exit code 0"
+sed 's/steps: 6,/steps: 1000000,/' "$folder/user.yaml" >"$folder/chain.yaml"
+submit --nodes=1 $small --ntasks-per-node=2 --time=1 --signal=USR1@50 "$jobs/chain.sbatch" "$folder/chain.yaml"
+run=$folder/runs/zinf-$job
+await_steps "$run" 3
+scontrol update nodename=n1,n2 state=drain reason=check
+await "$job" COMPLETED 0:0
+says "exit code 4"
+says '"SIGUSR1"'
+saved=$(steps_of "$run")
+job=$(sed -n 's/^Submitted batch job //p' "$folder/out")
+sed "s/steps: 1000000,/steps: $((saved + 3)),/" "$folder/chain.yaml" >"$folder/new.yaml"
+mv "$folder/new.yaml" "$folder/chain.yaml"
+scontrol update nodename=n1,n2 state=resume
+await "$job" COMPLETED 0:0
+says "2 ranks"
+says "step $((saved + 3)) of $((saved + 3))"
+[ "$(steps_of "$run")" -eq $((saved + 3)) ] || fail "the steps of the chain by mpiexec are not one table"
+unset ZINF_LAUNCH
+
 # A plan, and an array of which the second task is wrong.
 submit $small "$jobs/plan.sbatch" "$folder/deck.yaml" --ranks 2
 await "$job" COMPLETED 0:0
@@ -229,16 +291,24 @@ says "exit code 0"
 [ "$(steps_of "$run")" -eq $((step + 7)) ] || fail "the steps of the chain are not one table"
 if grep -q "^Submitted" "$folder/out"; then fail "the chain goes on though the run is done"; fi
 [ ! -e "$folder/runs/zinf-$job" ] || fail "a link has a run directory of its own"
-numbers() { cut -d, -f 1,3,4,5,9 "$1/steps.csv"; }
-expect 0 "$zinf" run "$folder/chain.yaml" --set run.directory="$folder/whole" --set checkpoint.final=no
+expect 0 "$zinf" run "$folder/chain.yaml" --set run.directory="$folder/whole" --set checkpoint.final=no --overwrite
 numbers "$run" >"$folder/numbers"
 numbers "$folder/whole" | cmp -s - "$folder/numbers" || fail "the chain has other numbers than a run without interruption"
 
 # A node that fails: its slurmd and all that runs there are killed. Slurm starts the job again, and the run goes on.
+# Steps are known by the log of their node, runs by their environment; another Slurm's are left alone.
 kill_node() {
-    pkill -KILL -f "slurmd .*-N $1\$" || fail "no slurmd of $1"
-    pkill -KILL -f "slurmstepd: \[$job\." || fail "no step of job $job"
-    pkill -KILL -f "zinf run .*zinf-$job" || :
+    steps=0
+    kill -s KILL "$(cat "$slurm/run/slurmd.$1.pid")" || fail "no slurmd of $1"
+    for pid in $(pgrep -x slurmstepd); do
+        readlink "/proc/$pid/fd"/* 2>/dev/null | grep -qxF "$slurm/log/slurmd.$1.log" || continue
+        kill -s KILL "$pid" && steps=$((steps + 1))
+    done
+    [ $steps -gt 0 ] || fail "no step of job $job"
+    for pid in $(pgrep -x zinf); do
+        [ "$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" |
+            grep -cxF -e "SLURM_CONF=$SLURM_CONF" -e "SLURMD_NODENAME=$1")" -ne 2 ] || kill -s KILL "$pid" || :
+    done
     scontrol update nodename="$1" state=down reason=killed
 }
 submit --nodes=1 --nodelist=n1 $small "$jobs/preemptible.sbatch" "$folder/deck.yaml" $endless --set checkpoint.every=10

@@ -12,7 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static struct capture capture;
 
@@ -121,6 +123,29 @@ static void test_refusal(void)
     }
     CHECK_INT(zi_memory_used(ZI_TIER_HOST), 0);
     CHECK(zi_memory_resident() < resident + (1 << 20));
+}
+
+/* A limit of the process: the cause and its remedy are said, and not that the node has too little. */
+static void test_limit(void)
+{
+    const size_t bytes = (size_t)64 << 20;
+    long pages = 0;
+    void *memory = &memory;
+    struct rlimit before, low;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%ld", &pages) == 1);
+    if (file) fclose(file);
+    CHECK(getrlimit(RLIMIT_AS, &before) == 0);
+    low = before;
+    low.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + bytes / 4;
+    capture_begin(&capture, stderr);
+    CHECK(setrlimit(RLIMIT_AS, &low) == 0);
+    enum zi_status status = zi_memory_allocate(bytes, ZI_TIER_HOST, "the sea", &memory);
+    CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+    const char *text = capture_end(&capture);
+    CHECK_INT(status, ZI_ERROR_DEVICE);
+    CHECK(!memory && strstr(text, "(Cannot allocate memory); raise the limit on the memory of a "));
+    CHECK(strstr(text, "(ulimit -v)") && !strstr(text, "fewer ranks"));
 }
 
 static void *churn(void *argument)
@@ -240,6 +265,7 @@ int main(void)
     test_contents();
     test_large();
     test_refusal();
+    test_limit();
     test_threads();
     test_text();
     test_groups();

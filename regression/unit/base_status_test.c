@@ -108,6 +108,30 @@ static void test_warnings(void)
     CHECK_INT(zi_log_warnings() - before, 21);
 }
 
+/* Errors after which the caller goes on: as warnings; the reason of an end is what cannot be gone on
+ * after, or else the last of them, shown or not. */
+static void test_limited(void)
+{
+    char reason[128];
+    capture_begin(&capture, stderr);
+    for (int i = 0; i < 50; i++)
+        CHECK(zi_fail_limited(ZI_ERROR_IO, "checkpoint", "no room for %d", i) == ZI_ERROR_IO);
+    const char *text = capture_end(&capture);
+    CHECK_INT(count_lines(text), 20);
+    CHECK(strstr(text, "] error: checkpoint: no room for 0\n"));
+    CHECK(strstr(text, "no room for 19 (further errors of this kind are not shown)\n"));
+    zi_log_first_error(reason, sizeof reason);
+    CHECK(strcmp(reason, "checkpoint: no room for 49") == 0);
+    capture_begin(&capture, stderr);
+    (void)zi_fail(ZI_ERROR_NUMERICS, "app", "not finite");
+    (void)zi_fail_limited(ZI_ERROR_IO, "checkpoint", "no room for %d", 50);
+    for (int i = 0; i < 30; i++)
+        zi_log(ZI_LOG_ERROR, "deck", "line %d is wrong", i);
+    CHECK_INT(count_lines(capture_end(&capture)), 31);
+    zi_log_first_error(reason, sizeof reason);
+    CHECK(strcmp(reason, "app: not finite") == 0);
+}
+
 static void test_require(void)
 {
     int status = 0;
@@ -140,6 +164,7 @@ int main(void)
 {
     test_codes();
     test_try();
+    test_limited();
     test_lines();
     test_warnings();
     test_require();

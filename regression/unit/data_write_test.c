@@ -243,7 +243,7 @@ static void test_full_disk(void)
     low.rlim_cur = 1 << 20;
     signal(SIGXFSZ, SIG_IGN);
     CHECK(setrlimit(RLIMIT_FSIZE, &low) == 0);
-    check_refused(&writer, ZI_ERROR_IO, "make room");
+    check_refused(&writer, ZI_ERROR_IO, "ulimit -f");
     CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
     CHECK_INT(tokens_write(&writer), ZI_OK);
     CHECK(exists("refused.h5"));

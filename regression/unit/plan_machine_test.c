@@ -51,6 +51,23 @@ static void test_values(void)
     CHECK(node.given[RATE_DISK_MIXED]);
 }
 
+/* What a checkpoint can have at most: said by its own rate, or on one node by that of the disk. */
+static void test_file_rate(void)
+{
+    struct plan_node node;
+    double rate = -1;
+    CHECK_INT(parse("machine: {disk_read_bytes_per_s: 3e9}\n", &node), ZI_OK);
+    CHECK(!plan_node_file_rate(&node, 1, &rate) && rate == -1);
+    CHECK_INT(parse("machine: {disk_write_bytes_per_s: 2e9}\n", &node), ZI_OK);
+    CHECK(strcmp(plan_node_file_rate(&node, 1, &rate), "disk_write_bytes_per_s") == 0);
+    CHECK_NEAR(rate, 2e9, 0);
+    CHECK(!plan_node_file_rate(&node, 2, &rate));
+    CHECK_INT(parse("machine: {disk_write_bytes_per_s: 2e9, file_bytes_per_s: 5e8}\n", &node),
+              ZI_OK);
+    CHECK(strcmp(plan_node_file_rate(&node, 4, &rate), "file_bytes_per_s") == 0);
+    CHECK_NEAR(rate, 2e9, 0);
+}
+
 static void refuse(const char *text, const char *message)
 {
     struct plan_node node;
@@ -130,6 +147,7 @@ static void test_lacks(void)
 int main(void)
 {
     test_values();
+    test_file_rate();
     test_refused();
     test_share();
     test_lacks();

@@ -177,6 +177,7 @@ static inline struct step_fixture_run step_fixture_train(const char *deck, const
     struct engine *engine = NULL;
     run.status = step_fixture_open(&f, deck, sets, comm_size(comm), comm_rank(comm));
     if (run.status >= 0 && step_fixture_plant) step_fixture_plant(f.program);
+    if (run.status >= 0) run.status = comm_use_device(comm, f.device, SUM_ORDERED);
     if (run.status >= 0)
         run.status = engine_create(f.program, f.device, comm, deck_settings(f.deck), &engine);
     if (run.status >= 0) run.status = engine_initialize(engine);
@@ -201,6 +202,7 @@ static inline struct step_fixture_run step_fixture_train(const char *deck, const
         run.status = engine_logits(engine, ids, 5, run.logits);
     }
     engine_destroy(engine);
+    (void)comm_use_device(comm, NULL, SUM_ORDERED);
     step_fixture_close(&f);
     return run;
 }

@@ -414,7 +414,7 @@ static void say_unwritten(const struct run *run)
         snprintf(stands, sizeof stands, "that of step %" PRId64 " stands", run->level.step);
     zi_log(ZI_LOG_WARN, "app",
            "the local checkpoint of step %" PRId64 " could not be written: training goes on, %s, "
-           "and the next is tried when it is due; make room in checkpoint.local",
+           "and the next is tried when it is due",
            run->good, stands);
 }
 

@@ -34,18 +34,6 @@ static enum zi_status read_request(const struct options *options, struct request
     return request->trace ? zi_output_check("app", request->trace) : ZI_OK;
 }
 
-static enum zi_status read_machine(const struct request *request, struct plan_node *node)
-{
-    char *text;
-    int64_t bytes;
-    plan_node_assume(node);
-    if (!request->machine) return ZI_OK;
-    ZI_TRY(setup_read_file(request->machine, &text, &bytes));
-    enum zi_status status = plan_node_parse(text, (size_t)bytes, request->machine, node);
-    free(text);
-    return status;
-}
-
 static void print_heading(const struct setup *setup, const struct request *request)
 {
     const struct model *model = setup->model;
@@ -79,20 +67,21 @@ static enum zi_status simulate(const struct program_list *list, const struct pla
     return plan_simulate(list, machine, *spans, result);
 }
 
-static enum zi_status show_save(const struct program *program, const struct plan_machine *machine,
+static enum zi_status show_save(const struct program *program, const struct plan_node *node,
+                                const struct plan_machine *machine,
                                 const struct plan_result *result)
 {
     struct plan_span *spans;
     struct plan_result over;
     enum zi_status status =
         simulate(&program->lists[plan_save_step(program)], machine, &spans, &over);
-    if (status >= 0) plan_print_save(program, result, &over, stdout);
+    if (status >= 0) plan_print_save(program, node, result, &over, stdout);
     free(spans);
     return status;
 }
 
 static enum zi_status show_time(const struct setup *setup, const struct request *request,
-                                const struct plan_machine *machine)
+                                const struct plan_node *node, const struct plan_machine *machine)
 {
     const struct program *program = setup->program;
     struct plan_result result;
@@ -101,7 +90,7 @@ static enum zi_status show_time(const struct setup *setup, const struct request 
     enum zi_status status = simulate(&program->lists[plan_step(program)], machine, &spans, &result);
     if (status >= 0) {
         plan_print_time(program, machine, &result, stdout);
-        status = show_save(program, machine, &result);
+        status = show_save(program, node, machine, &result);
     }
     if (status >= 0) status = plan_balance_of(program, machine, &balance);
     if (status >= 0) plan_print_balance(program, &balance, stdout);
@@ -165,7 +154,7 @@ static enum zi_status show_plan(struct setup *setup, const struct request *reque
     plan_node_print(node, stdout);
     ask_rates(setup, node);
     printf("\n");
-    return show_time(setup, request, &machine);
+    return show_time(setup, request, node, &machine);
 }
 
 static enum zi_status compile_and_show(struct setup *setup, const struct request *request,
@@ -201,7 +190,7 @@ enum zi_status plan_command(struct comm *world, const struct options *options)
     const char *name = options->words[0];
     const char *const *sets = options_all(options, "--set", &set_count);
     ZI_TRY(read_request(options, &request));
-    ZI_TRY(read_machine(&request, &node));
+    ZI_TRY(setup_read_machine(request.machine, &node));
     ZI_TRY(setup_read_file(name, &text, &bytes));
     struct plan_deck deck = {
         .text = text, .name = name, .bytes = (size_t)bytes, .sets = sets, .set_count = set_count};

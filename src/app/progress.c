@@ -119,11 +119,12 @@ void progress_step(struct progress *progress, const struct report_row *row,
 void progress_checkpoint(const struct report_checkpoint *row, FILE *out)
 {
     char size[32];
-    fprintf(out,
-            "checkpoint of step %" PRId64
-            ": %s in %.2f s (%.2f GB/s; %s); training stood still %.3f s",
-            row->step, zi_memory_text((size_t)row->bytes, size, sizeof size), row->written_s,
-            (double)row->bytes / row->written_s * 1e-9, row->place, row->still_s);
+    double rate = (double)row->bytes / row->written_s;
+    fprintf(out, "checkpoint of step %" PRId64 ": %s in %.2f s (%.2f GB/s", row->step,
+            zi_memory_text((size_t)row->bytes, size, sizeof size), row->written_s, rate * 1e-9);
+    if (row->can_key)
+        fprintf(out, ", %.0f %% of %s", 100 * rate / row->can_bytes_per_s, row->can_key);
+    fprintf(out, "; %s); training stood still %.3f s", row->place, row->still_s);
     if (row->over_s > 0)
         fprintf(out, ", the step over it took %.4f s after %.4f s", row->over_s, row->before_s);
     fputc('\n', out);

@@ -421,6 +421,25 @@ enum zi_status report_text(const char *directory, const char *name, const char *
     return zi_output_text("app", path, text);
 }
 
+static enum zi_status check_table(const struct table *table)
+{
+    struct stat is, named;
+    if (fstat(table->file, &is) == 0 && lstat(table->path, &named) == 0 &&
+        is.st_ino == named.st_ino && is.st_dev == named.st_dev)
+        return ZI_OK;
+    return zi_fail(ZI_ERROR_IO, "app",
+                   "%s has been removed, moved or replaced while the run writes to it: what it "
+                   "reports would be lost; leave a run directory alone until the run has ended",
+                   table->path);
+}
+
+enum zi_status report_check(const struct report *report)
+{
+    ZI_TRY(check_table(&report->steps));
+    ZI_TRY(check_table(&report->timings));
+    return check_table(&report->checkpoints);
+}
+
 static enum zi_status sync_table(const struct table *table)
 {
     if (fsync(table->file) == 0) return ZI_OK;

@@ -70,6 +70,10 @@ struct report_checkpoint {
     double seconds, written_s, still_s;
     /* The step that it was laid over, and the one before; 0: it was laid over none. */
     double over_s, before_s;
+    /* Bytes/s that such a file can have, and the key of the machine file that says so; NULL: not
+     * known. For people. */
+    double can_bytes_per_s;
+    const char *can_key;
 };
 
 /* Local. Appends a checkpoint to checkpoints.csv and run.h5. ZI_ERROR_IO. */
@@ -95,6 +99,10 @@ enum zi_status report_trace(const char *directory, const struct trace *trace, st
 /* Local. Writes memory.csv: every named buffer that is alive, and the resident size. ZI_ERROR_IO.
  */
 enum zi_status report_memory(const char *directory);
+
+/* Local. Whether the tables still have their names, so that rows are read by somebody. ZI_ERROR_IO
+ * naming one that has been removed or replaced. */
+enum zi_status report_check(const struct report *report);
 
 /* Local. Makes all rows so far durable: before a checkpoint whose run goes on from them is. A power
  * cut loses rows that it has not been called after. ZI_ERROR_IO. */

@@ -126,6 +126,8 @@ static enum zi_status stage_deck(struct run *run)
                                         run->options->words[0], sets, count, comm_size(run->comm));
     free(sets);
     ZI_TRY(status);
+    if (is_first(run))
+        ZI_TRY(setup_read_machine(options_text(run->options, "--machine", NULL), &run->node));
     if (is_first(run)) deck_warn(run->setup.deck);
     return deck_echo(run->setup.deck, &run->used_text);
 }
@@ -168,6 +170,15 @@ static enum zi_status see_lock(const char *directory, const char *text, bool nee
     return ZI_OK;
 }
 
+/* Rank 0. Removes what a killed job has left of a checkpoint, before room is looked for. */
+static enum zi_status clear_checkpoints(const struct run *run)
+{
+    char folder[PATH_MAX];
+    ZI_TRY(saving_folder(run, folder));
+    checkpoint_clear(folder);
+    return ZI_OK;
+}
+
 /* Collective. From here on the end of the run is written into its directory. That of an earlier run
  * goes first, also while its outputs still stand: who reads end.yaml asks for the run that he has
  * started, which may be killed at any moment. */
@@ -177,6 +188,7 @@ static enum zi_status begin_end(struct run *run)
     run->ends = is_first(run);
     if (run->ends) status = report_end_remove(run->setup.settings->run.directory);
     if (run->ends && status >= 0) status = control_clear(run->setup.settings->run.directory);
+    if (run->ends && status >= 0 && run->resumes) status = clear_checkpoints(run);
     return comm_agree(run->comm, status);
 }
 
@@ -214,6 +226,7 @@ static enum zi_status print_banner(struct run *run)
     uint64_t nodes = comm_node_rank(run->comm) == 0;
     char stamp[32], memory[32];
     ZI_TRY(comm_sum_uint64(run->comm, &nodes, 1));
+    run->nodes = (int)nodes;
     if (!is_first(run)) return ZI_OK;
     printf("zinf %s (%s), %s\n", zi_version(), zi_version_revision(), zi_version_compiler());
     printf("%s: deck %s, %s\n", s->run.name, run->options->words[0],
@@ -370,9 +383,10 @@ enum zi_status run_end_report(struct run *run)
     if (!run->report || run->report_ended) return ZI_OK;
     run->report_ended = true;
     enum zi_status timings = report_timings(run->report, run->done, run->engine);
-    enum zi_status memory = lock_check(run->lock);
-    if (memory >= 0) memory = report_memory(run->setup.settings->run.directory);
-    return timings < 0 ? timings : memory;
+    enum zi_status rest = lock_check(run->lock);
+    if (rest >= 0) rest = report_memory(run->setup.settings->run.directory);
+    if (rest >= 0 && run->reported >= 0) rest = report_check(run->report);
+    return timings < 0 ? timings : rest;
 }
 
 /* Rank 0. Which checkpoint there is, and why it may be an older one. */
@@ -407,6 +421,10 @@ static enum zi_status save_last(struct run *run, enum zi_status left)
                "a lower optimizer.learning_rate",
                run->good,
                run->saved >= 0 ? "the last checkpoint stands" : "there is no checkpoint");
+    if (status == ZI_ERROR_IO && is_first(run))
+        zi_log(ZI_LOG_WARN, "app",
+               "the checkpoint of step %" PRId64 " at the end of the run could not be written; %s",
+               run->saving.step, run->saved >= 0 ? "the last one stands" : "there is none");
     return status;
 }
 

@@ -39,6 +39,9 @@ struct run {
     enum zi_status reported;
     /* Rank 0 only. */
     struct progress progress;
+    /* Rank 0: by --machine, and how many there are. */
+    struct plan_node node;
+    int nodes;
     /* When the run began; parts of its start. */
     double begun_s, layout_s, initial_s;
     /* Rank 0: the run directory is this run's, its end is written there. */

@@ -53,15 +53,14 @@ enum zi_status save_checkpoint(struct run *run)
  * stands, and space may have been made when the next is due. */
 static void say_unwritten(const struct run *run)
 {
-    const struct settings *s = run->setup.settings;
     char stands[64] = "there is none yet";
     if (comm_rank(run->comm) != 0) return;
     if (run->saved >= 0)
         snprintf(stands, sizeof stands, "that of step %" PRId64 " stands", run->saved);
     zi_log(ZI_LOG_WARN, "app",
            "the checkpoint of step %" PRId64 " could not be written: training goes on, %s, and the "
-           "next is tried when it is due; make room in %s/checkpoints",
-           run->saving.step, stands, s->run.directory);
+           "next is tried when it is due",
+           run->saving.step, stands);
 }
 
 /* What is said of a checkpoint that was not written, which is no error of the run. */
@@ -79,8 +78,10 @@ enum zi_status save_when_due(struct run *run, bool skipped)
     if (s->checkpoint.every > 0 && run->done % s->checkpoint.every == 0) run->due = true;
     if (!run->due || skipped) return ZI_OK;
     run->due = false;
-    /* A run directory that is no longer this run's ends it. */
+    /* A run directory that is no longer this run's ends it; so do tables that are gone, with the
+     * next step, when there is a checkpoint. */
     ZI_TRY(comm_agree(run->comm, run->lock ? lock_check(run->lock) : ZI_OK));
+    if (run->report && run->reported >= 0) run->reported = report_check(run->report);
     bool last = run->done == s->run.steps;
     enum zi_status status = last ? save_checkpoint(run) : saving_lay(run);
     note_proven(run); /* it may have brought the one before to its end */

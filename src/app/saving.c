@@ -142,7 +142,7 @@ static void seal(void *context)
 static void note(struct run *run, struct checkpoint_writing writing)
 {
     const struct saving *saving = &run->saving;
-    const struct report_checkpoint row = {
+    struct report_checkpoint row = {
         .step = saving->step,
         .place = saving->place,
         .bytes = saving->bytes,
@@ -152,6 +152,7 @@ static void note(struct run *run, struct checkpoint_writing writing)
         .over_s = saving->over_s,
         .before_s = saving->before_s,
     };
+    row.can_key = plan_node_file_rate(&run->node, run->nodes, &row.can_bytes_per_s);
     control_saved(&run->control, saving->still_s, row.written_s);
     if (saving->asked) control_answer(run);
     progress_checkpoint(&row, stdout);

@@ -65,6 +65,18 @@ enum zi_status setup_read_file(const char *path, char **text, int64_t *bytes)
     return status;
 }
 
+enum zi_status setup_read_machine(const char *path, struct plan_node *node)
+{
+    char *text;
+    int64_t bytes;
+    plan_node_assume(node);
+    if (!path) return ZI_OK;
+    ZI_TRY(setup_read_file(path, &text, &bytes));
+    enum zi_status status = plan_node_parse(text, (size_t)bytes, path, node);
+    free(text);
+    return status;
+}
+
 enum zi_status setup_parse(struct setup *setup, const char *text, int64_t bytes, const char *name,
                            const char *const *sets, int set_count, int ranks)
 {

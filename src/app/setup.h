@@ -6,6 +6,7 @@
 
 #include "deck/deck.h"
 #include "device/device.h"
+#include "plan/machine.h"
 #include "program/program.h"
 
 /* Members are made from the top to the bottom, and ended from the bottom to the top. */
@@ -26,6 +27,10 @@ struct setup {
  * frees with free(). ZI_ERROR_USAGE when it is missing, no file or larger than any deck,
  * ZI_ERROR_IO when it cannot be read. */
 enum zi_status setup_read_file(const char *path, char **text, int64_t *bytes);
+
+/* Local. The rates of a machine file; all are assumed where there is none (NULL). Errors of
+ * setup_read_file and plan_node_parse. */
+enum zi_status setup_read_machine(const char *path, struct plan_node *node);
 
 /* Local. Parses and checks a deck for `ranks` ranks: every complaint of every room at once. */
 enum zi_status setup_parse(struct setup *setup, const char *text, int64_t bytes, const char *name,

@@ -13,6 +13,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "app/lock.h"
 #include "app/run.h"
 #include "base/log.h"
 #include "base/timing.h"
@@ -22,14 +23,18 @@ static bool is_due(int64_t every, int64_t done, int64_t steps)
     return every > 0 && (done % every == 0 || done == steps);
 }
 
-/* Rank 0. Files first, then the line, so that what was said is also there. */
+/* Rank 0. Files first, then the line, so that what was said is also there; with each line is looked
+ * whether the run directory is. */
 static enum zi_status report_all(struct run *run, const struct report_row *row,
                                  const struct engine_result *result)
 {
     const struct settings_run *s = &run->setup.settings->run;
     ZI_TRY(report_step(run->report, row));
-    if (row->step % s->report_every == 0 || row->step == s->steps)
+    if (row->step % s->report_every == 0 || row->step == s->steps) {
         ZI_TRY(report_timings(run->report, row->step, run->engine));
+        ZI_TRY(lock_check(run->lock));
+        ZI_TRY(report_check(run->report));
+    }
     progress_step(&run->progress, row, result, stdout);
     return ZI_OK;
 }

@@ -74,13 +74,52 @@ enum zi_status zi_file_open_input(const char *room, const char *path, int *file,
     return ZI_OK;
 }
 
+const char *zi_file_remedy(int error, const char *room)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+        return room;
+    case EFBIG:
+        return "; raise the limit on the size of files (ulimit -f), or write to a file system that "
+               "takes larger ones";
+    case EMFILE:
+        return "; raise the limit on open files of a process (ulimit -n)";
+    case ENFILE:
+        return "; too many files are open on this node: end what has them open, or raise "
+               "fs.file-max (sysctl)";
+    case EACCES:
+        return "; give this user the right to write there (chmod, chown), or write elsewhere";
+    case EPERM:
+        return "; it may be immutable (lsattr), or another user's: have that changed, or write "
+               "elsewhere";
+    case EROFS:
+        return "; have the file system mounted for writing, or write elsewhere";
+    case ENOENT:
+    case ENOTDIR:
+        return "; its folder is not there (any more)";
+    case EIO:
+        return "; see the kernel's messages (dmesg): the disk may be failing";
+    case ENOMEM:
+        return "; raise the limit on the memory of a process (ulimit -v), or use less of it";
+    default:
+        return "";
+    }
+}
+
+static const char *remedy_of(int error)
+{
+    return zi_file_remedy(error, "; make room, or write elsewhere");
+}
+
 enum zi_status zi_file_create_new(const char *room, const char *path, mode_t mode, int *file)
 {
     int made = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (made < 0)
-        return zi_fail(ZI_ERROR_IO, room, "%s cannot be created: %s%s", path, strerror(errno),
-                       errno == EEXIST ? "; something that zinf did not make has this name: move it"
-                                       : "");
+        return zi_fail_limited(
+            ZI_ERROR_IO, room, "%s cannot be created: %s%s", path, strerror(errno),
+            errno == EEXIST ? "; something that zinf did not make has this name: move it"
+                            : remedy_of(errno));
     *file = made;
     return ZI_OK;
 }
@@ -96,12 +135,6 @@ static int write_whole(int file, const char *bytes, size_t count)
         count -= (size_t)done;
     }
     return 0;
-}
-
-static const char *remedy_of(int error)
-{
-    bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-    return full ? "; make room, or write elsewhere" : "";
 }
 
 enum zi_status zi_file_append(const char *room, const char *path, int file, const void *bytes,
@@ -220,8 +253,8 @@ enum zi_status zi_output_begin(const char *room, const char *path, mode_t mode,
     }
     char *folder = folder_of(output->path);
     enum zi_status status =
-        zi_fail(ZI_ERROR_IO, room, "%s cannot be written: no file can be made in %s: %s", path,
-                folder ? folder : "its folder", strerror(error));
+        zi_fail(ZI_ERROR_IO, room, "%s cannot be written: no file can be made in %s: %s%s", path,
+                folder ? folder : "its folder", strerror(error), remedy_of(error));
     free(folder);
     zi_output_discard(output);
     return status;

@@ -41,6 +41,11 @@ enum zi_status zi_file_append(const char *room, const char *path, int file, cons
  * what it has free, and one that does not say (of 0 blocks in all) is believed to have enough. */
 int zi_file_claim(int file, bool grows, int64_t first, int64_t bytes);
 
+/* What helps where a file could not be made, opened or written for this errno: "; " and a piece of
+ * advice to stand behind strerror(), or "" where there is none. `room` is what is said so of a full
+ * disk or quota: who writes knows what could go, or where else there is room. */
+const char *zi_file_remedy(int error, const char *room);
+
 /* Makes the list of names of a folder durable. ZI_ERROR_IO. */
 enum zi_status zi_file_sync_folder(const char *room, const char *folder);
 

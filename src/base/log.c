@@ -7,9 +7,9 @@
  * and errors can concern one rank alone, so any rank writes them, to stderr, with its number and
  * host when there are several ranks.
  *
- * A warning in a loop must not fill a disk: after 20 of one format string the rest are counted, not
- * written, and the 20th says so. The table of formats is finite; formats that find no place share
- * its last entry. */
+ * A warning in a loop must not fill a disk, nor an error after which the caller goes on: after 20 of
+ * one format string the rest are counted, not written, and the 20th says so. The table of formats is
+ * finite; formats that find no place share its last entry. */
 #include "base/log.h"
 
 #include <pthread.h>
@@ -22,13 +22,13 @@
 
 #include "base/timing.h"
 
-enum { WARNING_LIMIT = 20, FORMATS = 64, STACK_BYTES = 1024, EXIT_BUG = 70 };
+enum { LIMIT = 20, FORMATS = 64, STACK_BYTES = 1024, EXIT_BUG = 70 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int this_rank = 0, rank_count = 1;
 static enum zi_log_level level_limit = ZI_LOG_NOTE;
 static long warnings = 0;
-static char first_error[STACK_BYTES];
+static char first_error[STACK_BYTES], last_limited[STACK_BYTES];
 static struct {
     const char *format;
     int count;
@@ -49,8 +49,8 @@ void zi_log_set_level(enum zi_log_level level)
     pthread_mutex_unlock(&lock);
 }
 
-/* How often this format has warned, this time included. Under the lock. */
-static int warning_count(const char *format)
+/* How often this format has been used, this time included. Under the lock. */
+static int format_count(const char *format)
 {
     int i = 0;
     while (i < FORMATS - 1 && formats[i].format && strcmp(formats[i].format, format) != 0)
@@ -89,27 +89,30 @@ static void line_write(enum zi_log_level level, const char *room, const char *te
         host[sizeof host - 1] = 0;
         snprintf(who, sizeof who, "rank %d on %s: ", this_rank, host);
     }
-    fprintf(stream, "[%7.1f s] %s%s%s: %s%s\n", zi_time_s(), who, words[level], room, text,
-            last ? " (further warnings of this kind are not shown)" : "");
+    fprintf(stream, "[%7.1f s] %s%s%s: %s", zi_time_s(), who, words[level], room, text);
+    if (last)
+        fprintf(stream, " (further %s of this kind are not shown)",
+                level == ZI_LOG_WARN ? "warnings" : "errors");
+    fputc('\n', stream);
     fflush(stream);
 }
 
-static void log_list(enum zi_log_level level, const char *room, const char *format,
+/* `limited`: not more than LIMIT of one format. */
+static void log_list(enum zi_log_level level, bool limited, const char *room, const char *format,
                      va_list arguments)
 {
     char on_stack[STACK_BYTES];
     pthread_mutex_lock(&lock);
     bool wanted = level <= ZI_LOG_WARN || (level <= level_limit && this_rank == 0);
-    int count = 0;
-    if (level == ZI_LOG_WARN) {
-        count = warning_count(format);
-        wanted = count <= WARNING_LIMIT;
-        if (wanted) warnings++;
-    }
-    if (wanted) {
+    int count = limited ? format_count(format) : 0;
+    bool shown = wanted && count <= LIMIT;
+    if (level == ZI_LOG_WARN && shown) warnings++;
+    if (wanted && (shown || level == ZI_LOG_ERROR)) {
         char *text = message_format(on_stack, sizeof on_stack, format, arguments);
-        line_write(level, room, text, count == WARNING_LIMIT);
-        if (level == ZI_LOG_ERROR && !first_error[0])
+        if (shown) line_write(level, room, text, count == LIMIT);
+        if (level == ZI_LOG_ERROR && limited)
+            snprintf(last_limited, sizeof last_limited, "%s: %s", room, text);
+        else if (level == ZI_LOG_ERROR && !first_error[0])
             snprintf(first_error, sizeof first_error, "%s: %s", room, text);
         if (text != on_stack) free(text);
     }
@@ -120,7 +123,7 @@ void zi_log(enum zi_log_level level, const char *room, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    log_list(level, room, format, arguments);
+    log_list(level, level == ZI_LOG_WARN, room, format, arguments);
     va_end(arguments);
 }
 
@@ -128,7 +131,16 @@ enum zi_status zi_fail(enum zi_status status, const char *room, const char *form
 {
     va_list arguments;
     va_start(arguments, format);
-    log_list(ZI_LOG_ERROR, room, format, arguments);
+    log_list(ZI_LOG_ERROR, false, room, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+enum zi_status zi_fail_limited(enum zi_status status, const char *room, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    log_list(ZI_LOG_ERROR, true, room, format, arguments);
     va_end(arguments);
     return status;
 }
@@ -136,7 +148,7 @@ enum zi_status zi_fail(enum zi_status status, const char *room, const char *form
 void zi_log_first_error(char *text, size_t size)
 {
     pthread_mutex_lock(&lock);
-    snprintf(text, size, "%s", first_error);
+    snprintf(text, size, "%s", first_error[0] ? first_error : last_limited);
     pthread_mutex_unlock(&lock);
 }
 

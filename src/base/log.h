@@ -27,8 +27,13 @@ void zi_log(enum zi_log_level level, const char *room, const char *format, ...)
 enum zi_status zi_fail(enum zi_status status, const char *room, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Local. The text of the first error that this process logged, cut to `size`; "" when there was
- * none. Thread-safe. */
+/* Local. The same where the caller goes on and may fail so again and again: at most 20 of one format
+ * string are written. Thread-safe. */
+enum zi_status zi_fail_limited(enum zi_status status, const char *room, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Local. The text of the first error that this process logged, cut to `size`; where there was none
+ * but of zi_fail_limited, of the last of these, written or not; else "". Thread-safe. */
 void zi_log_first_error(char *text, size_t size);
 
 /* Local. Number of warnings written so far. */

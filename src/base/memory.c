@@ -142,15 +142,19 @@ static char *small_allocate(size_t bytes, struct record *record)
     return (char *)base + RECORD_BYTES;
 }
 
-static enum zi_status refuse(size_t bytes, const char *name, const char *why, size_t available)
+/* What the node has is no remedy where the process may not have it. */
+static enum zi_status refuse(size_t bytes, const char *name, const char *why)
 {
     char need[32], has[32];
+    size_t available = zi_memory_node_available();
     return zi_fail(
         ZI_ERROR_DEVICE, "base",
-        "no memory for %s: %s (%zu bytes) asked for, %s available on this node (%s); use "
-        "fewer ranks per node, or lower memory.host or memory.device of the deck",
+        "no memory for %s: %s (%zu bytes) asked for, %s available on this node (%s); %slower "
+        "memory.host or memory.device of the deck",
         name, zi_memory_text(bytes, need, sizeof need), bytes,
-        zi_memory_text(available, has, sizeof has), why);
+        zi_memory_text(available, has, sizeof has), why,
+        bytes <= available ? "raise the limit on the memory of a process (ulimit -v), or "
+                           : "use fewer ranks per node, or ");
 }
 
 enum zi_status zi_memory_allocate(size_t bytes, enum zi_tier tier, const char *name, void **memory)
@@ -160,19 +164,16 @@ enum zi_status zi_memory_allocate(size_t bytes, enum zi_tier tier, const char *n
     *memory = NULL;
     ZI_REQUIRE(bytes > 0 && name && (unsigned)tier < ZI_TIER_COUNT);
     bool large = bytes >= LARGE;
-    if (large || bytes > SIZE_MAX / 2) {
-        size_t available = zi_memory_node_available();
-        if (bytes > available || bytes > SIZE_MAX / 2)
-            return refuse(bytes, name, "more than the node has", available);
-    }
+    if (bytes > SIZE_MAX / 2 || (large && bytes > zi_memory_node_available()))
+        return refuse(bytes, name, "more than the node has");
     char *data = large ? large_map(bytes, &record) : small_allocate(bytes, &record);
-    if (!data) return refuse(bytes, name, strerror(errno), zi_memory_node_available());
+    if (!data) return refuse(bytes, name, strerror(errno));
     if (!account_add(bytes, tier, name, &record.entry)) {
         if (large)
             munmap(record.base, record.mapped_bytes);
         else
             free(record.base);
-        return refuse(bytes, name, "the table of names cannot grow", zi_memory_node_available());
+        return refuse(bytes, name, "the table of names cannot grow");
     }
     if (large) pages_touch(data, bytes);
     memcpy(data - RECORD_BYTES, &record, sizeof record);
@@ -198,7 +199,7 @@ enum zi_status zi_memory_note(size_t bytes, enum zi_tier tier, const char *name,
 {
     ZI_REQUIRE(name && (unsigned)tier < ZI_TIER_COUNT);
     if (account_add(bytes, tier, name, mark)) return ZI_OK;
-    return refuse(bytes, name, "the table of names cannot grow", zi_memory_node_available());
+    return refuse(bytes, name, "the table of names cannot grow");
 }
 
 void zi_memory_forget(size_t mark, size_t bytes)

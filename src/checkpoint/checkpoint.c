@@ -139,7 +139,7 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
     if (status < 0) {
         if (made && made->writer) (void)writer_close(made->writer, false);
         checkpoint_free(made);
-        return status;
+        return checkpoint_unwritten(status);
     }
     *checkpoint = made;
     return ZI_OK;
@@ -270,8 +270,8 @@ static enum zi_status store_rest(const struct checkpoint *checkpoint)
     ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
     enum zi_status status = header_store_checksums(checkpoint, descriptor);
     if (status >= 0 && fsync(descriptor) != 0)
-        status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s",
-                         checkpoint->temporary, strerror(errno));
+        status = zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s%s",
+                                 checkpoint->temporary, strerror(errno), checkpoint_remedy(errno));
     close(descriptor);
     return status;
 }
@@ -364,7 +364,7 @@ enum zi_status checkpoint_advance(struct checkpoint *checkpoint, bool waits, boo
     if (status < 0 && root) checkpoint_discard(checkpoint);
     free(checkpoint->temporary);
     checkpoint->temporary = NULL;
-    return status;
+    return checkpoint_unwritten(status);
 }
 
 struct checkpoint_writing checkpoint_get_writing(const struct checkpoint *checkpoint)

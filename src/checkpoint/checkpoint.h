@@ -67,7 +67,8 @@ struct checkpoint;
 /* Collective. Starts DIRECTORY/step-NNNNNNNN.h5 (the folder is made where absent) under a temporary
  * name with room for all states of the tensors (master is stored only when type is not fp32; with
  * fp32 write one of parameter and master). Copies what it is given. ZI_ERROR_IO on every rank, with
- * file and remedy, and nothing left behind, when it cannot be made or the disk has not the room. */
+ * file and remedy, and nothing left behind, when it cannot be made for want of room, rights or
+ * memory; of such errors, which may come with every checkpoint, 20 of a kind are said. */
 enum zi_status checkpoint_create(struct comm *comm, const char *directory,
                                  const struct checkpoint_header *header,
                                  const struct checkpoint_tensor *tensors, int tensor_count,

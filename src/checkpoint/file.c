@@ -83,6 +83,11 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum t
     return ZI_OK;
 }
 
+enum zi_status checkpoint_unwritten(enum zi_status status)
+{
+    return status == ZI_ERROR_DEVICE ? ZI_ERROR_IO : status;
+}
+
 void checkpoint_free(struct checkpoint *checkpoint)
 {
     if (!checkpoint) return;

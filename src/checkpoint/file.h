@@ -114,6 +114,10 @@ void checkpoint_free(struct checkpoint *checkpoint);
  * MPI. Negative on failure. */
 hid_t checkpoint_access_create(struct comm *comm);
 
+/* Local. The status that a checkpoint or a local one gives back: memory that could not be had leaves
+ * it unwritten, like room that could not be had, and is not the end of a run. */
+enum zi_status checkpoint_unwritten(enum zi_status status);
+
 /* Local (rank 0). Removes the temporary file, if it is still the one that was made. */
 void checkpoint_discard(const struct checkpoint *checkpoint);
 

@@ -28,4 +28,8 @@ mode_t checkpoint_kind_of(const char *name, bool *temporary);
  * step `newest`. What cannot be removed is a warning. */
 void checkpoint_prune(const char *directory, int64_t newest, struct checkpoint_retention keep);
 
+/* Local; for one rank that knows that no other job writes there. Removes what a killed one has left
+ * of a checkpoint that it was writing. What cannot be removed is a warning. */
+void checkpoint_clear(const char *directory);
+
 #endif

@@ -14,7 +14,8 @@
  *
  * A full disk is found here, and not by HDF5, which cannot close a file that it could not write, and
  * then ends the process: HDF5 makes its file in memory (of which the tensors' room is a hole), the
- * disk is asked for the whole size, and what HDF5 has written is copied. Nothing is added later.
+ * disk is asked for the whole size, and what HDF5 has written is copied. Nothing is added later. Want of
+ * memory, which ends it as well, is looked for before.
  *
  * Invariants: all ranks hold the same offsets on success; on error no temporary file is left. */
 #include "checkpoint/file.h"
@@ -32,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -40,26 +42,29 @@ enum {
     ALIGNMENT = 4096,
     METADATA_PER_DATASET = 2048,
     METADATA_BYTES = 256 * 1024,
+    /* More than HDF5 takes of memory, and what all ranks' writers take afterwards. */
+    MEMORY_PER_DATASET = 16 * 1024,
+    MEMORY_BYTES = 40 << 20,
     PIECE = 64 * 1024,
     LAYOUT_NAME = 64
 };
 
-static enum zi_status fail_full(const char *path, int64_t bytes, const char *cause)
+static enum zi_status fail_claim(const char *path, int64_t bytes, int error)
 {
     char need[32], free_text[32] = "an unknown amount";
     struct statvfs system;
     if (statvfs(path, &system) == 0)
         zi_memory_text((size_t)system.f_bavail * system.f_frsize, free_text, sizeof free_text);
-    return zi_fail(ZI_ERROR_IO, "checkpoint",
-                   "%s: cannot claim %s for the checkpoint: %s (%s free there); free some space, "
-                   "lower checkpoint.keep, or choose another run.directory",
-                   path, zi_memory_text((size_t)bytes, need, sizeof need), cause, free_text);
+    return zi_fail_limited(ZI_ERROR_IO, "checkpoint",
+                           "%s: cannot claim %s for the checkpoint: %s (%s free there)%s", path,
+                           zi_memory_text((size_t)bytes, need, sizeof need), strerror(error),
+                           free_text, checkpoint_remedy(error));
 }
 
 static enum zi_status claim(int descriptor, const char *path, int64_t bytes)
 {
     int error = zi_file_claim(descriptor, true, 0, bytes);
-    return error == 0 ? ZI_OK : fail_full(path, bytes, strerror(error));
+    return error == 0 ? ZI_OK : fail_claim(path, bytes, error);
 }
 
 static int64_t dataset_room(int64_t elements, enum zi_dtype type)
@@ -92,16 +97,17 @@ static enum zi_status create_temporary(struct checkpoint *checkpoint, int *file)
     mode_t mode = checkpoint->header.mode != 0 ? checkpoint->header.mode : 0600;
     struct stat is;
     if (lstat(path, &is) == 0 && S_ISREG(is.st_mode) && unlink(path) != 0)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be removed: %s", path,
-                       strerror(errno));
+        return zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot be removed: %s%s", path,
+                               strerror(errno), checkpoint_remedy(errno));
     ZI_TRY(zi_file_create_new("checkpoint", path, 0600, file));
     if (fchmod(*file, mode) == 0 && fstat(*file, &is) == 0) {
         checkpoint->device = is.st_dev;
         checkpoint->inode = is.st_ino;
         return ZI_OK;
     }
-    enum zi_status status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot have mode %04o: %s",
-                                    path, (unsigned)mode, strerror(errno));
+    enum zi_status status =
+        zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot have mode %04o: %s%s", path,
+                        (unsigned)mode, strerror(errno), checkpoint_remedy(errno));
     close(*file);
     return status;
 }
@@ -130,11 +136,12 @@ enum zi_status checkpoint_reopen(const struct checkpoint *checkpoint, int flags,
     if (error == 0 && is_own(checkpoint, &is)) return ZI_OK;
     if (*file >= 0) close(*file);
     *file = -1;
-    return zi_fail(ZI_ERROR_IO, "checkpoint",
-                   "%s: cannot be opened: %s (is it on a file system that all nodes share, and its "
-                   "folder still where it was?)",
-                   checkpoint->temporary,
-                   error != 0 ? strerror(error) : "it is not the file that was made");
+    return zi_fail_limited(
+        ZI_ERROR_IO, "checkpoint",
+        "%s: cannot be opened: %s%s (is it on a file system that all nodes share, and its folder "
+        "still where it was?)",
+        checkpoint->temporary, error != 0 ? strerror(error) : "it is not the file that was made",
+        checkpoint_remedy(error));
 }
 
 /* Rank 0: copies what HDF5 has written of `from`, and no hole, to the same places of `to`. */
@@ -149,8 +156,9 @@ static enum zi_status copy_layout(const struct checkpoint *checkpoint, int from,
             ssize_t count = pread(from, piece, most, at);
             int error = count > 0 ? checkpoint_write_at(to, piece, (size_t)count, at) : EIO;
             if (error != 0)
-                return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot write its layout: %s",
-                               checkpoint->temporary, strerror(error));
+                return zi_fail_limited(ZI_ERROR_IO, "checkpoint",
+                                       "%s: cannot write its layout: %s%s", checkpoint->temporary,
+                                       strerror(error), checkpoint_remedy(error));
             at += count;
         }
     }
@@ -176,8 +184,8 @@ static enum zi_status place_layout(struct checkpoint *checkpoint, int layout)
     const char *path = checkpoint->temporary;
     int file;
     if (mkdir(checkpoint->directory, 0777) != 0 && errno != EEXIST)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s",
-                       checkpoint->directory, strerror(errno));
+        return zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s%s",
+                               checkpoint->directory, strerror(errno), checkpoint_remedy(errno));
     ZI_TRY(checkpoint_name_free(path));
     ZI_TRY(checkpoint_name_free(checkpoint->path));
     ZI_TRY(create_temporary(checkpoint, &file));
@@ -295,20 +303,38 @@ static enum zi_status open_layout(const struct checkpoint *checkpoint, char name
     *layout = open_in(checkpoint, "/dev/shm", name);
     if (*layout < 0) *layout = open_in(checkpoint, "/tmp", name);
     if (*layout < 0)
-        return zi_fail(ZI_ERROR_IO, "checkpoint",
-                       "%s: its layout cannot be made in /dev/shm nor in /tmp: %s",
-                       checkpoint->temporary, strerror(errno));
+        return zi_fail_limited(ZI_ERROR_IO, "checkpoint",
+                               "%s: its layout cannot be made in /dev/shm nor in /tmp: %s%s",
+                               checkpoint->temporary, strerror(errno),
+                               zi_file_remedy(errno, "; make room in one of them"));
     if (ftruncate(*layout, (off_t)most_bytes(checkpoint)) == 0) return ZI_OK;
     int error = errno;
     close(*layout);
     (void)unlink(name);
-    return fail_full(checkpoint->temporary, most_bytes(checkpoint), strerror(error));
+    return fail_claim(checkpoint->temporary, most_bytes(checkpoint), error);
+}
+
+/* Rank 0. Whether this process may have the memory at this moment (ulimit -v, ulimit -d). */
+static enum zi_status check_memory(const struct checkpoint *checkpoint)
+{
+    char need[32];
+    size_t bytes = MEMORY_BYTES + (size_t)checkpoint->dataset_count * MEMORY_PER_DATASET;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory != MAP_FAILED) {
+        (void)munmap(memory, bytes);
+        return ZI_OK;
+    }
+    return zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: no memory to lay it out (%s): %s%s",
+                           checkpoint->temporary, zi_memory_text(bytes, need, sizeof need),
+                           strerror(errno), checkpoint_remedy(errno));
 }
 
 static enum zi_status make_file(struct checkpoint *checkpoint)
 {
     char name[LAYOUT_NAME];
     int layout;
+    ZI_TRY(check_memory(checkpoint));
     ZI_TRY(open_layout(checkpoint, name, &layout));
     enum zi_status status = create_layout(checkpoint, name);
     if (status >= 0) status = header_find_marks(checkpoint, layout);

@@ -33,7 +33,8 @@ static enum zi_status no_memory(void)
 
 static enum zi_status warn(const char *path, const char *what, int error)
 {
-    zi_log(ZI_LOG_WARN, "checkpoint", "%s: cannot %s: %s", path, what, strerror(error));
+    zi_log(ZI_LOG_WARN, "checkpoint", "%s: cannot %s: %s%s", path, what, strerror(error),
+           zi_file_remedy(error, "; make room in checkpoint.local, or choose another folder"));
     return ZI_ERROR_IO;
 }
 
@@ -137,7 +138,7 @@ enum zi_status local_create(struct comm *comm, const struct local_site *site,
         local_close(local);
     else
         *made = local;
-    return status;
+    return checkpoint_unwritten(status);
 }
 
 enum zi_status local_write(struct local_checkpoint *local, enum tier_kind state, int tensor,
@@ -270,8 +271,8 @@ static enum zi_status publish(struct local_checkpoint *local)
 enum zi_status local_commit(struct local_checkpoint *local)
 {
     enum zi_status status = comm_agree(local->comm, finish_file(local));
-    if (status < 0) return status;
-    ZI_TRY(check_whole(local));
+    if (status >= 0) status = check_whole(local);
+    if (status < 0) return checkpoint_unwritten(status);
     status = comm_agree(local->comm, publish(local));
     /* Also where this rank could: it would stand in the way of the next. */
     if (status < 0 && !local->temporary) (void)unlink(local->path);

@@ -29,7 +29,8 @@ enum { PATH_SIZE = 4096 };
 
 static enum zi_status fail_path(const char *path, const char *what)
 {
-    return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot %s: %s", path, what, strerror(errno));
+    return zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot %s: %s%s", path, what,
+                           strerror(errno), checkpoint_remedy(errno));
 }
 
 static enum zi_status join(const char *directory, const char *name, char path[PATH_SIZE])
@@ -135,6 +136,16 @@ static void remove_temporaries(const char *directory)
         free(entries[i]);
     }
     if (count >= 0) free(entries);
+}
+
+void checkpoint_clear(const char *directory)
+{
+    char link[PATH_SIZE];
+    struct stat is;
+    remove_temporaries(directory);
+    if (join(directory, "latest" CHECKPOINT_TEMPORARY, link) < 0 || lstat(link, &is) != 0) return;
+    if (S_ISLNK(is.st_mode) && unlink(link) != 0 && errno != ENOENT)
+        zi_log(ZI_LOG_WARN, "checkpoint", "%s: cannot be removed: %s", link, strerror(errno));
 }
 
 void checkpoint_prune(const char *directory, int64_t newest, struct checkpoint_retention keep)

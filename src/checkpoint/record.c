@@ -113,9 +113,8 @@ static enum zi_status keep_previous(const char *path)
 
 static enum zi_status fail_claim(const char *path, int error)
 {
-    int full = error == ENOSPC || error == EDQUOT || error == EFBIG;
     return zi_fail(ZI_ERROR_IO, "record", "cannot write %s: %s%s", path, strerror(error),
-                   full ? "; make room, or choose another run.directory" : "");
+                   zi_file_remedy(error, "; make room, or choose another run.directory"));
 }
 
 /* Claims space behind byte `first` without changing the size. */

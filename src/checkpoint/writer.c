@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "deck/settings.h"
@@ -86,11 +87,18 @@ enum zi_status writer_open(const char *path, int descriptor, struct checkpoint_w
     return ZI_OK;
 }
 
+const char *checkpoint_remedy(int error)
+{
+    return zi_file_remedy(error, "; make room, lower checkpoint.keep, or choose another "
+                                 "run.directory");
+}
+
 static void fail(struct checkpoint_writer *w, int64_t offset, size_t bytes, int error)
 {
     if (w->status < 0) return;
-    w->status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot write %zu bytes of %s at %lld: %s",
-                        w->path, bytes, w->label, (long long)offset, strerror(error));
+    w->status = zi_fail_limited(
+        ZI_ERROR_IO, "checkpoint", "%s: cannot write %zu bytes of %s at %lld: %s%s", w->path, bytes,
+        w->label, (long long)offset, strerror(error), checkpoint_remedy(error));
 }
 
 int checkpoint_write_at(int descriptor, const void *values, size_t bytes, int64_t offset)
@@ -210,8 +218,8 @@ static void sync_all(struct checkpoint_writer *w)
 {
     if (w->status < 0) return;
     if (fsync(w->descriptor) != 0)
-        w->status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s", w->path,
-                            strerror(errno));
+        w->status = zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s%s",
+                                    w->path, strerror(errno), checkpoint_remedy(errno));
 }
 
 const char *writer_engine(const struct checkpoint_writer *w)
@@ -227,8 +235,8 @@ enum zi_status writer_close(struct checkpoint_writer *w, bool syncs)
     }
     if (syncs) sync_all(w);
     if (close(w->descriptor) != 0 && syncs && w->status >= 0)
-        w->status = zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be closed: %s", w->path,
-                            strerror(errno));
+        w->status = zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot be closed: %s%s",
+                                    w->path, strerror(errno), checkpoint_remedy(errno));
     enum zi_status status = w->status;
     free_all(w);
     return status;

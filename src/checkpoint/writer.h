@@ -16,6 +16,9 @@ struct checkpoint_writer;
 /* Local. Writes all bytes at an offset, through short writes and signals; 0 or an errno. */
 int checkpoint_write_at(int descriptor, const void *values, size_t bytes, int64_t offset);
 
+/* Local. As zi_file_remedy, for a file in the folder of checkpoints. */
+const char *checkpoint_remedy(int error);
+
 /* Local. Opens a writer into an existing regular file. `descriptor`, open for writing, becomes the
  * writer's; it stays the caller's on error. ZI_ERROR_IO, ZI_ERROR_DEVICE. */
 enum zi_status writer_open(const char *path, int descriptor, struct checkpoint_writer **writer);

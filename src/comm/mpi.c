@@ -22,6 +22,7 @@
 #include "comm/library.h"
 #include "comm/reduce.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,7 @@
 #define PAUSE_FIRST_NS 20000
 #define PAUSE_MOST_NS  200000
 #define PAUSE_RUNG_NS  1000000
+#define ABORT_MOST_S   10
 #define MOVED_DATA_NS  20000 /* a test that takes this long has copied something */
 
 enum zi_status mpi_failed(int code, const char *call)
@@ -369,12 +371,22 @@ static void leave_at_once(void)
     _exit(abort_code);
 }
 
+static void *leave_soon(void *unused)
+{
+    nanosleep(&(struct timespec){ABORT_MOST_S, 0}, NULL);
+    _exit(abort_code);
+    return unused;
+}
+
 /* MPI_Abort ends in exit(), whose handlers unmap what other threads of the rank still work on: the
- * process would die of that, with another exit code. The handler registered last runs first. */
+ * process would die of that, with another exit code. The handler registered last runs first. Where a
+ * rank has ended and the launcher has not ended the others, MPI_Abort of MPICH 4.0 waits for ever. */
 static void mpi_abort(struct comm *comm, int exit_code)
 {
+    pthread_t thread;
     abort_code = exit_code;
     (void)atexit(leave_at_once);
+    (void)pthread_create(&thread, NULL, leave_soon, NULL); /* without it, the wait may be long */
     MPI_Abort(library_of(comm)->comm, exit_code);
 }
 

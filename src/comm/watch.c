@@ -49,13 +49,13 @@ static void destroy_list(struct watched *w)
 }
 
 /* Takes what is done out of the list. The first that is not is what all others wait behind; NULL:
- * there is none that is old enough. Others only append meanwhile. */
-static struct watched *oldest(struct watch *watch, double now_s)
+ * there is none that is as old as `age_s`. Others only append meanwhile. */
+static struct watched *oldest(struct watch *watch, double now_s, double age_s)
 {
     for (;;) {
         bool done = false;
         struct watched *w = watch->first;
-        if (!w || now_s - w->enqueued_s < LOOK_S) return NULL;
+        if (!w || now_s - w->enqueued_s < age_s) return NULL;
         pthread_mutex_unlock(&watch->mutex);
         if (w->begun_s == 0 && device_event_query(w->first, &done) >= 0 && done) w->begun_s = now_s;
         done = false;
@@ -80,7 +80,7 @@ static void say_wait(const struct watch *watch, struct watched *w, double now_s)
     w->said_s = now_s;
 }
 
-/* The job cannot go on. */
+/* The job cannot go on; `w`, unless NULL, is the first that cannot end. */
 static void end(const struct watch *watch, const struct watched *w, const char *why)
 {
     const struct watch_subject *s = &w->subject;
@@ -97,13 +97,16 @@ static void look(struct watch *watch)
 {
     char why[512];
     double now_s = zi_time_s();
-    struct watched *w = oldest(watch, now_s);
+    struct watched *w = oldest(watch, now_s, LOOK_S);
     bool waits = w && w->begun_s > 0;
     pthread_mutex_unlock(&watch->mutex);
-    if (watch->client.is_lost(watch->client.context, waits, why, sizeof why))
-        end(watch, waits ? w : NULL, why);
-    if (waits) say_wait(watch, w, now_s);
+    bool lost = watch->client.is_lost(watch->client.context, waits, why, sizeof why);
+    if (waits && !lost) say_wait(watch, w, now_s);
     pthread_mutex_lock(&watch->mutex);
+    if (!lost) return;
+    w = oldest(watch, now_s, 0);
+    pthread_mutex_unlock(&watch->mutex);
+    end(watch, w, why);
 }
 
 static void *run(void *argument)

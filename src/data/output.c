@@ -38,9 +38,8 @@ struct token_output {
 
 static enum zi_status output_failed(const struct token_output *output, const char *what, int error)
 {
-    bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
     return zi_fail(ZI_ERROR_IO, "data", "cannot %s %s: %s%s", what, output->to.path,
-                   strerror(error), full ? "; make room, or write elsewhere" : "");
+                   strerror(error), zi_file_remedy(error, "; make room, or write elsewhere"));
 }
 
 static enum zi_status layout_failed(const struct token_output *output, const char *what)

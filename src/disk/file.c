@@ -29,7 +29,8 @@ enum { TEXT = 64, SYSTEMS = 16, CLAIM_PIECE = 256 << 20 };
 
 static enum zi_status fail_file(const char *name, const char *what, int error)
 {
-    return zi_fail(ZI_ERROR_IO, "disk", "%s: cannot %s: %s", name, what, strerror(error));
+    return zi_fail(ZI_ERROR_IO, "disk", "%s: cannot %s: %s%s", name, what, strerror(error),
+                   zi_file_remedy(error, "; make room, or name another folder"));
 }
 
 /* Claims [0, bytes) in pieces, between which a request to stop is seen. 0 or an errno; ECANCELED
@@ -61,8 +62,7 @@ static enum zi_status claim(const struct disk_file *file, const struct disk_file
     if (before.st_size < bytes && ftruncate(file->descriptor, before.st_size) != 0)
         zi_log(ZI_LOG_WARN, "disk", "%s: cannot give back space: %s", file->name, strerror(errno));
     if (error == ECANCELED) return ZI_STOPPED;
-    if (error != ENOSPC && error != EFBIG && error != EDQUOT)
-        return fail_file(file->name, "claim its space", error);
+    if (error != ENOSPC && error != EDQUOT) return fail_file(file->name, "claim its space", error);
     struct statvfs system;
     char wanted[TEXT], left[TEXT] = "an unknown number of bytes";
     zi_memory_text((size_t)bytes, wanted, sizeof wanted);

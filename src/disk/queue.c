@@ -17,6 +17,7 @@
  * all were refused, in nanosleep when the engine takes none (doubling up to BACKOFF_MAX). */
 #include "disk/engine.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/timing.h"
 #include "deck/settings.h"
@@ -137,17 +138,9 @@ static void finish(struct disk_queue *queue, struct pending *request)
 
 static const char *advice(int error)
 {
-    switch (error) {
-    case EIO:
-        return "; see the kernel's messages (dmesg): the disk may be failing";
-    case ENOSPC:
-    case EDQUOT:
-        return "; the space was not claimed, or was taken away: make room and run again";
-    case EINVAL:
-        return "; the disk may need larger alignment: try nvme.engine: threads";
-    default:
-        return "";
-    }
+    if (error == EINVAL) return "; the disk may need larger alignment: try nvme.engine: threads";
+    return zi_file_remedy(
+        error, "; the space was not claimed, or was taken away: make room and run again");
 }
 
 static const char *label(const struct pending *request)

@@ -115,6 +115,14 @@ int plan_node_lacks(const struct plan_node *node, const struct program_list *lis
     return count;
 }
 
+const char *plan_node_file_rate(const struct plan_node *node, int nodes, double *bytes_per_s)
+{
+    enum plan_rate rate = node->given[RATE_FILE] ? RATE_FILE : RATE_DISK_WRITE;
+    if (!node->given[rate] || (rate == RATE_DISK_WRITE && nodes > 1)) return NULL;
+    *bytes_per_s = nodes * node->rates[rate];
+    return rows[rate].key;
+}
+
 void plan_node_print(const struct plan_node *node, FILE *out)
 {
     for (int rate = 0; rate < PLAN_RATE_COUNT; rate++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A machine as far as the time of a step depends on it: nine rates of one node.
+/* A machine as far as the time of a step depends on it: ten rates of one node.
  *
  * A machine file is YAML with one map, `machine:`, as `zinf bench disk` writes it. Its rates are
  * those of a whole node; the ranks of a node share them equally. What the file leaves out is
@@ -64,6 +64,11 @@ double plan_machine_mixed(const struct plan_machine *machine, enum program_lane 
  * as a text "key, key"; gives their number. */
 int plan_node_lacks(const struct plan_node *node, const struct program_list *list,
                     enum zi_dtype type, char *text, size_t size);
+
+/* Local. What the file system of the run directory can do as far as the machine file says: the rate of
+ * checkpoints, of so many nodes together, or, for one node, where that is not given, of its disk. Gives
+ * the key that says so; NULL where neither is given. */
+const char *plan_node_file_rate(const struct plan_node *node, int nodes, double *bytes_per_s);
 
 /* Local. One line per rate: its key, its value, and whether it is assumed. */
 void plan_node_print(const struct plan_node *node, FILE *out);

@@ -86,10 +86,10 @@ void plan_print_traffic(const struct program *program, FILE *out);
 void plan_print_time(const struct program *program, const struct plan_machine *machine,
                      const struct plan_result *result, FILE *out);
 
-/* Local. What a checkpoint is, and how long it makes the step over which it is laid: `over` instead
- * of `result`. */
-void plan_print_save(const struct program *program, const struct plan_result *result,
-                     const struct plan_result *over, FILE *out);
+/* Local. What a checkpoint is, what share of the disk its rate is, where the node's rates of both are
+ * known, and how long it makes the step over which it is laid: `over` instead of `result`. */
+void plan_print_save(const struct program *program, const struct plan_node *node,
+                     const struct plan_result *result, const struct plan_result *over, FILE *out);
 
 /* Local. The tokens per step at which arithmetic is as long as I/O. */
 void plan_print_balance(const struct program *program, const struct plan_balance *balance,

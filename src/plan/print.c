@@ -90,12 +90,16 @@ void plan_print_time(const struct program *program, const struct plan_machine *m
     }
 }
 
-void plan_print_save(const struct program *program, const struct plan_result *result,
-                     const struct plan_result *over, FILE *out)
+void plan_print_save(const struct program *program, const struct plan_node *node,
+                     const struct plan_result *result, const struct plan_result *over, FILE *out)
 {
     const struct program_list *list = &program->lists[plan_save_step(program)];
     fprintf(out, "%-26s %12zu bytes of a rank\n", "checkpoint", program_traffic(list, LANE_FILE));
-    fprintf(out, "  %-24s %12.4g s\n", "written in", over->busy_s[LANE_FILE]);
+    fprintf(out, "  %-24s %12.4g s", "written in", over->busy_s[LANE_FILE]);
+    if (node->given[RATE_FILE] && node->given[RATE_DISK_WRITE])
+        fprintf(out, ", at %.0f %% of disk_write_bytes_per_s",
+                100 * node->rates[RATE_FILE] / node->rates[RATE_DISK_WRITE]);
+    fputc('\n', out);
     fprintf(out, "  %-24s %12.4g s, %.4g s longer (%.1f %%)\n", "the step over it", over->seconds,
             over->seconds - result->seconds, 100 * (over->seconds / result->seconds - 1));
 }

@@ -17,6 +17,7 @@
  * that were turned away and not let in since. Cost: two additions in shared memory per block. */
 #include "tier/arbiter.h"
 
+#include "base/file.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -93,9 +94,10 @@ enum zi_status arbiter_open(const struct arbiter_options *options, struct arbite
     enum zi_status status = ZI_OK;
     if (error != 0) {
         status = zi_fail(ZI_ERROR_IO, "tier",
-                         "%s, which the ranks of the node share, cannot be made: %s; free some "
-                         "space, or choose another folder in nvme.paths",
-                         name, strerror(error));
+                         "%s, which the ranks of the node share, cannot be made: %s%s", name,
+                         strerror(error),
+                         zi_file_remedy(error, "; free some space, or choose another folder in "
+                                               "nvme.paths"));
         free(made);
     } else {
         made->table = table;

@@ -19,6 +19,7 @@
  * removes the last one removes the folder. */
 #include "tier/private.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/timing.h"
@@ -175,10 +176,10 @@ static enum zi_status make_file(struct store_folder *folder)
     int made = openat(folder->directory, folder->file_name,
                       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (made < 0)
-        return zi_fail(ZI_ERROR_IO, "tier",
-                       "%s: cannot be created: %s; free some space, or choose another folder in "
-                       "nvme.paths",
-                       folder->file, strerror(errno));
+        return zi_fail(ZI_ERROR_IO, "tier", "%s: cannot be created: %s%s", folder->file,
+                       strerror(errno),
+                       zi_file_remedy(errno, "; free some space, or choose another folder in "
+                                             "nvme.paths"));
     folder->descriptor = made;
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(made, F_OFD_SETLK, &whole) != 0)

@@ -17,6 +17,7 @@
  * are kept as uint16, dtype = "bf16" or "fp16". */
 #include "tier/private.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/stop.h"
@@ -35,28 +36,27 @@
 enum { METADATA_PER_DATASET = 4096, METADATA_BYTES = 64 * 1024, CLAIM_PIECE = 256 << 20 };
 
 /* What a failed claim got is given back first, so that the free bytes are those of before. */
-static enum zi_status fail_full(const struct store_folder *folder, int64_t bytes, const char *cause)
+static enum zi_status fail_claim(const struct store_folder *folder, int64_t bytes, int error)
 {
     char need[32], free_text[32] = "an unknown amount";
     struct statvfs system;
     if (ftruncate(folder->descriptor, 0) == 0 && fstatvfs(folder->descriptor, &system) == 0)
         zi_memory_text((size_t)system.f_bavail * system.f_frsize, free_text, sizeof free_text);
     return zi_fail(ZI_ERROR_IO, "tier",
-                   "%s: cannot claim %s for the states of this rank: %s (%s free there); free some "
-                   "space, add a folder of another disk to nvme.paths, or place a state on another "
-                   "tier",
-                   folder->file, zi_memory_text((size_t)bytes, need, sizeof need), cause,
-                   free_text);
+                   "%s: cannot claim %s for the states of this rank: %s (%s free there)%s",
+                   folder->file, zi_memory_text((size_t)bytes, need, sizeof need), strerror(error),
+                   free_text,
+                   zi_file_remedy(error, "; free some space, add a folder of another disk to "
+                                         "nvme.paths, or place a state on another tier"));
 }
 
 /* A file system that cannot claim is asked what it has free. */
 static enum zi_status look_instead(const struct store_folder *folder, int64_t bytes)
 {
     struct statvfs system;
-    if (fstatvfs(folder->descriptor, &system) != 0)
-        return fail_full(folder, bytes, strerror(errno));
+    if (fstatvfs(folder->descriptor, &system) != 0) return fail_claim(folder, bytes, errno);
     if ((double)system.f_bavail * (double)system.f_frsize < (double)bytes)
-        return fail_full(folder, bytes, "too little is free");
+        return fail_claim(folder, bytes, ENOSPC);
     zi_log(
         ZI_LOG_WARN, "tier",
         "%s: this file system cannot claim space ahead: if others fill it, the run stops when it "
@@ -77,8 +77,7 @@ static enum zi_status claim(const struct store_folder *folder, int64_t bytes)
             result = fallocate(folder->descriptor, 0, from, piece);
         } while (result != 0 && errno == EINTR);
         if (result == 0) continue;
-        if (errno != EOPNOTSUPP && errno != ENOSYS)
-            return fail_full(folder, bytes, strerror(errno));
+        if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_claim(folder, bytes, errno);
         return look_instead(folder, bytes);
     }
     return ZI_OK;

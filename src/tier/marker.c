@@ -95,10 +95,9 @@ enum zi_status marker_write(int directory, const char *folder, const char *run)
         openat(directory, MARKER_NAME, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     enum zi_status status = ZI_OK;
     if (file < 0)
-        status = zi_fail(ZI_ERROR_IO, "tier",
-                         "%s: cannot be created: %s; free some space, or choose another folder in "
-                         "nvme.paths",
-                         name, strerror(errno));
+        status = zi_fail(ZI_ERROR_IO, "tier", "%s: cannot be created: %s%s", name, strerror(errno),
+                         zi_file_remedy(errno, "; free some space, or choose another folder in "
+                                               "nvme.paths"));
     if (status == ZI_OK) status = zi_file_append("tier", name, file, text, strlen(text));
     if (status == ZI_OK && fsync(file) != 0)
         status = zi_fail(ZI_ERROR_IO, "tier", "%s: cannot be written: %s", name, strerror(errno));

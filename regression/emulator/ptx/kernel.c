@@ -65,7 +65,8 @@ static bool statement(struct ptx_reader *reader)
     }
     uint32_t line = reader->line;
     size_t length = ptx_word(reader, &word);
-    if (ptx_accept(reader, ":")) {
+    /* "ld.global.L1::no_allocate" is no label. */
+    if (strncmp(reader->at, "::", 2) != 0 && ptx_accept(reader, ":")) {
         *PTX_APPEND(reader->labels, reader->label_count, reader->label_room) =
             (struct ptx_label){word, length, reader->instance, reader->kernel->code_count};
         return true;

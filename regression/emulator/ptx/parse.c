@@ -2,6 +2,7 @@
 /* Modules: variables, functions and kernels of a PTX text. */
 #include "regression/emulator/ptx/reader.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,7 +107,7 @@ static bool resolve(struct ptx_reader *reader)
         kernel->code[fixup->instruction].target = &kernel->code[index];
     }
     /* Dynamic shared memory follows what is declared. */
-    kernel->shared_bytes = (kernel->shared_bytes + 15) / 16 * 16;
+    if (reader->dynamic_slot >= 0) kernel->shared_bytes = (kernel->shared_bytes + 15) / 16 * 16;
     for (int k = 0; k < kernel->constant_count; k++)
         if ((int)kernel->constant_slots[k] == reader->dynamic_slot)
             kernel->constants[k].u64 = kernel->shared_bytes;
@@ -269,6 +270,32 @@ static void place_variables(struct ptx_reader *reader)
     }
 }
 
+static void module_free(struct ptx_module *module)
+{
+    for (struct ptx_kernel *kernel = module->kernels, *next; kernel; kernel = next) {
+        next = kernel->next;
+        free(kernel->name);
+        free(kernel->parameters);
+        free(kernel->code);
+        free(kernel->constant_slots);
+        free(kernel->constants);
+        free(kernel);
+    }
+    free(module->variables);
+    free(module);
+}
+
+/* Modules that have been loaded, which stay. */
+static void keep(struct ptx_module *module)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct ptx_module *kept;
+    pthread_mutex_lock(&lock);
+    module->next = kept;
+    kept = module;
+    pthread_mutex_unlock(&lock);
+}
+
 struct ptx_module *ptx_load(const char *text, char *error, size_t size)
 {
     struct ptx_reader reader = {.error = error, .error_size = size, .dynamic_slot = -1};
@@ -290,6 +317,10 @@ struct ptx_module *ptx_load(const char *text, char *error, size_t size)
     free(reader.labels);
     free(reader.fixups);
     free(reader.placed);
+    if (!fine)
+        module_free(reader.module);
+    else
+        keep(reader.module);
     return fine ? reader.module : NULL;
 }
 

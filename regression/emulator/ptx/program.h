@@ -130,6 +130,7 @@ struct ptx_module {
     /* Variables of the module: .global ones first, then .const ones, which nobody may write. */
     uint8_t *variables;
     size_t global_bytes, variable_bytes;
+    struct ptx_module *next;
 };
 
 /* An instruction that the interpreter knows: its name without modifiers of arithmetic. */

@@ -11,7 +11,7 @@
 
 /* Instructions that a thread may run before others get their turn, and how many such turns without a
  * wait are taken for a loop without an end. */
-enum { TURN = 1 << 24, TURNS = 64 };
+enum { TURN = 1 << 24, TURNS = 8 };
 /* Of hardware of compute capability 9.0, in bytes. */
 enum { SHARED_MOST = 227 * 1024 };
 

@@ -8,7 +8,8 @@
  * writes; atomics do not race with each other. A record holds the last writer, and all who have read
  * (or done atomics) since: the warps, and the lanes where there is but one warp, as a second warp makes
  * any write a race. Lanes that a later reader comes after are left out, as what comes after that one
- * comes after them. */
+ * comes after them. No race of plain accesses is missed; one that is none can be reported only where
+ * lanes of one warp synchronise in several masks, as one stamp stands for all lanes of a record. */
 #include "regression/emulator/ptx/machine.h"
 
 #include <stdlib.h>

@@ -18,8 +18,9 @@ struct fault {
 };
 
 /* Tables that end with a name that is NULL: memory in flight and order; the life of memory, streams
- * and events; kernels; random operations; what CUDA answers where there is no fault. */
+ * and events; kernels; random operations; what CUDA answers where there is no
+ * fault; matrix products; collectives. */
 extern const struct fault faults_order[], faults_life[], faults_kernel[], faults_random[],
-    faults_answers[];
+    faults_answers[], faults_cublaslt[], faults_nccl[];
 
 #endif

@@ -18,8 +18,9 @@
 
 enum { SEEDS = 25, SKIPPED = 77, OUTPUT = 65536 };
 
-static const struct fault *const tables[] = {faults_order, faults_life, faults_kernel,
-                                             faults_random, faults_answers};
+static const struct fault *const tables[] = {faults_order,  faults_life,    faults_kernel,
+                                             faults_random, faults_answers, faults_cublaslt,
+                                             faults_nccl};
 
 /* All right programs that need no setting, in one process: test.h counts their checks. */
 static void run_all(bool faulty)

@@ -207,9 +207,9 @@ static __device__ __forceinline__ void tile_scores(float (&s)[M][4], float *room
         __syncthreads();
         int depth = own.width - first < CHUNK ? own.width - first : CHUNK;
 #pragma unroll 1
-        for (int d = 0; d < depth; d += 8)
+        for (int d = 0; d < depth; d += 4)
 #pragma unroll
-            for (int k = d; k < d + 8; k++) {
+            for (int k = d; k < d + 4; k++) {
                 float a[M], b[4];
                 load_rows<M>(a, room, k, row);
                 load_rows<4>(b, room + CHUNK * TILE, k, column);
@@ -260,9 +260,9 @@ static __device__ __forceinline__ void tile_accumulate(float (&acc)[M][WIDTH / S
         int k_begin = begin > first ? begin : first;
         int k_end = end < first + keys ? end : first + keys;
 #pragma unroll 1
-        for (int k8 = k_begin; k8 < k_end; k8 += 8)
+        for (int k4 = k_begin; k4 < k_end; k4 += 4)
 #pragma unroll
-            for (int k = k8; k < k8 + 8; k++) {
+            for (int k = k4; k < k4 + 4; k++) {
                 float a[M], b[WIDTH / SIDE];
                 load_rows<M>(a, tile, k, row);
 #pragma unroll

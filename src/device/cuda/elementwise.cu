@@ -26,6 +26,16 @@ static __device__ __forceinline__ float logistic2(float x)
     return __fdividef(1.0f, 1.0f + exp2f(-x));
 }
 
+/* The same, s, with s (1 - s) as s s 2^-x: without a difference that would have to cancel beside large
+ * factors. Where s is next to nothing its square is 0, and 2^-x stays finite. x is no NaN in `power`:
+ * callers multiply by what it came from. */
+static __device__ __forceinline__ float logistic2_slope(float x, float *slope)
+{
+    float power = exp2f(fminf(-x, 127.5f)), s = __fdividef(1.0f, 1.0f + power);
+    *slope = s * s * power;
+    return s;
+}
+
 static enum zi_status type_check(const char *operation, enum zi_dtype type)
 {
     if (type == ZI_FP32 || zi_dtype_is_half(type)) return ZI_OK;
@@ -60,9 +70,9 @@ template <class T> struct gelu_backward_body {
 #pragma unroll
         for (int j = 0; j < N; j++) {
             float square = v[j] * v[j];
-            float s = logistic2(v[j] * fmaf(square, GELU_B, GELU_A));
-            float slope = v[j] * fmaf(fminf(1e4f, square), GELU_D, GELU_C);
-            g[j] *= fmaf(s * (1.0f - s), slope, s);
+            float both, s = logistic2_slope(v[j] * fmaf(square, GELU_B, GELU_A), &both);
+            float inner = v[j] * fmaf(fminf(1e4f, square), GELU_D, GELU_C);
+            g[j] *= fmaf(both, inner, s);
         }
         lanes_store<N>(dx + i, g);
     }
@@ -137,9 +147,9 @@ __global__ void __launch_bounds__(BLOCK) swiglu_backward_kernel(swiglu_view<T> v
             lanes_load<N>(dout, v.dy + row * v.inner + c);
 #pragma unroll
             for (int j = 0; j < N; j++) {
-                float s = logistic2(gate[j] * LOG2_E);
+                float both, s = logistic2_slope(gate[j] * LOG2_E, &both);
                 float d_up = dout[j] * gate[j] * s;
-                gate[j] = dout[j] * up[j] * fmaf(gate[j] * s, 1.0f - s, s);
+                gate[j] = dout[j] * up[j] * fmaf(gate[j], both, s);
                 up[j] = d_up;
             }
             lanes_store<N>(to + c, gate);

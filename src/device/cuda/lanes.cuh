@@ -52,7 +52,7 @@ static inline bool lanes_fit(uintptr_t mix)
 
 /* Runs body.run<N>(i) for i = 0, N, 2N .. and body.run<1>(i) for what is left of `count`. */
 template <int N, class Body>
-__global__ void __launch_bounds__(BLOCK) each_kernel(Body body, int64_t count)
+__global__ void __launch_bounds__(BLOCK, 4) each_kernel(Body body, int64_t count)
 {
     int64_t first = (int64_t)blockIdx.x * BLOCK + threadIdx.x, stride = (int64_t)gridDim.x * BLOCK;
     for (int64_t i = first; i < count / N; i += stride)

@@ -22,7 +22,7 @@ enum {
     WARP_COLUMNS = WARP * COLUMNS,
     BLOCK_COLUMNS = BLOCK * COLUMNS,
     /* Threads of a block at most, backward; columns beyond which a thread takes more than two. */
-    BACKWARD_BLOCK = 768,
+    BACKWARD_BLOCK = 640,
     NARROW_COLUMNS = 2 * BACKWARD_BLOCK,
     /* Parts of a row that its two sums are taken in at most, and columns of a part. */
     PARTS_MOST = 4,

@@ -111,7 +111,11 @@ enum zi_status cuda_event_query(struct device_event *event, bool *done)
     ZI_TRY(cuda_enter_device(cuda_device_of(event->device)));
     cudaError_t error = cudaEventQuery(event_of(event));
     *done = error == cudaSuccess;
-    if (error == cudaSuccess || error == cudaErrorNotReady) return ZI_OK;
+    if (error == cudaSuccess) return ZI_OK;
+    if (error == cudaErrorNotReady) {
+        (void)cudaGetLastError(); /* else the next kernel would seem to have failed */
+        return ZI_OK;
+    }
     return cuda_failed(error, "cudaEventQuery");
 }
 
