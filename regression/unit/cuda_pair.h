@@ -59,7 +59,7 @@ static inline void pair_open(struct pair *p)
     const struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = ISA_GENERIC};
     *p = (struct pair){.what = "", .devices[ON_CUDA] = cuda_fixture_open(DEVICE_ALONE)};
     const char *name = device_get_properties(p->devices[ON_CUDA])->name;
-    p->emulated = strstr(name, "mulat") != NULL;
+    p->emulated = strstr(name, "mulat");
     printf("device: %s\n", name);
     if (device_open(&settings, DEVICE_ALONE, &p->devices[ON_CPU]) < 0) exit(1);
     for (int d = 0; d < PAIR_DEVICES; d++) {
