@@ -20,7 +20,7 @@ static const char *const cuda_placements[][12] = {
     {CUDA, "placement.optimizer=host", "placement.gradients=host", "placement.parameters=host"},
     {CUDA, "placement.activations=host", "activations.recompute=always"},
     {CUDA, "placement.parameters=host", "placement.gradients=host", "placement.optimizer=host",
-     "placement.activations=host", "zero.update=deferred", "tiling.vocabulary=2"},
+     "placement.activations=host", "zero.update=deferred"},
     {CUDA, "placement.parameters=nvme", "placement.gradients=nvme", "placement.optimizer=nvme",
      "placement.activations=nvme", "nvme.paths=store"},
     {CUDA, "placement.parameters=nvme", "placement.gradients=host", "placement.optimizer=nvme",

@@ -49,6 +49,9 @@ __attribute__((unused)) static bool step_fixture_cuda;
 /* Changes an opened device, whose table of functions may be exchanged; or NULL. */
 __attribute__((unused)) static void (*step_fixture_device)(struct device *device);
 
+/* Changes the group of ranks once the engine is ready; or NULL. */
+__attribute__((unused)) static void (*step_fixture_comm)(struct comm *comm);
+
 /* Changes a checked program before it is run, for faults that must be seen; or NULL. */
 __attribute__((unused)) static void (*step_fixture_plant)(struct program *program);
 
@@ -185,6 +188,7 @@ static inline struct step_fixture_run step_fixture_train(const char *deck, const
     if (run.status >= 0)
         run.status = engine_create(f.program, f.device, comm, deck_settings(f.deck), &engine);
     if (run.status >= 0) run.status = engine_initialize(engine);
+    if (run.status >= 0 && step_fixture_comm) step_fixture_comm(comm);
     struct engine_result result;
     for (int step = 0; step < STEP_FIXTURE_STEPS && run.status >= 0; step++) {
         step_fixture_fill(&f, engine, step);
