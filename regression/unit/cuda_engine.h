@@ -17,6 +17,9 @@
 static const char *const cuda_placements[][12] = {
     {CUDA},
     {CUDA, "placement.optimizer=host"},
+    {CUDA, "placement.optimizer=host", "zero.update_on=device"},
+    {CUDA, "placement.parameters=host", "placement.optimizer=nvme", "nvme.paths=store",
+     "zero.update_on=device"},
     {CUDA, "placement.optimizer=host", "placement.gradients=host", "placement.parameters=host"},
     {CUDA, "placement.activations=host", "activations.recompute=always"},
     {CUDA, "placement.parameters=host", "placement.gradients=host", "placement.optimizer=host",

@@ -236,7 +236,8 @@ enum zi_status bench_command(struct comm *world, const struct options *options)
     enum zi_status status =
         setup_parse_part(&setup, NULL, "the command line", sections, sets, set_count);
     if (status >= 0 && disk) status = bench_disk(setup.settings, options);
-    if (status >= 0 && !disk) status = device_open(&setup.settings->device, DEVICE_ALONE, &setup.device);
+    if (status >= 0 && !disk)
+        status = device_open(&setup.settings->device, DEVICE_ALONE, &setup.device);
     if (status >= 0 && !disk) status = device_bench(setup.device, stdout);
     setup_cleanup(&setup);
     return status;

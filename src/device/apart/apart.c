@@ -182,7 +182,8 @@ static struct device_properties properties_from(struct device_properties cpu)
     return p;
 }
 
-static enum zi_status apart_describe(const struct settings_device *settings, struct device_share share,
+static enum zi_status apart_describe(const struct settings_device *settings,
+                                     struct device_share share,
                                      struct device_properties *properties)
 {
     ZI_TRY(cpu_device_backend.describe(settings, share, properties));

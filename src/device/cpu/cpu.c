@@ -238,8 +238,8 @@ static const struct device_table table = {
     .measure_peak = cpu_measure_peak,
 };
 
-static enum zi_status cpu_describe(const struct settings_device *settings, struct device_share share,
-                                   struct device_properties *properties)
+static enum zi_status cpu_describe(const struct settings_device *settings,
+                                   struct device_share share, struct device_properties *properties)
 {
     enum cpu_isa isa = CPU_GENERIC;
     char name[64];
