@@ -43,6 +43,7 @@ static inline struct step_fixture_run cuda_train(const char *deck, const char *c
     return step_fixture_train(deck, all, world);
 }
 
+/* Whether two runs came to the same bits. */
 static inline bool cuda_equal(const struct step_fixture_run *a, const struct step_fixture_run *b)
 {
     return a->status == ZI_OK && b->status == ZI_OK && a->last == b->last &&

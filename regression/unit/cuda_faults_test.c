@@ -384,7 +384,7 @@ static bool has_report(const char *path)
     bool found = false;
     FILE *file = fopen(path, "r");
     while (file && !found && fgets(line, sizeof line, file)) {
-        found = strstr(line, "emulator:") != NULL;
+        found = strstr(line, "emulator:");
     }
     if (file) fclose(file);
     return found;
@@ -417,7 +417,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], faults[i].name) == 0) return train(&faults[i], argc, argv);
     }
     struct device *device = cuda_fixture_open(DEVICE_ALONE);
-    bool emulated = strstr(device_get_properties(device)->name, "mulat") != NULL;
+    bool emulated = strstr(device_get_properties(device)->name, "mulat");
     device_close(device);
     if (!emulated) {
         fprintf(stderr, "skip: a real device does not see faults\n");

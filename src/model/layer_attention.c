@@ -113,7 +113,7 @@ static enum zi_status backward(const struct model *model, int op, const struct m
     size_t type = zi_dtype_bytes(model->type);
     ZI_TRY(layer_prepare_gradients(model, op, pass, false));
     struct layer_linear output = projection(model, op, pass, &s, true);
-    ZI_TRY(linear_input_gradient(&output, pass->gradient, b.d_mixed));
+    ZI_TRY(linear_input_gradient(&output, pass->gradient, (struct device_ptr){0}, b.d_mixed));
     ZI_TRY(linear_weight_gradient(&output, pass->gradient, b.mixed));
     struct device_attention attention = describe(model, &s, &b);
     attention.d_o = b.d_mixed;

@@ -83,11 +83,11 @@ static enum zi_status backward(const struct model *model, int op, const struct m
     ZI_TRY(linear_weight_gradient(&down, pass->gradient, b.after));
     if (family_of(&model->settings)->gated) {
         d_before = b.before;
-        ZI_TRY(linear_input_gradient(&down, pass->gradient, b.d_after));
+        ZI_TRY(linear_input_gradient(&down, pass->gradient, (struct device_ptr){0}, b.d_after));
         ZI_TRY(ops->swiglu_backward(pass->stream, model->type, d_before, b.d_after, b.before, s.R,
                                     s.F));
     } else {
-        ZI_TRY(linear_gelu_gradient(&down, pass->gradient, b.before, d_before));
+        ZI_TRY(linear_input_gradient(&down, pass->gradient, b.before, d_before));
     }
     struct layer_linear up = projection(model, op, pass, &s, false);
     struct layer_sum sum = layer_sum_of(model, op, pass, b.d_normed, 0);

@@ -205,17 +205,10 @@ enum zi_status linear_add_gradient(const struct layer_linear *l, struct device_p
 }
 
 enum zi_status linear_input_gradient(const struct layer_linear *l, struct device_ptr dy,
-                                     struct device_ptr dx)
+                                     struct device_ptr before, struct device_ptr dx)
 {
     struct device_matmul d = backward_of(l, dy, dx);
-    return multiply(l, &d);
-}
-
-enum zi_status linear_gelu_gradient(const struct layer_linear *l, struct device_ptr dy,
-                                    struct device_ptr before, struct device_ptr dx)
-{
-    struct device_matmul d = backward_of(l, dy, dx);
-    d.end = DEVICE_END_GELU_BACKWARD;
+    d.end = device_is_null(before) ? DEVICE_END_PLAIN : DEVICE_END_GELU_BACKWARD;
     d.inner = before;
     return multiply(l, &d);
 }

@@ -80,13 +80,10 @@ enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
 enum zi_status linear_gelu(const struct layer_linear *l, struct device_ptr x,
                            struct device_ptr before, struct device_ptr after);
 
-/* Local. Enqueues dx = (dy W) gelu'(before), where the layer's input was gelu(before). */
-enum zi_status linear_gelu_gradient(const struct layer_linear *l, struct device_ptr dy,
-                                    struct device_ptr before, struct device_ptr dx);
-
-/* Local. Enqueues dx = dy W. */
+/* Local. Enqueues dx = dy W, or, where the layer's input was gelu(before), the gradient of what GELU
+ * was taken of, (dy W) gelu'(before); null: it was not. */
 enum zi_status linear_input_gradient(const struct layer_linear *l, struct device_ptr dy,
-                                     struct device_ptr dx);
+                                     struct device_ptr before, struct device_ptr dx);
 
 /* Local. Enqueues the gradients of W, dy^T x, and of b, the column sums of dy, where the operation
  * differentiates their units. */
