@@ -134,7 +134,8 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
     if (step_fixture_device) step_fixture_device(f->device);
     f->config.training = true;
     f->rank = rank;
-    ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, 1, &f->config));
+    const struct zero_node node = {.ranks = 1};
+    ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, &node, &f->config));
     f->config.sums_on_disk = step_fixture_sums_on_disk;
     ZI_TRY(model_create(&s->model, &f->config.tiling, f->config.compute, &f->model));
     ZI_TRY(partition_create(f->model, &s->optimizer, ranks, &f->partition));
