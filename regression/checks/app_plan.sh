@@ -180,8 +180,16 @@ compare_budgets() {
 compare_budgets h100-node.yaml 8 "71.68 GiB 230.40 GiB" "3.49 TiB" # 0.9 x 81559 MiB, 0.9 x 2 TiB / 8, 30.72 TB / 8
 compare_budgets dgx-2.yaml 16 "28.80 GiB 86.40 GiB" "1.75 TiB"     # 0.9 x 32 GiB, 0.9 x 1.5 TiB / 16, 30.72 TB / 16
 
+# So for a processor, of which device memory is a part of the host's.
+printf 'machine: {host_memory: 100 GiB, disk_space: 3 TiB}\n' >"$folder/host.yaml"
+expect 0 "$zinf" plan "$deck" --machine "$folder/host.yaml" --ranks 2 --set memory.device=auto --set memory.host=auto \
+    --set placement.optimizer=nvme --set nvme.paths="$folder/absent"
+[ "$(budgets) $(nvme_budget)" = "45.00 GiB 45.00 GiB 1.50 TiB" ] || fail "budgets of a processor's node"
+says "host_memory                 100.00 GiB"
+grep -q "^  host  .* 100.00 GiB  0 % taken" "$folder/out" || fail "the host of a node of two"
+
 # The node's part: what a rank takes, times its ranks, of what the file says that it has.
-[ "$(awk '/^node of / { inside = 1 } inside && $1 == "device" { print $2, $3, $4; exit }' "$folder/out")" = \
+[ "$(awk '/^node of / { inside = 1 } inside && $1 == "device" { print $2, $3, $4; exit }' "$folder/plan")" = \
     "$((16 * $(planned device))) 512.00 GiB" ] || fail "devices of the node"
 
 # Collectives: on one node over NVLink, 2880 GB/s by 8; on two, gathers in a ring at 280 GB/s, sums in rank order at an

@@ -171,10 +171,7 @@ static enum zi_status show_plan(struct setup *setup, const struct request *reque
     printf("\n");
     plan_print_fit(setup->program, stdout);
     printf("\n");
-    if (request->node_ranks > 1 || request->machine) {
-        plan_print_node(setup->program, node, stdout);
-        printf("\n");
-    }
+    plan_print_node(setup->program, node, stdout);
     plan_print_traffic(setup->program, stdout);
     printf("\nmachine, one node: %s\n", request->machine ? request->machine : "no file given");
     plan_node_print(node, setup->config.unified, stdout);

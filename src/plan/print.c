@@ -61,7 +61,11 @@ static size_t rank_takes(const struct program *program, enum zi_tier tier)
 void plan_print_node(const struct program *program, const struct plan_node *node, FILE *out)
 {
     int ranks = program->config.node.ranks;
+    bool alone = ranks == 1;
     char text[32];
+    for (int size = 0; size < PLAN_SIZE_COUNT; size++)
+        alone = alone && node->sizes[size] == 0;
+    if (alone) return;
     fprintf(out, "node of %-4d %20s %14s\n", ranks, "bytes", "has");
     for (int t = 0; t < ZI_TIER_COUNT; t++) {
         enum zi_tier tier = (enum zi_tier)t;
@@ -74,6 +78,7 @@ void plan_print_node(const struct program *program, const struct plan_node *node
             fprintf(out, "%14s  %.0f %% taken\n", zi_memory_text(has, text, sizeof text),
                     100 * (double)bytes / (double)has);
     }
+    fputc('\n', out);
 }
 
 static void print_sum(const struct program *program, const char *lane, const char *kind,
