@@ -8,6 +8,7 @@
 make_data
 make_deck
 deck=$folder/deck.yaml
+inputs=${srcdir:-.}/inputs
 cat >>"$deck" <<END
 memory: {device: 64 MiB, host: 64 MiB}
 placement: {parameters: device, gradients: device, optimizer: device, activations: device}
@@ -15,7 +16,7 @@ END
 
 # Bytes of a tier's pools: as planned, and as a run allocated them.
 planned() {
-    awk -v tier="$1" '/^fit / { inside = 1 } inside && $1 == tier { print $2; exit } /^traffic/ { inside = 0 }' \
+    awk -v tier="$1" '/^fit / { inside = 1 } inside && $1 == tier { print $2; exit } NF == 0 { inside = 0 }' \
         "$folder/plan"
 }
 allocated() {
@@ -90,6 +91,7 @@ says "tokens a second"
 says "of flops_fp32"
 says "largest model that fits"
 [ "$(grep -c assumed "$folder/out")" -eq 10 ] || fail "ten rates are assumed"
+says "node_network_bytes_per_s     1.250 GB/s, as network_bytes_per_s"
 printf 'machine:\n  flops_fp32: 10 GFLOP/s\n  memory_bytes_per_s: 1e15\n' >"$folder/slow.yaml"
 printf 'machine:\n  flops_fp32: 20 GFLOP/s\n  memory_bytes_per_s: 1e15\n' >"$folder/fast.yaml"
 expect 0 "$zinf" plan "$deck" --machine "$folder/slow.yaml"
@@ -174,14 +176,78 @@ says "pool"
 says "gather"
 says "link_in    push"
 says "tokens a second"
-complains "give flops_fp32, memory_bytes_per_s, link_bytes_per_s, network_bytes_per_s of the nodes"
+complains "give flops_fp32, device_bytes_per_s, link_bytes_per_s, node_network_bytes_per_s, network_bytes_per_s of the nodes"
 # shellcheck disable=SC2086
-expect 0 "$zinf" plan "$deck" $far --machine "${srcdir:-.}/inputs/machine.yaml"
+expect 0 "$zinf" plan "$deck" $far --machine "$inputs/h100-node.yaml"
 if grep -q assumed "$folder/err"; then fail "rates are asked for that are given"; fi
 # shellcheck disable=SC2086
 expect 0 "$zinf" program "$deck" $far --name validate
+
+# A machine file says what a node has: a rank per device, and budgets that are nine tenths of the memory and all of the
+# disks, for each rank its share, whatever this machine has; its own folders are not even asked.
+described="--set device.type=cuda --set memory.device=auto --set memory.host=auto --set batch.global=16 --set zero.stage=3
+    --set placement.optimizer=nvme"
+budgets() { awk '$1 == "budget" { print $2, $3, $4, $5 }' "$folder/out"; }
+nvme_budget() { awk '/^fit / { inside = 1 } inside && $1 == "nvme" { print $3, $4; exit }' "$folder/out"; }
+# compare_budgets FILE RANKS-OF-A-NODE DEVICE-AND-HOST NVME
+compare_budgets() {
+    # shellcheck disable=SC2086
+    expect 0 "$zinf" plan "$deck" --machine "$inputs/$1" --ranks 16 $described --set nvme.paths="$folder/absent"
+    says "ranks: 16, $2 on a node"
+    [ "$(budgets)" = "$3" ] || fail "$1: budgets $(budgets)"
+    [ "$(nvme_budget)" = "$4" ] || fail "$1: budget of nvme $(nvme_budget)"
+    cp "$folder/out" "$folder/plan"
+    # shellcheck disable=SC2086
+    expect 0 "$zinf" plan "$deck" --machine "$inputs/$1" --ranks 16 $described --set nvme.paths=/dev/shm
+    cmp "$folder/plan" "$folder/out" || fail "$1: the disks of this machine are in the plan"
+    if grep -q "is memory" "$folder/err"; then fail "$1: a disk of this machine is complained of"; fi
+}
+compare_budgets h100-node.yaml 8 "71.68 GiB 230.40 GiB" "3.49 TiB" # 0.9 x 81559 MiB, 0.9 x 2 TiB / 8, 30.72 TB / 8
+compare_budgets dgx-2.yaml 16 "28.80 GiB 86.40 GiB" "1.75 TiB"     # 0.9 x 32 GiB, 0.9 x 1.5 TiB / 16, 30.72 TB / 16
+
+# So for a processor, of which device memory is a part of the host's.
+printf 'machine: {host_memory: 100 GiB, disk_space: 3 TiB}\n' >"$folder/host.yaml"
+expect 0 "$zinf" plan "$deck" --machine "$folder/host.yaml" --ranks 2 --set memory.device=auto --set memory.host=auto \
+    --set placement.optimizer=nvme --set nvme.paths="$folder/absent"
+[ "$(budgets) $(nvme_budget)" = "45.00 GiB 45.00 GiB 1.50 TiB" ] || fail "budgets of a processor's node"
+says "host_memory                 100.00 GiB"
+grep -q "^  host  .* 100.00 GiB  0 % taken" "$folder/out" || fail "the host of a node of two"
+
+# The node's part: what a rank takes, times its ranks, of what the file says that it has.
+[ "$(awk '/^node of / { inside = 1 } inside && $1 == "device" { print $2, $3, $4; exit }' "$folder/plan")" = \
+    "$((16 * $(planned device))) 512.00 GiB" ] || fail "devices of the node"
+
+# Collectives: on one node over NVLink, 2880 GB/s by 8; on two, gathers in a ring at 280 GB/s, sums in rank order at an
+# eighth of that, and sums of the library in a ring as well.
+# compare_collectives RANKS GATHER-GB/S REDUCE-GB/S SET...
+compare_collectives() {
+    ranks=$1 gather=$2 reduce=$3
+    shift 3
+    # shellcheck disable=SC2086
+    expect 0 "$zinf" plan "$deck" --machine "$inputs/h100-node.yaml" --ranks "$ranks" $described "$@"
+    awk -v gather="$gather" -v reduce="$reduce" '
+        $1 == "comm" && $2 == "gather" { expected += $4 / gather * 1e-9; found++ }
+        $1 == "comm" && $2 == "reduce" { expected += $4 / reduce * 1e-9; found++ }
+        $1 == "comm" && $3 == "s," { took = $2 }
+        END { d = took - expected; exit found != 2 || took <= 0 || (d < 0 ? -d : d) > 1e-3 * expected }' \
+        "$folder/out" || fail "collectives of $ranks ranks: $*"
+    passed=$((passed + 1))
+}
+compare_collectives 8 360 360
+compare_collectives 16 280 35
+compare_collectives 16 280 280 --set precision.order=library
+compare_collectives 2 360 360 # of eight devices
+
+# shellcheck disable=SC2086
+expect 2 "$zinf" plan "$deck" --machine "$inputs/h100-node.yaml" --ranks 16 --ranks-per-node 9 $described
+complains "have 8 devices and each rank needs one"
+expect 2 "$zinf" plan "$deck" --machine "$inputs/h100-node.yaml"
+complains "set device.type=cuda"
+# shellcheck disable=SC2086
+expect 0 "$zinf" plan "$deck" --machine "$inputs/dgx-2.yaml" --ranks 16 $described --set precision.compute=bf16
+complains "give flops_bf16 of the nodes"
 expect 6 "$zinf" check "$deck" --set device.type=cuda
-complains "device.type: cuda comes with a later version"
+complains "device.type: cuda"
 expect 6 "$zinf" run "$deck" --set device.type=cuda --overwrite
-complains "device.type: cuda comes with a later version"
+complains "device.type: cuda"
 done_with app_plan

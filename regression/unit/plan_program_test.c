@@ -228,7 +228,8 @@ static void test_balance(void)
     struct plan_machine machine;
     struct plan_balance balance;
     plan_node_assume(&node);
-    plan_machine_of(&node, ZI_FP32, 1, &machine);
+    const struct zero_config one = {.compute = ZI_FP32, .ranks = 1, .node = {.ranks = 1}};
+    plan_machine_of(&node, &one, SUM_ORDERED, &machine);
     CHECK(check_crossing(states_on_host, machine) > 8);
     CHECK(check_crossing(everything_on_host, machine) > 2);
 

@@ -21,6 +21,7 @@ struct hand_made {
 static const struct plan_machine machine = {
     .flops_per_s = 1,
     .bytes_per_s = {1, 1, 1, 1, 4, 2, 1},
+    .reduce_bytes_per_s = 0.5,
     .mixed_bytes_per_s = 3, /* so that reads get 2 and writes 1 */
 };
 
@@ -171,6 +172,21 @@ static void test_waiting(struct hand_made *p)
     run(p, 0);
 }
 
+/* Sums over ranks have a rate of their own on the lane that they share with gathers. */
+static void test_collectives(struct hand_made *p)
+{
+    struct plan_load load;
+    begin(p);
+    int gather = add(p, LANE_COMM, 3, -1, -1), reduce = add(p, LANE_COMM, 4, -1, -1);
+    p->ops[gather].kind = OP_GATHER;
+    p->ops[reduce].kind = OP_REDUCE;
+    run(p, 11);
+    CHECK_NEAR(p->spans[reduce].start_s, 3, 0);
+    plan_load_of(&p->list, &machine, &load);
+    CHECK_NEAR(load.io_s, 11, 0);
+    CHECK_INT(load.io_lane, LANE_COMM);
+}
+
 static void test_for_ever(struct hand_made *p)
 {
     begin(p);
@@ -192,6 +208,7 @@ int main(void)
     test_disk(&p);
     test_disk_apart(&p);
     test_waiting(&p);
+    test_collectives(&p);
     test_for_ever(&p);
     return test_finish("plan_simulate");
 }

@@ -140,7 +140,8 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
     if (step_fixture_device) step_fixture_device(f->device);
     f->config.training = true;
     f->rank = rank;
-    ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, 1, &f->config));
+    const struct zero_node node = {.ranks = 1};
+    ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, &node, &f->config));
     f->config.sums_on_disk = step_fixture_sums_on_disk;
     if (step_fixture_groups > 0) f->config.groups = step_fixture_groups;
     ZI_TRY(model_create(&s->model, &f->config.tiling, f->config.compute, &f->model));

@@ -140,7 +140,8 @@ static enum zi_status build_model(struct generation *g)
     ZI_TRY(setup_open(&g->setup, DEVICE_ALONE));
     ZI_TRY(check_tensors(g));
     g->setup.config.training = false;
-    ZI_TRY(zero_resolve(s, &g->setup.description, 1, 1, &g->setup.config));
+    const struct zero_node node = {.ranks = 1};
+    ZI_TRY(zero_resolve(s, &g->setup.description, 1, &node, &g->setup.config));
     ZI_TRY(setup_compile(&g->setup));
     g->vocabulary = s->model.vocabulary;
     g->context = g->setup.config.tokens;

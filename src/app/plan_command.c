@@ -18,7 +18,9 @@
 enum { RANKS_MAX = 1 << 20 };
 
 struct request {
-    int64_t ranks, node_ranks;
+    int64_t ranks;
+    /* 0: not given */
+    int64_t node_ranks;
     /* Files, or NULL. */
     const char *machine, *trace;
 };
@@ -27,11 +29,30 @@ static enum zi_status read_request(const struct options *options, struct request
 {
     *request = (struct request){.ranks = 1};
     ZI_TRY(options_integer(options, "--ranks", 1, RANKS_MAX, &request->ranks));
-    request->node_ranks = request->ranks;
     ZI_TRY(options_integer(options, "--ranks-per-node", 1, request->ranks, &request->node_ranks));
     request->machine = options_text(options, "--machine", NULL);
     request->trace = options_text(options, "--trace", NULL);
     return request->trace ? zi_output_check("app", request->trace) : ZI_OK;
+}
+
+/* How many ranks a node has: one per device where it is known how many there are. */
+static enum zi_status place_ranks(const struct setup *setup, const struct plan_node *node,
+                                  struct request *request)
+{
+    int64_t devices = node->sizes[SIZE_DEVICES], ranks = request->ranks;
+    bool given = request->node_ranks > 0;
+    if (devices > 0 && setup->settings->device.type == DEVICE_CPU)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "%s describes nodes by their devices (%" PRId64 "), and device.type of the "
+                       "deck is cpu; plan for them by --set device.type=cuda",
+                       request->machine, devices);
+    if (!given) request->node_ranks = devices > 0 && devices < ranks ? devices : ranks;
+    if (devices > 0 && request->node_ranks > devices)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "--ranks-per-node %" PRId64 ", but nodes of %s have %" PRId64
+                       " devices and each rank needs one; give at most that many",
+                       request->node_ranks, request->machine, devices);
+    return ZI_OK;
 }
 
 static void print_heading(const struct setup *setup, const struct request *request)
@@ -128,7 +149,7 @@ static void ask_rates(const struct setup *setup, const struct plan_node *node)
     char keys[256];
     const struct program_list *list = &setup->program->lists[plan_step(setup->program)];
     if (setup->description.is_host ||
-        plan_node_lacks(node, list, setup->config.compute, keys, sizeof keys) == 0)
+        plan_node_lacks(node, list, &setup->config, keys, sizeof keys) == 0)
         return;
     zi_log(
         ZI_LOG_WARN, "app",
@@ -142,16 +163,18 @@ static enum zi_status show_plan(struct setup *setup, const struct request *reque
 {
     struct plan_machine machine;
     ZI_TRY(setup_compile(setup));
-    plan_machine_of(node, setup->config.compute, (int)request->node_ranks, &machine);
+    plan_machine_of(node, &setup->config, (enum sum_order)setup->settings->precision.order,
+                    &machine);
     print_heading(setup, request);
     program_print_memory(setup->program, stdout);
     zero_explain(setup->settings, &setup->config, stdout);
     printf("\n");
     plan_print_fit(setup->program, stdout);
     printf("\n");
+    plan_print_node(setup->program, node, stdout);
     plan_print_traffic(setup->program, stdout);
     printf("\nmachine, one node: %s\n", request->machine ? request->machine : "no file given");
-    plan_node_print(node, stdout);
+    plan_node_print(node, setup->config.unified, stdout);
     ask_rates(setup, node);
     printf("\n");
     return show_time(setup, request, node, &machine);
@@ -169,12 +192,17 @@ static struct zero_rates known_rates(const struct plan_node *node)
 static enum zi_status compile_and_show(struct setup *setup, const struct request *request,
                                        const struct plan_node *node, struct plan_deck *deck)
 {
-    int node_ranks = (int)request->node_ranks;
+    const int64_t *sizes = node->sizes;
+    const struct zero_node has = {.ranks = (int)request->node_ranks,
+                                  .memory_bytes = (size_t)sizes[SIZE_HOST_MEMORY],
+                                  .disk_bytes = (size_t)sizes[SIZE_DISK_SPACE]};
     setup->config.training = true;
     setup->config.rates = known_rates(node);
-    ZI_TRY(setup_describe(setup, (struct device_share){node_ranks, 0}));
+    ZI_TRY(setup_describe(setup, (struct device_share){has.ranks, 0}));
+    if (sizes[SIZE_DEVICE_MEMORY] > 0 && !setup->description.unified)
+        setup->description.memory_bytes = (size_t)sizes[SIZE_DEVICE_MEMORY];
     enum zi_status fit = zero_resolve(setup->settings, &setup->description, (int)request->ranks,
-                                      node_ranks, &setup->config);
+                                      &has, &setup->config);
     if (fit < 0 && fit != ZI_ERROR_FIT) return fit;
     if (fit >= 0)
         ZI_TRY(show_plan(setup, request, node));
@@ -206,6 +234,7 @@ enum zi_status plan_command(struct comm *world, const struct options *options)
         .text = text, .name = name, .bytes = (size_t)bytes, .sets = sets, .set_count = set_count};
     enum zi_status status =
         setup_parse(&setup, text, bytes, name, sets, set_count, (int)request.ranks);
+    if (status >= 0) status = place_ranks(&setup, &node, &request);
     if (status >= 0) status = compile_and_show(&setup, &request, &node, &deck);
     setup_cleanup(&setup);
     free(text);

@@ -58,7 +58,8 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     int node_ranks = (int)request->node_ranks;
     setup->config.training = request->name != PROGRAM_GENERATE;
     ZI_TRY(setup_describe(setup, (struct device_share){node_ranks, 0}));
-    ZI_TRY(zero_resolve(setup->settings, &setup->description, (int)request->ranks, node_ranks,
+    const struct zero_node node = {.ranks = node_ranks};
+    ZI_TRY(zero_resolve(setup->settings, &setup->description, (int)request->ranks, &node,
                         &setup->config));
     ZI_TRY(setup_compile(setup));
     program_print_memory(setup->program, stdout);

@@ -151,7 +151,7 @@ static void say_disk_memory(const struct settings *s, const struct zero_config *
 {
     struct tier_room room;
     char text[32];
-    if (tier_store_room(&s->nvme, config->node_ranks, &room) < 0) return;
+    if (tier_store_room(&s->nvme, config->node.ranks, &room) < 0) return;
     zi_log(ZI_LOG_ERROR, "compiler",
            "%s of that are states that go to nvme: %s is memory, not a disk; name a folder on a "
            "local disk in nvme.paths, or raise memory.host",

@@ -112,7 +112,8 @@ void zero_check(struct deck *deck, int ranks)
     remark_clamped(deck, ranks);
 }
 
-/* Free space on the nvme paths, where the deck lets a state go there. */
+/* Free space on the nvme paths, or on the disks of a described node, where the deck lets a state go
+ * there. */
 static enum zi_status set_disk_budget(const struct settings *s, struct zero_config *config)
 {
     bool wanted = false, possible = false;
@@ -121,10 +122,10 @@ static enum zi_status set_disk_budget(const struct settings *s, struct zero_conf
         wanted = wanted || given == ZI_TIER_NVME;
         possible = possible || given == ZI_AUTO;
     }
-    struct tier_room room;
+    struct tier_room room = {.bytes = config->node.disk_bytes / (size_t)config->node.ranks};
     config->budget[ZI_TIER_NVME] = config->disk_memory = 0;
     if (!wanted && !(possible && config->training)) return ZI_OK;
-    ZI_TRY(tier_store_room(&s->nvme, config->node_ranks, &room));
+    if (config->node.disk_bytes == 0) ZI_TRY(tier_store_room(&s->nvme, config->node.ranks, &room));
     config->budget[ZI_TIER_NVME] = room.bytes;
     config->disk_memory = room.memory_bytes;
     return ZI_OK;
@@ -133,14 +134,18 @@ static enum zi_status set_disk_budget(const struct settings *s, struct zero_conf
 enum zi_status resolve_budgets(const struct settings *s, const struct device_properties *device,
                                struct zero_config *config)
 {
-    size_t share = zi_memory_node_available() / (size_t)config->node_ranks;
+    const struct zero_node *node = &config->node;
+    size_t memory = node->memory_bytes ? node->memory_bytes : zi_memory_node_available();
+    size_t share = memory / (size_t)node->ranks;
     size_t own = share - share / 10; /* a tenth is left for libraries, page cache and the system */
     size_t most = device->unified ? own : device->memory_bytes - device->memory_bytes / 10;
     if (device->mappable && most > own) most = own;
     if (s->memory.device == ZI_AUTO && !device->unified && device->memory_bytes == 0)
         return zi_fail(ZI_ERROR_USAGE, "compiler",
                        "memory.device: auto, but how much memory the device (%s) has is not known "
-                       "here; say what a rank may use of it, as memory.device: 72 GiB",
+                       "here; say what a rank may use of it, as memory.device: 72 GiB, or, for a "
+                       "plan, what it "
+                       "has in the machine file, as device_memory: 80 GiB",
                        device->name);
     config->budget[ZI_TIER_DEVICE] = s->memory.device == ZI_AUTO ? most : (size_t)s->memory.device;
     config->budget[ZI_TIER_HOST] = s->memory.host == ZI_AUTO ? own : (size_t)s->memory.host;
@@ -457,7 +462,7 @@ static bool uses_disk(const struct zero_config *config)
 }
 
 enum zi_status zero_resolve(const struct settings *settings, const struct device_properties *device,
-                            int ranks, int node_ranks, struct zero_config *config)
+                            int ranks, const struct zero_node *node, struct zero_config *config)
 {
     bool fits = false, training = config->training;
     struct zero_rates rates = config->rates;
@@ -465,11 +470,11 @@ enum zi_status zero_resolve(const struct settings *settings, const struct device
     config->training = training;
     config->rates = rates;
     config->ranks = ranks;
-    config->node_ranks = node_ranks;
+    config->node = *node;
     resolve_settings(settings, device, config);
     ZI_TRY(resolve_budgets(settings, device, config));
     ZI_TRY(resolve_choose(settings, config, &fits));
-    if (uses_disk(config)) tier_store_warn(&settings->nvme);
+    if (uses_disk(config) && node->disk_bytes == 0) tier_store_warn(&settings->nvme);
     if (fits) return ZI_OK;
     ZI_TRY(resolve_advise(settings, device, config));
     return ZI_ERROR_FIT;
@@ -482,7 +487,8 @@ enum zi_status zero_resolve_all(const struct settings *settings,
     int rank = comm_rank(comm);
     enum zi_status status = ZI_OK;
     if (rank == 0) {
-        status = zero_resolve(settings, device, comm_size(comm), comm_node_size(comm), config);
+        const struct zero_node node = {.ranks = comm_node_size(comm)};
+        status = zero_resolve(settings, device, comm_size(comm), &node, config);
         bool memory = config->excess[ZI_TIER_DEVICE] + config->excess[ZI_TIER_HOST] > 0;
         /* A run whose disk is too full meets an error of input and output. */
         if (status == ZI_ERROR_FIT && !memory) status = ZI_ERROR_IO;

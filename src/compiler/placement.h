@@ -13,8 +13,8 @@
  * `ranks` ranks to its complaints: more ranks than sequences, tiles with a longer interval, ... */
 void zero_check(struct deck *deck, int ranks);
 
-/* Local. Resolves the deck for a described device and this node's memory and disks
- * (config->training is set by the caller, and config->rates as far as they are known); the caller
+/* Local. Resolves the deck for a described device and the memory and disks of a
+ * described node (config->training is set by the caller, and config->rates as far as they are known); the caller
  * makes the model with config->tiling, and `program.h` compiles the result. What is auto is chosen
  * by measuring, fastest first: tiers (states leave the device for host memory, then for nvme:
  * the optimizer's first, activations and gradients last), tile counts, prefetch, groups in
@@ -24,7 +24,7 @@ void zero_check(struct deck *deck, int ranks);
  * short by how much and the nearest change of the deck that fits; ZI_ERROR_USAGE when
  * memory.device is auto and the description does not say what the device has. */
 enum zi_status zero_resolve(const struct settings *settings, const struct device_properties *device,
-                            int ranks, int node_ranks, struct zero_config *config);
+                            int ranks, const struct zero_node *node, struct zero_config *config);
 
 /* Local. Whether zero_resolve would find a way to fit the deck into the budgets that *config has,
  * for its ranks; says nothing. *config becomes the leanest one. */

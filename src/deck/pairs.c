@@ -7,6 +7,7 @@
 #include "deck/pairs.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,24 +30,40 @@ static const struct prefix prefixes[] = {
 };
 #define PREFIX_COUNT (sizeof prefixes / sizeof *prefixes)
 
-/* Reads a number with its unit; false when the text is none, or not larger than 0. */
-static bool number_read(const char *text, const char *unit, double *value)
+/* Reads a number with its unit; false when the text is none, or not larger than 0, or too large. */
+static bool number_read(const char *text, struct deck_pair_number *pair)
 {
     char *end;
+    const char *unit = pair->unit;
     if (strspn(text, "0123456789.+-eE") == 0) return false; /* strtod takes nan, inf and more */
     double number = strtod(text, &end);
     if (end == text || strspn(text, "0123456789.+-eE") < (size_t)(end - text)) return false;
     bool bare = *end == 0;
     end += strspn(end, " ");
-    for (size_t i = 0; i < PREFIX_COUNT && !bare; i++) {
+    for (size_t i = 0; i < PREFIX_COUNT && !bare && unit; i++) {
         size_t length = strlen(prefixes[i].word);
         if (strncmp(end, prefixes[i].word, length) != 0) continue;
         if (strcmp(end + length, unit) != 0) continue;
         number *= prefixes[i].factor;
         bare = true;
     }
-    *value = number;
-    return bare && isfinite(number) && number > 0;
+    if (!bare || !isfinite(number) || number <= 0) return false;
+    pair->value = number;
+    return (unit || number == floor(number)) && (pair->most == 0 || number <= pair->most);
+}
+
+static void complain(const struct deck_pair *pair, const char *section, struct deck_errors *errors,
+                     const struct deck_pair_number *wanted)
+{
+    char shown[64], most[32] = "", example[48] = "";
+    const struct deck_node *value = pair->value;
+    if (wanted->most > 0) snprintf(most, sizeof most, " and at most %g", wanted->most);
+    if (wanted->unit) snprintf(example, sizeof example, ", as 1.6 G%s or 1.6e9", wanted->unit);
+    deck_errors_add(
+        errors, value->line, value->column,
+        "%s.%s: found %s, expected a %snumber larger than 0%s%s", section, pair->key->text,
+        value->kind == NODE_SCALAR ? deck_value_quote(value->text, shown) : "no single value",
+        wanted->unit ? "" : "whole ", most, example);
 }
 
 static void pair_take(const struct deck_pair *pair, const char *section, struct deck_errors *errors,
@@ -59,16 +76,11 @@ static void pair_take(const struct deck_pair *pair, const char *section, struct 
         names[i] = numbers[i].key;
         if (strcmp(key->text, numbers[i].key) != 0) continue;
         bool good = value->kind == NODE_SCALAR && value->length == strlen(value->text) &&
-                    number_read(value->text, numbers[i].unit, &numbers[i].value);
+                    number_read(value->text, &numbers[i]);
         if (good)
             numbers[i].given = true;
         else
-            deck_errors_add(errors, value->line, value->column,
-                            "%s.%s: found %s, expected a number larger than 0, as 1.6 G%s or 1.6e9",
-                            section, key->text,
-                            value->kind == NODE_SCALAR ? deck_value_quote(value->text, shown)
-                                                       : "no single value",
-                            numbers[i].unit);
+            complain(pair, section, errors, &numbers[i]);
         return;
     }
     const char *nearest = deck_nearest(key->text, names, count);

@@ -92,7 +92,7 @@ enum zi_status plan_draw(const struct program *program, enum program_name name, 
         return zi_fail(ZI_ERROR_DEVICE, "plan", "no memory to draw %d operations",
                        picture.list->count);
     plan_node_assume(&node);
-    plan_machine_of(&node, c->compute, c->node_ranks, &machine);
+    plan_machine_of(&node, c, SUM_ORDERED, &machine);
     enum zi_status status = plan_simulate(picture.list, &machine, spans, &result);
     picture.spans = spans;
     picture.seconds = result.seconds > 0 ? result.seconds : 1;

@@ -79,6 +79,10 @@ enum zi_status plan_largest(const struct plan_deck *deck, enum plan_growth growt
 /* Local. The parts of `zinf plan`'s output: first, what memory it takes of each budget. */
 void plan_print_fit(const struct program *program, FILE *out);
 
+/* Local. What the ranks of a node take together, and what the node has as far as it is described;
+ * nothing for one rank of a node that is not. */
+void plan_print_node(const struct program *program, const struct plan_node *node, FILE *out);
+
 /* Local. What a step moves and computes, per lane. */
 void plan_print_traffic(const struct program *program, FILE *out);
 

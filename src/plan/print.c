@@ -38,6 +38,49 @@ void plan_print_fit(const struct program *program, FILE *out)
     }
 }
 
+/* What a node has of a tier by its description; 0: not said. */
+static size_t node_has(const struct plan_node *node, enum zi_tier tier)
+{
+    const int64_t *sizes = node->sizes;
+    if (tier == ZI_TIER_NVME) return (size_t)sizes[SIZE_DISK_SPACE];
+    if (tier == ZI_TIER_HOST) return (size_t)sizes[SIZE_HOST_MEMORY];
+    return (size_t)(sizes[SIZE_DEVICES] * sizes[SIZE_DEVICE_MEMORY]);
+}
+
+/* What a rank takes of a tier; device memory that is host memory is the host's. */
+static size_t rank_takes(const struct program *program, enum zi_tier tier)
+{
+    const struct zero_config *c = &program->config;
+    const size_t *pools = program->pool_bytes;
+    if (tier == ZI_TIER_DEVICE && c->unified) return 0;
+    if (tier != ZI_TIER_HOST) return pools[tier];
+    return pools[ZI_TIER_HOST] + (c->unified ? pools[ZI_TIER_DEVICE] : 0) +
+           zero_disk_memory(c, pools[ZI_TIER_NVME]);
+}
+
+void plan_print_node(const struct program *program, const struct plan_node *node, FILE *out)
+{
+    int ranks = program->config.node.ranks;
+    bool alone = ranks == 1;
+    char text[32];
+    for (int size = 0; size < PLAN_SIZE_COUNT; size++)
+        alone = alone && node->sizes[size] == 0;
+    if (alone) return;
+    fprintf(out, "node of %-4d %20s %14s\n", ranks, "bytes", "has");
+    for (int t = 0; t < ZI_TIER_COUNT; t++) {
+        enum zi_tier tier = (enum zi_tier)t;
+        size_t bytes = (size_t)ranks * rank_takes(program, tier), has = node_has(node, tier);
+        if (bytes == 0) continue;
+        fprintf(out, "  %-10s %20zu ", zi_tier_name(tier), bytes);
+        if (has == 0)
+            fprintf(out, "%14s\n", "not said");
+        else
+            fprintf(out, "%14s  %.0f %% taken\n", zi_memory_text(has, text, sizeof text),
+                    100 * (double)bytes / (double)has);
+    }
+    fputc('\n', out);
+}
+
 static void print_sum(const struct program *program, const char *lane, const char *kind,
                       const struct plan_traffic *sum, FILE *out)
 {

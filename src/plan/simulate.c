@@ -44,7 +44,9 @@ static int next_of(const struct program_list *list, int lane, int from)
 
 static double seconds_of(const struct program_op *op, const struct plan_machine *machine)
 {
-    return op->flops / machine->flops_per_s + (double)op->bytes / machine->bytes_per_s[op->lane];
+    double rate = machine->bytes_per_s[op->lane];
+    if (op->kind == OP_REDUCE) rate = machine->reduce_bytes_per_s;
+    return op->flops / machine->flops_per_s + (double)op->bytes / rate;
 }
 
 static bool can_start(const struct simulation *s, int index)
@@ -192,7 +194,8 @@ void plan_load_of(const struct program_list *list, const struct plan_machine *ma
     seconds[LANE_DISK_WRITE] = 0;
     for (int l = 0; l < LANE_COUNT; l++) {
         enum program_lane lane = (enum program_lane)l;
-        if (program_lane_row(lane)->medium == MEDIUM_MEMORY) continue;
+        enum program_medium medium = program_lane_row(lane)->medium;
+        if (medium == MEDIUM_DEVICE || medium == MEDIUM_MEMORY) continue;
         load->lanes_s[l] = seconds[l];
         if (seconds[l] <= load->io_s) continue;
         load->io_s = seconds[l];

@@ -3,7 +3,8 @@
  *
  * The model is small on purpose. A lane runs its operations in order, one at a time; an operation
  * starts when its lane is free and all that it waits for (after[]) is done, as in the executor. It
- * lasts FLOPs / flops rate + bytes / rate of its lane. Lanes do not slow each other, but for the
+ * lasts FLOPs / flops rate + bytes / rate of its lane (on the comm lane, of its collective). Lanes
+ * do not slow each other, but for the
  * two of the disk: while both are busy, each has its part of the mixed rate (plan/machine.h), and
  * its own rate while the other is idle. There are no latencies, and no time to start an operation;
  * the rates that were measured contain what there is of both. Several requests in flight of one

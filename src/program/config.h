@@ -13,8 +13,17 @@ struct zero_rates {
     double memory, link;
 };
 
+/* A node as far as the budgets of its ranks depend on it. */
+struct zero_node {
+    /* That share it */
+    int ranks;
+    /* Of another node than this one, bytes of its memory and of its disks; 0: what this one has */
+    size_t memory_bytes, disk_bytes;
+};
+
 struct zero_config {
-    int ranks, node_ranks;
+    int ranks;
+    struct zero_node node;
     int stage;
     enum zero_order order;
     /* Visits fetched ahead; 0 = strictly serial. */

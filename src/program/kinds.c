@@ -10,7 +10,7 @@
 #include "program/row.h"
 
 static const struct program_lane_row lane_rows[LANE_COUNT] = {
-    [LANE_COMPUTE] = {MEDIUM_MEMORY, "#525252"},
+    [LANE_COMPUTE] = {MEDIUM_DEVICE, "#525252"},
     [LANE_COMM] = {MEDIUM_NETWORK, "#2171b5"},
     [LANE_LINK_IN] = {MEDIUM_LINK, "#807dba"},
     [LANE_LINK_OUT] = {MEDIUM_LINK, "#54278f"},

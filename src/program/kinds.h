@@ -34,7 +34,8 @@ enum program_lane { PROGRAM_LANES(PROGRAM_CONSTANT) LANE_COUNT };
 
 /* What the bytes of a lane's operations go through; a described machine has a rate for each. */
 enum program_medium {
-    MEDIUM_MEMORY,
+    MEDIUM_DEVICE, /* the device's memory */
+    MEDIUM_MEMORY, /* the host's */
     MEDIUM_NETWORK,
     MEDIUM_LINK,
     MEDIUM_DISK_READ,
@@ -45,8 +46,7 @@ enum program_medium {
 
 struct program_lane_row {
     enum program_medium medium;
-    /* Of waits for it, in pictures. */
-    const char *colour;
+    const char *colour; /* of waits for it, in pictures */
 };
 
 /* All kinds in the order of their numbers, which run.h5 records. The second name is that of the row
