@@ -246,8 +246,15 @@ complains "set device.type=cuda"
 # shellcheck disable=SC2086
 expect 0 "$zinf" plan "$deck" --machine "$inputs/dgx-2.yaml" --ranks 16 $described --set precision.compute=bf16
 complains "give flops_bf16 of the nodes"
-expect 6 "$zinf" check "$deck" --set device.type=cuda
-complains "device.type: cuda"
-expect 6 "$zinf" run "$deck" --set device.type=cuda --overwrite
-complains "device.type: cuda"
+# A deck is right without its device, where zinf can use one at all; a run is not.
+if [ -e zinf-cuda.so ]; then
+    expect 0 "$zinf" check "$deck" --set device.type=cuda
+else
+    expect 6 "$zinf" check "$deck" --set device.type=cuda
+    complains "built without CUDA"
+fi
+if ! command -v nvidia-smi >/dev/null; then
+    expect 6 "$zinf" run "$deck" --set device.type=cuda --overwrite
+    complains "device.type: cuda"
+fi
 done_with app_plan
