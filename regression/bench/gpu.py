@@ -120,25 +120,36 @@ class Bench:
             rows.append([tier, f"{speed:.0f}", share, f"{speed / base:.2f}"])
         print(measure.table(["states on", "tokens/s", "of peak", "of device"], rows))
 
+    def device_memory(self):
+        """Nine tenths of what the device has, as a setting."""
+        if self.options.tiny:
+            return "memory.device=1 MiB"
+        done = subprocess.run(["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
+                              capture_output=True, text=True, check=True)
+        return f"memory.device={int(done.stdout.split()[0]) * 9 // 10} MiB"
+
     def largest(self):
         model, batch = self.sizes.model("1.5B"), self.sizes.batch("1.5B", self.sizes.micro["1.5B"])
+        sets = self.options.set + [self.device_memory()]
         deck = self.place.deck(model, batch, 3, device={"type": "cuda"},
                                placement={state: "nvme" for state in measure.STATES})
         command = [self.options.zinf, "plan", self.place.write_deck(deck)]
-        for value in self.options.set:
+        for value in sets:
             command += ["--set", value]
         done = subprocess.run(command, capture_output=True, text=True)
         match = re.search(r"([0-9]+) layers of [0-9]+", done.stdout.partition("largest")[2])
         if not match:
-            print(f"  zinf plan does not say:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
-            return
-        model["layers"] = int(match.group(1)) if not self.options.tiny else 4
+            sys.exit(f"zinf plan does not say:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
+        print(f"  {match.group(0)} would fit", flush=True)
+        model["layers"] = min(int(match.group(1)), 4 if self.options.tiny else 4096)
         deck["model"] = model
-        run = measure.run_zinf(self.options.zinf, self.place, deck, self.options.set, may_fail=True)
+        run = measure.run_zinf(self.options.zinf, self.place, deck, sets, may_fail=True)
         parameters = measure.model_parameters(model)
         print(f"  {model['layers']} layers of {model['hidden']}: {parameters / 1e9:.2f} B parameters, exit code "
               f"{run.code}" + (f", {run.tokens_per_step() / statistics.median(run.seconds(1)):.0f} tokens/s"
                                if run.code == 0 else f"\n{run.errors[-1500:]}"))
+        if run.code != 0:
+            sys.exit(1)
 
     def curve(self):
         model, rows = self.sizes.model("1.5B"), []

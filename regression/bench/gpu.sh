@@ -23,7 +23,7 @@ part() {
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 python=$(command -v /usr/bin/python3 || command -v python3)
 [ "$tiny" = yes ] || part "every operation and small training runs, against the cpu" make --quiet check-gpu
-part "rates of the device" timeout 60 ./zinf bench device --set device.type=cuda
+[ "$tiny" = yes ] || part "rates of the device" timeout 60 ./zinf bench device --set device.type=cuda
 for name in memory placement curve largest; do
     part "$name" timeout 240 "$python" "$here/gpu.py" "$name" --zinf ./zinf "${options[@]}"
 done
