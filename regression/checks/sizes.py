@@ -34,6 +34,7 @@ EXCEPTIONS = {
     ("src/comm/comm.c", "comm_reduce_scatter"): "as MPI_Reduce_scatter, and the stream and the scratch it uses",
     ("src/device/device.h", "functions"): "a device, its streams and its events are one seam",
     ("src/device/device.h", "lines"): "of that seam, each call with what it promises",
+    ("src/device/cuda/calls.h", "functions"): "the functions of a device's table, one for each call of its seam",
     ("src/program/program.h", "lines"): "the operation record and what all its fields mean, in one place",
     ("src/engine/engine.h", "functions"): "an engine's life, its runs, its states and what it measured are one seam",
     ("src/app/commands.h", "functions"): "a function per command",

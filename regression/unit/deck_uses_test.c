@@ -56,6 +56,9 @@ static const struct {
      "optimizer.schedule has no effect with optimizer.warmup: 20 steps, run.steps: 20 steps; it is "
      "used with optimizer.warmup below run.steps\n",
      "optimizer.warmup=19"},
+    {{"precision.order=library"},
+     "precision.order has no effect with device.type: cpu; it is used with device.type: cuda\n",
+     "device.type=cuda"},
     {{"precision.loss_scale=1024", "precision.compute=bf16"},
      "precision.loss_scale has no effect with precision.compute: bf16; it is used with "
      "precision.compute: fp16\n",

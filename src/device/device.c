@@ -24,7 +24,7 @@ enum zi_status device_describe(const struct settings_device *settings, struct de
                                struct device_properties *properties)
 {
     const struct device_backend *backend = backends[settings->type];
-    if (backend) return backend->describe(settings, share, properties);
+    if (backend && backend->describe) return backend->describe(settings, share, properties);
     *properties = elsewhere;
     return ZI_OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds and loads the module of CUDA devices.
  *
- * It is looked for in the folder that ZINF_MODULES names, beside the program (a build folder), and
+ * It is looked for in the folder that ZINF_MODULE_FOLDER names, beside the program (a build folder), and
  * where `make install` puts it. What it calls of zinf are functions of the program that loads it,
  * which the program exports; the table below names them so that the linker leaves none out of a
  * program that has no other use for it. */
@@ -39,7 +39,7 @@ static const function needed[] = {
 /* The folders where the module may be, one after the other: false when there is no further. */
 static bool next_path(int number, char *path, size_t size)
 {
-    const char *folder = getenv("ZINF_MODULES");
+    const char *folder = getenv("ZINF_MODULE_FOLDER");
     char program[PATH_ROOM];
     if (number == 0) {
         snprintf(path, size, "%s/" MODULE, folder ? folder : MODULE_FOLDER);
@@ -90,7 +90,7 @@ static enum zi_status load(const struct device_backend **backend)
                        "device.type: cuda: the module of CUDA devices does not load: %s. It needs "
                        "the libraries of CUDA (libcudart, libcublasLt) and NCCL where the loader "
                        "finds them: load the cluster's modules of both, or add their folders to "
-                       "LD_LIBRARY_PATH",
+                       "LD_LIBRARY_PATH; or use device.type: cpu",
                        why);
     enum zi_status status = take(module, backend);
     if (status < 0) dlclose(module);

@@ -51,6 +51,7 @@ struct device_event {
 /* Devices of one type: as device_describe, which gives the properties of what is opened, and as
  * device_open. */
 struct device_backend {
+    /* NULL: all of the type are described by what they have in common. */
     enum zi_status (*describe)(const struct settings_device *settings, struct device_share share,
                                struct device_properties *properties);
     enum zi_status (*open)(const struct settings_device *settings, struct device_share share,

@@ -95,7 +95,7 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     struct buffers b = lay(model, &s, &saved, &scratch);
     ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &b.normed));
     struct layer_linear qkv = projection(model, op, pass, &s, false);
-    ZI_TRY(linear_forward(&qkv, b.normed.y, b.qkv));
+    ZI_TRY(linear_forward(&qkv, b.normed.y, (struct device_ptr){0}, b.qkv));
     ZI_TRY(rotate(model, pass, &s, b.qkv, 1));
     struct device_attention attention = describe(model, &s, &b);
     ZI_TRY(ops->attention(pass->stream, &attention));

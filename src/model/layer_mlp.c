@@ -61,10 +61,10 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &b.normed));
     struct layer_linear up = projection(model, op, pass, &s, false);
     if (family_of(&model->settings)->gated) {
-        ZI_TRY(linear_forward(&up, b.normed.y, b.before));
+        ZI_TRY(linear_forward(&up, b.normed.y, (struct device_ptr){0}, b.before));
         ZI_TRY(ops->swiglu(pass->stream, model->type, b.after, b.before, s.R, s.F));
     } else {
-        ZI_TRY(linear_gelu(&up, b.normed.y, b.before, b.after));
+        ZI_TRY(linear_forward(&up, b.normed.y, b.before, b.after));
     }
     if (mode == MODEL_RECOMPUTE) return ZI_OK;
     struct layer_linear down = projection(model, op, pass, &s, true);

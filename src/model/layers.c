@@ -170,17 +170,10 @@ static enum zi_status multiply(const struct layer_linear *l, const struct device
 }
 
 enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
-                              struct device_ptr y)
+                              struct device_ptr before, struct device_ptr y)
 {
     struct device_matmul d = forward_of(l, x, y, l->bias);
-    return multiply(l, &d);
-}
-
-enum zi_status linear_gelu(const struct layer_linear *l, struct device_ptr x,
-                           struct device_ptr before, struct device_ptr after)
-{
-    struct device_matmul d = forward_of(l, x, after, l->bias);
-    d.end = DEVICE_END_GELU;
+    d.end = device_is_null(before) ? DEVICE_END_PLAIN : DEVICE_END_GELU;
     d.inner = before;
     return multiply(l, &d);
 }

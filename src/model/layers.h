@@ -72,13 +72,9 @@ struct layer_linear {
     int64_t rows, inputs, outputs;
 };
 
-/* Local. Enqueues y = x W^T + b. */
+/* Local. Enqueues y = x W^T + b; or, unless `before` is null, before = x W^T + b, y = gelu(before). */
 enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
-                              struct device_ptr y);
-
-/* Local. Enqueues before = x W^T + b, after = gelu(before). */
-enum zi_status linear_gelu(const struct layer_linear *l, struct device_ptr x,
-                           struct device_ptr before, struct device_ptr after);
+                              struct device_ptr before, struct device_ptr y);
 
 /* Local. Enqueues dx = dy W, or, where the layer's input was gelu(before), the gradient of what GELU
  * was taken of, (dy W) gelu'(before); null: it was not. */

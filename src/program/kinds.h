@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The vocabulary of the step program: lanes, kinds of operations, and their operands.
  *
- * A kind of operation is a row (kinds.c): its lane, its operands, its cost, its colour, a line of
- * help. The compiler fills lane and cost of an operation from its row, the checker holds its
- * operands to it, and listings, traces, pictures, simulated times and the table in doc/design.md
- * are made of it. What the executor does for a kind stands in execute.c, under the kind's name. */
+ * A kind of operation is a row (kinds.c): lane, operands, cost, colour, a line of help. The compiler
+ * fills lane and cost of an operation from it, the checker holds its operands to it, and listings,
+ * traces, pictures, simulated times and the table in doc/design.md are made of it. What the executor
+ * does for a kind stands in execute.c, under the kind's name. */
 #ifndef ZI_PROGRAM_KINDS_H
 #define ZI_PROGRAM_KINDS_H
 
@@ -32,10 +32,10 @@ struct zero_config;
 #define PROGRAM_CONSTANT(constant, name) constant,
 enum program_lane { PROGRAM_LANES(PROGRAM_CONSTANT) LANE_COUNT };
 
-/* What the bytes of a lane's operations go through; a described machine has a rate for each. */
+/* What a lane's bytes go through (memory: the host's); a described machine has a rate for each. */
 enum program_medium {
-    MEDIUM_DEVICE, /* the device's memory */
-    MEDIUM_MEMORY, /* the host's */
+    MEDIUM_DEVICE,
+    MEDIUM_MEMORY,
     MEDIUM_NETWORK,
     MEDIUM_LINK,
     MEDIUM_DISK_READ,
@@ -46,7 +46,8 @@ enum program_medium {
 
 struct program_lane_row {
     enum program_medium medium;
-    const char *colour; /* of waits for it, in pictures */
+    /* Of waits for it, in pictures. */
+    const char *colour;
 };
 
 /* All kinds in the order of their numbers, which run.h5 records. The second name is that of the row

@@ -5,7 +5,7 @@
  * one device of its own that is the first; where several ranks see fewer devices than they are, two
  * would share one, which NCCL refuses and which would only be slow: it is refused here. */
 #include "config.h"
-#include "device/cuda/cuda.h"
+#include "device/cuda/calls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,14 +101,6 @@ static enum zi_status describe_one(const struct settings_device *settings,
     return ZI_OK;
 }
 
-static enum zi_status cuda_describe(const struct settings_device *settings,
-                                    struct device_share share, struct device_properties *properties)
-{
-    int ordinal = 0;
-    ZI_TRY(choose(share, &ordinal));
-    return describe_one(settings, share, ordinal, properties);
-}
-
 static void cuda_close(struct device *device)
 {
     struct cuda_device *d = cuda_device_of(device);
@@ -145,13 +137,9 @@ static const struct device_table table = {
 static void register_operations(struct device_operations *operations)
 {
     operations->matmul = cuda_matmul;
-    cuda_convert_register(operations);
-    cuda_elementwise_register(operations);
-    cuda_embedding_register(operations);
-    cuda_norm_register(operations);
-    cuda_attention_register(operations);
-    cuda_loss_register(operations);
-    cuda_update_register(operations);
+#define REGISTER(family) cuda_##family##_register(operations);
+    CUDA_FAMILIES(REGISTER)
+#undef REGISTER
 }
 
 /* What a device needs before it can be used. */
@@ -186,7 +174,7 @@ static enum zi_status cuda_open(const struct settings_device *settings, struct d
     return ZI_OK;
 }
 
-static const struct device_backend backend = {.describe = cuda_describe, .open = cuda_open};
+static const struct device_backend backend = {.open = cuda_open};
 
 extern const struct device_module zinf_module;
 const struct device_module zinf_module = {.version = PACKAGE_VERSION, .backend = &backend};

@@ -3,7 +3,7 @@
  *
  * Every allocation has a record, which says whose memory an address is and how much of it is
  * accounted for. Allocations are few and large (pools), so the records are a list. */
-#include "device/cuda/cuda.h"
+#include "device/cuda/calls.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  *
  * Figures: NVIDIA's data sheets of V100 (2020, with V100S), A100 (2021), A10 and L4, L40 and L40S (2023), H100 (2024,
  * SXM, PCIe, NVL), H200 (2024), B200 (2024, HGX); products of half types with fp32 sums. */
-#include "device/cuda/cuda.h"
+#include "device/cuda/calls.h"
 
 #include <string.h>
 

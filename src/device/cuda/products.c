@@ -13,7 +13,7 @@
  * A stream keeps what cuBLAS needs for each shape that it has seen: descriptions, and the algorithm
  * that cuBLAS thinks best, which is asked for once, so that every step takes the same. Addresses are
  * in no description but that of the bias; their alignment is, since algorithms depend on it. */
-#include "device/cuda/cuda.h"
+#include "device/cuda/calls.h"
 
 #include <cublasLt.h>
 #include <stdlib.h>

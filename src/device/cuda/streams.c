@@ -5,7 +5,7 @@
  * the optimizer on the host needs. CUDA tells the time between two events as a float of
  * milliseconds, which after a day would be good to 8 ms, so the event that times are taken from is
  * renewed every minute. */
-#include "device/cuda/cuda.h"
+#include "device/cuda/calls.h"
 
 #include <stdlib.h>
 
