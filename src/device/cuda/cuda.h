@@ -21,6 +21,7 @@ extern "C" {
 enum { CUDA_PARTIALS = 4096 };
 
 struct cuda_memory;
+struct cuda_attention;
 struct cuda_products;
 
 /* Relates times of the device to those of the host: what zi_time_s was at an event. */
@@ -51,6 +52,8 @@ struct cuda_stream {
     void *partials;
     /* Made with the first product. */
     struct cuda_products *products;
+    /* Made with the first attention that cuDNN is asked for; see attention_cudnn.cpp. */
+    struct cuda_attention *attention;
 };
 
 struct cuda_event {
@@ -123,6 +126,11 @@ void cuda_products_destroy(struct cuda_stream *stream);
 /* peak.c: device_measure_peak of the device. */
 enum zi_status cuda_measure_peak(struct device_stream *stream, enum zi_dtype type, double seconds,
                                  struct device_peak *peak);
+
+/* attention_cudnn.cpp, where it is built (HAVE_CUDNN): enters attention by cuDNN, with own kernels for
+ * what cuDNN does not do; frees what a stream keeps for it. */
+void cuda_cudnn_register(struct device_operations *operations);
+void cuda_cudnn_destroy(struct cuda_stream *stream);
 
 /* The files of kernels, each of a family, enter their operations. */
 void cuda_convert_register(struct device_operations *operations);
