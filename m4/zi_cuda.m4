@@ -57,6 +57,36 @@ AS_IF([test -z "$zi_cuda_why"], [
   rm -f conftest.cu conftest.o
 ])])
 
+# ZI_CUDNN: the headers of cudnn-frontend, with which the module does attention by cuDNN. libcudnn itself is opened at
+# run time. Sets CUDNN_CPPFLAGS and the conditional HAVE_CUDNN.
+AC_DEFUN([ZI_CUDNN], [
+AC_ARG_WITH([cudnn-frontend], [AS_HELP_STRING([--with-cudnn-frontend=DIR], [attention on GPUs by cuDNN 9, with the headers of cudnn-frontend 1.32 or later (default: own kernels)])],
+  [], [with_cudnn_frontend=no])
+CUDNN_CPPFLAGS= zi_cudnn=
+AS_VAR_IF([with_cudnn_frontend], [no], [], [
+  AS_IF([test -n "$zi_cuda_why"], [AC_MSG_ERROR([--with-cudnn-frontend needs CUDA, which is not built: $zi_cuda_why])])
+  for zi_dir in "$with_cudnn_frontend/include" "$with_cudnn_frontend"; do
+    AS_IF([test -z "$CUDNN_CPPFLAGS" && test -f "$zi_dir/cudnn_frontend.h"], [CUDNN_CPPFLAGS="-isystem $zi_dir"])
+  done
+  AS_IF([test -z "$CUDNN_CPPFLAGS"], [AC_MSG_ERROR([--with-cudnn-frontend=$with_cudnn_frontend: no cudnn_frontend.h there or in its include: pip download nvidia-cudnn-frontend has them])])
+  zi_save_CPPFLAGS=$CPPFLAGS
+  CPPFLAGS="$CPPFLAGS $CUDA_CPPFLAGS $CUDNN_CPPFLAGS"
+  AC_MSG_CHECKING([for cudnn-frontend 1.32 and cuDNN 9])
+  AC_PREPROC_IFELSE([AC_LANG_SOURCE([[#include <cudnn_frontend_version.h>
+#include <cudnn_version.h>
+#if CUDNN_FRONTEND_VERSION < 13200 || CUDNN_MAJOR < 9
+#error too old
+#endif]])], [AC_MSG_RESULT([yes])],
+    [AC_MSG_RESULT([no])
+     AC_MSG_ERROR([--with-cudnn-frontend needs cudnn-frontend 1.32 or later and the headers of cuDNN 9 or later (CPPFLAGS=-I... where they are not beside CUDA's); see config.log])])
+  CPPFLAGS=$zi_save_CPPFLAGS
+  zi_cudnn=", attention by cuDNN"
+  AC_DEFINE([HAVE_CUDNN], [1], [The module does attention by cuDNN.])
+])
+AC_SUBST([CUDNN_CPPFLAGS])
+AM_CONDITIONAL([HAVE_CUDNN], [test -n "$zi_cudnn"])
+])
+
 AC_DEFUN([ZI_CUDA], [
 AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda=auto|yes|no|DIR], [CUDA toolkit 12 or later with cuBLAS and NCCL (default: built where found)])],
   [], [with_cuda=auto])
@@ -67,8 +97,9 @@ AC_ARG_VAR([NVCCFLAGS], [flags of the CUDA compiler])
 zi_cuda_why= zi_cuda_include= zi_cuda_lib= zi_cuda_release= CUDA_GENCODE=
 AS_VAR_IF([with_cuda], [no], [ZI_CUDA_REFUSE([not asked for])], [ZI_CUDA_FIND])
 AS_IF([test -z "$zi_cuda_why"], [ZI_CUDA_TRY])
+ZI_CUDNN
 AS_IF([test -z "$zi_cuda_why"], [
-  zi_cuda="$zi_cuda_release for $with_cuda_arch"
+  zi_cuda="$zi_cuda_release for $with_cuda_arch$zi_cudnn"
   AC_DEFINE([HAVE_CUDA], [1], [The module of CUDA devices is built.])
 ], [
   AS_CASE([$with_cuda], [auto|no], [], [AC_MSG_ERROR([--with-cuda=$with_cuda: $zi_cuda_why])])

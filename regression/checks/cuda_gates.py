@@ -6,7 +6,8 @@
     spilled registers, stacks    none
     PTX in the objects           plain text; no local memory, no calls, and fp64 only in kernels that are named below
     what the module needs        of CUDA, cuBLAS and NCCL only what the emulation of the tests has, under the same
-                                 versions; else of zinf only what zinf exports; nothing of the C++ library
+                                 versions; else of zinf only what zinf exports; nothing of the C++ library, unless
+                                 it was configured --with-cudnn-frontend
 
 After a change that was meant to cost registers: `regression/checks/cuda_gates.py --renew`, run in the build folder,
 writes the table anew. Numbers hold for one release of nvcc: with another the table is left aside, and said so.
@@ -163,7 +164,7 @@ def symbols(path, kind):
     return {line.split()[-1].replace("@@", "@") for line in text.splitlines() if line.split()[-2] not in "AwN"}
 
 
-def check_symbols():
+def check_symbols(cudnn):
     needs, has, ours = symbols("zinf-cuda.so", "needs"), set(), symbols("zinf", "has")
     for name in sorted(os.listdir("emulator")):
         if ".so" in name:
@@ -173,7 +174,7 @@ def check_symbols():
         fail(f"the module calls {name}, and the emulation has no such function of that version")
     for name in sorted(needs - cuda):
         bare = name.split("@")[0]
-        if re.match(r"_Z|__cxa_(?!finalize|atexit)|__gxx|_Unwind", bare):
+        if not cudnn and re.match(r"_Z|__cxa_(?!finalize|atexit)|__gxx|_Unwind", bare):
             fail(f"the module needs {bare} of the C++ library")
         if "@" not in name and bare not in ours and not re.match(r"MPI_|PMPI_", bare):
             fail(f"the module needs {bare}, and zinf does not export it: see `needed` in src/device/module.c")
@@ -186,7 +187,9 @@ def main():
     if not os.path.exists("zinf-cuda.so"):
         print("skipped: no CUDA toolkit, so nothing of CUDA was built")
         return 77
-    nvcc = re.search(r"^NVCC = (.*)$", open("Makefile", encoding="utf-8").read(), re.MULTILINE)[1]
+    makefile = open("Makefile", encoding="utf-8").read()
+    settings = dict(re.findall(r"^(NVCC|CUDNN_CPPFLAGS) = ?(.*)$", makefile, re.MULTILINE))
+    nvcc = settings["NVCC"]
     release = re.search(r"release ([\d.]+)", output(nvcc, "--version"))[1]
     names = sorted(name for name in os.listdir(os.path.join(SOURCES, FOLDER)) if name.endswith(".cu"))
     objects = [os.path.join(FOLDER, name[:-3] + ".o") for name in names]
@@ -196,7 +199,7 @@ def main():
             file.write(HEAD + "\n".join(table_lines(found, release)) + "\n")
     check_registers(found, release)
     kernels = check_ptx(objects)
-    calls = check_symbols()
+    calls = check_symbols(bool(settings["CUDNN_CPPFLAGS"]))
     if not failures:
         print(f"cuda_gates: {len(found)} kernels of GPUs, {kernels} in PTX, {calls} functions of CUDA")
     return 1 if failures else 0

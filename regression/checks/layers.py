@@ -103,7 +103,7 @@ def check_sources(layers, source):
             complaints += [f"src/{name} is no room of LAYERS" for name in stray]
             continue
         for name in sorted(files):
-            if not name.endswith((".c", ".h", ".cu")):
+            if not name.endswith((".c", ".h", ".cu", ".cpp")):
                 continue
             for quote, header, line in includes_of(os.path.join(path, name)):
                 count += 1

@@ -12,7 +12,7 @@ import sys
 
 FOLDERS = ["src", "regression", "analysis", "jobscripts", "inputs", "doc", "findings", "m4"]
 FILES = ["configure.ac", "Makefile.am", "README.md", "CONTRIBUTING.md", "quickstart", "run-tests"]
-SOURCES = (".c", ".h", ".cu", ".py", ".sh", ".sbatch", ".m4", ".inc")
+SOURCES = (".c", ".h", ".cu", ".cpp", ".py", ".sh", ".sbatch", ".m4", ".inc")
 # "." in brackets, so that this file does not complain of itself.
 FORBIDDEN = [
     (r"(?<![\w.$}])/(?:work|root/\.\w+|home/\w+)/", "a path of one machine"),
@@ -32,7 +32,7 @@ def check_text(path, text):
             yield f"{path}:{number}: {len(line)} columns"
         if "\t" in line and path.endswith((".c", ".h", ".py")):
             yield f"{path}:{number}: a tab"
-    if path.endswith((".c", ".h", ".cu")):
+    if path.endswith((".c", ".h", ".cu", ".cpp")):
         for found in NULL_COMPARED.finditer(text):
             line = text.count("\n", 0, found.start()) + 1
             yield f"{path}:{line}: compared with NULL; a pointer is true or false: write p, or !p"

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Causal attention on a CUDA device against the cpu. */
+/* Causal attention on a CUDA device against the cpu: by own kernels, and in a build with cuDNN by that,
+ * which falls back on own kernels where there is none, as under the emulation. */
+#include "config.h"
+#include "regression/unit/capture_fixture.h"
 #include "regression/unit/cuda_pair.h"
 
-/* B, T, H, G, D. */
+/* B, T, H, G, D. The last is run in parts by cuDNN where its backward graph needs T^2 of workspace. */
 static const int64_t shapes[][5] = {{1, 1, 1, 1, 1},    {1, 5, 2, 1, 7},    {2, 33, 2, 2, 16},
                                     {1, 65, 4, 2, 32},  {1, 20, 1, 1, 64},  {1, 9, 2, 1, 80},
                                     {1, 70, 1, 1, 128}, {1, 18, 1, 1, 256}, {2, 1000, 8, 2, 128},
-                                    {1, 600, 3, 3, 64}};
-enum { SHAPES = sizeof shapes / sizeof *shapes, LARGE = 2 };
+                                    {1, 600, 3, 3, 64}, {1, 4100, 9, 3, 8}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, LARGE = 3 };
 
 struct operands {
     struct tensor qkv, o, logsumexp, d_o, dqkv, scratch;
@@ -46,7 +49,8 @@ static void attention_place(struct device_attention *a, const struct operands *o
 
 /* A score is a product over D, with factors of size 1, so up to 4 sqrt(D), and divided by sqrt(D): its
  * roundings are those of D sums at 4 and go into the probability, which is at most 1, relative. Results
- * are means of T values under 5; gradients are products of three such, sums over T. */
+ * are means of T values under 5; gradients are products of three such, sums over T. cuDNN rounds
+ * probabilities to the type. */
 static void attention_check(struct pair *p, const int64_t *shape)
 {
     struct operands o;
@@ -54,6 +58,8 @@ static void attention_check(struct pair *p, const int64_t *shape)
     a[0] = attention_of(p, shape);
     int64_t rows = shape[0] * shape[1];
     double roundings = 16 + 4 * sqrt((double)shape[4]) + 4 * sqrt((double)shape[1]);
+    double type = pair_unit(p->type) / 0x1p-23;
+    double probabilities = cuda_fixture_attention == ATTENTION_OWN ? 0 : type;
     int64_t scratch = (int64_t)(device_attention_backward_scratch(&a[0]) / sizeof(float));
     p->shift = shape[4] % 2;
     o.qkv = tensor_random(p, p->type, rows * a[0].ld, 1.0f);
@@ -68,12 +74,11 @@ static void attention_check(struct pair *p, const int64_t *shape)
         attention_place(&a[d], &o, d);
     p->what = "attention";
     PAIR_CALL(p, attention, &a[d]);
-    tensor_near(p, &o.o, roundings, 8.0);
+    tensor_near(p, &o.o, roundings + probabilities, 8.0);
     tensor_near(p, &o.logsumexp, roundings, 8.0);
     /* backward takes what forward left, which is rounded to the type on either */
     p->what = "attention_backward";
     PAIR_CALL(p, attention_backward, &a[d]);
-    double type = pair_unit(p->type) / 0x1p-23;
     tensor_near(p, &o.dqkv, 4 * roundings + 8 * type, 8.0);
     tensor_equal(p, &o.qkv);
     tensor_equal(p, &o.d_o);
@@ -88,7 +93,27 @@ static void test_attention(struct pair *p)
         attention_check(p, shapes[i]);
 }
 
+#ifdef HAVE_CUDNN
+/* The run says which way attention goes, and why where it is not cuDNN's. */
+static void test_cudnn(void)
+{
+    static struct capture capture;
+    cuda_fixture_attention = ZI_AUTO;
+    capture_begin(&capture, stdout);
+    (void)pair_main("cuda_attention_test, cuDNN", test_attention);
+    const char *text = capture_end(&capture);
+    fputs(text, stdout);
+    CHECK(strstr(text, "attention: cuDNN 9.") ||
+          strstr(text, "attention: own kernels, because cuDNN cannot be had: "));
+}
+#endif
+
 int main(void)
 {
-    return pair_main("cuda_attention_test", test_attention);
+    int status = pair_main("cuda_attention_test", test_attention);
+#ifdef HAVE_CUDNN
+    test_cudnn();
+    status = test_finish("cuda_attention_test");
+#endif
+    return status;
 }

@@ -97,6 +97,9 @@ static const struct {
     {{"device.isa=generic", "device.type=cuda"},
      "device.isa has no effect with device.type: cuda; it is used with device.type: cpu\n",
      "device.type=cpu"},
+    {{"device.attention=own"},
+     "device.attention has no effect with device.type: cpu; it is used with device.type: cuda\n",
+     "device.type=cuda"},
     {{"checkpoint.keep=3"},
      "checkpoint.keep has no effect with checkpoint.every: never; it is used with "
      "checkpoint.every other than never and checkpoint.every at most run.steps\n",

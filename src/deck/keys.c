@@ -63,6 +63,8 @@ static const struct deck_choice engines[] = {
 static const struct deck_choice isas[] = {
     {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, END};
 
+static const struct deck_choice attentions[] = {{"own", ATTENTION_OWN}, END};
+
 static const struct deck_choice modes[] = {
     {"owner", CHECKPOINT_OWNER}, {"group", CHECKPOINT_GROUP}, {"all", CHECKPOINT_ALL}, END};
 
@@ -397,6 +399,10 @@ static const struct deck_row rows[] = {
     {KEY(device, isa), .type = DECK_CHOICE, .choices = isas, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_cpu,
      .help = "best instruction set that cpu kernels may use; auto: the best the processor has"},
+    {KEY(device, attention), .type = DECK_CHOICE, .choices = attentions, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .uses = with_cuda,
+     .help = "what computes attention on the device: zinf's own kernels, or auto: cuDNN where zinf "
+             "was built with it and it does the shape, else own kernels"},
 
     {KEY(checkpoint, every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
      .may_be_never = true, .maximum = COUNT, .changeable = true, .uses = with_checkpoint,

@@ -15,6 +15,7 @@ enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
 enum device_type { DEVICE_CPU, DEVICE_CUDA, DEVICE_TYPE_COUNT };
 enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
 enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
+enum attention_choice { ATTENTION_OWN };
 
 struct settings_zero {
     /* 0, 1, 2, 3. */
@@ -82,6 +83,8 @@ struct settings_device {
     int64_t threads;
     /* enum device_isa: best instruction set to use; auto: what the processor has. */
     int64_t isa;
+    /* enum attention_choice; auto: what the device does best. */
+    int64_t attention;
 };
 
 #endif

@@ -134,12 +134,18 @@ static const struct device_table table = {
     .measure_peak = cuda_measure_peak,
 };
 
-static void register_operations(struct device_operations *operations)
+static void register_operations(const struct settings_device *settings,
+                                struct device_operations *operations)
 {
     operations->matmul = cuda_matmul;
 #define REGISTER(family) cuda_##family##_register(operations);
     CUDA_FAMILIES(REGISTER)
 #undef REGISTER
+#ifdef HAVE_CUDNN
+    if (settings->attention == ZI_AUTO) cuda_cudnn_register(operations);
+#else
+    (void)settings;
+#endif
 }
 
 /* What a device needs before it can be used. */
@@ -162,7 +168,7 @@ static enum zi_status cuda_open(const struct settings_device *settings, struct d
     d->base.table = &table;
     d->base.properties = properties;
     d->ordinal = ordinal;
-    register_operations(&d->base.operations);
+    register_operations(settings, &d->base.operations);
     pthread_mutex_init(&d->mutex, NULL);
     pthread_mutex_init(&d->clock.mutex, NULL);
     enum zi_status status = start(d);

@@ -21,6 +21,7 @@ extern "C" {
 enum { CUDA_PARTIALS = 4096 };
 
 struct cuda_memory;
+struct cuda_attention;
 struct cuda_products;
 
 /* Relates times of the device to those of the host: what zi_time_s was at an event. */
@@ -51,6 +52,8 @@ struct cuda_stream {
     void *partials;
     /* Made with the first product. */
     struct cuda_products *products;
+    /* Made with the first attention that cuDNN is asked for; see attention_cudnn.cpp. */
+    struct cuda_attention *attention;
 };
 
 struct cuda_event {
@@ -100,6 +103,13 @@ enum zi_status cuda_launched(const char *operation);
     FAMILY(attention)                                                                              \
     FAMILY(loss)                                                                                   \
     FAMILY(update)
+
+/* Local. Where attention_cudnn.cpp is built (HAVE_CUDNN): enters attention by cuDNN, with own kernels
+ * for what cuDNN does not do. */
+void cuda_cudnn_register(struct device_operations *operations);
+
+/* Local. There: frees what a stream keeps for it. */
+void cuda_cudnn_destroy(struct cuda_stream *stream);
 
 #define CUDA_REGISTER(family) void cuda_##family##_register(struct device_operations *operations);
 /* Local. Each enters its operations: cuda_convert_register and so on. */

@@ -5,6 +5,7 @@
  * the optimizer on the host needs. CUDA tells the time between two events as a float of
  * milliseconds, which after a day would be good to 8 ms, so the event that times are taken from is
  * renewed every minute. */
+#include "config.h"
 #include "device/cuda/calls.h"
 
 #include <stdlib.h>
@@ -44,6 +45,9 @@ void cuda_stream_destroy(struct device_stream *stream)
     if (cuda_enter_device(cuda_device_of(stream->device)) >= 0) {
         if (s->stream && s->passed) (void)cuda_stream_synchronize(stream);
         cuda_products_destroy(s);
+#ifdef HAVE_CUDNN
+        cuda_cudnn_destroy(s);
+#endif
         if (s->partials) (void)cudaFree(s->partials);
         if (s->passed) (void)cudaEventDestroy(s->passed);
         if (s->stream) (void)cudaStreamDestroy(s->stream);
