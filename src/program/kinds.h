@@ -50,8 +50,7 @@ struct program_lane_row {
     const char *colour;
 };
 
-/* All kinds in the order of their numbers, which run.h5 records. The second name is that of the row
- * (kinds.c), of the run function (execute.c: run_NAME), and what people see. */
+/* All kinds, in run.h5's order; the second name is the row's, run_NAME's (execute.c) and people's. */
 #define PROGRAM_KINDS(KIND)                                                                        \
     KIND(OP_READ, read)                                                                            \
     KIND(OP_PUSH, push)                                                                            \
