@@ -10,7 +10,8 @@ export ZINF_MODULE_FOLDER
 make_data
 make_deck
 deck=$folder/deck.yaml
-on="--set device.type=cuda --set memory.device=48MiB --set memory.host=64MiB --overwrite"
+settings="--set device.type=cuda --set memory.device=48MiB --set memory.host=64MiB --set optimizer.schedule=constant"
+on="$settings --overwrite"
 
 if ! command -v nvidia-smi >/dev/null; then
     # The real libraries, which find no driver.
@@ -52,8 +53,9 @@ complains "no device memory for"
 expect 0 "$zinf" run "$deck" $on --set run.directory="$folder/whole" --set run.steps=6
 # shellcheck disable=SC2086
 expect 0 "$zinf" run "$deck" $on --set run.directory="$folder/parts" --set run.steps=3
-expect 0 "$zinf" run "$deck" --set device.type=cuda --set memory.device=48MiB --set memory.host=64MiB \
-    --set placement.optimizer=host --set run.directory="$folder/parts" --set run.steps=6 --resume auto
+# shellcheck disable=SC2086
+expect 0 "$zinf" run "$deck" $settings --set placement.optimizer=host --set run.directory="$folder/parts" \
+    --set run.steps=6 --resume auto
 bits "$folder/whole" >"$folder/a"
 bits "$folder/parts" >"$folder/b"
 same "$folder/a" "$folder/b"
