@@ -48,13 +48,22 @@ static int lay_work_slot(struct builder *b, size_t bytes, const char *name, int 
     return builder_slot(b, ZI_TIER_DEVICE, PURPOSE_WORK, bytes, "%s %d", name, number);
 }
 
+static bool some_are_recomputed(const struct builder *b)
+{
+    const struct program *p = b->program;
+    for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
+        if (p->kept_segments[kind] < p->segment_count[kind]) return true;
+    }
+    return false;
+}
+
 void activation_lay_work(struct builder *b)
 {
     const struct zero_config *c = b->config;
     struct activations *a = &b->activations;
     struct model_sizes most = most_sizes(b);
     int copies = b->derived.copies;
-    bool recomputes = c->training && b->program->kept_segments < b->program->segment_count;
+    bool recomputes = c->training && some_are_recomputed(b);
     take_memory(b);
     if (b->status < 0) return;
     for (int i = 0; i < a->depth * copies; i++) {

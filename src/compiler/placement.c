@@ -9,8 +9,9 @@
  * states leave for the next slower tier, in the order of how little it costs. Tiles: only when the
  * slowest tiers do not fit either, counts double until they do (before, fp32 sums of gradients go
  * to nvme where gradients are). Then the most groups of the optimizer in memory and the deepest
- * prefetch of at most 2, then as many segments with kept activations as the rest holds, then as many
- * places in which fetched units stay from forward to backward. */
+ * prefetch of at most 2, then as many segments with kept activations as the rest holds, first of the
+ * kind whose bytes spare more FLOPs of recomputing, then as many places in which fetched units stay
+ * from forward to backward. */
 #include "compiler/placement.h"
 
 #include <inttypes.h>
@@ -84,6 +85,13 @@ static void check_length(struct deck *deck, int ranks)
                   s->batch.global, count, micro, s->model.layers, most);
 }
 
+/* Whether one kind of layer is recomputed and the other kept. */
+static bool parts_kinds(const struct settings *s)
+{
+    return s->activations.recompute == RECOMPUTE_ATTENTION ||
+           s->activations.recompute == RECOMPUTE_MLP;
+}
+
 void zero_check(struct deck *deck, int ranks)
 {
     const struct settings *s = deck_settings(deck);
@@ -94,6 +102,13 @@ void zero_check(struct deck *deck, int ranks)
                       "%" PRId64 " operations per kept input, but tiles (tiling.attention, "
                       "tiling.mlp) need the input of every operation; use 1 or auto",
                       s->activations.interval);
+    }
+    if (parts_kinds(s) && s->activations.interval > 1) {
+        deck_complain(deck, "activations", "interval",
+                      "%" PRId64 " operations per kept input are recomputed together, but "
+                      "activations.recompute: %s keeps every second one; use 1 or auto",
+                      s->activations.interval,
+                      s->activations.recompute == RECOMPUTE_MLP ? "mlp" : "attention");
     }
     if (s->batch.global < ranks) {
         deck_complain(deck, "batch", "global",
@@ -183,7 +198,10 @@ void resolve_settings(const struct settings *s, const struct device_properties *
         s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
     config->group = (s->zero.group + 4095) / 4096 * 4096;
     config->resident = 0;
-    config->kept_segments = s->activations.recompute == RECOMPUTE_NEVER ? -1 : 0;
+    int64_t recompute = s->activations.recompute;
+    bool all = recompute == RECOMPUTE_NEVER;
+    config->kept_segments[LAYER_ATTENTION] = all || recompute == RECOMPUTE_MLP ? -1 : 0;
+    config->kept_segments[LAYER_MLP] = all || recompute == RECOMPUTE_ATTENTION ? -1 : 0;
     config->sums_on_disk = false;
 }
 
@@ -192,7 +210,7 @@ static void settle(const struct settings *s, struct zero_config *config)
 {
     bool tiled = config->tiling.attention > 1 || config->tiling.mlp > 1;
     config->interval = s->activations.interval != ZI_AUTO ? (int)s->activations.interval
-                       : tiled                            ? 1
+                       : tiled || parts_kinds(s)          ? 1
                                                           : 2;
     config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
                                                  : s->zero.update == UPDATE_DEFERRED;
@@ -243,7 +261,7 @@ static enum zi_status measure(struct search *search, struct zero_config *config,
         fit->fits = fit->fits && fit->excess[tier] == 0;
         config->excess[tier] = fit->excess[tier];
     }
-    fit->segments = program->segment_count;
+    memcpy(fit->segments, program->segment_count, sizeof fit->segments);
     fit->disk_memory = zero_disk_memory(config, program->pool_bytes[ZI_TIER_NVME]);
     program_destroy(program);
     return ZI_OK;
@@ -366,22 +384,36 @@ static enum zi_status choose_tiles(struct search *search, struct zero_config *co
     return fits_least(search, config, fits);
 }
 
+/* The most segments of a kind that keep their inner activations, of `high`. */
+static enum zi_status choose_kept_of(struct search *search, enum layer_kind kind, int high,
+                                     struct zero_config *config)
+{
+    struct resolve_fit fit;
+    int low = 0; /* fits; above high does not */
+    while (low < high) {
+        config->kept_segments[kind] = (low + high + 1) / 2;
+        ZI_TRY(measure(search, config, &fit));
+        if (fit.fits)
+            low = config->kept_segments[kind];
+        else
+            high = config->kept_segments[kind] - 1;
+    }
+    config->kept_segments[kind] = low;
+    return ZI_OK;
+}
+
+/* First of the kind whose bytes spare more recomputing, then what the rest holds of the other. */
 static enum zi_status choose_kept(struct search *search, struct zero_config *config)
 {
     struct resolve_fit fit;
     if (search->settings->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
     ZI_TRY(measure(search, config, &fit));
-    int low = 0, high = fit.segments; /* low fits, above high does not */
-    while (low < high) {
-        config->kept_segments = (low + high + 1) / 2;
-        ZI_TRY(measure(search, config, &fit));
-        if (fit.fits)
-            low = config->kept_segments;
-        else
-            high = config->kept_segments - 1;
-    }
-    config->kept_segments = low;
-    return ZI_OK;
+    double attention = resolve_keeping_worth(search->model, config, LAYER_ATTENTION);
+    double mlp = resolve_keeping_worth(search->model, config, LAYER_MLP);
+    enum layer_kind first = mlp > attention ? LAYER_MLP : LAYER_ATTENTION;
+    enum layer_kind second = first == LAYER_MLP ? LAYER_ATTENTION : LAYER_MLP;
+    ZI_TRY(choose_kept_of(search, first, fit.segments[first], config));
+    return choose_kept_of(search, second, fit.segments[second], config);
 }
 
 /* Whether units are fetched from memory, of this rank or of others. From nvme they are not kept: who

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which inner activations are kept: those of the kind of layer that the deck names, or, where it is
+ * auto, as many as the budget holds, first of the kind that spares more recomputing per byte. */
+#include "regression/unit/test.h"
+#include "regression/unit/capture_fixture.h"
+#include "compiler/resolve.h"
+#include "regression/unit/step_fixture.h"
+
+#define MICROS 4
+#define ROWS   (64 * 17) /* of a micro-batch: sequences and tokens */
+
+/* Memory of its own for the device; all states there; buffers that the padding between them, less
+ * than 28 KiB, does not matter to. */
+static const char *const common[] = {"placement.parameters=device",
+                                     "placement.gradients=device",
+                                     "placement.optimizer=device",
+                                     "placement.activations=device",
+                                     "zero.prefetch=1",
+                                     "memory.host=1 GiB",
+                                     "batch.global=256",
+                                     "batch.micro=64",
+                                     NULL};
+
+/* Per row of the stream, by hand: FLOPs of recomputing a layer, and columns of fp32 that it saves. */
+static const struct shape {
+    const char *deck;
+    const char *sets[5];
+    double flops[LAYER_KIND_COUNT];
+    int columns[LAYER_KIND_COUNT];
+} shapes[] = {
+    /* Attention first. 24 x 72, and 24 columns of (17 + 1) / 2 pairs for scores and again for their
+     * use; 24 x 96. Saved: the normed row and two numbers of its norm; then q, k, v, their mix and a
+     * sum for each of 3 heads; then the inner row before and after GELU. */
+    {step_fixture_gpt2,
+     {NULL},
+     {2 * 24 * 72 + 2 * 24 * 18, 2 * 24 * 96},
+     {26 + 72 + 24 + 3, 26 + 2 * 96}},
+    /* MLP first: few key heads, a wide MLP, short sequences. 6 heads and 2 of keys and of values, of
+     * 16 columns; 96 x 2 * 160, of which one half gates the other. */
+    {step_fixture_llama,
+     {"model.hidden=96", "model.inner=160"},
+     {2 * 96 * 160 + 2 * 96 * 18, 2 * 96 * 320},
+     {98 + 160 + 96 + 6, 98 + 3 * 160}},
+};
+
+static enum zi_status open_with(struct step_fixture *f, const struct shape *shape,
+                                const char *const *more)
+{
+    const char *sets[20];
+    const char *const *lists[] = {common, shape->sets, more};
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        for (const char *const *set = lists[i]; *set; set++)
+            sets[count++] = *set;
+    }
+    sets[count] = NULL;
+    return step_fixture_open(f, shape->deck, sets, 1, 0);
+}
+
+/* Operations that are recomputed, and their FLOPs, are those of the kind that the deck names. */
+static void test_named(void)
+{
+    static const char *const named[] = {"activations.recompute=attention",
+                                        "activations.recompute=mlp"};
+    for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
+        enum model_op_kind recomputed = kind == LAYER_MLP ? MODEL_MLP : MODEL_ATTENTION;
+        const char *const sets[] = {named[kind], NULL};
+        struct step_fixture f;
+        int found = 0;
+        CHECK_INT(open_with(&f, &shapes[0], sets), ZI_OK);
+        const struct program *p = f.program;
+        CHECK_INT(p->config.interval, 1);
+        CHECK_INT(p->kept_layers[kind], 0);
+        CHECK_INT(p->kept_layers[1 - kind], 3);
+        for (int o = 0; o < p->lists[PROGRAM_TRAIN].count; o++) {
+            const struct program_op *op = &p->lists[PROGRAM_TRAIN].ops[o];
+            if (op->kind != OP_RECOMPUTE) continue;
+            CHECK_INT(f.model->ops[op->op].kind, recomputed);
+            CHECK_NEAR(op->flops, ROWS * shapes[0].flops[kind], 0.5);
+            found++;
+        }
+        CHECK_INT(found, 3 * MICROS);
+        step_fixture_close(&f);
+    }
+}
+
+/* Longer segments are of one kind where they have an even number of layers, and take turns else. */
+static void test_segments(void)
+{
+    static const struct segments {
+        const char *interval;
+        int attention, mlp;
+    } segments[] = {
+        {"activations.interval=1", 3, 3}, /* A M A M A M */
+        {"activations.interval=2", 3, 0}, /* AM AM AM */
+        {"activations.interval=3", 1, 1}, /* AMA MAM */
+        {"activations.interval=5", 1, 1}, /* AMAMA M */
+        {"activations.interval=32", 1, 0},
+    };
+    for (int i = 0; i < 5; i++) {
+        struct step_fixture f;
+        const char *const sets[] = {segments[i].interval, NULL};
+        CHECK_INT(open_with(&f, &shapes[0], sets), ZI_OK);
+        CHECK_INT(f.program->segment_count[LAYER_ATTENTION], segments[i].attention);
+        CHECK_INT(f.program->segment_count[LAYER_MLP], segments[i].mlp);
+        CHECK_INT(f.program->kept_layers[LAYER_ATTENTION], 3);
+        CHECK_INT(f.program->kept_layers[LAYER_MLP], 3);
+        step_fixture_close(&f);
+    }
+}
+
+static void test_worth(void)
+{
+    const char *const sets[] = {"activations.interval=1", NULL};
+    for (int i = 0; i < 2; i++) {
+        struct step_fixture f;
+        const struct shape *s = &shapes[i];
+        CHECK_INT(open_with(&f, s, sets), ZI_OK);
+        for (int kind = 0; kind < LAYER_KIND_COUNT; kind++)
+            CHECK_NEAR(resolve_keeping_worth(f.model, &f.config, (enum layer_kind)kind),
+                       s->flops[kind] / (4.0 * s->columns[kind]), 1e-9);
+        f.config.interval = 2;
+        CHECK_NEAR(resolve_keeping_worth(f.model, &f.config, LAYER_MLP), 0, 0);
+        step_fixture_close(&f);
+    }
+}
+
+/* Whether so many bytes beyond those without kept inner activations keep so many layers. */
+static void check_kept(const struct shape *shape, size_t bytes, int attention, int mlp)
+{
+    struct step_fixture f;
+    char memory[64], expected[160], *text = NULL;
+    size_t size = 0;
+    const char *const none[] = {"activations.recompute=always", "activations.interval=1", NULL};
+    CHECK_INT(open_with(&f, shape, none), ZI_OK);
+    snprintf(memory, sizeof memory, "memory.device=%zu B",
+             f.program->pool_bytes[ZI_TIER_DEVICE] + bytes);
+    step_fixture_close(&f);
+    const char *const sets[] = {memory, "activations.interval=1", NULL};
+    CHECK_INT(open_with(&f, shape, sets), ZI_OK);
+    CHECK_INT(f.program->kept_layers[LAYER_ATTENTION], attention);
+    CHECK_INT(f.program->kept_layers[LAYER_MLP], mlp);
+    snprintf(expected, sizeof expected,
+             "\ninner activations: attention kept in %d, recomputed in %d; mlp kept in %d, "
+             "recomputed in %d\n",
+             attention, 3 - attention, mlp, 3 - mlp);
+    FILE *out = open_memstream(&text, &size);
+    CHECK(out != NULL);
+    if (!out) return;
+    program_print_memory(f.program, out);
+    fclose(out);
+    CHECK(strstr(text, expected) != NULL);
+    free(text);
+    step_fixture_close(&f);
+}
+
+static void test_budgets(void)
+{
+    size_t row = MICROS * ROWS * sizeof(float);
+    const int *columns = shapes[0].columns;
+    size_t a = row * (size_t)columns[LAYER_ATTENTION], m = row * (size_t)columns[LAYER_MLP];
+    check_kept(&shapes[0], 0, 0, 0);
+    check_kept(&shapes[0], a - 1, 0, 0);
+    check_kept(&shapes[0], 2 * a + a / 4, 2, 0); /* not an MLP's */
+    check_kept(&shapes[0], 3 * a + m - 1, 3, 0);
+    check_kept(&shapes[0], 3 * a + m + a / 4, 3, 1);
+    check_kept(&shapes[0], 3 * a + 3 * m - 1, 3, 2);
+    check_kept(&shapes[0], 3 * a + 3 * m + a / 2, 3, 3);
+    columns = shapes[1].columns;
+    a = row * (size_t)columns[LAYER_ATTENTION], m = row * (size_t)columns[LAYER_MLP];
+    check_kept(&shapes[1], m + a / 4, 0, 1);
+    check_kept(&shapes[1], 2 * m + a / 4, 0, 2);
+    check_kept(&shapes[1], 2 * m + a + a / 4, 1, 2); /* the rest is too small for an MLP's */
+    check_kept(&shapes[1], 3 * m + 2 * a + a / 4, 2, 3);
+}
+
+static void test_refused(void)
+{
+    struct step_fixture f;
+    struct capture messages;
+    const char *const sets[] = {"activations.recompute=mlp", "activations.interval=2", NULL};
+    capture_begin(&messages, stderr);
+    enum zi_status status = open_with(&f, &shapes[0], sets);
+    capture_end(&messages);
+    CHECK_INT(status, ZI_ERROR_USAGE);
+    CHECK(
+        strstr(messages.text, "activations.recompute: mlp keeps every second one; use 1 or auto"));
+    step_fixture_close(&f);
+}
+
+int main(void)
+{
+    zi_log_set_level(ZI_LOG_ERROR);
+    test_named();
+    test_segments();
+    test_worth();
+    test_budgets();
+    test_refused();
+    return test_finish("compiler_keep_test");
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Of which kind of layer the inner activations are kept first.
+ *
+ * Memory holds inner activations of some segments, and keeping a segment's spares the FLOPs with
+ * which backward would make them again. Segments of one kind are alike, so memory spares the most
+ * when it goes to the kind with more such FLOPs per byte first, and what is left of it to the other.
+ * With an interval of 1 that sets attention against MLP: attention's scores grow with the square of
+ * the tokens and leave no bytes behind, an MLP's product is the larger one where key heads are few
+ * and sequences short. Longer segments of an even number of layers are all of one kind. */
+#include "compiler/resolve.h"
+
+double resolve_keeping_worth(const struct model *model, const struct zero_config *config,
+                             enum layer_kind kind)
+{
+    int first = kind == LAYER_MLP ? 1 + config->interval : 1, last = first + config->interval - 1;
+    double spared = 0, bytes = 0;
+    if (kind == LAYER_MLP && config->interval % 2 == 0) return 0;
+    if (last > model->layer_count - 2) last = model->layer_count - 2;
+    for (int op = 0; op < model->op_count; op++) {
+        const struct model_op *o = &model->ops[op];
+        struct model_sizes sizes;
+        struct model_flops flops;
+        if (o->layer < first || o->layer > last) continue;
+        model_op_sizes(model, op, config->micro, config->tokens, &sizes);
+        model_op_flops(model, op, config->micro, config->tokens, &flops);
+        bool inside = o->layer > first && o->tile == 0; /* its input is kept as well */
+        bytes += (double)sizes.saved + (inside ? (double)sizes.stream : 0);
+        spared += o->layer < last ? flops.forward : flops.recompute;
+    }
+    return bytes > 0 ? spared / bytes : 0;
+}
