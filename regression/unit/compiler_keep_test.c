@@ -174,6 +174,44 @@ static void test_budgets(void)
     check_kept(&shapes[1], 3 * m + 2 * a + a / 4, 2, 3);
 }
 
+/* In columns as above, for 3 layers: with an interval of 2 a layer's operations are kept together,
+ * 125 + 218 and the 24 of the MLP's input, or recomputed, 4320 + 4608 FLOPs and 2 * 24 * 24 of the
+ * output projection. An interval of 1 needs the MLPs' inputs in any case, 3 * 24 columns, but not
+ * the second operation's place and input while a segment is recomputed, 218 + 24 of one micro-batch
+ * of 4: 11.5 columns more. */
+static void test_interval(void)
+{
+    static const struct interval {
+        int columns; /* more than those without any kept with an interval of 2 */
+        int interval, attention, mlp;
+    } intervals[] = {
+        {0, 2, 0, 0},            /* not room for the inputs */
+        {40, 1, 0, 0},           /* 26784 FLOPs to 30240 */
+        {367 + 40, 1, 3, 0},     /* 13824 to 20160 */
+        {2 * 367 + 40, 1, 3, 1}, /* 9216 to 10080 */
+        {3 * 367 + 40, 2, 3, 3}, /* none to none */
+    };
+    const char *const none[] = {"activations.recompute=always", "activations.interval=2", NULL};
+    struct step_fixture f;
+    CHECK_INT(open_with(&f, &shapes[0], none), ZI_OK);
+    size_t bytes = f.program->pool_bytes[ZI_TIER_DEVICE];
+    step_fixture_close(&f);
+    for (int i = 0; i < 5; i++) {
+        char memory[64];
+        size_t more = MICROS * ROWS * sizeof(float) * (size_t)intervals[i].columns;
+        snprintf(memory, sizeof memory, "memory.device=%zu B", bytes + more);
+        CHECK_INT(open_with(&f, &shapes[0], (const char *const[]){memory, NULL}), ZI_OK);
+        CHECK_INT(f.config.interval, intervals[i].interval);
+        CHECK_INT(f.program->kept_layers[LAYER_ATTENTION], intervals[i].attention);
+        CHECK_INT(f.program->kept_layers[LAYER_MLP], intervals[i].mlp);
+        step_fixture_close(&f);
+        const char *const away[] = {memory, "device.type=cuda", "placement.activations=host", NULL};
+        CHECK_INT(open_with(&f, &shapes[0], away), ZI_OK);
+        CHECK_INT(f.config.interval, 2); /* kept inputs would be moved */
+        step_fixture_close(&f);
+    }
+}
+
 static void test_refused(void)
 {
     struct step_fixture f;
@@ -195,6 +233,7 @@ int main(void)
     test_segments();
     test_worth();
     test_budgets();
+    test_interval();
     test_refused();
     return test_finish("compiler_keep_test");
 }

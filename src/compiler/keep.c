@@ -6,15 +6,27 @@
  * when it goes to the kind with more such FLOPs per byte first, and what is left of it to the other.
  * With an interval of 1 that sets attention against MLP: attention's scores grow with the square of
  * the tokens and leave no bytes behind, an MLP's product is the larger one where key heads are few
- * and sequences short. Longer segments of an even number of layers are all of one kind. */
+ * and sequences short. Longer segments of an even number of layers are all of one kind.
+ *
+ * Segments of one layer have the input of each kept, those of two only every second one, and repeat
+ * the output projection of attention to make the other. */
 #include "compiler/resolve.h"
 
-double resolve_keeping_worth(const struct model *model, const struct zero_config *config,
-                             enum layer_kind kind)
+/* Of a segment and a micro-batch. */
+struct weight {
+    /* FLOPs of recomputing it. */
+    double flops;
+    /* Of what keeping spares them with. */
+    double bytes;
+};
+
+/* The first segment of a kind stands for all. */
+static struct weight weigh(const struct model *model, const struct zero_config *config,
+                           enum layer_kind kind)
 {
+    struct weight weight = {0, 0};
     int first = kind == LAYER_MLP ? 1 + config->interval : 1, last = first + config->interval - 1;
-    double spared = 0, bytes = 0;
-    if (kind == LAYER_MLP && config->interval % 2 == 0) return 0;
+    if (kind == LAYER_MLP && config->interval % 2 == 0) return weight;
     if (last > model->layer_count - 2) last = model->layer_count - 2;
     for (int op = 0; op < model->op_count; op++) {
         const struct model_op *o = &model->ops[op];
@@ -24,8 +36,26 @@ double resolve_keeping_worth(const struct model *model, const struct zero_config
         model_op_sizes(model, op, config->micro, config->tokens, &sizes);
         model_op_flops(model, op, config->micro, config->tokens, &flops);
         bool inside = o->layer > first && o->tile == 0; /* its input is kept as well */
-        bytes += (double)sizes.saved + (inside ? (double)sizes.stream : 0);
-        spared += o->layer < last ? flops.forward : flops.recompute;
+        weight.bytes += (double)sizes.saved + (inside ? (double)sizes.stream : 0);
+        weight.flops += o->layer < last ? flops.forward : flops.recompute;
     }
-    return bytes > 0 ? spared / bytes : 0;
+    return weight;
+}
+
+double resolve_keeping_worth(const struct model *model, const struct zero_config *config,
+                             enum layer_kind kind)
+{
+    struct weight weight = weigh(model, config, kind);
+    return weight.bytes > 0 ? weight.flops / weight.bytes : 0;
+}
+
+double resolve_recomputing(const struct model *model, const struct zero_config *config,
+                           const int segments[LAYER_KIND_COUNT])
+{
+    double flops = 0;
+    for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
+        int recomputed = segments[kind] - config->kept_segments[kind];
+        flops += recomputed * weigh(model, config, (enum layer_kind)kind).flops;
+    }
+    return flops;
 }

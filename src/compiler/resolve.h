@@ -38,6 +38,10 @@ int64_t micros_most(const struct settings_model *model);
 double resolve_keeping_worth(const struct model *model, const struct zero_config *config,
                              enum layer_kind kind);
 
+/* Local. FLOPs that backward recomputes for a micro-batch, with so many segments of each kind. */
+double resolve_recomputing(const struct model *model, const struct zero_config *config,
+                           const int segments[LAYER_KIND_COUNT]);
+
 /* Local. Whether host or device update states that are not on the device, whose tiers are chosen. */
 void resolve_update_on(const struct settings *s, struct zero_config *config);
 

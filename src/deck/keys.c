@@ -354,7 +354,7 @@ static const struct deck_row rows[] = {
      .minimum = 1, .maximum = 32, .changeable = true, .uses = with_recompute,
      .help =
          "operations (attention and MLP count one each) per kept input; auto: 2, or 1 when they "
-         "are tiled or one kind is recomputed"},
+         "are tiled, one kind is recomputed, or less is recomputed with 1"},
 
     {KEY(tiling, attention), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 1e5, .changeable = true,

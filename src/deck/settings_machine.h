@@ -45,7 +45,8 @@ struct settings_memory {
 struct settings_activations {
     /* enum recompute; auto: keep what the budget holds, recompute the rest. */
     int64_t recompute;
-    /* Operations per kept input; auto: 2, or 1 where they are tiled or of one kind recomputed. */
+    /* Operations per kept input; auto: 2, or 1 where they are tiled, where one kind is recomputed, and
+     * where less is recomputed with 1. */
     int64_t interval;
 };
 
