@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which inner activations are kept: those of the kind of layer that the deck names, or, where it is
- * auto, as many as the budget holds, first of the kind that spares more recomputing per byte. */
+/* Which inner activations are kept, and where: those of the kind of layer that the deck names, or,
+ * where it is auto, as many as the budget holds, first of the kind that spares more recomputing per
+ * byte; on the device, or on the host. */
 #include "regression/unit/test.h"
 #include "regression/unit/capture_fixture.h"
 #include "compiler/resolve.h"
@@ -125,12 +126,25 @@ static void test_worth(void)
     }
 }
 
+static void check_printed(const struct program *program, const char *expected)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    CHECK(out);
+    if (!out) return;
+    program_print_memory(program, out);
+    fclose(out);
+    const char *found = strstr(text, "\ninner activations: ");
+    CHECK(found && !strcmp(found + strlen("\ninner activations: "), expected));
+    free(text);
+}
+
 /* Whether so many bytes beyond those without kept inner activations keep so many layers. */
 static void check_kept(const struct shape *shape, size_t bytes, int attention, int mlp)
 {
     struct step_fixture f;
-    char memory[64], expected[160], *text = NULL;
-    size_t size = 0;
+    char memory[64], expected[160];
     const char *const none[] = {"activations.recompute=always", "activations.interval=1", NULL};
     CHECK_INT(open_with(&f, shape, none), ZI_OK);
     snprintf(memory, sizeof memory, "memory.device=%zu B",
@@ -141,16 +155,10 @@ static void check_kept(const struct shape *shape, size_t bytes, int attention, i
     CHECK_INT(f.program->kept_layers[LAYER_ATTENTION], attention);
     CHECK_INT(f.program->kept_layers[LAYER_MLP], mlp);
     snprintf(expected, sizeof expected,
-             "\ninner activations: attention kept in %d, recomputed in %d; mlp kept in %d, "
+             "attention kept in %d, recomputed in %d; mlp kept in %d, "
              "recomputed in %d\n",
              attention, 3 - attention, mlp, 3 - mlp);
-    FILE *out = open_memstream(&text, &size);
-    CHECK(out != NULL);
-    if (!out) return;
-    program_print_memory(f.program, out);
-    fclose(out);
-    CHECK(strstr(text, expected) != NULL);
-    free(text);
+    check_printed(f.program, expected);
     step_fixture_close(&f);
 }
 
@@ -212,18 +220,78 @@ static void test_interval(void)
     }
 }
 
+/* Inner activations of MLPs leave for the host in forward and are back in backward, each once; those
+ * of attention stay. With all of them away there is room on the device for what forward writes next
+ * and backward reads next. */
+static void test_offloaded(void)
+{
+    const char *const sets[] = {"device.type=cuda", "activations.offload=mlp",
+                                "activations.recompute=never", NULL};
+    struct step_fixture f;
+    size_t mlp = sizeof(float) * ROWS * (size_t)shapes[0].columns[LAYER_MLP], bytes[2] = {0, 0};
+    CHECK_INT(open_with(&f, &shapes[0], sets), ZI_OK);
+    const struct program *p = f.program;
+    const struct program_list *list = &p->lists[PROGRAM_TRAIN];
+    CHECK_INT(program_bytes(p, ZI_TIER_HOST, PURPOSE_ACTIVATION), 3 * MICROS * mlp);
+    for (int i = 0; i < list->count; i++) {
+        const struct program_op *op = &list->ops[i];
+        if (op->kind != OP_KEEP && op->kind != OP_RECALL) continue;
+        bool back = op->kind == OP_RECALL;
+        CHECK_INT(op->lane, back ? LANE_LINK_IN : LANE_LINK_OUT);
+        CHECK_INT(f.model->ops[op->op].kind, MODEL_MLP);
+        CHECK_INT(op->bytes, mlp);
+        bytes[back] += op->bytes;
+    }
+    CHECK_INT(bytes[0], 3 * MICROS * mlp);
+    CHECK_INT(bytes[1], 3 * MICROS * mlp);
+    check_printed(p,
+                  "attention kept in 3, recomputed in 0; mlp kept in 3 (on the host), recomputed "
+                  "in 0\n");
+    step_fixture_close(&f);
+}
+
+/* The kind that goes to the host is first, since it takes none of the device's memory but what the
+ * moves pass: two buffers each way. */
+static void test_offloaded_first(void)
+{
+    const char *const none[] = {"device.type=cuda", "activations.recompute=always",
+                                "activations.interval=1", NULL};
+    struct step_fixture f;
+    size_t a = sizeof(float) * ROWS * (size_t)shapes[0].columns[LAYER_ATTENTION];
+    size_t m = sizeof(float) * ROWS * (size_t)shapes[0].columns[LAYER_MLP];
+    char memory[64];
+    CHECK_INT(open_with(&f, &shapes[0], none), ZI_OK);
+    snprintf(memory, sizeof memory, "memory.device=%zu B",
+             f.program->pool_bytes[ZI_TIER_DEVICE] + 4 * m + MICROS * a + a / 2);
+    step_fixture_close(&f);
+    const char *const sets[] = {"device.type=cuda", "activations.offload=mlp",
+                                "activations.interval=1", memory, NULL};
+    CHECK_INT(open_with(&f, &shapes[0], sets), ZI_OK);
+    check_printed(f.program, "attention kept in 1, recomputed in 2; mlp kept in 3 (on the host), "
+                             "recomputed in 0\n");
+    step_fixture_close(&f);
+}
+
 static void test_refused(void)
 {
     struct step_fixture f;
     struct capture messages;
-    const char *const sets[] = {"activations.recompute=mlp", "activations.interval=2", NULL};
-    capture_begin(&messages, stderr);
-    enum zi_status status = open_with(&f, &shapes[0], sets);
-    capture_end(&messages);
-    CHECK_INT(status, ZI_ERROR_USAGE);
-    CHECK(
-        strstr(messages.text, "activations.recompute: mlp keeps every second one; use 1 or auto"));
-    step_fixture_close(&f);
+    static const struct refused {
+        const char *sets[3], *message;
+    } refused[] = {
+        {{"activations.recompute=mlp", "activations.interval=2"},
+         "activations.recompute: mlp keeps every second one; use 1 or auto"},
+        {{"activations.recompute=attention", "activations.offload=attention"},
+         "attention has nothing to move, as activations.recompute: attention keeps only the other"},
+    };
+    for (int i = 0; i < 2; i++) {
+        capture_begin(&messages, stderr);
+        enum zi_status status = open_with(&f, &shapes[0], refused[i].sets);
+        capture_end(&messages);
+        CHECK_INT(status, ZI_ERROR_USAGE);
+        CHECK(strstr(messages.text, refused[i].message));
+        step_fixture_close(&f);
+    }
 }
 
 int main(void)
@@ -234,6 +302,8 @@ int main(void)
     test_worth();
     test_budgets();
     test_interval();
+    test_offloaded();
+    test_offloaded_first();
     test_refused();
     return test_finish("compiler_keep_test");
 }

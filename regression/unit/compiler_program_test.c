@@ -12,6 +12,8 @@ static const char *const prefetches[] = {"zero.prefetch=0", "zero.prefetch=1", "
 static const char *const recomputes[] = {
     "activations.recompute=always", "activations.recompute=never", "activations.recompute=auto",
     "activations.recompute=attention", "activations.recompute=mlp"};
+static const char *const offloads[] = {"activations.offload=none", "activations.offload=all",
+                                       "activations.offload=none", "activations.offload=all"};
 static const char *const intervals[] = {"activations.interval=1", "activations.interval=2",
                                         "activations.interval=4", "activations.interval=32"};
 static const char *const tiers[2][4] = {{"placement.parameters=host", "placement.gradients=host",
@@ -48,6 +50,7 @@ static int draw_sets(uint64_t draw, const char **sets)
     if (bits >> 17 & 1) sets[count++] = "precision.gradient=fp32";
     if (bits >> 18 & 1) sets[count++] = "batch.micro=1";
     if (bits >> 31 & 1) sets[count++] = "zero.update_on=device";
+    sets[count++] = offloads[zi_random_bits(1, 3, draw) & 3];
     sets[count] = NULL;
     return count;
 }

@@ -10,6 +10,8 @@
  *
  * Segments of one layer have the input of each kept, those of two only every second one, and repeat
  * the output projection of attention to make the other. */
+#include <math.h>
+
 #include "compiler/resolve.h"
 
 /* Of a segment and a micro-batch. */
@@ -19,6 +21,14 @@ struct weight {
     /* Of what keeping spares them with. */
     double bytes;
 };
+
+/* Whether what an operation saves takes memory that is short: host memory is only where all of it
+ * goes there. */
+static bool takes_memory(const struct zero_config *config, const struct model_op *op)
+{
+    bool all = config->offloaded[LAYER_ATTENTION] && config->offloaded[LAYER_MLP];
+    return all || !config->offloaded[op->kind == MODEL_MLP ? LAYER_MLP : LAYER_ATTENTION];
+}
 
 /* The first segment of a kind stands for all. */
 static struct weight weigh(const struct model *model, const struct zero_config *config,
@@ -36,7 +46,8 @@ static struct weight weigh(const struct model *model, const struct zero_config *
         model_op_sizes(model, op, config->micro, config->tokens, &sizes);
         model_op_flops(model, op, config->micro, config->tokens, &flops);
         bool inside = o->layer > first && o->tile == 0; /* its input is kept as well */
-        weight.bytes += (double)sizes.saved + (inside ? (double)sizes.stream : 0);
+        weight.bytes += takes_memory(config, o) ? (double)sizes.saved : 0;
+        weight.bytes += inside ? (double)sizes.stream : 0;
         weight.flops += o->layer < last ? flops.forward : flops.recompute;
     }
     return weight;
@@ -46,7 +57,8 @@ double resolve_keeping_worth(const struct model *model, const struct zero_config
                              enum layer_kind kind)
 {
     struct weight weight = weigh(model, config, kind);
-    return weight.bytes > 0 ? weight.flops / weight.bytes : 0;
+    if (weight.flops <= 0) return 0;
+    return weight.bytes > 0 ? weight.flops / weight.bytes : INFINITY;
 }
 
 double resolve_recomputing(const struct model *model, const struct zero_config *config,

@@ -94,6 +94,19 @@ static bool parts_kinds(const struct settings *s)
            s->activations.recompute == RECOMPUTE_MLP;
 }
 
+/* What is moved has to be kept. */
+static void check_offload(struct deck *deck)
+{
+    const struct settings_activations *a = &deck_settings(deck)->activations;
+    bool attention = a->offload == OFFLOAD_ATTENTION && a->recompute == RECOMPUTE_ATTENTION;
+    bool mlp = a->offload == OFFLOAD_MLP && a->recompute == RECOMPUTE_MLP;
+    if (!attention && !mlp) return;
+    deck_complain(deck, "activations", "offload",
+                  "%s has nothing to move, as activations.recompute: %s keeps only the other kind; "
+                  "change one of them",
+                  mlp ? "mlp" : "attention", mlp ? "mlp" : "attention");
+}
+
 void zero_check(struct deck *deck, int ranks)
 {
     const struct settings *s = deck_settings(deck);
@@ -105,6 +118,7 @@ void zero_check(struct deck *deck, int ranks)
                       "tiling.mlp) need the input of every operation; use 1 or auto",
                       s->activations.interval);
     }
+    check_offload(deck);
     if (parts_kinds(s) && s->activations.interval > 1) {
         deck_complain(deck, "activations", "interval",
                       "%" PRId64 " operations per kept input are recomputed together, but "
@@ -204,6 +218,9 @@ void resolve_settings(const struct settings *s, const struct device_properties *
     bool all = recompute == RECOMPUTE_NEVER;
     config->kept_segments[LAYER_ATTENTION] = all || recompute == RECOMPUTE_MLP ? -1 : 0;
     config->kept_segments[LAYER_MLP] = all || recompute == RECOMPUTE_ATTENTION ? -1 : 0;
+    int64_t offload = config->unified ? OFFLOAD_NONE : s->activations.offload;
+    config->offloaded[LAYER_ATTENTION] = offload == OFFLOAD_ATTENTION || offload == OFFLOAD_ALL;
+    config->offloaded[LAYER_MLP] = offload == OFFLOAD_MLP || offload == OFFLOAD_ALL;
     config->sums_on_disk = false;
 }
 

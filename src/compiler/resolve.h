@@ -34,7 +34,7 @@ int64_t resolved_micro(const struct settings_batch *batch, int ranks);
 int64_t micros_most(const struct settings_model *model);
 
 /* Local. Of a segment of a kind: the FLOPs of recomputing that keeping its inner activations spares
- * per byte that this takes; 0 where there is none. */
+ * per byte that this takes of the device, or of the host where all go there; 0 where there is none. */
 double resolve_keeping_worth(const struct model *model, const struct zero_config *config,
                              enum layer_kind kind);
 

@@ -60,6 +60,11 @@ static const struct deck_choice recomputes[] = {{"always", RECOMPUTE_ALWAYS},
                                                 {"attention", RECOMPUTE_ATTENTION},
                                                 {"mlp", RECOMPUTE_MLP},
                                                 END};
+static const struct deck_choice offloads[] = {{"none", OFFLOAD_NONE},
+                                              {"attention", OFFLOAD_ATTENTION},
+                                              {"mlp", OFFLOAD_MLP},
+                                              {"all", OFFLOAD_ALL},
+                                              END};
 static const struct deck_choice devices[] = {{"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, END};
 static const struct deck_choice engines[] = {
     {"libaio", NVME_LIBAIO}, {"threads", NVME_THREADS}, END};
@@ -113,6 +118,10 @@ static const struct deck_term with_states_away[] = {
     {IF(device, type, DECK_IS_NOT, "cpu")}, {IF(placement, optimizer, DECK_IS_NOT, "device")}, ALL};
 static const struct deck_term with_recompute[] = {
     {IF(activations, recompute, DECK_IS_NOT, "never")}, ALL};
+static const struct deck_term with_kept_apart[] = {
+    {IF(device, type, DECK_IS_NOT, "cpu")},
+    {IF(activations, recompute, DECK_IS_NOT, "always")},
+    ALL};
 static const struct deck_term with_disk[] = {{OR(placement, parameters, DECK_IS, "nvme")},
                                              {OR(placement, gradients, DECK_IS, "nvme")},
                                              {OR(placement, optimizer, DECK_IS, "nvme")},
@@ -350,6 +359,11 @@ static const struct deck_row rows[] = {
      .help =
          "which inner activations the backward pass computes again: those of all operations, of "
          "none, or of one kind; auto: those that the budget does not hold"},
+    {KEY(activations, offload), .type = DECK_CHOICE, .choices = offloads, .fallback = "none",
+     .changeable = true, .uses = with_kept_apart,
+     .help =
+         "which of the inner activations that are not computed again go to host memory and come "
+         "back for the backward pass"},
     {KEY(activations, interval), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 32, .changeable = true, .uses = with_recompute,
      .help =

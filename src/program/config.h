@@ -67,6 +67,8 @@ struct zero_config {
     int resident;
     /* So many segments of a kind, from the last backwards, keep their inner activations; -1 = all. */
     int kept_segments[LAYER_KIND_COUNT];
+    /* Those of layers of a kind wait for backward in host memory. */
+    bool offloaded[LAYER_KIND_COUNT];
     /* false: parameters only, for generation. */
     bool training;
 };

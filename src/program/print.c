@@ -8,12 +8,14 @@
 static void print_inner(const struct program *program, FILE *out)
 {
     const int *kept = program->kept_layers;
+    const bool *offloaded = program->config.offloaded;
     int all = (int)program->model->settings.layers;
     fprintf(out,
-            "inner activations: attention kept in %d, recomputed in %d; mlp kept in %d, recomputed "
-            "in %d\n",
-            kept[LAYER_ATTENTION], all - kept[LAYER_ATTENTION], kept[LAYER_MLP],
-            all - kept[LAYER_MLP]);
+            "inner activations: attention kept in %d%s, recomputed in %d; mlp kept in %d%s, "
+            "recomputed in %d\n",
+            kept[LAYER_ATTENTION], offloaded[LAYER_ATTENTION] ? " (on the host)" : "",
+            all - kept[LAYER_ATTENTION], kept[LAYER_MLP],
+            offloaded[LAYER_MLP] ? " (on the host)" : "", all - kept[LAYER_MLP]);
 }
 
 void program_print_memory(const struct program *program, FILE *out)
