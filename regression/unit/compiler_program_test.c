@@ -10,7 +10,10 @@ static const char *const orders[] = {"zero.order=layer-major", "zero.order=micro
 static const char *const prefetches[] = {"zero.prefetch=0", "zero.prefetch=1", "zero.prefetch=auto",
                                          "zero.prefetch=5"};
 static const char *const recomputes[] = {
-    "activations.recompute=always", "activations.recompute=never", "activations.recompute=auto"};
+    "activations.recompute=always", "activations.recompute=never", "activations.recompute=auto",
+    "activations.recompute=attention", "activations.recompute=mlp"};
+static const char *const offloads[] = {"activations.offload=none", "activations.offload=all",
+                                       "activations.offload=none", "activations.offload=all"};
 static const char *const intervals[] = {"activations.interval=1", "activations.interval=2",
                                         "activations.interval=4", "activations.interval=32"};
 static const char *const tiers[2][4] = {{"placement.parameters=host", "placement.gradients=host",
@@ -29,8 +32,9 @@ static int draw_sets(uint64_t draw, const char **sets)
     sets[count++] = stages[bits & 3];
     sets[count++] = orders[bits >> 2 & 1];
     sets[count++] = prefetches[bits >> 3 & 3];
-    sets[count++] = recomputes[(bits >> 5 & 15) % 3];
-    sets[count++] = intervals[bits >> 9 & 3];
+    int recompute = (int)(bits >> 5 & 15) % 5;
+    sets[count++] = recomputes[recompute];
+    sets[count++] = intervals[recompute < 3 ? bits >> 9 & 3 : 0];
     sets[count++] = precisions[bits >> 11 & 1];
     if (bits >> 12 & 1) sets[count++] = "device.type=cuda";
     for (int i = 0; i < 4; i++) {
@@ -46,6 +50,7 @@ static int draw_sets(uint64_t draw, const char **sets)
     if (bits >> 17 & 1) sets[count++] = "precision.gradient=fp32";
     if (bits >> 18 & 1) sets[count++] = "batch.micro=1";
     if (bits >> 31 & 1) sets[count++] = "zero.update_on=device";
+    sets[count++] = offloads[zi_random_bits(1, 3, draw) & 3];
     sets[count] = NULL;
     return count;
 }
@@ -57,7 +62,10 @@ static void check_measured(const struct step_fixture *f)
     struct program *measured;
     CHECK(program_measure(f->model, f->partition, &f->config, &measured) == ZI_OK);
     CHECK(memcmp(measured->pool_bytes, p->pool_bytes, sizeof p->pool_bytes) == 0);
-    CHECK_INT(measured->segment_count, p->segment_count);
+    for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
+        CHECK_INT(measured->segment_count[kind], p->segment_count[kind]);
+        CHECK_INT(measured->kept_layers[kind], p->kept_layers[kind]);
+    }
     CHECK_INT(measured->array_count, p->array_count);
     CHECK_INT(measured->slot_count, p->slot_count);
     for (int s = 0; s < p->slot_count && s < measured->slot_count; s++) {

@@ -94,6 +94,10 @@ static const struct {
      "activations.interval has no effect with activations.recompute: never; it is used with "
      "activations.recompute other than never\n",
      "activations.recompute=always"},
+    {{"activations.offload=mlp", "device.type=cpu"},
+     "activations.offload has no effect with device.type: cpu; it is used with device.type other "
+     "than cpu and activations.recompute other than always\n",
+     "device.type=cuda"},
     {{"device.isa=generic", "device.type=cuda"},
      "device.isa has no effect with device.type: cuda; it is used with device.type: cpu\n",
      "device.type=cpu"},

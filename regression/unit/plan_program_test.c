@@ -20,6 +20,7 @@ static struct capture messages;
 
 static const char *const everything_on_host[] = {OFFLOADED, "placement.activations=host",
                                                  "precision.compute=bf16", NULL};
+static const char *const inside_on_host[] = {"device.type=cuda", "activations.offload=all", NULL};
 static const char *const in_memory[] = {"zero.stage=3", NULL};
 static const char *const states_on_host[] = {OFFLOADED, NULL};
 static const char *const streamed[] = {OFFLOADED, "zero.update_on=device", NULL};
@@ -116,10 +117,10 @@ static void check_run(struct step_fixture *f, struct comm *self)
 
 static void test_traffic(struct comm *self)
 {
-    const char *const *const variants[] = {in_memory, states_on_host, everything_on_host, on_disk,
-                                           streamed};
+    const char *const *const variants[] = {in_memory, states_on_host, everything_on_host,
+                                           on_disk,   streamed,       inside_on_host};
     struct step_fixture f;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         for (int ranks = 1; ranks <= 3; ranks += 2) {
             CHECK_INT(step_fixture_open(&f, step_fixture_gpt2, variants[i], ranks, ranks / 2),
                       ZI_OK);

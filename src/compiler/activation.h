@@ -5,6 +5,13 @@
 
 #include "compiler/ring.h"
 
+/* Where kept activations come back to, and of which operation or layer and micro-batch are there, or
+ * -1. */
+struct recalled {
+    struct ring ring;
+    int64_t keys[RING_MAX];
+};
+
 /* Slots. Those of one micro-batch m of several are at [m % copies], or behind another index. */
 struct activations {
     /* Streams of successive layers that exist at once. */
@@ -21,9 +28,10 @@ struct activations {
     int *stream_gradients, *carries;
     /* What operations work in. */
     int scratch;
-    /* Where kept inputs come back to, and which layer and micro-batch is there, or -1. */
-    struct ring recalled;
-    int64_t recalled_keys[RING_MAX];
+    /* Kept inputs, and inner activations that have been on the host. */
+    struct recalled recalled, recalled_inside;
+    /* What forward writes inner activations to that go to the host. */
+    struct ring leaving;
     /* In host memory, between the device and nvme. */
     struct ring staging;
 };
@@ -36,7 +44,7 @@ void activation_lay_work(struct builder *b);
 /* Local. Lays kept inputs, and the inner activations of kept segments. */
 void activation_lay_kept(struct builder *b);
 
-/* Local. Lays what kept inputs pass on their way to and from another tier. */
+/* Local. Lays what kept inputs and inner activations pass on their way to and from another tier. */
 void activation_lay_rings(struct builder *b);
 
 /* Local. At the start of a list: nothing has been recalled. */
@@ -46,15 +54,22 @@ void activation_begin(struct builder *b);
 int activation_forward_input(const struct builder *b, int layer, int micro);
 
 /* Local. Slot of the input of the first operation of a visit, in backward; recalls it, and ahead
- * that of the next micro-batch or visit. */
+ * that of the next micro-batch or visit, and their inner activations. */
 int activation_backward_input(struct builder *b, int visit, int micro);
 
 /* Local. Whether the forward of an operation saves its inner activations for backward: in training,
  * where its segment is kept. */
 bool activation_is_saved(const struct builder *b, int op);
 
-/* Local. Slot of what an operation saves in forward: its own, or one that nothing reads. */
-int activation_saved(const struct builder *b, int op, int micro);
+/* Local. Slot of what an operation saves in forward: its own, one from which it goes to the host, or
+ * one that nothing reads. */
+int activation_forward_saved(struct builder *b, int op, int micro);
+
+/* Local. Writes what an operation has just saved to the host, if that is where it is kept. */
+void activation_keep_saved(struct builder *b, int op, int micro, int saved);
+
+/* Local. Slot of what an operation has saved, in backward; recalls it from the host. */
+int activation_backward_saved(struct builder *b, int op, int micro);
 
 /* Local. Writes the kept input of an operation of the model, just made, to another tier, if that is
  * where it is kept. */

@@ -24,7 +24,8 @@ struct change {
 static bool change_recompute(struct settings *s, const struct zero_config *config)
 {
     (void)config;
-    if (s->activations.recompute != RECOMPUTE_NEVER) return false;
+    int64_t given = s->activations.recompute;
+    if (given == ZI_AUTO || given == RECOMPUTE_ALWAYS) return false;
     s->activations.recompute = ZI_AUTO;
     return true;
 }

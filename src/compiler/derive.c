@@ -46,14 +46,34 @@ static void derive_body(struct builder *b)
     }
 }
 
+static int segment_of(const struct builder *b, int layer)
+{
+    return (layer - 1) / b->config->interval;
+}
+
+/* Attention and MLP alternate, so segments of an odd number of layers do. */
+static bool keeps_inside(const struct builder *b, int segment)
+{
+    const struct program *p = b->program;
+    bool alternate = b->config->interval % 2;
+    int kind = alternate ? segment % 2 : LAYER_ATTENTION;
+    int of_kind = alternate ? segment / 2 : segment;
+    return of_kind >= p->segment_count[kind] - p->kept_segments[kind];
+}
+
 static void derive_segments(struct builder *b)
 {
     const struct zero_config *c = b->config;
     struct program *p = b->program;
-    int body = b->model->layer_count - 2;
-    p->segment_count = (body + c->interval - 1) / c->interval;
-    p->kept_segments = c->kept_segments < 0 ? p->segment_count : c->kept_segments;
-    if (p->kept_segments > p->segment_count) p->kept_segments = p->segment_count;
+    int body = b->model->layer_count - 2, count = (body + c->interval - 1) / c->interval;
+    p->segment_count[LAYER_MLP] = c->interval % 2 ? count / 2 : 0;
+    p->segment_count[LAYER_ATTENTION] = count - p->segment_count[LAYER_MLP];
+    for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
+        int most = p->segment_count[kind], wanted = c->kept_segments[kind];
+        p->kept_segments[kind] = wanted < 0 || wanted > most ? most : wanted;
+    }
+    for (int layer = 1; layer <= body; layer++)
+        p->kept_layers[(layer - 1) % LAYER_KIND_COUNT] += keeps_inside(b, segment_of(b, layer));
 }
 
 void builder_derive(struct builder *b)
@@ -74,11 +94,6 @@ bool op_is_body(const struct builder *b, int op)
     return op >= b->derived.first_body && op < b->derived.end_body;
 }
 
-static int segment_of(const struct builder *b, int layer)
-{
-    return (layer - 1) / b->config->interval;
-}
-
 int segment_first(const struct builder *b, int op)
 {
     const struct model_op *ops = b->model->ops;
@@ -91,15 +106,12 @@ int segment_first(const struct builder *b, int op)
 
 bool segment_is_kept(const struct builder *b, int op)
 {
-    const struct program *p = b->program;
-    return segment_of(b, b->model->ops[op].layer) >= p->segment_count - p->kept_segments;
+    return keeps_inside(b, segment_of(b, b->model->ops[op].layer));
 }
 
 bool layer_is_kept(const struct builder *b, int layer)
 {
-    const struct program *p = b->program;
     if (layer < 1 || layer >= b->model->layer_count - 1) return false;
     int segment = segment_of(b, layer);
-    return segment >= p->segment_count - p->kept_segments ||
-           layer == 1 + segment * b->config->interval;
+    return keeps_inside(b, segment) || layer == 1 + segment * b->config->interval;
 }

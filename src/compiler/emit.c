@@ -33,10 +33,12 @@ static void emit_forward(struct builder *b, int visit, int micro)
         op_reads(&o, OPERAND_INPUT, activation_forward_input(b, model_op->layer, micro));
     if (model_op->tile > 0) op_reads(&o, OPERAND_OUTPUT, output);
     op_writes(&o, OPERAND_OUTPUT, output);
-    op_writes(&o, OPERAND_SAVED, activation_saved(b, op, micro));
+    int saved = activation_forward_saved(b, op, micro);
+    op_writes(&o, OPERAND_SAVED, saved);
     op_writes(&o, OPERAND_SCRATCH, b->activations.scratch);
     set_weights(b, &o, visit);
     builder_emit(b, &o);
+    activation_keep_saved(b, op, micro, saved);
     if (list_is_training(b) && last) activation_keep(b, op + 1, micro);
 }
 
@@ -143,7 +145,8 @@ static void emit_backward(struct builder *b, int visit)
         for (int j = v->count - 1; j >= 0; j--) {
             int saved = -1;
             if (body)
-                saved = recomputes ? a->recomputed_saved[j] : activation_saved(b, v->first, m);
+                saved =
+                    recomputes ? a->recomputed_saved[j] : activation_backward_saved(b, v->first, m);
             struct backward_operands found = {j == 0 ? input : a->recomputed_inputs[j], saved};
             emit_differentiate(b, visit, m, j, found, taken.slots[j]);
         }

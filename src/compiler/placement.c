@@ -9,11 +9,14 @@
  * states leave for the next slower tier, in the order of how little it costs. Tiles: only when the
  * slowest tiers do not fit either, counts double until they do (before, fp32 sums of gradients go
  * to nvme where gradients are). Then the most groups of the optimizer in memory and the deepest
- * prefetch of at most 2, then as many segments with kept activations as the rest holds, then as many
- * places in which fetched units stay from forward to backward. */
+ * prefetch of at most 2, then as many segments with kept activations as the rest holds, first of the
+ * kind whose bytes spare more FLOPs of recomputing, of one or of two operations, whichever leaves
+ * fewer FLOPs to recompute, then as many places in which fetched units stay
+ * from forward to backward. */
 #include "compiler/placement.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -84,6 +87,26 @@ static void check_length(struct deck *deck, int ranks)
                   s->batch.global, count, micro, s->model.layers, most);
 }
 
+/* Whether one kind of layer is recomputed and the other kept. */
+static bool parts_kinds(const struct settings *s)
+{
+    return s->activations.recompute == RECOMPUTE_ATTENTION ||
+           s->activations.recompute == RECOMPUTE_MLP;
+}
+
+/* What is moved has to be kept. */
+static void check_offload(struct deck *deck)
+{
+    const struct settings_activations *a = &deck_settings(deck)->activations;
+    bool attention = a->offload == OFFLOAD_ATTENTION && a->recompute == RECOMPUTE_ATTENTION;
+    bool mlp = a->offload == OFFLOAD_MLP && a->recompute == RECOMPUTE_MLP;
+    if (!attention && !mlp) return;
+    deck_complain(deck, "activations", "offload",
+                  "%s has nothing to move, as activations.recompute: %s keeps only the other kind; "
+                  "change one of them",
+                  mlp ? "mlp" : "attention", mlp ? "mlp" : "attention");
+}
+
 void zero_check(struct deck *deck, int ranks)
 {
     const struct settings *s = deck_settings(deck);
@@ -94,6 +117,14 @@ void zero_check(struct deck *deck, int ranks)
                       "%" PRId64 " operations per kept input, but tiles (tiling.attention, "
                       "tiling.mlp) need the input of every operation; use 1 or auto",
                       s->activations.interval);
+    }
+    check_offload(deck);
+    if (parts_kinds(s) && s->activations.interval > 1) {
+        deck_complain(deck, "activations", "interval",
+                      "%" PRId64 " operations per kept input are recomputed together, but "
+                      "activations.recompute: %s keeps every second one; use 1 or auto",
+                      s->activations.interval,
+                      s->activations.recompute == RECOMPUTE_MLP ? "mlp" : "attention");
     }
     if (s->batch.global < ranks) {
         deck_complain(deck, "batch", "global",
@@ -183,31 +214,44 @@ void resolve_settings(const struct settings *s, const struct device_properties *
         s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
     config->group = (s->zero.group + 4095) / 4096 * 4096;
     config->resident = 0;
-    config->kept_segments = s->activations.recompute == RECOMPUTE_NEVER ? -1 : 0;
+    int64_t recompute = s->activations.recompute;
+    bool all = recompute == RECOMPUTE_NEVER;
+    config->kept_segments[LAYER_ATTENTION] = all || recompute == RECOMPUTE_MLP ? -1 : 0;
+    config->kept_segments[LAYER_MLP] = all || recompute == RECOMPUTE_ATTENTION ? -1 : 0;
+    int64_t offload = config->unified ? OFFLOAD_NONE : s->activations.offload;
+    config->offloaded[LAYER_ATTENTION] = offload == OFFLOAD_ATTENTION || offload == OFFLOAD_ALL;
+    config->offloaded[LAYER_MLP] = offload == OFFLOAD_MLP || offload == OFFLOAD_ALL;
     config->sums_on_disk = false;
 }
 
-/* What follows from the tiers and tile counts of a candidate. */
-static void settle(const struct settings *s, struct zero_config *config)
+static bool is_tiled(const struct zero_config *config)
 {
-    bool tiled = config->tiling.attention > 1 || config->tiling.mlp > 1;
-    config->interval = s->activations.interval != ZI_AUTO ? (int)s->activations.interval
-                       : tiled                            ? 1
-                                                          : 2;
-    config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
-                                                 : s->zero.update == UPDATE_DEFERRED;
-    config->deferred = config->deferred && config->training;
-    resolve_update_on(s, config);
+    return config->tiling.attention > 1 || config->tiling.mlp > 1;
 }
 
 /* A search over candidates of one deck for the same ranks. Those with the same tiles share the
  * tables of the model and its partition, which take longer to make than slots to lay out. */
 struct search {
     const struct settings *settings;
+    /* With the input of every operation kept where auto says no more. */
+    bool singly;
     /* Of the last candidate, or NULL; its partition likewise. */
     struct model *model;
     struct partition *partition;
 };
+
+/* What follows from the tiers and tile counts of a candidate. */
+static void settle(const struct search *search, struct zero_config *config)
+{
+    const struct settings *s = search->settings;
+    config->interval = s->activations.interval != ZI_AUTO ? (int)s->activations.interval
+                       : search->singly || is_tiled(config) || parts_kinds(s) ? 1
+                                                                              : 2;
+    config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
+                                                 : s->zero.update == UPDATE_DEFERRED;
+    config->deferred = config->deferred && config->training;
+    resolve_update_on(s, config);
+}
 
 static void search_end(struct search *search)
 {
@@ -234,7 +278,7 @@ static enum zi_status measure(struct search *search, struct zero_config *config,
                               struct resolve_fit *fit)
 {
     struct program *program;
-    settle(search->settings, config);
+    settle(search, config);
     ZI_TRY(search_tables(search, config));
     ZI_TRY(program_measure(search->model, search->partition, config, &program));
     fit->fits = true;
@@ -243,7 +287,7 @@ static enum zi_status measure(struct search *search, struct zero_config *config,
         fit->fits = fit->fits && fit->excess[tier] == 0;
         config->excess[tier] = fit->excess[tier];
     }
-    fit->segments = program->segment_count;
+    memcpy(fit->segments, program->segment_count, sizeof fit->segments);
     fit->disk_memory = zero_disk_memory(config, program->pool_bytes[ZI_TIER_NVME]);
     program_destroy(program);
     return ZI_OK;
@@ -366,21 +410,64 @@ static enum zi_status choose_tiles(struct search *search, struct zero_config *co
     return fits_least(search, config, fits);
 }
 
-static enum zi_status choose_kept(struct search *search, struct zero_config *config)
+/* The most segments of a kind that keep their inner activations, of `high`. */
+static enum zi_status choose_kept_of(struct search *search, enum layer_kind kind, int high,
+                                     struct zero_config *config)
 {
     struct resolve_fit fit;
-    if (search->settings->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
-    ZI_TRY(measure(search, config, &fit));
-    int low = 0, high = fit.segments; /* low fits, above high does not */
+    int low = 0; /* fits; above high does not */
     while (low < high) {
-        config->kept_segments = (low + high + 1) / 2;
+        config->kept_segments[kind] = (low + high + 1) / 2;
         ZI_TRY(measure(search, config, &fit));
         if (fit.fits)
-            low = config->kept_segments;
+            low = config->kept_segments[kind];
         else
-            high = config->kept_segments - 1;
+            high = config->kept_segments[kind] - 1;
     }
-    config->kept_segments = low;
+    config->kept_segments[kind] = low;
+    return ZI_OK;
+}
+
+/* Of all segments: first of the kind whose bytes spare more recomputing, then what the rest holds of
+ * the other. *flops: that are left to recompute; INFINITY where it does not fit with none kept. */
+static enum zi_status choose_kept_kinds(struct search *search, struct zero_config *config,
+                                        double *flops)
+{
+    struct resolve_fit fit;
+    *flops = INFINITY;
+    ZI_TRY(measure(search, config, &fit));
+    if (!fit.fits) return ZI_OK;
+    double attention = resolve_keeping_worth(search->model, config, LAYER_ATTENTION);
+    double mlp = resolve_keeping_worth(search->model, config, LAYER_MLP);
+    enum layer_kind first = mlp > attention ? LAYER_MLP : LAYER_ATTENTION;
+    enum layer_kind second = first == LAYER_MLP ? LAYER_ATTENTION : LAYER_MLP;
+    ZI_TRY(choose_kept_of(search, first, fit.segments[first], config));
+    ZI_TRY(choose_kept_of(search, second, fit.segments[second], config));
+    *flops = resolve_recomputing(search->model, config, fit.segments);
+    return ZI_OK;
+}
+
+/* Whether segments of one operation may be better than of two. They have more kept inputs: bytes,
+ * where those stay near arithmetic, but traffic where not. */
+static bool may_be_single(const struct settings *s, const struct zero_config *config)
+{
+    enum zi_tier inputs = config->tier[PLACE_ACTIVATIONS];
+    bool near = inputs == ZI_TIER_DEVICE || (config->unified && inputs == ZI_TIER_HOST);
+    return near && s->activations.interval == ZI_AUTO && config->interval > 1;
+}
+
+/* Takes the interval with fewer FLOPs to recompute, the longer one where they are equal. */
+static enum zi_status choose_kept(struct search *search, struct zero_config *config)
+{
+    struct zero_config single = *config;
+    double flops, fewer;
+    if (search->settings->activations.recompute != ZI_AUTO || !config->training) return ZI_OK;
+    ZI_TRY(choose_kept_kinds(search, config, &flops));
+    if (flops <= 0 || !may_be_single(search->settings, config)) return ZI_OK;
+    search->singly = true;
+    ZI_TRY(choose_kept_kinds(search, &single, &fewer));
+    search->singly = fewer < flops;
+    if (search->singly) *config = single;
     return ZI_OK;
 }
 
@@ -524,6 +611,10 @@ void zero_explain(const struct settings *settings, const struct zero_config *con
     }
     resolve_explain_update(settings, config, out);
     const struct settings_tiling *given = &settings->tiling;
+    bool single = settings->activations.interval == ZI_AUTO && config->interval == 1;
+    if (single && !is_tiled(config) && !parts_kinds(settings))
+        fprintf(out, "activations.interval: auto chose 1, with which the memory spares more "
+                     "recomputing than with 2\n");
     explain_tiles("attention", given->attention, config->tiling.attention, out);
     explain_tiles("mlp", given->mlp, config->tiling.mlp, out);
     explain_tiles("vocabulary", given->vocabulary, config->tiling.vocabulary, out);

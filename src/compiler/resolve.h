@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to compiler: the steps from a deck to a configuration, shared by placement.c (the choice)
- * and advise.c (what to change when nothing fits). */
+/* Private to compiler: the steps from a deck to a configuration, shared by placement.c (the choice),
+ * keep.c and update_on.c (by what it goes) and advise.c (what to change when nothing fits). */
 #ifndef ZI_COMPILER_RESOLVE_H
 #define ZI_COMPILER_RESOLVE_H
 
@@ -14,7 +14,8 @@ struct resolve_fit {
     size_t excess[ZI_TIER_COUNT];
     /* Bytes of nvme that count as host memory. */
     size_t disk_memory;
-    int segments;
+    /* Of a kind. */
+    int segments[LAYER_KIND_COUNT];
 };
 
 /* Local. What the deck says, with the first choice for auto. */
@@ -31,6 +32,15 @@ int64_t resolved_micro(const struct settings_batch *batch, int ranks);
 
 /* Local. Micro-batches that a step program of the model may have. */
 int64_t micros_most(const struct settings_model *model);
+
+/* Local. Of a segment of a kind: the FLOPs of recomputing that keeping its inner activations spares
+ * per byte that this takes of the device, or of the host where all go there; 0 where there is none. */
+double resolve_keeping_worth(const struct model *model, const struct zero_config *config,
+                             enum layer_kind kind);
+
+/* Local. FLOPs that backward recomputes for a micro-batch, with so many segments of each kind. */
+double resolve_recomputing(const struct model *model, const struct zero_config *config,
+                           const int segments[LAYER_KIND_COUNT]);
 
 /* Local. Whether host or device update states that are not on the device, whose tiers are chosen. */
 void resolve_update_on(const struct settings *s, struct zero_config *config);

@@ -55,8 +55,16 @@ static const struct deck_choice updaters[] = {
     {"host", ZI_TIER_HOST}, {"device", ZI_TIER_DEVICE}, END};
 static const struct deck_choice tiers[] = {
     {"device", ZI_TIER_DEVICE}, {"host", ZI_TIER_HOST}, {"nvme", ZI_TIER_NVME}, END};
-static const struct deck_choice recomputes[] = {
-    {"always", RECOMPUTE_ALWAYS}, {"never", RECOMPUTE_NEVER}, END};
+static const struct deck_choice recomputes[] = {{"always", RECOMPUTE_ALWAYS},
+                                                {"never", RECOMPUTE_NEVER},
+                                                {"attention", RECOMPUTE_ATTENTION},
+                                                {"mlp", RECOMPUTE_MLP},
+                                                END};
+static const struct deck_choice offloads[] = {{"none", OFFLOAD_NONE},
+                                              {"attention", OFFLOAD_ATTENTION},
+                                              {"mlp", OFFLOAD_MLP},
+                                              {"all", OFFLOAD_ALL},
+                                              END};
 static const struct deck_choice devices[] = {{"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, END};
 static const struct deck_choice engines[] = {
     {"libaio", NVME_LIBAIO}, {"threads", NVME_THREADS}, END};
@@ -112,6 +120,10 @@ static const struct deck_term with_states_away[] = {
     {IF(device, type, DECK_IS_NOT, "cpu")}, {IF(placement, optimizer, DECK_IS_NOT, "device")}, ALL};
 static const struct deck_term with_recompute[] = {
     {IF(activations, recompute, DECK_IS_NOT, "never")}, ALL};
+static const struct deck_term with_kept_apart[] = {
+    {IF(device, type, DECK_IS_NOT, "cpu")},
+    {IF(activations, recompute, DECK_IS_NOT, "always")},
+    ALL};
 static const struct deck_term with_disk[] = {{OR(placement, parameters, DECK_IS, "nvme")},
                                              {OR(placement, gradients, DECK_IS, "nvme")},
                                              {OR(placement, optimizer, DECK_IS, "nvme")},
@@ -346,13 +358,19 @@ static const struct deck_row rows[] = {
 
     {KEY(activations, recompute), .type = DECK_CHOICE, .choices = recomputes, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
-     .help = "whether the backward pass computes inner activations again; auto: those that the "
-             "budget does not hold"},
+     .help =
+         "which inner activations the backward pass computes again: those of all operations, of "
+         "none, or of one kind; auto: those that the budget does not hold"},
+    {KEY(activations, offload), .type = DECK_CHOICE, .choices = offloads, .fallback = "none",
+     .changeable = true, .uses = with_kept_apart,
+     .help =
+         "which of the inner activations that are not computed again go to host memory and come "
+         "back for the backward pass"},
     {KEY(activations, interval), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 32, .changeable = true, .uses = with_recompute,
      .help =
          "operations (attention and MLP count one each) per kept input; auto: 2, or 1 when they "
-         "are tiled"},
+         "are tiled, one kind is recomputed, or less is recomputed with 1"},
 
     {KEY(tiling, attention), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 1e5, .changeable = true,

@@ -11,7 +11,8 @@
 
 enum zero_order { ORDER_LAYER_MAJOR, ORDER_MICRO_MAJOR };
 enum zero_update { UPDATE_IMMEDIATE, UPDATE_DEFERRED };
-enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
+enum offload { OFFLOAD_NONE, OFFLOAD_ATTENTION, OFFLOAD_MLP, OFFLOAD_ALL };
+enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER, RECOMPUTE_ATTENTION, RECOMPUTE_MLP };
 enum device_type { DEVICE_CPU, DEVICE_CUDA, DEVICE_TYPE_COUNT };
 enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
 enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
@@ -46,7 +47,10 @@ struct settings_memory {
 struct settings_activations {
     /* enum recompute; auto: keep what the budget holds, recompute the rest. */
     int64_t recompute;
-    /* Operations per kept input; auto: 2, or 1 where they are tiled. */
+    /* enum offload. */
+    int64_t offload;
+    /* Operations per kept input; auto: 2, or 1 where they are tiled, where one kind is recomputed, and
+     * where less is recomputed with 1. */
     int64_t interval;
 };
 

@@ -13,6 +13,10 @@ struct zero_rates {
     double memory, link;
 };
 
+/* Layers of the body, which alternate. A segment is of the kind of its first layer: with an even
+ * interval all are of attention. */
+enum layer_kind { LAYER_ATTENTION, LAYER_MLP, LAYER_KIND_COUNT };
+
 /* A node as far as the budgets of its ranks depend on it. */
 struct zero_node {
     /* That share it */
@@ -61,8 +65,10 @@ struct zero_config {
     /* Places for fetched units beyond those that the window of visits needs: units stay in them from
      * forward to backward, and are not fetched again. */
     int resident;
-    /* So many segments, from the last backwards, keep their inner activations; -1 = all. */
-    int kept_segments;
+    /* So many segments of a kind, from the last backwards, keep their inner activations; -1 = all. */
+    int kept_segments[LAYER_KIND_COUNT];
+    /* Those of layers of a kind wait for backward in host memory. */
+    bool offloaded[LAYER_KIND_COUNT];
     /* false: parameters only, for generation. */
     bool training;
 };

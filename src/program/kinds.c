@@ -263,20 +263,20 @@ static const struct kind_row forward_row = {
      {OPERAND_WEIGHT, ACCESS_READ | SEVERAL, TYPE_COMPUTE, EXTENT_UNIT, IN_REACH}},
 };
 static const struct kind_row keep_row = {
-    "the input of an operation, device to its tier",
+    "the input of an operation, device to its tier, or inner activations, device to host",
     "#b8b5dc",
     &on_way_out,
     &costs_move,
-    {{OPERAND_FROM, ACCESS_READ, TYPE_COMPUTE, EXTENT_MOVED, IN_MEMORY},
-     {OPERAND_TO, ACCESS_WRITE, TYPE_COMPUTE, EXTENT_MOVED, IN_HOST | IN_STORE}},
+    {{OPERAND_FROM, ACCESS_READ, TYPE_BYTES, EXTENT_MOVED, IN_MEMORY},
+     {OPERAND_TO, ACCESS_WRITE, TYPE_BYTES, EXTENT_MOVED, IN_HOST | IN_STORE}},
 };
 static const struct kind_row recall_row = {
     "and back, for backward",
     "#9e9ac8",
     &on_way_in,
     &costs_move,
-    {{OPERAND_FROM, ACCESS_READ, TYPE_COMPUTE, EXTENT_MOVED, IN_HOST | IN_STORE},
-     {OPERAND_TO, ACCESS_WRITE, TYPE_COMPUTE, EXTENT_MOVED, IN_MEMORY}},
+    {{OPERAND_FROM, ACCESS_READ, TYPE_BYTES, EXTENT_MOVED, IN_HOST | IN_STORE},
+     {OPERAND_TO, ACCESS_WRITE, TYPE_BYTES, EXTENT_MOVED, IN_MEMORY}},
 };
 static const struct kind_row recompute_row = {
     "forward again, for what backward needs",

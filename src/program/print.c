@@ -5,6 +5,19 @@
 #include "base/log.h"
 #include "program/program.h"
 
+static void print_inner(const struct program *program, FILE *out)
+{
+    const int *kept = program->kept_layers;
+    const bool *offloaded = program->config.offloaded;
+    int all = (int)program->model->settings.layers;
+    fprintf(out,
+            "inner activations: attention kept in %d%s, recomputed in %d; mlp kept in %d%s, "
+            "recomputed in %d\n",
+            kept[LAYER_ATTENTION], offloaded[LAYER_ATTENTION] ? " (on the host)" : "",
+            all - kept[LAYER_ATTENTION], kept[LAYER_MLP],
+            offloaded[LAYER_MLP] ? " (on the host)" : "", all - kept[LAYER_MLP]);
+}
+
 void program_print_memory(const struct program *program, FILE *out)
 {
     char text[32], limit[32];
@@ -39,13 +52,11 @@ void program_print_memory(const struct program *program, FILE *out)
     if (memory > 0)
         fprintf(out, "nvme.paths are memory: %s of nvme's pool count as host memory\n",
                 zi_memory_text(memory, text, sizeof text));
-    fprintf(
-        out,
-        "segments: %d, inner activations kept in %d, recomputed in %d; prefetch %d, micro-batches "
-        "%" PRId64 "\n",
-        program->segment_count, program->kept_segments,
-        program->segment_count - program->kept_segments, program->config.prefetch,
-        program->config.micro_batches);
+    const int *segments = program->segment_count;
+    fprintf(out, "segments: %d, prefetch %d, micro-batches %" PRId64 "\n",
+            segments[LAYER_ATTENTION] + segments[LAYER_MLP], program->config.prefetch,
+            program->config.micro_batches);
+    if (program->config.training) print_inner(program, out);
 }
 
 void program_print(const struct program *program, enum program_name name, FILE *out)

@@ -153,7 +153,9 @@ struct program {
     /* Where operations do: the same slots, or others on the device, with moves between. */
     struct program_values inside;
     size_t pool_bytes[ZI_TIER_COUNT];
-    int segment_count, kept_segments;
+    /* Of a kind: segments, those that keep their inner activations, and layers in any of these. */
+    int segment_count[LAYER_KIND_COUNT], kept_segments[LAYER_KIND_COUNT],
+        kept_layers[LAYER_KIND_COUNT];
 };
 
 /* Local. NULL is nothing to destroy. */
