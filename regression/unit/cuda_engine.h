@@ -22,6 +22,7 @@ static const char *const cuda_placements[][12] = {
      "zero.update_on=device"},
     {CUDA, "placement.optimizer=host", "placement.gradients=host", "placement.parameters=host"},
     {CUDA, "placement.activations=host", "activations.recompute=always"},
+    {CUDA, "activations.recompute=never", "activations.offload=all"},
     {CUDA, "placement.parameters=host", "placement.gradients=host", "placement.optimizer=host",
      "placement.activations=host", "zero.update=deferred"},
     {CUDA, "placement.parameters=nvme", "placement.gradients=nvme", "placement.optimizer=nvme",
