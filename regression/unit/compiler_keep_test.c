@@ -190,7 +190,8 @@ static void test_budgets(void)
 static void test_interval(void)
 {
     static const struct interval {
-        int columns; /* more than those without any kept with an interval of 2 */
+        /* More than those without any kept with an interval of 2. */
+        int columns;
         int interval, attention, mlp;
     } intervals[] = {
         {0, 2, 0, 0},            /* not room for the inputs */
