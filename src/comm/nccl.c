@@ -78,8 +78,12 @@ static enum zi_status nccl_failed(const struct nccl_group *group, ncclResult_t r
                                   const char *call)
 {
     const char *more = ncclGetLastError(group->handle);
-    return zi_fail(ZI_ERROR_COMM, "comm", "%s: %s%s%s", call, ncclGetErrorString(result),
-                   more && more[0] ? ": " : "", more ? more : "");
+    bool shared = more && strstr(more, "Duplicate GPU");
+    return zi_fail(ZI_ERROR_COMM, "comm", "%s: %s%s%s%s", call, ncclGetErrorString(result),
+                   more && more[0] ? ": " : "", more ? more : "",
+                   shared ? "; start one rank per device, or give each rank a device of its own "
+                            "(sbatch --gpus-per-task=1)"
+                          : "");
 }
 
 /* Waits until a call is done that may have been left in progress. */

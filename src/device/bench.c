@@ -16,6 +16,7 @@
 
 #include "base/half.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/timing.h"
 #include "device/operations.h"
 
@@ -76,6 +77,7 @@ static double median_seconds(struct bench *bench, const struct bench_case *c)
         bench->status = c->run(bench, c);
         if (bench->status >= 0) bench->status = device_stream_synchronize(bench->stream);
         samples[count++] = zi_time_s() - from;
+        if (bench->status >= 0) bench->status = zi_stop_check();
     }
     if (count == 0) return 1;
     qsort(samples, (size_t)count, sizeof *samples, by_value);

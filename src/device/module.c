@@ -57,7 +57,9 @@ static bool next_path(int number, char *path, size_t size)
 static void *open_first(char *text, size_t size)
 {
     char path[PATH_ROOM + sizeof MODULE + 1];
-    snprintf(text, size, "no " MODULE " in %s", MODULE_FOLDER);
+    const char *folder = getenv("ZINF_MODULE_FOLDER");
+    snprintf(text, size, "no " MODULE " in %s%s", folder ? folder : MODULE_FOLDER,
+             folder ? ", which ZINF_MODULE_FOLDER names" : ", nor beside the program");
     for (int i = 0; next_path(i, path, sizeof path); i++) {
         if (access(path, R_OK) != 0) continue;
         void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
