@@ -12,7 +12,9 @@ shift
 OMP_WAIT_POLICY=passive
 export OMP_WAIT_POLICY
 ranks=$(expr "${program%.full}" : '.*_np\([0-9][0-9]*\)$' || :)
-launch="timeout -k 5 300"
+limit=300
+case ${program##*/} in cuda_*.full) limit=900 ;; esac # the emulation takes its time
+launch="timeout -k 5 $limit"
 if [ -n "$ranks" ]; then
     OMP_NUM_THREADS=1
     export OMP_NUM_THREADS
