@@ -46,7 +46,12 @@ done
 
 refuses "unrecognized options: --enable-nonsense" --enable-nonsense
 refuses "unrecognized options: --with-cudda" --with-cudda=no
-refuses "use auto or no" --with-cuda=yes
+# A toolkit that is not there, targets that are none; with a toolkit, one that it does not know.
+refuses "no nvcc in $folder/nowhere/bin" --with-cuda="$folder/nowhere"
+if command -v nvcc >/dev/null; then
+    refuses "ninety is neither sm_NN nor compute_NN" --with-cuda=yes --with-cuda-arch=ninety
+    refuses "nvcc cannot compile for sm_35" --with-cuda=yes --with-cuda-arch=sm_35
+fi
 
 # Another MPI: its compiler (here MPICH's, which finds another mpi.h first), and its launcher.
 printf '#define MPI_VERSION 3\nint MPI_Init(int *, char ***);\nint MPI_Finalize(void);\n' >"$folder/foreign/mpi.h"
