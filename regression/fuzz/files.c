@@ -26,7 +26,6 @@
 #include "checkpoint/inspect.h"
 #include "checkpoint/record.h"
 #include "data/tokens.h"
-#include "device/device.h"
 #include "regression/unit/user_block_fixture.h"
 
 #include <fcntl.h>
@@ -73,27 +72,6 @@ static void must(bool condition, const char *what)
     if (condition) return;
     fprintf(stderr, "fuzz: cannot %s\n", what);
     exit(1);
-}
-
-/* ---- no device: what comm would call for memory of one, which nothing here has ---- */
-
-enum zi_status device_map(struct device_stream *stream, struct device_ptr memory, size_t bytes,
-                          void **host)
-{
-    (void)stream, (void)memory, (void)bytes, (void)host;
-    return ZI_ERROR_BUG;
-}
-
-void device_unmap(struct device_stream *stream, struct device_ptr memory)
-{
-    (void)stream, (void)memory;
-}
-
-enum zi_status device_copy(struct device_stream *stream, struct device_ptr to,
-                           struct device_ptr from, size_t bytes)
-{
-    (void)stream, (void)to, (void)from, (void)bytes;
-    return ZI_ERROR_BUG;
 }
 
 /* ---- whole files ---- */
