@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ZI_LIBRARIES: parallel HDF5 of MPICH, libyaml, libaio, oneDNN, OpenMP. Each is required; a message
+# ZI_LIBRARIES: parallel HDF5 of MPICH, libyaml, jansson, libaio, oneDNN, OpenMP. Each is required; a message
 # names the Debian package.
 AC_DEFUN([ZI_LIBRARIES], [
 PKG_CHECK_MODULES([HDF5], [hdf5-mpich], [],
@@ -7,6 +7,8 @@ PKG_CHECK_MODULES([HDF5], [hdf5-mpich], [],
 zi_hdf5_version=`$PKG_CONFIG --modversion hdf5-mpich`
 PKG_CHECK_MODULES([YAML], [yaml-0.1], [],
   [AC_MSG_ERROR([no libyaml. Debian: apt-get install libyaml-dev])])
+PKG_CHECK_MODULES([JSON], [jansson >= 2.12], [],
+  [AC_MSG_ERROR([no jansson from 2.12 on. Debian: apt-get install libjansson-dev])])
 zi_save_CPPFLAGS=$CPPFLAGS
 CPPFLAGS="$CPPFLAGS $HDF5_CFLAGS"
 AC_MSG_CHECKING([that HDF5 is parallel and of the same MPI])

@@ -69,13 +69,14 @@ echo '#define H5_VERS_MAJOR 1' >"$folder/serial/hdf5.h"
 refuses "libhdf5-mpich-dev" HDF5_CFLAGS="-I$folder/serial" HDF5_LIBS=-lm
 printf '#define H5_HAVE_PARALLEL 1\n#include <mpi.h>\n' >"$folder/foreign/hdf5.h"
 refuses "another MPI" HDF5_CFLAGS="-I$folder/foreign" HDF5_LIBS=-lm
-for library in hdf5-mpich yaml-0.1; do
+for library in hdf5-mpich yaml-0.1 jansson; do
     script pkg-config <<END
 case "\$*" in *$library*) exit 1 ;; esac
 exec pkg-config "\$@"
 END
     case $library in
     hdf5*) package=libhdf5-mpich-dev ;;
+    jansson) package=libjansson-dev ;;
     *) package=libyaml-dev ;;
     esac
     refuses "apt-get install $package" PKG_CONFIG="$folder/bin/pkg-config"

@@ -24,6 +24,7 @@ class Zinf(AutotoolsPackage):
     depends_on("hdf5@1.10.8:+mpi")
     depends_on("libaio")
     depends_on("libyaml")
+    depends_on("jansson@2.12:")
     depends_on("onednn@2.6:2 cpu_runtime=omp")
 
     def configure_args(self):

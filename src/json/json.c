@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "json/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+
+/* "config.json", "config.json, rope_scaling", "chats.jsonl line 7". */
+static const char *name_of(const struct zi_json_place *place, char text[300])
+{
+    int used = snprintf(text, 300, "%s", place->file);
+    if (place->line > 0 && used < 300)
+        used += snprintf(text + used, 300 - (size_t)used, " line %" PRId64, place->line);
+    if (place->object && used < 300)
+        snprintf(text + used, 300 - (size_t)used, ", %s", place->object);
+    return text;
+}
+
+enum zi_status zi_json_parse(const struct zi_json_place *place, const char *text, size_t bytes,
+                             json_t **document)
+{
+    json_error_t error;
+    char name[300];
+    *document =
+        json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (*document) return ZI_OK;
+    if (json_error_code(&error) == json_error_out_of_memory)
+        return zi_fail(ZI_ERROR_DEVICE, place->room, "no memory for %s", name_of(place, name));
+    return zi_fail(ZI_ERROR_USAGE, place->room,
+                   "%s is no JSON that can be read: %s (line %d, column %d)", name_of(place, name),
+                   error.text, error.line, error.column);
+}
+
+/* All bytes of an open file. */
+static enum zi_status read_bytes(const struct zi_json_place *place, int file, char *text,
+                                 size_t bytes)
+{
+    for (size_t done = 0; done < bytes;) {
+        ssize_t count = read(file, text + done, bytes - done);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0)
+            return zi_fail(ZI_ERROR_IO, place->room, "cannot read %s: %s", place->file,
+                           strerror(errno));
+        if (count == 0)
+            return zi_fail(ZI_ERROR_IO, place->room, "%s became shorter while it was read",
+                           place->file);
+        done += (size_t)count;
+    }
+    return ZI_OK;
+}
+
+enum zi_status zi_json_read(const struct zi_json_place *place, size_t most_bytes, json_t **document)
+{
+    enum zi_status status = ZI_OK;
+    int file = -1;
+    int64_t bytes = 0;
+    char *text = NULL;
+    *document = NULL;
+    ZI_TRY(zi_file_open_input(place->room, place->file, &file, &bytes));
+    if ((uint64_t)bytes > most_bytes) {
+        status = zi_fail(ZI_ERROR_USAGE, place->room,
+                         "%s has %" PRId64 " bytes; more than %zu are not read as JSON",
+                         place->file, bytes, most_bytes);
+        goto done;
+    }
+    text = malloc((size_t)bytes + 1);
+    if (!text) {
+        status = zi_fail(ZI_ERROR_DEVICE, place->room, "no memory for %s", place->file);
+        goto done;
+    }
+    ZI_TRY_GOTO(read_bytes(place, file, text, (size_t)bytes), done);
+    status = zi_json_parse(place, text, (size_t)bytes, document);
+done:
+    free(text);
+    close(file);
+    return status;
+}
+
+static const char *type_of(const json_t *value)
+{
+    static const char *const names[] = {
+        [JSON_OBJECT] = "an object",   [JSON_ARRAY] = "a list",  [JSON_STRING] = "a string",
+        [JSON_INTEGER] = "an integer", [JSON_REAL] = "a number", [JSON_TRUE] = "true",
+        [JSON_FALSE] = "false",        [JSON_NULL] = "null"};
+    return names[json_typeof(value)];
+}
+
+static enum zi_status wrong_type(const struct zi_json_place *place, const char *key,
+                                 const json_t *value, const char *wanted)
+{
+    char name[300];
+    return zi_fail(ZI_ERROR_USAGE, place->room, "%s: %s is %s and should be %s",
+                   name_of(place, name), key, type_of(value), wanted);
+}
+
+/* NULL: there is none, or null. */
+static const json_t *value_of(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return value && !json_is_null(value) ? value : NULL;
+}
+
+enum zi_status zi_json_get_bool(const struct zi_json_place *place, const json_t *object,
+                                const char *key, bool *value)
+{
+    const json_t *found = value_of(object, key);
+    if (!found) return ZI_OK;
+    if (!json_is_boolean(found)) return wrong_type(place, key, found, "true or false");
+    *value = json_is_true(found);
+    return ZI_OK;
+}
+
+enum zi_status zi_json_get_integer(const struct zi_json_place *place, const json_t *object,
+                                   const char *key, int64_t *value)
+{
+    const json_t *found = value_of(object, key);
+    if (!found) return ZI_OK;
+    if (json_is_integer(found)) {
+        *value = json_integer_value(found);
+        return ZI_OK;
+    }
+    double real = json_is_real(found) ? json_real_value(found) : NAN;
+    if (!(fabs(real) < 0x1p53) || real != floor(real))
+        return wrong_type(place, key, found, "an integer");
+    *value = (int64_t)real;
+    return ZI_OK;
+}
+
+enum zi_status zi_json_get_number(const struct zi_json_place *place, const json_t *object,
+                                  const char *key, double *value)
+{
+    const json_t *found = value_of(object, key);
+    if (!found) return ZI_OK;
+    if (!json_is_number(found)) return wrong_type(place, key, found, "a number");
+    *value = json_number_value(found);
+    return ZI_OK;
+}
+
+enum zi_status zi_json_get_string(const struct zi_json_place *place, const json_t *object,
+                                  const char *key, const char **value)
+{
+    const json_t *found = value_of(object, key);
+    if (!found) return ZI_OK;
+    if (!json_is_string(found)) return wrong_type(place, key, found, "a string");
+    *value = json_string_value(found);
+    return ZI_OK;
+}
+
+enum zi_status zi_json_get_object(const struct zi_json_place *place, const json_t *object,
+                                  const char *key, const json_t **value)
+{
+    const json_t *found = value_of(object, key);
+    if (!found) return ZI_OK;
+    if (!json_is_object(found)) return wrong_type(place, key, found, "an object");
+    *value = found;
+    return ZI_OK;
+}
+
+enum zi_status zi_json_get_array(const struct zi_json_place *place, const json_t *object,
+                                 const char *key, const json_t **value)
+{
+    const json_t *found = value_of(object, key);
+    if (!found) return ZI_OK;
+    if (!json_is_array(found)) return wrong_type(place, key, found, "a list");
+    *value = found;
+    return ZI_OK;
+}
+
+enum zi_status zi_json_require(const struct zi_json_place *place, const json_t *object,
+                               const char *key)
+{
+    char name[300];
+    if (value_of(object, key)) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, place->room, "%s has no %s", name_of(place, name), key);
+}
