@@ -77,10 +77,10 @@ static inline struct checkpoint_header header_of(int version, enum zi_dtype type
     return (struct checkpoint_header){
         .step = 100 * version,
         .updates = 100 * version - 1,
-        .tokens = (int64_t)1 << 40,
+        .tokens = ((int64_t)1 << 39) * version,
         .seed = 1337,
-        .loss_scale = type == ZI_FP16 ? 4096 : 1,
-        .loss_scale_steps = type == ZI_FP16 ? 17 : 0,
+        .loss_scale = type == ZI_FP16 ? 1024 << version : 1,
+        .loss_scale_steps = type == ZI_FP16 ? 15 + version : 0,
         .deck = "run: {name: test}\nmodel: {family: gpt2}\n",
         .type = type,
         .model_text = "{family: gpt2, layers: 1, hidden: 31}",

@@ -11,6 +11,7 @@
 
 #include "checkpoint/file.h"
 #include "checkpoint/inspect.h"
+#include "base/timing.h"
 #include "regression/unit/test.h"
 
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct comm *world, *self;
@@ -44,16 +46,26 @@ static int latest_is(const char *name)
     return size > 0 && strcmp(target, name) == 0;
 }
 
-static enum zi_status write_checkpoint(int version, enum zi_dtype type, int64_t keep)
+/* One checkpoint of a form. */
+static enum zi_status write_one(struct checkpoint_form *form, int version, enum zi_dtype type,
+                                int64_t keep)
 {
     struct checkpoint *checkpoint = NULL;
     struct checkpoint_header header = header_of(version, type);
-    enum zi_status status =
-        checkpoint_create(world, folder, &header, tensors, TENSOR_COUNT, &checkpoint);
-    if (status < 0) return status;
+    ZI_TRY(checkpoint_begin(form, &header, &checkpoint));
     write_states(checkpoint, version, type, ranks, rank);
-    status = checkpoint_commit(checkpoint, (struct checkpoint_retention){keep, 0});
+    enum zi_status status = checkpoint_commit(checkpoint, (struct checkpoint_retention){keep, 0});
     checkpoint_close(checkpoint);
+    return status;
+}
+
+static enum zi_status write_checkpoint(int version, enum zi_dtype type, int64_t keep)
+{
+    struct checkpoint_form *form;
+    struct checkpoint_header header = header_of(version, type);
+    ZI_TRY(checkpoint_form_create(world, folder, &header, tensors, TENSOR_COUNT, &form));
+    enum zi_status status = write_one(form, version, type, keep);
+    checkpoint_form_destroy(form);
     return status;
 }
 
@@ -103,6 +115,31 @@ static void test_write_and_read(void)
     /* the same step once more replaces the file */
     CHECK(write_checkpoint(2, ZI_BF16, 0) == ZI_OK);
     check_latest_everywhere(2, ZI_BF16);
+}
+
+/* Checkpoints of one form, as a run makes them: each has the step, tokens, loss scale, checksums and
+ * date that are its own. */
+static void test_one_form(enum zi_dtype type)
+{
+    struct checkpoint_form *form;
+    struct checkpoint_header header = header_of(1, type);
+    CHECK(checkpoint_form_create(world, folder, &header, tensors, TENSOR_COUNT, &form) == ZI_OK);
+    for (int version = 2; version >= 1; version--) {
+        time_t before = time(NULL), after;
+        CHECK(write_one(form, version, type, 0) == ZI_OK);
+        check_latest_everywhere(version, type);
+        after = time(NULL);
+        char first[64], last[64], *text = NULL;
+        zi_time_text(before, first, sizeof first);
+        zi_time_text(after, last, sizeof last);
+        hid_t file = h5_file_open(path_in("latest"), H5F_ACC_RDONLY);
+        CHECK(file >= 0 && h5_text_read(file, "written", &text) >= 0);
+        CHECK(text && strcmp(text, first) >= 0 && strcmp(text, last) <= 0);
+        free(text);
+        H5Fclose(file);
+        comm_barrier(world);
+    }
+    checkpoint_form_destroy(form);
 }
 
 /* What `zinf inspect` says of the checkpoint. */
@@ -402,6 +439,10 @@ int main(int argc, char **argv)
     if (rank == 0) folder_make(folder, sizeof folder);
     comm_broadcast(world, folder, sizeof folder, 0);
     test_write_and_read();
+    test_one_form(ZI_BF16);
+    test_one_form(ZI_FP32);
+    test_one_form(ZI_FP16);
+    CHECK(write_checkpoint(2, ZI_BF16, 0) == ZI_OK);
     test_inspect();
     test_keep();
     test_failing_write(0);

@@ -465,6 +465,7 @@ static void cleanup(struct run *run)
 {
     engine_destroy(run->engine);
     checkpoint_close(run->saving.checkpoint);
+    checkpoint_form_destroy(run->form);
     if (run->from) checkpoint_close(run->from);
     level_cleanup(run);
     if (run->train) sampler_destroy(run->train);

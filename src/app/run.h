@@ -65,6 +65,8 @@ struct run {
     int64_t proven;
     /* A checkpoint waits for a step that is not skipped. */
     bool due;
+    /* Of all its checkpoints; NULL before the first. */
+    struct checkpoint_form *form;
     struct saving saving;
     /* Of the last training step. */
     double step_s;

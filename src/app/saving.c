@@ -113,9 +113,10 @@ static enum zi_status begin(struct run *run)
     enum zi_status status = save_plan_make(run, &plan);
     if (status >= 0 && run->lock) status = lock_check(run->lock);
     status = comm_agree(run->comm, status);
-    if (status >= 0)
-        status = checkpoint_create(run->comm, plan.directory, &plan.header, plan.tensors,
-                                   run->setup.model->tensor_count, &saving->checkpoint);
+    if (status >= 0 && !run->form)
+        status = checkpoint_form_create(run->comm, plan.directory, &plan.header, plan.tensors,
+                                        run->setup.model->tensor_count, &run->form);
+    if (status >= 0) status = checkpoint_begin(run->form, &plan.header, &saving->checkpoint);
     if (status >= 0) {
         saving->bytes = plan_bytes(run, &plan);
         snprintf(saving->place, sizeof saving->place, "%s",

@@ -18,12 +18,11 @@
  *
  * Invariants: a file without .tmp is whole and durable; each element was written exactly once
  * (counted, not assumed). */
-#include "checkpoint/file.h"
+#include "checkpoint/form.h"
 
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/timing.h"
-#include "checkpoint/header.h"
 #include "tier/system.h"
 
 #include <errno.h>
@@ -40,29 +39,6 @@ static enum zi_status no_memory(void)
     return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the description of a checkpoint");
 }
 
-/* Datasets of all states in the order of the file; dataset of (state, tensor) is found by
- * dataset_at. */
-static enum zi_status list_datasets(struct checkpoint *checkpoint,
-                                    const struct checkpoint_tensor *tensors)
-{
-    int count = checkpoint->tensor_count;
-    checkpoint->datasets =
-        calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *checkpoint->datasets);
-    if (!checkpoint->datasets) return no_memory();
-    for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_state_is_written(s, checkpoint->header.type)) continue;
-        enum zi_dtype type = checkpoint_state_type(s, checkpoint->header.type);
-        for (int t = 0; t < count; t++) {
-            ZI_REQUIRE(tensors[t].dimensions == 1 || tensors[t].dimensions == 2);
-            ZI_TRY(checkpoint_dataset_set(&checkpoint->datasets[checkpoint->dataset_count], s,
-                                          tensors[t].name, type, tensors[t].shape,
-                                          tensors[t].dimensions));
-            checkpoint->dataset_count++;
-        }
-    }
-    return ZI_OK;
-}
-
 static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint, enum tier_kind state,
                                              int tensor)
 {
@@ -73,23 +49,40 @@ static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint, enum
     return &checkpoint->datasets[place * checkpoint->tensor_count + tensor];
 }
 
-static enum zi_status describe(struct checkpoint *checkpoint, const char *directory,
-                               const struct checkpoint_header *header,
-                               const struct checkpoint_tensor *tensors)
+/* The datasets of the form, with names of their own, and nothing written. */
+static enum zi_status copy_datasets(struct checkpoint *checkpoint)
 {
-    size_t size = strlen(directory) + 40;
+    const struct checkpoint_form *form = checkpoint->form;
+    checkpoint->tensor_count = form->tensor_count;
+    checkpoint->datasets = calloc((size_t)form->dataset_count + 1, sizeof *checkpoint->datasets);
+    if (!checkpoint->datasets) return no_memory();
+    for (int d = 0; d < form->dataset_count; d++) {
+        checkpoint->datasets[d] = form->datasets[d];
+        checkpoint->datasets[d].name = strdup(form->datasets[d].name);
+        checkpoint->dataset_count++;
+        if (!checkpoint->datasets[d].name) return no_memory();
+    }
+    return ZI_OK;
+}
+
+static enum zi_status describe(struct checkpoint *checkpoint,
+                               const struct checkpoint_header *header)
+{
+    const struct checkpoint_form *form = checkpoint->form;
+    size_t size = strlen(form->directory) + 40;
     checkpoint->header = *header;
-    checkpoint->header.deck = strdup(header->deck ? header->deck : "");
-    checkpoint->header.model_text = strdup(header->model_text ? header->model_text : "");
-    checkpoint->directory = strdup(directory);
+    checkpoint->header.deck = strdup(form->deck);
+    checkpoint->header.model_text = strdup(form->model_text);
+    checkpoint->directory = strdup(form->directory);
     checkpoint->path = malloc(size);
     checkpoint->temporary = malloc(size);
     if (!checkpoint->header.deck || !checkpoint->header.model_text || !checkpoint->directory ||
         !checkpoint->path || !checkpoint->temporary)
         return no_memory();
-    snprintf(checkpoint->path, size, "%s/" CHECKPOINT_NAME, directory, (long long)header->step);
+    snprintf(checkpoint->path, size, "%s/" CHECKPOINT_NAME, form->directory,
+             (long long)header->step);
     snprintf(checkpoint->temporary, size, "%s" CHECKPOINT_TEMPORARY, checkpoint->path);
-    return list_datasets(checkpoint, tensors);
+    return copy_datasets(checkpoint);
 }
 
 static void note_place(struct checkpoint *checkpoint, int descriptor)
@@ -116,25 +109,24 @@ static enum zi_status open_writer(struct checkpoint *checkpoint)
     return status;
 }
 
-enum zi_status checkpoint_create(struct comm *comm, const char *directory,
-                                 const struct checkpoint_header *header,
-                                 const struct checkpoint_tensor *tensors, int tensor_count,
-                                 struct checkpoint **checkpoint)
+enum zi_status checkpoint_begin(struct checkpoint_form *form,
+                                const struct checkpoint_header *header,
+                                struct checkpoint **checkpoint)
 {
-    h5_quiet();
     struct checkpoint *made = calloc(1, sizeof *made);
     enum zi_status status = made ? ZI_OK : no_memory();
+    ZI_REQUIRE(header->type == form->type && header->seed == form->seed);
     if (made) {
-        made->comm = comm;
+        made->comm = form->comm;
+        made->form = form;
         made->descriptor = -1;
-        made->tensor_count = tensor_count;
-        status = describe(made, directory, header, tensors);
+        status = describe(made, header);
     }
-    status = comm_agree(comm, status);
+    status = comm_agree(form->comm, status);
     if (status == ZI_OK) status = checkpoint_layout(made);
     if (status == ZI_OK) {
-        status = comm_agree(comm, open_writer(made));
-        if (status < 0 && comm_rank(comm) == 0) checkpoint_discard(made);
+        status = comm_agree(form->comm, open_writer(made));
+        if (status < 0 && comm_rank(form->comm) == 0) checkpoint_discard(made);
     }
     if (status < 0) {
         if (made && made->writer) (void)writer_close(made->writer, false);
@@ -145,18 +137,19 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
     return ZI_OK;
 }
 
-/* Told by an exponent of all ones. */
-uint64_t checkpoint_count_broken(enum zi_dtype type, int64_t count, const void *values)
+enum zi_status checkpoint_create(struct comm *comm, const char *directory,
+                                 const struct checkpoint_header *header,
+                                 const struct checkpoint_tensor *tensors, int tensor_count,
+                                 struct checkpoint **checkpoint)
 {
-    const uint16_t *halves = values;
-    const uint32_t *words = values;
-    uint64_t broken = 0;
-    uint16_t exponent = type == ZI_FP16 ? 0x7c00u : 0x7f80u;
-    for (int64_t i = 0; i < count && zi_dtype_is_half(type); i++)
-        broken += (halves[i] & exponent) == exponent;
-    for (int64_t i = 0; i < count && type == ZI_FP32; i++)
-        broken += (words[i] & 0x7f800000u) == 0x7f800000u;
-    return broken;
+    struct checkpoint_form *form;
+    ZI_TRY(checkpoint_form_create(comm, directory, header, tensors, tensor_count, &form));
+    enum zi_status status = checkpoint_begin(form, header, checkpoint);
+    if (status < 0)
+        checkpoint_form_destroy(form);
+    else
+        (*checkpoint)->owns_form = true;
+    return status;
 }
 
 /* Elements that go through the processor's cache once: summed, judged, and copied. */
@@ -268,7 +261,7 @@ static enum zi_status store_rest(const struct checkpoint *checkpoint)
 {
     int descriptor;
     ZI_TRY(checkpoint_reopen(checkpoint, O_RDWR, &descriptor));
-    enum zi_status status = header_store_checksums(checkpoint, descriptor);
+    enum zi_status status = header_store(checkpoint, descriptor);
     if (status >= 0 && fsync(descriptor) != 0)
         status = zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot be made durable: %s%s",
                                  checkpoint->temporary, strerror(errno), checkpoint_remedy(errno));

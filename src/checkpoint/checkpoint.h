@@ -16,8 +16,8 @@
  *
  * Datasets are contiguous, early-allocated and never filled. Writing goes to a temporary name, past
  * the page cache; then fsync, agreement of all ranks, rename, fsync of the folder, and the link
- * `latest` moves last: a name without .tmp is whole. None of it keeps the caller: create takes some
- * ten milliseconds, write copies, and what waits for the disk runs in threads between the calls of
+ * `latest` moves last: a name without .tmp is whole. None of it keeps the caller: begin takes some
+ * milliseconds, write copies, and what waits for the disk runs in threads between the calls of
  * checkpoint_advance. */
 #ifndef ZI_CHECKPOINT_CHECKPOINT_H
 #define ZI_CHECKPOINT_CHECKPOINT_H
@@ -62,13 +62,31 @@ struct checkpoint_writing {
     double end_s;
 };
 
+struct checkpoint_form;
 struct checkpoint;
+
+/* Collective. What the checkpoints of a run have in common, all of the header but step, updates,
+ * tokens and loss scale, and their layout, which HDF5 makes here and never again. They will be in
+ * DIRECTORY; what is given is copied. ZI_ERROR_IO on every rank when there is no room or memory for it;
+ * of such errors, which may come with every checkpoint, 20 of a kind are said. */
+enum zi_status checkpoint_form_create(struct comm *comm, const char *directory,
+                                      const struct checkpoint_header *header,
+                                      const struct checkpoint_tensor *tensors, int tensor_count,
+                                      struct checkpoint_form **form);
+
+/* Local. When all checkpoints of the form are closed. Nothing for NULL. */
+void checkpoint_form_destroy(struct checkpoint_form *form);
 
 /* Collective. Starts DIRECTORY/step-NNNNNNNN.h5 (the folder is made where absent) under a temporary
  * name with room for all states of the tensors (master is stored only when type is not fp32; with
- * fp32 write one of parameter and master). Copies what it is given. ZI_ERROR_IO on every rank, with
- * file and remedy, and nothing left behind, when it cannot be made for want of room, rights or
- * memory; of such errors, which may come with every checkpoint, 20 of a kind are said. */
+ * fp32 write one of parameter and master). ZI_ERROR_IO on every rank, with file and remedy, and
+ * nothing left behind, when it cannot be made for want of room, rights or memory; 20 of a kind are
+ * said. */
+enum zi_status checkpoint_begin(struct checkpoint_form *form,
+                                const struct checkpoint_header *header,
+                                struct checkpoint **checkpoint);
+
+/* Collective. Both, for a single checkpoint. */
 enum zi_status checkpoint_create(struct comm *comm, const char *directory,
                                  const struct checkpoint_header *header,
                                  const struct checkpoint_tensor *tensors, int tensor_count,

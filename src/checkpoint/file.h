@@ -28,8 +28,6 @@ struct checkpoint_dataset {
     int64_t offset;
     /* Of its checksum */
     uint64_t seed;
-    /* Writing, rank 0: where that is in the file */
-    int64_t mark;
     /* Writing: of what this rank has written; reading: as recorded */
     uint64_t checksum;
     /* Elements this rank has written; of all ranks, in the end */
@@ -51,6 +49,9 @@ enum checkpoint_stage {
 
 struct checkpoint {
     struct comm *comm;
+    /* Writing only; freed with the checkpoint where it is its own. */
+    struct checkpoint_form *form;
+    bool owns_form;
     /* Texts owned */
     struct checkpoint_header header;
     /* Writing only */
@@ -107,7 +108,7 @@ enum zi_status checkpoint_dataset_set(struct checkpoint_dataset *dataset, enum t
  * there is none, or it has no user block; ZI_ERROR_IO when it is damaged. */
 enum zi_status checkpoint_find(const char *path, char **found);
 
-/* Local. Frees everything; the file is the caller's business. */
+/* Local. Frees everything but a form of others; the file is the caller's business. */
 void checkpoint_free(struct checkpoint *checkpoint);
 
 /* Local. File access for all ranks of a group: parallel HDF5, or one process for a group without
@@ -121,8 +122,12 @@ enum zi_status checkpoint_unwritten(enum zi_status status);
 /* Local (rank 0). Removes the temporary file, if it is still the one that was made. */
 void checkpoint_discard(const struct checkpoint *checkpoint);
 
-/* Collective. Rank 0 creates the temporary file with all datasets and claims its space; all have
- * their offsets. On error the temporary file is gone on return. */
+/* Local. ZI_ERROR_IO, saying that a file cannot have so many bytes (0: of an unknown number) for
+ * this errno. */
+enum zi_status checkpoint_fail_claim(const char *path, int64_t bytes, int error);
+
+/* Collective. Rank 0 creates the temporary file, claims its space, and gives it the layout of the
+ * form. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
 
 /* Local. Whether a path of one of the names of checkpoint_kind_of is absent or of that kind, so

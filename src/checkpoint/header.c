@@ -1,53 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HDF5 has no call for the place of an attribute's value in the file, so its value is chosen such
  * that it can be found: the low half of a mark is bytes that no text here has (they are not UTF-8),
- * the high half the number of the dataset. Every mark has to be found once, or the file is not
+ * the high half a number: of a dataset, or, behind those, of a value of the header. A date's mark
+ * has a text in its place, as long as any date. Every mark has to be found once, or no file is
  * written. (In HDF5's oldest format, which these files have, no checksum of HDF5's covers an
  * attribute.) */
 #include "checkpoint/header.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/version.h"
-#include "checkpoint/user_block.h"
+#include "checkpoint/form.h"
 
-#define MARK UINT64_C(0xfa5bf0f8)
+#define MARK       UINT64_C(0xfa5bf0f8)
+#define MARK_BYTES "\xf8\xf0\x5b\xfa"
+#define DATE       "YYYY-MM-DDTHH:MM:SSZ"
 
-static herr_t write_scaling(hid_t file, const struct checkpoint_header *header)
+/* Of MARK, little-endian, and so long as a date. */
+static const char date_mark[] = MARK_BYTES "is when written!";
+_Static_assert(sizeof date_mark == sizeof DATE, "a date's mark is as long as a date");
+
+uint64_t header_mark(int index)
 {
-    if (header->type != ZI_FP16) return 0;
-    if (h5_integer_write(file, "loss_scale", header->loss_scale) < 0) return -1;
-    return h5_integer_write(file, "loss_scale_steps", header->loss_scale_steps);
+    return (uint64_t)index << 32 | MARK;
 }
 
-herr_t header_write(hid_t file, const struct checkpoint_header *header)
+static herr_t write_mark(hid_t file, const char *name, int index)
 {
-    char now[64];
-    zi_time_stamp(now, sizeof now);
+    return h5_integer_write(file, name, (int64_t)header_mark(index));
+}
+
+static herr_t write_scaling(hid_t file, const struct checkpoint_header *header, int first)
+{
+    if (header->type != ZI_FP16) return 0;
+    if (write_mark(file, "loss_scale", first + HEADER_LOSS_SCALE) < 0) return -1;
+    return write_mark(file, "loss_scale_steps", first + HEADER_LOSS_SCALE_STEPS);
+}
+
+herr_t header_write(hid_t file, const struct checkpoint_header *header, int dataset_count)
+{
     if (h5_text_write(file, "format", CHECKPOINT_FORMAT) < 0 ||
-        h5_integer_write(file, "step", header->step) < 0 ||
-        h5_integer_write(file, "updates", header->updates) < 0 ||
-        h5_integer_write(file, "tokens", header->tokens) < 0 ||
-        h5_integer_write(file, "seed", header->seed) < 0 || write_scaling(file, header) < 0 ||
+        write_mark(file, "step", dataset_count + HEADER_STEP) < 0 ||
+        write_mark(file, "updates", dataset_count + HEADER_UPDATES) < 0 ||
+        write_mark(file, "tokens", dataset_count + HEADER_TOKENS) < 0 ||
+        h5_integer_write(file, "seed", header->seed) < 0 ||
+        write_scaling(file, header, dataset_count) < 0 ||
         h5_text_write(file, "type", zi_dtype_name(header->type)) < 0 ||
         h5_text_write(file, "model", header->model_text) < 0 ||
         h5_text_write(file, "deck", header->deck) < 0 ||
         h5_text_write(file, "version", zi_version()) < 0 ||
         h5_text_write(file, "revision", zi_version_revision()) < 0 ||
-        h5_text_write(file, "written", now) < 0)
+        h5_text_write(file, "written", date_mark) < 0)
         return -1;
     return 0;
-}
-
-uint64_t header_mark(int index)
-{
-    return (uint64_t)index << 32 | MARK;
 }
 
 static int by_offset(const void *a, const void *b)
@@ -56,109 +64,99 @@ static int by_offset(const void *a, const void *b)
     return (one->offset > other->offset) - (one->offset < other->offset);
 }
 
-/* Where the numbers of all datasets are, in order; freed by the caller. */
-static enum zi_status list_extents(const struct checkpoint *checkpoint,
+enum zi_status header_list_extents(const struct checkpoint_dataset *datasets, int count,
                                    struct user_extent **extents)
 {
-    int count = checkpoint->dataset_count;
     *extents = calloc((size_t)count + 1, sizeof **extents);
     if (!*extents)
         return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the places of %d datasets",
                        count);
     for (int d = 0; d < count; d++) {
-        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        (*extents)[d].offset = dataset->offset;
-        (*extents)[d].bytes = dataset->elements * (int64_t)zi_dtype_bytes(dataset->type);
+        (*extents)[d].offset = datasets[d].offset;
+        (*extents)[d].bytes = datasets[d].elements * (int64_t)zi_dtype_bytes(datasets[d].type);
     }
     qsort(*extents, (size_t)count, sizeof **extents, by_offset);
     return ZI_OK;
 }
 
-static enum zi_status fail_mark(const struct checkpoint *checkpoint, int index)
+static enum zi_status fail_mark(const struct checkpoint_form *form, const char *of)
 {
-    return zi_fail(ZI_ERROR_BUG, "checkpoint", "%s: the place of the checksum of %s is not clear",
-                   checkpoint->temporary, checkpoint->datasets[index].name);
+    return zi_fail(ZI_ERROR_BUG, "checkpoint", "%s: the place of %s in a checkpoint is not clear",
+                   form->directory, of);
 }
 
-/* Notes the marks among bytes that begin at `offset` of the file. */
-static enum zi_status note_marks(struct checkpoint *checkpoint, const char *bytes, size_t count,
-                                 int64_t offset)
+/* The place of the mark that begins at `at`, of which `rest` bytes are there; NULL: it is none. */
+static int64_t *place_of(struct checkpoint_form *form, const char *at, ptrdiff_t rest)
+{
+    uint32_t index;
+    if (rest >= (ptrdiff_t)sizeof date_mark - 1 && memcmp(at, date_mark, sizeof date_mark - 1) == 0)
+        return &form->values[HEADER_WRITTEN];
+    if (rest < (ptrdiff_t)sizeof(uint64_t)) return NULL;
+    memcpy(&index, at + sizeof index, sizeof index);
+    uint32_t datasets = (uint32_t)form->dataset_count;
+    if (index < datasets) return &form->checksums[index];
+    return index - datasets < HEADER_WRITTEN ? &form->values[index - datasets] : NULL;
+}
+
+enum zi_status header_note_marks(struct checkpoint_form *form, const struct form_piece *piece)
 {
     const uint32_t low = (uint32_t)MARK;
-    const char *next = bytes, *end = bytes + count;
+    const char *next = piece->data, *end = next + piece->bytes;
     while ((next = memmem(next, (size_t)(end - next), &low, sizeof low))) {
-        uint32_t index;
-        if (end - next < (ptrdiff_t)sizeof(uint64_t)) break;
-        memcpy(&index, next + sizeof low, sizeof index);
-        if (index < (uint32_t)checkpoint->dataset_count) {
-            struct checkpoint_dataset *dataset = &checkpoint->datasets[index];
-            if (dataset->mark != 0) return fail_mark(checkpoint, (int)index);
-            dataset->mark = offset + (next - bytes);
-        }
+        int64_t *place = place_of(form, next, end - next);
+        if (place && *place != 0) return fail_mark(form, "a value that is there twice");
+        if (place) *place = piece->offset + (next - piece->data);
         next += sizeof low;
     }
     return ZI_OK;
 }
 
-/* The same of bytes [first, end) of the file. */
-static enum zi_status look_between(struct checkpoint *checkpoint, int descriptor, int64_t first,
-                                   int64_t end)
+enum zi_status header_check_marks(const struct checkpoint_form *form)
 {
-    if (first >= end) return ZI_OK;
-    char *bytes = malloc((size_t)(end - first));
-    if (!bytes) return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory to look through a layout");
-    ssize_t count = pread(descriptor, bytes, (size_t)(end - first), (off_t)first);
-    enum zi_status status =
-        count == end - first
-            ? note_marks(checkpoint, bytes, (size_t)count, first)
-            : zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be read: %s", checkpoint->temporary,
-                      count < 0 ? strerror(errno) : "it ends early");
-    free(bytes);
-    return status;
-}
-
-static enum zi_status look_everywhere(struct checkpoint *checkpoint, int descriptor,
-                                      const struct user_extent *extents)
-{
-    int count = checkpoint->dataset_count;
-    int64_t at = user_block_bytes(count);
-    struct stat is;
-    if (fstat(descriptor, &is) != 0)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot be examined: %s",
-                       checkpoint->temporary, strerror(errno));
-    for (int i = 0; i < count; i++) {
-        ZI_TRY(look_between(checkpoint, descriptor, at, extents[i].offset));
-        at = extents[i].offset + extents[i].bytes;
+    static const char *const names[] = {"step",       "updates",          "tokens",
+                                        "loss_scale", "loss_scale_steps", "written"};
+    for (int d = 0; d < form->dataset_count; d++) {
+        if (form->checksums[d] == 0) return fail_mark(form, form->datasets[d].name);
     }
-    ZI_TRY(look_between(checkpoint, descriptor, at, (int64_t)is.st_size));
-    for (int d = 0; d < count; d++) {
-        if (checkpoint->datasets[d].mark == 0) return fail_mark(checkpoint, d);
+    for (int v = 0; v < HEADER_VALUES; v++) {
+        bool scaling = v == HEADER_LOSS_SCALE || v == HEADER_LOSS_SCALE_STEPS;
+        if (form->values[v] == 0 && (!scaling || form->type == ZI_FP16))
+            return fail_mark(form, names[v]);
     }
     return ZI_OK;
 }
 
-enum zi_status header_find_marks(struct checkpoint *checkpoint, int descriptor)
+/* 0 or an errno. */
+static int store_values(const struct checkpoint *checkpoint, int descriptor)
 {
-    struct user_extent *extents;
-    ZI_TRY(list_extents(checkpoint, &extents));
-    enum zi_status status = look_everywhere(checkpoint, descriptor, extents);
-    free(extents);
-    return status;
+    const struct checkpoint_header *header = &checkpoint->header;
+    const struct checkpoint_form *form = checkpoint->form;
+    const int64_t values[] = {header->step, header->updates, header->tokens, header->loss_scale,
+                              header->loss_scale_steps};
+    char now[sizeof DATE] = "";
+    int error = 0;
+    for (int v = 0; v < HEADER_WRITTEN && error == 0; v++)
+        if (form->values[v] != 0)
+            error = checkpoint_write_at(descriptor, &values[v], sizeof values[v], form->values[v]);
+    zi_time_stamp(now, sizeof now);
+    if (error == 0)
+        error = checkpoint_write_at(descriptor, now, sizeof now - 1, form->values[HEADER_WRITTEN]);
+    return error;
 }
 
-enum zi_status header_store_checksums(const struct checkpoint *checkpoint, int descriptor)
+enum zi_status header_store(const struct checkpoint *checkpoint, int descriptor)
 {
     struct user_extent *extents;
-    int error = 0;
+    int error = store_values(checkpoint, descriptor);
     for (int d = 0; d < checkpoint->dataset_count && error == 0; d++) {
-        const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        error = checkpoint_write_at(descriptor, &dataset->checksum, sizeof dataset->checksum,
-                                    dataset->mark);
+        const uint64_t *checksum = &checkpoint->datasets[d].checksum;
+        error = checkpoint_write_at(descriptor, checksum, sizeof *checksum,
+                                    checkpoint->form->checksums[d]);
     }
     if (error != 0)
-        return zi_fail(ZI_ERROR_IO, "checkpoint", "%s: cannot write a checksum: %s",
-                       checkpoint->temporary, strerror(error));
-    ZI_TRY(list_extents(checkpoint, &extents));
+        return zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot write its header: %s%s",
+                               checkpoint->temporary, strerror(error), checkpoint_remedy(error));
+    ZI_TRY(header_list_extents(checkpoint->datasets, checkpoint->dataset_count, &extents));
     enum zi_status status = user_block_store(checkpoint->temporary, descriptor, extents,
                                              (int64_t)checkpoint->dataset_count);
     free(extents);
