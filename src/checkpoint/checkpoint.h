@@ -67,8 +67,8 @@ struct checkpoint;
 
 /* Collective. What the checkpoints of a run have in common, all of the header but step, updates,
  * tokens and loss scale, and their layout, which HDF5 makes here and never again. They will be in
- * DIRECTORY; what is given is copied. ZI_ERROR_IO on every rank when there is no room or memory for it;
- * of such errors, which may come with every checkpoint, 20 of a kind are said. */
+ * DIRECTORY; what is given is copied. ZI_ERROR_IO on every rank, with file and remedy, for want of
+ * room, rights or memory; of such errors, which may come with every checkpoint, 20 of a kind are said. */
 enum zi_status checkpoint_form_create(struct comm *comm, const char *directory,
                                       const struct checkpoint_header *header,
                                       const struct checkpoint_tensor *tensors, int tensor_count,
@@ -79,9 +79,7 @@ void checkpoint_form_destroy(struct checkpoint_form *form);
 
 /* Collective. Starts DIRECTORY/step-NNNNNNNN.h5 (the folder is made where absent) under a temporary
  * name with room for all states of the tensors (master is stored only when type is not fp32; with
- * fp32 write one of parameter and master). ZI_ERROR_IO on every rank, with file and remedy, and
- * nothing left behind, when it cannot be made for want of room, rights or memory; 20 of a kind are
- * said. */
+ * fp32 write one of parameter and master). ZI_ERROR_IO as above, and nothing is left behind. */
 enum zi_status checkpoint_begin(struct checkpoint_form *form,
                                 const struct checkpoint_header *header,
                                 struct checkpoint **checkpoint);
@@ -149,7 +147,7 @@ enum zi_status checkpoint_verify(struct checkpoint *checkpoint);
 int64_t checkpoint_bytes(const struct checkpoint_header *header,
                          const struct checkpoint_tensor *tensors, int tensor_count);
 
-/* Local. Ends what create or open gave; one that was not committed loses its temporary file. */
+/* Local. Ends what begin or open gave; one that was not committed loses its temporary file. */
 void checkpoint_close(struct checkpoint *checkpoint);
 
 /* Local. Elements of one state of the named tensor of an open checkpoint, -1 when it has none. */

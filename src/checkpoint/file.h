@@ -122,10 +122,6 @@ enum zi_status checkpoint_unwritten(enum zi_status status);
 /* Local (rank 0). Removes the temporary file, if it is still the one that was made. */
 void checkpoint_discard(const struct checkpoint *checkpoint);
 
-/* Local. ZI_ERROR_IO, saying that a file cannot have so many bytes (0: of an unknown number) for
- * this errno. */
-enum zi_status checkpoint_fail_claim(const char *path, int64_t bytes, int error);
-
 /* Collective. Rank 0 creates the temporary file, claims its space, and gives it the layout of the
  * form. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);

@@ -8,7 +8,6 @@
  * Invariant: on error no temporary file is left. */
 #include "base/file.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "checkpoint/form.h"
 #include "checkpoint/writer.h"
 
@@ -18,20 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
-
-enum zi_status checkpoint_fail_claim(const char *path, int64_t bytes, int error)
-{
-    char need[32], free_text[32] = "an unknown amount";
-    struct statvfs system;
-    if (statvfs(path, &system) == 0)
-        zi_memory_text((size_t)system.f_bavail * system.f_frsize, free_text, sizeof free_text);
-    return zi_fail_limited(ZI_ERROR_IO, "checkpoint",
-                           "%s: cannot claim %s for the checkpoint: %s (%s free there)%s", path,
-                           zi_memory_text((size_t)bytes, need, sizeof need), strerror(error),
-                           free_text, checkpoint_remedy(error));
-}
 
 static enum zi_status claim(int descriptor, const char *path, int64_t bytes)
 {

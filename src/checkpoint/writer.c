@@ -93,6 +93,18 @@ const char *checkpoint_remedy(int error)
                                  "run.directory");
 }
 
+enum zi_status checkpoint_fail_claim(const char *path, int64_t bytes, int error)
+{
+    char need[32], free_text[32] = "an unknown amount";
+    struct statvfs system;
+    if (statvfs(path, &system) == 0)
+        zi_memory_text((size_t)system.f_bavail * system.f_frsize, free_text, sizeof free_text);
+    return zi_fail_limited(ZI_ERROR_IO, "checkpoint",
+                           "%s: cannot claim %s for the checkpoint: %s (%s free there)%s", path,
+                           zi_memory_text((size_t)bytes, need, sizeof need), strerror(error),
+                           free_text, checkpoint_remedy(error));
+}
+
 static void fail(struct checkpoint_writer *w, int64_t offset, size_t bytes, int error)
 {
     if (w->status < 0) return;

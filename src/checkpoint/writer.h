@@ -19,6 +19,9 @@ int checkpoint_write_at(int descriptor, const void *values, size_t bytes, int64_
 /* Local. As zi_file_remedy, for a file in the folder of checkpoints. */
 const char *checkpoint_remedy(int error);
 
+/* Local. ZI_ERROR_IO, said: a checkpoint's file cannot have so many bytes, for this errno. */
+enum zi_status checkpoint_fail_claim(const char *path, int64_t bytes, int error);
+
 /* Local. Opens a writer into an existing regular file. `descriptor`, open for writing, becomes the
  * writer's; it stays the caller's on error. ZI_ERROR_IO, ZI_ERROR_DEVICE. */
 enum zi_status writer_open(const char *path, int descriptor, struct checkpoint_writer **writer);
