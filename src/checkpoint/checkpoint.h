@@ -68,7 +68,7 @@ struct checkpoint;
 /* Collective. What the checkpoints of a run have in common, all of the header but step, updates,
  * tokens and loss scale, and their layout, which HDF5 makes here and never again. They will be in
  * DIRECTORY; what is given is copied. ZI_ERROR_IO on every rank, with file and remedy, for want of
- * room, rights or memory; of such errors, which may come with every checkpoint, 20 of a kind are said. */
+ * room, rights or memory; 20 of a kind are said, for they may come with every checkpoint. */
 enum zi_status checkpoint_form_create(struct comm *comm, const char *directory,
                                       const struct checkpoint_header *header,
                                       const struct checkpoint_tensor *tensors, int tensor_count,
@@ -93,8 +93,7 @@ enum zi_status checkpoint_create(struct comm *comm, const char *directory,
 /* Local (a count of 0 does nothing). Writes elements [first, first+count) (row-major) of one state
  * of one tensor from host memory in the state's type, which is copied. Over all ranks every element
  * is written once; from one thread at a time. A failing disk is logged at once and given back on
- * every rank by checkpoint_advance; the call itself gives ZI_OK then, so that all ranks leave by the
- * same door. */
+ * every rank by checkpoint_advance; the call itself gives ZI_OK then: all leave by the same door. */
 enum zi_status checkpoint_write(struct checkpoint *checkpoint, enum tier_kind state, int tensor,
                                 int64_t first, int64_t count, const void *values);
 
