@@ -10,6 +10,7 @@
 #include "checkpoint_fixture.h"
 
 #include "checkpoint/file.h"
+#include "checkpoint/form.h"
 #include "checkpoint/inspect.h"
 #include "base/timing.h"
 #include "regression/unit/test.h"

@@ -27,6 +27,7 @@
 #include "base/timing.h"
 #include "base/version.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/form.h"
 #include "compiler/placement.h"
 #include "program/trace.h"
 

@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/form.h"
 
 static enum zi_status save_range(void *context, enum tier_kind kind, int tensor, int64_t first,
                                  int64_t count, void *values)

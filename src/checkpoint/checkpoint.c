@@ -18,7 +18,7 @@
  *
  * Invariants: a file without .tmp is whole and durable; each element was written exactly once
  * (counted, not assumed). */
-#include "checkpoint/form.h"
+#include "checkpoint/layout.h"
 
 #include "base/log.h"
 #include "base/memory.h"

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/form.h"
 #include "checkpoint/writer.h"
 #include "h5/attribute.h"
 #include "h5/dataset.h"

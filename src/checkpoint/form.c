@@ -16,7 +16,7 @@
  * HDF5 cannot close a file that it could not write, and then ends the process: it makes its file in
  * memory (of which the tensors' room is a hole), claimed before. Want of memory, which ends it as
  * well, is looked for before. */
-#include "checkpoint/form.h"
+#include "checkpoint/layout.h"
 
 #include "base/file.h"
 #include "base/log.h"

@@ -1,33 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to the checkpoint room: what the checkpoints of a run have in common. */
+/* The form of a run's checkpoints: what they have in common is made once, so that each of them begins
+ * at once. */
 #ifndef ZI_CHECKPOINT_FORM_H
 #define ZI_CHECKPOINT_FORM_H
 
-#include "checkpoint/file.h"
-#include "checkpoint/header.h"
+#include "checkpoint/checkpoint.h"
 
-/* Bytes of the file that are in no dataset. */
-struct form_piece {
-    int64_t offset, bytes;
-    char *data;
-};
+struct checkpoint_form;
 
-struct checkpoint_form {
-    struct comm *comm;
-    /* Texts owned. */
-    char *directory, *deck, *model_text;
-    enum zi_dtype type;
-    int64_t seed;
-    int tensor_count, dataset_count;
-    /* With offsets on every rank, and nothing written. */
-    struct checkpoint_dataset *datasets;
-    /* Rank 0: all of the file behind the user block that is in no dataset, and the file's bytes. */
-    struct form_piece *pieces;
-    int piece_count;
-    int64_t bytes;
-    /* Rank 0: where the values are that are known only later; 0: they are not in the file. */
-    int64_t *checksums;
-    int64_t values[HEADER_VALUES];
-};
+/* Collective. What the checkpoints of a run have in common, all of the header but step, updates,
+ * tokens and loss scale, and their layout, which HDF5 makes here and never again. They will be in
+ * DIRECTORY; what is given is copied. ZI_ERROR_IO on every rank, with file and remedy, for want of
+ * room, rights or memory; 20 of a kind are said, for they may come with every checkpoint. */
+enum zi_status checkpoint_form_create(struct comm *comm, const char *directory,
+                                      const struct checkpoint_header *header,
+                                      const struct checkpoint_tensor *tensors, int tensor_count,
+                                      struct checkpoint_form **form);
+
+/* Local. When all checkpoints of the form are closed. Nothing for NULL. */
+void checkpoint_form_destroy(struct checkpoint_form *form);
+
+/* Collective. Starts DIRECTORY/step-NNNNNNNN.h5 (the folder is made where absent) under a temporary
+ * name with room for all states of the tensors (master is stored only when type is not fp32; with
+ * fp32 write one of parameter and master). ZI_ERROR_IO as above, and nothing is left behind. */
+enum zi_status checkpoint_begin(struct checkpoint_form *form,
+                                const struct checkpoint_header *header,
+                                struct checkpoint **checkpoint);
 
 #endif

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/version.h"
-#include "checkpoint/form.h"
+#include "checkpoint/layout.h"
 
 #define MARK       UINT64_C(0xfa5bf0f8)
 #define MARK_BYTES "\xf8\xf0\x5b\xfa"

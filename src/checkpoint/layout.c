@@ -8,7 +8,7 @@
  * Invariant: on error no temporary file is left. */
 #include "base/file.h"
 #include "base/log.h"
-#include "checkpoint/form.h"
+#include "checkpoint/layout.h"
 #include "checkpoint/writer.h"
 
 #include <errno.h>
