@@ -76,7 +76,7 @@ def check_checkpoint(path):
         compute = file.attrs["type"]
         assert compute in ("bf16", "fp16"), compute
         if compute == "fp16":
-            assert file.attrs["loss_scale"] == 4096 and file.attrs["loss_scale_steps"] == 17
+            assert file.attrs["loss_scale"] == 2048 and file.attrs["loss_scale_steps"] == 16
         for state, kind in enumerate(STATES):
             assert sorted(file[kind]) == sorted(SHAPES), list(file[kind])
             for tensor, (name, shape) in enumerate(SHAPES.items()):
