@@ -37,17 +37,29 @@ enum zi_status zi_json_parse(const struct zi_json_place *place, const char *text
 
 /* Values of an object under a key. Missing or null leaves *value as it was, so that a caller sets the
  * default first; another type is ZI_ERROR_USAGE naming place, key, what stands there and what should.
- * An integer may be written 2.0; strings, objects and arrays are borrowed. */
+ * Strings, objects and arrays are borrowed. */
+
+/* true or false. */
 enum zi_status zi_json_get_bool(const struct zi_json_place *place, const json_t *object,
                                 const char *key, bool *value);
+
+/* An integer, also written 2.0. */
 enum zi_status zi_json_get_integer(const struct zi_json_place *place, const json_t *object,
                                    const char *key, int64_t *value);
+
+/* A number. */
 enum zi_status zi_json_get_number(const struct zi_json_place *place, const json_t *object,
                                   const char *key, double *value);
+
+/* A string. */
 enum zi_status zi_json_get_string(const struct zi_json_place *place, const json_t *object,
                                   const char *key, const char **value);
+
+/* An object. */
 enum zi_status zi_json_get_object(const struct zi_json_place *place, const json_t *object,
                                   const char *key, const json_t **value);
+
+/* An array. */
 enum zi_status zi_json_get_array(const struct zi_json_place *place, const json_t *object,
                                  const char *key, const json_t **value);
 
