@@ -71,8 +71,8 @@ static enum zi_status describe(struct checkpoint *checkpoint,
     const struct checkpoint_form *form = checkpoint->form;
     size_t size = strlen(form->directory) + 40;
     checkpoint->header = *header;
-    checkpoint->header.deck = strdup(form->deck);
-    checkpoint->header.model_text = strdup(form->model_text);
+    checkpoint->header.deck = strdup(form->header.deck);
+    checkpoint->header.model_text = strdup(form->header.model_text);
     checkpoint->directory = strdup(form->directory);
     checkpoint->path = malloc(size);
     checkpoint->temporary = malloc(size);
@@ -115,7 +115,7 @@ enum zi_status checkpoint_begin(struct checkpoint_form *form,
 {
     struct checkpoint *made = calloc(1, sizeof *made);
     enum zi_status status = made ? ZI_OK : no_memory();
-    ZI_REQUIRE(header->type == form->type && header->seed == form->seed);
+    ZI_REQUIRE(header->type == form->header.type && header->seed == form->header.seed);
     if (made) {
         made->comm = form->comm;
         made->form = form;

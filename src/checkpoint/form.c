@@ -56,8 +56,8 @@ static enum zi_status list_datasets(struct checkpoint_form *form,
     form->datasets = calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *form->datasets);
     if (!form->datasets) return no_memory();
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_state_is_written(s, form->type)) continue;
-        enum zi_dtype type = checkpoint_state_type(s, form->type);
+        if (!checkpoint_state_is_written(s, form->header.type)) continue;
+        enum zi_dtype type = checkpoint_state_type(s, form->header.type);
         for (int t = 0; t < count; t++) {
             ZI_REQUIRE(tensors[t].dimensions == 1 || tensors[t].dimensions == 2);
             ZI_TRY(checkpoint_dataset_set(&form->datasets[form->dataset_count], s, tensors[t].name,
@@ -106,7 +106,7 @@ static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset, uin
 /* With fp32 the parameter is the master: /master holds second names of the same datasets. */
 static herr_t link_masters(hid_t file, const struct checkpoint_form *form)
 {
-    if (form->type != ZI_FP32) return 0;
+    if (form->header.type != ZI_FP32) return 0;
     for (int d = 0; d < form->dataset_count; d++) {
         const struct checkpoint_dataset *dataset = &form->datasets[d];
         if (dataset->state != TIER_PARAMETER) continue;
@@ -119,8 +119,7 @@ static herr_t link_masters(hid_t file, const struct checkpoint_form *form)
     return 0;
 }
 
-static enum zi_status fill_file(struct checkpoint_form *form,
-                                const struct checkpoint_header *header, hid_t file)
+static enum zi_status fill_file(struct checkpoint_form *form, hid_t file)
 {
     const char *path = form->directory;
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
@@ -137,7 +136,7 @@ static enum zi_status fill_file(struct checkpoint_form *form,
     }
     if (status == ZI_OK && link_masters(file, form) < 0)
         status = h5_fail("checkpoint", path, "name the masters");
-    if (status == ZI_OK && header_write(file, header, form->dataset_count) < 0)
+    if (status == ZI_OK && header_write(file, &form->header, form->dataset_count) < 0)
         status = h5_fail("checkpoint", path, "store the header");
     if (status == ZI_OK && H5Fflush(file, H5F_SCOPE_GLOBAL) < 0)
         status = h5_fail("checkpoint", path, "flush its layout");
@@ -145,8 +144,7 @@ static enum zi_status fill_file(struct checkpoint_form *form,
 }
 
 /* Rank 0. Creates, fills and closes the file of that name, which then has no name any more. */
-static enum zi_status create_layout(struct checkpoint_form *form,
-                                    const struct checkpoint_header *header, const char *name)
+static enum zi_status create_layout(struct checkpoint_form *form, const char *name)
 {
     hid_t access = h5_access_create(), creation = H5Pcreate(H5P_FILE_CREATE), file = -1;
     const char *path = form->directory;
@@ -156,7 +154,7 @@ static enum zi_status create_layout(struct checkpoint_form *form,
         file = H5Fcreate(name, H5F_ACC_TRUNC, creation, access);
     (void)unlink(name);
     enum zi_status status =
-        file < 0 ? h5_fail("checkpoint", path, "create it") : fill_file(form, header, file);
+        file < 0 ? h5_fail("checkpoint", path, "create it") : fill_file(form, file);
     if (file >= 0 && H5Fclose(file) < 0 && status == ZI_OK)
         status = h5_fail("checkpoint", path, "close it");
     if (creation >= 0) H5Pclose(creation);
@@ -168,7 +166,7 @@ static enum zi_status create_layout(struct checkpoint_form *form,
 static int64_t most_bytes(const struct checkpoint_form *form)
 {
     int64_t bytes =
-        METADATA_BYTES + (int64_t)strlen(form->deck) + user_block_bytes(form->dataset_count);
+        METADATA_BYTES + (int64_t)strlen(form->header.deck) + user_block_bytes(form->dataset_count);
     for (int d = 0; d < form->dataset_count; d++)
         bytes += dataset_room(form->datasets[d].elements, form->datasets[d].type);
     return bytes;
@@ -178,7 +176,7 @@ static int64_t most_bytes(const struct checkpoint_form *form)
 static int open_in(const struct checkpoint_form *form, const char *folder, char name[LAYOUT_NAME])
 {
     int64_t written = (int64_t)form->dataset_count * METADATA_PER_DATASET + METADATA_BYTES +
-                      (int64_t)strlen(form->deck);
+                      (int64_t)strlen(form->header.deck);
     snprintf(name, LAYOUT_NAME, "%s/zinf-layout-XXXXXX", folder);
     int file = mkostemp(name, O_CLOEXEC);
     if (file < 0) return -1;
@@ -286,18 +284,14 @@ static enum zi_status keep_layout(struct checkpoint_form *form, int layout,
 }
 
 /* Rank 0. */
-static enum zi_status make_layout(struct checkpoint_form *form,
-                                  const struct checkpoint_header *header)
+static enum zi_status make_layout(struct checkpoint_form *form)
 {
     char name[LAYOUT_NAME];
     int layout;
     struct user_extent *extents = NULL;
-    struct checkpoint_header own = *header;
-    own.deck = form->deck;
-    own.model_text = form->model_text;
     ZI_TRY(check_memory(form));
     ZI_TRY(open_layout(form, name, &layout));
-    enum zi_status status = create_layout(form, &own, name);
+    enum zi_status status = create_layout(form, name);
     if (status >= 0) status = header_list_extents(form->datasets, form->dataset_count, &extents);
     if (status >= 0) status = keep_layout(form, layout, extents);
     free(extents);
@@ -308,11 +302,10 @@ static enum zi_status make_layout(struct checkpoint_form *form,
 static enum zi_status describe(struct checkpoint_form *form, const struct checkpoint_header *header,
                                const struct checkpoint_tensor *tensors)
 {
-    form->type = header->type;
-    form->seed = header->seed;
-    form->deck = strdup(header->deck ? header->deck : "");
-    form->model_text = strdup(header->model_text ? header->model_text : "");
-    if (!form->directory || !form->deck || !form->model_text) return no_memory();
+    form->header = *header;
+    form->header.deck = strdup(header->deck ? header->deck : "");
+    form->header.model_text = strdup(header->model_text ? header->model_text : "");
+    if (!form->directory || !form->header.deck || !form->header.model_text) return no_memory();
     return list_datasets(form, tensors);
 }
 
@@ -331,8 +324,7 @@ enum zi_status checkpoint_form_create(struct comm *comm, const char *directory,
         status = describe(made, header, tensors);
     }
     status = comm_agree(comm, status);
-    if (status >= 0)
-        status = comm_agree(comm, comm_rank(comm) == 0 ? make_layout(made, header) : ZI_OK);
+    if (status >= 0) status = comm_agree(comm, comm_rank(comm) == 0 ? make_layout(made) : ZI_OK);
     if (status >= 0) status = share_offsets(made);
     if (status < 0) {
         checkpoint_form_destroy(made);
@@ -353,7 +345,7 @@ void checkpoint_form_destroy(struct checkpoint_form *form)
     free(form->pieces);
     free(form->checksums);
     free(form->directory);
-    free(form->deck);
-    free(form->model_text);
+    free((char *)form->header.deck);
+    free((char *)form->header.model_text);
     free(form);
 }

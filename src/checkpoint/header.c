@@ -120,7 +120,7 @@ enum zi_status header_check_marks(const struct checkpoint_form *form)
     }
     for (int v = 0; v < HEADER_VALUES; v++) {
         bool scaling = v == HEADER_LOSS_SCALE || v == HEADER_LOSS_SCALE_STEPS;
-        if (form->values[v] == 0 && (!scaling || form->type == ZI_FP16))
+        if (form->values[v] == 0 && (!scaling || form->header.type == ZI_FP16))
             return fail_mark(form, names[v]);
     }
     return ZI_OK;

@@ -15,10 +15,10 @@ struct form_piece {
 
 struct checkpoint_form {
     struct comm *comm;
-    /* Texts owned. */
-    char *directory, *deck, *model_text;
-    enum zi_dtype type;
-    int64_t seed;
+    /* Owned. */
+    char *directory;
+    /* What does not differ; texts owned. */
+    struct checkpoint_header header;
     int tensor_count, dataset_count;
     /* With offsets on every rank, and nothing written. */
     struct checkpoint_dataset *datasets;
