@@ -88,7 +88,7 @@ static enum zi_status find_node(struct comm *comm)
     library_of(comm)->one_node = comm->node_size == comm->size;
     ZI_TRY(bells_create(node, comm->rank, &library_of(comm)->bells));
     MPI_TRY(MPI_Comm_free, &node);
-    return ZI_OK;
+    return library_of(comm)->one_node ? direct_start(comm) : ZI_OK;
 }
 
 static enum zi_status fill(struct comm *comm, struct mpi_library *library)
@@ -117,6 +117,7 @@ static void release(struct comm *comm)
 {
     struct mpi_library *library = comm->library;
     if (library) {
+        direct_stop(library->direct);
         bells_destroy(library->bells);
         if (library->comm != MPI_COMM_NULL) (void)MPI_Comm_free(&library->comm);
         free(library->requests[0]);
