@@ -34,11 +34,12 @@
 #include "comm/reduce.h"
 #include "comm/wait.h"
 
-#define POLL_NS        20000
+#define POLL_NS        5000 /* less than a sleep takes; longer takes the core from arithmetic */
 #define PAUSE_FIRST_NS 1000000
 #define PAUSE_MOST_NS  64000000
 #define GONE_NS        1000000000 /* of a wait, before it is asked whether the others live */
-#define PIECE_LENGTH   ((int64_t)16 << 10) /* elements of a sum per read: 64 KiB stay in the cache */
+#define AT_ONCE        ((int64_t)64 << 10) /* elements of a sum, of all others: 256 KiB stay in a cache */
+#define PIECE_LEAST    ((int64_t)4 << 10)
 
 struct direct {
     /* Of the ranks, in order */
@@ -214,8 +215,9 @@ static enum zi_status sum_piece(struct comm *comm, const struct reduction *r, in
 static enum zi_status reduce_scatter(struct comm *comm, const struct reduction *r)
 {
     uint64_t address = (uintptr_t)r->mapped.full;
-    int64_t piece = comm_reduce_chunk(comm->size, r->count);
-    if (piece > PIECE_LENGTH) piece = PIECE_LENGTH;
+    int64_t piece = AT_ONCE / (comm->size - 1), most = comm_reduce_chunk(comm->size, r->count);
+    if (piece < PIECE_LEAST) piece = PIECE_LEAST;
+    if (piece > most) piece = most;
     ZI_TRY(meet(comm, &address, sizeof address));
     for (int64_t first = 0; first < r->count; first += piece) {
         int64_t left = r->count - first;
