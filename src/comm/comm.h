@@ -31,7 +31,7 @@ enum zi_status comm_start(int *argc, char ***argv, struct comm **world);
  * without a launcher. Starts nothing. */
 int comm_launched(void);
 
-/* Collective. Ends the library. */
+/* Collective. Ends the library; the job, where the ranks do not find together any more. */
 void comm_finish(struct comm *world);
 
 /* Local. A group of this rank alone, without any library. */

@@ -155,12 +155,14 @@ enum zi_status comm_start(int *argc, char ***argv, struct comm **world)
     return ZI_OK;
 }
 
-/* MPI_Finalize polls while it waits for the other ranks, so ranks meet before it, asleep. */
+/* MPI_Finalize polls while it waits for the other ranks, so ranks meet before it, asleep. Where they
+ * cannot, it would wait for ever. */
 void comm_finish(struct comm *world)
 {
     if (!world) return;
     ZI_REQUIRE(world->library && !world->on_device);
-    (void)comm_barrier(world); /* a failure is logged there, and ends here all the same */
+    enum zi_status status = comm_barrier(world);
+    if (status < 0) comm_abort(world, status);
     release(world);
     int code = MPI_Finalize();
     if (code != MPI_SUCCESS) zi_log(ZI_LOG_WARN, "comm", "MPI_Finalize failed with code %d", code);
