@@ -2,9 +2,10 @@
 /* The transports between ranks, under several. Built once per number of ranks, which the program's
  * name states (_np3); started with another number it fails, so it cannot pass without having
  * communicated. comm_direct_test is the same program: there ranks read each other's memory, while in
- * comm_mpi_test one of them may not, so all exchange messages. Every rank computes what it should receive from a formula, so no check relies on
- * communication being right. All comparisons are of bits: sums of integers are exact in fp32, and
- * sums that do round are compared with the same sum made here in rank order. */
+ * comm_mpi_test one of them may not, so all exchange messages. Every rank computes what it should
+ * receive from a formula, so no check relies on communication being right. All comparisons are of
+ * bits: sums of integers are exact in fp32, and sums that do round are compared with the same sum
+ * made here in rank order. */
 #include "comm/comm.h"
 
 #include "regression/unit/comm_fixture.h"
@@ -335,7 +336,7 @@ static void test_values_in_a_row(void)
 int main(int argc, char **argv)
 {
     int expected = ranks_in_name(argv[0]);
-    bool direct = strstr(argv[0], "comm_direct_test") != NULL;
+    bool direct = strstr(argv[0], "comm_direct_test");
     const char *number = getenv("PMI_RANK");
     reads.are_refused = !direct && number && atoi(number) == 1;
     if (comm_start(&argc, &argv, &world) < 0) return 1;

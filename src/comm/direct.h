@@ -5,13 +5,14 @@
 
 #include "comm/transport.h"
 
+struct direct;
+
 /* Collective. A group of the mpi transport, all of it on one node, gets a transport without messages
  * where every rank may read the memory of every other; elsewhere it stays as it is, and rank 0 says
- * why. direct_stop frees what it has made. */
+ * why. */
 enum zi_status direct_start(struct comm *comm);
 
-/* Local. NULL is nothing to free. */
-struct direct;
+/* Local. Frees what direct_start has made (library.h). NULL is nothing to free. */
 void direct_stop(struct direct *direct);
 
 #endif

@@ -37,8 +37,10 @@ static inline struct mpi_library *library_of(const struct comm *comm)
 /* Local. Logs the text of an MPI error code; gives ZI_ERROR_COMM. */
 enum zi_status mpi_failed(int code, const char *call);
 
-/* Local. For `say` and `abort` of a transport (comm/transport.h). */
+/* Local. `say` of a transport with MPI behind it. */
 void mpi_say(struct comm *comm, const char *what, const char *subject);
+
+/* Local. `abort` of one; does not return. */
 void mpi_abort(struct comm *comm, int exit_code);
 
 /* Returns from the calling function with ZI_ERROR_COMM when the MPI function does not succeed. */
