@@ -1,22 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The mpi transport under several ranks. Built once per number of ranks, which the program's name
- * states (_np3); started with another number it fails, so it cannot pass without having
- * communicated. Every rank computes what it should receive from a formula, so no check relies on
- * communication being right. All comparisons are of bits: sums of integers are exact in fp32, and
- * sums that do round are compared with the same sum made here in rank order. */
+/* The transports between ranks, under several. Built once per number of ranks, which the program's
+ * name states (_np3); started with another number it fails, so it cannot pass without having
+ * communicated. comm_direct_test is the same program: there ranks read each other's memory, while in
+ * comm_mpi_test one of them may not, so all exchange messages. Every rank computes what it should
+ * receive from a formula, so no check relies on communication being right. All comparisons are of
+ * bits: sums of integers are exact in fp32, and sums that do round are compared with the same sum
+ * made here in rank order. */
 #include "comm/comm.h"
 
 #include "regression/unit/comm_fixture.h"
 #include "regression/unit/stream_fixture.h"
 #include "regression/unit/test.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 static struct comm *world;
 static int my_rank, ranks;
+
+/* In place of the C library's: counts, and refuses where a system would. */
+static struct {
+    bool are_refused;
+    int refused, failed;
+    long done;
+} reads;
+
+ssize_t process_vm_readv(pid_t process, const struct iovec *here, unsigned long here_count,
+                         const struct iovec *there, unsigned long there_count, unsigned long flags)
+{
+    if (reads.are_refused) {
+        reads.refused++;
+        errno = EPERM;
+        return -1;
+    }
+    long got = syscall(SYS_process_vm_readv, process, here, here_count, there, there_count, flags);
+    if (got < 0)
+        reads.failed++;
+    else
+        reads.done++;
+    return got;
+}
 
 static struct device_ptr pointer_to(void *memory)
 {
@@ -272,10 +303,49 @@ static int ranks_in_name(const char *program)
     return !place ? 0 : atoi(place + 3);
 }
 
+/* Whether ranks read each other's memory, as they should. */
+static void test_reads(bool direct)
+{
+    if (!direct) return;
+    long before = reads.done;
+    double sums[8] = {0}, many[9] = {0};
+    test_all_gather(100, true);
+    CHECK(reads.done == before + ranks - 1);
+    before = reads.done;
+    CHECK(comm_sum_doubles(world, sums, 8) == ZI_OK); /* fits a note */
+    CHECK(reads.done == before);
+    CHECK(comm_sum_doubles(world, many, 9) == ZI_OK);
+    CHECK(reads.done == before + ranks - 1);
+}
+
+/* Ranks that overtake each other where no second wait holds them back: the notes of one operation
+ * must not be those of the next. */
+static void test_values_in_a_row(void)
+{
+    int64_t wrong = 0;
+    for (int i = 0; i < 2000; i++) {
+        uint64_t value = (uint64_t)(i * ranks + my_rank), expected = 0;
+        for (int rank = 0; rank < ranks; rank++)
+            expected += (uint64_t)(i * ranks + rank);
+        if (i % 7 == my_rank) sched_yield();
+        wrong += comm_sum_uint64(world, &value, 1) != ZI_OK || value != expected;
+    }
+    CHECK_INT(wrong, 0);
+}
+
 int main(int argc, char **argv)
 {
     int expected = ranks_in_name(argv[0]);
+    bool direct = strstr(argv[0], "comm_direct_test");
+    const char *number = getenv("PMI_RANK");
+    reads.are_refused = !direct && number && atoi(number) == 1;
     if (comm_start(&argc, &argv, &world) < 0) return 1;
+    reads.are_refused = false; /* messages inside of a node may be read so by MPI (UCX) */
+    if (direct && comm_agree(world, reads.failed > 0 ? ZI_ERROR_DEVICE : ZI_OK) < 0) {
+        printf("skipped: processes may not read each other's memory here\n");
+        comm_finish(world);
+        return 77;
+    }
     stream_fixture_open();
     my_rank = comm_rank(world);
     ranks = comm_size(world);
@@ -284,6 +354,9 @@ int main(int argc, char **argv)
     CHECK(comm_node_rank(world) >= 0 && comm_node_rank(world) < comm_node_size(world));
     CHECK(comm_node_size(world) <= ranks);
     CHECK(comm_mpi(world));
+    CHECK(my_rank != 1 || (reads.refused > 0) == !direct);
+    test_reads(direct);
+    test_values_in_a_row();
     static const int64_t sizes[] = {0, 1, 3, 1001, 65537};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         test_all_gather(sizes[i], false);
@@ -304,5 +377,5 @@ int main(int argc, char **argv)
     test_waits_sleep(reduce_much);
     stream_fixture_close();
     comm_finish(world);
-    return test_finish("comm_mpi_test");
+    return test_finish(direct ? "comm_direct_test" : "comm_mpi_test");
 }

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,16 +17,19 @@
 #include "base/log.h"
 #include "comm/library.h"
 
-/* Of one rank; a cache line, so that ranks do not disturb each other. */
+/* Of one rank; cache lines of its own, so that ranks do not disturb each other. */
 struct bell {
     _Alignas(64) _Atomic uint32_t rings;
     _Atomic uint32_t sleeps;
-    /* Operations that the rank has come to, and is done with. */
-    _Atomic uint32_t entered, left;
-    /* When it last looked for messages, in ns of CLOCK_MONOTONIC. */
+    /* Operations that the rank has come to, needs nothing of any more, and is done with. */
+    _Atomic uint32_t entered, released, left;
+    /* When it last looked for the others, in ns of CLOCK_MONOTONIC. */
     _Atomic int64_t looked_ns;
     /* Its number in the group. */
     int rank;
+    /* For operations of even and of odd numbers: who comes to the next may be read for this one by
+     * ranks that are slower, and comes to the one after it only when all have come to the next. */
+    _Alignas(64) unsigned char notes[2][NOTE_BYTES];
 };
 
 /* A rank in a wait looks every few hundred microseconds; one that has not for so long stands still. */
@@ -63,6 +67,7 @@ enum zi_status bells_create(MPI_Comm node, int rank, struct bells **bells)
     atomic_store(&own->rings, 0);
     atomic_store(&own->sleeps, 0);
     atomic_store(&own->entered, 0);
+    atomic_store(&own->released, 0);
     atomic_store(&own->left, 0);
     atomic_store(&own->looked_ns, 0);
     own->rank = rank;
@@ -99,6 +104,21 @@ void bells_enter(struct bells *bells)
     bells_ring(bells);
 }
 
+void bells_enter_last(struct bells *bells, const void *note, size_t bytes)
+{
+    struct bell *own = bells->of[bells->own];
+    if (bytes > 0) memcpy(own->notes[(atomic_load(&own->entered) + 1) % 2], note, bytes);
+    atomic_fetch_add(&own->entered, 1);
+    if (bells_all_entered(bells)) bells_ring(bells);
+}
+
+void bells_release(struct bells *bells)
+{
+    struct bell *own = bells->of[bells->own];
+    atomic_store(&own->released, atomic_load(&own->entered));
+    if (bells_all_released(bells)) bells_ring(bells);
+}
+
 void bells_leave(struct bells *bells)
 {
     atomic_fetch_add(&bells->of[bells->own]->left, 1);
@@ -116,6 +136,20 @@ bool bells_all_entered(const struct bells *bells)
         if ((int32_t)(atomic_load(&bells->of[r]->entered) - own) < 0) return false;
     }
     return true;
+}
+
+bool bells_all_released(const struct bells *bells)
+{
+    uint32_t own = atomic_load(&bells->of[bells->own]->entered);
+    for (int r = 0; r < bells->count; r++) {
+        if ((int32_t)(atomic_load(&bells->of[r]->released) - own) < 0) return false;
+    }
+    return true;
+}
+
+const void *bells_note(const struct bells *bells, int r)
+{
+    return bells->of[r]->notes[atomic_load(&bells->of[bells->own]->entered) % 2];
 }
 
 static bool is_inside(const struct bell *bell)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bells between the ranks of a node, private to the room. A rank that waits for messages sleeps on
+/* Bells between the ranks of a node, private to the room. A rank that waits for others sleeps on
  * its bell, and the others ring it when there is news: they have come to an operation, or are done
  * with it. Without that a wait is sleeps and tests in turn, and each test takes the core from the
- * arithmetic that it shares it with. */
+ * arithmetic that it shares it with. Beside its bell a rank leaves a note for each operation: a few
+ * bytes that the others read when it has come. */
 #ifndef ZI_COMM_BELL_H
 #define ZI_COMM_BELL_H
 
@@ -15,6 +16,9 @@
 
 struct bells;
 
+/* The most bytes of a note. */
+#define NOTE_BYTES 64
+
 /* Collective over `node`, the ranks of one node, which stays the caller's; `rank` is this one's number
  * in the group. */
 enum zi_status bells_create(MPI_Comm node, int rank, struct bells **bells);
@@ -25,6 +29,13 @@ void bells_destroy(struct bells *bells);
 /* Local. This rank has come to its next operation; rings for the others. */
 void bells_enter(struct bells *bells);
 
+/* Local. The same, where the others go on when all have come: rings if this is the last. `note` (at
+ * most NOTE_BYTES) can be read then (bells_note). */
+void bells_enter_last(struct bells *bells, const void *note, size_t bytes);
+
+/* Local. This rank needs nothing of the others any more in its operation; rings if it is the last. */
+void bells_release(struct bells *bells);
+
 /* Local. This rank is done with its operation. */
 void bells_leave(struct bells *bells);
 
@@ -33,6 +44,13 @@ void bells_ring(struct bells *bells);
 
 /* Local. Whether all ranks of the node have come to the operation at which this one is. */
 bool bells_all_entered(const struct bells *bells);
+
+/* Local. Whether all ranks of the node have released the operation at which this one is. */
+bool bells_all_released(const struct bells *bells);
+
+/* Local. What rank `r` of the node has left for the operation at which this one is, when all have
+ * entered; good until this rank comes to the next. */
+const void *bells_note(const struct bells *bells, int r);
 
 /* Local. This rank is in a wait and looks for messages, at a time in ns of CLOCK_MONOTONIC. */
 void bells_look(struct bells *bells, int64_t now_ns);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Groups of ranks and their collectives: `self` (one rank, no library), `mpi` (buffers the host can
- * map) and `nccl` (buffers of a CUDA device). A transport is a vtable behind these calls.
+/* Groups of ranks and their collectives: `self` (one rank, no library), `direct` and `mpi` (buffers
+ * the host can map; without messages between ranks of one node, by messages) and `nccl` (buffers of
+ * a CUDA device). A transport is a vtable behind these calls.
  *
  * Buffers are device_ptr, of the stream's device or of the host, and stay untouched until the
- * call's stream has passed it. The self transport enqueues copies. The mpi transport waits for the
- * stream, maps the buffers, works in the calling thread and returns when it is done; while it waits
- * it sleeps, so that the core it shares with the arithmetic stays free; ZI_ERROR_DEVICE where the
- * device is not mappable. The nccl transport enqueues; an error that comes later, or the end of a
+ * call's stream has passed it. The self transport enqueues copies. The direct and mpi transports wait
+ * for the stream, map the buffers, work in the calling thread and return when they are done; while
+ * they wait they sleep, so that the core they share with the arithmetic stays free; ZI_ERROR_DEVICE
+ * where the device is not mappable. The nccl transport enqueues; an error that comes later, or the end of a
  * rank that others wait for, ends the job from a thread of its own.
  *
  * Collectives of one group must come in the same order on every rank and from one thread at a time.
@@ -30,7 +31,7 @@ enum zi_status comm_start(int *argc, char ***argv, struct comm **world);
  * without a launcher. Starts nothing. */
 int comm_launched(void);
 
-/* Collective. Ends the library. */
+/* Collective. Ends the library; the job, where the ranks do not find together any more. */
 void comm_finish(struct comm *world);
 
 /* Local. A group of this rank alone, without any library. */
@@ -38,7 +39,7 @@ enum zi_status comm_self(struct comm **comm);
 
 /* Collective. Device buffers of later collectives are `device`'s, which every rank has opened: a
  * device that the host cannot map needs NCCL, which the module of the device brings; for others, and
- * in a group of one, nothing changes. Values of the host stay with MPI. `order`: who adds there.
+ * in a group of one, nothing changes. Values of the host stay where they were. `order`: who adds there.
  * SUM_ORDERED adds in rank order, on the device. SUM_LIBRARY leaves reduce_scatter to NCCL, which
  * moves fewer bytes between many nodes but adds in an order of its own, on a 16-bit wire in 16 bits.
  * NULL: no longer, before the device is closed. */

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "comm/bell.h"
+#include "comm/direct.h"
 #include "comm/transport.h"
 
 #include <mpi.h>
@@ -19,6 +20,8 @@ struct mpi_library {
     /* Of this rank's node */
     struct bells *bells;
     bool one_node;
+    /* NULL: messages are exchanged. */
+    struct direct *direct;
     /* What the group is at, of whom, for who waits; NULL: nothing to speak of. */
     const char *what, *subject;
     /* A wait of so long is worth a word. */
@@ -33,6 +36,12 @@ static inline struct mpi_library *library_of(const struct comm *comm)
 
 /* Local. Logs the text of an MPI error code; gives ZI_ERROR_COMM. */
 enum zi_status mpi_failed(int code, const char *call);
+
+/* Local. `say` of a transport with MPI behind it. */
+void mpi_say(struct comm *comm, const char *what, const char *subject);
+
+/* Local. `abort` of one; does not return. */
+void mpi_abort(struct comm *comm, int exit_code);
 
 /* Returns from the calling function with ZI_ERROR_COMM when the MPI function does not succeed. */
 #define MPI_TRY(function, ...)                                                                     \

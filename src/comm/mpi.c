@@ -20,13 +20,14 @@
 
 #include "base/log.h"
 #include "comm/library.h"
+#include "comm/map.h"
 #include "comm/reduce.h"
+#include "comm/wait.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,25 +51,6 @@ enum zi_status mpi_failed(int code, const char *call)
                    length > 0 ? text : "no text for this error");
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/* By default the kernel may lengthen a sleep by 50 us, which is more than the sleep itself. Where
- * the setting is refused, waits are a little longer and nothing else changes. */
-static void sleep_ns(struct bells *bells, uint32_t rung, long nanoseconds)
-{
-    static _Thread_local bool is_precise;
-    if (!is_precise) {
-        (void)prctl(PR_SET_TIMERSLACK, 2000UL, 0UL, 0UL, 0UL);
-        is_precise = true;
-    }
-    bells_wait(bells, rung, nanoseconds);
-}
-
 static enum zi_status requests_failed(int code, int count, const MPI_Status *statuses)
 {
     if (code == MPI_ERR_IN_STATUS)
@@ -85,31 +67,14 @@ static long pause_most(const struct mpi_library *library)
     return library->one_node ? PAUSE_RUNG_NS : PAUSE_MOST_NS;
 }
 
-/* A wait that began at `start_ns`. On one node in which all ranks wait, the messages are still on
- * their way. */
-static void say_wait(const struct mpi_library *library, int64_t start_ns, int64_t now_ns)
-{
-    char ranks[256];
-    bool speaks;
-    int late = bells_late(library->bells, now_ns, ranks, sizeof ranks, &speaks);
-    if (!speaks) return;
-    const char *whom = late > 1            ? "ranks "
-                       : late == 1         ? "rank "
-                       : library->one_node ? "messages, no rank is missing"
-                                           : "a rank of another node";
-    zi_log(ZI_LOG_WARN, "comm", "%s%s%s waits since %lld s for %s%s", library->what,
-           library->subject[0] ? " of " : "", library->subject,
-           (long long)((now_ns - start_ns) / 1000000000), whom, ranks);
-}
-
 /* Waits until all requests are done, asleep for most of a long wait. */
 static enum zi_status wait_all(struct mpi_library *library, int count, MPI_Request *requests,
                                MPI_Status *statuses)
 {
     long pause_ns = PAUSE_FIRST_NS;
-    int64_t before = now_ns(), poll_until = before + POLL_NS;
-    int64_t start = before, patience = library->what ? library->patience_ns : INT64_MAX;
-    for (int64_t said = start;;) {
+    struct wait wait = wait_begin(library);
+    int64_t before = wait.start_ns, poll_until = before + POLL_NS;
+    for (;;) {
         int done = 0;
         uint32_t rung = bells_count(library->bells);
         int code = MPI_Testall(count, requests, &done, statuses);
@@ -118,24 +83,19 @@ static enum zi_status wait_all(struct mpi_library *library, int count, MPI_Reque
             bells_ring(library->bells);
             return ZI_OK;
         }
-        int64_t after = now_ns();
-        bells_look(library->bells, after);
-        if (after - said > patience) {
-            say_wait(library, start, after);
-            said = after;
-        }
+        int64_t after = wait_look(&wait);
         if (after - before > MOVED_DATA_NS) {
             poll_until = after + POLL_NS;
             pause_ns = PAUSE_FIRST_NS;
         } else if (!bells_all_entered(library->bells)) {
-            sleep_ns(library->bells, rung, pause_most(library));
-            poll_until = now_ns() + POLL_NS;
+            wait_sleep(&wait, rung, pause_most(library));
+            poll_until = wait_now_ns() + POLL_NS;
         } else if (after > poll_until) {
-            sleep_ns(library->bells, rung, pause_ns);
+            wait_sleep(&wait, rung, pause_ns);
             pause_ns += pause_ns / 2;
             if (pause_ns > PAUSE_MOST_NS) pause_ns = PAUSE_MOST_NS;
         }
-        before = now_ns();
+        before = wait_now_ns();
     }
 }
 
@@ -196,9 +156,7 @@ static enum zi_status mpi_all_gather(struct comm *comm, struct device_stream *st
  * c % 2 of the scratch. */
 struct exchange {
     struct comm *comm;
-    float *full;
-    float *shard;
-    char *scratch;
+    struct comm_mapped mapped;
     /* Elements of a shard */
     int64_t count;
     enum zi_dtype wire;
@@ -217,7 +175,7 @@ static void *chunk_place(const struct exchange *exchange, int64_t index, int fro
     const struct comm *comm = exchange->comm;
     int64_t slot = from < comm->rank ? from : from - 1;
     int64_t element = ((index % 2) * (comm->size - 1) + slot) * exchange->chunk;
-    return exchange->scratch + (size_t)element * zi_dtype_bytes(exchange->wire);
+    return exchange->mapped.scratch + (size_t)element * zi_dtype_bytes(exchange->wire);
 }
 
 /* Sends this rank's contributions to chunk `index` of all other ranks' shards, and posts the
@@ -237,7 +195,8 @@ static enum zi_status chunk_start(const struct exchange *exchange, int64_t index
     }
     for (int k = 1; k < size; k++) {
         int to = (comm->rank + k) % size;
-        float *piece = exchange->full + (int64_t)to * exchange->count + index * exchange->chunk;
+        float *piece =
+            exchange->mapped.full + (int64_t)to * exchange->count + index * exchange->chunk;
         if (exchange->wire != ZI_FP32) comm_round_in_place(exchange->wire, piece, length);
         MPI_TRY(MPI_Isend, piece, bytes, MPI_BYTE, to, DATA_TAG, library->comm,
                 &requests[posted++]);
@@ -253,15 +212,16 @@ static enum zi_status chunk_finish(const struct exchange *exchange, int64_t inde
         wait_all(library, 2 * (comm->size - 1), library->requests[index % 2], library->statuses));
     int64_t first = index * exchange->chunk;
     struct comm_contributions contributions = {
-        .own = exchange->full + (int64_t)comm->rank * exchange->count + first,
+        .own = exchange->mapped.full + (int64_t)comm->rank * exchange->count + first,
         .others = chunk_place(exchange, index, comm->rank == 0 ? 1 : 0),
         .stride = exchange->chunk,
         .count = chunk_length(exchange, index),
         .rank = comm->rank,
         .size = comm->size,
         .wire = exchange->wire,
+        .others_type = exchange->wire,
     };
-    comm_add_in_rank_order(&contributions, exchange->shard + first);
+    comm_add_in_rank_order(&contributions, exchange->mapped.shard + first);
     return ZI_OK;
 }
 
@@ -279,42 +239,20 @@ static enum zi_status reduce_scatter(const struct exchange *exchange)
     return ZI_OK;
 }
 
-/* Maps the shard, unless it is its own place inside full, and the scratch. */
-static enum zi_status reduce_in_shard(struct exchange *exchange, struct device_stream *stream,
-                                      const struct comm_reduction *r)
-{
-    size_t bytes = (size_t)r->count * sizeof(float);
-    struct device_ptr own = device_at(r->full, (size_t)exchange->comm->rank * bytes);
-    void *scratch, *shard = exchange->full + (int64_t)exchange->comm->rank * r->count;
-    bool apart = r->shard.address != own.address;
-    ZI_TRY(device_map(stream, r->scratch, comm_reduce_scratch(exchange->comm->size, r->count),
-                      &scratch));
-    enum zi_status status = apart ? device_map(stream, r->shard, bytes, &shard) : ZI_OK;
-    if (status >= 0) {
-        exchange->scratch = scratch;
-        exchange->shard = shard;
-        status = reduce_scatter(exchange);
-        if (apart) device_unmap(stream, r->shard);
-    }
-    device_unmap(stream, r->scratch);
-    return status;
-}
-
 static enum zi_status mpi_reduce_scatter(struct comm *comm, struct device_stream *stream,
                                          const struct comm_reduction *reduction)
 {
-    void *full;
+    struct comm_mapped mapped;
+    ZI_TRY(comm_map_reduction(comm, stream, reduction, &mapped));
     struct exchange exchange = {
         .comm = comm,
+        .mapped = mapped,
         .count = reduction->count,
         .wire = reduction->wire,
         .chunk = comm_reduce_chunk(comm->size, reduction->count),
     };
-    size_t bytes = (size_t)comm->size * (size_t)reduction->count * sizeof(float);
-    ZI_TRY(device_map(stream, reduction->full, bytes, &full));
-    exchange.full = full;
-    enum zi_status status = reduce_in_shard(&exchange, stream, reduction);
-    device_unmap(stream, reduction->full);
+    enum zi_status status = reduce_scatter(&exchange);
+    comm_unmap_reduction(comm, stream, reduction);
     return status;
 }
 
@@ -356,7 +294,7 @@ static enum zi_status mpi_minimum(struct comm *comm, int *value)
     return ZI_OK;
 }
 
-static void mpi_say(struct comm *comm, const char *what, const char *subject)
+void mpi_say(struct comm *comm, const char *what, const char *subject)
 {
     struct mpi_library *library = library_of(comm);
     if (library->patience_ns == 0) library->patience_ns = comm_patience_ns();
@@ -381,7 +319,7 @@ static void *leave_soon(void *unused)
 /* MPI_Abort ends in exit(), whose handlers unmap what other threads of the rank still work on: the
  * process would die of that, with another exit code. The handler registered last runs first. Where a
  * rank has ended and the launcher has not ended the others, MPI_Abort of MPICH 4.0 waits for ever. */
-static void mpi_abort(struct comm *comm, int exit_code)
+void mpi_abort(struct comm *comm, int exit_code)
 {
     pthread_t thread;
     abort_code = exit_code;

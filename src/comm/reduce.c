@@ -67,17 +67,17 @@ size_t comm_reduce_scratch(int ranks, int64_t count)
         _Pragma("omp simd") for (int64_t i = 0; i < count; i++) sum[i] +=                          \
             zi_##half##_to_fp32(values[i]);                                                        \
     }                                                                                              \
-    WIDE_VECTORS static void set_own_##half(float *restrict sum, const float *restrict own,        \
-                                            int64_t count)                                         \
+    WIDE_VECTORS static void set_rounded_##half(float *restrict sum, const float *restrict values, \
+                                                int64_t count)                                     \
     {                                                                                              \
         _Pragma("omp simd") for (int64_t i = 0; i < count; i++) sum[i] =                           \
-            zi_##half##_to_fp32(zi_##half##_round_even(own[i]));                                   \
+            zi_##half##_to_fp32(zi_##half##_round_even(values[i]));                                \
     }                                                                                              \
-    WIDE_VECTORS static void add_own_##half(float *restrict sum, const float *restrict own,        \
-                                            int64_t count)                                         \
+    WIDE_VECTORS static void add_rounded_##half(float *restrict sum, const float *restrict values, \
+                                                int64_t count)                                     \
     {                                                                                              \
         _Pragma("omp simd") for (int64_t i = 0; i < count; i++) sum[i] +=                          \
-            zi_##half##_to_fp32(zi_##half##_round_even(own[i]));                                   \
+            zi_##half##_to_fp32(zi_##half##_round_even(values[i]));                                \
     }
 
 HALF_LOOPS(bf16)
@@ -124,14 +124,15 @@ static void take_half(enum zi_dtype type, float *sum, const uint16_t *values, in
         (is_first ? set_bf16 : add_bf16)(sum, values, count);
 }
 
-static void take_own(float *sum, const float *own, int64_t count, int is_first, enum zi_dtype wire)
+static void take_unrounded(float *sum, const float *values, int64_t count, int is_first,
+                           enum zi_dtype wire)
 {
     if (wire == ZI_FP32)
-        take_fp32(sum, own, count, is_first);
+        take_fp32(sum, values, count, is_first);
     else if (wire == ZI_FP16)
-        (is_first ? set_own_fp16 : add_own_fp16)(sum, own, count);
+        (is_first ? set_rounded_fp16 : add_rounded_fp16)(sum, values, count);
     else
-        (is_first ? set_own_bf16 : add_own_bf16)(sum, own, count);
+        (is_first ? set_rounded_bf16 : add_rounded_bf16)(sum, values, count);
 }
 
 void comm_add_in_rank_order(const struct comm_contributions *contributions, float *sum)
@@ -143,9 +144,9 @@ void comm_add_in_rank_order(const struct comm_contributions *contributions, floa
         for (int rank = 0; rank < c->size; rank++) {
             int64_t place = (int64_t)(rank < c->rank ? rank : rank - 1) * c->stride + first;
             if (rank == c->rank)
-                take_own(block, c->own + first, n, rank == 0, c->wire);
-            else if (c->wire == ZI_FP32)
-                take_fp32(block, (const float *)c->others + place, n, rank == 0);
+                take_unrounded(block, c->own + first, n, rank == 0, c->wire);
+            else if (c->others_type == ZI_FP32)
+                take_unrounded(block, (const float *)c->others + place, n, rank == 0, c->wire);
             else
                 take_half(c->wire, block, (const uint16_t *)c->others + place, n, rank == 0);
         }

@@ -17,13 +17,14 @@ int64_t comm_reduce_chunk(int ranks, int64_t count);
 void comm_round_in_place(enum zi_dtype type, void *values, int64_t count);
 
 /* The contributions of `size` ranks to `count` elements: `own` is this rank's, fp32 and not yet
- * rounded; the others' lie in rank order in `others`, `stride` elements of type `wire` apart. */
+ * rounded; the others' lie in rank order in `others`, `stride` elements of their type apart. That is
+ * `wire`, or, where they have not been rounded either, fp32. */
 struct comm_contributions {
     const float *own;
     const void *others;
     int64_t stride, count;
     int rank, size;
-    enum zi_dtype wire;
+    enum zi_dtype wire, others_type;
 };
 
 /* Local. sum[0..count) = contributions added in rank order in fp32, each rounded to `wire` first.

@@ -88,7 +88,7 @@ static enum zi_status find_node(struct comm *comm)
     library_of(comm)->one_node = comm->node_size == comm->size;
     ZI_TRY(bells_create(node, comm->rank, &library_of(comm)->bells));
     MPI_TRY(MPI_Comm_free, &node);
-    return ZI_OK;
+    return library_of(comm)->one_node ? direct_start(comm) : ZI_OK;
 }
 
 static enum zi_status fill(struct comm *comm, struct mpi_library *library)
@@ -117,6 +117,7 @@ static void release(struct comm *comm)
 {
     struct mpi_library *library = comm->library;
     if (library) {
+        direct_stop(library->direct);
         bells_destroy(library->bells);
         if (library->comm != MPI_COMM_NULL) (void)MPI_Comm_free(&library->comm);
         free(library->requests[0]);
@@ -154,12 +155,14 @@ enum zi_status comm_start(int *argc, char ***argv, struct comm **world)
     return ZI_OK;
 }
 
-/* MPI_Finalize polls while it waits for the other ranks, so ranks meet before it, asleep. */
+/* MPI_Finalize polls while it waits for the other ranks, so ranks meet before it, asleep. Where they
+ * cannot, it would wait for ever. */
 void comm_finish(struct comm *world)
 {
     if (!world) return;
     ZI_REQUIRE(world->library && !world->on_device);
-    (void)comm_barrier(world); /* a failure is logged there, and ends here all the same */
+    enum zi_status status = comm_barrier(world);
+    if (status < 0) comm_abort(world, status);
     release(world);
     int code = MPI_Finalize();
     if (code != MPI_SUCCESS) zi_log(ZI_LOG_WARN, "comm", "MPI_Finalize failed with code %d", code);
