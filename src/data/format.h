@@ -35,15 +35,17 @@ enum token_element token_element_of(int64_t type);
 /* Where the tokens are: `count` elements from byte `offset` of the file `path`. `largest` is the
  * largest token where the file records it, otherwise -1. */
 struct token_layout {
-    char path[4096];
+    /* Owned by the tokens */
+    char *path;
     enum token_element element;
     int64_t offset, count, largest;
 };
 
-/* A token file that is open. */
+/* A token file that has been opened. */
 struct tokens {
     struct token_layout layout;
     int64_t vocabulary;
+    /* -1: closed meanwhile */
     int file;
     /* As it was then */
     struct stat opened;
@@ -71,6 +73,9 @@ int token_is_hdf5(const void *head, int64_t bytes);
 /* Local. The same of llm.c. */
 int token_is_llmc(const void *head, int64_t bytes);
 
+/* Local. Whether a name ends so. */
+int token_name_ends(const char *name, const char *end);
+
 /* Local. Whether `path` is the .idx, the .bin or the common prefix of an indexed dataset. */
 int token_is_megatron(const char *path);
 
@@ -88,6 +93,20 @@ enum zi_status token_file_open(const char *path, int *file, int64_t *bytes);
 /* Local. Reads exactly `bytes`; ZI_ERROR_IO otherwise, also when the file ends early. */
 enum zi_status token_file_read(int file, const char *path, int64_t offset, int64_t bytes,
                                void *memory);
+
+/* Local. Names the file that has the tokens: two strings, one after the other. ZI_ERROR_USAGE when
+ * the path is too long; ZI_ERROR_DEVICE. */
+enum zi_status token_layout_name(struct token_layout *layout, const char *first,
+                                 const char *second);
+
+/* Local. The format that a file without one in the deck is of, by the rules of data/tokens.h; an
+ * enum data_format. ZI_ERROR_USAGE. */
+enum zi_status token_detect(const char *path, int64_t *format);
+
+/* Local. Closes the file for a while, and opens it again: ZI_ERROR_IO when it is another one then,
+ * or has changed. */
+void token_file_rest(struct tokens *tokens);
+enum zi_status token_file_wake(struct tokens *tokens);
 
 /* Local. One string after another into text[0..size); ZI_ERROR_USAGE when they do not fit. */
 enum zi_status token_path_join(char *text, size_t size, const char *first, const char *second);
