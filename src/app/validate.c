@@ -76,8 +76,8 @@ static void print_source(const struct run *run, int number, double sequences)
            epochs, part.windows, source->name, files_text(source->count, files));
     if (epochs > REPEATS_MOST)
         zi_log(ZI_LOG_WARN, "app",
-               "%s is gone through %.3g times: more than %d times a text teaches little; lower its "
-               "weight in data.train",
+               "%s is gone through %.3g times, of which those after about the %dth teach less and "
+               "less: use more text of its kind, fewer steps, or a lower weight in data.train",
                source->name, epochs, (int)REPEATS_MOST);
 }
 

@@ -124,8 +124,8 @@ static enum zi_status found_add(struct shard_list *list, const char *from, char 
     }
     if (passed > 0)
         zi_log(ZI_LOG_NOTE, "data",
-               "%s: passed over %s%s, hidden, unfinished or a folder; %zu in all", list->key, first,
-               passed > 1 ? " and others" : "", passed);
+               "%s: passed over what is hidden, unfinished or a folder: %s, %zu in all", list->key,
+               first, passed);
     if (list->count > before) return ZI_OK;
     return zi_fail(ZI_ERROR_USAGE, "data",
                    "%s: %s %s has no token file: `zinf tokenize` makes some, or name another", list->key,
