@@ -87,8 +87,7 @@ static int five_window(int32_t token)
     int before = 0;
     for (int i = 0; i < token / FILE_TOKENS; i++)
         before += (five[i] - 1) / LENGTH;
-    return token < 0 || token % FILE_TOKENS % LENGTH ? -1
-                                                     : before + token % FILE_TOKENS / LENGTH;
+    return token < 0 || token % FILE_TOKENS % LENGTH ? -1 : before + token % FILE_TOKENS / LENGTH;
 }
 
 /* An epoch has each window of each file once, however steps are cut. */
@@ -152,8 +151,7 @@ static void test_once(void)
         }
         CHECK_INT(wrong, 0);
         CHECK_INT(sampler_targets(sampler), found);
-        if (most >= 23)
-            CHECK_INT(found, five[0] + five[1] + five[2] + five[3] + five[4] - FIVE);
+        if (most >= 23) CHECK_INT(found, five[0] + five[1] + five[2] + five[3] + five[4] - FIVE);
         sampler_destroy(sampler);
     }
     corpus_close(corpus);
@@ -199,8 +197,7 @@ static void check_mixture(const double *weights, int count)
     for (int64_t part = 0; part < BLOCKS * SAMPLER_BLOCK / SAMPLER_PART; part++) {
         int64_t of[8] = {0};
         for (int64_t j = 0; j < SAMPLER_PART; j++) {
-            int source =
-                mixture_source(11, slots, count, part * SAMPLER_PART + j, &number);
+            int source = mixture_source(11, slots, count, part * SAMPLER_PART + j, &number);
             if (source < 0 || source >= count || number < 0 || number >= BLOCKS * slots[source]) {
                 outside++;
                 continue;
@@ -407,11 +404,11 @@ static void test_megatron(void)
 {
     unsigned char index[34 + 4 + 8 + 16] = "MMIDIDX\0";
     uint16_t ids[50] = {1, 2, 3};
-    index[9] = 1;           /* version */
-    index[17] = 8;          /* uint16 */
-    index[18] = 1;          /* one sequence */
-    index[26] = 2;          /* of one document */
-    index[34] = 50;         /* of 50 tokens */
+    index[9] = 1;   /* version */
+    index[17] = 8;  /* uint16 */
+    index[18] = 1;  /* one sequence */
+    index[26] = 2;  /* of one document */
+    index[34] = 50; /* of 50 tokens */
     index[34 + 4 + 8 + 8] = 1;
     CHECK_INT(mkdir(fixture_path("pair"), 0700), 0);
     fixture_write("pair/x.bin", ids, sizeof ids);

@@ -197,7 +197,7 @@ static void test_most(void)
 static void test_expansion(void)
 {
     CHECK_INT(setenv("T_HOME", "/corpora", 1), 0);
-    CHECK_INT(setenv("HOME", "/home/me", 1), 0);
+    CHECK_INT(setenv("HOME", "/mine/of", 1), 0);
     static const char *const sets[] = {"data.train=[{path: ~/a, weight: 1}]", NULL};
     struct deck *deck =
         deck_read_text(DECK_HEAD "data: {train: [{path: $T_HOME/a, weight: 2},\n"
@@ -205,10 +205,10 @@ static void test_expansion(void)
                        NULL);
     char *echo = deck_echo_text(deck);
     CHECK(sources_are(&deck_settings(deck)->data.train,
-                      (const char *[]){"/corpora/a", "/home/me/b", NULL}, (double[]){2, 1}));
+                      (const char *[]){"/corpora/a", "/mine/of/b", NULL}, (double[]){2, 1}));
     CHECK(sources_are(&deck_settings(deck)->data.validation,
                       (const char *[]){"/corpora/v", "$", NULL}, (double[]){0, 0}));
-    CHECK(strstr(echo, "\n    train: [{path: /corpora/a, weight: 2.0}, {path: /home/me/b, weight: "
+    CHECK(strstr(echo, "\n    train: [{path: /corpora/a, weight: 2.0}, {path: /mine/of/b, weight: "
                        "1.0}] # deck line 5: \"[{path: $T_HOME/a, weight: 2}, {path: ~/b, weight: "
                        "1}]\"\n"));
     CHECK(strstr(echo, "\n    validation: [/corpora/v, \"$$\"]          # deck line 6: "
@@ -222,7 +222,7 @@ static void test_expansion(void)
     deck_destroy(deck);
     deck = deck_read_text(DECK_SMALL, sets);
     echo = deck_echo_text(deck);
-    CHECK(strstr(echo, "\n    train: [{path: /home/me/a, weight: 1.0}] # --set: \"[{path: ~/a, "
+    CHECK(strstr(echo, "\n    train: [{path: /mine/of/a, weight: 1.0}] # --set: \"[{path: ~/a, "
                        "weight: 1}]\"\n"));
     free(echo);
     deck_destroy(deck);

@@ -53,8 +53,7 @@ static enum zi_status check_alike(struct run *run, int64_t own, const char *what
         status = ZI_ERROR_USAGE;
         if (comm_rank(run->comm) == 0)
             zi_log(ZI_LOG_ERROR, "app",
-                   "%s has %" PRIu64 " %s on rank 0, but %" PRIu64
-                   " on rank %d: all ranks must "
+                   "%s has %" PRIu64 " %s on rank 0, but %" PRIu64 " on rank %d: all ranks must "
                    "see the same files; is the path relative, or on a local disk?",
                    name, numbers[0], what, numbers[r], r);
     }

@@ -123,7 +123,8 @@ void print_data(const struct run *run)
         printf("validation on %" PRId64 " of %" PRId64 " sequence%s of %s%s%s: %" PRId64
                " tokens, each once\n",
                chosen, windows, windows == 1 ? "" : "s", corpus_name(run->validation_corpus),
-               files_text(corpus_shard_count(run->validation_corpus), files), chosen < windows ? ", evenly spread (data.validation_sequences)" : "",
+               files_text(corpus_shard_count(run->validation_corpus), files),
+               chosen < windows ? ", evenly spread (data.validation_sequences)" : "",
                sampler_targets(run->validation));
         print_passed(run->validation_corpus, run->validation);
     }

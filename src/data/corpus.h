@@ -49,8 +49,10 @@ void corpus_close(struct corpus *corpus);
 /* Local. Its one file, or the key, for messages. */
 const char *corpus_name(const struct corpus *corpus);
 
-/* Local. The number of sources, and one of them. */
+/* Local. The number of sources. */
 int corpus_source_count(const struct corpus *corpus);
+
+/* Local. One of them; the corpus's own. */
 const struct corpus_source *corpus_source(const struct corpus *corpus, int source);
 
 /* Local. The number of files. */

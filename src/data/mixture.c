@@ -75,7 +75,7 @@ int mixture_source(uint64_t seed, const int64_t *slots, int count, int64_t seque
         first += slots[source++];
     ZI_REQUIRE(source < count);
     int64_t rows = first > part ? (first - part + PART - 1) / PART : 0; /* of sources before */
-    *number = block * slots[source] +
-              places_before(first + slots[source], part) - places_before(first, part) + row - rows;
+    *number = block * slots[source] + places_before(first + slots[source], part) -
+              places_before(first, part) + row - rows;
     return source;
 }

@@ -127,12 +127,11 @@ static enum zi_status check_windows(const struct sampler *sampler)
                            " and its successor take %" PRId64
                            ": shorten batch.tokens or use a longer file",
                            corpus_name(corpus), corpus_shard_tokens(corpus, 0), length, length + 1);
-        return zi_fail(ZI_ERROR_USAGE, "data",
-                       "none of the %d file%s of %s has the %" PRId64
-                       " tokens of a sequence of %" PRId64
-                       " and its successor: shorten batch.tokens or use longer files",
-                       source->count, source->count == 1 ? "" : "s", source->name, length + 1,
-                       length);
+        return zi_fail(
+            ZI_ERROR_USAGE, "data",
+            "none of the %d file%s of %s has the %" PRId64 " tokens of a sequence of %" PRId64
+            " and its successor: shorten batch.tokens or use longer files",
+            source->count, source->count == 1 ? "" : "s", source->name, length + 1, length);
     }
     return ZI_OK;
 }
@@ -233,15 +232,15 @@ enum zi_status sampler_create_once(struct corpus *corpus, int64_t most, int64_t 
                                    int64_t length, struct sampler **sampler)
 {
     ZI_REQUIRE(most > 0 && most <= INT32_MAX && global > 0 && length > 0);
-    const struct sampler wanted = {
-        .corpus = corpus, .global = global, .length = length, .once = 1};
+    const struct sampler wanted = {.corpus = corpus, .global = global, .length = length, .once = 1};
     struct sampler *made;
     ZI_TRY(create(&wanted, &made));
     if (made->windows < 1) {
         sampler_destroy(made);
-        return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%s has one token alone%s, and nothing to predict it from: use a longer file",
-                       corpus_name(corpus), corpus_shard_count(corpus) > 1 ? " in each file" : "");
+        return zi_fail(
+            ZI_ERROR_USAGE, "data",
+            "%s has one token alone%s, and nothing to predict it from: use a longer file",
+            corpus_name(corpus), corpus_shard_count(corpus) > 1 ? " in each file" : "");
     }
     if (most < made->windows) made->chosen = most;
     made->targets = count_targets(made);

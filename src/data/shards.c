@@ -128,8 +128,8 @@ static enum zi_status found_add(struct shard_list *list, const char *from, char 
                first, passed);
     if (list->count > before) return ZI_OK;
     return zi_fail(ZI_ERROR_USAGE, "data",
-                   "%s: %s %s has no token file: `zinf tokenize` makes some, or name another", list->key,
-                   folder ? "folder" : "pattern", from);
+                   "%s: %s %s has no token file: `zinf tokenize` makes some, or name another",
+                   list->key, folder ? "folder" : "pattern", from);
 }
 
 static int is_not_dots(const struct dirent *entry)

@@ -253,7 +253,8 @@ enum zi_status token_file_wake(struct tokens *tokens)
         return zi_fail(ZI_ERROR_IO, "data", "%s cannot be opened any more", path);
     if (fstat(tokens->file, &is) == 0 && is.st_dev == before->st_dev &&
         is.st_ino == before->st_ino && is.st_size == before->st_size &&
-        is.st_mtim.tv_sec == before->st_mtim.tv_sec && is.st_mtim.tv_nsec == before->st_mtim.tv_nsec)
+        is.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+        is.st_mtim.tv_nsec == before->st_mtim.tv_nsec)
         return ZI_OK;
     token_file_rest(tokens);
     return zi_fail(ZI_ERROR_IO, "data",

@@ -217,8 +217,9 @@ static const struct deck_row rows[] = {
      .help = "standard deviation of initial matrices"},
 
     {KEY(data, train), .type = DECK_SOURCES, .example = "data/train.h5", .changeable = true,
-     .help = "token files to train on; an epoch goes through all of them; with weights each path has "
-             "epochs of its own, and a share of the sequences: its weight over the sum of weights"},
+     .help =
+         "token files to train on; an epoch goes through all of them; with weights each path has "
+         "epochs of its own, and a share of the sequences: its weight over the sum of weights"},
     {KEY(data, validation), .type = DECK_SOURCES, .fallback = "", .changeable = true,
      .uses = with_every,
      .help = "token files for the validation loss, without weights; empty: none"},

@@ -87,8 +87,8 @@ static void complain(struct reading *reading, const struct deck_node *at, const 
     reading->good = false;
     deck_errors_add(reading->errors, reading->set ? DECK_PLACE_SET : at->line,
                     reading->set ? 0 : at->column, "%s.%s: item %d of the list: found %s%s%s",
-                    row->section, row->key, reading->number, what,
-                    *expected ? ", expected " : "", expected);
+                    row->section, row->key, reading->number, what, *expected ? ", expected " : "",
+                    expected);
 }
 
 /* What is wrong with a node as a single value, or NULL. */
@@ -109,8 +109,7 @@ static char *path_take(struct reading *reading, const struct deck_node *node)
     char wrong[DECK_WRONG];
     const char *kind = value_wrong(node);
     char *path = kind ? NULL : path_read(node->text, node->length, wrong);
-    if (!path)
-        complain(reading, node, kind ? kind : wrong, "a path, or a map of path and weight");
+    if (!path) complain(reading, node, kind ? kind : wrong, "a path, or a map of path and weight");
     return path;
 }
 
