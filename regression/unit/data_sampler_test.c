@@ -7,19 +7,30 @@
 
 enum { VOCABULARY = 65536 };
 
-static struct tokens *open_counting(int64_t count)
+/* A corpus of one file. */
+static enum zi_status open_one(const char *name, int64_t format, int64_t vocabulary,
+                               struct corpus **corpus)
 {
-    struct tokens *tokens = NULL;
+    char path[1024];
+    struct deck_weighted item = {.path = path};
+    struct deck_sources sources = {&item, 1};
+    const struct corpus_wanted wanted = {"data.train", &sources, format, ZI_AUTO, vocabulary};
+    snprintf(path, sizeof path, "%s", fixture_path(name));
+    return corpus_open(&wanted, corpus);
+}
+
+static struct corpus *open_counting(int64_t count)
+{
+    struct corpus *corpus = NULL;
     uint16_t *ids = malloc((size_t)count * sizeof *ids);
     if (!ids) exit(1);
     for (int64_t i = 0; i < count; i++)
         ids[i] = (uint16_t)i;
     fixture_write("counting.bin", ids, (size_t)count * sizeof *ids);
     free(ids);
-    CHECK_INT(tokens_open(fixture_path("counting.bin"), DATA_NANOGPT, ZI_AUTO, VOCABULARY, &tokens),
-              ZI_OK);
-    if (!tokens) exit(1);
-    return tokens;
+    CHECK_INT(open_one("counting.bin", DATA_NANOGPT, VOCABULARY, &corpus), ZI_OK);
+    if (!corpus) exit(1);
+    return corpus;
 }
 
 struct shape {
@@ -110,17 +121,17 @@ static void test_shapes(void)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const struct shape *shape = &shapes[i];
-        struct tokens *tokens = open_counting(shape->tokens);
+        struct corpus *corpus = open_counting(shape->tokens);
         for (int shuffle = 0; shuffle < 2; shuffle++) {
             struct sampler *sampler = NULL;
-            CHECK_INT(sampler_create(tokens, 1337, shape->global, shape->length, shuffle, &sampler),
+            CHECK_INT(sampler_create(corpus, 1337, shape->global, shape->length, shuffle, &sampler),
                       ZI_OK);
             CHECK_INT(sampler_windows(sampler), shape->windows);
             test_epochs(sampler, shape, shuffle);
             test_splits(sampler, shape);
             sampler_destroy(sampler);
         }
-        tokens_close(tokens);
+        corpus_close(corpus);
     }
 }
 
@@ -128,14 +139,14 @@ static void test_shapes(void)
  * whatever the steps and their parts; what is left of the steps counts for nothing. */
 static void check_once(const struct shape *shape, int64_t most, int64_t global)
 {
-    struct tokens *tokens = open_counting(shape->tokens);
+    struct corpus *corpus = open_counting(shape->tokens);
     struct sampler *sampler = NULL;
     int64_t length = shape->length, windows = (shape->tokens - 2) / length + 1;
     int64_t chosen = windows < most ? windows : most, targets = 0, wrong = 0, twice = 0, seen = 0;
     int32_t *in = malloc((size_t)(2 * global * length) * sizeof *in), *out = in + global * length;
     char *found = calloc((size_t)shape->tokens, 1), *window = calloc((size_t)windows, 1);
     if (!in || !found || !window) exit(1);
-    CHECK_INT(sampler_create_once(tokens, most, global, length, &sampler), ZI_OK);
+    CHECK_INT(sampler_create_once(corpus, most, global, length, &sampler), ZI_OK);
     CHECK_INT(sampler_windows(sampler), windows);
     CHECK_INT(sampler_chosen(sampler), chosen);
     CHECK_INT(sampler_steps(sampler), (chosen + global - 1) / global);
@@ -166,7 +177,7 @@ static void check_once(const struct shape *shape, int64_t most, int64_t global)
     if (most >= windows / 2 && most > 1) /* evenly spread: some in each half */
         CHECK(window[0] && memchr(window + windows / 2, 1, (size_t)(windows - windows / 2)));
     sampler_destroy(sampler);
-    tokens_close(tokens);
+    corpus_close(corpus);
     free(in);
     free(found);
     free(window);
@@ -185,24 +196,24 @@ static void test_once(void)
     }
     static const struct shape shorter = {5, 1, 10, 0};
     check_once(&shorter, 10, 3);
-    struct tokens *tokens = open_counting(1);
+    struct corpus *corpus = open_counting(1);
     struct sampler *sampler = NULL;
     fixture_listen();
-    CHECK_INT(sampler_create_once(tokens, 1, 1, 1, &sampler), ZI_ERROR_USAGE);
+    CHECK_INT(sampler_create_once(corpus, 1, 1, 1, &sampler), ZI_ERROR_USAGE);
     CHECK(fixture_said("one token alone"));
-    tokens_close(tokens);
+    corpus_close(corpus);
 }
 
 /* Another seed gives another order, the same seed the same one in a sampler made anew. */
 static void test_seeds(void)
 {
     const struct shape *shape = &shapes[6];
-    struct tokens *tokens = open_counting(shape->tokens);
+    struct corpus *corpus = open_counting(shape->tokens);
     int64_t windows[3][6];
     static const uint64_t seeds[3] = {1, 2, 1};
     for (int i = 0; i < 3; i++) {
         struct sampler *sampler = NULL;
-        CHECK_INT(sampler_create(tokens, seeds[i], shape->global, shape->length, 1, &sampler),
+        CHECK_INT(sampler_create(corpus, seeds[i], shape->global, shape->length, 1, &sampler),
                   ZI_OK);
         if (i == 0) read_windows(sampler, shape, 3, 0, shape->global, windows[i]);
         read_windows(sampler, shape, 9, 0, shape->global, windows[i]);
@@ -210,24 +221,24 @@ static void test_seeds(void)
     }
     CHECK(memcmp(windows[0], windows[1], sizeof windows[0]) != 0);
     CHECK(memcmp(windows[0], windows[2], sizeof windows[0]) == 0);
-    tokens_close(tokens);
+    corpus_close(corpus);
 }
 
 static void test_too_short(void)
 {
-    struct tokens *tokens = open_counting(10);
+    struct corpus *corpus = open_counting(10);
     struct sampler *sampler = NULL;
     fixture_listen();
-    CHECK_INT(sampler_create(tokens, 1, 1, 10, 1, &sampler), ZI_ERROR_USAGE);
+    CHECK_INT(sampler_create(corpus, 1, 1, 10, 1, &sampler), ZI_ERROR_USAGE);
     CHECK(!sampler);
     CHECK(fixture_said("counting.bin"));
     CHECK(fixture_said("10 tokens"));
     CHECK(fixture_said("batch.tokens"));
-    CHECK_INT(sampler_create(tokens, 1, 1, 9, 1, &sampler), ZI_OK);
+    CHECK_INT(sampler_create(corpus, 1, 1, 9, 1, &sampler), ZI_OK);
     CHECK_INT(sampler_windows(sampler), 1);
     sampler_destroy(sampler);
     sampler_destroy(NULL);
-    tokens_close(tokens);
+    corpus_close(corpus);
 }
 
 /* A token out of vocabulary is an error of the reading that meets it, with its place in the file.
@@ -240,17 +251,17 @@ static void test_bad_token(void)
         ids[i] = (uint16_t)i;
     ids[57] = 500;
     fixture_write("bad.bin", ids, sizeof ids);
-    struct tokens *tokens = NULL;
+    struct corpus *corpus = NULL;
     struct sampler *sampler = NULL;
-    CHECK_INT(tokens_open(fixture_path("bad.bin"), ZI_AUTO, ZI_AUTO, 256, &tokens), ZI_OK);
-    CHECK_INT(sampler_create(tokens, 1, 1, 10, 0, &sampler), ZI_OK);
+    CHECK_INT(open_one("bad.bin", ZI_AUTO, 256, &corpus), ZI_OK);
+    CHECK_INT(sampler_create(corpus, 1, 1, 10, 0, &sampler), ZI_OK);
     fixture_listen();
     CHECK_INT(sampler_read(sampler, 4, 0, 1, inputs, targets), ZI_OK);
     CHECK_INT(sampler_read(sampler, 5, 0, 1, inputs, targets), ZI_ERROR_USAGE);
     CHECK(fixture_said("token 500 at position 57 "));
     CHECK_INT(sampler_read(sampler, 6, 0, 1, inputs, targets), ZI_OK);
     sampler_destroy(sampler);
-    tokens_close(tokens);
+    corpus_close(corpus);
 }
 
 int main(void)

@@ -97,8 +97,8 @@ static void test_everywhere(void)
     static const char *const lone[] = {"nvme.paths=$T_LIST", NULL};
     struct deck *deck = deck_read_text(text, NULL);
     const struct settings *s = deck_settings(deck);
-    CHECK(strcmp(s->data.train, "/home of/me/t.h5") == 0);
-    CHECK(strcmp(s->data.validation, "plain#") == 0);
+    CHECK(deck_source_is(&s->data.train, "/home of/me/t.h5"));
+    CHECK(deck_source_is(&s->data.validation, "plain#"));
     CHECK(deck_list_is(&s->nvme.paths, (const char *[]){"/home of/me/a", "$b", "x, y", "c", NULL}));
     check_echo(deck,
                "\n    directory: \"/home of/me/r\"              # deck line 1: \"$HOME/r\"\n");

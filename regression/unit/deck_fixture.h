@@ -78,6 +78,13 @@ static inline bool deck_list_is(const struct deck_list *list, const char *const 
     return same;
 }
 
+/* Whether sources are one path without a weight. */
+static inline bool deck_source_is(const struct deck_sources *sources, const char *path)
+{
+    return sources->count == 1 && sources->items[0].weight == 0 &&
+           strcmp(sources->items[0].path, path) == 0;
+}
+
 /* Lines of the messages, of which each has one. */
 static inline int deck_message_lines(void)
 {

@@ -58,7 +58,7 @@ static void test_others(void)
     CHECK(s->batch.tokens == ZI_AUTO && s->device.threads == 3);
     /* Nothing is made up for what has no default. */
     CHECK(s->run.steps == 0 && s->batch.global == 0 && s->optimizer.learning_rate == 0);
-    CHECK(*s->data.train == 0);
+    CHECK_INT(s->data.train.count, 0);
     deck_destroy(deck);
 }
 

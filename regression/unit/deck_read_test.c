@@ -28,7 +28,7 @@ static void test_defaults(void)
     CHECK(s->model.key_heads == ZI_AUTO && s->model.inner == ZI_AUTO && s->model.tied == ZI_AUTO);
     CHECK(s->model.norm_epsilon == 1e-5 && s->model.rope_base == 10000);
     CHECK(s->model.init_deviation == 0.02);
-    CHECK(strcmp(s->data.train, "t.h5") == 0 && *s->data.validation == 0);
+    CHECK(deck_source_is(&s->data.train, "t.h5") && s->data.validation.count == 0);
     CHECK(s->data.format == ZI_AUTO && s->data.type == ZI_AUTO);
     CHECK(s->data.validation_every == 0); /* resolved: there is no file */
     CHECK(s->data.validation_sequences == ZI_AUTO);
@@ -177,7 +177,7 @@ static void test_types(void)
                                        NULL};
     s = read_settings(DECK_SMALL "checkpoint: {every: 5}\n", sets, &deck);
     CHECK(s->model.tied == 0 && s->optimizer.learning_rate == 2.5e-4 && s->checkpoint.every == 0);
-    CHECK(strcmp(s->run.name, "a = b: \"c\" # d") == 0 && *s->data.validation == 0);
+    CHECK(strcmp(s->run.name, "a = b: \"c\" # d") == 0 && s->data.validation.count == 0);
     CHECK(s->run.steps == 6);
     deck_destroy(deck);
 
@@ -246,7 +246,7 @@ static void test_anchors(void)
     CHECK(s->model.layers == 2);  /* the earlier source wins */
     CHECK(s->model.hidden == 48); /* the mapping itself wins, though it comes later */
     CHECK(s->model.context == 16 && s->model.vocabulary == 65 && s->model.heads == 3);
-    CHECK(strcmp(s->data.validation, "t.h5") == 0);
+    CHECK(deck_source_is(&s->data.validation, "t.h5"));
     CHECK(s->placement.parameters == ZI_TIER_HOST && s->placement.gradients == ZI_TIER_HOST);
     deck_destroy(deck);
 
@@ -279,7 +279,7 @@ static void test_text(void)
         NULL, &deck);
     CHECK(strcmp(s->run.name, "Gr\xc3\xbc\xc3\x9f"
                               "e \"1\"") == 0);
-    CHECK(strcmp(s->data.train, "a b.h5") == 0 && s->optimizer.learning_rate == 0.5);
+    CHECK(deck_source_is(&s->data.train, "a b.h5") && s->optimizer.learning_rate == 0.5);
     deck_destroy(deck);
 }
 

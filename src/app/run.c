@@ -140,14 +140,19 @@ static enum zi_status stage_data(struct run *run)
     const struct settings_data *data = &s->data;
     int64_t length = s->batch.tokens == ZI_AUTO ? s->model.context : s->batch.tokens;
     int64_t most = data->validation_sequences == ZI_AUTO ? SEQUENCES : data->validation_sequences;
-    ZI_TRY(tokens_open(data->train, data->format, data->type, s->model.vocabulary,
-                       &run->train_tokens));
-    ZI_TRY(sampler_create(run->train_tokens, (uint64_t)s->run.seed, s->batch.global, length, 1,
+    struct corpus_wanted wanted = {.key = "data.train",
+                                   .sources = &data->train,
+                                   .format = data->format,
+                                   .type = data->type,
+                                   .vocabulary = s->model.vocabulary};
+    ZI_TRY(corpus_open(&wanted, &run->train_corpus));
+    ZI_TRY(sampler_create(run->train_corpus, (uint64_t)s->run.seed, s->batch.global, length, 1,
                           &run->train));
-    if (!data->validation[0]) return ZI_OK;
-    ZI_TRY(tokens_open(data->validation, data->format, data->type, s->model.vocabulary,
-                       &run->validation_tokens));
-    return sampler_create_once(run->validation_tokens, most, s->batch.global, length,
+    if (data->validation.count == 0) return ZI_OK;
+    wanted.key = "data.validation";
+    wanted.sources = &data->validation;
+    ZI_TRY(corpus_open(&wanted, &run->validation_corpus));
+    return sampler_create_once(run->validation_corpus, most, s->batch.global, length,
                                &run->validation);
 }
 
@@ -471,8 +476,8 @@ static void cleanup(struct run *run)
     level_cleanup(run);
     if (run->train) sampler_destroy(run->train);
     if (run->validation) sampler_destroy(run->validation);
-    if (run->train_tokens) tokens_close(run->train_tokens);
-    if (run->validation_tokens) tokens_close(run->validation_tokens);
+    corpus_close(run->train_corpus);
+    corpus_close(run->validation_corpus);
     free(run->deck_text);
     free(run->used_text);
     (void)comm_use_device(run->comm, NULL, SUM_ORDERED);

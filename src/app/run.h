@@ -23,7 +23,8 @@ struct run {
     int64_t deck_bytes;
     /* The used deck. */
     char *used_text;
-    struct tokens *train_tokens, *validation_tokens;
+    /* All token files; `validation_corpus`: NULL for none. */
+    struct corpus *train_corpus, *validation_corpus;
     /* `validation`: NULL for none. */
     struct sampler *train, *validation;
     struct engine *engine;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tokens outside the vocabulary, found before the first step.
  *
- * Every rank looks through its share of a file (data/scan.c), then all agree: on the largest token,
+ * Every rank looks through its share of each file (data/scan.c), then all agree: on the largest token,
  * and on the first bad one. A file of terabytes takes a while, so what was found is kept in the run
  * directory, as lines of the text data.scan: a run that is repeated with the files as they were
  * does not look again. Whether a file needs a look is decided by rank 0 for all. Before, ranks make
@@ -20,7 +20,7 @@
 #include "base/file.h"
 #include "base/log.h"
 
-#define KNOWN_MOST  65536              /* bytes of data.scan, which has a line or two */
+#define KNOWN_MOST  ((off_t)1 << 20)   /* bytes of data.scan, which has a line for some files */
 #define LONG_TOKENS ((int64_t)1 << 30) /* in one file: said beforehand, as the run stands still */
 
 /* Local. What data.scan holds; empty text when there is none, or something else of that name. */
@@ -42,20 +42,20 @@ static enum zi_status share_number(struct comm *comm, uint64_t own, uint64_t *nu
     return comm_sum_uint64(comm, numbers, comm_size(comm));
 }
 
-/* Collective. Whether all ranks see as many tokens. */
-static enum zi_status check_alike(struct run *run, struct tokens *tokens, uint64_t *numbers)
+/* Collective. Whether all ranks see as many files or tokens under a name. */
+static enum zi_status check_alike(struct run *run, int64_t own, const char *what, const char *name,
+                                  uint64_t *numbers)
 {
     enum zi_status status = ZI_OK;
-    ZI_TRY(share_number(run->comm, (uint64_t)tokens_count(tokens), numbers));
+    ZI_TRY(share_number(run->comm, (uint64_t)own, numbers));
     for (int r = 1; r < comm_size(run->comm) && status >= 0; r++) {
         if (numbers[r] == numbers[0]) continue;
         status = ZI_ERROR_USAGE;
         if (comm_rank(run->comm) == 0)
             zi_log(ZI_LOG_ERROR, "app",
-                   "%s has %" PRIu64 " tokens on rank 0, but %" PRIu64
-                   " on rank %d: all ranks must "
-                   "see the same file; is the path relative, or on a local disk?",
-                   tokens_path(tokens), numbers[0], numbers[r], r);
+                   "%s has %" PRIu64 " %s on rank 0, but %" PRIu64 " on rank %d: all ranks must "
+                   "see the same files; is the path relative, or on a local disk?",
+                   name, numbers[0], what, numbers[r], r);
     }
     return status;
 }
@@ -108,14 +108,13 @@ struct record {
     uint64_t *numbers;
 };
 
-/* Collective. Looks through a file if that is needed. */
+/* Collective. Looks through a file if that is needed; `tokens` is open. */
 static enum zi_status scan_file(struct run *run, struct tokens *tokens, struct record *record)
 {
     struct tokens_scan scan = {.bad = -1};
     int32_t needed = 0;
     bool recalled = false;
-    if (!tokens) return ZI_OK; /* on all ranks alike */
-    ZI_TRY(check_alike(run, tokens, record->numbers));
+    ZI_TRY(check_alike(run, tokens_count(tokens), "tokens", tokens_path(tokens), record->numbers));
     if (record->text) {
         recalled = tokens_scan_recalled(tokens, record->known, &scan.largest);
         needed = !recalled && !tokens_are_known(tokens);
@@ -127,6 +126,20 @@ static enum zi_status scan_file(struct run *run, struct tokens *tokens, struct r
     if (line) fputs(line, record->text);
     if (line && needed) record->changed = true;
     free(line);
+    return ZI_OK;
+}
+
+/* Collective. All files of a key. */
+static enum zi_status scan_corpus(struct run *run, struct corpus *corpus, struct record *record)
+{
+    struct tokens *tokens = NULL;
+    if (!corpus) return ZI_OK; /* on all ranks alike */
+    ZI_TRY(check_alike(run, corpus_shard_count(corpus), "files", corpus_name(corpus),
+                       record->numbers));
+    for (int i = 0; i < corpus_shard_count(corpus); i++) {
+        ZI_TRY(comm_agree(run->comm, corpus_use(corpus, i, &tokens)));
+        ZI_TRY(scan_file(run, tokens, record));
+    }
     return ZI_OK;
 }
 
@@ -160,9 +173,9 @@ enum zi_status scan_data(struct run *run)
         record.numbers ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a number per rank");
     if (first && status >= 0) status = record_begin(&record, run->setup.settings->run.directory);
     status = comm_agree(run->comm, status);
-    if (status >= 0) status = scan_file(run, run->train_tokens, &record);
+    if (status >= 0) status = scan_corpus(run, run->train_corpus, &record);
     if (status >= 0 && run->setup.settings->data.validation_every > 0)
-        status = scan_file(run, run->validation_tokens, &record);
+        status = scan_corpus(run, run->validation_corpus, &record);
     if (status >= 0) status = record_end(&record);
     status = comm_agree(run->comm, status);
     if (first && status == ZI_STOPPED)

@@ -10,9 +10,13 @@
  * A validation may take long. Between batches all ranks agree anyway, on whether the data could be
  * read, and so they agree on whether to stop. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "app/run.h"
+#include "base/log.h"
 #include "base/timing.h"
+
+enum { REPEATS_MOST = 4 }; /* epochs of a source of a mixture, without a warning */
 
 enum zi_status run_read_batch(struct run *run, struct sampler *sampler, int64_t step)
 {
@@ -52,12 +56,57 @@ enum zi_status validate(struct run *run, double *loss)
     return status;
 }
 
+/* " in 12 files", where there are several. */
+static const char *files_text(int files, char text[32])
+{
+    text[0] = 0;
+    if (files > 1) snprintf(text, 32, " in %d files", files);
+    return text;
+}
+
+/* What a run takes of a source, of its `sequences` in all. */
+static void print_source(const struct run *run, int number, double sequences)
+{
+    const struct corpus_source *source = corpus_source(run->train_corpus, number);
+    struct sampler_part part = sampler_part(run->train, number);
+    double share = (double)part.slots / SAMPLER_BLOCK;
+    double epochs = sequences * share / (double)part.windows;
+    char files[32];
+    printf("  %.3g %% of the sequences of a run, %.3g times the %" PRId64 " of %s%s\n", 100 * share,
+           epochs, part.windows, source->name, files_text(source->count, files));
+    if (epochs > REPEATS_MOST)
+        zi_log(ZI_LOG_WARN, "app",
+               "%s is gone through %.3g times, of which those after about the %dth teach less and "
+               "less: use more text of its kind, fewer steps, or a lower weight in data.train",
+               source->name, epochs, (int)REPEATS_MOST);
+}
+
+static void print_passed(const struct corpus *corpus, const struct sampler *sampler)
+{
+    int passed = 0;
+    for (int i = 0; i < corpus_source_count(corpus); i++)
+        passed += sampler_part(sampler, i).passed;
+    if (passed > 0)
+        printf("%d of %d files are too short for a sequence, and passed over\n", passed,
+               corpus_shard_count(corpus));
+}
+
 static void print_training(const struct run *run)
 {
+    const struct corpus *corpus = run->train_corpus;
     int64_t windows = sampler_windows(run->train), global = run->setup.settings->batch.global;
-    double epochs = (double)run->setup.settings->run.steps * (double)global / (double)windows;
-    printf("training on %" PRId64 " sequence%s of %s, %.3g times\n", windows,
-           windows == 1 ? "" : "s", tokens_path(run->train_tokens), epochs);
+    double sequences = (double)run->setup.settings->run.steps * (double)global;
+    int sources = corpus_source_count(corpus);
+    const char *name = sources > 1 ? "data.train" : corpus_source(corpus, 0)->name;
+    char files[32];
+    if (corpus_shard_count(corpus) == 1) name = corpus_name(corpus);
+    printf("training on %" PRId64 " sequence%s of %s%s", windows, windows == 1 ? "" : "s", name,
+           files_text(corpus_shard_count(corpus), files));
+    if (sources == 1) printf(", %.3g times", sequences / (double)windows);
+    printf("\n");
+    for (int i = 0; i < sources && sources > 1; i++)
+        print_source(run, i, sequences);
+    print_passed(corpus, run->train);
     if (windows < global)
         printf("a step takes %" PRId64
                " sequences (batch.global), so they repeat within each step\n",
@@ -70,11 +119,14 @@ void print_data(const struct run *run)
     if (run->validation && run->setup.settings->data.validation_every > 0) {
         int64_t windows = sampler_windows(run->validation);
         int64_t chosen = sampler_chosen(run->validation);
-        printf("validation on %" PRId64 " of %" PRId64 " sequence%s of %s%s: %" PRId64
+        char files[32];
+        printf("validation on %" PRId64 " of %" PRId64 " sequence%s of %s%s%s: %" PRId64
                " tokens, each once\n",
-               chosen, windows, windows == 1 ? "" : "s", tokens_path(run->validation_tokens),
+               chosen, windows, windows == 1 ? "" : "s", corpus_name(run->validation_corpus),
+               files_text(corpus_shard_count(run->validation_corpus), files),
                chosen < windows ? ", evenly spread (data.validation_sequences)" : "",
                sampler_targets(run->validation));
+        print_passed(run->validation_corpus, run->validation);
     }
     printf("\n");
 }

@@ -79,7 +79,7 @@ enum zi_status token_find_llmc(const char *path, struct token_layout *layout)
     int file;
     int64_t bytes;
     int32_t header[LLMC_HEADER_BYTES / 4];
-    ZI_TRY(token_path_join(layout->path, sizeof layout->path, path, ""));
+    ZI_TRY(token_layout_name(layout, path, ""));
     ZI_TRY(token_file_open(path, &file, &bytes));
     enum zi_status status;
     if (bytes < LLMC_HEADER_BYTES)
@@ -238,7 +238,7 @@ enum zi_status token_find_nanogpt(const char *path, int64_t type, int64_t vocabu
 {
     int file;
     int64_t bytes;
-    ZI_TRY(token_path_join(layout->path, sizeof layout->path, path, ""));
+    ZI_TRY(token_layout_name(layout, path, ""));
     ZI_TRY(token_file_open(path, &file, &bytes));
     enum zi_status status = check_bare(path, file, bytes, type, vocabulary);
     close(file);

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "base/status.h"
+#include "data/token_file.h"
 
 enum token_element {
     TOKEN_UINT8,
@@ -35,15 +36,17 @@ enum token_element token_element_of(int64_t type);
 /* Where the tokens are: `count` elements from byte `offset` of the file `path`. `largest` is the
  * largest token where the file records it, otherwise -1. */
 struct token_layout {
-    char path[4096];
+    /* Owned by the tokens */
+    char *path;
     enum token_element element;
     int64_t offset, count, largest;
 };
 
-/* A token file that is open. */
+/* A token file that has been opened. */
 struct tokens {
     struct token_layout layout;
     int64_t vocabulary;
+    /* -1: closed meanwhile */
     int file;
     /* As it was then */
     struct stat opened;
@@ -74,22 +77,19 @@ int token_is_llmc(const void *head, int64_t bytes);
 /* Local. Whether `path` is the .idx, the .bin or the common prefix of an indexed dataset. */
 int token_is_megatron(const char *path);
 
-/* Local. The first bytes of a regular file, at most `size` of them; -1, without a message, when it
- * is none or cannot be read. */
-int64_t token_file_head(const char *path, void *head, size_t size);
+/* Local. Names the file that has the tokens: two strings, one after the other. ZI_ERROR_USAGE when
+ * the path is too long; ZI_ERROR_DEVICE. */
+enum zi_status token_layout_name(struct token_layout *layout, const char *first,
+                                 const char *second);
 
-/* Local. What kind of token file the first bytes are of, for messages; NULL for none. */
-const char *token_file_kind(const void *head, int64_t bytes);
+/* Local. The format that a file without one in the deck is of, by the rules of data/tokens.h; an
+ * enum data_format. ZI_ERROR_USAGE. */
+enum zi_status token_detect(const char *path, int64_t *format);
 
-/* Local. Opens a regular file for reading and gives its size. ZI_ERROR_USAGE when it is missing, is
- * no regular file or may not be read. */
-enum zi_status token_file_open(const char *path, int *file, int64_t *bytes);
+/* Local. Closes the file for a while. */
+void token_file_rest(struct tokens *tokens);
 
-/* Local. Reads exactly `bytes`; ZI_ERROR_IO otherwise, also when the file ends early. */
-enum zi_status token_file_read(int file, const char *path, int64_t offset, int64_t bytes,
-                               void *memory);
-
-/* Local. One string after another into text[0..size); ZI_ERROR_USAGE when they do not fit. */
-enum zi_status token_path_join(char *text, size_t size, const char *first, const char *second);
+/* Local. Opens it again. ZI_ERROR_IO when it is another one then, or has changed. */
+enum zi_status token_file_wake(struct tokens *tokens);
 
 #endif

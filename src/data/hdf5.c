@@ -193,7 +193,7 @@ enum zi_status token_find_hdf5(const char *path, struct token_layout *layout)
     int file;
     int64_t bytes;
     unsigned char head[8] = {0};
-    ZI_TRY(token_path_join(layout->path, sizeof layout->path, path, ""));
+    ZI_TRY(token_layout_name(layout, path, ""));
     ZI_TRY(token_file_open(path, &file, &bytes));
     enum zi_status status = ZI_OK;
     if (bytes >= 8) status = token_file_read(file, path, 0, 8, head);

@@ -205,10 +205,10 @@ static enum zi_status read_index(const char *path, struct token_layout *layout)
 
 enum zi_status token_find_megatron(const char *path, struct token_layout *layout)
 {
-    char prefix[sizeof layout->path], index_path[sizeof layout->path];
+    char prefix[4096], index_path[4096];
     ZI_TRY(prefix_of(path, prefix, sizeof prefix));
     ZI_TRY(token_path_join(index_path, sizeof index_path, prefix, ".idx"));
-    ZI_TRY(token_path_join(layout->path, sizeof layout->path, prefix, ".bin"));
+    ZI_TRY(token_layout_name(layout, prefix, ".bin"));
     ZI_TRY(read_index(index_path, layout));
     if (layout->count == 0)
         return zi_fail(ZI_ERROR_USAGE, "data", "%s lists no tokens", index_path);

@@ -144,23 +144,20 @@ char *tokens_scan_line(const struct tokens *tokens, uint64_t largest)
     return line;
 }
 
-/* Whether a line, which ends at a newline, is about `file`. */
-static bool line_says(const char *line, const char *file, uint64_t *largest)
-{
-    int at = 0;
-    size_t length = strlen(file);
-    return sscanf(line, "largest %" SCNu64 " %n", largest, &at) == 1 && at > 0 &&
-           strncmp(line + at, file, length) == 0 && line[(size_t)at + length] == '\n';
-}
-
 bool tokens_scan_recalled(const struct tokens *tokens, const char *text, uint64_t *largest)
 {
+    static const char start[] = "largest ";
     char *file = describe(tokens, &tokens->opened);
+    size_t length = file ? strlen(file) : 0;
     bool found = false;
-    for (const char *line = text; file && !found && line;) {
-        found = line_says(line, file, largest);
-        line = strchr(line, '\n');
-        if (line) line++;
+    for (const char *at = text; file && !found && (at = strstr(at, file)); at++) {
+        const char *line = at;
+        char *end;
+        while (line > text && line[-1] != '\n')
+            line--;
+        if (at[length] != '\n' || strncmp(line, start, strlen(start)) != 0) continue;
+        *largest = strtoull(line + strlen(start), &end, 10);
+        found = end + 1 == at;
     }
     free(file);
     return found && *largest < (uint64_t)tokens->vocabulary;

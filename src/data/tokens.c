@@ -119,14 +119,21 @@ enum zi_status token_path_join(char *text, size_t size, const char *first, const
     return ZI_OK;
 }
 
-static int ends_with(const char *text, const char *end)
+enum zi_status token_layout_name(struct token_layout *layout, const char *first, const char *second)
 {
-    size_t length = strlen(text), end_length = strlen(end);
-    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+    char path[4096];
+    ZI_TRY(token_path_join(path, sizeof path, first, second));
+    layout->path = strdup(path);
+    return layout->path ? ZI_OK : zi_fail(ZI_ERROR_DEVICE, "data", "no memory to open %s", path);
 }
 
-/* The rules of "auto", as data/tokens.h states them. */
-static enum zi_status detect(const char *path, int64_t *format)
+int token_name_ends(const char *name, const char *end)
+{
+    size_t length = strlen(name), end_length = strlen(end);
+    return length >= end_length && strcmp(name + length - end_length, end) == 0;
+}
+
+enum zi_status token_detect(const char *path, int64_t *format)
 {
     if (token_is_megatron(path)) {
         *format = DATA_MEGATRON;
@@ -144,7 +151,7 @@ static enum zi_status detect(const char *path, int64_t *format)
         *format = DATA_HDF5;
     else if (token_is_llmc(head, head_bytes))
         *format = DATA_LLMC;
-    else if (ends_with(path, ".bin"))
+    else if (token_name_ends(path, ".bin"))
         *format = DATA_NANOGPT;
     else
         return zi_fail(ZI_ERROR_USAGE, "data",
@@ -176,7 +183,7 @@ static enum zi_status open_layout(const char *path, int64_t format, int64_t type
                                   struct tokens *tokens)
 {
     struct token_layout *layout = &tokens->layout;
-    if (format == ZI_AUTO) ZI_TRY(detect(path, &format));
+    if (format == ZI_AUTO) ZI_TRY(token_detect(path, &format));
     ZI_TRY(find(path, format, type, tokens));
     if (type != ZI_AUTO && token_element_of(type) != layout->element)
         return zi_fail(ZI_ERROR_USAGE, "data",
@@ -224,8 +231,36 @@ enum zi_status tokens_open(const char *path, int64_t format, int64_t type, int64
 void tokens_close(struct tokens *tokens)
 {
     if (!tokens) return;
-    if (tokens->file >= 0) close(tokens->file);
+    token_file_rest(tokens);
+    free(tokens->layout.path);
     free(tokens);
+}
+
+void token_file_rest(struct tokens *tokens)
+{
+    if (tokens->file >= 0) close(tokens->file);
+    tokens->file = -1;
+}
+
+enum zi_status token_file_wake(struct tokens *tokens)
+{
+    const char *path = tokens->layout.path;
+    const struct stat *before = &tokens->opened;
+    struct stat is;
+    int64_t bytes;
+    if (tokens->file >= 0) return ZI_OK;
+    if (token_file_open(path, &tokens->file, &bytes) < 0)
+        return zi_fail(ZI_ERROR_IO, "data", "%s cannot be opened any more", path);
+    if (fstat(tokens->file, &is) == 0 && is.st_dev == before->st_dev &&
+        is.st_ino == before->st_ino && is.st_size == before->st_size &&
+        is.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+        is.st_mtim.tv_nsec == before->st_mtim.tv_nsec)
+        return ZI_OK;
+    token_file_rest(tokens);
+    return zi_fail(ZI_ERROR_IO, "data",
+                   "%s has changed since the run began: start again with --resume auto, with the "
+                   "file as it is to be",
+                   path);
 }
 
 int64_t tokens_count(const struct tokens *tokens)

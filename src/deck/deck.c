@@ -18,6 +18,7 @@
 #include "deck/paths.h"
 #include "deck/private.h"
 #include "deck/value.h"
+#include "deck/weights.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -64,9 +65,14 @@ bool deck_row_is_text(const struct deck_row *row)
     return row->type == DECK_TEXT || row->type == DECK_PATH;
 }
 
-static struct deck_list *list_field(struct settings *settings, const struct deck_row *row)
+bool deck_row_is_list(const struct deck_row *row)
 {
-    return (struct deck_list *)(void *)((char *)settings + row->offset);
+    return row->type == DECK_PATHS || row->type == DECK_SOURCES;
+}
+
+static void *list_field(struct settings *settings, const struct deck_row *row)
+{
+    return (char *)settings + row->offset;
 }
 
 bool deck_settings_fill(struct settings *settings)
@@ -93,6 +99,7 @@ void deck_settings_free(struct settings *settings)
     for (int i = 0; i < rows; i++) {
         if (deck_row_is_text(&row[i])) free(*(char **)(void *)((char *)settings + row[i].offset));
         if (row[i].type == DECK_PATHS) deck_list_free(list_field(settings, &row[i]));
+        if (row[i].type == DECK_SOURCES) deck_sources_free(list_field(settings, &row[i]));
     }
 }
 
@@ -206,6 +213,33 @@ static void origin_set(struct deck *deck, const struct deck_row *row,
     *place = *origin;
 }
 
+/* The value of a list from a sequence, of the deck or of an override. */
+static void sequence_take(struct deck *deck, const struct deck_row *row,
+                          const struct deck_node *sequence, bool set)
+{
+    void *list = list_field(&deck->settings, row);
+    if (row->type == DECK_PATHS)
+        deck_paths_take(row, sequence, set, &deck->errors, list);
+    else
+        deck_sources_take(row, sequence, set, &deck->errors, list);
+}
+
+/* The same from the text of a YAML sequence given with --set, as in ["a", b]. */
+static void sequence_set(struct deck *deck, const struct deck_row *row, const char *text)
+{
+    struct deck_errors own = {.name = "--set"};
+    struct deck_tree tree;
+    enum zi_status status = deck_tree_parse(text, strlen(text), &own, &tree);
+    if (status == ZI_OK && tree.root && tree.root->kind == NODE_SEQUENCE)
+        sequence_take(deck, row, tree.root, true);
+    else
+        deck_errors_add(&deck->errors, DECK_PLACE_SET, 0,
+                        "%s.%s: a value that begins with [ is a list, as in [a, \"b c\"]: %s",
+                        row->section, row->key, own.count ? own.list[0].text : "this is none");
+    deck_tree_free(&tree);
+    deck_errors_free(&own);
+}
+
 static void value_apply(struct deck *deck, const struct deck_row *row, const struct deck_node *node)
 {
     char problem[DECK_MESSAGE];
@@ -216,8 +250,8 @@ static void value_apply(struct deck *deck, const struct deck_row *row, const str
                                      .column = node->column,
                                      .told_line = node->line,
                                      .written = deck_written(row, node)});
-    if (node->kind == NODE_SEQUENCE && row->type == DECK_PATHS) {
-        deck_paths_take(row, node, false, &deck->errors, list_field(&deck->settings, row));
+    if (node->kind == NODE_SEQUENCE && deck_row_is_list(row)) {
+        sequence_take(deck, row, node, false);
     } else if (node->kind != NODE_SCALAR) {
         memset(problem, 0, sizeof problem);
         FILE *out = fmemopen(problem, sizeof problem - 1, "w");
@@ -331,8 +365,8 @@ static void set_apply(struct deck *deck, const char *set)
             if (!deck_text_is_utf8(equals + 1))
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: the value is not UTF-8",
                                 row->section, row->key);
-            else if (row->type == DECK_PATHS && equals[1] == '[')
-                deck_paths_set(row, equals + 1, &deck->errors, list_field(&deck->settings, row));
+            else if (deck_row_is_list(row) && equals[1] == '[')
+                sequence_set(deck, row, equals + 1);
             else if (!deck_value_read(row, equals + 1, true, &deck->settings, problem))
                 deck_errors_add(&deck->errors, DECK_PLACE_SET, 0, "%s.%s: %s", row->section,
                                 row->key, problem);

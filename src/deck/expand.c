@@ -12,6 +12,8 @@
  * each $ doubled it reads as itself. What comes out is not expanded once more. */
 #include "deck/expand.h"
 
+#include "deck/private.h"
+
 #include <ctype.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -130,12 +132,33 @@ char *deck_written_text(const struct deck_row *row, const char *text)
 {
     const char *comma = text;
     bool shell = is_shell(text);
-    if (row->type != DECK_PATH && row->type != DECK_PATHS) return NULL;
+    if (row->type != DECK_PATH && !deck_row_is_list(row)) return NULL;
+    if (row->type == DECK_SOURCES && *text == '[') shell = shell || strchr(text, '~');
     while (!shell && row->type == DECK_PATHS && (comma = strchr(comma, ','))) {
         comma += 1 + strspn(comma + 1, " ");
         shell = *comma == '~';
     }
     return shell ? strdup(text) : NULL;
+}
+
+/* Writes an item of a sequence: a path, or a map with one. Whether a text in it has something to
+ * expand. */
+static bool item_write(const struct deck_node *item, const char *before, FILE *out)
+{
+    bool shell = false;
+    if (item->kind == NODE_SCALAR) {
+        fprintf(out, "%s%s", before, item->text);
+        return is_shell(item->text);
+    }
+    for (int i = 0; item->kind == NODE_MAPPING && i < item->count; i++) {
+        const struct deck_node *key = item->pairs[i].key, *value = item->pairs[i].value;
+        if (value->kind != NODE_SCALAR) continue;
+        fprintf(out, "%s%s%s", i ? ", " : before, i ? "" : "{", key->text);
+        fprintf(out, ": %s", value->text);
+        shell = shell || is_shell(value->text);
+    }
+    if (item->kind == NODE_MAPPING) fputc('}', out);
+    return shell;
 }
 
 char *deck_written(const struct deck_row *row, const struct deck_node *node)
@@ -144,15 +167,12 @@ char *deck_written(const struct deck_row *row, const struct deck_node *node)
     size_t bytes;
     bool shell = false;
     if (node->kind == NODE_SCALAR) return deck_written_text(row, node->text);
-    if (node->kind != NODE_SEQUENCE || row->type != DECK_PATHS) return NULL;
+    if (node->kind != NODE_SEQUENCE || !deck_row_is_list(row)) return NULL;
     FILE *out = open_memstream(&text, &bytes);
     if (!out) return NULL;
-    for (int i = 0; i < node->count; i++) {
-        const struct deck_node *item = node->items[i];
-        if (item->kind != NODE_SCALAR) continue;
-        fprintf(out, "%s%s", i ? ", " : "[", item->text);
-        shell = shell || is_shell(item->text);
-    }
+    fputc('[', out);
+    for (int i = 0; i < node->count; i++)
+        shell = item_write(node->items[i], i ? ", " : "", out) || shell;
     fputc(']', out);
     if (fclose(out) == 0 && shell) return text;
     free(text);

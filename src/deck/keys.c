@@ -216,10 +216,13 @@ static const struct deck_row rows[] = {
     {KEY(model, init_deviation), .type = DECK_REAL, .fallback = "0.02", .maximum = 10,
      .help = "standard deviation of initial matrices"},
 
-    {KEY(data, train), .type = DECK_PATH, .example = "data/train.h5", .changeable = true,
-     .help = "token file to train on, as zinf tokenize writes it"},
-    {KEY(data, validation), .type = DECK_PATH, .fallback = "", .changeable = true,
-     .uses = with_every, .help = "token file for the validation loss; empty: none"},
+    {KEY(data, train), .type = DECK_SOURCES, .example = "data/train.h5", .changeable = true,
+     .help =
+         "token files to train on; an epoch goes through all of them; with weights each path has "
+         "epochs of its own, and a share of the sequences: its weight over the sum of weights"},
+    {KEY(data, validation), .type = DECK_SOURCES, .fallback = "", .changeable = true,
+     .uses = with_every,
+     .help = "token files for the validation loss, without weights; empty: none"},
     {KEY(data, format), .type = DECK_CHOICE, .choices = formats, .fallback = "auto",
      .may_be_auto = true, .changeable = true,
      .help = "format of the token files; auto: told by first bytes and name"},
@@ -231,11 +234,11 @@ static const struct deck_row rows[] = {
      .may_be_auto = true, .may_be_never = true, .maximum = COUNT, .changeable = true,
      .uses = with_file, .must_be_used = true,
      .help =
-         "steps between validations; auto: a tenth of the run where data.validation names a file, "
+         "steps between validations; auto: a tenth of the run where data.validation names files, "
          "else never"},
     {KEY(data, validation_sequences), .type = DECK_INTEGER, .unit = "sequences", .fallback = "auto",
      .may_be_auto = true, .minimum = 1, .maximum = 1e9, .changeable = true, .uses = with_validation,
-     .help = "sequences of the validation file that a validation uses, each once, evenly spread; "
+     .help = "sequences of the validation files that a validation uses, each once, evenly spread; "
              "auto: all, at most 1024"},
 
     {KEY(batch, global), .type = DECK_INTEGER, .unit = "sequences", .minimum = 1, .maximum = 1e9,

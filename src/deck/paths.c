@@ -216,19 +216,3 @@ void deck_paths_take(const struct deck_row *row, const struct deck_node *sequenc
                         row->key);
     list_put(&paths, good, list);
 }
-
-void deck_paths_set(const struct deck_row *row, const char *text, struct deck_errors *errors,
-                    struct deck_list *list)
-{
-    struct deck_errors own = {.name = "--set"};
-    struct deck_tree tree;
-    enum zi_status status = deck_tree_parse(text, strlen(text), &own, &tree);
-    if (status == ZI_OK && tree.root && tree.root->kind == NODE_SEQUENCE)
-        deck_paths_take(row, tree.root, true, errors, list);
-    else
-        deck_errors_add(errors, DECK_PLACE_SET, 0,
-                        "%s.%s: a value that begins with [ is a list, as in [a, \"b c\"]: %s",
-                        row->section, row->key, own.count ? own.list[0].text : "this is none");
-    deck_tree_free(&tree);
-    deck_errors_free(&own);
-}

@@ -21,8 +21,4 @@ bool deck_paths_read(const char *text, struct deck_list *list, char wrong[DECK_W
 void deck_paths_take(const struct deck_row *row, const struct deck_node *sequence, bool set,
                      struct deck_errors *errors, struct deck_list *list);
 
-/* Local. From the text of a YAML sequence given with --set, as in ["a", b]. */
-void deck_paths_set(const struct deck_row *row, const char *text, struct deck_errors *errors,
-                    struct deck_list *list);
-
 #endif

@@ -46,6 +46,9 @@ struct deck {
 /* Local. Whether the field of a row is a char * that the settings own. */
 bool deck_row_is_text(const struct deck_row *row);
 
+/* Local. Whether the field of a row is a list, which a deck may give as a sequence. */
+bool deck_row_is_list(const struct deck_row *row);
+
 /* Local. Whether a section was asked for. Of others nothing is known. */
 bool deck_needs(const struct deck *deck, const char *section);
 

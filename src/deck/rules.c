@@ -40,7 +40,16 @@ static void resolve_validation(struct deck *deck)
         data->validation_every = steps / 10 + (steps % 10 != 0);
     else if (!was_auto)
         return;
-    if (!*data->validation) data->validation_every = 0;
+    if (!data->validation.count) data->validation_every = 0;
+}
+
+/* A validation has each sequence once, so that there is nothing to mix. */
+static void check_weights(struct deck *deck, const struct settings *settings)
+{
+    if (deck_sources_weighted(&settings->data.validation))
+        deck_complain(deck, "data", "validation",
+                      "weights are for data.train: a validation uses each sequence once, or evenly "
+                      "spread ones (data.validation_sequences); give a list of paths");
 }
 
 static void check_schedule(struct deck *deck, const struct settings *settings)
@@ -95,6 +104,7 @@ void deck_check_rules(struct deck *deck)
     bool run = deck_needs(deck, "run");
     if (deck_needs(deck, "batch") && deck_needs(deck, "model")) check_batch(deck, settings);
     if (deck_needs(deck, "data") && run) resolve_validation(deck);
+    if (deck_needs(deck, "data")) check_weights(deck, settings);
     if (deck_needs(deck, "optimizer") && run) check_schedule(deck, settings);
     if (deck_needs(deck, "precision")) {
         check_power(deck, "loss_scale", settings->precision.loss_scale);

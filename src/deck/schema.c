@@ -60,6 +60,21 @@ static void bounds_write(const struct deck_row *row, FILE *out)
         fprintf(out, "\"minimum\": %.17g, \"maximum\": %.17g}", row->minimum, row->maximum);
 }
 
+/* A path, or a list of paths or of maps. */
+static void sources_write(const struct deck_row *row, FILE *out)
+{
+#define TEXT "\"type\": [\"string\", \"number\", \"boolean\"]"
+    fprintf(out,
+            "{" TEXT "%s}, {\"type\": \"array\", \"minItems\": 1, \"maxItems\": %d, "
+            "\"items\": {\"anyOf\": [{" TEXT ", \"minLength\": 1}, {\"type\": \"object\", "
+            "\"additionalProperties\": false, \"required\": [\"path\", \"weight\"], "
+            "\"properties\": {\"path\": {" TEXT ", \"minLength\": 1}, \"weight\": {\"anyOf\": "
+            "[{\"type\": \"number\", \"minimum\": 1e-9, \"maximum\": 1e9}, "
+            "{\"type\": \"string\", \"pattern\": \"^" DIGITS " *$\"}]}}}]}}",
+            row->fallback && !*row->fallback ? "" : ", \"minLength\": 1", (int)DECK_SOURCES_MAX);
+#undef TEXT
+}
+
 /* Numbers, sizes and text of a row, as alternatives of an anyOf; false when there is none. */
 static bool values_write(const struct deck_row *row, FILE *out)
 {
@@ -96,6 +111,9 @@ static bool values_write(const struct deck_row *row, FILE *out)
                 "\"items\": {\"type\": [\"string\", \"number\", \"boolean\"], "
                 "\"minLength\": 1}}",
                 (int)DECK_LIST_MAX);
+        return true;
+    case DECK_SOURCES:
+        sources_write(row, out);
         return true;
     default:
         return false;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "deck/sources.h"
 
 enum model_family { MODEL_GPT2, MODEL_LLAMA };
 enum data_format { DATA_HDF5, DATA_LLMC, DATA_NANOGPT, DATA_MEGATRON };
@@ -41,8 +42,8 @@ struct settings_model {
 };
 
 struct settings_data {
-    /* Token files; validation: "" for none. */
-    char *train, *validation;
+    /* Token files; validation: 0 for none, and without weights. */
+    struct deck_sources train, validation;
     /* enum data_format; auto: told by the file's first bytes and name. */
     int64_t format;
     /* enum data_type of ids in files without a header; auto: uint16. */

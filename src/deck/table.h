@@ -30,7 +30,9 @@ enum deck_type {
     /* char *; relative to the working directory. */
     DECK_PATH,
     /* struct deck_list; a list of paths, or text with commas between them. */
-    DECK_PATHS
+    DECK_PATHS,
+    /* struct deck_sources; a path, or a list of paths or of maps of path and weight. */
+    DECK_SOURCES
 };
 
 struct deck_choice {

@@ -155,6 +155,7 @@ static bool asks(const struct deck_row *row, const struct settings *settings)
     if (row->type == DECK_BOOLEAN) return *(const bool *)field;
     if (deck_row_is_text(row)) return **(char *const *)field;
     if (row->type == DECK_PATHS) return ((const struct deck_list *)field)->count > 0;
+    if (row->type == DECK_SOURCES) return ((const struct deck_sources *)field)->count > 0;
     if (row->may_be_never && *(const int64_t *)field == 0) return false;
     return !deck_value_is_auto(row, settings);
 }

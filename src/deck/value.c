@@ -21,6 +21,7 @@
 #include "deck/expand.h"
 #include "deck/paths.h"
 #include "deck/private.h"
+#include "deck/weights.h"
 
 struct multiplier {
     const char *word;
@@ -187,6 +188,14 @@ static const char *number_fit(const struct deck_row *row, struct number *number)
     return NULL;
 }
 
+const char *deck_number_read(const struct deck_row *row, const char *text, double *number)
+{
+    struct number parsed = number_parse(text);
+    const char *wrong = number_fit(row, &parsed);
+    if (!wrong) *number = parsed.real;
+    return wrong;
+}
+
 static const char *number_read(const struct deck_row *row, const char *text,
                                struct settings *settings)
 {
@@ -263,6 +272,9 @@ static const char *value_store(const struct deck_row *row, const char *text,
         return text_read(row, text, settings, wrong);
     case DECK_PATHS:
         return deck_paths_read(text, field(row, settings), wrong) ? NULL : wrong;
+    case DECK_SOURCES:
+        if (!*text && (!row->fallback || *row->fallback)) return "empty";
+        return deck_sources_read(text, field(row, settings), wrong) ? NULL : wrong;
     }
     return "";
 }
@@ -330,7 +342,7 @@ bool deck_value_read(const struct deck_row *row, const char *text, bool quoted,
     const char *wrong;
     char wrong_path[DECK_WRONG];
     bool null = !quoted && (!*text || strcmp(text, "~") == 0 || strcmp(text, "null") == 0);
-    if (null && (deck_row_is_text(row) || row->type == DECK_PATHS || *text))
+    if (null && (deck_row_is_text(row) || deck_row_is_list(row) || *text))
         wrong = "nothing";
     else if (row->may_be_auto && strcmp(text, "auto") == 0) {
         *(int64_t *)field(row, settings) = ZI_AUTO;
@@ -360,6 +372,8 @@ bool deck_value_same(const struct deck_row *row, const struct settings *left,
         return strcmp(*(char *const *)a, *(char *const *)b) == 0;
     case DECK_PATHS:
         return deck_list_same(a, b);
+    case DECK_SOURCES:
+        return deck_sources_same(a, b);
     case DECK_BOOLEAN:
         return *(const bool *)a == *(const bool *)b;
     case DECK_REAL:

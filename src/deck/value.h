@@ -21,6 +21,10 @@ enum { DECK_MESSAGE = 512 };
 bool deck_value_read(const struct deck_row *row, const char *text, bool quoted,
                      struct settings *settings, char *problem);
 
+/* Local. The number that text is, of a row of real numbers. What is wrong with it, or NULL; then
+ * *number is set. */
+const char *deck_number_read(const struct deck_row *row, const char *text, double *number);
+
 /* Local. Whether two settings hold the same value of a row. */
 bool deck_value_same(const struct deck_row *row, const struct settings *left,
                      const struct settings *right);

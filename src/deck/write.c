@@ -145,6 +145,23 @@ static void paths_write(const struct deck_list *list, FILE *out)
     fputc(']', out);
 }
 
+/* A map where there are weights, a list where there is more than one path. */
+static void sources_write(const struct deck_sources *sources, FILE *out)
+{
+    bool weighted = deck_sources_weighted(sources), list = weighted || sources->count > 1;
+    if (!sources->count) fputs("\"\"", out);
+    if (list) fputc('[', out);
+    for (int i = 0; i < sources->count; i++) {
+        if (i) fputs(", ", out);
+        if (weighted) fputs("{path: ", out);
+        path_write(sources->items[i].path, out);
+        if (weighted) fputs(", weight: ", out);
+        if (weighted) real_write(sources->items[i].weight, out);
+        if (weighted) fputc('}', out);
+    }
+    if (list) fputc(']', out);
+}
+
 static void choice_write(const struct deck_row *row, const struct settings *settings, FILE *out)
 {
     int64_t value = row->may_be_auto ? *(const int64_t *)field(row, settings)
@@ -194,6 +211,9 @@ void deck_value_write(const struct deck_row *row, const struct settings *setting
         return;
     case DECK_PATHS:
         paths_write(value, out);
+        return;
+    case DECK_SOURCES:
+        sources_write(value, out);
         return;
     }
 }
@@ -270,6 +290,11 @@ void deck_value_expected(const struct deck_row *row, FILE *out)
     case DECK_PATHS:
         fprintf(out, "a path, or a list of at most %d paths, as in [/mnt/a, /mnt/b]",
                 (int)DECK_LIST_MAX);
+        break;
+    case DECK_SOURCES:
+        fputs("a file, a folder, or a pattern as data/*.bin; or a list of them, as [a, b] or as "
+              "[{path: a, weight: 0.7}, {path: b, weight: 0.3}]",
+              out);
         break;
     }
     if (row->may_be_never) fputs(row->may_be_auto ? ", never" : ", or never", out);
