@@ -24,14 +24,30 @@
 
 #define ALIGNMENT 64
 
+const struct family *family_numbered(int family)
+{
+    static const struct family *const families[MODEL_FAMILIES] = {
+        [MODEL_GPT2] = &family_gpt2,       [MODEL_LLAMA] = &family_llama,
+        [MODEL_MISTRAL] = &family_mistral, [MODEL_QWEN2] = &family_qwen2,
+        [MODEL_QWEN3] = &family_qwen3,     [MODEL_SMOLLM3] = &family_smollm3,
+    };
+    ZI_REQUIRE(family >= 0 && family < MODEL_FAMILIES);
+    return families[family];
+}
+
 const struct family *family_of(const struct settings_model *settings)
 {
-    return settings->family == MODEL_LLAMA ? &family_llama : &family_gpt2;
+    return family_numbered(settings->family);
+}
+
+int64_t family_head_width(const struct settings_model *settings)
+{
+    return settings->head_width > 0 ? settings->head_width : settings->hidden / settings->heads;
 }
 
 int64_t family_size(const struct settings_model *s, enum family_size size)
 {
-    int64_t width = s->hidden / s->heads;
+    int64_t width = family_head_width(s);
     switch (size) {
     case SIZE_NONE:
         return 1;
@@ -41,6 +57,8 @@ int64_t family_size(const struct settings_model *s, enum family_size size)
         return s->heads * width;
     case SIZE_KEY:
         return s->key_heads * width;
+    case SIZE_HEAD:
+        return width;
     case SIZE_INNER:
         return s->inner;
     case SIZE_VOCABULARY:
@@ -56,14 +74,15 @@ static int64_t group_of(const struct settings_model *s, enum family_size size)
 {
     switch (size) {
     case SIZE_QUERY:
-        return s->hidden / s->key_heads;
+        return s->heads / s->key_heads * family_head_width(s);
     case SIZE_KEY:
-        return s->hidden / s->heads;
+        return family_head_width(s);
     case SIZE_INNER:
     case SIZE_VOCABULARY:
         return FAMILY_GROUP;
     case SIZE_NONE:
     case SIZE_HIDDEN:
+    case SIZE_HEAD:
     case SIZE_CONTEXT:
         break;
     }
