@@ -311,13 +311,13 @@ static enum zi_status count_matmul(struct device_stream *stream, const struct de
     return counted->matmul(stream, d);
 }
 
-/* One product of attention: all pairs of a query and a key not after it. */
+/* One product of attention: all pairs of a query and a key not after it, within its window. */
 static double attention_product(const struct device_attention *d)
 {
     double pairs = 0;
     for (int64_t q = 0; q < d->tokens; q++) {
         for (int64_t k = 0; k <= q; k++) {
-            pairs++;
+            if (d->window == 0 || q - k < d->window) pairs++;
         }
     }
     return 2.0 * pairs * (double)d->width * (double)(d->heads * d->sequences);

@@ -27,16 +27,16 @@
 #define COUNT   1e15 /* most steps */
 #define LARGEST 1e18 /* most bytes */
 
-static const struct deck_choice families[] = {
-    {"gpt2", MODEL_GPT2},   {"llama", MODEL_LLAMA}, {"mistral", MODEL_MISTRAL},
-    {"qwen2", MODEL_QWEN2}, {"qwen3", MODEL_QWEN3}, {"smollm3", MODEL_SMOLLM3},
-    END};
-static const struct deck_choice scalings[] = {{"none", ROPE_PLAIN},
-                                              {"linear", ROPE_LINEAR},
-                                              {"dynamic", ROPE_DYNAMIC},
-                                              {"llama3", ROPE_LLAMA3},
-                                              {"yarn", ROPE_YARN},
+static const struct deck_choice families[] = {{"gpt2", MODEL_GPT2},
+                                              {"llama", MODEL_LLAMA},
+                                              {"mistral", MODEL_MISTRAL},
+                                              {"qwen2", MODEL_QWEN2},
+                                              {"qwen3", MODEL_QWEN3},
+                                              {"smollm3", MODEL_SMOLLM3},
                                               END};
+static const struct deck_choice scalings[] = {{"none", ROPE_PLAIN},      {"linear", ROPE_LINEAR},
+                                              {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3},
+                                              {"yarn", ROPE_YARN},       END};
 static const struct deck_choice formats[] = {{"hdf5", DATA_HDF5},
                                              {"llmc", DATA_LLMC},
                                              {"nanogpt", DATA_NANOGPT},
@@ -104,9 +104,8 @@ static const struct deck_term with_scaling[] = {{IF(model, rope_scaling, DECK_IS
                                                 ALL};
 static const struct deck_term with_llama3[] = {{IF(model, rope_scaling, DECK_IS, "llama3")}, ALL};
 static const struct deck_term with_yarn[] = {{IF(model, rope_scaling, DECK_IS, "yarn")}, ALL};
-static const struct deck_term with_original[] = {{OR(model, rope_scaling, DECK_IS, "dynamic")},
-                                                 {OR(model, rope_scaling, DECK_IS, "llama3")},
-                                                 {IF(model, rope_scaling, DECK_IS, "yarn")},
+static const struct deck_term with_original[] = {{IF(model, rope_scaling, DECK_IS_NOT, "none")},
+                                                 {IF(model, rope_scaling, DECK_IS_NOT, "linear")},
                                                  ALL};
 static const struct deck_term with_every[] = {{IF(data, validation_every, DECK_IS_NOT, "never")},
                                               ALL};
@@ -120,11 +119,10 @@ static const struct deck_term with_fall[] = {{IF(optimizer, schedule, DECK_IS_NO
                                              {IF(optimizer, warmup, DECK_BELOW, "run.steps")},
                                              ALL};
 static const struct deck_term with_decay[] = {{IF(optimizer, weight_decay, DECK_ABOVE, "0")}, ALL};
-static const struct deck_term with_biases[] = {
-    {IF(optimizer, weight_decay, DECK_ABOVE, "0")},
-    {OR(model, family, DECK_IS, "gpt2")},
-    {IF(model, family, DECK_IS, "qwen2")},
-    ALL};
+static const struct deck_term with_biases[] = {{IF(optimizer, weight_decay, DECK_ABOVE, "0")},
+                                               {OR(model, family, DECK_IS, "gpt2")},
+                                               {IF(model, family, DECK_IS, "qwen2")},
+                                               ALL};
 static const struct deck_term after_warmup[] = {{IF(optimizer, warmup, DECK_BELOW, "run.steps")},
                                                 ALL};
 static const struct deck_term with_wsd[] = {{IF(optimizer, schedule, DECK_IS, "wsd")}, ALL};
@@ -242,7 +240,8 @@ static const struct deck_row rows[] = {
      .maximum = 1e9,
      .help = "tokens that attention sees, the query's own and those before it; 0: all"},
     {KEY(model, window_from), .type = DECK_INTEGER, .fallback = "0", .maximum = 1e4,
-     .uses = with_window, .help = "number of the first block with the window; those before see all"},
+     .uses = with_window,
+     .help = "number of the first block with the window; those before see all"},
     {KEY(model, full_every), .type = DECK_INTEGER, .fallback = "never", .may_be_never = true,
      .maximum = 1e4, .uses = with_window,
      .help = "n: every n-th block (the n-th, 2n-th ..) sees all tokens in spite of the window"},
@@ -252,8 +251,7 @@ static const struct deck_row rows[] = {
      .uses = with_window,
      .help = "base of blocks with the window, which then know no rope_scaling; 0: as all blocks"},
     {KEY(model, unrotated_every), .type = DECK_INTEGER, .fallback = "never", .may_be_never = true,
-     .maximum = 1e4,
-     .help = "n: every n-th block (the n-th, 2n-th ..) has no rotary positions"},
+     .maximum = 1e4, .help = "n: every n-th block (the n-th, 2n-th ..) has no rotary positions"},
     {KEY(model, rope_scaling), .type = DECK_CHOICE, .choices = scalings, .fallback = "none",
      .uses = with_rotary,
      .help = "how rotary positions are stretched to a longer context: linear: all by the factor; "
@@ -266,8 +264,7 @@ static const struct deck_row rows[] = {
      .help = "context before the stretch; auto: model.context"},
     {KEY(model, rope_low), .type = DECK_REAL, .fallback = "1", .maximum = 1e9, .uses = with_llama3,
      .help = "wavelengths that fit less often than this into rope_original are stretched in full"},
-    {KEY(model, rope_high), .type = DECK_REAL, .fallback = "4", .maximum = 1e9,
-     .uses = with_llama3,
+    {KEY(model, rope_high), .type = DECK_REAL, .fallback = "4", .maximum = 1e9, .uses = with_llama3,
      .help = "wavelengths that fit more often than this into rope_original stay; above rope_low"},
     {KEY(model, rope_fast), .type = DECK_REAL, .fallback = "32", .maximum = 1e9, .uses = with_yarn,
      .help = "as rope_high, of yarn (its beta_fast); above rope_slow"},

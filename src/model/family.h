@@ -42,9 +42,7 @@ enum family_trait {
     FAMILY_TWO_BASES = 4
 };
 
-/* A family; `position` may be NULL. Layers find their tensors by name: an attention layer with
- * query_norm and key_norm normalises queries and keys (over each head where they have SIZE_HEAD),
- * one with biases adds them. */
+/* A family; `position` may be NULL. Layers add the biases that they have. */
 struct family {
     const char *name;
     /* RMSNorm, otherwise LayerNorm. */
@@ -53,6 +51,8 @@ struct family {
     bool rotary;
     /* SwiGLU, otherwise GELU. */
     bool gated;
+    /* Heads of query and key are normalised (query_norm.weight, key_norm.weight). */
+    bool head_norms;
     /* What model.tied is when the deck says auto. */
     bool tied;
     /* enum family_trait. */

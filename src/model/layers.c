@@ -20,7 +20,7 @@ struct layer_sizes layer_sizes_of(const struct model *model, int op, int64_t seq
     const struct settings_model *s = &model->settings;
     int tile = model->ops[op].tile, tiles = model->ops[op].tiles;
     enum model_op_kind kind = model->ops[op].kind;
-    int64_t width = s->hidden / s->heads;
+    int64_t width = family_head_width(s);
     struct family_cut query = {0, s->heads * width, true}, key = {0, s->key_heads * width, true};
     struct family_cut inner = {0, s->inner, true}, ids = {0, s->vocabulary, true};
     if (kind == MODEL_ATTENTION) {
@@ -46,6 +46,7 @@ struct layer_sizes layer_sizes_of(const struct model *model, int op, int64_t seq
         .V0 = ids.first,
         .tile = tile,
         .tiles = tiles,
+        .block = model->ops[op].block,
     };
 }
 

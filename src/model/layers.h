@@ -8,10 +8,10 @@
 
 /* Sizes of one call, in elements: R rows of the stream, C hidden; of the operation's tile, H and G
  * heads of width D, Q columns of query, key and value together, F inner, U columns that feed the
- * activation (F, or 2F when gated), V ids of which the first is V0. */
+ * activation (F, or 2F when gated), V ids of which the first is V0; and its block. */
 struct layer_sizes {
     int64_t B, T, R, C, H, G, D, Q, F, U, V, V0;
-    int tile, tiles;
+    int tile, tiles, block;
 };
 
 /* Local. The sizes of an operation of the model for `sequences` of `tokens`. */

@@ -95,8 +95,8 @@ bool family_rotates(const struct settings_model *s, int block, int64_t tokens,
     if (local) base = s->rope_window_base;
     if (!local && s->rope_scaling == ROPE_DYNAMIC) base = dynamic_base(s, tokens, width);
     if (!local && s->rope_scaling == ROPE_YARN)
-        rope->scale = (float)(s->rope_attention > 0 ? s->rope_attention
-                                                    : 1 + log(s->rope_factor) / 10);
+        rope->scale =
+            (float)(s->rope_attention > 0 ? s->rope_attention : 1 + log(s->rope_factor) / 10);
     for (int64_t i = 0; i < width / 2; i++) {
         double frequency = pow(base, -2.0 * (double)i / (double)width);
         rope->frequencies[i] = local ? frequency : scaled(s, i, width, frequency);

@@ -19,6 +19,7 @@ const struct family family_qwen3 = {
     .rms = true,
     .rotary = true,
     .gated = true,
+    .head_norms = true,
     .knows = FAMILY_WINDOW,
     .token = llama_token,
     .attention = attention,
