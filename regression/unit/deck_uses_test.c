@@ -27,14 +27,14 @@ static const struct {
      "gpt2\n",
      "model.family=llama"},
     {{"model.window_from=1", "model.family=mistral"},
-     "model.window_from: 1 has no effect with model.window: 0 tokens; it is used with model.window "
+     "model.window_from has no effect with model.window: 0 tokens; it is used with model.window "
      "above 0\n",
      "model.window=5"},
     {{"model.full_every=2", "model.family=mistral"},
-     "model.full_every: 2 has no effect with model.window: 0 tokens; ",
+     "model.full_every has no effect with model.window: 0 tokens; ",
      "model.window=5"},
     {{"model.rope_window_base=10", "model.family=mistral"},
-     "model.rope_window_base: 10.0 has no effect with model.window: 0 tokens; ",
+     "model.rope_window_base has no effect with model.window: 0 tokens; ",
      "model.window=5"},
     {{"model.rope_scaling=linear"},
      "model.rope_scaling has no effect with model.family: gpt2; ",
@@ -44,7 +44,7 @@ static const struct {
      "model.rope_scaling other than none\n",
      "model.rope_scaling=yarn"},
     {{"model.rope_original=5", "model.family=llama"},
-     "model.rope_original: 5 tokens has no effect with model.rope_scaling: none; it is used with "
+     "model.rope_original has no effect with model.rope_scaling: none; it is used with "
      "model.rope_scaling other than none and model.rope_scaling other than linear\n",
      "model.rope_scaling=yarn"},
     {{"model.rope_low=2", "model.family=llama"},
