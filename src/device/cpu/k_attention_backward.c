@@ -8,10 +8,11 @@
  * products that sum over queries or keys have the width of the head in lanes. A task is one
  * (sequence, key head). Its outer loop runs over blocks of keys, whose dK and dV stay in the
  * task's buffers while all queries that see the block (to the end, or to that of its last key's
- * window) pass by, for each query head of the group in order; dQ is summed in fp32 in the scratch buffer, [query head][token][width], and stored last.
- * One thread does a task from beginning to end, so sums have one order whatever the number of
- * threads; the price is that no more than sequences x key heads threads can help. A task's
- * buffers, 0.5 MiB at the largest width, are on the stack.
+ * window) pass by, for each query head of the group in order; dQ is summed in fp32 in the scratch
+ * buffer, [query head][token][width], and stored last. One thread does a task from beginning to
+ * end, so sums have one order whatever the number of threads; the price is that no more than
+ * sequences x key heads threads can help. A task's buffers, 0.5 MiB at the largest width, are on
+ * the stack.
  *
  * Queries past the end have q, dO, delta and logsumexp zero, so that they add zeros; keys past the
  * end are above the diagonal of every query that is there. */
