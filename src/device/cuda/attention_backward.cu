@@ -93,7 +93,7 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, 2 * WIDT
     int key_head = pair % (int)d.key_heads, column = (int)threadIdx.x % SIDE * 4;
     int64_t sequence = pair / (int)d.key_heads;
     /* behind the last query that sees a key of the tile */
-    int end = (int)d.tokens - first > call.window + (TILE - 1) ? first + call.window + (TILE - 1)
+    int end = (int)d.tokens - first - (TILE - 1) > call.window ? first + call.window + (TILE - 1)
                                                                : (int)d.tokens;
     float dk[m][WIDTH / SIDE] = {}, dv[m][WIDTH / SIDE] = {}, s[m][4];
 #pragma unroll 1
