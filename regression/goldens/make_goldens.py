@@ -79,6 +79,8 @@ CASES = {
     "smollm3": {"family": "smollm3", "layers": 3, "hidden": 24, "heads": 4, "key_heads": 1,
                 "inner": 25, "tied": 1, "unrotated_every": 2, "rope_scaling": "linear",
                 "rope_factor": 4.0},
+    "olmo2": {"family": "olmo2", "layers": 2, "hidden": 24, "heads": 4, "key_heads": 2,
+              "inner": 29, "tied": 0},
 }
 
 
@@ -103,7 +105,8 @@ def shapes_of(c):
 
     for block in range(c["layers"]):
         attention, mlp = f"blocks.{block}.attention", f"blocks.{block}.mlp"
-        norm(attention + ".norm")
+        if c["family"] != "olmo2":
+            norm(attention + ".norm")
         biased = gpt2 or c["family"] == "qwen2"
         linear(attention + ".query", c["heads"] * width, hidden, biased)
         linear(attention + ".key", c["key_heads"] * width, hidden, biased)
@@ -111,12 +114,20 @@ def shapes_of(c):
         if c["family"] == "qwen3":
             shapes[attention + ".query_norm.weight"] = (width,)
             shapes[attention + ".key_norm.weight"] = (width,)
+        if c["family"] == "olmo2":
+            shapes[attention + ".query_norm.weight"] = (c["heads"] * width,)
+            shapes[attention + ".key_norm.weight"] = (c["key_heads"] * width,)
         linear(attention + ".output", hidden, c["heads"] * width)
-        norm(mlp + ".norm")
+        if c["family"] == "olmo2":
+            norm(attention + ".post_norm")
+        else:
+            norm(mlp + ".norm")
         if not gpt2:
             linear(mlp + ".gate", inner, hidden)
         linear(mlp + ".up", inner, hidden)
         linear(mlp + ".down", hidden, inner)
+        if c["family"] == "olmo2":
+            norm(mlp + ".post_norm")
     norm("norm")
     if not c["tied"]:
         shapes["head.weight"] = (c["vocabulary"], hidden)
@@ -189,6 +200,8 @@ def hugging_face(c):
         common["head_dim"] = c["head_width"]
     if c["family"] == "llama":
         return transformers.LlamaConfig(**common)
+    if c["family"] == "olmo2":
+        return transformers.Olmo2Config(**common)
     if c["family"] == "mistral":
         return transformers.MistralConfig(**common, sliding_window=c["window"])
     common.update(use_sliding_window="window" in c, sliding_window=c.get("window"),
@@ -205,7 +218,9 @@ NAMES = (("embedding.token", "model.embed_tokens"), ("blocks", "model.layers"),
          ("attention.norm", "input_layernorm"), ("attention.query_norm", "self_attn.q_norm"),
          ("attention.key_norm", "self_attn.k_norm"), ("attention.query", "self_attn.q_proj"),
          ("attention.key", "self_attn.k_proj"), ("attention.value", "self_attn.v_proj"),
-         ("attention.output", "self_attn.o_proj"), ("mlp.norm", "post_attention_layernorm"),
+         ("attention.output", "self_attn.o_proj"),
+         ("attention.post_norm", "post_attention_layernorm"),
+         ("mlp.post_norm", "post_feedforward_layernorm"), ("mlp.norm", "post_attention_layernorm"),
          ("mlp.gate", "mlp.gate_proj"), ("mlp.up", "mlp.up_proj"), ("mlp.down", "mlp.down_proj"),
          ("head.", "lm_head."))
 

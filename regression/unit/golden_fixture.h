@@ -21,10 +21,10 @@
 
 #include <hdf5.h>
 
-#define GOLDEN_CASES 10
+#define GOLDEN_CASES 11
 static const char *const golden_cases[GOLDEN_CASES] = {
-    "gpt2",          "gpt2_untied", "llama", "llama_tied", "llama_3",
-    "llama_dynamic", "mistral",     "qwen2", "qwen3",      "smollm3"};
+    "gpt2",    "gpt2_untied", "llama", "llama_tied", "llama_3", "llama_dynamic",
+    "mistral", "qwen2",       "qwen3", "smollm3",    "olmo2"};
 
 /* An open golden and where it is compared. */
 struct golden {
@@ -91,7 +91,7 @@ static inline int golden_choice(hid_t object, const char *name, const char *cons
 
 /* As enum model_family and enum rope_scaling number them. */
 static const char *const golden_families[] = {"gpt2",  "llama",   "mistral", "qwen2",
-                                              "qwen3", "smollm3", NULL};
+                                              "qwen3", "smollm3", "olmo2",   NULL};
 static const char *const golden_scalings[] = {"none", "linear", "dynamic", "llama3", "yarn", NULL};
 
 /* The same as a whole number. */

@@ -115,6 +115,16 @@ static const struct {
       .tied = 1},
      3075098624,
      3074949120}, /* SmolLM3 3B */
+    {{.family = MODEL_OLMO2,
+      .layers = 32,
+      .hidden = 4096,
+      .heads = 32,
+      .key_heads = 32,
+      .inner = 11008,
+      .context = 4096,
+      .vocabulary = 100352},
+     7298617344,
+     6887047168}, /* OLMo 2 7B */
 };
 
 static void test_published_sizes(void)
@@ -542,6 +552,9 @@ static void test_families(void)
     check_deck(SETS("model.family=mistral", "model.window=8", "model.rope_window_base=100"),
                "model.rope_window_base: model.family: mistral has no rotary base of its own for "
                "blocks with a window; families that have: none");
+    check_deck(SETS("model.family=olmo2", "model.heads=6", "tiling.attention=2"),
+               "tiling.attention: 2 tiles are more than there are attentions with a norm behind "
+               "them, which takes them whole; at most 1 works");
     check_deck(SETS("model.head_width=257"),
                "model.head_width: heads of width 257 are not possible; at most 256 works");
     check_deck(SETS(LLAMA, "model.head_width=7"),

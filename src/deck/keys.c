@@ -27,13 +27,11 @@
 #define COUNT   1e15 /* most steps */
 #define LARGEST 1e18 /* most bytes */
 
-static const struct deck_choice families[] = {{"gpt2", MODEL_GPT2},
-                                              {"llama", MODEL_LLAMA},
-                                              {"mistral", MODEL_MISTRAL},
-                                              {"qwen2", MODEL_QWEN2},
-                                              {"qwen3", MODEL_QWEN3},
-                                              {"smollm3", MODEL_SMOLLM3},
-                                              END};
+static const struct deck_choice families[] = {
+    {"gpt2", MODEL_GPT2},       {"llama", MODEL_LLAMA},
+    {"mistral", MODEL_MISTRAL}, {"qwen2", MODEL_QWEN2},
+    {"qwen3", MODEL_QWEN3},     {"smollm3", MODEL_SMOLLM3},
+    {"olmo2", MODEL_OLMO2},     END};
 static const struct deck_choice scalings[] = {{"none", ROPE_PLAIN},      {"linear", ROPE_LINEAR},
                                               {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3},
                                               {"yarn", ROPE_YARN},       END};
@@ -210,7 +208,8 @@ static const struct deck_row rows[] = {
          "gpt2: learned positions, LayerNorm, GELU, biases; llama (1 to 3, SmolLM2): rotary "
          "positions, RMSNorm, SwiGLU, no biases; as llama: mistral: windows; qwen2: biases of "
          "query, key and value, windows; qwen3: norms of query and key heads, windows; smollm3: "
-         "blocks without rotary positions, windows"},
+         "blocks without rotary positions, windows; olmo2: norms of the whole query and key, and "
+         "behind attention and MLP instead of before"},
     {KEY(model, layers), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e4, .example = "6",
      .help = "transformer blocks"},
     {KEY(model, hidden), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e6, .example = "384",

@@ -15,6 +15,7 @@ enum model_family {
     MODEL_QWEN2,
     MODEL_QWEN3,
     MODEL_SMOLLM3,
+    MODEL_OLMO2,
     MODEL_FAMILIES
 };
 enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };

@@ -51,8 +51,12 @@ struct family {
     bool rotary;
     /* SwiGLU, otherwise GELU. */
     bool gated;
-    /* Heads of query and key are normalised (query_norm.weight, key_norm.weight). */
-    bool head_norms;
+    /* Heads of query and key are normalised (query_norm.weight, key_norm.weight), each by itself or,
+     * `across`, all as one vector. */
+    bool head_norms, across;
+    /* Attention and MLP have no norm before them; they have one behind, before their result is added
+     * to the stream (post_norm.weight). */
+    bool bare, behind;
     /* What model.tied is when the deck says auto. */
     bool tied;
     /* enum family_trait. */
@@ -62,7 +66,7 @@ struct family {
 
 /* Of the files of families/. */
 extern const struct family family_gpt2, family_llama, family_mistral, family_qwen2, family_qwen3,
-    family_smollm3;
+    family_smollm3, family_olmo2;
 
 /* Rows of llama that other families have too, of families/llama.c. */
 extern const struct family_row llama_token[], llama_attention[], llama_mlp[], llama_norm[],

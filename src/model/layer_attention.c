@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attention branch: y = x + W_o attention(rope(W_qkv norm(x))), or with queries and keys that are
- * normalised before they are rotated. A window and the rotation are the block's (rope.c).
+ * normalised before they are rotated, or with the norm, or another, of what is added to x. A window and
+ * the rotation are the block's (rope.c).
  *
  * Query, key and value are one product, since their weights lie behind each other, and stay one
  * buffer of rows [query heads, key heads, value heads]. Kept for backward: the normalised input,
@@ -26,6 +27,7 @@ struct buffers {
     /* Scratch, where heads are normalised: queries and keys as attention takes them, the reciprocal
      * deviations, what their backward needs. */
     struct device_ptr qk, rstd, norms;
+    struct layer_branch branch;
 };
 
 /* Queries, or keys, of a buffer of rows: their heads, and from which on they lie there. */
@@ -72,6 +74,22 @@ static struct device_attention describe(const struct model *model, int block,
     };
 }
 
+/* What is normalised of `count` heads of all rows: each head, or all of a row. */
+static struct device_norm head_norm_shape(const struct model *model, const struct layer_sizes *s,
+                                          int64_t count)
+{
+    bool across = family_of(&model->settings)->across;
+    return (struct device_norm){
+        .type = model->type,
+        .rms = true,
+        .rows = s->R,
+        .columns = across ? count * s->D : s->D,
+        .groups = across ? 1 : count,
+        .ld = s->Q,
+        .epsilon = (float)model->settings.norm_epsilon,
+    };
+}
+
 static struct buffers lay(const struct model *model, const struct layer_sizes *s,
                           struct layer_arena *saved, struct layer_arena *scratch)
 {
@@ -83,6 +101,7 @@ static struct buffers lay(const struct model *model, const struct layer_sizes *s
         .logsumexp = layer_take(saved, s->R * s->H, 4),
         .d_mixed = layer_take(scratch, s->R * s->H * s->D, type),
         .d_qkv = layer_take(scratch, s->R * s->Q, type),
+        .branch = layer_take_branch(model, s, saved, scratch),
     };
     struct device_attention attention = describe(model, 0, s, &b);
     size_t bytes = device_attention_backward_scratch(&attention);
@@ -90,7 +109,9 @@ static struct buffers lay(const struct model *model, const struct layer_sizes *s
     if (!normalises(model)) return b;
     b.qk = layer_take(scratch, s->R * (s->H + s->G) * s->D, type);
     b.rstd = layer_take(scratch, s->R * (s->H + s->G), 4);
-    bytes = device_norm_backward_scratch(s->R * s->H, s->D); /* H is not less than G */
+    /* of the queries, which are no fewer than the keys */
+    struct device_norm norm = head_norm_shape(model, s, s->H);
+    bytes = device_norm_backward_scratch(norm.rows * norm.groups, norm.columns);
     b.norms = layer_take(scratch, (int64_t)bytes, 1);
     return b;
 }
@@ -136,18 +157,11 @@ static struct device_norm head_norm(const struct model *model, int op,
 {
     struct heads heads = heads_of(s, which);
     size_t type = zi_dtype_bytes(model->type);
-    return (struct device_norm){
-        .type = model->type,
-        .rms = true,
-        .rows = s->R,
-        .columns = s->D,
-        .groups = heads.count,
-        .ld = s->Q,
-        .epsilon = (float)model->settings.norm_epsilon,
-        .x = device_at(b->qkv, (size_t)(heads.first * s->D) * type),
-        .weight = layer_weight(model, pass, layer_find(model, op, heads.norm)),
-        .rstd = device_at(b->rstd, (size_t)(heads.first * s->R) * 4),
-    };
+    struct device_norm norm = head_norm_shape(model, s, heads.count);
+    norm.x = device_at(b->qkv, (size_t)(heads.first * s->D) * type);
+    norm.weight = layer_weight(model, pass, layer_find(model, op, heads.norm));
+    norm.rstd = device_at(b->rstd, (size_t)(heads.first * s->R) * 4);
+    return norm;
 }
 
 /* Makes of the product's rows what attention takes. */
@@ -214,13 +228,13 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     struct buffers b = lay(model, &s, &saved, &scratch);
     ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &b.normed));
     struct layer_linear qkv = projection(model, op, pass, &s, false);
-    ZI_TRY(linear_forward(&qkv, b.normed.y, (struct device_ptr){0}, b.qkv));
+    struct device_ptr x = layer_normed_rows(pass, &b.normed);
+    ZI_TRY(linear_forward(&qkv, x, (struct device_ptr){0}, b.qkv));
     ZI_TRY(prepare(model, op, pass, &s, &b));
     struct device_attention attention = describe(model, model->ops[op].block, &s, &b);
     ZI_TRY(ops->attention(pass->stream, &attention));
-    if (mode == MODEL_RECOMPUTE) return ZI_OK;
     struct layer_linear output = projection(model, op, pass, &s, true);
-    return linear_end_branch(&output, b.mixed);
+    return linear_end_branch(&output, b.mixed, mode, &b.branch);
 }
 
 /* The gradient of the product's rows, in d_qkv, from that of attention's output, in d_mixed. */
@@ -249,13 +263,15 @@ static enum zi_status backward(const struct model *model, int op, const struct m
     struct buffers b = lay(model, &s, &saved, &scratch);
     ZI_TRY(layer_prepare_gradients(model, op, pass, false));
     struct layer_linear output = projection(model, op, pass, &s, true);
-    ZI_TRY(linear_input_gradient(&output, pass->gradient, (struct device_ptr){0}, b.d_mixed));
-    ZI_TRY(linear_weight_gradient(&output, pass->gradient, b.mixed));
+    struct device_ptr dy;
+    ZI_TRY(layer_branch_backward(model, op, pass, &b.branch, &dy));
+    ZI_TRY(linear_input_gradient(&output, dy, (struct device_ptr){0}, b.d_mixed));
+    ZI_TRY(linear_weight_gradient(&output, dy, b.mixed));
     ZI_TRY(attention_back(model, op, pass, &s, &b));
     struct layer_linear qkv = projection(model, op, pass, &s, false);
     struct layer_sum sum = layer_sum_of(model, op, pass, b.d_mixed, 0);
     if (s.tiles > 1) ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &b.normed));
-    ZI_TRY(linear_weight_gradient(&qkv, b.d_qkv, b.normed.y));
+    ZI_TRY(linear_weight_gradient(&qkv, b.d_qkv, layer_normed_rows(pass, &b.normed)));
     ZI_TRY(linear_add_gradient(&qkv, b.d_qkv, &sum));
     return layer_norm_backward(model, op, pass, &b.normed, &sum);
 }
@@ -289,7 +305,7 @@ static void flops(const struct model *model, const struct layer_sizes *s, struct
     /* Scores and their use are 2 flops on each pair and D; backward repeats the scores and has four
      * more such products. */
     to->forward = qkv + output + 2 * scores;
-    to->recompute = qkv + 2 * scores;
+    to->recompute = qkv + 2 * scores + (s->behind ? output : 0);
     to->backward = 2 * (qkv + output) + 5 * scores;
 }
 

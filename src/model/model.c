@@ -30,6 +30,7 @@ const struct family *family_numbered(int family)
         [MODEL_GPT2] = &family_gpt2,       [MODEL_LLAMA] = &family_llama,
         [MODEL_MISTRAL] = &family_mistral, [MODEL_QWEN2] = &family_qwen2,
         [MODEL_QWEN3] = &family_qwen3,     [MODEL_SMOLLM3] = &family_smollm3,
+        [MODEL_OLMO2] = &family_olmo2,
     };
     ZI_REQUIRE(family >= 0 && family < MODEL_FAMILIES);
     return families[family];
@@ -260,9 +261,10 @@ static void add_all(struct model *m)
 
 struct settings_tiling model_most_tiles(const struct settings_model *settings)
 {
+    bool whole = family_of(settings)->behind; /* a norm is of the sum of all tiles */
     return (struct settings_tiling){
-        .attention = settings->key_heads,
-        .mlp = (settings->inner + FAMILY_GROUP - 1) / FAMILY_GROUP,
+        .attention = whole ? 1 : settings->key_heads,
+        .mlp = whole ? 1 : (settings->inner + FAMILY_GROUP - 1) / FAMILY_GROUP,
         .vocabulary = (settings->vocabulary + FAMILY_GROUP - 1) / FAMILY_GROUP,
     };
 }

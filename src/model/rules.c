@@ -111,8 +111,13 @@ static void check_tiling(struct deck *deck)
 {
     const struct settings_tiling *t = &deck_settings(deck)->tiling;
     struct settings_tiling most = model_most_tiles(&deck_settings(deck)->model);
-    check_tiles(deck, "attention", t->attention, most.attention, "key heads");
-    check_tiles(deck, "mlp", t->mlp, most.mlp, "groups of 64 columns in the inner width");
+    bool behind = family_of(&deck_settings(deck)->model)->behind;
+    check_tiles(deck, "attention", t->attention, most.attention,
+                behind ? "attentions with a norm behind them, which takes them whole"
+                       : "key heads");
+    check_tiles(deck, "mlp", t->mlp, most.mlp,
+                behind ? "MLPs with a norm behind them, which takes them whole"
+                       : "groups of 64 columns in the inner width");
     check_tiles(deck, "vocabulary", t->vocabulary, most.vocabulary,
                 "groups of 64 ids in the vocabulary");
 }
