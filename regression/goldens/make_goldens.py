@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the golden files of regression/unit/model_golden_test.c with PyTorch.
 
-    python make_goldens.py [DIRECTORY]
+    python make_goldens.py [DIRECTORY [CASE...]]
 
-needs torch, numpy and h5py; zinf itself needs none of them. The transformer below is written from
-the papers with PyTorch's own operators and shares nothing with zinf but the names of tensors.
+needs torch, transformers, numpy and h5py; zinf itself needs none of them. The transformer below is
+written from the papers with PyTorch's own operators and shares nothing with zinf but the names of
+tensors; it is gpt2 and llama. Other families, and scaled rotary positions, are the models of
+transformers, with the configuration that hugging_face() makes of the case.
 
 A file golden_<case>.h5 holds, for one small model of odd sizes:
 
@@ -31,6 +33,8 @@ largest of a few dozen differences can be small by luck: it is raised to the med
 tensors, of the deviation relative to the tensor's largest element. A test multiplies it by the
 attribute `factor`.
 """
+import contextlib
+import functools
 import os
 import sys
 
@@ -47,6 +51,7 @@ REASON = ("a tolerance is factor * deviation: deviation is how far PyTorch's own
           "float64; another program rounds as often but adds in another order, and the largest of "
           "thousands of such differences varies by a small factor from draw to draw")
 COMMON = {"context": 41, "vocabulary": 131, "norm_epsilon": 1e-5, "rope_base": 10000.0}
+PLAIN = ("gpt2", "llama")
 CASES = {
     "gpt2": {"family": "gpt2", "layers": 2, "hidden": 30, "heads": 3, "key_heads": 3,
              "inner": 120, "tied": 1},
@@ -56,12 +61,33 @@ CASES = {
               "inner": 51, "tied": 0},
     "llama_tied": {"family": "llama", "layers": 3, "hidden": 20, "heads": 2, "key_heads": 2,
                    "inner": 27, "tied": 1},
+    "llama_3": {"family": "llama", "layers": 2, "hidden": 32, "heads": 4, "key_heads": 2,
+                "inner": 29, "tied": 0, "head_width": 16, "rope_base": 100.0,
+                "rope_scaling": "llama3", "rope_factor": 8.0, "rope_original": 16,
+                "rope_low": 1.0, "rope_high": 4.0},
+    "llama_dynamic": {"family": "llama", "layers": 2, "hidden": 20, "heads": 2, "key_heads": 2,
+                      "inner": 27, "tied": 1, "rope_scaling": "dynamic", "rope_factor": 2.0,
+                      "rope_original": 16},
+    "mistral": {"family": "mistral", "layers": 2, "hidden": 24, "heads": 4, "key_heads": 2,
+                "inner": 33, "tied": 0, "window": 9},
+    "qwen2": {"family": "qwen2", "layers": 3, "hidden": 30, "heads": 3, "key_heads": 1,
+              "inner": 26, "tied": 1, "window": 7, "window_from": 1, "rope_base": 1000.0,
+              "rope_scaling": "yarn", "rope_factor": 4.0, "rope_original": 16, "rope_fast": 4.0,
+              "rope_slow": 1.0},
+    "qwen3": {"family": "qwen3", "layers": 2, "hidden": 28, "heads": 4, "key_heads": 2,
+              "inner": 31, "tied": 0, "head_width": 10, "window": 11, "window_from": 1},
+    "smollm3": {"family": "smollm3", "layers": 3, "hidden": 24, "heads": 4, "key_heads": 1,
+                "inner": 25, "tied": 1, "unrotated_every": 2, "rope_scaling": "linear",
+                "rope_factor": 4.0},
+    "olmo2": {"family": "olmo2", "layers": 2, "hidden": 24, "heads": 4, "key_heads": 2,
+              "inner": 29, "tied": 0},
 }
 
 
 def shapes_of(c):
     """Name to shape, in zinf's order."""
-    hidden, inner, width = c["hidden"], c["inner"], c["hidden"] // c["heads"]
+    hidden, inner = c["hidden"], c["inner"]
+    width = c.get("head_width", hidden // c["heads"])
     gpt2 = c["family"] == "gpt2"
     shapes = {"embedding.token.weight": (c["vocabulary"], hidden)}
     if gpt2:
@@ -72,23 +98,36 @@ def shapes_of(c):
         if gpt2:
             shapes[name + ".bias"] = (hidden,)
 
-    def linear(name, outputs, inputs):
+    def linear(name, outputs, inputs, biased=gpt2):
         shapes[name + ".weight"] = (outputs, inputs)
-        if gpt2:
+        if biased:
             shapes[name + ".bias"] = (outputs,)
 
     for block in range(c["layers"]):
         attention, mlp = f"blocks.{block}.attention", f"blocks.{block}.mlp"
-        norm(attention + ".norm")
-        linear(attention + ".query", hidden, hidden)
-        linear(attention + ".key", c["key_heads"] * width, hidden)
-        linear(attention + ".value", c["key_heads"] * width, hidden)
-        linear(attention + ".output", hidden, hidden)
-        norm(mlp + ".norm")
+        if c["family"] != "olmo2":
+            norm(attention + ".norm")
+        biased = gpt2 or c["family"] == "qwen2"
+        linear(attention + ".query", c["heads"] * width, hidden, biased)
+        linear(attention + ".key", c["key_heads"] * width, hidden, biased)
+        linear(attention + ".value", c["key_heads"] * width, hidden, biased)
+        if c["family"] == "qwen3":
+            shapes[attention + ".query_norm.weight"] = (width,)
+            shapes[attention + ".key_norm.weight"] = (width,)
+        if c["family"] == "olmo2":
+            shapes[attention + ".query_norm.weight"] = (c["heads"] * width,)
+            shapes[attention + ".key_norm.weight"] = (c["key_heads"] * width,)
+        linear(attention + ".output", hidden, c["heads"] * width)
+        if c["family"] == "olmo2":
+            norm(attention + ".post_norm")
+        else:
+            norm(mlp + ".norm")
         if not gpt2:
             linear(mlp + ".gate", inner, hidden)
         linear(mlp + ".up", inner, hidden)
         linear(mlp + ".down", hidden, inner)
+        if c["family"] == "olmo2":
+            norm(mlp + ".post_norm")
     norm("norm")
     if not c["tied"]:
         shapes["head.weight"] = (c["vocabulary"], hidden)
@@ -100,7 +139,7 @@ def initial(c, generator):
     values = {}
     for name, shape in shapes_of(c).items():
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        if name.endswith("norm.weight"):
+        if name.endswith("norm.weight"):  # those of heads too
             value = 1 + 0.2 * noise
         elif len(shape) == 1:
             value = 0.2 * noise
@@ -123,8 +162,104 @@ def rotate(x, base):
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
 
 
+@contextlib.contextmanager
+def everything_wide():
+    """transformers narrows to fp32 here and there; in here what it calls so is fp64."""
+    kept = torch.float, torch.float32, torch.Tensor.float
+    torch.float = torch.float32 = torch.float64
+    torch.Tensor.float = torch.Tensor.double
+    try:
+        yield
+    finally:
+        torch.float, torch.float32, torch.Tensor.float = kept
+
+
+def hugging_face(c):
+    """The configuration of transformers."""
+    import transformers
+    kinds = ["sliding_attention" if c.get("window") and block >= c.get("window_from", 0)
+             else "full_attention" for block in range(c["layers"])]
+    rope = {"rope_type": c.get("rope_scaling", "default"), "rope_theta": c["rope_base"]}
+    for ours, theirs in (("rope_factor", "factor"), ("rope_low", "low_freq_factor"),
+                         ("rope_original", "original_max_position_embeddings"),
+                         ("rope_high", "high_freq_factor"), ("rope_fast", "beta_fast"),
+                         ("rope_slow", "beta_slow")):
+        if ours in c:
+            rope[theirs] = c[ours]
+    context = c["context"]
+    if c.get("rope_scaling") == "dynamic":  # its original context is the configuration's
+        context = rope.pop("original_max_position_embeddings")
+    common = dict(
+        hidden_size=c["hidden"], intermediate_size=c["inner"], num_hidden_layers=c["layers"],
+        num_attention_heads=c["heads"], num_key_value_heads=c["key_heads"],
+        vocab_size=c["vocabulary"], max_position_embeddings=context,
+        rms_norm_eps=c["norm_epsilon"], tie_word_embeddings=bool(c["tied"]),
+        rope_parameters=rope, attn_implementation="eager", pad_token_id=None,
+        bos_token_id=None, eos_token_id=None)
+    if "head_width" in c:
+        common["head_dim"] = c["head_width"]
+    if c["family"] == "llama":
+        return transformers.LlamaConfig(**common)
+    if c["family"] == "olmo2":
+        return transformers.Olmo2Config(**common)
+    if c["family"] == "mistral":
+        return transformers.MistralConfig(**common, sliding_window=c["window"])
+    common.update(use_sliding_window="window" in c, sliding_window=c.get("window"),
+                  layer_types=kinds)
+    if c["family"] == "qwen2":
+        return transformers.Qwen2Config(**common)
+    if c["family"] == "qwen3":
+        return transformers.Qwen3Config(**common)
+    rotates = [int((block + 1) % c["unrotated_every"] != 0) for block in range(c["layers"])]
+    return transformers.SmolLM3Config(**common, no_rope_layers=rotates)
+
+
+NAMES = (("embedding.token", "model.embed_tokens"), ("blocks", "model.layers"),
+         ("attention.norm", "input_layernorm"), ("attention.query_norm", "self_attn.q_norm"),
+         ("attention.key_norm", "self_attn.k_norm"), ("attention.query", "self_attn.q_proj"),
+         ("attention.key", "self_attn.k_proj"), ("attention.value", "self_attn.v_proj"),
+         ("attention.output", "self_attn.o_proj"),
+         ("attention.post_norm", "post_attention_layernorm"),
+         ("mlp.post_norm", "post_feedforward_layernorm"), ("mlp.norm", "post_attention_layernorm"),
+         ("mlp.gate", "mlp.gate_proj"), ("mlp.up", "mlp.up_proj"), ("mlp.down", "mlp.down_proj"),
+         ("head.", "lm_head."))
+
+
+def foreign(name):
+    """What transformers calls a tensor."""
+    if name == "norm.weight":
+        return "model.norm.weight"
+    for ours, theirs in NAMES:
+        name = name.replace(ours, theirs)
+    return name
+
+
+@functools.lru_cache(None)
+def foreign_model(case, wide):
+    """A model of transformers, whose parameters are never used."""
+    import transformers
+    with everything_wide() if wide else contextlib.nullcontext():
+        return transformers.AutoModelForCausalLM.from_config(hugging_face(dict(case)))
+
+
+def foreign_forward(c, p, inputs):
+    wide = p["norm.weight"].dtype == torch.float64
+    model = foreign_model(tuple(sorted(c.items())), wide)
+    names = {foreign(name): value for name, value in p.items()}
+    if c["tied"]:
+        names["lm_head.weight"] = names["model.embed_tokens.weight"]
+    missing = {name for name, _ in model.named_parameters()} - set(names)
+    if missing or set(names) - set(model.state_dict()):
+        raise ValueError(f"tensors differ: {missing}, {set(names) - set(model.state_dict())}")
+    with everything_wide() if wide else contextlib.nullcontext():
+        return torch.func.functional_call(model, names, (), {"input_ids": inputs.long(),
+                                                             "use_cache": False}).logits
+
+
 def forward(c, p, inputs):
     """Logits [B, T, V] in the type of the parameters."""
+    if c["family"] not in PLAIN or "rope_scaling" in c or "head_width" in c:
+        return foreign_forward(c, p, inputs)
     gpt2, heads, groups = c["family"] == "gpt2", c["heads"], c["key_heads"]
     hidden = c["hidden"]
     batch, tokens = inputs.shape
@@ -286,6 +421,7 @@ def make(directory, case, c):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     where = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
+    wanted = sys.argv[2:] or list(CASES)
     print(f"torch {torch.__version__}")
-    for case, settings in CASES.items():
-        make(where, case, {**COMMON, **settings})
+    for case in wanted:
+        make(where, case, {**COMMON, **CASES[case]})

@@ -5,15 +5,18 @@
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/cuda_pair.h"
 
-/* B, T, H, G, D. The last is run in parts by cuDNN where its backward graph needs T^2 of workspace. */
-static const int64_t shapes[][5] = {{1, 1, 1, 1, 1},    {1, 5, 2, 1, 7},    {2, 33, 2, 2, 16},
-                                    {1, 65, 4, 2, 32},  {1, 20, 1, 1, 64},  {1, 9, 2, 1, 80},
-                                    {1, 70, 1, 1, 128}, {1, 18, 1, 1, 256}, {2, 1000, 8, 2, 128},
-                                    {1, 600, 3, 3, 64}, {1, 4100, 9, 3, 8}};
-enum { SHAPES = sizeof shapes / sizeof *shapes, LARGE = 3 };
+/* B, T, H, G, D, window. The last is run in parts by cuDNN where its backward graph needs T^2 of
+ * workspace. */
+static const int64_t shapes[][6] = {
+    {1, 1, 1, 1, 1, 0},      {1, 5, 2, 1, 7, 0},    {2, 33, 2, 2, 16, 0},    {1, 65, 4, 2, 32, 0},
+    {1, 20, 1, 1, 64, 0},    {1, 9, 2, 1, 80, 0},   {1, 70, 1, 1, 128, 0},   {1, 18, 1, 1, 256, 0},
+    {1, 5, 2, 1, 7, 1},      {1, 70, 2, 1, 8, 7},   {2, 150, 1, 1, 8, 64},   {1, 140, 2, 2, 16, 65},
+    {2, 1000, 8, 2, 128, 0}, {1, 600, 3, 3, 64, 0}, {1, 900, 3, 3, 64, 200}, {1, 4100, 9, 3, 8, 0}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, LARGE = 4 };
 
+/* Queries and keys of an even width are in rows of their own. */
 struct operands {
-    struct tensor qkv, o, logsumexp, d_o, dqkv, scratch;
+    struct tensor qkv, qk, o, logsumexp, d_o, dqkv, scratch;
 };
 
 /* q, k and v side by side in rows of ld, and what follows them; o in rows of ld_o. */
@@ -27,7 +30,9 @@ static struct device_attention attention_of(struct pair *p, const int64_t *shape
                                      .key_heads = shape[3],
                                      .width = shape[4],
                                      .ld = inner + inner % 3,
-                                     .ld_o = shape[2] * shape[4] + shape[1] % 2};
+                                     .ld_o = shape[2] * shape[4] + shape[1] % 2,
+                                     .ld_qk = shape[4] % 2 ? 0 : (shape[2] + shape[3]) * shape[4],
+                                     .window = shape[5]};
 }
 
 static void attention_place(struct device_attention *a, const struct operands *o, int d)
@@ -35,9 +40,9 @@ static void attention_place(struct device_attention *a, const struct operands *o
     size_t element = zi_dtype_bytes(a->type);
     size_t k = (size_t)(a->heads * a->width) * element;
     size_t v = k + (size_t)(a->key_heads * a->width) * element;
-    a->q = o->qkv.at[d];
+    a->q = a->ld_qk > 0 ? o->qk.at[d] : o->qkv.at[d];
     a->k = device_at(a->q, k);
-    a->v = device_at(a->q, v);
+    a->v = device_at(o->qkv.at[d], v);
     a->dq = o->dqkv.at[d];
     a->dk = device_at(a->dq, k);
     a->dv = device_at(a->dq, v);
@@ -63,6 +68,7 @@ static void attention_check(struct pair *p, const int64_t *shape)
     int64_t scratch = (int64_t)(device_attention_backward_scratch(&a[0]) / sizeof(float));
     p->shift = shape[4] % 2;
     o.qkv = tensor_random(p, p->type, rows * a[0].ld, 1.0f);
+    o.qk = tensor_random(p, p->type, rows * (shape[2] + shape[3]) * shape[4], 1.0f);
     o.d_o = tensor_random(p, p->type, rows * a[0].ld_o, 1.0f);
     o.o = tensor_zeros(p, p->type, rows * a[0].ld_o);
     o.dqkv = tensor_zeros(p, p->type, rows * a[0].ld);
@@ -87,7 +93,7 @@ static void attention_check(struct pair *p, const int64_t *shape)
 
 static void test_attention(struct pair *p)
 {
-    static const int64_t none[] = {0, 4, 2, 2, 8};
+    static const int64_t none[] = {0, 4, 2, 2, 8, 0};
     attention_check(p, none);
     for (int i = 0; i < SHAPES - (p->emulated ? LARGE : 0); i++)
         attention_check(p, shapes[i]);

@@ -74,6 +74,21 @@ static void test_swiglu(struct pair *p)
     }
 }
 
+/* B, T, heads, D, ld. */
+static struct device_rope rope_of(struct pair *p, const int64_t shape[5], double base)
+{
+    struct device_rope rope = {.type = p->type,
+                               .sequences = shape[0],
+                               .tokens = shape[1],
+                               .heads = shape[2],
+                               .width = shape[3],
+                               .ld = shape[4],
+                               .scale = base > 1e5 ? 1.25f : 1.0f};
+    for (int64_t i = 0; i < shape[3] / 2; i++)
+        rope.frequencies[i] = pow(base, -2.0 * (double)i / (double)shape[3]);
+    return rope;
+}
+
 /* Cosine and sine are from double on the cpu; those of the device may be off by a few roundings at any
  * token. Backward is forward with the other sign. What lies between the heads of a row stays. */
 static void test_rope(struct pair *p)
@@ -86,10 +101,15 @@ static void test_rope(struct pair *p)
     for (int i = 0; i < 2 * (p->emulated ? 5 : 6); i++) {
         const int64_t *shape = shapes[i / 2];
         int64_t count = shape[0] * shape[1] * shape[4];
-        int sign = i % 2 ? -1 : 1;
+        struct device_rope ropes[PAIR_DEVICES];
         p->shift = i % 2;
         struct tensor x = tensor_random(p, p->type, count, 1.0f);
-        PAIR_CALL(p, rope, p->type, x.at[d], shape, i % 4 ? 10000.0 : 500000.0, sign);
+        for (int d = 0; d < PAIR_DEVICES; d++) {
+            ropes[d] = rope_of(p, shape, i % 4 ? 10000.0 : 500000.0);
+            ropes[d].reverse = i % 2;
+            ropes[d].x = x.at[d];
+        }
+        PAIR_CALL(p, rope, &ropes[d]);
         tensor_near(p, &x, 8, 5.0);
         pair_clear(p);
     }

@@ -79,8 +79,55 @@ static void norm_check(struct pair *p, int64_t rows, int64_t columns, bool rms)
     pair_clear(p);
 }
 
+/* Vectors of groups within rows; the gradient takes the place of that of the output. */
+static void groups_check(struct pair *p, int64_t rows, int64_t groups, int64_t columns)
+{
+    struct device_norm norms[PAIR_DEVICES];
+    int64_t n = rows * groups, ld = groups * columns + columns, ld_y = ld + columns;
+    double sums = 8 + 2 * sqrt((double)columns);
+    struct tensor x = tensor_random(p, p->type, rows * ld, 2.0f);
+    struct tensor y = tensor_random(p, p->type, rows * ld_y, 1.0f);
+    struct tensor dy = tensor_random(p, p->type, rows * ld_y, 1.0f);
+    struct tensor weight = tensor_random(p, p->type, columns, 1.0f);
+    struct tensor rstd = tensor_zeros(p, ZI_FP32, n);
+    struct tensor dweight = tensor_random(p, ZI_FP32, columns, 1.0f);
+    int64_t numbers = (int64_t)(device_norm_backward_scratch(n, columns) / sizeof(float));
+    struct tensor scratch = tensor_zeros(p, ZI_FP32, numbers);
+    for (int d = 0; d < PAIR_DEVICES; d++)
+        norms[d] = (struct device_norm){.type = p->type,
+                                        .rms = true,
+                                        .rows = rows,
+                                        .columns = columns,
+                                        .groups = groups,
+                                        .ld = ld,
+                                        .ld_y = ld_y,
+                                        .epsilon = 1e-5f,
+                                        .x = x.at[d],
+                                        .weight = weight.at[d],
+                                        .y = y.at[d],
+                                        .rstd = rstd.at[d],
+                                        .replace = true,
+                                        .dy = dy.at[d],
+                                        .dx = dy.at[d],
+                                        .dweight = dweight.at[d],
+                                        .scratch = scratch.at[d]};
+    p->what = "norm of groups";
+    PAIR_CALL(p, norm, &norms[d]);
+    tensor_near(p, &rstd, sums, 1);
+    tensor_near(p, &y, sums, 50);
+    PAIR_CALL(p, norm_backward, &norms[d]);
+    tensor_near(p, &dy, sums, 50);
+    tensor_near(p, &dweight, sums + (double)n, 4 * sqrt((double)n + 1));
+    tensor_equal(p, &x);
+    pair_clear(p);
+}
+
 static void test_norm(struct pair *p)
 {
+    groups_check(p, 3, 2, 32);
+    groups_check(p, 37, 3, 17);
+    groups_check(p, 2, 4, 128);
+
     for (int i = 0; i < SHAPES - (p->emulated ? 2 : 0); i++) {
         norm_check(p, shapes[i][0], shapes[i][1], false);
         norm_check(p, shapes[i][0], shapes[i][1], true);

@@ -27,6 +27,12 @@ static void test_defaults(void)
     CHECK(s->model.heads == 3 && s->model.context == 16 && s->model.vocabulary == 65);
     CHECK(s->model.key_heads == ZI_AUTO && s->model.inner == ZI_AUTO && s->model.tied == ZI_AUTO);
     CHECK(s->model.norm_epsilon == 1e-5 && s->model.rope_base == 10000);
+    CHECK(s->model.head_width == ZI_AUTO && s->model.window == 0 && s->model.window_from == 0);
+    CHECK(s->model.full_every == 0 && s->model.unrotated_every == 0);
+    CHECK(s->model.rope_window_base == 0 && s->model.rope_scaling == ROPE_PLAIN);
+    CHECK(s->model.rope_factor == 1 && s->model.rope_original == ZI_AUTO);
+    CHECK(s->model.rope_low == 1 && s->model.rope_high == 4 && s->model.rope_truncate);
+    CHECK(s->model.rope_fast == 32 && s->model.rope_slow == 1 && s->model.rope_attention == 0);
     CHECK(s->model.init_deviation == 0.02);
     CHECK(deck_source_is(&s->data.train, "t.h5") && s->data.validation.count == 0);
     CHECK(s->data.format == ZI_AUTO && s->data.type == ZI_AUTO);
@@ -76,7 +82,7 @@ static void test_table(void)
         CHECK(seen[rows[i].offset]++ == 0);
         CHECK(!rows[i].may_be_auto || rows[i].offset % sizeof(int64_t) == 0);
     }
-    CHECK_INT(count, 85);
+    CHECK_INT(count, 100);
     CHECK(!deck_find("run", "hidden") && !deck_section_help("runs"));
 }
 

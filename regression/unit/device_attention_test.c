@@ -13,7 +13,7 @@
 
 struct attention_case {
     /* `extra`: unused columns of a row. */
-    int64_t sequences, tokens, heads, key_heads, width, extra;
+    int64_t sequences, tokens, heads, key_heads, width, extra, window;
 };
 
 /* Offsets of q, k, v in a row, and of o. */
@@ -42,20 +42,23 @@ static double dot(const double *a, const double *b, int64_t n)
     return sum;
 }
 
-/* Probabilities of one query over keys 0..t; gives the logsumexp. */
+/* Probabilities of one query over keys 0..t, 0 before its window; gives the logsumexp. */
 static double softmax_define(const struct attention_case *c, const double *x, int64_t row,
                              int64_t t, int64_t head, double *p)
 {
     int64_t key_head = head / (c->heads / c->key_heads);
+    int64_t first = c->window > 0 && t >= c->window ? t - c->window + 1 : 0;
     double largest = -INFINITY, sum = 0.0;
-    for (int64_t j = 0; j <= t; j++) {
+    for (int64_t j = 0; j < first; j++)
+        p[j] = 0.0;
+    for (int64_t j = first; j <= t; j++) {
         const double *key = x + input_at(c, row - t + j, 1, key_head);
         p[j] = dot(x + input_at(c, row, 0, head), key, c->width) / sqrt((double)c->width);
         largest = p[j] > largest ? p[j] : largest;
     }
-    for (int64_t j = 0; j <= t; j++)
+    for (int64_t j = first; j <= t; j++)
         sum += exp(p[j] - largest);
-    for (int64_t j = 0; j <= t; j++)
+    for (int64_t j = first; j <= t; j++)
         p[j] = exp(p[j] - largest) / sum;
     return log(sum) + largest;
 }
@@ -137,6 +140,7 @@ static struct device_attention describe(struct kernels *k, const struct attentio
                                      .width = c->width,
                                      .ld = row_length(c),
                                      .ld_o = out_length(c),
+                                     .window = c->window,
                                      .q = buffer_at(x, input_at(c, 0, 0, 0)),
                                      .k = buffer_at(x, input_at(c, 0, 1, 0)),
                                      .v = buffer_at(x, input_at(c, 0, 2, 0)),
@@ -157,6 +161,40 @@ static void padding_expect(const struct attention_case *c, double *values, int64
     for (int64_t row = 0; row < c->sequences * c->tokens; row++)
         for (int64_t i = length - c->extra; i < length; i++)
             values[row * length + i] = 7.0;
+}
+
+/* Queries and keys in rows of their own give the same bits. */
+static void check_apart(struct kernels *k, const struct attention_case *c,
+                        const struct device_attention *like, const struct buffer *x,
+                        const struct buffer *results[3] /* o, logsumexp, gradients */)
+{
+    int64_t rows = c->sequences * c->tokens, ld = (c->heads + c->key_heads) * c->width + 3;
+    struct buffer qk = buffer_create(k->type, rows * ld);
+    struct buffer o = buffer_copy(results[0]), dx = buffer_copy(results[2]);
+    struct buffer logsumexp = buffer_create(ZI_FP32, rows * c->heads);
+    struct device_attention desc = *like;
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < ld - 3; i++)
+            buffer_set(&qk, row * ld + i, buffer_get(x, row * row_length(c) + i));
+    desc.ld_qk = ld;
+    desc.q = buffer_at(&qk, 0);
+    desc.k = buffer_at(&qk, c->heads * c->width);
+    desc.o = buffer_at(&o, 0);
+    desc.logsumexp = buffer_at(&logsumexp, 0);
+    desc.dq = buffer_at(&dx, input_at(c, 0, 0, 0));
+    desc.dk = buffer_at(&dx, input_at(c, 0, 1, 0));
+    desc.dv = buffer_at(&dx, input_at(c, 0, 2, 0));
+    CHECK_INT(k->operations.attention(&k->stream, &desc), ZI_OK);
+    CHECK_INT(k->operations.attention_backward(&k->stream, &desc), ZI_OK);
+    for (int64_t i = 0; i < rows * out_length(c); i++)
+        CHECK(buffer_get(&o, i) == buffer_get(results[0], i));
+    for (int64_t i = 0; i < rows * c->heads; i++)
+        CHECK(buffer_get(&logsumexp, i) == buffer_get(results[1], i));
+    for (int64_t i = 0; i < rows * row_length(c); i++)
+        CHECK(buffer_get(&dx, i) == buffer_get(results[2], i));
+    struct buffer *buffers[] = {&qk, &o, &dx, &logsumexp};
+    for (int i = 0; i < 4; i++)
+        buffer_destroy(buffers[i]);
 }
 
 static void attention_case_run(struct kernels *k, const struct attention_case *c)
@@ -191,6 +229,7 @@ static void attention_case_run(struct kernels *k, const struct attention_case *c
     kernels_compare(k, "attention logsumexp", &logsumexp, sums, 1e-6, 2e-6);
     CHECK_INT(k->operations.attention_backward(&k->stream, &desc), ZI_OK);
     kernels_compare(k, "attention dq, dk, dv", &dx, dxs, kernels_rounding(k->type), gradient);
+    check_apart(k, c, &desc, &x, (const struct buffer *[]){&o, &logsumexp, &dx});
     double *doubles[] = {xs, gs, os, dxs, sums};
     for (int i = 0; i < 5; i++)
         free(doubles[i]);
@@ -204,20 +243,23 @@ static void attention_case_run(struct kernels *k, const struct attention_case *c
 static void test_attention(struct kernels *k)
 {
     const struct attention_case cases[] = {
-        {1, 1, 1, 1, 1, 0},    {2, 1, 2, 1, 5, 3},    {1, 5, 1, 1, 5, 0},     {2, 37, 3, 3, 5, 1},
-        {1, 33, 4, 2, 8, 0},   {1, 64, 1, 1, 16, 0},  {1, 65, 2, 1, 17, 2},   {1, 131, 6, 2, 37, 0},
-        {1, 200, 1, 1, 64, 0}, {1, 300, 2, 1, 20, 0}, {1, 140, 1, 1, 256, 0}, {0, 8, 2, 2, 8, 0},
-        {1, 96, 3, 1, 80, 0},
+        {1, 1, 1, 1, 1, 0, 0},     {2, 1, 2, 1, 5, 3, 0},      {1, 5, 1, 1, 5, 0, 0},
+        {2, 37, 3, 3, 5, 1, 0},    {1, 33, 4, 2, 8, 0, 0},     {1, 64, 1, 1, 16, 0, 0},
+        {1, 65, 2, 1, 17, 2, 0},   {1, 131, 6, 2, 37, 0, 0},   {1, 200, 1, 1, 64, 0, 0},
+        {1, 300, 2, 1, 20, 0, 0},  {1, 140, 1, 1, 256, 0, 0},  {0, 8, 2, 2, 8, 0, 0},
+        {1, 96, 3, 1, 80, 0, 0},   {2, 37, 3, 3, 5, 1, 1},     {1, 65, 2, 1, 17, 2, 64},
+        {1, 131, 4, 2, 9, 0, 7},   {1, 300, 2, 1, 20, 0, 33},  {2, 300, 1, 1, 8, 0, 128},
+        {1, 290, 2, 2, 8, 1, 129}, {1, 270, 1, 1, 160, 0, 70}, {1, 40, 1, 1, 8, 0, 1000},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         attention_case_run(k, &cases[i]);
 }
 
 /* The gradients of the definition are differences of its forward: h = 1e-4, errors under 1e-7. */
-static void test_definition(void)
+static void test_definition(int64_t window)
 {
     const double h = 1e-4;
-    const struct attention_case c = {2, 6, 4, 2, 5, 0};
+    const struct attention_case c = {2, 6, 4, 2, 5, 0, window};
     int64_t count = c.sequences * c.tokens * row_length(&c);
     struct buffer x = buffer_random(ZI_FP32, count, "qkv", 1.0f);
     struct buffer d_o = buffer_random(ZI_FP32, c.sequences * c.tokens * out_length(&c), "d", 1.0f);
@@ -241,7 +283,7 @@ static void test_definition(void)
  * queries from its token on, and no earlier one. */
 static void test_extremes(struct kernels *k)
 {
-    const struct attention_case c = {1, 100, 1, 1, 16, 0};
+    const struct attention_case c = {1, 100, 1, 1, 16, 0, 0};
     struct buffer x = buffer_random(k->type, 100 * row_length(&c), "qkv", 1.0f);
     struct buffer o = buffer_create(k->type, 100 * out_length(&c));
     struct buffer logsumexp = buffer_create(ZI_FP32, 100);
@@ -276,12 +318,13 @@ static void test_extremes(struct kernels *k)
 /* A long sequence, on the best instruction set: many blocks, the same tolerances. */
 static void test_long(void)
 {
-    const struct attention_case c = {1, 4200, 1, 1, 8, 0};
-    for (int type = 0; type < KERNELS_TYPES; type++) {
+    const struct attention_case cases[] = {{1, 4200, 1, 1, 8, 0, 0}, {1, 4200, 1, 1, 8, 0, 500}};
+    for (int i = 0; i < 2 * KERNELS_TYPES; i++) {
+        int type = i / 2;
         struct kernels k = {
             .isa = cpu_isa_best(), .type = kernels_types[type], .stream = {.threads = 2}};
         cpu_isa_register(k.isa, &k.operations);
-        attention_case_run(&k, &c);
+        attention_case_run(&k, &cases[i % 2]);
     }
 }
 
@@ -300,7 +343,8 @@ static void test_refusals(void)
 
 int main(void)
 {
-    test_definition();
+    test_definition(0);
+    test_definition(3);
     kernels_run(test_attention);
     kernels_run(test_extremes);
     test_long();

@@ -111,6 +111,23 @@ static void rope_define(double *x, const int64_t shape[5], double base)
     }
 }
 
+/* The same as the operation is asked for it. */
+static struct device_rope rope_of(struct kernels *k, const struct buffer *x, const int64_t shape[5],
+                                  double base)
+{
+    struct device_rope rope = {.type = k->type,
+                               .sequences = shape[0],
+                               .tokens = shape[1],
+                               .heads = shape[2],
+                               .width = shape[3],
+                               .ld = shape[4],
+                               .scale = 1.0f,
+                               .x = buffer_at(x, 0)};
+    for (int64_t i = 0; i < shape[3] / 2; i++)
+        rope.frequencies[i] = pow(base, -2.0 * (double)i / (double)shape[3]);
+    return rope;
+}
+
 static void rope_case(struct kernels *k, int64_t sequences, int64_t tokens, int64_t width)
 {
     const int64_t shape[5] = {sequences, tokens, 2, width, 2 * width + 1};
@@ -118,7 +135,8 @@ static void rope_case(struct kernels *k, int64_t sequences, int64_t tokens, int6
     struct buffer x = buffer_random(k->type, count, "x", 1.0f), back = buffer_copy(&x);
     double *expected = doubles_of(&x);
     rope_define(expected, shape, 10000.0);
-    CHECK_INT(k->operations.rope(&k->stream, k->type, buffer_at(&x, 0), shape, 10000.0, 1), ZI_OK);
+    struct device_rope rope = rope_of(k, &x, shape, 10000.0);
+    CHECK_INT(k->operations.rope(&k->stream, &rope), ZI_OK);
     /* angles are exact to 1e-13, sine and cosine rounded once, products of size up to 5 */
     kernels_compare(k, "rope", &x, expected, kernels_rounding(k->type), 1e-6);
     free(expected);
@@ -126,8 +144,9 @@ static void rope_case(struct kernels *k, int64_t sequences, int64_t tokens, int6
     /* backward is the transpose: x . rope(y) = rope'(x) . y for any x and y; in fp32 */
     struct buffer y = buffer_random(ZI_FP32, count, "y", 1.0f);
     double *ys = doubles_of(&y), *gradient = doubles_of(&back), left = 0.0, right = 0.0;
-    CHECK_INT(k->operations.rope(&k->stream, k->type, buffer_at(&back, 0), shape, 10000.0, -1),
-              ZI_OK);
+    rope = rope_of(k, &back, shape, 10000.0);
+    rope.reverse = true;
+    CHECK_INT(k->operations.rope(&k->stream, &rope), ZI_OK);
     for (int64_t i = 0; i < count; i++)
         right += buffer_get(&back, i) * ys[i];
     rope_define(ys, shape, 10000.0);
@@ -135,6 +154,17 @@ static void rope_case(struct kernels *k, int64_t sequences, int64_t tokens, int6
         left += gradient[i] * ys[i];
     /* each of `count` products is off by one rounding, of either sign: 4 standard deviations */
     CHECK_NEAR(right, left, 4.0 * sqrt((double)count) * kernels_rounding(k->type));
+    /* twice the cosine and sine are twice the result, to the bit where fp16 has all of them */
+    struct buffer twice = buffer_random(k->type, count, "x", 1.0f);
+    rope = rope_of(k, &twice, shape, 10000.0);
+    rope.scale = 2.0f;
+    CHECK_INT(k->operations.rope(&k->stream, &rope), ZI_OK);
+    for (int64_t i = 0; i < count; i++) {
+        double one = buffer_get(&x, i);
+        CHECK(fabs(one) < 1e-3 ||
+              buffer_get(&twice, i) == (i % shape[4] < 2 * width ? 2.0 : 1.0) * one);
+    }
+    buffer_destroy(&twice);
     free(ys);
     free(gradient);
     struct buffer *buffers[] = {&x, &back, &y};
@@ -190,11 +220,14 @@ static void test_refusals(void)
 {
     struct device_operations operations;
     struct device_stream stream = {.threads = 1};
-    const int64_t odd[5] = {1, 1, 1, 5, 5};
     float x[5] = {0};
     cpu_isa_register(CPU_GENERIC, &operations);
     struct device_ptr p = {(uintptr_t)x};
-    CHECK_INT(operations.rope(&stream, ZI_FP32, p, odd, 1e4, 1), ZI_ERROR_DEVICE);
+    struct device_rope odd = {.type = ZI_FP32, .sequences = 1, .tokens = 1, .heads = 1, .x = p};
+    odd.width = odd.ld = 5;
+    CHECK_INT(operations.rope(&stream, &odd), ZI_ERROR_DEVICE);
+    odd.width = odd.ld = 2 * DEVICE_ROPE_PAIRS + 2;
+    CHECK_INT(operations.rope(&stream, &odd), ZI_ERROR_DEVICE);
     CHECK_INT(operations.gelu(&stream, ZI_INT32, p, p, 5), ZI_ERROR_DEVICE);
 }
 

@@ -161,8 +161,74 @@ static void backward_case(struct kernels *k, const struct norm_case *c)
         buffer_destroy(buffers[i]);
 }
 
+/* Vectors of groups in rows, and a gradient in the place of that of the output, have the bits of the
+ * same vectors as rows. */
+static void groups_case(struct kernels *k, int64_t rows, int64_t groups, int64_t columns)
+{
+    int64_t n = rows * groups, count = n * columns, ld = groups * columns + 5, ld_y = ld + 2;
+    struct buffer x = buffer_random(k->type, count, "x", 2.0f), y = buffer_create(k->type, count);
+    struct buffer dy = buffer_random(k->type, count, "dy", 1.0f),
+                  dx = buffer_create(k->type, count);
+    struct buffer wide = buffer_create(k->type, rows * ld),
+                  to = buffer_create(k->type, rows * ld_y);
+    struct buffer weight = buffer_random(k->type, columns, "weight", 1.0f);
+    struct buffer dweight = buffer_create(ZI_FP32, columns), sums = buffer_create(ZI_FP32, columns);
+    struct buffer rstd = buffer_create(ZI_FP32, n), own = buffer_create(ZI_FP32, n);
+    int64_t floats = (int64_t)(device_norm_backward_scratch(n, columns) / 4);
+    struct buffer scratch = buffer_create(ZI_FP32, floats);
+    struct device_norm desc = {.type = k->type,
+                               .rms = true,
+                               .rows = n,
+                               .columns = columns,
+                               .epsilon = 1e-5f,
+                               .x = buffer_at(&x, 0),
+                               .weight = buffer_at(&weight, 0),
+                               .y = buffer_at(&y, 0),
+                               .rstd = buffer_at(&rstd, 0),
+                               .dy = buffer_at(&dy, 0),
+                               .dx = buffer_at(&dx, 0),
+                               .dweight = buffer_at(&dweight, 0),
+                               .scratch = buffer_at(&scratch, 0)};
+    CHECK_INT(k->operations.norm(&k->stream, &desc), ZI_OK);
+    CHECK_INT(k->operations.norm_backward(&k->stream, &desc), ZI_OK);
+    for (int64_t i = 0; i < count; i++)
+        buffer_set(&wide, i / (groups * columns) * ld + i % (groups * columns), buffer_get(&x, i));
+    desc.rows = rows;
+    desc.groups = groups;
+    desc.ld = ld;
+    desc.ld_y = ld_y;
+    desc.replace = true;
+    desc.x = buffer_at(&wide, 0);
+    desc.y = desc.dy = desc.dx = buffer_at(&to, 0);
+    desc.rstd = buffer_at(&own, 0);
+    desc.dweight = buffer_at(&sums, 0);
+    CHECK_INT(k->operations.norm(&k->stream, &desc), ZI_OK);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = i / (groups * columns) * ld_y + i % (groups * columns);
+        CHECK(buffer_get(&to, at) == buffer_get(&y, i));
+        buffer_set(&to, at, buffer_get(&dy, i));
+    }
+    CHECK_INT(k->operations.norm_backward(&k->stream, &desc), ZI_OK);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = i / (groups * columns) * ld_y + i % (groups * columns);
+        CHECK(buffer_get(&to, at) == buffer_get(&dx, i));
+    }
+    for (int64_t i = 0; i < columns; i++)
+        CHECK(buffer_get(&sums, i) == buffer_get(&dweight, i));
+    for (int64_t i = 0; i < n; i++)
+        CHECK(buffer_get(&own, i) == buffer_get(&rstd, i));
+    struct buffer *buffers[] = {&x,      &y,       &dy,   &dx,   &wide, &to,
+                                &weight, &dweight, &sums, &rstd, &own,  &scratch};
+    for (int i = 0; i < 12; i++)
+        buffer_destroy(buffers[i]);
+}
+
 static void test_norm(struct kernels *k)
 {
+    groups_case(k, 3, 2, 16);
+    groups_case(k, 37, 5, 9);
+    groups_case(k, 4, 3, 128);
+
     const int64_t shapes[][2] = {{1, 1}, {3, 37}, {5, 768}, {130, 5}, {2, 64}, {0, 8}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (int rms = 0; rms < 2; rms++) {

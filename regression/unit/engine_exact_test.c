@@ -248,6 +248,7 @@ int main(int argc, char **argv)
     for (int p = 0; p < PRECISION_COUNT; p++) {
         test_deck(step_fixture_gpt2, &precisions[p], world, self);
         test_deck(step_fixture_llama, &precisions[p], world, self);
+        if (p == 0) test_deck(step_fixture_qwen3, &precisions[p], world, self);
     }
     comm_destroy(self);
     CHECK(step_fixture_leave(world, folder, "zero-exact-store"));

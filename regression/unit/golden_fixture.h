@@ -21,9 +21,10 @@
 
 #include <hdf5.h>
 
-#define GOLDEN_CASES 4
-static const char *const golden_cases[GOLDEN_CASES] = {"gpt2", "gpt2_untied", "llama",
-                                                       "llama_tied"};
+#define GOLDEN_CASES 11
+static const char *const golden_cases[GOLDEN_CASES] = {
+    "gpt2",    "gpt2_untied", "llama", "llama_tied", "llama_3", "llama_dynamic",
+    "mistral", "qwen2",       "qwen3", "smollm3",    "olmo2"};
 
 /* An open golden and where it is compared. */
 struct golden {
@@ -57,6 +58,42 @@ static inline double golden_attribute(hid_t object, const char *name)
     return value;
 }
 
+/* The same, or 0 where there is none. */
+static inline double golden_attribute_or_0(hid_t object, const char *name)
+{
+    return H5Aexists(object, name) > 0 ? golden_attribute(object, name) : 0;
+}
+
+/* A word, of an attribute that is text; "" where there is none. The caller frees it. */
+static inline char *golden_word(hid_t object, const char *name)
+{
+    char *word = NULL;
+    if (H5Aexists(object, name) <= 0) return calloc(1, 1);
+    hid_t a = H5Aopen(object, name, H5P_DEFAULT), type = H5Tcopy(H5T_C_S1);
+    ZI_REQUIRE(H5Tset_size(type, H5T_VARIABLE) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0);
+    ZI_REQUIRE(a >= 0 && H5Aread(a, type, &word) >= 0 && word);
+    H5Tclose(type);
+    H5Aclose(a);
+    return word;
+}
+
+/* The number of a word in a list that ends with NULL. */
+static inline int golden_choice(hid_t object, const char *name, const char *const *words)
+{
+    int number = 0;
+    char *word = golden_word(object, name);
+    while (words[number] && *word && strcmp(words[number], word) != 0)
+        number++;
+    ZI_REQUIRE(words[number]);
+    free(word);
+    return number;
+}
+
+/* As enum model_family and enum rope_scaling number them. */
+static const char *const golden_families[] = {"gpt2",  "llama",   "mistral", "qwen2",
+                                              "qwen3", "smollm3", "olmo2",   NULL};
+static const char *const golden_scalings[] = {"none", "linear", "dynamic", "llama3", "yarn", NULL};
+
 /* The same as a whole number. */
 static inline int64_t golden_whole(hid_t object, const char *name)
 {
@@ -83,6 +120,23 @@ static inline struct golden_array golden_read(const struct golden *g, const char
     return a;
 }
 
+/* What only some models have. */
+static inline void golden_read_kinds(hid_t file, struct settings_model *m)
+{
+    m->head_width = (int64_t)golden_attribute_or_0(file, "head_width");
+    m->window = (int64_t)golden_attribute_or_0(file, "window");
+    m->window_from = (int64_t)golden_attribute_or_0(file, "window_from");
+    m->unrotated_every = (int64_t)golden_attribute_or_0(file, "unrotated_every");
+    m->rope_scaling = golden_choice(file, "rope_scaling", golden_scalings);
+    m->rope_factor = golden_attribute_or_0(file, "rope_factor");
+    m->rope_original = (int64_t)golden_attribute_or_0(file, "rope_original");
+    m->rope_low = golden_attribute_or_0(file, "rope_low");
+    m->rope_high = golden_attribute_or_0(file, "rope_high");
+    m->rope_fast = golden_attribute_or_0(file, "rope_fast");
+    m->rope_slow = golden_attribute_or_0(file, "rope_slow");
+    m->rope_truncate = true;
+}
+
 /* Opens the golden of a model, to be compared with runs in this type. */
 static inline void golden_open(struct golden *g, const char *name, enum zi_dtype type)
 {
@@ -97,7 +151,7 @@ static inline void golden_open(struct golden *g, const char *name, enum zi_dtype
     ZI_REQUIRE(g->file >= 0);
     g->factor = golden_attribute(g->file, "factor");
     g->settings = (struct settings_model){
-        .family = strncmp(name, "llama", 5) == 0 ? MODEL_LLAMA : MODEL_GPT2,
+        .family = golden_choice(g->file, "family", golden_families),
         .layers = golden_whole(g->file, "layers"),
         .hidden = golden_whole(g->file, "hidden"),
         .heads = golden_whole(g->file, "heads"),
@@ -109,6 +163,7 @@ static inline void golden_open(struct golden *g, const char *name, enum zi_dtype
         .norm_epsilon = golden_attribute(g->file, "norm_epsilon"),
         .rope_base = golden_attribute(g->file, "rope_base"),
     };
+    golden_read_kinds(g->file, &g->settings);
     g->optimizer = (struct settings_optimizer){
         .learning_rate = golden_attribute(g->file, "learning_rate"),
         .beta1 = golden_attribute(g->file, "beta1"),

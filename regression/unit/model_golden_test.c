@@ -249,8 +249,8 @@ static void check_case(const char *name, enum zi_dtype type, bool tiled)
 
 int main(void)
 {
-    for (int i = 0; i < 32; i++) {
-        fixture_isa = i < 16 ? ZI_AUTO : ISA_GENERIC;
+    for (int i = 0; i < 8 * GOLDEN_CASES; i++) {
+        fixture_isa = i < 4 * GOLDEN_CASES ? ZI_AUTO : ISA_GENERIC;
         check_case(golden_cases[i / 4 % GOLDEN_CASES], i % 2 ? ZI_BF16 : ZI_FP32, i / 2 % 2);
     }
     return test_finish("model_golden_test");

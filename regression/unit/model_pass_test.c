@@ -30,9 +30,42 @@ static const struct settings_model llama = {
     .rope_base = 10000,
 };
 
+static const struct settings_model qwen3 = {
+    .family = MODEL_QWEN3,
+    .layers = 2,
+    .hidden = 26,
+    .heads = 4,
+    .key_heads = 2,
+    .head_width = 10,
+    .inner = 70,
+    .context = 16,
+    .vocabulary = 131,
+    .norm_epsilon = 1e-5,
+    .rope_base = 10000,
+    .window = 5,
+    .window_from = 1,
+};
+static const struct settings_model olmo2 = {
+    .family = MODEL_OLMO2,
+    .layers = 2,
+    .hidden = 24,
+    .heads = 4,
+    .key_heads = 2,
+    .inner = 70,
+    .context = 16,
+    .vocabulary = 131,
+    .norm_epsilon = 1e-5,
+    .rope_base = 10000,
+};
+
+#define ONES 8 /* models, each in two types */
 static void open_one(struct fixture *f, int i, const int64_t shape[2])
 {
-    fixture_open(f, i < 2 ? &gpt2 : &llama, i % 2 ? ZI_BF16 : ZI_FP32, shape);
+    static const struct settings_model *const models[] = {&gpt2, &llama, &qwen3, &olmo2};
+    struct settings_tiling most = model_most_tiles(models[i / 2]);
+    if (fixture_tiling.attention > most.attention) fixture_tiling.attention = most.attention;
+    if (fixture_tiling.mlp > most.mlp) fixture_tiling.mlp = most.mlp;
+    fixture_open(f, models[i / 2], i % 2 ? ZI_BF16 : ZI_FP32, shape);
     fixture_randomize(f, 7);
 }
 
@@ -311,13 +344,13 @@ static enum zi_status count_matmul(struct device_stream *stream, const struct de
     return counted->matmul(stream, d);
 }
 
-/* One product of attention: all pairs of a query and a key not after it. */
+/* One product of attention: all pairs of a query and a key not after it, within its window. */
 static double attention_product(const struct device_attention *d)
 {
     double pairs = 0;
     for (int64_t q = 0; q < d->tokens; q++) {
         for (int64_t k = 0; k <= q; k++) {
-            pairs++;
+            if (d->window == 0 || q - k < d->window) pairs++;
         }
     }
     return 2.0 * pairs * (double)d->width * (double)(d->heads * d->sequences);
@@ -393,17 +426,17 @@ static void check_flops_of_step(void)
 
 int main(void)
 {
-    for (int i = 0; i < 8; i++) { /* whole, then tiled */
+    for (int i = 0; i < 2 * ONES; i++) { /* whole, then tiled */
         struct fixture f;
         fixture_tiling = (struct settings_tiling){1, 1, 1};
-        if (i >= 4) fixture_tiling = (struct settings_tiling){2, 2, 3};
-        open_one(&f, i % 4, (int64_t[]){3, 13});
+        if (i >= ONES) fixture_tiling = (struct settings_tiling){2, 2, 3};
+        open_one(&f, i % ONES, (int64_t[]){3, 13});
         check_recompute(&f);
         check_accumulation(&f);
         check_empty(&f);
         check_flops(&f);
         fixture_close(&f);
-        check_fewer(i % 4);
+        check_fewer(i % ONES);
     }
     fixture_tiling = (struct settings_tiling){1, 1, 1};
     check_chunks(ZI_FP32);

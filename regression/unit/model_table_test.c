@@ -15,64 +15,120 @@ static struct model *create(const struct settings_model *settings)
 
 /* Counts of the published checkpoints, and the weights of their matrix products: without positions,
  * norms and biases, and without a token table that is not the head's too. */
+static const struct {
+    struct settings_model settings;
+    int64_t parameters, multiplied;
+} known[] = {
+    {{.layers = 12,
+      .hidden = 768,
+      .heads = 12,
+      .key_heads = 12,
+      .inner = 3072,
+      .context = 1024,
+      .vocabulary = 50257,
+      .tied = 1},
+     124439808,
+     123532032}, /* GPT-2 */
+    {{.layers = 48,
+      .hidden = 1600,
+      .heads = 25,
+      .key_heads = 25,
+      .inner = 6400,
+      .context = 1024,
+      .vocabulary = 50257,
+      .tied = 1},
+     1557611200,
+     1554971200}, /* GPT-2 XL */
+    {{.family = MODEL_LLAMA,
+      .layers = 32,
+      .hidden = 4096,
+      .heads = 32,
+      .key_heads = 32,
+      .inner = 11008,
+      .context = 4096,
+      .vocabulary = 32000},
+     6738415616,
+     6607077376}, /* Llama 2 7B */
+    {{.family = MODEL_LLAMA,
+      .layers = 32,
+      .hidden = 4096,
+      .heads = 32,
+      .key_heads = 8,
+      .inner = 14336,
+      .context = 8192,
+      .vocabulary = 128256},
+     8030261248,
+     7504658432}, /* Llama 3 8B */
+    {{.family = MODEL_LLAMA,
+      .layers = 16,
+      .hidden = 2048,
+      .heads = 32,
+      .key_heads = 8,
+      .inner = 8192,
+      .context = 8192,
+      .vocabulary = 128256,
+      .tied = 1},
+     1235814400,
+     1235746816}, /* Llama 3.2 1B */
+    {{.family = MODEL_MISTRAL,
+      .layers = 32,
+      .hidden = 4096,
+      .heads = 32,
+      .key_heads = 8,
+      .inner = 14336,
+      .context = 32768,
+      .vocabulary = 32000,
+      .window = 4096},
+     7241732096,
+     7110393856}, /* Mistral 7B v0.1 */
+    {{.family = MODEL_QWEN2,
+      .layers = 24,
+      .hidden = 896,
+      .heads = 14,
+      .key_heads = 2,
+      .inner = 4864,
+      .context = 32768,
+      .vocabulary = 151936,
+      .tied = 1},
+     494032768,
+     493961216}, /* Qwen 2.5 0.5B */
+    {{.family = MODEL_QWEN3,
+      .layers = 28,
+      .hidden = 1024,
+      .heads = 16,
+      .key_heads = 8,
+      .head_width = 128,
+      .inner = 3072,
+      .context = 40960,
+      .vocabulary = 151936,
+      .tied = 1},
+     596049920,
+     595984384}, /* Qwen 3 0.6B */
+    {{.family = MODEL_SMOLLM3,
+      .layers = 36,
+      .hidden = 2048,
+      .heads = 16,
+      .key_heads = 4,
+      .inner = 11008,
+      .context = 65536,
+      .vocabulary = 128256,
+      .tied = 1},
+     3075098624,
+     3074949120}, /* SmolLM3 3B */
+    {{.family = MODEL_OLMO2,
+      .layers = 32,
+      .hidden = 4096,
+      .heads = 32,
+      .key_heads = 32,
+      .inner = 11008,
+      .context = 4096,
+      .vocabulary = 100352},
+     7298617344,
+     6887047168}, /* OLMo 2 7B */
+};
+
 static void test_published_sizes(void)
 {
-    static const struct {
-        struct settings_model settings;
-        int64_t parameters, multiplied;
-    } known[] = {
-        {{.layers = 12,
-          .hidden = 768,
-          .heads = 12,
-          .key_heads = 12,
-          .inner = 3072,
-          .context = 1024,
-          .vocabulary = 50257,
-          .tied = 1},
-         124439808,
-         123532032}, /* GPT-2 */
-        {{.layers = 48,
-          .hidden = 1600,
-          .heads = 25,
-          .key_heads = 25,
-          .inner = 6400,
-          .context = 1024,
-          .vocabulary = 50257,
-          .tied = 1},
-         1557611200,
-         1554971200}, /* GPT-2 XL */
-        {{.family = MODEL_LLAMA,
-          .layers = 32,
-          .hidden = 4096,
-          .heads = 32,
-          .key_heads = 32,
-          .inner = 11008,
-          .context = 4096,
-          .vocabulary = 32000},
-         6738415616,
-         6607077376}, /* Llama 2 7B */
-        {{.family = MODEL_LLAMA,
-          .layers = 32,
-          .hidden = 4096,
-          .heads = 32,
-          .key_heads = 8,
-          .inner = 14336,
-          .context = 8192,
-          .vocabulary = 128256},
-         8030261248,
-         7504658432}, /* Llama 3 8B */
-        {{.family = MODEL_LLAMA,
-          .layers = 16,
-          .hidden = 2048,
-          .heads = 32,
-          .key_heads = 8,
-          .inner = 8192,
-          .context = 8192,
-          .vocabulary = 128256,
-          .tied = 1},
-         1235814400,
-         1235746816}, /* Llama 3.2 1B */
-    };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         struct model *m = create(&known[i].settings);
         int64_t sum = 0;
@@ -81,7 +137,9 @@ static void test_published_sizes(void)
         }
         CHECK_INT(m->parameters, known[i].parameters);
         CHECK_INT(sum, known[i].parameters);
-        double attention = 6.0 * (double)(m->settings.layers * m->settings.hidden) * 1001.0;
+        const struct settings_model *s = &m->settings;
+        int64_t width = s->head_width ? s->head_width : s->hidden / s->heads;
+        double attention = 6.0 * (double)(s->layers * s->heads * width) * 1001.0;
         CHECK_NEAR(model_flops_per_token(m, 1000), 6.0 * (double)known[i].multiplied + attention,
                    1.0);
         model_destroy(m);
@@ -482,6 +540,38 @@ static void test_bad_decks(void)
                "vocabulary; at most 3 works");
 }
 
+/* What only some families have is refused by name. */
+static void test_families(void)
+{
+    check_deck(SETS(LLAMA, "model.window=8 tokens"),
+               "model.window: model.family: llama has no attention window; families that have: "
+               "mistral, qwen2, qwen3, smollm3");
+    check_deck(SETS("model.family=qwen3", "model.unrotated_every=4"),
+               "model.unrotated_every: model.family: qwen3 has no blocks without rotary positions "
+               "among others; families that have: smollm3");
+    check_deck(SETS("model.family=mistral", "model.window=8", "model.rope_window_base=100"),
+               "model.rope_window_base: model.family: mistral has no rotary base of its own for "
+               "blocks with a window; families that have: none");
+    check_deck(SETS("model.family=olmo2", "model.heads=6", "tiling.attention=2"),
+               "tiling.attention: 2 tiles are more than there are attentions with a norm behind "
+               "them, which takes them whole; at most 1 works");
+    check_deck(SETS("model.head_width=257"),
+               "model.head_width: heads of width 257 are not possible; at most 256 works");
+    check_deck(SETS(LLAMA, "model.head_width=7"),
+               "model.head_width: rotary positions need heads of even width; nearest to 7 is 8");
+    check_deck(
+        SETS("model.hidden=1000000", "model.heads=100000", "model.head_width=256", "model.inner=1"),
+        "model.heads: 25600000 times model.hidden 1000000");
+    check_deck(SETS(LLAMA, "model.rope_scaling=llama3", "model.rope_high=1"),
+               "model.rope_high: 1 is not above model.rope_low, 1");
+    check_deck(SETS(LLAMA, "model.rope_scaling=yarn", "model.rope_slow=32"),
+               "model.rope_fast (default): 32 and model.rope_slow, 32, are to be above 0");
+    check_deck(SETS(LLAMA, "model.rope_scaling=yarn", "model.rope_base=1"),
+               "model.rope_base: yarn needs a base above 1");
+    check_deck(SETS(LLAMA, "model.rope_scaling=dynamic", "model.rope_original=17"),
+               "model.rope_original: 17 tokens are more than model.context, 16");
+}
+
 static void check_resolved(const char *const *sets, int64_t key_heads, int64_t inner, int64_t tied)
 {
     struct deck *deck;
@@ -500,6 +590,8 @@ static void test_auto_values(void)
     check_deck(SETS("model.heads=6", "model.key_heads=2"), NULL);
     check_deck(SETS("model.heads=6", "tiling.attention=6"), NULL);
     check_deck(SETS("model.heads=8"), NULL); /* odd width without rotary positions */
+    check_deck(SETS(LLAMA, "model.heads=5", "model.head_width=14"), NULL);
+    check_deck(SETS("model.family=smollm3", "model.unrotated_every=4", "model.window=8"), NULL);
     check_resolved(SETS("model.heads=3"), 3, 96, 1);
     check_resolved(SETS("model.inner=7", "model.tied=no"), 3, 7, 0);
     check_resolved(SETS(LLAMA, "model.heads=6", "model.key_heads=2"), 2, 64, 0);
@@ -516,6 +608,7 @@ int main(void)
     test_tiles_llama();
     test_initial_values();
     test_bad_decks();
+    test_families();
     test_auto_values();
     return test_finish("model_table_test");
 }

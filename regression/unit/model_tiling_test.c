@@ -21,9 +21,10 @@ struct tiling_case {
 #define GPT2                                                                                       \
     .layers = 2, .hidden = 40, .heads = 5, .key_heads = 5, .inner = 200, .context = 16,            \
     .vocabulary = 300, .norm_epsilon = 1e-5
-#define LLAMA                                                                                      \
-    .family = MODEL_LLAMA, .layers = 2, .hidden = 36, .heads = 6, .inner = 150, .context = 16,     \
+#define OF(name)                                                                                   \
+    .family = name, .layers = 2, .hidden = 36, .heads = 6, .inner = 150, .context = 16,            \
     .vocabulary = 200, .norm_epsilon = 1e-5, .rope_base = 10000
+#define LLAMA OF(MODEL_LLAMA)
 
 /* Counts that do not divide, one tile per head or group, kinds by themselves, many rows. */
 static const struct tiling_case cases[] = {
@@ -36,6 +37,18 @@ static const struct tiling_case cases[] = {
     {"llama, grouped keys", {LLAMA, .key_heads = 3}, {2, 2, 3}, {3, 13}},
     {"llama, tied", {LLAMA, .key_heads = 2, .tied = 1}, {2, 3, 4}, {3, 13}},
     {"llama, one head per tile", {LLAMA, .key_heads = 6}, {6, 3, 2}, {1, 16}},
+    {"qwen2, biases and a window",
+     {OF(MODEL_QWEN2), .key_heads = 3, .window = 5},
+     {2, 2, 3},
+     {3, 13}},
+    {"qwen3, norms of heads and a window",
+     {OF(MODEL_QWEN3), .key_heads = 3, .head_width = 10, .window = 5},
+     {2, 2, 3},
+     {3, 13}},
+    {"qwen3, one key head per tile",
+     {OF(MODEL_QWEN3), .key_heads = 6, .head_width = 4},
+     {6, 3, 2},
+     {2, 16}},
     {"many rows",
      {.layers = 1,
       .hidden = 16,
@@ -255,9 +268,10 @@ static void test_sizes(enum model_family family)
         CHECK(part.scratch <= all.scratch / 4 + 1.5 * stream);
         model_op_sizes(tiled, op, 2, 128, &none);
         CHECK_INT(none.stream, (int64_t)stream);
+        bool norms = family == MODEL_QWEN3 && o->kind == MODEL_ATTENTION; /* of heads of 32 */
         CHECK_INT(none.carry, o->kind == MODEL_EMBED  ? 0
                               : o->kind == MODEL_HEAD ? (int64_t)(2 * stream + rows * 12)
-                                                      : (int64_t)(2 * stream));
+                                                      : (int64_t)(2 * stream) + norms * 256);
         model_op_sizes(whole, o->layer, 2, 128, &none);
         CHECK_INT(none.carry, 0);
     }
@@ -304,5 +318,6 @@ int main(void)
     printf("at most %.2f of a tolerance in fp32, %.2f in bf16\n", worst_fp32, worst_bf16);
     test_sizes(MODEL_GPT2);
     test_sizes(MODEL_LLAMA);
+    test_sizes(MODEL_QWEN3);
     return test_finish("model_tiling_test");
 }

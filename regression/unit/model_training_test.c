@@ -29,25 +29,45 @@ static const struct precision precisions[] = {
     {ZI_FP32, {"precision.compute=fp16"}},
 };
 
+/* Keys that only some models have. */
+static void write_kinds(const struct settings_model *m, FILE *out)
+{
+    fprintf(out, "window: %d, window_from: %d, ", (int)m->window, (int)m->window_from);
+    fprintf(out, "unrotated_every: %d, ", (int)m->unrotated_every);
+    if (m->head_width > 0) fprintf(out, "head_width: %d, ", (int)m->head_width);
+    if (m->rope_scaling == ROPE_PLAIN) return;
+    fprintf(out, "rope_scaling: %s, rope_factor: %.9g, ", golden_scalings[m->rope_scaling],
+            m->rope_factor);
+    if (m->rope_original > 0) fprintf(out, "rope_original: %d, ", (int)m->rope_original);
+    if (m->rope_scaling == ROPE_LLAMA3)
+        fprintf(out, "rope_low: %.9g, rope_high: %.9g, ", m->rope_low, m->rope_high);
+    if (m->rope_scaling == ROPE_YARN)
+        fprintf(out, "rope_fast: %.9g, rope_slow: %.9g, ", m->rope_fast, m->rope_slow);
+}
+
 /* The golden's settings as a deck. */
 static void write_deck(const struct golden *g, int micro, char *text, size_t bytes)
 {
     const struct settings_model *m = &g->settings;
     const struct settings_optimizer *o = &g->optimizer;
-    int length = snprintf(
-        text, bytes,
-        "run: {steps: %d}\n"
-        "model: {family: %s, layers: %d, hidden: %d, heads: %d, key_heads: %d, inner: %d, "
-        "context: %d, vocabulary: %d, tied: %s, norm_epsilon: %.9g, rope_base: %.9g}\n"
-        "data: {train: none}\n"
-        "batch: {global: %d, micro: %d, tokens: %d}\n"
-        "optimizer: {learning_rate: %.9g, beta1: %.9g, beta2: %.9g, epsilon: %.9g, "
-        "weight_decay: %.9g, clip: %.9g, schedule: constant, warmup: 0}\n",
-        STEPS, m->family == MODEL_LLAMA ? "llama" : "gpt2", (int)m->layers, (int)m->hidden,
-        (int)m->heads, (int)m->key_heads, (int)m->inner, (int)m->context, (int)m->vocabulary,
-        m->tied ? "yes" : "no", m->norm_epsilon, m->rope_base, SEQUENCES, micro, TOKENS,
-        o->learning_rate, o->beta1, o->beta2, o->epsilon, o->weight_decay, o->clip);
-    ZI_REQUIRE(length > 0 && (size_t)length < bytes);
+    FILE *out = fmemopen(text, bytes, "w");
+    ZI_REQUIRE(out);
+    fprintf(out, "run: {steps: %d}\nmodel: {", STEPS);
+    write_kinds(m, out);
+    fprintf(out,
+            "family: %s, layers: %d, hidden: %d, heads: %d, key_heads: %d, inner: %d, "
+            "context: %d, vocabulary: %d, tied: %s, norm_epsilon: %.9g, rope_base: %.9g}\n",
+            golden_families[m->family], (int)m->layers, (int)m->hidden, (int)m->heads,
+            (int)m->key_heads, (int)m->inner, (int)m->context, (int)m->vocabulary,
+            m->tied ? "yes" : "no", m->norm_epsilon, m->rope_base);
+    fprintf(out,
+            "data: {train: none}\n"
+            "batch: {global: %d, micro: %d, tokens: %d}\n"
+            "optimizer: {learning_rate: %.9g, beta1: %.9g, beta2: %.9g, epsilon: %.9g, "
+            "weight_decay: %.9g, clip: %.9g, schedule: constant, warmup: 0}\n",
+            SEQUENCES, micro, TOKENS, o->learning_rate, o->beta1, o->beta2, o->epsilon,
+            o->weight_decay, o->clip);
+    ZI_REQUIRE(ftell(out) < (long)bytes && fclose(out) == 0);
 }
 
 /* For the visitor that loads parameters. */

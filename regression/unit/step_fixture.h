@@ -31,6 +31,16 @@ __attribute__((unused)) static const char step_fixture_llama[] =
     "batch: {global: 8, micro: 2, tokens: 17}\n"
     "optimizer: {learning_rate: 1e-2, clip: 0.5, schedule: constant, weight_decay: 0.1}\n";
 
+/* Llama's kinds besides: heads of their own width, their norms, windows. */
+__attribute__((unused)) static const char step_fixture_qwen3[] =
+    "run: {steps: 20, seed: 3}\n"
+    "model: {family: qwen3, layers: 3, hidden: 24, heads: 6, key_heads: 2, head_width: 6, inner: "
+    "40, "
+    "context: 19, vocabulary: 67, window: 5, full_every: 3}\n"
+    "data: {train: none}\n"
+    "batch: {global: 8, micro: 2, tokens: 17}\n"
+    "optimizer: {learning_rate: 1e-2, clip: 0.5, schedule: constant, weight_decay: 0.1}\n";
+
 #define STEP_FIXTURE_STEPS 3
 
 /* What only a lack of memory chooses: fp32 sums of gradients that are on nvme are there too. */

@@ -27,7 +27,14 @@
 #define COUNT   1e15 /* most steps */
 #define LARGEST 1e18 /* most bytes */
 
-static const struct deck_choice families[] = {{"gpt2", MODEL_GPT2}, {"llama", MODEL_LLAMA}, END};
+static const struct deck_choice families[] = {
+    {"gpt2", MODEL_GPT2},       {"llama", MODEL_LLAMA},
+    {"mistral", MODEL_MISTRAL}, {"qwen2", MODEL_QWEN2},
+    {"qwen3", MODEL_QWEN3},     {"smollm3", MODEL_SMOLLM3},
+    {"olmo2", MODEL_OLMO2},     END};
+static const struct deck_choice scalings[] = {{"none", ROPE_PLAIN},      {"linear", ROPE_LINEAR},
+                                              {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3},
+                                              {"yarn", ROPE_YARN},       END};
 static const struct deck_choice formats[] = {{"hdf5", DATA_HDF5},
                                              {"llmc", DATA_LLMC},
                                              {"nanogpt", DATA_NANOGPT},
@@ -89,7 +96,15 @@ static const struct deck_term with_report[] = {{IF(run, report_every, DECK_AT_MO
 static const struct deck_term with_limit[] = {{IF(run, nonfinite_limit, DECK_AT_MOST, "run.steps")},
                                               ALL};
 static const struct deck_term with_third_step[] = {{IF(run, steps, DECK_ABOVE, "2")}, ALL};
-static const struct deck_term with_rotary[] = {{IF(model, family, DECK_IS, "llama")}, ALL};
+static const struct deck_term with_rotary[] = {{IF(model, family, DECK_IS_NOT, "gpt2")}, ALL};
+static const struct deck_term with_window[] = {{IF(model, window, DECK_ABOVE, "0")}, ALL};
+static const struct deck_term with_scaling[] = {{IF(model, rope_scaling, DECK_IS_NOT, "none")},
+                                                ALL};
+static const struct deck_term with_llama3[] = {{IF(model, rope_scaling, DECK_IS, "llama3")}, ALL};
+static const struct deck_term with_yarn[] = {{IF(model, rope_scaling, DECK_IS, "yarn")}, ALL};
+static const struct deck_term with_original[] = {{IF(model, rope_scaling, DECK_IS_NOT, "none")},
+                                                 {IF(model, rope_scaling, DECK_IS_NOT, "linear")},
+                                                 ALL};
 static const struct deck_term with_every[] = {{IF(data, validation_every, DECK_IS_NOT, "never")},
                                               ALL};
 static const struct deck_term with_file[] = {{IF(data, validation, DECK_IS_NOT, "")}, ALL};
@@ -102,8 +117,10 @@ static const struct deck_term with_fall[] = {{IF(optimizer, schedule, DECK_IS_NO
                                              {IF(optimizer, warmup, DECK_BELOW, "run.steps")},
                                              ALL};
 static const struct deck_term with_decay[] = {{IF(optimizer, weight_decay, DECK_ABOVE, "0")}, ALL};
-static const struct deck_term with_biases[] = {
-    {IF(optimizer, weight_decay, DECK_ABOVE, "0")}, {IF(model, family, DECK_IS, "gpt2")}, ALL};
+static const struct deck_term with_biases[] = {{IF(optimizer, weight_decay, DECK_ABOVE, "0")},
+                                               {OR(model, family, DECK_IS, "gpt2")},
+                                               {IF(model, family, DECK_IS, "qwen2")},
+                                               ALL};
 static const struct deck_term after_warmup[] = {{IF(optimizer, warmup, DECK_BELOW, "run.steps")},
                                                 ALL};
 static const struct deck_term with_wsd[] = {{IF(optimizer, schedule, DECK_IS, "wsd")}, ALL};
@@ -187,32 +204,77 @@ static const struct deck_row rows[] = {
      .help = "steps, from the third on, whose operations go to trace.json"},
 
     {KEY(model, family), .type = DECK_CHOICE, .choices = families, .example = "gpt2",
-     .help = "gpt2: learned positions, LayerNorm, GELU, biases; llama: rotary positions, RMSNorm, "
-             "SwiGLU, no biases"},
+     .help =
+         "gpt2: learned positions, LayerNorm, GELU, biases; llama (1 to 3, SmolLM2): rotary "
+         "positions, RMSNorm, SwiGLU, no biases; as llama: mistral: windows; qwen2: biases of "
+         "query, key and value, windows; qwen3: norms of query and key heads, windows; smollm3: "
+         "blocks without rotary positions, windows; olmo2: norms of the whole query and key, and "
+         "behind attention and MLP instead of before"},
     {KEY(model, layers), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e4, .example = "6",
      .help = "transformer blocks"},
     {KEY(model, hidden), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e6, .example = "384",
-     .help = "width of the residual stream; a multiple of heads"},
+     .help = "width of the residual stream; a multiple of heads where head_width is auto"},
     {KEY(model, heads), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e5, .example = "6",
      .help = "query heads of attention"},
     {KEY(model, key_heads), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 1e5,
      .help = "key and value heads (grouped-query attention); a divisor of heads; auto: heads"},
+    {KEY(model, head_width), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .minimum = 1, .maximum = 1e4, .help = "width of one head; auto: hidden / heads"},
     {KEY(model, inner), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true, .minimum = 1,
      .maximum = 1e7,
      .help = "width inside the MLP; auto: 4 hidden (gpt2), 8/3 hidden rounded up to a multiple of "
-             "64 (llama)"},
+             "64 (others)"},
     {KEY(model, context), .type = DECK_INTEGER, .unit = "tokens", .minimum = 1, .maximum = 1e9,
      .example = "256 tokens", .help = "longest sequence the model can see"},
     {KEY(model, vocabulary), .type = DECK_INTEGER, .unit = "tokens", .minimum = 1,
      .maximum = 2147483647, .example = "256 tokens",
      .help = "number of different tokens: ids are 0 to vocabulary - 1"},
     {KEY(model, tied), .type = DECK_TRISTATE, .fallback = "auto", .may_be_auto = true,
-     .help = "whether the head shares the token embedding; auto: yes for gpt2, no for llama"},
+     .help = "whether the head shares the token embedding; auto: yes for gpt2 and smollm3, no for "
+             "others"},
     {KEY(model, norm_epsilon), .type = DECK_REAL, .fallback = "1e-5", .maximum = 1,
      .help = "added to the variance in normalisations"},
+    {KEY(model, window), .type = DECK_INTEGER, .unit = "tokens", .fallback = "0 tokens",
+     .maximum = 1e9,
+     .help = "tokens that attention sees, the query's own and those before it; 0: all"},
+    {KEY(model, window_from), .type = DECK_INTEGER, .fallback = "0", .maximum = 1e4,
+     .uses = with_window,
+     .help = "number of the first block with the window; those before see all"},
+    {KEY(model, full_every), .type = DECK_INTEGER, .fallback = "never", .may_be_never = true,
+     .maximum = 1e4, .uses = with_window,
+     .help = "n: every n-th block (the n-th, 2n-th ..) sees all tokens in spite of the window"},
     {KEY(model, rope_base), .type = DECK_REAL, .fallback = "10000", .minimum = 1, .maximum = 1e12,
-     .uses = with_rotary, .help = "base of the wavelengths of rotary positions (llama)"},
+     .uses = with_rotary, .help = "base of the wavelengths of rotary positions"},
+    {KEY(model, rope_window_base), .type = DECK_REAL, .fallback = "0", .maximum = 1e12,
+     .uses = with_window,
+     .help = "base of blocks with the window, which then know no rope_scaling; 0: as all blocks"},
+    {KEY(model, unrotated_every), .type = DECK_INTEGER, .fallback = "never", .may_be_never = true,
+     .maximum = 1e4, .help = "n: every n-th block (the n-th, 2n-th ..) has no rotary positions"},
+    {KEY(model, rope_scaling), .type = DECK_CHOICE, .choices = scalings, .fallback = "none",
+     .uses = with_rotary,
+     .help = "how rotary positions are stretched to a longer context: linear: all by the factor; "
+             "dynamic: by a larger base, as far as a sequence is longer than rope_original; "
+             "llama3, yarn: long wavelengths alone"},
+    {KEY(model, rope_factor), .type = DECK_REAL, .fallback = "1", .minimum = 1, .maximum = 1e6,
+     .uses = with_scaling, .help = "how far rope_scaling stretches"},
+    {KEY(model, rope_original), .type = DECK_INTEGER, .unit = "tokens", .fallback = "auto",
+     .may_be_auto = true, .minimum = 1, .maximum = 1e9, .uses = with_original,
+     .help = "context before the stretch; auto: model.context"},
+    {KEY(model, rope_low), .type = DECK_REAL, .fallback = "1", .maximum = 1e9, .uses = with_llama3,
+     .help = "wavelengths that fit less often than this into rope_original are stretched in full"},
+    {KEY(model, rope_high), .type = DECK_REAL, .fallback = "4", .maximum = 1e9, .uses = with_llama3,
+     .help = "wavelengths that fit more often than this into rope_original stay; above rope_low"},
+    {KEY(model, rope_fast), .type = DECK_REAL, .fallback = "32", .maximum = 1e9, .uses = with_yarn,
+     .help = "as rope_high, of yarn (its beta_fast); above rope_slow"},
+    {KEY(model, rope_slow), .type = DECK_REAL, .fallback = "1", .maximum = 1e9, .uses = with_yarn,
+     .help = "as rope_low, of yarn (its beta_slow)"},
+    {KEY(model, rope_truncate), .type = DECK_BOOLEAN, .fallback = "yes", .uses = with_yarn,
+     .help = "whether what lies between the two is rounded outwards to whole pairs"},
+    {KEY(model, rope_attention), .type = DECK_REAL, .fallback = "0", .maximum = 1e6,
+     .uses = with_yarn,
+     .help = "what queries and keys are multiplied with besides (its attention_factor); 0: 1 + "
+             "ln(rope_factor) / 10"},
     {KEY(model, init_deviation), .type = DECK_REAL, .fallback = "0.02", .maximum = 10,
      .help = "standard deviation of initial matrices"},
 

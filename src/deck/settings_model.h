@@ -9,7 +9,17 @@
 #include "base/dtype.h"
 #include "deck/sources.h"
 
-enum model_family { MODEL_GPT2, MODEL_LLAMA };
+enum model_family {
+    MODEL_GPT2,
+    MODEL_LLAMA,
+    MODEL_MISTRAL,
+    MODEL_QWEN2,
+    MODEL_QWEN3,
+    MODEL_SMOLLM3,
+    MODEL_OLMO2,
+    MODEL_FAMILIES
+};
+enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
 enum data_format { DATA_HDF5, DATA_LLMC, DATA_NANOGPT, DATA_MEGATRON };
 enum data_type { DATA_UINT8, DATA_UINT16, DATA_UINT32, DATA_INT32, DATA_INT64 };
 enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
@@ -21,10 +31,12 @@ struct settings_model {
     int64_t layers;
     /* Width of the residual stream C. */
     int64_t hidden;
-    /* Query heads; divide hidden. */
+    /* Query heads; divide hidden where head_width is auto. */
     int64_t heads;
     /* Key and value heads (grouped-query attention); auto: heads. */
     int64_t key_heads;
+    /* Auto, or 0: hidden / heads. */
+    int64_t head_width;
     /* Width inside the MLP; auto: 4 or 8/3 times hidden. */
     int64_t inner;
     /* Longest sequence: rows of the position table, limit of RoPE. */
@@ -35,8 +47,29 @@ struct settings_model {
     int64_t tied;
     /* Added to the variance. */
     double norm_epsilon;
-    /* Theta of rotary positions (llama). */
-    double rope_base;
+    /* Tokens that a query of a block with a window sees, itself included; 0: no block has one. */
+    int64_t window;
+    /* Blocks from this on have the window, but for every full_every-th of all; 0: for none. */
+    int64_t window_from, full_every;
+    /* Theta of rotary positions; of blocks with a window, which then know no scaling, where
+     * rope_window_base is not 0. */
+    double rope_base, rope_window_base;
+    /* Every so many-th block has no rotary positions; 0: none. */
+    int64_t unrotated_every;
+    /* enum rope_scaling: how frequencies are made fit for more tokens than a model was first trained
+     * with, which are rope_original (auto, or 0: context). */
+    int rope_scaling;
+    double rope_factor;
+    int64_t rope_original;
+    /* llama3: periods of an original context below which a frequency is divided by the factor, and
+     * above which it is kept. */
+    double rope_low, rope_high;
+    /* yarn: periods of an original context above which a frequency is kept, and below which it is
+     * divided; whether the pairs in between begin and end at whole numbers; what sines and cosines
+     * are multiplied with, 0: 1 + ln(factor) / 10. */
+    double rope_fast, rope_slow;
+    bool rope_truncate;
+    double rope_attention;
     /* Standard deviation of initial matrices. */
     double init_deviation;
 };

@@ -127,6 +127,7 @@ static char *unused_text(const struct deck_row *row, const struct deck_term *fai
     char *text = NULL;
     size_t bytes;
     const char *before = " has no effect with ";
+    const struct deck_row *shown = NULL; /* of alternatives that are about the same key */
     FILE *out = open_memstream(&text, &bytes);
     if (!out) return NULL;
     for (const struct deck_term *term = failed;; term++) {
@@ -135,7 +136,8 @@ static char *unused_text(const struct deck_row *row, const struct deck_term *fai
             fputs(": ", out);
             deck_value_write(row, settings, out);
         }
-        if (key_show(of, row, before, settings, out)) before = ", ";
+        if (of != shown && key_show(of, row, before, settings, out)) before = ", ";
+        shown = of;
         if (key_show(value_row(term), row, before, settings, out)) before = ", ";
         if (!term->or_next) break;
     }

@@ -11,6 +11,7 @@
  * is not the host there is no triad, and values come to it through host memory. */
 #include "device/bench.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -217,8 +218,18 @@ static enum zi_status run_cross_entropy(struct bench *b, const struct bench_case
 
 static enum zi_status run_rope(struct bench *b, const struct bench_case *c)
 {
-    return b->ops->rope(b->stream, b->type, b->x[0], (int64_t[]){B, T, H, D, 3 * C}, 1e4,
-                        c->which ? -1 : 1);
+    struct device_rope rope = {.type = b->type,
+                               .sequences = B,
+                               .tokens = T,
+                               .heads = H,
+                               .width = D,
+                               .ld = 3 * C,
+                               .scale = 1,
+                               .reverse = c->which != 0,
+                               .x = b->x[0]};
+    for (int i = 0; i < D / 2; i++)
+        rope.frequencies[i] = pow(1e4, -2.0 * i / D);
+    return b->ops->rope(b->stream, &rope);
 }
 
 static enum zi_status run_embed(struct bench *b, const struct bench_case *c)

@@ -44,17 +44,39 @@ struct device_matmul {
 };
 
 /* x [R,C], y [R,C], weight [C], bias [C] or null (RMSNorm: no mean, no bias); statistics fp32 [R]
- * mean and [R] reciprocal deviation (RMSNorm: mean unused and may be null). */
+ * mean and [R] reciprocal deviation (RMSNorm: mean unused and may be null).
+ *
+ * With groups > 1 a row is so many vectors of C behind each other, each normalised by itself, all
+ * with the same weight: x is [R,groups,C], statistics are [R,groups]. Leading dimensions in elements
+ * (0: groups C) are those of rows. */
 struct device_norm {
     enum zi_dtype type;
     bool rms;
     int64_t rows, columns;
+    /* 0: 1. */
+    int64_t groups;
+    /* Of x; of y, dy and dx. */
+    int64_t ld, ld_y;
     float epsilon;
     struct device_ptr x, weight, bias, y, mean, rstd;
-    /* backward only: dy [R,C]; dx [R,C] (type) gets the gradient ADDED to what it holds (the
-     * residual's branch); dweight, dbias fp32 [C], added to; scratch as
-     * device_norm_backward_scratch */
+    /* backward only: dy as y; dx as y (type) gets the gradient ADDED to what it holds (the
+     * residual's branch), or with `replace` instead of it, and may then be dy; dweight, dbias fp32
+     * [C], added to; scratch as device_norm_backward_scratch of R groups */
+    bool replace;
     struct device_ptr dy, dx, dweight, dbias, scratch;
+};
+
+/* Rotates in place the heads of width D in rows of leading dimension ld: pairs (i, i + D/2) by the
+ * angle t frequencies[i], t = row % T (Su et al. 2021, the half-split form of Llama), backwards with
+ * `reverse`, and multiplies with `scale`. D is even, at most 2 DEVICE_ROPE_PAIRS. */
+enum { DEVICE_ROPE_PAIRS = 128 };
+struct device_rope {
+    enum zi_dtype type;
+    int64_t sequences, tokens, heads, width, ld;
+    double frequencies[DEVICE_ROPE_PAIRS];
+    float scale;
+    bool reverse;
+    struct device_ptr x;
 };
 
 /* Causal attention in blocks, memory linear in T (Dao et al. 2022, online softmax): o = softmax(q
@@ -63,8 +85,12 @@ struct device_norm {
 struct device_attention {
     enum zi_dtype type;
     int64_t sequences, tokens, heads, key_heads, width, ld, ld_o;
+    /* Leading dimension of q and k where it is another; 0: ld. */
+    int64_t ld_qk;
+    /* Query t sees keys t - window + 1 .. t, and the time is linear in T and window; 0: all to t. */
+    int64_t window;
     struct device_ptr q, k, v, o, logsumexp;
-    /* backward only: do_ as o; dq, dk, dv with leading dimension ld, overwritten; scratch as
+    /* backward only: d_o as o; dq, dk, dv with leading dimension ld, overwritten; scratch as
      * device_attention_backward_scratch */
     struct device_ptr d_o, dq, dk, dv, scratch;
 };
@@ -152,11 +178,7 @@ struct device_operations {
     enum zi_status (*swiglu_backward)(struct device_stream *, enum zi_dtype,
                                       struct device_ptr d_gate_up, struct device_ptr dy,
                                       struct device_ptr gate_up, int64_t rows, int64_t inner);
-    /* Rotates in place the `heads` heads of width D in rows of leading dimension ld: pairs (i, i +
-     * D/2), angle t base^(-2i/D), t = row % T (Su et al. 2021, the half-split form of Llama). sign
-     * +1 forward, -1 backward. */
-    enum zi_status (*rope)(struct device_stream *, enum zi_dtype, struct device_ptr x,
-                           const int64_t shape[5] /* B, T, heads, D, ld */, double base, int sign);
+    enum zi_status (*rope)(struct device_stream *, const struct device_rope *);
     enum zi_status (*attention)(struct device_stream *, const struct device_attention *);
     enum zi_status (*attention_backward)(struct device_stream *, const struct device_attention *);
     /* dbias[n] (+)= column sums of dy [R,N], leading dimension ld */

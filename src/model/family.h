@@ -6,12 +6,14 @@
 
 #include "model/model.h"
 
-/* Sizes of tensors in terms of the deck. QUERY = heads * width, KEY = key_heads * width. */
+/* Sizes of tensors in terms of the deck. QUERY = heads * width, KEY = key_heads * width, HEAD = that
+ * width. */
 enum family_size {
     SIZE_NONE,
     SIZE_HIDDEN,
     SIZE_QUERY,
     SIZE_KEY,
+    SIZE_HEAD,
     SIZE_INNER,
     SIZE_VOCABULARY,
     SIZE_CONTEXT
@@ -30,7 +32,17 @@ struct family_row {
     bool joined;
 };
 
-/* A family; `position` may be NULL. */
+/* What only some families know, bits of `knows`: a deck that asks another for it is refused. */
+enum family_trait {
+    /* window, window_from, full_every. */
+    FAMILY_WINDOW = 1,
+    /* unrotated_every. */
+    FAMILY_UNROTATED = 2,
+    /* rope_window_base. */
+    FAMILY_TWO_BASES = 4
+};
+
+/* A family; `position` may be NULL. Layers add the biases that they have. */
 struct family {
     const char *name;
     /* RMSNorm, otherwise LayerNorm. */
@@ -39,16 +51,50 @@ struct family {
     bool rotary;
     /* SwiGLU, otherwise GELU. */
     bool gated;
+    /* Heads of query and key are normalised (query_norm.weight, key_norm.weight), each by itself or,
+     * `across`, all as one vector. */
+    bool head_norms, across;
+    /* Attention and MLP have no norm before them; they have one behind, before their result is added
+     * to the stream (post_norm.weight). */
+    bool bare, behind;
     /* What model.tied is when the deck says auto. */
     bool tied;
+    /* enum family_trait. */
+    unsigned knows;
     const struct family_row *token, *position, *attention, *mlp, *norm, *head;
 };
 
-/* Of families/gpt2.c and families/llama.c. */
-extern const struct family family_gpt2, family_llama;
+/* Of the files of families/. */
+extern const struct family family_gpt2, family_llama, family_mistral, family_qwen2, family_qwen3,
+    family_smollm3, family_olmo2;
+
+/* Rows of llama that other families have too, of families/llama.c. */
+extern const struct family_row llama_token[], llama_attention[], llama_mlp[], llama_norm[],
+    llama_head[];
+
+/* Local. The family of that number (enum model_family). */
+const struct family *family_numbered(int family);
 
 /* Local. The family that the deck names. */
 const struct family *family_of(const struct settings_model *settings);
+
+/* Local. Width of a head, auto resolved. */
+int64_t family_head_width(const struct settings_model *settings);
+
+/* Local. Tokens that a query of a block sees, itself included; 0: all before it. */
+int64_t family_window(const struct settings_model *settings, int block);
+
+/* How a block rotates queries and keys. */
+struct family_rope {
+    /* Radians per token of pair i of a head. */
+    double frequencies[DEVICE_ROPE_PAIRS];
+    /* Of the rotated vectors. */
+    float scale;
+};
+
+/* Local. Whether a block rotates; if so, how it does in sequences of `tokens`. */
+bool family_rotates(const struct settings_model *settings, int block, int64_t tokens,
+                    struct family_rope *rope);
 
 /* Local. Width inside the MLP when the deck says auto. */
 int64_t family_inner(const struct settings_model *settings);

@@ -13,6 +13,7 @@ struct buffers {
     struct device_ptr before, after;
     /* Scratch; d_normed without tiles only. */
     struct device_ptr d_after, d_normed;
+    struct layer_branch branch;
 };
 
 static struct buffers lay(const struct model *model, const struct layer_sizes *s,
@@ -24,6 +25,7 @@ static struct buffers lay(const struct model *model, const struct layer_sizes *s
         .before = layer_take(saved, s->R * s->U, type),
         .after = layer_take(saved, s->R * s->F, type),
         .d_after = layer_take(scratch, s->R * s->F, type),
+        .branch = layer_take_branch(model, s, saved, scratch),
     };
     if (s->tiles == 1) b.d_normed = layer_take(scratch, s->R * s->C, type);
     return b;
@@ -60,15 +62,15 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     struct buffers b = lay(model, &s, &saved, &scratch);
     ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &b.normed));
     struct layer_linear up = projection(model, op, pass, &s, false);
+    struct device_ptr x = layer_normed_rows(pass, &b.normed);
     if (family_of(&model->settings)->gated) {
-        ZI_TRY(linear_forward(&up, b.normed.y, (struct device_ptr){0}, b.before));
+        ZI_TRY(linear_forward(&up, x, (struct device_ptr){0}, b.before));
         ZI_TRY(ops->swiglu(pass->stream, model->type, b.after, b.before, s.R, s.F));
     } else {
-        ZI_TRY(linear_forward(&up, b.normed.y, b.before, b.after));
+        ZI_TRY(linear_forward(&up, x, b.before, b.after));
     }
-    if (mode == MODEL_RECOMPUTE) return ZI_OK;
     struct layer_linear down = projection(model, op, pass, &s, true);
-    return linear_end_branch(&down, b.after);
+    return linear_end_branch(&down, b.after, mode, &b.branch);
 }
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)
@@ -80,19 +82,21 @@ static enum zi_status backward(const struct model *model, int op, const struct m
     struct device_ptr d_before = b.d_after; /* gelu: in place; swiglu: in place of `before` */
     ZI_TRY(layer_prepare_gradients(model, op, pass, false));
     struct layer_linear down = projection(model, op, pass, &s, true);
-    ZI_TRY(linear_weight_gradient(&down, pass->gradient, b.after));
+    struct device_ptr dy;
+    ZI_TRY(layer_branch_backward(model, op, pass, &b.branch, &dy));
+    ZI_TRY(linear_weight_gradient(&down, dy, b.after));
     if (family_of(&model->settings)->gated) {
         d_before = b.before;
-        ZI_TRY(linear_input_gradient(&down, pass->gradient, (struct device_ptr){0}, b.d_after));
+        ZI_TRY(linear_input_gradient(&down, dy, (struct device_ptr){0}, b.d_after));
         ZI_TRY(ops->swiglu_backward(pass->stream, model->type, d_before, b.d_after, b.before, s.R,
                                     s.F));
     } else {
-        ZI_TRY(linear_input_gradient(&down, pass->gradient, b.before, d_before));
+        ZI_TRY(linear_input_gradient(&down, dy, b.before, d_before));
     }
     struct layer_linear up = projection(model, op, pass, &s, false);
     struct layer_sum sum = layer_sum_of(model, op, pass, b.d_normed, 0);
     if (s.tiles > 1) ZI_TRY(layer_norm_forward(model, op, pass, pass->input, &b.normed));
-    ZI_TRY(linear_weight_gradient(&up, d_before, b.normed.y));
+    ZI_TRY(linear_weight_gradient(&up, d_before, layer_normed_rows(pass, &b.normed)));
     ZI_TRY(linear_add_gradient(&up, d_before, &sum));
     return layer_norm_backward(model, op, pass, &b.normed, &sum);
 }
@@ -111,7 +115,7 @@ static void flops(const struct model *model, const struct layer_sizes *s, struct
     double up = 2.0 * (double)s->R * (double)s->C * (double)s->U;
     double down = 2.0 * (double)s->R * (double)s->F * (double)s->C;
     to->forward = up + down;
-    to->recompute = up;
+    to->recompute = up + (s->behind ? down : 0);
     to->backward = 2 * (up + down);
 }
 

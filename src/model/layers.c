@@ -20,7 +20,8 @@ struct layer_sizes layer_sizes_of(const struct model *model, int op, int64_t seq
     const struct settings_model *s = &model->settings;
     int tile = model->ops[op].tile, tiles = model->ops[op].tiles;
     enum model_op_kind kind = model->ops[op].kind;
-    int64_t width = s->hidden / s->heads;
+    bool branch = kind == MODEL_ATTENTION || kind == MODEL_MLP;
+    int64_t width = family_head_width(s);
     struct family_cut query = {0, s->heads * width, true}, key = {0, s->key_heads * width, true};
     struct family_cut inner = {0, s->inner, true}, ids = {0, s->vocabulary, true};
     if (kind == MODEL_ATTENTION) {
@@ -46,6 +47,9 @@ struct layer_sizes layer_sizes_of(const struct model *model, int op, int64_t seq
         .V0 = ids.first,
         .tile = tile,
         .tiles = tiles,
+        .block = model->ops[op].block,
+        .before = branch ? !family_of(s)->bare : kind == MODEL_HEAD,
+        .behind = branch && family_of(s)->behind,
     };
 }
 
@@ -178,14 +182,75 @@ enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
     return multiply(l, &d);
 }
 
+struct layer_branch layer_take_branch(const struct model *model, const struct layer_sizes *s,
+                                      struct layer_arena *kept, struct layer_arena *work)
+{
+    struct layer_branch branch = {.result = {0}};
+    size_t type = zi_dtype_bytes(model->type);
+    if (!s->behind) return branch;
+    branch.result = layer_take(kept, s->R * s->C, type);
+    branch.d_result = layer_take(work, s->R * s->C, type);
+    branch.rstd = layer_take(work, s->R, 4);
+    size_t bytes = device_norm_backward_scratch(s->R, s->C);
+    branch.scratch = layer_take(work, (int64_t)bytes, 1);
+    return branch;
+}
+
+/* The norm behind a branch. */
+static struct device_norm describe_behind(const struct model *model, int op,
+                                          const struct model_pass *pass,
+                                          const struct layer_branch *branch)
+{
+    struct layer_place weight = layer_find(model, op, "post_norm.weight");
+    return (struct device_norm){
+        .type = model->type,
+        .rms = true,
+        .rows = pass->sequences * pass->tokens,
+        .columns = model->settings.hidden,
+        .epsilon = (float)model->settings.norm_epsilon,
+        .x = branch->result,
+        .weight = layer_weight(model, pass, weight),
+        .rstd = branch->rstd,
+        .dweight = layer_gradient(model, pass, op, weight),
+        .scratch = branch->scratch,
+    };
+}
+
 /* A residual of the output itself adds to it. */
-enum zi_status linear_end_branch(const struct layer_linear *l, struct device_ptr x)
+enum zi_status linear_end_branch(const struct layer_linear *l, struct device_ptr x,
+                                 enum model_mode mode, const struct layer_branch *branch)
 {
     const struct model_pass *pass = l->pass;
-    bool first = l->model->ops[l->op].tile == 0;
-    struct device_matmul d = forward_of(l, x, pass->output, first ? l->bias : NULL);
-    d.residual = first ? pass->input : pass->output;
-    return multiply(l, &d);
+    bool first = l->model->ops[l->op].tile == 0, behind = !device_is_null(branch->result);
+    struct device_matmul d =
+        forward_of(l, x, behind ? branch->result : pass->output, first ? l->bias : NULL);
+    if (!behind) {
+        if (mode == MODEL_RECOMPUTE) return ZI_OK;
+        d.residual = first ? pass->input : pass->output;
+        return multiply(l, &d);
+    }
+    ZI_TRY(multiply(l, &d));
+    if (mode == MODEL_RECOMPUTE) return ZI_OK;
+    struct device_norm norm = describe_behind(l->model, l->op, pass, branch);
+    norm.y = pass->output;
+    ZI_TRY(linear_ops(l)->norm(pass->stream, &norm));
+    return linear_ops(l)->add(pass->stream, l->model->type, pass->output, l->model->type,
+                              pass->input, norm.rows * norm.columns);
+}
+
+enum zi_status layer_branch_backward(const struct model *model, int op,
+                                     const struct model_pass *pass,
+                                     const struct layer_branch *branch, struct device_ptr *dy)
+{
+    *dy = pass->gradient;
+    if (device_is_null(branch->result)) return ZI_OK;
+    struct device_norm norm = describe_behind(model, op, pass, branch);
+    *dy = norm.y = branch->d_result; /* the norm's result is not used: its statistics are */
+    ZI_TRY(pass->operations->norm(pass->stream, &norm));
+    norm.dy = pass->gradient;
+    norm.dx = branch->d_result;
+    norm.replace = true;
+    return pass->operations->norm_backward(pass->stream, &norm);
 }
 
 enum zi_status linear_add_gradient(const struct layer_linear *l, struct device_ptr dy,
@@ -234,6 +299,7 @@ struct layer_normed layer_take_normed(const struct model *model, const struct la
                                       struct layer_arena *kept, struct layer_arena *work)
 {
     struct layer_arena *from = sizes->tiles > 1 ? work : kept;
+    if (!sizes->before) return (struct layer_normed){.y = {0}};
     struct layer_normed normed = {
         .y = layer_take(from, sizes->R * sizes->C, zi_dtype_bytes(model->type)),
         .mean = layer_take(from, sizes->R, 4),
@@ -266,9 +332,16 @@ static struct device_norm describe_norm(const struct model *model, int op,
     };
 }
 
+struct device_ptr layer_normed_rows(const struct model_pass *pass,
+                                    const struct layer_normed *normed)
+{
+    return device_is_null(normed->y) ? pass->input : normed->y;
+}
+
 enum zi_status layer_norm_forward(const struct model *model, int op, const struct model_pass *pass,
                                   struct device_ptr x, const struct layer_normed *normed)
 {
+    if (device_is_null(normed->y)) return ZI_OK;
     struct device_norm norm = describe_norm(model, op, pass, normed);
     norm.x = x;
     norm.y = normed->y;
@@ -288,6 +361,9 @@ enum zi_status layer_norm_backward(const struct model *model, int op, const stru
 {
     struct device_norm norm = describe_norm(model, op, pass, normed);
     if (model->ops[op].tile > 0) return ZI_OK;
+    if (device_is_null(normed->y))
+        return pass->operations->add(pass->stream, model->type, pass->gradient, sum->type, sum->at,
+                                     norm.rows * norm.columns);
     norm.dweight = layer_gradient(model, pass, op, layer_find(model, op, "norm.weight"));
     norm.dbias = layer_gradient(model, pass, op, layer_find(model, op, "norm.bias"));
     norm.dy = sum->at;

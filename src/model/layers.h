@@ -8,10 +8,12 @@
 
 /* Sizes of one call, in elements: R rows of the stream, C hidden; of the operation's tile, H and G
  * heads of width D, Q columns of query, key and value together, F inner, U columns that feed the
- * activation (F, or 2F when gated), V ids of which the first is V0. */
+ * activation (F, or 2F when gated), V ids of which the first is V0; and its block. */
 struct layer_sizes {
     int64_t B, T, R, C, H, G, D, Q, F, U, V, V0;
-    int tile, tiles;
+    int tile, tiles, block;
+    /* The layer normalises its input; it normalises its result. */
+    bool before, behind;
 };
 
 /* Local. The sizes of an operation of the model for `sequences` of `tokens`. */
@@ -86,9 +88,28 @@ enum zi_status linear_input_gradient(const struct layer_linear *l, struct device
 enum zi_status linear_weight_gradient(const struct layer_linear *l, struct device_ptr dy,
                                       struct device_ptr x);
 
+/* The end of a branch with a norm behind it: what the norm takes [R,C], kept for backward; the
+ * gradient of that, the reciprocal deviations and what the norm's backward needs, in scratch. Nothing
+ * for other branches. */
+struct layer_branch {
+    struct device_ptr result, d_result, rstd, scratch;
+};
+
+/* Local. Buffers for it. */
+struct layer_branch layer_take_branch(const struct model *model, const struct layer_sizes *sizes,
+                                      struct layer_arena *kept, struct layer_arena *work);
+
 /* Local. Enqueues y = the branch's last product, on top of the stream: tile 0 adds input and bias,
- * others add to the output. */
-enum zi_status linear_end_branch(const struct layer_linear *l, struct device_ptr x);
+ * others add to the output. With a norm behind it, the product goes to the branch's result, and its
+ * norm on top of the stream (unless only what backward needs is made again). */
+enum zi_status linear_end_branch(const struct layer_linear *l, struct device_ptr x,
+                                 enum model_mode mode, const struct layer_branch *branch);
+
+/* Local. The gradient of the branch's last product, which is that of the layer's output, or with a
+ * norm behind it what this enqueues, with the gradient of the norm's weight. */
+enum zi_status layer_branch_backward(const struct model *model, int op,
+                                     const struct model_pass *pass,
+                                     const struct layer_branch *branch, struct device_ptr *dy);
 
 /* A norm before the products of a layer: y [R,C], its statistics, and the scratch of its backward
  * pass (only tile 0 has one). */
@@ -101,7 +122,13 @@ struct layer_normed {
 struct layer_normed layer_take_normed(const struct model *model, const struct layer_sizes *sizes,
                                       struct layer_arena *kept, struct layer_arena *work);
 
-/* Local. Enqueues the norm (tensors norm.weight and norm.bias) of x, usually the pass's input. */
+/* Local. What the products of the layer take: the normalised input, or where the layer has no norm
+ * before it the pass's input. */
+struct device_ptr layer_normed_rows(const struct model_pass *pass,
+                                    const struct layer_normed *normed);
+
+/* Local. Enqueues the norm (tensors norm.weight and norm.bias) of x, usually the pass's input; nothing
+ * where the layer has none. */
 enum zi_status layer_norm_forward(const struct model *model, int op, const struct model_pass *pass,
                                   struct device_ptr x, const struct layer_normed *normed);
 

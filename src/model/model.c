@@ -24,14 +24,31 @@
 
 #define ALIGNMENT 64
 
+const struct family *family_numbered(int family)
+{
+    static const struct family *const families[MODEL_FAMILIES] = {
+        [MODEL_GPT2] = &family_gpt2,       [MODEL_LLAMA] = &family_llama,
+        [MODEL_MISTRAL] = &family_mistral, [MODEL_QWEN2] = &family_qwen2,
+        [MODEL_QWEN3] = &family_qwen3,     [MODEL_SMOLLM3] = &family_smollm3,
+        [MODEL_OLMO2] = &family_olmo2,
+    };
+    ZI_REQUIRE(family >= 0 && family < MODEL_FAMILIES);
+    return families[family];
+}
+
 const struct family *family_of(const struct settings_model *settings)
 {
-    return settings->family == MODEL_LLAMA ? &family_llama : &family_gpt2;
+    return family_numbered(settings->family);
+}
+
+int64_t family_head_width(const struct settings_model *settings)
+{
+    return settings->head_width > 0 ? settings->head_width : settings->hidden / settings->heads;
 }
 
 int64_t family_size(const struct settings_model *s, enum family_size size)
 {
-    int64_t width = s->hidden / s->heads;
+    int64_t width = family_head_width(s);
     switch (size) {
     case SIZE_NONE:
         return 1;
@@ -41,6 +58,8 @@ int64_t family_size(const struct settings_model *s, enum family_size size)
         return s->heads * width;
     case SIZE_KEY:
         return s->key_heads * width;
+    case SIZE_HEAD:
+        return width;
     case SIZE_INNER:
         return s->inner;
     case SIZE_VOCABULARY:
@@ -56,14 +75,15 @@ static int64_t group_of(const struct settings_model *s, enum family_size size)
 {
     switch (size) {
     case SIZE_QUERY:
-        return s->hidden / s->key_heads;
+        return s->heads / s->key_heads * family_head_width(s);
     case SIZE_KEY:
-        return s->hidden / s->heads;
+        return family_head_width(s);
     case SIZE_INNER:
     case SIZE_VOCABULARY:
         return FAMILY_GROUP;
     case SIZE_NONE:
     case SIZE_HIDDEN:
+    case SIZE_HEAD:
     case SIZE_CONTEXT:
         break;
     }
@@ -241,9 +261,10 @@ static void add_all(struct model *m)
 
 struct settings_tiling model_most_tiles(const struct settings_model *settings)
 {
+    bool whole = family_of(settings)->behind; /* a norm is of the sum of all tiles */
     return (struct settings_tiling){
-        .attention = settings->key_heads,
-        .mlp = (settings->inner + FAMILY_GROUP - 1) / FAMILY_GROUP,
+        .attention = whole ? 1 : settings->key_heads,
+        .mlp = whole ? 1 : (settings->inner + FAMILY_GROUP - 1) / FAMILY_GROUP,
         .vocabulary = (settings->vocabulary + FAMILY_GROUP - 1) / FAMILY_GROUP,
     };
 }

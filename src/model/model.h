@@ -114,7 +114,8 @@ struct model {
  * divide hidden, ...) and resolves its `auto` values in place. */
 void model_check(struct deck *deck);
 
-/* Local. The most tiles that the layers of a model can be cut into. */
+/* Local. The most tiles that the layers of a model can be cut into: attention and MLP with a norm
+ * behind them into one, since the norm takes the sum of all tiles. */
 struct settings_tiling model_most_tiles(const struct settings_model *settings);
 
 /* Local. Builds the tables for checked settings; tile counts of `tiling` that are auto mean 1, and

@@ -46,6 +46,20 @@ static int64_t nearest_key_heads(const struct settings_model *s)
     return 1;
 }
 
+/* A width that the deck gives: heads need not divide hidden. */
+static void check_head_width(struct deck *deck, const struct settings_model *s)
+{
+    if (s->head_width > WIDEST)
+        deck_complain(deck, "model", "head_width",
+                      "heads of width %" PRId64 " are not possible; at most %d works",
+                      s->head_width, WIDEST);
+    else if (family_of(s)->rotary && s->head_width % 2 != 0)
+        deck_complain(deck, "model", "head_width",
+                      "rotary positions need heads of even width; nearest to %" PRId64
+                      " is %" PRId64,
+                      s->head_width, s->head_width + 1);
+}
+
 static void check_heads(struct deck *deck, const struct settings_model *s)
 {
     int64_t nearest = nearest_heads(s);
@@ -97,10 +111,84 @@ static void check_tiling(struct deck *deck)
 {
     const struct settings_tiling *t = &deck_settings(deck)->tiling;
     struct settings_tiling most = model_most_tiles(&deck_settings(deck)->model);
-    check_tiles(deck, "attention", t->attention, most.attention, "key heads");
-    check_tiles(deck, "mlp", t->mlp, most.mlp, "groups of 64 columns in the inner width");
+    bool behind = family_of(&deck_settings(deck)->model)->behind;
+    check_tiles(deck, "attention", t->attention, most.attention,
+                behind ? "attentions with a norm behind them, which takes them whole"
+                       : "key heads");
+    check_tiles(deck, "mlp", t->mlp, most.mlp,
+                behind ? "MLPs with a norm behind them, which takes them whole"
+                       : "groups of 64 columns in the inner width");
     check_tiles(deck, "vocabulary", t->vocabulary, most.vocabulary,
                 "groups of 64 ids in the vocabulary");
+}
+
+/* What a deck asks of its family for some keys, as a trait; 0: nothing special. */
+static const struct {
+    enum family_trait trait;
+    const char *key, *what;
+} asks[] = {
+    {FAMILY_WINDOW, "window", "attention window"},
+    {FAMILY_UNROTATED, "unrotated_every", "blocks without rotary positions among others"},
+    {FAMILY_TWO_BASES, "rope_window_base", "rotary base of its own for blocks with a window"},
+};
+
+static bool is_asked(const struct settings_model *s, enum family_trait trait)
+{
+    switch (trait) {
+    case FAMILY_WINDOW:
+        return s->window > 0;
+    case FAMILY_UNROTATED:
+        return s->unrotated_every > 0;
+    case FAMILY_TWO_BASES:
+        return s->rope_window_base > 0;
+    }
+    return false;
+}
+
+/* Names of the families that know a trait, with commas. */
+static void name_families(enum family_trait trait, char *names, size_t bytes)
+{
+    size_t used = 0;
+    snprintf(names, bytes, "none");
+    for (int f = 0; f < MODEL_FAMILIES; f++) {
+        const struct family *family = family_numbered(f);
+        if (!(family->knows & trait) || used >= bytes) continue;
+        int more = snprintf(names + used, bytes - used, "%s%s", used ? ", " : "", family->name);
+        used += (size_t)more;
+    }
+}
+
+/* What the deck asks for and its family does not know is refused, never ignored. */
+static void check_traits(struct deck *deck, const struct settings_model *s)
+{
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+        char names[128];
+        if (!is_asked(s, asks[i].trait) || family_of(s)->knows & asks[i].trait) continue;
+        name_families(asks[i].trait, names, sizeof names);
+        deck_complain(deck, "model", asks[i].key,
+                      "model.family: %s has no %s; families that have: %s", family_of(s)->name,
+                      asks[i].what, names);
+    }
+}
+
+static void check_rope(struct deck *deck, const struct settings_model *s)
+{
+    if (s->rope_scaling == ROPE_LLAMA3 && s->rope_high <= s->rope_low)
+        deck_complain(deck, "model", "rope_high",
+                      "%g is not above model.rope_low, %g; the published values are 4 and 1",
+                      s->rope_high, s->rope_low);
+    if (s->rope_scaling == ROPE_YARN && (s->rope_fast <= s->rope_slow || s->rope_slow <= 0))
+        deck_complain(deck, "model", "rope_fast",
+                      "%g and model.rope_slow, %g, are to be above 0, the first above the second; "
+                      "the published values are 32 and 1",
+                      s->rope_fast, s->rope_slow);
+    if (s->rope_scaling == ROPE_YARN && s->rope_base <= 1)
+        deck_complain(deck, "model", "rope_base", "yarn needs a base above 1");
+    if (s->rope_scaling != ROPE_PLAIN && s->rope_original > s->context)
+        deck_complain(deck, "model", "rope_original",
+                      "%" PRId64 " tokens are more than model.context, %" PRId64
+                      ", which is what comes of them",
+                      s->rope_original, s->context);
 }
 
 void model_check(struct deck *deck)
@@ -109,13 +197,21 @@ void model_check(struct deck *deck)
     if (s->key_heads == ZI_AUTO) s->key_heads = s->heads;
     if (s->inner == ZI_AUTO) s->inner = family_inner(s);
     if (s->tied == ZI_AUTO) s->tied = family_of(s)->tied;
-    check_heads(deck, s);
+    if (s->rope_original == ZI_AUTO) s->rope_original = s->context;
+    if (s->head_width != ZI_AUTO)
+        check_head_width(deck, s);
+    else
+        check_heads(deck, s);
+    if (s->head_width == ZI_AUTO && s->hidden >= s->heads) s->head_width = s->hidden / s->heads;
     if (s->key_heads > s->heads || s->heads % s->key_heads != 0) {
         deck_complain(deck, "model", "key_heads",
                       "%" PRId64 " key heads do not divide model.heads %" PRId64
                       "; the nearest number that works is %" PRId64,
                       s->key_heads, s->heads, nearest_key_heads(s));
     }
+    check_traits(deck, s);
+    check_rope(deck, s);
+    check_size(deck, s, "heads", s->heads * s->head_width);
     check_size(deck, s, "vocabulary", s->vocabulary);
     check_size(deck, s, "inner", s->inner);
     check_size(deck, s, "context", s->context);

@@ -185,19 +185,13 @@ static enum zi_status apart_swiglu_backward(struct device_stream *stream, enum z
 
 RUN(rope)
 {
-    return ops->rope(stream, c->type[0], c->at[0], c->size, c->real, c->whole);
+    return ops->rope(stream, &c->rope);
 }
 
-static enum zi_status apart_rope(struct device_stream *stream, enum zi_dtype type,
-                                 struct device_ptr x, const int64_t shape[5], double base, int sign)
+static enum zi_status apart_rope(struct device_stream *stream, const struct device_rope *d)
 {
-    struct apart_call c = {.run = run_rope,
-                           .type = {type},
-                           .at = {x},
-                           .size = {shape[0], shape[1], shape[2], shape[3], shape[4]},
-                           .real = base,
-                           .whole = sign};
-    return GIVE(stream, &c, &c.at[0]);
+    struct apart_call c = {.run = run_rope, .rope = *d};
+    return GIVE(stream, &c, &c.rope.x);
 }
 
 RUN(attention)

@@ -43,6 +43,7 @@ struct apart_call {
     union {
         struct device_matmul matmul;
         struct device_norm norm;
+        struct device_rope rope;
         struct device_attention attention;
         struct device_adam adam;
         struct device_embedding embedding;

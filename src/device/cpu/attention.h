@@ -50,6 +50,18 @@ enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
 /* Local. In k_attention.c. ZI_ERROR_DEVICE for a type or shape that these kernels cannot do. */
 enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc);
 
+/* Leading dimension of q and k. */
+static inline int64_t ld_of_qk(const struct device_attention *desc)
+{
+    return desc->ld_qk > 0 ? desc->ld_qk : desc->ld;
+}
+
+/* The first key that query `query` sees. */
+static inline int64_t first_key(const struct device_attention *desc, int64_t query)
+{
+    return desc->window > 0 && query >= desc->window ? query - desc->window + 1 : 0;
+}
+
 /* Keys of a block for heads of this width: more where they are narrow, so that packing and passing
  * over sums pay off, yet a block stays within BLOCK_WORDS. */
 static inline int64_t block_keys(int64_t width)

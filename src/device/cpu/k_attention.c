@@ -9,9 +9,11 @@
  * O on exit, once per span of queries.
  *
  * A task is SPANS spans of one (sequence, head): keys and values are packed once per task and block
- * (to whole tiles, 16 bits widened or paired), and blocks above the diagonal are skipped. Scores
- * stay unscaled; the exponent is S f - max f with f = log2(e) / sqrt(D). Key 0 is visible to all, so
- * after the first block every maximum is finite. Queries past the end are zero rows, never stored.
+ * (to whole tiles, 16 bits widened or paired), and blocks above the diagonal, or before the windows
+ * of all queries, are skipped. Scores stay unscaled; the exponent is S f - max f with f = log2(e) /
+ * sqrt(D). Without a window key 0 is visible to all, so after the first block every maximum is
+ * finite; with one, a maximum starts at LOWEST, and what was summed up before a query's first key
+ * comes to nothing beside it. Queries past the end are zero rows, never stored.
  *
  * Tasks write disjoint results and each is done by one thread in one order, so the result does not
  * depend on the number of threads. A task's buffers, 0.4 MiB at the largest width, are on the
@@ -24,6 +26,7 @@ enum { SPANS = 4 }; /* of queries in a task */
 
 #define LOG2_E 1.44269504f
 #define LN_2   0.693147181f
+#define LOWEST (-1e30f) /* below scores */
 
 /* Buffers of a task; used from the start of each, with strides of the actual width. */
 struct forward_space {
@@ -68,15 +71,28 @@ enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc)
 
 /* Rows of `base` from a token of a sequence on, for one head. */
 static struct pack_source rows_from(const struct forward_task *task, struct device_ptr base,
-                                    int64_t token, int64_t head)
+                                    int64_t ld, int64_t token, int64_t head)
 {
     const struct device_attention *d = task->desc;
     return (struct pack_source){.base = (const void *)base.address,
                                 .first =
-                                    (task->sequence * d->tokens + token) * d->ld + head * d->width,
-                                .ld = d->ld,
+                                    (task->sequence * d->tokens + token) * ld + head * d->width,
+                                .ld = ld,
                                 .rows = d->tokens - token,
                                 .width = d->width};
+}
+
+/* Sets to -infinity the scores of lane vector `lane` whose keys, of `keys` of a tile, lie before the
+ * windows of the queries. `diagonal` is the first query less the first key. */
+VEC_INLINE void tile_mask_window(float *s, int64_t keys, int64_t lane, int64_t diagonal,
+                                 int64_t window)
+{
+    int64_t seen = diagonal + lane + VEC_LANES - window; /* the first key that all lanes may see */
+    for (int64_t key = 0; key < keys && key < seen; key++) {
+        float *row = s + key * QUERIES + lane;
+        vec_store(row,
+                  vec_first(key + window - diagonal - lane, vec_load(row), vec_set(-INFINITY)));
+    }
 }
 
 /* Sets to -infinity the scores of lane vector `lane` that lie above the diagonal, among the keys of
@@ -130,10 +146,13 @@ VEC_INLINE vec tile_exponentials(enum attention_form form, float *s, int64_t key
 VEC_INLINE void span_softmax(enum attention_form form, struct forward_space *space, int span,
                              int64_t keys, int64_t diagonal, const struct forward_task *task)
 {
-    bool first = task->first_query + span * QUERIES == diagonal;
+    int64_t query = task->first_query + span * QUERIES, window = task->desc->window;
+    bool first = query - diagonal <= first_key(task->desc, query);
     float *o = space->o[span];
     for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
-        vec before = first ? vec_set(-INFINITY) : vec_load(space->largest[span] + lane);
+        vec before = vec_set(window > 0 ? LOWEST : -INFINITY);
+        if (!first) before = vec_load(space->largest[span] + lane);
+        if (window > 0) tile_mask_window(space->s, keys, lane, diagonal, window);
         vec largest = tile_mask_and_max(space->s, keys, lane, diagonal, before);
         vec f = vec_set(task->factor);
         vec sum = tile_exponentials(form, space->s + lane, keys, task->factor, largest * f);
@@ -156,7 +175,8 @@ VEC_INLINE void span_block(enum attention_form form, struct forward_space *space
     int64_t width = task->desc->width, diagonal = task->first_query + span * QUERIES - key;
     int64_t block = block_keys(width),
             keys = diagonal + QUERIES < block ? diagonal + QUERIES : block;
-    if (keys <= 0) return;
+    int64_t seen = first_key(task->desc, key + diagonal); /* of the span's first query */
+    if (keys <= 0 || key + block <= seen) return;
     int64_t words = form_words(form, width), wide = round_up(width, VEC_LANES);
     const struct product scores = {.a = space->k,
                                    .a_stride = round_up(words, VEC_LANES),
@@ -178,7 +198,7 @@ VEC_INLINE void span_block(enum attention_form form, struct forward_space *space
                                    .m = round_up(width, TILE_ROWS),
                                    .n = QUERIES,
                                    .depth = form_words(form, scores.m)};
-    if (key == 0)
+    if (key <= seen)
         product((struct product_kind){form, false, false}, &values);
     else
         product((struct product_kind){form, false, true}, &values);
@@ -223,14 +243,15 @@ VEC_INLINE void forward_task_run(enum attention_form form, const struct forward_
     int spans = (int)((end - task->first_query) / QUERIES);
     for (int span = 0; span < spans; span++) {
         struct pack_source q =
-            rows_from(task, d->q, task->first_query + span * QUERIES, task->head);
+            rows_from(task, d->q, ld_of_qk(d), task->first_query + span * QUERIES, task->head);
         pack_columns(form, &q, space.q[span]);
     }
     int64_t k_row = round_up(form_words(form, d->width), VEC_LANES);
     int64_t block = block_keys(d->width);
-    for (int64_t key = 0; key < end && key < d->tokens; key += block) {
-        struct pack_source k = rows_from(task, d->k, key, key_head);
-        struct pack_source v = rows_from(task, d->v, key, key_head);
+    int64_t key = first_key(d, task->first_query) / block * block;
+    for (; key < end && key < d->tokens; key += block) {
+        struct pack_source k = rows_from(task, d->k, ld_of_qk(d), key, key_head);
+        struct pack_source v = rows_from(task, d->v, d->ld, key, key_head);
         pack_rows(form, &k, block, space.k, k_row);
         pack_across(form, &v, block, space.v, round_up(d->width, VEC_LANES));
         for (int span = 0; span < spans; span++)

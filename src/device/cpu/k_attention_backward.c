@@ -7,11 +7,12 @@
  * As in forward, queries lie in lanes of S and dP (and dS, P are tiles [key][query]); the three
  * products that sum over queries or keys have the width of the head in lanes. A task is one
  * (sequence, key head). Its outer loop runs over blocks of keys, whose dK and dV stay in the
- * task's buffers while all queries that see the block pass by, for each query head of the group in
- * order; dQ is summed in fp32 in the scratch buffer, [query head][token][width], and stored last.
- * One thread does a task from beginning to end, so sums have one order whatever the number of
- * threads; the price is that no more than sequences x key heads threads can help. A task's
- * buffers, 0.5 MiB at the largest width, are on the stack.
+ * task's buffers while all queries that see the block (to the end, or to that of its last key's
+ * window) pass by, for each query head of the group in order; dQ is summed in fp32 in the scratch
+ * buffer, [query head][token][width], and stored last. One thread does a task from beginning to
+ * end, so sums have one order whatever the number of threads; the price is that no more than
+ * sequences x key heads threads can help. A task's buffers, 0.5 MiB at the largest width, are on
+ * the stack.
  *
  * Queries past the end have q, dO, delta and logsumexp zero, so that they add zeros; keys past the
  * end are above the diagonal of every query that is there. */
@@ -125,15 +126,19 @@ struct pair_terms {
     vec p[2], ds[2];
 };
 
-/* `hidden` lanes of the first key, and one more of the second, lie above the diagonal. */
+/* `hidden` lanes of the first key, and one more of the second, lie above the diagonal; lanes from
+ * hidden + window on see the key no more. */
 VEC_INLINE struct pair_terms pair_compute(const float *s, const float *dp, vec f,
-                                          const float *shift_delta[2], int64_t hidden)
+                                          const float *shift_delta[2],
+                                          const int64_t hidden_window[2])
 {
     struct pair_terms terms;
+    int64_t hidden = hidden_window[0], window = hidden_window[1];
     vec shift = vec_load(shift_delta[0]), delta = vec_load(shift_delta[1]);
     for (int i = 0; i < 2; i++) {
         vec score = vec_load(s + i * QUERIES);
         if (hidden + i > 0) score = vec_first(hidden + i, vec_set(-INFINITY), score);
+        if (window > 0) score = vec_first(hidden + i + window, score, vec_set(-INFINITY));
         terms.p[i] = vec_exp2(vec_fma(score, f, -shift));
         terms.ds[i] = terms.p[i] * (vec_load(dp + i * QUERIES) - delta);
     }
@@ -171,16 +176,18 @@ VEC_INLINE void pair_store_rounded(struct backward_space *space, int64_t key, in
 
 /* Scores become P, and dP becomes dS. `diagonal` is the first query less the first key. */
 VEC_INLINE void tile_terms(enum attention_form form, struct backward_space *space, int64_t keys,
-                           int64_t diagonal, float factor, const float *shift_delta[2])
+                           int64_t diagonal, const struct backward_task *task,
+                           const float *shift_delta[2])
 {
-    vec f = vec_set(factor);
+    vec f = vec_set(task->factor);
     for (int64_t key = 0; key < keys; key += 2) {
         struct pair_terms terms[QUERIES / VEC_LANES];
         for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
             int64_t at = key * QUERIES + lane;
             const float *lanes[2] = {shift_delta[0] + lane, shift_delta[1] + lane};
+            const int64_t hidden_window[2] = {key - diagonal - lane, task->desc->window};
             terms[lane / VEC_LANES] =
-                pair_compute(space->s + at, space->dp + at, f, lanes, key - diagonal - lane);
+                pair_compute(space->s + at, space->dp + at, f, lanes, hidden_window);
         }
         for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
             if (form == FORM_PAIRS)
@@ -233,7 +240,7 @@ VEC_INLINE void span_backward(enum attention_form form, struct backward_space *s
     int64_t head = query_head(task, member), diagonal = query - key;
     int64_t block = block_keys(d->width),
             keys = diagonal + QUERIES < block ? diagonal + QUERIES : block;
-    struct pack_source q = rows_from(task, d->q, d->ld, query, head);
+    struct pack_source q = rows_from(task, d->q, ld_of_qk(d), query, head);
     struct pack_source d_o = rows_from(task, d->d_o, d->ld_o, query, head);
     pack_columns(form, &q, space->q_columns);
     pack_columns(form, &d_o, space->do_columns);
@@ -257,7 +264,7 @@ VEC_INLINE void span_backward(enum attention_form form, struct backward_space *s
     product((struct product_kind){form, true, false}, &values);
     int64_t at = member * task->padded + query;
     const float *shift_delta[2] = {task->shift + at, task->delta + at};
-    tile_terms(form, space, keys, diagonal, task->factor, shift_delta);
+    tile_terms(form, space, keys, diagonal, task, shift_delta);
     tile_gradients(form, space, keys, task, task->dq + at * task->wide);
 }
 
@@ -280,15 +287,18 @@ VEC_INLINE void backward_task_run(enum attention_form form, const struct backwar
     const int64_t block = block_keys(d->width);
     task_begin(type, task);
     for (int64_t key = 0; key < d->tokens; key += block) {
-        struct pack_source k = rows_from(task, d->k, d->ld, key, task->key_head);
+        struct pack_source k = rows_from(task, d->k, ld_of_qk(d), key, task->key_head);
         struct pack_source v = rows_from(task, d->v, d->ld, key, task->key_head);
         pack_rows(form, &k, block, space.k_rows, task->row_words);
         pack_rows(form, &v, block, space.v_rows, task->row_words);
         if (form == FORM_PAIRS) pack_across(form, &k, block, space.k_across, task->wide);
         memset(space.dk, 0, (size_t)(block * task->wide) * sizeof(float));
         memset(space.dv, 0, (size_t)(block * task->wide) * sizeof(float));
+        int64_t end =
+            d->window > 0 && d->window < d->tokens ? key + block + d->window - 1 : d->tokens;
+        if (end > d->tokens) end = d->tokens;
         for (int64_t member = 0; member < task->group; member++)
-            for (int64_t query = key / QUERIES * QUERIES; query < d->tokens; query += QUERIES)
+            for (int64_t query = key / QUERIES * QUERIES; query < end; query += QUERIES)
                 span_backward(form, &space, key, query, member, task);
         struct pack_source dk = rows_from(task, d->dk, d->ld, key, task->key_head);
         struct pack_source dv = rows_from(task, d->dv, d->ld, key, task->key_head);

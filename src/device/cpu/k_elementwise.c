@@ -18,9 +18,8 @@
 #include "device/cpu/vector.h"
 
 enum {
-    RUN = 4096,      /* elements that a thread takes at a time */
-    ROPE_SPAN = 32,  /* tokens that share a base angle */
-    ROPE_PAIRS = 256 /* most pairs of a head */
+    RUN = 4096,    /* elements that a thread takes at a time */
+    ROPE_SPAN = 32 /* tokens that share a base angle */
 };
 
 /* 2 u log2(e) = x (GELU_A + GELU_B x^2) */
@@ -161,10 +160,10 @@ static enum zi_status swiglu_backward(struct device_stream *stream, enum zi_dtyp
 struct rope_view {
     void *x;
     int64_t sequences, tokens, heads, pairs, ld;
-    double sign;
-    double theta[ROPE_PAIRS];
+    double sign, scale;
+    const double *theta;
     /* Cosine and sine of (t % SPAN) theta. */
-    double step[ROPE_SPAN][ROPE_PAIRS][2];
+    double step[ROPE_SPAN][DEVICE_ROPE_PAIRS][2];
 };
 
 VEC_INLINE void rope_rotate(enum zi_dtype type, const struct rope_view *view, int64_t token,
@@ -189,11 +188,11 @@ VEC_INLINE void rope_rotate(enum zi_dtype type, const struct rope_view *view, in
 /* Rotates the tokens [first, first + ROPE_SPAN) of all sequences. */
 static void rope_span(enum zi_dtype type, const struct rope_view *view, int64_t first)
 {
-    double base[ROPE_PAIRS][2];
-    float cosine[ROPE_PAIRS + VEC_LANES] = {0}, sine[ROPE_PAIRS + VEC_LANES] = {0};
+    double base[DEVICE_ROPE_PAIRS][2];
+    float cosine[DEVICE_ROPE_PAIRS + VEC_LANES] = {0}, sine[DEVICE_ROPE_PAIRS + VEC_LANES] = {0};
     for (int64_t i = 0; i < view->pairs; i++) {
-        base[i][0] = cos((double)first * view->theta[i]);
-        base[i][1] = view->sign * sin((double)first * view->theta[i]);
+        base[i][0] = view->scale * cos((double)first * view->theta[i]);
+        base[i][1] = view->scale * view->sign * sin((double)first * view->theta[i]);
     }
     for (int64_t t = 0; t < ROPE_SPAN && first + t < view->tokens; t++) {
         for (int64_t i = 0; i < view->pairs; i++) {
@@ -205,34 +204,32 @@ static void rope_span(enum zi_dtype type, const struct rope_view *view, int64_t 
     }
 }
 
-static enum zi_status rope(struct device_stream *stream, enum zi_dtype type, struct device_ptr x,
-                           const int64_t shape[5], double base, int sign)
+static enum zi_status rope(struct device_stream *stream, const struct device_rope *desc)
 {
-    ZI_TRY(type_check("rope", type));
-    int64_t width = shape[3];
-    if (width % 2 || width > 2 * ROPE_PAIRS)
+    ZI_TRY(type_check("rope", desc->type));
+    if (desc->width % 2 || desc->width > 2 * DEVICE_ROPE_PAIRS)
         return zi_fail(ZI_ERROR_DEVICE, "device",
                        "rope: a head of width %lld cannot be rotated; the width must be even and "
                        "at most %d",
-                       (long long)width, 2 * ROPE_PAIRS);
-    struct rope_view view = {.x = (void *)x.address,
-                             .sequences = shape[0],
-                             .tokens = shape[1],
-                             .heads = shape[2],
-                             .pairs = width / 2,
-                             .ld = shape[4],
-                             .sign = sign};
-    for (int64_t i = 0; i < view.pairs; i++)
-        view.theta[i] = pow(base, -2.0 * (double)i / (double)width);
+                       (long long)desc->width, 2 * DEVICE_ROPE_PAIRS);
+    struct rope_view view = {.x = (void *)desc->x.address,
+                             .sequences = desc->sequences,
+                             .tokens = desc->tokens,
+                             .heads = desc->heads,
+                             .pairs = desc->width / 2,
+                             .ld = desc->ld,
+                             .sign = desc->reverse ? -1 : 1,
+                             .scale = (double)desc->scale,
+                             .theta = desc->frequencies};
     for (int64_t t = 0; t < ROPE_SPAN && t < view.tokens; t++) {
         for (int64_t i = 0; i < view.pairs; i++) {
             view.step[t][i][0] = cos((double)t * view.theta[i]);
-            view.step[t][i][1] = sign * sin((double)t * view.theta[i]);
+            view.step[t][i][1] = view.sign * sin((double)t * view.theta[i]);
         }
     }
 #pragma omp parallel for num_threads(stream->threads) schedule(static)
     for (int64_t first = 0; first < view.tokens; first += ROPE_SPAN)
-        rope_span(type, &view, first);
+        rope_span(desc->type, &view, first);
     return ZI_OK;
 }
 

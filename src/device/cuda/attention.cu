@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Causal attention, forward, in blocks (Dao et al. 2022): a block has a tile of queries of one head
  * and takes in keys and values tile by tile, up to the diagonal. Scores stay unscaled; the exponent
- * is S f - max f with f = log2(e) / sqrt(D). Key 0 is visible to all, so after the first tile every
- * maximum is finite. Queries past the end are zero rows, never stored. */
+ * is S f - max f with f = log2(e) / sqrt(D). Without a window key 0 is visible to all, so after the
+ * first tile every maximum is finite; with one, tiles before it are skipped, and a maximum starts at
+ * LOWEST, beside which what was summed up before a query's first key comes to nothing. Queries past
+ * the end are zero rows, never stored. */
 #include "device/cuda/attention.cuh"
 
 extern "C" {
@@ -12,6 +14,8 @@ extern "C" {
 #include <math.h>
 
 enum { WIDTH_MOST = 256 };
+
+#define LOWEST (-1e30f) /* below scores */
 
 /* Of the thread's rows: the maximum so far, and the thread's part of the sum of exponentials. */
 template <int M> struct softmax_rows {
@@ -44,6 +48,19 @@ template <int M> static __device__ __forceinline__ void diagonal_mask(float (&s)
 #pragma unroll
         for (int j = 0; j < 4; j++)
             if (column + j > row + i) s[i][j] = -INFINITY;
+}
+
+/* -infinity for scores of a tile whose key, `behind` tokens before the query of the same place, lies
+ * before the query's window. */
+template <int M>
+static __device__ __forceinline__ void window_mask(float (&s)[M][4], int behind, int window)
+{
+    int row = (int)threadIdx.x / SIDE * M, column = (int)threadIdx.x % SIDE * 4;
+#pragma unroll
+    for (int i = 0; i < M; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (behind + row + i - column - j >= window) s[i][j] = -INFINITY;
 }
 
 /* Scores become P, and what earlier tiles left is brought to the new maximum. */
@@ -98,18 +115,19 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, WIDTH))
     int first = (tiles - 1 - (int)blockIdx.x % tiles) * TILE, pair = (int)blockIdx.x / tiles;
     int head = pair % (int)d.heads, key_head = head / (int)(d.heads / d.key_heads);
     int64_t sequence = pair / (int)d.heads;
-    attention_rows<T> q = rows_at<T>(call, d.q, d.ld, sequence, head, first);
+    attention_rows<T> q = rows_at<T>(call, d.q, d.ld_qk, sequence, head, first);
     float acc[m][WIDTH / SIDE] = {}, s[m][4];
     softmax_rows<m> rows;
 #pragma unroll
     for (int i = 0; i < m; i++) {
-        rows.largest[i] = -INFINITY;
+        rows.largest[i] = call.window < INT_MAX ? LOWEST : -INFINITY;
         rows.sum[i] = 0.0f;
     }
 #pragma unroll 1
-    for (int key = 0; key <= first; key += TILE) {
-        tile_scores<T, m>(s, room, q, rows_at<T>(call, d.k, d.ld, sequence, key_head, key));
+    for (int key = tile_first(call, first); key <= first; key += TILE) {
+        tile_scores<T, m>(s, room, q, rows_at<T>(call, d.k, d.ld_qk, sequence, key_head, key));
         if (key == first) diagonal_mask<m>(s);
+        if (first - key + TILE > call.window) window_mask<m>(s, first - key, call.window);
         softmax_take(s, rows, acc, call.factor);
         tile_put<m>(tile, s);
         tile_accumulate<T, WIDTH, m>(acc, tile, room,
@@ -130,6 +148,7 @@ static bool rows_are_whole(const struct device_attention *d)
     for (const struct device_ptr &place : places)
         bits |= place.address;
     bits |= (uint64_t)d->ld * bytes | (uint64_t)d->ld_o * bytes | (uint64_t)d->width * bytes;
+    bits |= (uint64_t)d->ld_qk * bytes;
     return bits % 16 == 0;
 }
 
@@ -155,7 +174,9 @@ enum zi_status attention_prepare(const struct device_attention *desc, struct att
                        "once; use a smaller micro-batch",
                        (long long)desc->sequences, (long long)desc->tokens, (long long)desc->heads);
     call->d = *desc;
-    call->whole = rows_are_whole(desc);
+    if (call->d.ld_qk == 0) call->d.ld_qk = desc->ld;
+    call->whole = rows_are_whole(&call->d);
+    call->window = desc->window > 0 && desc->window < INT_MAX ? (int)desc->window : INT_MAX;
     call->scale = 1.0f / sqrtf((float)desc->width);
     call->factor = LOG2_E * call->scale;
     return ZI_OK;

@@ -37,12 +37,21 @@ enum {
 
 /* What the kernels are given. */
 struct attention_call {
+    /* ld_qk is set. */
     struct device_attention d;
+    /* INT_MAX: none. */
+    int window;
     /* All rows of all heads begin at multiples of 16 bytes and are whole packs. */
     bool whole;
     /* log2(e) / sqrt(width), 1 / sqrt(width). */
     float factor, scale;
 };
+
+/* The first key of the first tile that queries from `query` on see. */
+static __device__ __forceinline__ int tile_first(const struct attention_call &call, int query)
+{
+    return query >= call.window ? (query - call.window + 1) / TILE * TILE : 0;
+}
 
 /* Some rows of one head of a tensor, from the first row of a tile on. */
 template <class T> struct attention_rows {

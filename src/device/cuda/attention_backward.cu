@@ -7,7 +7,7 @@
  * Three kernels: delta, which is all that the scratch is used for, [B,H,T]; dK and dV, a block having
  * a tile of keys and passing over the queries of each query head of the group in order; dQ, a block
  * having a tile of queries, with scores and dP computed once more. So each sum is done by one thread
- * in one order, without atomics, for 7 products instead of 5. */
+ * in one order, without atomics, for 7 products instead of 5. Tiles that a window hides are skipped. */
 #include "device/cuda/attention.cuh"
 
 /* What a query's scores need to become P and dS: logsumexp log2(e), delta. */
@@ -51,15 +51,17 @@ static __global__ void __launch_bounds__(BLOCK)
 template <int M>
 static __device__ __forceinline__ void keys_exponentials(float (&s)[M][4],
                                                          const struct query_terms (&terms)[4],
-                                                         float factor, int ahead, int queries)
+                                                         const struct attention_call &call,
+                                                         int ahead, int queries)
 {
     int row = (int)threadIdx.x / SIDE * M, column = (int)threadIdx.x % SIDE * 4;
 #pragma unroll
     for (int i = 0; i < M; i++)
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            bool visible = row + i <= ahead + column + j && column + j < queries;
-            s[i][j] = visible ? exp2f(fmaf(s[i][j], factor, -terms[j].shift)) : 0.0f;
+            int far = ahead + column + j - row - i; /* the key, from the query */
+            bool visible = far >= 0 && far < call.window && column + j < queries;
+            s[i][j] = visible ? exp2f(fmaf(s[i][j], call.factor, -terms[j].shift)) : 0.0f;
         }
 }
 
@@ -90,12 +92,15 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, 2 * WIDT
     int first = (int)blockIdx.x % tiles * TILE, pair = (int)blockIdx.x / tiles;
     int key_head = pair % (int)d.key_heads, column = (int)threadIdx.x % SIDE * 4;
     int64_t sequence = pair / (int)d.key_heads;
+    /* behind the last query that sees a key of the tile */
+    int end = (int)d.tokens - first - (TILE - 1) > call.window ? first + call.window + (TILE - 1)
+                                                               : (int)d.tokens;
     float dk[m][WIDTH / SIDE] = {}, dv[m][WIDTH / SIDE] = {}, s[m][4];
 #pragma unroll 1
     for (int head = key_head * group; head < (key_head + 1) * group; head++) {
 #pragma unroll 1
-        for (int query = first; query < (int)d.tokens; query += TILE) {
-            attention_rows<T> q = rows_at<T>(call, d.q, d.ld, sequence, head, query);
+        for (int query = first; query < end; query += TILE) {
+            attention_rows<T> q = rows_at<T>(call, d.q, d.ld_qk, sequence, head, query);
             attention_rows<T> d_o = rows_at<T>(call, d.d_o, d.ld_o, sequence, head, query);
             struct query_terms terms[4];
 #pragma unroll
@@ -103,8 +108,9 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, 2 * WIDT
                 terms[j] = terms_at(d, sequence, head, query + column + j);
             /* queries that none of the warp's keys is visible to */
             int begin = query == first ? warp_end<m>() - 2 * m : 0;
-            tile_scores<T, m>(s, room, rows_at<T>(call, d.k, d.ld, sequence, key_head, first), q);
-            keys_exponentials<m>(s, terms, call.factor, query - first, q.count);
+            tile_scores<T, m>(s, room, rows_at<T>(call, d.k, d.ld_qk, sequence, key_head, first),
+                              q);
+            keys_exponentials<m>(s, terms, call, query - first, q.count);
             tile_put<m>(tile, s);
             tile_accumulate<T, WIDTH, m>(dv, tile, room, d_o, begin, TILE);
             tile_scores<T, m>(s, room, rows_at<T>(call, d.v, d.ld, sequence, key_head, first), d_o);
@@ -123,15 +129,18 @@ template <int M>
 static __device__ __forceinline__ void queries_differences(float (&s)[M][4],
                                                            const float (&dp)[M][4],
                                                            const struct query_terms (&terms)[M],
-                                                           float factor, int behind)
+                                                           const struct attention_call &call,
+                                                           int behind)
 {
     int row = (int)threadIdx.x / SIDE * M, column = (int)threadIdx.x % SIDE * 4;
 #pragma unroll
     for (int i = 0; i < M; i++)
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            float p = exp2f(fmaf(s[i][j], factor, -terms[i].shift));
-            s[i][j] = column + j <= behind + row + i ? p * (dp[i][j] - terms[i].delta) : 0.0f;
+            float p = exp2f(fmaf(s[i][j], call.factor, -terms[i].shift));
+            int far = behind + row + i - column - j; /* the key, from the query */
+            bool visible = far >= 0 && far < call.window;
+            s[i][j] = visible ? p * (dp[i][j] - terms[i].delta) : 0.0f;
         }
 }
 
@@ -153,12 +162,12 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, 2 * WIDT
         terms[i] = terms_at(d, sequence, head, first + (int)threadIdx.x / SIDE * m + i);
     float dq[m][WIDTH / SIDE] = {}, s[m][4], dp[m][4];
 #pragma unroll 1
-    for (int key = 0; key <= first; key += TILE) {
-        attention_rows<T> k = rows_at<T>(call, d.k, d.ld, sequence, key_head, key);
-        tile_scores<T, m>(s, room, rows_at<T>(call, d.q, d.ld, sequence, head, first), k);
+    for (int key = tile_first(call, first); key <= first; key += TILE) {
+        attention_rows<T> k = rows_at<T>(call, d.k, d.ld_qk, sequence, key_head, key);
+        tile_scores<T, m>(s, room, rows_at<T>(call, d.q, d.ld_qk, sequence, head, first), k);
         tile_scores<T, m>(dp, room, rows_at<T>(call, d.d_o, d.ld_o, sequence, head, first),
                           rows_at<T>(call, d.v, d.ld, sequence, key_head, key));
-        queries_differences<m>(s, dp, terms, call.factor, first - key);
+        queries_differences<m>(s, dp, terms, call, first - key);
         tile_put<m>(tile, s);
         tile_accumulate<T, WIDTH, m>(dq, tile, room, k, 0, key == first ? warp_end<m>() : TILE);
     }

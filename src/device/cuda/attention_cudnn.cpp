@@ -57,7 +57,7 @@ enum place { Q = 1, K, V, O, LOGSUMEXP, D_O, DQ, DK, DV };
 
 /* What tells one graph from another. */
 struct shape {
-    int64_t sequences, tokens, heads, key_heads, width, ld, ld_o;
+    int64_t sequences, tokens, heads, key_heads, width, ld, ld_o, ld_qk, window;
     enum zi_dtype type;
     bool aligned, backward;
 
@@ -65,7 +65,8 @@ struct shape {
     {
         return sequences == s.sequences && tokens == s.tokens && heads == s.heads &&
                key_heads == s.key_heads && width == s.width && ld == s.ld && ld_o == s.ld_o &&
-               type == s.type && aligned == s.aligned && backward == s.backward;
+               ld_qk == s.ld_qk && window == s.window && type == s.type && aligned == s.aligned &&
+               backward == s.backward;
     }
 };
 
@@ -184,8 +185,8 @@ static void describe_forward(Graph &graph, const attention_plan &p, float scale)
 {
     const shape &s = p.shape;
     const int64_t heads = p.key_heads * (s.heads / s.key_heads);
-    auto q = graph.tensor(rows_of(s, p.sequences, heads, s.ld, Q));
-    auto k = graph.tensor(rows_of(s, p.sequences, p.key_heads, s.ld, K));
+    auto q = graph.tensor(rows_of(s, p.sequences, heads, s.ld_qk, Q));
+    auto k = graph.tensor(rows_of(s, p.sequences, p.key_heads, s.ld_qk, K));
     auto v = graph.tensor(rows_of(s, p.sequences, p.key_heads, s.ld, V));
     auto results = graph.sdpa(q, k, v,
                               fe::graph::SDPA_attributes()
@@ -203,8 +204,8 @@ static void describe_backward(Graph &graph, const attention_plan &p, float scale
 {
     const shape &s = p.shape;
     const int64_t heads = p.key_heads * (s.heads / s.key_heads);
-    auto q = graph.tensor(rows_of(s, p.sequences, heads, s.ld, Q));
-    auto k = graph.tensor(rows_of(s, p.sequences, p.key_heads, s.ld, K));
+    auto q = graph.tensor(rows_of(s, p.sequences, heads, s.ld_qk, Q));
+    auto k = graph.tensor(rows_of(s, p.sequences, p.key_heads, s.ld_qk, K));
     auto v = graph.tensor(rows_of(s, p.sequences, p.key_heads, s.ld, V));
     auto o = graph.tensor(rows_of(s, p.sequences, heads, s.ld_o, O));
     auto d_o = graph.tensor(rows_of(s, p.sequences, heads, s.ld_o, D_O));
@@ -268,6 +269,7 @@ static std::string unfit(const shape &s)
     if (!zi_dtype_is_half(s.type)) return std::string("type ") + zi_dtype_name(s.type);
     if (s.width < 1 || s.width % 8) return "heads are no multiples of 8 wide";
     if (s.key_heads < 1 || s.heads % s.key_heads) return "key heads do not divide heads";
+    if (s.window > 0) return "attention has a window of " + std::to_string(s.window) + " tokens";
     if (!s.aligned) return "rows are not at multiples of 16 bytes";
     return "";
 }
@@ -341,8 +343,9 @@ static enum zi_status run(cuda_attention &attention, const attention_plan &p,
 {
     const int64_t group = d.heads / d.key_heads, bytes = (int64_t)zi_dtype_bytes(d.type);
     const int64_t first = sequence * d.tokens, head = key_head * group;
-    const int64_t queries = (first * d.ld + head * d.width) * bytes;
-    const int64_t keys = (first * d.ld + key_head * d.width) * bytes;
+    const int64_t queries = (first * p.shape.ld_qk + head * d.width) * bytes;
+    const int64_t keys = (first * p.shape.ld_qk + key_head * d.width) * bytes;
+    const int64_t values = (first * d.ld + key_head * d.width) * bytes;
     const int64_t outputs = (first * d.ld_o + head * d.width) * bytes;
     const int64_t sums = (sequence * d.heads + head) * d.tokens * (int64_t)sizeof(float);
     auto at = [](struct device_ptr base, int64_t offset) {
@@ -350,14 +353,14 @@ static enum zi_status run(cuda_attention &attention, const attention_plan &p,
     };
     std::unordered_map<int64_t, void *> places = {{Q, at(d.q, queries)},
                                                   {K, at(d.k, keys)},
-                                                  {V, at(d.v, keys)},
+                                                  {V, at(d.v, values)},
                                                   {O, at(d.o, outputs)},
                                                   {LOGSUMEXP, at(d.logsumexp, sums)}};
     if (p.shape.backward) {
         places[D_O] = at(d.d_o, outputs);
-        places[DQ] = at(d.dq, queries);
-        places[DK] = at(d.dk, keys);
-        places[DV] = at(d.dv, keys);
+        places[DQ] = at(d.dq, (first * d.ld + head * d.width) * bytes);
+        places[DK] = at(d.dk, values);
+        places[DV] = at(d.dv, values);
     }
     fe::error_t error = p.graph->execute(attention.handle, places, attention.workspace);
     if (error.is_good()) return ZI_OK;
@@ -368,15 +371,17 @@ static enum zi_status run(cuda_attention &attention, const attention_plan &p,
 static shape shape_of(const struct device_attention &d, bool backward)
 {
     const uint64_t bytes = zi_dtype_bytes(d.type);
-    uint64_t bits = ((uint64_t)d.ld | (uint64_t)d.ld_o) * bytes;
+    const int64_t ld_qk = d.ld_qk > 0 ? d.ld_qk : d.ld;
+    const int64_t window = d.window < d.tokens ? d.window : 0;
+    uint64_t bits = ((uint64_t)d.ld | (uint64_t)d.ld_o | (uint64_t)ld_qk) * bytes;
     const struct device_ptr places[] = {d.q, d.k, d.v, d.o, d.logsumexp};
     const struct device_ptr gradients[] = {d.d_o, d.dq, d.dk, d.dv};
     for (const struct device_ptr &place : places)
         bits |= place.address;
     for (const struct device_ptr &place : gradients)
         if (backward) bits |= place.address;
-    return {d.sequences, d.tokens, d.heads, d.key_heads,    d.width,
-            d.ld,        d.ld_o,   d.type,  bits % 16 == 0, backward};
+    return {d.sequences, d.tokens, d.heads, d.key_heads, d.width,        d.ld,
+            d.ld_o,      ld_qk,    window,  d.type,      bits % 16 == 0, backward};
 }
 
 /* Enqueues the operation where cuDNN does it. */

@@ -10,7 +10,6 @@ extern "C" {
 }
 
 enum {
-    ROPE_PAIRS = 256,  /* most pairs of a head */
     ROPE_BLOCKS = 2048 /* blocks that fill a device */
 };
 
@@ -214,7 +213,9 @@ static enum zi_status swiglu_backward(struct device_stream *stream, enum zi_dtyp
 struct rope_view {
     int64_t sequences, tokens, heads, ld;
     int pairs;
-    uint64_t turns[ROPE_PAIRS];
+    /* Of cosine and sine. */
+    float scale;
+    uint64_t turns[DEVICE_ROPE_PAIRS];
 };
 
 /* Cosine and sine of `angle` 2^-64 turns. The nearest quarter of a turn is taken off in integers; what
@@ -233,12 +234,12 @@ static __device__ __forceinline__ float2 cosine_sine(uint64_t angle)
 template <class T, int N>
 __global__ void __launch_bounds__(BLOCK) rope_kernel(T *x, const __grid_constant__ rope_view v)
 {
-    alignas(16) __shared__ float cosine[ROPE_PAIRS], sine[ROPE_PAIRS];
+    alignas(16) __shared__ float cosine[DEVICE_ROPE_PAIRS], sine[DEVICE_ROPE_PAIRS];
     int packs = v.pairs / N;
     for (int i = (int)threadIdx.x; i < v.pairs; i += BLOCK) {
         float2 cs = cosine_sine((uint64_t)blockIdx.x * v.turns[i]);
-        cosine[i] = cs.x;
-        sine[i] = cs.y;
+        cosine[i] = cs.x * v.scale;
+        sine[i] = cs.y * v.scale;
     }
     __syncthreads();
     for (int64_t b = blockIdx.y; b < v.sequences; b += gridDim.y) {
@@ -279,25 +280,24 @@ static enum zi_status rope_of(struct device_stream *stream, struct device_ptr x,
     return cuda_launched("rope");
 }
 
-/* shape: B, T, heads, D, ld */
-static enum zi_status rope(struct device_stream *stream, enum zi_dtype type, struct device_ptr x,
-                           const int64_t shape[5], double base, int sign)
+static enum zi_status rope(struct device_stream *stream, const struct device_rope *desc)
 {
-    ZI_TRY(type_check("rope", type));
-    int64_t width = shape[3];
-    if (width % 2 || width > 2 * ROPE_PAIRS)
+    ZI_TRY(type_check("rope", desc->type));
+    int64_t width = desc->width;
+    if (width % 2 || width > 2 * DEVICE_ROPE_PAIRS)
         return zi_fail(
             ZI_ERROR_DEVICE, "device",
             "rope: a head of width %lld cannot be rotated; the width must be even and at most %d",
-            (long long)width, 2 * ROPE_PAIRS);
-    if (shape[0] <= 0 || shape[1] <= 0 || shape[2] <= 0 || width <= 0) return ZI_OK;
-    struct rope_view v = {shape[0], shape[1], shape[2], shape[4], (int)(width / 2), {0}};
+            (long long)width, 2 * DEVICE_ROPE_PAIRS);
+    if (desc->sequences <= 0 || desc->tokens <= 0 || desc->heads <= 0 || width <= 0) return ZI_OK;
+    struct rope_view v = {desc->sequences,  desc->tokens, desc->heads, desc->ld,
+                          (int)(width / 2), desc->scale,  {0}};
     for (int i = 0; i < v.pairs; i++) {
-        double turns = pow(base, -2.0 * i / (double)width) / (2.0 * M_PI);
+        double turns = desc->frequencies[i] / (2.0 * M_PI);
         uint64_t fraction = (uint64_t)ldexp(turns - floor(turns), 64);
-        v.turns[i] = sign < 0 ? -fraction : fraction;
+        v.turns[i] = desc->reverse ? -fraction : fraction;
     }
-    return CUDA_BY_TYPE(type, rope_of, stream, x, &v);
+    return CUDA_BY_TYPE(desc->type, rope_of, stream, desc->x, &v);
 }
 
 void cuda_elementwise_register(struct device_operations *operations)

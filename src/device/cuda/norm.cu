@@ -9,7 +9,9 @@
  * Backward: a block takes DEVICE_NORM_ROWS rows in turns. In a turn each of its warps first takes the
  * two sums of a row, or of a part of it; then every thread does its columns of all rows of the turn,
  * which are in cache by now, and adds to its columns' sums over rows, in registers. These go to the
- * block's lines of scratch, and are added up over blocks by the column sums of biases. */
+ * block's lines of scratch, and are added up over blocks by the column sums of biases.
+ *
+ * Where a row of the tensor holds groups of columns, a row here is one of these. */
 #include "device/cuda/lanes.cuh"
 
 extern "C" {
@@ -35,8 +37,9 @@ template <class T> struct norm_view {
     const T *x, *weight, *bias;
     T *y;
     float *mean, *rstd;
-    int64_t rows;
-    int columns;
+    /* Of all groups; leading dimensions of x and y. */
+    int64_t rows, ld, ld_y;
+    int columns, groups;
     bool rms;
     float epsilon;
 };
@@ -47,9 +50,17 @@ template <bool wide> static __device__ __forceinline__ float row_sum(float x, fl
     return wide ? block_sum(x, room) : warp_sum(x);
 }
 
-/* y of N columns: (x - mean) rstd weight + bias. */
+/* Element at which a row begins. */
+static __device__ __forceinline__ int64_t row_at(int64_t row, int groups, int64_t ld, int columns)
+{
+    if (groups == 1) return row * ld;
+    int64_t of = row / groups;
+    return of * ld + (row - of * groups) * columns;
+}
+
+/* y of N columns, which it has from `to` on: (x - mean) rstd weight + bias. */
 template <class T, int N>
-static __device__ __forceinline__ void norm_apply(const norm_view<T> &v, int64_t row, int c,
+static __device__ __forceinline__ void norm_apply(const norm_view<T> &v, int64_t to, int c,
                                                   const float *x, const float statistics[2])
 {
     float y[N], weight[N], bias[N] = {0};
@@ -58,7 +69,7 @@ static __device__ __forceinline__ void norm_apply(const norm_view<T> &v, int64_t
 #pragma unroll
     for (int j = 0; j < N; j++)
         y[j] = fmaf((x[j] - statistics[0]) * statistics[1], weight[j], bias[j]);
-    lanes_store<N>(v.y + row * v.columns + c, y);
+    lanes_store<N>(v.y + to + c, y);
 }
 
 /* Writes the statistics of a row, by one of its threads; squares: the sum of (x - mean)^2. */
@@ -82,6 +93,7 @@ template <class T, bool wide> __global__ void __launch_bounds__(BLOCK) norm_kern
     int64_t row = (int64_t)blockIdx.x * groups + threadIdx.x / threads,
             stride = (int64_t)gridDim.x * groups;
     for (; row < v.rows; row += stride) {
+        const T *from = v.x + row_at(row, v.groups, v.ld, v.columns);
         float x[PACKS][N], sum = 0.0f, squares = 0.0f;
 #pragma unroll
         for (int p = 0; p < PACKS; p++) {
@@ -89,7 +101,7 @@ template <class T, bool wide> __global__ void __launch_bounds__(BLOCK) norm_kern
 #pragma unroll
             for (int j = 0; j < N; j++)
                 x[p][j] = 0.0f;
-            if (c < v.columns) lanes_load<N>(x[p], v.x + row * v.columns + c);
+            if (c < v.columns) lanes_load<N>(x[p], from + c);
 #pragma unroll
             for (int j = 0; j < N; j++)
                 sum += x[p][j];
@@ -104,10 +116,11 @@ template <class T, bool wide> __global__ void __launch_bounds__(BLOCK) norm_kern
         }
         squares = row_sum<wide>(squares, room);
         statistics[1] = norm_deviation(v, row, statistics[0], squares, thread == 0);
+        int64_t to = row_at(row, v.groups, v.ld_y, v.columns);
 #pragma unroll
         for (int p = 0; p < PACKS; p++) {
             int c = (thread + p * threads) * N;
-            if (c < v.columns) norm_apply<T, N>(v, row, c, x[p], statistics);
+            if (c < v.columns) norm_apply<T, N>(v, to, c, x[p], statistics);
         }
     }
 }
@@ -117,7 +130,8 @@ template <class T> __global__ void __launch_bounds__(BLOCK) norm_any_kernel(norm
 {
     __shared__ float room[WARP];
     for (int64_t row = blockIdx.x; row < v.rows; row += gridDim.x) {
-        const T *x = v.x + row * v.columns;
+        const T *x = v.x + row_at(row, v.groups, v.ld, v.columns);
+        int64_t to = row_at(row, v.groups, v.ld_y, v.columns);
         float sum = 0.0f, squares = 0.0f, statistics[2] = {0.0f, 0.0f};
         for (int c = (int)threadIdx.x; c < v.columns && !v.rms; c += BLOCK)
             sum += to_fp32(x[c]);
@@ -130,7 +144,7 @@ template <class T> __global__ void __launch_bounds__(BLOCK) norm_any_kernel(norm
         statistics[1] = norm_deviation(v, row, statistics[0], squares, threadIdx.x == 0);
         for (int c = (int)threadIdx.x; c < v.columns; c += BLOCK) {
             float value = to_fp32(x[c]);
-            norm_apply<T, 1>(v, row, c, &value, statistics);
+            norm_apply<T, 1>(v, to, c, &value, statistics);
         }
     }
 }
@@ -147,15 +161,35 @@ static enum zi_status norm_check(const struct device_norm *n)
     return ZI_OK;
 }
 
+static int64_t groups_of(const struct device_norm *n)
+{
+    return n->groups > 0 ? n->groups : 1;
+}
+
+/* A leading dimension, where 0 stands for that of rows behind each other. */
+static int64_t ld_or_dense(const struct device_norm *n, int64_t ld)
+{
+    return ld > 0 ? ld : groups_of(n) * n->columns;
+}
+
 template <class T>
 static enum zi_status norm_of(struct device_stream *stream, const struct device_norm *n)
 {
-    norm_view<T> v = {at<const T>(n->x), at<const T>(n->weight), at<const T>(n->bias),
-                      at<T>(n->y),       at<float>(n->mean),     at<float>(n->rstd),
-                      n->rows,           (int)n->columns,        n->rms,
+    norm_view<T> v = {at<const T>(n->x),
+                      at<const T>(n->weight),
+                      at<const T>(n->bias),
+                      at<T>(n->y),
+                      at<float>(n->mean),
+                      at<float>(n->rstd),
+                      n->rows * groups_of(n),
+                      ld_or_dense(n, n->ld),
+                      ld_or_dense(n, n->ld_y),
+                      (int)n->columns,
+                      (int)groups_of(n),
+                      n->rms,
                       n->epsilon};
     bool fit = lanes_fit(n->x.address | n->weight.address | n->bias.address | n->y.address |
-                         (uintptr_t)n->columns * sizeof(T));
+                         (uintptr_t)(n->columns | v.ld | v.ld_y) * sizeof(T));
     int64_t threads = (n->columns + WARP_COLUMNS - 1) / WARP_COLUMNS * WARP;
     cudaStream_t on = cuda_enter(stream);
     if (!on) return ZI_ERROR_DEVICE;
@@ -181,16 +215,19 @@ template <class T> struct norm_backward_view {
     const float *mean, *rstd;
     /* Of all blocks; null: not wanted. */
     float *dweight, *dbias;
-    int64_t rows;
+    /* Of all groups; leading dimensions of x, and of dy and dx. */
+    int64_t rows, ld, ld_y;
     /* Parts of a row, a power of two. */
-    int columns, parts;
+    int columns, parts, groups;
     /* 1 / columns */
     float inverse;
-    bool rms;
+    bool rms, replace;
 };
 
-/* Of a block's rows: sums of g = dy weight and of g (x - mean) in parts, mean, reciprocal deviation. */
+/* Of a block's rows: where they begin in x, and in dy and dx; sums of g = dy weight and of g (x - mean)
+ * in parts, mean, reciprocal deviation. */
 struct norm_rows {
+    int64_t x[DEVICE_NORM_ROWS], y[DEVICE_NORM_ROWS];
     float g[DEVICE_NORM_ROWS][PARTS_MOST], gn[DEVICE_NORM_ROWS][PARTS_MOST];
     float mean[DEVICE_NORM_ROWS], rstd[DEVICE_NORM_ROWS];
 };
@@ -203,7 +240,9 @@ static __device__ __forceinline__ void norm_row_sums(const norm_backward_view<T>
     int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
     int row = turn + warp / v.parts, part = warp % v.parts;
     if (row >= DEVICE_NORM_ROWS || first + row >= v.rows) return;
-    const T *x = v.x + (first + row) * v.columns, *dy = v.dy + (first + row) * v.columns;
+    int64_t x_at = row_at(first + row, v.groups, v.ld, v.columns);
+    int64_t dy_at = row_at(first + row, v.groups, v.ld_y, v.columns);
+    const T *x = v.x + x_at, *dy = v.dy + dy_at;
     float mean = v.rms ? 0.0f : v.mean[first + row], sum_g = 0.0f, sum_gn = 0.0f;
 #pragma unroll 2
     for (int c = (part * WARP + lane) * N; c < v.columns; c += v.parts * WARP * N) {
@@ -224,6 +263,8 @@ static __device__ __forceinline__ void norm_row_sums(const norm_backward_view<T>
     rows.g[row][part] = sum_g;
     rows.gn[row][part] = sum_gn;
     if (part != 0) return;
+    rows.x[row] = x_at;
+    rows.y[row] = dy_at;
     rows.mean[row] = mean;
     rows.rstd[row] = v.rstd[first + row];
 }
@@ -252,20 +293,20 @@ static __device__ __forceinline__ norm_row norm_row_of(const norm_backward_view<
     return {rows.mean[row], rstd, v.rms ? 0.0f : g * v.inverse, gn * rstd * v.inverse};
 }
 
-/* N columns of R rows from row `row` of the block on, which is row `at` of all: adds to dx and to the
- * sums over rows. All that is read is asked for before anything is written. */
+/* N columns of R rows from row `row` of the block on: adds to dx, or replaces it, and adds to the sums
+ * over rows. All that is read is asked for before anything is written. */
 template <class T, int N, int R>
 static __device__ __forceinline__ void norm_columns_backward(const norm_backward_view<T> &v,
                                                              const norm_rows &rows, int row, int c,
                                                              norm_columns<T, N> &columns)
 {
     lanes_bits<T, N> x[R], dy[R], dx[R];
-    int64_t at = ((int64_t)blockIdx.x * DEVICE_NORM_ROWS + row) * v.columns + c;
 #pragma unroll
     for (int r = 0; r < R; r++) {
-        x[r] = lanes_read<N>(v.x + at + (int64_t)r * v.columns);
-        dy[r] = lanes_read<N>(v.dy + at + (int64_t)r * v.columns);
-        dx[r] = lanes_read<N>(v.dx + at + (int64_t)r * v.columns);
+        x[r] = lanes_read<N>(v.x + rows.x[row + r] + c);
+        dy[r] = lanes_read<N>(v.dy + rows.y[row + r] + c);
+        dx[r] = {};
+        if (!v.replace) dx[r] = lanes_read<N>(v.dx + rows.y[row + r] + c);
     }
 #pragma unroll
     for (int r = 0; r < R; r++) {
@@ -279,7 +320,7 @@ static __device__ __forceinline__ void norm_columns_backward(const norm_backward
             columns.dweight[j] = fmaf(slope, normed, columns.dweight[j]);
             columns.dbias[j] += slope;
         }
-        lanes_store<N>(v.dx + at + (int64_t)r * v.columns, sum);
+        lanes_store<N>(v.dx + rows.y[row + r] + c, sum);
     }
 }
 
@@ -340,13 +381,17 @@ static enum zi_status norm_backward_of(struct device_stream *stream, const struc
                                at<const float>(n->rstd),
                                device_is_null(n->dweight) ? nullptr : scratch,
                                device_is_null(n->dbias) ? nullptr : scratch + n->columns,
-                               n->rows,
+                               n->rows * groups_of(n),
+                               ld_or_dense(n, n->ld),
+                               ld_or_dense(n, n->ld_y),
                                (int)n->columns,
                                1,
+                               (int)groups_of(n),
                                1.0f / (float)n->columns,
-                               n->rms};
+                               n->rms,
+                               n->replace};
     bool fit = lanes_fit(n->x.address | n->dy.address | n->weight.address | n->dx.address |
-                         n->scratch.address | (uintptr_t)n->columns * sizeof(T));
+                         n->scratch.address | (uintptr_t)(n->columns | v.ld | v.ld_y) * sizeof(T));
     cudaStream_t on = cuda_enter(stream);
     if (!on) return ZI_ERROR_DEVICE;
     if (!fit) return norm_backward_launch<T, 1, 1>(on, v);
@@ -359,7 +404,7 @@ static enum zi_status norm_backward(struct device_stream *stream, const struct d
     ZI_TRY(norm_check(n));
     if (n->rows <= 0 || n->columns <= 0) return ZI_OK;
     ZI_TRY(CUDA_BY_TYPE(n->type, norm_backward_of, stream, n));
-    int64_t blocks = (n->rows + DEVICE_NORM_ROWS - 1) / DEVICE_NORM_ROWS;
+    int64_t blocks = (n->rows * groups_of(n) + DEVICE_NORM_ROWS - 1) / DEVICE_NORM_ROWS;
     const int64_t shape[3] = {blocks, n->columns, 2 * n->columns};
     struct device_ptr dbias = device_at(n->scratch, (size_t)n->columns * sizeof(float));
     if (!device_is_null(n->dweight))

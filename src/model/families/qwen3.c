@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Qwen 3 (Yang et al. 2025): Llama with an RMSNorm over every head of query and key before they are
+ * rotated; the width of a head is often not that of the stream over the heads. */
+#include "model/family.h"
+
+static const struct family_row attention[] = {
+    {"norm.weight", SIZE_HIDDEN, SIZE_NONE, MODEL_NORM, MODEL_INIT_ONE, false, false},
+    {"query.weight", SIZE_QUERY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, false},
+    {"key.weight", SIZE_KEY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, true},
+    {"value.weight", SIZE_KEY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, true},
+    {"query_norm.weight", SIZE_HEAD, SIZE_NONE, MODEL_NORM, MODEL_INIT_ONE, false, false},
+    {"key_norm.weight", SIZE_HEAD, SIZE_NONE, MODEL_NORM, MODEL_INIT_ONE, false, false},
+    {"output.weight", SIZE_HIDDEN, SIZE_QUERY, MODEL_MATRIX, MODEL_INIT_NORMAL, true, false},
+    {0},
+};
+
+const struct family family_qwen3 = {
+    .name = "qwen3",
+    .rms = true,
+    .rotary = true,
+    .gated = true,
+    .head_norms = true,
+    .knows = FAMILY_WINDOW,
+    .token = llama_token,
+    .attention = attention,
+    .mlp = llama_mlp,
+    .norm = llama_norm,
+    .head = llama_head,
+};
