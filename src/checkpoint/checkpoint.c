@@ -50,7 +50,7 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint,
         calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *checkpoint->datasets);
     if (!checkpoint->datasets) return no_memory();
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_state_is_written(s, checkpoint->header.type)) continue;
+        if (!checkpoint_writes_state(&checkpoint->header, s)) continue;
         enum zi_dtype type = checkpoint_state_type(s, checkpoint->header.type);
         for (int t = 0; t < count; t++) {
             ZI_REQUIRE(tensors[t].dimensions == 1 || tensors[t].dimensions == 2);
@@ -67,9 +67,9 @@ static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint, enum
                                              int tensor)
 {
     int place = 0;
-    ZI_REQUIRE(checkpoint_state_name(state));
+    ZI_REQUIRE(checkpoint_has_state(&checkpoint->header, state));
     for (int s = 0; s < (int)state; s++)
-        place += checkpoint_state_is_written(s, checkpoint->header.type);
+        place += checkpoint_writes_state(&checkpoint->header, s);
     return &checkpoint->datasets[place * checkpoint->tensor_count + tensor];
 }
 
@@ -77,8 +77,9 @@ static enum zi_status describe(struct checkpoint *checkpoint, const char *direct
                                const struct checkpoint_header *header,
                                const struct checkpoint_tensor *tensors)
 {
-    size_t size = strlen(directory) + 40;
+    size_t size = strlen(directory) + (header->path ? strlen(header->path) : 0) + 40;
     checkpoint->header = *header;
+    checkpoint->named = header->path;
     checkpoint->header.deck = strdup(header->deck ? header->deck : "");
     checkpoint->header.model_text = strdup(header->model_text ? header->model_text : "");
     checkpoint->directory = strdup(directory);
@@ -87,7 +88,10 @@ static enum zi_status describe(struct checkpoint *checkpoint, const char *direct
     if (!checkpoint->header.deck || !checkpoint->header.model_text || !checkpoint->directory ||
         !checkpoint->path || !checkpoint->temporary)
         return no_memory();
-    snprintf(checkpoint->path, size, "%s/" CHECKPOINT_NAME, directory, (long long)header->step);
+    if (checkpoint->named)
+        snprintf(checkpoint->path, size, "%s/%s", directory, header->path);
+    else
+        snprintf(checkpoint->path, size, "%s/" CHECKPOINT_NAME, directory, (long long)header->step);
     snprintf(checkpoint->temporary, size, "%s" CHECKPOINT_TEMPORARY, checkpoint->path);
     return list_datasets(checkpoint, tensors);
 }

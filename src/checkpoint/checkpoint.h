@@ -8,6 +8,7 @@
  *   attributes of /   format, step, updates, tokens, seed, deck (text), type, model (family and
  *                     sizes, text), version, revision, written (date); with fp16
  *                     loss_scale and loss_scale_steps, of the step that follows
+ *                     states: "parameter" where it has no others (weights_only)
  *   attribute `checksum` of each dataset
  *                     the checksum of device/operations.h over its bits (32, or 16), with
  *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
@@ -46,7 +47,10 @@ struct checkpoint_header {
     enum zi_dtype type;
     /* Family and sizes, one line of YAML, for deck_parse_part */
     const char *model_text;
-    /* Reading: the file */
+    /* Of the states it has parameters alone: for weights that were not trained here. */
+    bool weights_only;
+    /* Reading: the file. Writing: its name in the folder that is given; NULL: one made of the step, and
+     * then `latest` moves to it */
     const char *path;
     /* Writing: permissions of the file, whatever the umask; 0: 0600 */
     unsigned mode;
@@ -68,7 +72,8 @@ struct checkpoint;
  * name with room for all states of the tensors (master is stored only when type is not fp32; with
  * fp32 write one of parameter and master). Copies what it is given. ZI_ERROR_IO on every rank, with
  * file and remedy, and nothing left behind, when it cannot be made for want of room, rights or
- * memory; of such errors, which may come with every checkpoint, 20 of a kind are said. */
+ * memory; of such errors, which may come with every checkpoint, 20 of a kind are said. Where the
+ * header has a name for it, the file that has it is replaced in the end. */
 enum zi_status checkpoint_create(struct comm *comm, const char *directory,
                                  const struct checkpoint_header *header,
                                  const struct checkpoint_tensor *tensors, int tensor_count,

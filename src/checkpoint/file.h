@@ -14,6 +14,7 @@
 #include "h5/h5.h"
 
 #define CHECKPOINT_FORMAT    "zinf-checkpoint-3"
+#define CHECKPOINT_WEIGHTS   "parameter" /* attribute states of one that has nothing else */
 #define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
 #define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
 
@@ -51,10 +52,12 @@ enum checkpoint_stage {
 
 struct checkpoint {
     struct comm *comm;
-    /* Texts owned */
+    /* Texts owned; `path` is this struct's */
     struct checkpoint_header header;
     /* Writing only */
     char *directory;
+    /* Writing: `path` was given, and is not made of the step. */
+    bool named;
     /* temporary: writing only, NULL once it has gone */
     char *path, *temporary;
     /* Reading only; -1 = closed */
@@ -87,6 +90,12 @@ enum zi_dtype checkpoint_state_type(enum tier_kind state, enum zi_dtype paramete
 
 /* Local. Whether it has datasets of its own there (with fp32 the parameter is the master). */
 bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter);
+
+/* Local. Whether a checkpoint has datasets of a kind, or second names of them. */
+bool checkpoint_has_state(const struct checkpoint_header *header, enum tier_kind state);
+
+/* Local. Whether a checkpoint has datasets of a kind that are its own. */
+bool checkpoint_writes_state(const struct checkpoint_header *header, enum tier_kind state);
 
 /* Local. The checksum of elements first .. first+count-1 of a dataset. */
 uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,
@@ -125,9 +134,9 @@ void checkpoint_discard(const struct checkpoint *checkpoint);
  * their offsets. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
 
-/* Local. Whether a path of one of the names of checkpoint_kind_of is absent or of that kind, so
- * that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
-enum zi_status checkpoint_name_free(const char *path);
+/* Local. Whether a path of one of the names of checkpoint_kind_of, or with `named` any path, is absent
+ * or of that kind, with `named` a file, so that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status checkpoint_name_free(const char *path, bool named);
 
 /* Local. Opens the temporary file as it is, a regular file that no link leads to; on rank 0 the one
  * that it has made. ZI_ERROR_IO. */

@@ -36,6 +36,7 @@ herr_t header_write(hid_t file, const struct checkpoint_header *header)
         h5_integer_write(file, "tokens", header->tokens) < 0 ||
         h5_integer_write(file, "seed", header->seed) < 0 || write_scaling(file, header) < 0 ||
         h5_text_write(file, "type", zi_dtype_name(header->type)) < 0 ||
+        (header->weights_only && h5_text_write(file, "states", CHECKPOINT_WEIGHTS) < 0) ||
         h5_text_write(file, "model", header->model_text) < 0 ||
         h5_text_write(file, "deck", header->deck) < 0 ||
         h5_text_write(file, "version", zi_version()) < 0 ||

@@ -81,7 +81,7 @@ int64_t checkpoint_bytes(const struct checkpoint_header *header,
         int64_t elements = tensors[t].shape[0];
         if (tensors[t].dimensions > 1) elements *= tensors[t].shape[1];
         for (int s = 0; s < TIER_KIND_COUNT; s++)
-            if (checkpoint_state_is_written(s, header->type)) {
+            if (checkpoint_writes_state(header, s)) {
                 bytes += dataset_room(elements, checkpoint_state_type(s, header->type));
                 datasets++;
             }
@@ -186,8 +186,8 @@ static enum zi_status place_layout(struct checkpoint *checkpoint, int layout)
     if (mkdir(checkpoint->directory, 0777) != 0 && errno != EEXIST)
         return zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s%s",
                                checkpoint->directory, strerror(errno), checkpoint_remedy(errno));
-    ZI_TRY(checkpoint_name_free(path));
-    ZI_TRY(checkpoint_name_free(checkpoint->path));
+    ZI_TRY(checkpoint_name_free(path, checkpoint->named));
+    ZI_TRY(checkpoint_name_free(checkpoint->path, checkpoint->named));
     ZI_TRY(create_temporary(checkpoint, &file));
     enum zi_status status = claim(file, path, layout_bytes(checkpoint, layout));
     if (status >= 0) status = copy_layout(checkpoint, layout, file);
@@ -212,7 +212,7 @@ static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset, uin
 /* With fp32 the parameter is the master: /master holds second names of the same datasets. */
 static herr_t link_masters(hid_t file, const struct checkpoint *checkpoint)
 {
-    if (checkpoint->header.type != ZI_FP32) return 0;
+    if (checkpoint->header.type != ZI_FP32 || checkpoint->header.weights_only) return 0;
     for (int d = 0; d < checkpoint->dataset_count; d++) {
         const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
         if (dataset->state != TIER_PARAMETER) continue;
@@ -229,7 +229,7 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
 {
     const char *path = checkpoint->temporary;
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_state_name(s)) continue;
+        if (!checkpoint_has_state(&checkpoint->header, s)) continue;
         hid_t group =
             H5Gcreate2(file, checkpoint_state_name(s), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
         if (group < 0) return h5_fail("checkpoint", path, "create a group");
