@@ -2,7 +2,7 @@
 /* Reading safetensors.
  *
  * Heads are JSON and are parsed whole, so what a head may have is bounded (HEAD_BYTES): a head of
- * that size becomes some tens of MiB while it is parsed, and names some ten thousand tensors. The
+ * that size becomes 40 MiB while it is parsed, and names some five thousand tensors. The
  * reference implementation takes 100 MB, which no published model of these architectures comes near.
  *
  * An index that names files is believed in names only: a name with a slash could lead out of the
@@ -22,7 +22,7 @@
 #include "base/log.h"
 #include "json/json.h"
 
-enum { HEAD_BYTES = 2 << 20, FILES_MOST = 4096, PIECE = 1 << 14 };
+enum { HEAD_BYTES = 512 << 10, FILES_MOST = 4096, PIECE = 1 << 14 };
 
 struct safetensors {
     int file_count, tensor_count, capacity;
