@@ -37,7 +37,7 @@ struct source {
 
 static enum zi_status no_memory(void)
 {
-    return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the weights of model.from");
+    return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the weights of a model");
 }
 
 enum zi_status source_open_checkpoint(struct comm *comm, const char *path,
@@ -79,8 +79,7 @@ static enum zi_status open_any(struct source *source, const char *path, bool say
     if (!source->path || !source->piece) return no_memory();
     if (stat(path, &info) != 0)
         return zi_fail(ZI_ERROR_USAGE, "app",
-                       "model.from %s is not there; name a model folder of Hugging Face or a "
-                       "checkpoint",
+                       "%s is not there; name a model folder of Hugging Face or a checkpoint",
                        path);
     return is_model_folder(path) ? hf_model_open(path, says, &source->folder)
                                  : open_checkpoint(source);

@@ -435,8 +435,10 @@ void deck_place(const struct deck *deck, const struct deck_row *row, struct deck
     int line = origin->line                   ? origin->line
                : origin->source == SOURCE_SET ? DECK_PLACE_SET
                                               : DECK_PLACE_WHOLE;
-    deck_errors_add(list, line, origin->column, "%s.%s%s%s", row->section, row->key,
-                    line == DECK_PLACE_WHOLE ? " (default)" : "", text);
+    const char *whence = origin->source == SOURCE_MODEL ? " (model.from)"
+                         : line == DECK_PLACE_WHOLE     ? " (default)"
+                                                        : "";
+    deck_errors_add(list, line, origin->column, "%s.%s%s%s", row->section, row->key, whence, text);
 }
 
 /* ": " and the text of a format, or a text for when there is no memory; *owned is to be freed. */
