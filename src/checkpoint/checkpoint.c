@@ -50,7 +50,7 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint,
         calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *checkpoint->datasets);
     if (!checkpoint->datasets) return no_memory();
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_writes_state(&checkpoint->header, s)) continue;
+        if (!header_writes_state(&checkpoint->header, s)) continue;
         enum zi_dtype type = checkpoint_state_type(s, checkpoint->header.type);
         for (int t = 0; t < count; t++) {
             ZI_REQUIRE(tensors[t].dimensions == 1 || tensors[t].dimensions == 2);
@@ -67,9 +67,9 @@ static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint, enum
                                              int tensor)
 {
     int place = 0;
-    ZI_REQUIRE(checkpoint_has_state(&checkpoint->header, state));
+    ZI_REQUIRE(header_has_state(&checkpoint->header, state));
     for (int s = 0; s < (int)state; s++)
-        place += checkpoint_writes_state(&checkpoint->header, s);
+        place += header_writes_state(&checkpoint->header, s);
     return &checkpoint->datasets[place * checkpoint->tensor_count + tensor];
 }
 

@@ -36,16 +36,6 @@ bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter)
     return checkpoint_state_name(state);
 }
 
-bool checkpoint_has_state(const struct checkpoint_header *header, enum tier_kind state)
-{
-    return checkpoint_state_name(state) && (!header->weights_only || state == TIER_PARAMETER);
-}
-
-bool checkpoint_writes_state(const struct checkpoint_header *header, enum tier_kind state)
-{
-    return checkpoint_has_state(header, state) && checkpoint_state_is_written(state, header->type);
-}
-
 /* The low 32 bits of (first + i + seed) * 0x9e3779b1 need the low 32 bits of the index only. */
 static inline uint64_t weight(uint32_t index)
 {

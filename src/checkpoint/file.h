@@ -14,7 +14,7 @@
 #include "h5/h5.h"
 
 #define CHECKPOINT_FORMAT    "zinf-checkpoint-3"
-#define CHECKPOINT_WEIGHTS   "parameter" /* attribute states of one that has nothing else */
+#define CHECKPOINT_WEIGHTS   "parameter"      /* attribute states of one that has nothing else */
 #define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
 #define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
 
@@ -90,12 +90,6 @@ enum zi_dtype checkpoint_state_type(enum tier_kind state, enum zi_dtype paramete
 
 /* Local. Whether it has datasets of its own there (with fp32 the parameter is the master). */
 bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter);
-
-/* Local. Whether a checkpoint has datasets of a kind, or second names of them. */
-bool checkpoint_has_state(const struct checkpoint_header *header, enum tier_kind state);
-
-/* Local. Whether a checkpoint has datasets of a kind that are its own. */
-bool checkpoint_writes_state(const struct checkpoint_header *header, enum tier_kind state);
 
 /* Local. The checksum of elements first .. first+count-1 of a dataset. */
 uint64_t checkpoint_checksum(const struct checkpoint_dataset *dataset, int64_t first, int64_t count,

@@ -19,6 +19,16 @@
 
 #define MARK UINT64_C(0xfa5bf0f8)
 
+bool header_has_state(const struct checkpoint_header *header, enum tier_kind state)
+{
+    return checkpoint_state_name(state) && (!header->weights_only || state == TIER_PARAMETER);
+}
+
+bool header_writes_state(const struct checkpoint_header *header, enum tier_kind state)
+{
+    return header_has_state(header, state) && checkpoint_state_is_written(state, header->type);
+}
+
 static herr_t write_scaling(hid_t file, const struct checkpoint_header *header)
 {
     if (header->type != ZI_FP16) return 0;

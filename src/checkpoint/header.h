@@ -8,6 +8,12 @@
 
 #include "checkpoint/file.h"
 
+/* Local. Whether a checkpoint has datasets of a kind, or second names of them. */
+bool header_has_state(const struct checkpoint_header *header, enum tier_kind state);
+
+/* Local. Whether a checkpoint has datasets of a kind that are its own. */
+bool header_writes_state(const struct checkpoint_header *header, enum tier_kind state);
+
 /* Local. Writes the attributes of the file. Negative on failure. */
 herr_t header_write(hid_t file, const struct checkpoint_header *header);
 

@@ -81,7 +81,7 @@ int64_t checkpoint_bytes(const struct checkpoint_header *header,
         int64_t elements = tensors[t].shape[0];
         if (tensors[t].dimensions > 1) elements *= tensors[t].shape[1];
         for (int s = 0; s < TIER_KIND_COUNT; s++)
-            if (checkpoint_writes_state(header, s)) {
+            if (header_writes_state(header, s)) {
                 bytes += dataset_room(elements, checkpoint_state_type(s, header->type));
                 datasets++;
             }
@@ -229,7 +229,7 @@ static enum zi_status fill_file(struct checkpoint *checkpoint, hid_t file)
 {
     const char *path = checkpoint->temporary;
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_has_state(&checkpoint->header, s)) continue;
+        if (!header_has_state(&checkpoint->header, s)) continue;
         hid_t group =
             H5Gcreate2(file, checkpoint_state_name(s), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
         if (group < 0) return h5_fail("checkpoint", path, "create a group");

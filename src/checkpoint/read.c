@@ -15,6 +15,7 @@
  *
  * Invariant: datasets are sorted by (state, name) and found by bisection. */
 #include "checkpoint/file.h"
+#include "checkpoint/header.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -139,7 +140,7 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
 {
     struct listing listing = {.checkpoint = checkpoint};
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_has_state(&checkpoint->header, s)) continue;
+        if (!header_has_state(&checkpoint->header, s)) continue;
         listing.state = s;
         hid_t group = group_open(checkpoint, file, checkpoint_state_name(s), &listing.status);
         if (group < 0) return listing.status;
