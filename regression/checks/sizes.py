@@ -38,6 +38,7 @@ EXCEPTIONS = {
     ("src/program/program.h", "lines"): "the operation record and what all its fields mean, in one place",
     ("src/engine/engine.h", "functions"): "an engine's life, its runs, its states and what it measured are one seam",
     ("src/app/commands.h", "functions"): "a function per command",
+    ("src/deck/deck.h", "functions"): "how a deck is read, checked, told and described, which is one seam",
     ("src/app/setup.h", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",
     ("src/app/setup.c", "setup_parse"): "text and length, name for messages, overrides and their count, ranks",
     ("src/checkpoint/checkpoint.h", "functions"): "a checkpoint's life, what it holds, and names of a folder",

@@ -59,7 +59,7 @@ static const struct command commands[] = {
      1,
      1,
      "read a deck and report every error in it",
-     "Looks at the deck alone, not at data files or memory.\n",
+     "Looks at the deck, and the model that model.from names, not at data files or memory.\n",
      false,
      false,
      false,
@@ -118,6 +118,41 @@ static const struct command commands[] = {
       {"--validation", "FILE", "write the last part of the tokens to this file instead"},
       {"--share", "X", "the part that goes to the validation file (default 0.1)"},
       {"--suffix", "TEXT", "from folders take only files whose names end in TEXT"}}},
+    {"import",
+     "FOLDER",
+     1,
+     1,
+     "make a checkpoint of a model folder of Hugging Face",
+     "FOLDER has config.json and safetensors, as transformers' save_pretrained writes them. "
+     "Written\n"
+     "are MODEL.h5, a checkpoint of the weights in their own type, MODEL.yaml, the model section "
+     "of\n"
+     "a deck, and the folder MODEL.files, with the tokenizer and what else an export puts back. A\n"
+     "deck may name MODEL.h5, or FOLDER itself, in model.from. What config.json asks for and zinf\n"
+     "does not do is refused. Memory is some ten MiB, whatever the model.\n",
+     false,
+     true,
+     false,
+     import_command,
+     {{"--output", "MODEL.h5", "checkpoint to write (required)"}}},
+    {"export",
+     "CHECKPOINT",
+     1,
+     1,
+     "make a model folder of Hugging Face of a checkpoint",
+     "CHECKPOINT is a checkpoint file, a folder of checkpoints, or a run directory. FOLDER is new "
+     "or\n"
+     "empty, and gets config.json, safetensors, the files of the tokenizer and a model card to be\n"
+     "filled in; transformers loads it. Config and tokenizer are those that were imported, or of\n"
+     "--files. In the checkpoint's own type weights keep their bits.\n",
+     false,
+     true,
+     false,
+     export_command,
+     {{"--output", "FOLDER", "folder to write (required)"},
+      {"--type", "TYPE", "fp32, bf16 or fp16 (default: that of the checkpoint)"},
+      {"--shard-size", "SIZE", "most bytes of a file of weights (default 5GB)"},
+      {"--files", "FOLDER", "folder with the config.json and the tokenizer to take"}}},
     {"generate",
      "CHECKPOINT",
      1,

@@ -67,6 +67,12 @@ enum zi_status program_command(struct comm *world, const struct options *options
 /* Local. Makes token files from texts, one token a byte. */
 enum zi_status tokenize_command(struct comm *world, const struct options *options);
 
+/* Local. Makes a checkpoint of a model folder of Hugging Face. */
+enum zi_status import_command(struct comm *world, const struct options *options);
+
+/* Local. Makes such a folder of a checkpoint. */
+enum zi_status export_command(struct comm *world, const struct options *options);
+
 /* Local. Continues a text with a trained model. */
 enum zi_status generate_command(struct comm *world, const struct options *options);
 

@@ -18,14 +18,13 @@
  * at a random number by counter), so a seed gives the same text on every run. */
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "app/commands.h"
 #include "app/setup.h"
+#include "app/source.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "checkpoint/checkpoint.h"
@@ -84,17 +83,6 @@ static enum zi_status read_request(const struct options *options, struct generat
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "the prompt is empty; a model continues at least one token");
     return ZI_OK;
-}
-
-/* Opens a checkpoint file, the latest of a folder, or that of a run directory. */
-static enum zi_status open_checkpoint(struct generation *g, const char *path)
-{
-    char inner[PATH_MAX];
-    struct stat info;
-    int length = snprintf(inner, sizeof inner, "%s/checkpoints", path);
-    bool is_run = length > 0 && length < (int)sizeof inner && stat(inner, &info) == 0 &&
-                  S_ISDIR(info.st_mode);
-    return checkpoint_open(g->comm, is_run ? inner : path, &g->checkpoint);
 }
 
 static enum zi_status fail_model(const char *what, int64_t said, int64_t found)
@@ -282,7 +270,7 @@ static enum zi_status prepare(struct generation *g, const struct options *option
 {
     ZI_TRY(read_request(options, g));
     ZI_TRY(comm_self(&g->comm));
-    ZI_TRY(open_checkpoint(g, options->words[0]));
+    ZI_TRY(source_open_checkpoint(g->comm, options->words[0], &g->checkpoint));
     ZI_TRY(build_model(g));
     ZI_TRY(read_prompt(g));
     if (g->top_k > g->drawn)

@@ -7,6 +7,7 @@
  * model of its shape that would fit, and the exit code is that of a run: 3. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "app/commands.h"
 #include "app/output.h"
@@ -216,6 +217,16 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     return fit;
 }
 
+/* Other sizes of a model that comes from elsewhere are those of a deck that says all of it. */
+static enum zi_status use_echo(const struct setup *setup, struct plan_deck *deck, char **used)
+{
+    ZI_TRY(deck_echo(setup->deck, used));
+    deck->text = *used;
+    deck->bytes = strlen(*used);
+    deck->set_count = 0;
+    return ZI_OK;
+}
+
 enum zi_status plan_command(struct comm *world, const struct options *options)
 {
     (void)world;
@@ -224,7 +235,7 @@ enum zi_status plan_command(struct comm *world, const struct options *options)
     struct plan_node node;
     int set_count;
     int64_t bytes;
-    char *text;
+    char *text, *used = NULL;
     const char *name = options->words[0];
     const char *const *sets = options_all(options, "--set", &set_count);
     ZI_TRY(read_request(options, &request));
@@ -234,9 +245,11 @@ enum zi_status plan_command(struct comm *world, const struct options *options)
         .text = text, .name = name, .bytes = (size_t)bytes, .sets = sets, .set_count = set_count};
     enum zi_status status =
         setup_parse(&setup, text, bytes, name, sets, set_count, (int)request.ranks);
+    if (status >= 0 && *setup.settings->model.from) status = use_echo(&setup, &deck, &used);
     if (status >= 0) status = place_ranks(&setup, &node, &request);
     if (status >= 0) status = compile_and_show(&setup, &request, &node, &deck);
     setup_cleanup(&setup);
     free(text);
+    free(used);
     return status;
 }

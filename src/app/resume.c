@@ -187,6 +187,12 @@ enum zi_status resume_states(struct run *run)
         take_counts(run, local_header(run->level.from));
         return level_load(run);
     }
+    if (!run->from && run->source) {
+        ZI_TRY(engine_load(run->engine, source_visit, run->source));
+        source_close(run->source);
+        run->source = NULL;
+        return ZI_OK;
+    }
     if (!run->from) return engine_initialize(run->engine);
     take_counts(run, checkpoint_get_header(run->from));
     ZI_TRY(engine_load(run->engine, read_run, run));

@@ -15,7 +15,8 @@ enum zi_status resume_asked(const struct options *options, bool *asked);
  * differs; those that may are said, old and new. */
 enum zi_status resume_open(struct run *run);
 
-/* Collective. The states of a run that begins: those of the checkpoint, or initial values. */
+/* Collective. The states of a run that begins: those of the checkpoint, the weights of its source, or
+ * initial values. */
 enum zi_status resume_states(struct run *run);
 
 #endif

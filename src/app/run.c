@@ -14,9 +14,11 @@
  * Whatever ends a run after its outputs were opened, memory.csv and the last rows of timings.csv
  * are written, and where a checkpoint is due neither a trace nor a report that fails keeps it from
  * being written. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/commands.h"
@@ -29,6 +31,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/form.h"
 #include "compiler/placement.h"
+#include "hf/model.h"
 #include "program/trace.h"
 
 #define PEAK_SECONDS 0.15
@@ -270,6 +273,17 @@ static enum zi_status measure_peak(struct run *run, struct device_peak *peak)
     return comm_sum_doubles(run->comm, &peak->flops_per_s, 1);
 }
 
+/* The weights of model.from, for a run that begins. */
+static enum zi_status stage_source(struct run *run)
+{
+    const char *from = run->setup.settings->model.from;
+    if (!*from || run->from || run->level.from) return ZI_OK;
+    ZI_TRY(source_open(from, is_first(run), &run->source));
+    if (is_first(run)) printf("begins with the weights of %s\n", from);
+    if (is_first(run)) ZI_TRY(source_files(run->source, run->source_files));
+    return source_match(run->source, run->setup.model);
+}
+
 static enum zi_status stage_engine(struct run *run)
 {
     struct setup *setup = &run->setup;
@@ -290,6 +304,22 @@ static enum zi_status stage_engine(struct run *run)
     return status;
 }
 
+/* Rank 0. What an export of the run's checkpoints puts back beside the weights. */
+static enum zi_status keep_files(const struct run *run)
+{
+    char folder[PATH_MAX], files[PATH_MAX];
+    ZI_TRY(saving_folder(run, folder));
+    ZI_TRY(report_path(folder, "model.files", files));
+    if (!run->source_files[0]) {
+        hf_files_remove(files);
+        return ZI_OK;
+    }
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return zi_fail(ZI_ERROR_IO, "app", "cannot make the folder %s: %s", folder,
+                       strerror(errno));
+    return hf_files_copy(run->source_files, files, true);
+}
+
 /* Rank 0. The first outputs; those of an earlier run go now, when nothing else can go wrong. */
 static enum zi_status open_outputs(struct run *run)
 {
@@ -302,6 +332,7 @@ static enum zi_status open_outputs(struct run *run)
     /* Before rows are cut: a job that is killed in between leaves nothing newer than they are. */
     ZI_TRY(level_forget(run));
     if (run->begins == 0) ZI_TRY(report_clear(directory));
+    if (run->begins == 0) ZI_TRY(keep_files(run));
     ZI_TRY(report_text(directory, "used.yaml", run->used_text));
     const struct report_start start = {run->begins, comm_size(run->comm), run->from_path};
     ZI_TRY(report_started(directory, &start));
@@ -340,6 +371,7 @@ static enum zi_status prepare(struct run *run)
     ZI_TRY(print_banner(run));
     ZI_TRY(stage_program(run));
     ZI_TRY(resume_open(run));
+    ZI_TRY(first_alone(run, stage_source));
     ZI_TRY(scan_data(run));
     ZI_TRY(comm_agree(run->comm, is_first(run) ? save_room(run, false) : ZI_OK));
     ZI_TRY(stage_engine(run));
@@ -473,6 +505,7 @@ static void cleanup(struct run *run)
     checkpoint_close(run->saving.checkpoint);
     checkpoint_form_destroy(run->form);
     if (run->from) checkpoint_close(run->from);
+    source_close(run->source);
     level_cleanup(run);
     if (run->train) sampler_destroy(run->train);
     if (run->validation) sampler_destroy(run->validation);

@@ -10,6 +10,7 @@
 #include "app/progress.h"
 #include "app/saving.h"
 #include "app/setup.h"
+#include "app/source.h"
 #include "comm/comm.h"
 #include "data/sampler.h"
 
@@ -51,6 +52,11 @@ struct run {
     bool resumes;
     /* That it goes on from, until its states are there; or NULL. */
     struct checkpoint *from;
+    /* Where the weights of a run come from that begins with those of another, until its states are
+     * there; or NULL. */
+    struct source *source;
+    /* Rank 0: the folder of its tokenizer and config, "" for none. */
+    char source_files[PATH_MAX];
     /* The step after which this job begins, and the file that it goes on from, "" without one. */
     int64_t begins;
     char from_path[PATH_MAX];

@@ -37,14 +37,6 @@ static enum zi_status save_range(void *context, enum tier_kind kind, int tensor,
     return status;
 }
 
-static void list_tensors(const struct model *model, struct checkpoint_tensor *tensors)
-{
-    for (int i = 0; i < model->tensor_count; i++) {
-        const struct model_tensor *t = &model->tensors[i];
-        tensors[i] = (struct checkpoint_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
-    }
-}
-
 enum zi_status saving_folder(const struct run *run, char *path)
 {
     return report_path(run->setup.settings->run.directory, "checkpoints", path);
@@ -58,10 +50,9 @@ enum zi_status save_plan_make(const struct run *run, struct save_plan *plan)
     const struct zero_config *c = &run->setup.config;
     const struct model *model = run->setup.model;
     plan->model_text = NULL;
-    plan->tensors = calloc((size_t)model->tensor_count, sizeof *plan->tensors);
+    plan->tensors = setup_list_tensors(model);
     if (!plan->tensors) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a list of tensors");
     ZI_TRY(saving_folder(run, plan->directory));
-    list_tensors(model, plan->tensors);
     ZI_TRY(setup_model_text(s, &plan->model_text));
     plan->header = (struct checkpoint_header){
         .step = run->good,

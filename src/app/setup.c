@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "app/source.h"
 #include "base/log.h"
 #include "compiler/compiler.h"
 #include "compiler/placement.h"
@@ -77,11 +78,24 @@ enum zi_status setup_read_machine(const char *path, struct plan_node *node)
     return status;
 }
 
+/* The model section, where model.from names a model. */
+static enum zi_status take_model(struct setup *setup)
+{
+    const char *from = setup->settings->model.from;
+    struct source *source;
+    if (!*from) return ZI_OK;
+    ZI_TRY(source_open(from, false, &source));
+    deck_take_model(setup->deck, source_model(source), from);
+    source_close(source);
+    return ZI_OK;
+}
+
 enum zi_status setup_parse(struct setup *setup, const char *text, int64_t bytes, const char *name,
                            const char *const *sets, int set_count, int ranks)
 {
     ZI_TRY(deck_parse(text, (size_t)bytes, name, sets, set_count, &setup->deck));
     setup->settings = deck_settings(setup->deck);
+    ZI_TRY(take_model(setup));
     model_check(setup->deck);
     optimizer_check(setup->deck);
     zero_check(setup->deck, ranks);
@@ -131,6 +145,18 @@ void setup_cleanup(struct setup *setup)
     memset(setup, 0, sizeof *setup);
 }
 
+struct checkpoint_tensor *setup_list_tensors(const struct model *model)
+{
+    struct checkpoint_tensor *tensors = calloc((size_t)model->tensor_count, sizeof *tensors);
+    for (int i = 0; tensors && i < model->tensor_count; i++) {
+        const struct model_tensor *t = &model->tensors[i];
+        tensors[i] = (struct checkpoint_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
+    }
+    return tensors;
+}
+
+const char *const setup_no_sections[] = {NULL};
+
 const char *const setup_model_sections[] = {"model", "precision", NULL};
 
 static void write_section(const struct settings *settings, const char *section, FILE *out)
@@ -141,6 +167,7 @@ static void write_section(const struct settings *settings, const char *section, 
     fprintf(out, "%s: {", section);
     for (int i = 0; i < count; i++) {
         if (strcmp(rows[i].section, section) != 0) continue;
+        if (rows[i].offset == offsetof(struct settings, model.from)) continue; /* it is there */
         fprintf(out, "%s%s: ", comma, rows[i].key);
         deck_value_write(&rows[i], settings, out);
         comma = ", ";

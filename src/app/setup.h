@@ -4,6 +4,7 @@
 #ifndef ZI_APP_SETUP_H
 #define ZI_APP_SETUP_H
 
+#include "checkpoint/checkpoint.h"
 #include "deck/deck.h"
 #include "device/device.h"
 #include "plan/machine.h"
@@ -32,7 +33,8 @@ enum zi_status setup_read_file(const char *path, char **text, int64_t *bytes);
  * setup_read_file and plan_node_parse. */
 enum zi_status setup_read_machine(const char *path, struct plan_node *node);
 
-/* Local. Parses and checks a deck for `ranks` ranks: every complaint of every room at once. */
+/* Local. Parses and checks a deck for `ranks` ranks: every complaint of every room at once. Where
+ * model.from names a model, what the deck does not say of it is taken from there. */
 enum zi_status setup_parse(struct setup *setup, const char *text, int64_t bytes, const char *name,
                            const char *const *sets, int set_count, int ranks);
 
@@ -55,6 +57,13 @@ enum zi_status setup_compile(struct setup *setup);
 
 /* Local. Ends whatever has been made; twice does nothing. */
 void setup_cleanup(struct setup *setup);
+
+/* Local. The tensors of a model as checkpoints list them, which the caller frees with free(); NULL
+ * without memory. */
+struct checkpoint_tensor *setup_list_tensors(const struct model *model);
+
+/* No section, for a deck that is made of a model. */
+extern const char *const setup_no_sections[];
 
 /* The sections that say what a model is, up to NULL. */
 extern const char *const setup_model_sections[];

@@ -43,9 +43,9 @@ static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint, enum
                                              int tensor)
 {
     int place = 0;
-    ZI_REQUIRE(checkpoint_state_name(state));
+    ZI_REQUIRE(header_has_state(&checkpoint->header, state));
     for (int s = 0; s < (int)state; s++)
-        place += checkpoint_state_is_written(s, checkpoint->header.type);
+        place += header_writes_state(&checkpoint->header, s);
     return &checkpoint->datasets[place * checkpoint->tensor_count + tensor];
 }
 
@@ -69,8 +69,9 @@ static enum zi_status describe(struct checkpoint *checkpoint,
                                const struct checkpoint_header *header)
 {
     const struct checkpoint_form *form = checkpoint->form;
-    size_t size = strlen(form->directory) + 40;
+    size_t size = strlen(form->directory) + (header->path ? strlen(header->path) : 0) + 40;
     checkpoint->header = *header;
+    checkpoint->named = header->path;
     checkpoint->header.deck = strdup(form->header.deck);
     checkpoint->header.model_text = strdup(form->header.model_text);
     checkpoint->directory = strdup(form->directory);
@@ -79,8 +80,11 @@ static enum zi_status describe(struct checkpoint *checkpoint,
     if (!checkpoint->header.deck || !checkpoint->header.model_text || !checkpoint->directory ||
         !checkpoint->path || !checkpoint->temporary)
         return no_memory();
-    snprintf(checkpoint->path, size, "%s/" CHECKPOINT_NAME, form->directory,
-             (long long)header->step);
+    if (checkpoint->named)
+        snprintf(checkpoint->path, size, "%s/%s", form->directory, header->path);
+    else
+        snprintf(checkpoint->path, size, "%s/" CHECKPOINT_NAME, form->directory,
+                 (long long)header->step);
     snprintf(checkpoint->temporary, size, "%s" CHECKPOINT_TEMPORARY, checkpoint->path);
     return copy_datasets(checkpoint);
 }

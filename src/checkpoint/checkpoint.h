@@ -8,6 +8,7 @@
  *   attributes of /   format, step, updates, tokens, seed, deck (text), type, model (family and
  *                     sizes, text), version, revision, written (date); with fp16
  *                     loss_scale and loss_scale_steps, of the step that follows
+ *                     states: "parameter" where it has no others (weights_only)
  *   attribute `checksum` of each dataset
  *                     the checksum of device/operations.h over its bits (32, or 16), with
  *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
@@ -46,7 +47,10 @@ struct checkpoint_header {
     enum zi_dtype type;
     /* Family and sizes, one line of YAML, for deck_parse_part */
     const char *model_text;
-    /* Reading: the file */
+    /* Of the states it has parameters alone: for weights that were not trained here. */
+    bool weights_only;
+    /* Reading: the file. Writing: its name in the folder that is given; NULL: one made of the step, and
+     * then `latest` moves to it */
     const char *path;
     /* Writing: permissions of the file, whatever the umask; 0: 0600 */
     unsigned mode;

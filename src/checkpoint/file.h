@@ -15,6 +15,7 @@
 #include "h5/h5.h"
 
 #define CHECKPOINT_FORMAT    "zinf-checkpoint-3"
+#define CHECKPOINT_WEIGHTS   "parameter"      /* attribute states of one that has nothing else */
 #define CHECKPOINT_NAME      "step-%08lld.h5" /* of a step, a long long */
 #define CHECKPOINT_TEMPORARY ".tmp"           /* behind it, until it is whole */
 
@@ -53,10 +54,12 @@ struct checkpoint {
     /* Writing only; freed with the checkpoint where it is its own. */
     struct checkpoint_form *form;
     bool owns_form;
-    /* Texts owned */
+    /* Texts owned; `path` is this struct's */
     struct checkpoint_header header;
     /* Writing only */
     char *directory;
+    /* Writing: `path` was given, and is not made of the step. */
+    bool named;
     /* temporary: writing only, NULL once it has gone */
     char *path, *temporary;
     /* Reading only; -1 = closed */
@@ -127,9 +130,9 @@ void checkpoint_discard(const struct checkpoint *checkpoint);
  * form. On error the temporary file is gone on return. */
 enum zi_status checkpoint_layout(struct checkpoint *checkpoint);
 
-/* Local. Whether a path of one of the names of checkpoint_kind_of is absent or of that kind, so
- * that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
-enum zi_status checkpoint_name_free(const char *path);
+/* Local. Whether a path of one of the names of checkpoint_kind_of, or with `named` any path, is absent
+ * or of that kind, with `named` a file, so that it may be replaced. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status checkpoint_name_free(const char *path, bool named);
 
 /* Local. Opens the temporary file as it is, a regular file that no link leads to; on rank 0 the one
  * that it has made. ZI_ERROR_IO. */

@@ -56,7 +56,7 @@ static enum zi_status list_datasets(struct checkpoint_form *form,
     form->datasets = calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *form->datasets);
     if (!form->datasets) return no_memory();
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_state_is_written(s, form->header.type)) continue;
+        if (!header_writes_state(&form->header, s)) continue;
         enum zi_dtype type = checkpoint_state_type(s, form->header.type);
         for (int t = 0; t < count; t++) {
             ZI_REQUIRE(tensors[t].dimensions == 1 || tensors[t].dimensions == 2);
@@ -82,7 +82,7 @@ int64_t checkpoint_bytes(const struct checkpoint_header *header,
         int64_t elements = tensors[t].shape[0];
         if (tensors[t].dimensions > 1) elements *= tensors[t].shape[1];
         for (int s = 0; s < TIER_KIND_COUNT; s++)
-            if (checkpoint_state_is_written(s, header->type)) {
+            if (header_writes_state(header, s)) {
                 bytes += dataset_room(elements, checkpoint_state_type(s, header->type));
                 datasets++;
             }
@@ -106,7 +106,7 @@ static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset, uin
 /* With fp32 the parameter is the master: /master holds second names of the same datasets. */
 static herr_t link_masters(hid_t file, const struct checkpoint_form *form)
 {
-    if (form->header.type != ZI_FP32) return 0;
+    if (form->header.type != ZI_FP32 || form->header.weights_only) return 0;
     for (int d = 0; d < form->dataset_count; d++) {
         const struct checkpoint_dataset *dataset = &form->datasets[d];
         if (dataset->state != TIER_PARAMETER) continue;
@@ -123,7 +123,7 @@ static enum zi_status fill_file(struct checkpoint_form *form, hid_t file)
 {
     const char *path = form->directory;
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_state_name(s)) continue;
+        if (!header_has_state(&form->header, s)) continue;
         hid_t group =
             H5Gcreate2(file, checkpoint_state_name(s), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
         if (group < 0) return h5_fail("checkpoint", path, "create a group");

@@ -22,7 +22,9 @@ void checkpoint_form_destroy(struct checkpoint_form *form);
 
 /* Collective. Starts DIRECTORY/step-NNNNNNNN.h5 (the folder is made where absent) under a temporary
  * name with room for all states of the tensors (master is stored only when type is not fp32; with
- * fp32 write one of parameter and master). ZI_ERROR_IO as above, and nothing is left behind. */
+ * fp32 write one of parameter and master). Where the
+ * header has a name for it, the file that has it is replaced in the end. ZI_ERROR_IO as above, and
+ * nothing is left behind. */
 enum zi_status checkpoint_begin(struct checkpoint_form *form,
                                 const struct checkpoint_header *header,
                                 struct checkpoint **checkpoint);

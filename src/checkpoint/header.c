@@ -23,6 +23,16 @@
 static const char date_mark[] = MARK_BYTES "is when written!";
 _Static_assert(sizeof date_mark == sizeof DATE, "a date's mark is as long as a date");
 
+bool header_has_state(const struct checkpoint_header *header, enum tier_kind state)
+{
+    return checkpoint_state_name(state) && (!header->weights_only || state == TIER_PARAMETER);
+}
+
+bool header_writes_state(const struct checkpoint_header *header, enum tier_kind state)
+{
+    return header_has_state(header, state) && checkpoint_state_is_written(state, header->type);
+}
+
 uint64_t header_mark(int index)
 {
     return (uint64_t)index << 32 | MARK;
@@ -49,6 +59,7 @@ herr_t header_write(hid_t file, const struct checkpoint_header *header, int data
         h5_integer_write(file, "seed", header->seed) < 0 ||
         write_scaling(file, header, dataset_count) < 0 ||
         h5_text_write(file, "type", zi_dtype_name(header->type)) < 0 ||
+        (header->weights_only && h5_text_write(file, "states", CHECKPOINT_WEIGHTS) < 0) ||
         h5_text_write(file, "model", header->model_text) < 0 ||
         h5_text_write(file, "deck", header->deck) < 0 ||
         h5_text_write(file, "version", zi_version()) < 0 ||

@@ -22,6 +22,12 @@ enum header_value {
     HEADER_VALUES
 };
 
+/* Local. Whether a checkpoint has datasets of a kind, or second names of them. */
+bool header_has_state(const struct checkpoint_header *header, enum tier_kind state);
+
+/* Local. Whether a checkpoint has datasets of a kind that are its own. */
+bool header_writes_state(const struct checkpoint_header *header, enum tier_kind state);
+
 /* Local. Writes the attributes of a file of so many datasets, with marks for those that differ.
  * Negative on failure. */
 herr_t header_write(hid_t file, const struct checkpoint_header *header, int dataset_count);

@@ -102,8 +102,8 @@ static enum zi_status make_file(struct checkpoint *checkpoint)
     if (mkdir(checkpoint->directory, 0777) != 0 && errno != EEXIST)
         return zi_fail_limited(ZI_ERROR_IO, "checkpoint", "%s: cannot make the folder: %s%s",
                                checkpoint->directory, strerror(errno), checkpoint_remedy(errno));
-    ZI_TRY(checkpoint_name_free(path));
-    ZI_TRY(checkpoint_name_free(checkpoint->path));
+    ZI_TRY(checkpoint_name_free(path, checkpoint->named));
+    ZI_TRY(checkpoint_name_free(checkpoint->path, checkpoint->named));
     ZI_TRY(create_temporary(checkpoint, &file));
     enum zi_status status = claim(file, path, checkpoint->form->bytes);
     if (status >= 0) status = write_layout(checkpoint, file);

@@ -61,10 +61,10 @@ mode_t checkpoint_kind_of(const char *name, bool *temporary)
     return link || strcmp(name, "latest") == 0 ? S_IFLNK : 0;
 }
 
-enum zi_status checkpoint_name_free(const char *path)
+enum zi_status checkpoint_name_free(const char *path, bool named)
 {
     const char *slash = strrchr(path, '/');
-    mode_t wanted = checkpoint_kind_of(slash ? slash + 1 : path, NULL);
+    mode_t wanted = named ? S_IFREG : checkpoint_kind_of(slash ? slash + 1 : path, NULL);
     struct stat is;
     if (lstat(path, &is) != 0)
         return errno == ENOENT ? ZI_OK
@@ -155,16 +155,26 @@ void checkpoint_prune(const char *directory, int64_t newest, struct checkpoint_r
     remove_old(directory, name, keep);
 }
 
+/* A file that has a name of its own is no link's, and no older one's, business. */
+static enum zi_status publish_named(const struct checkpoint *checkpoint)
+{
+    ZI_TRY(checkpoint_name_free(checkpoint->path, true));
+    if (rename(checkpoint->temporary, checkpoint->path) != 0)
+        return fail_path(checkpoint->temporary, "give the file its name");
+    return zi_file_sync_folder("checkpoint", checkpoint->directory);
+}
+
 enum zi_status checkpoint_publish(struct checkpoint *checkpoint, struct checkpoint_retention keep)
 {
     const char *directory = checkpoint->directory, *path = checkpoint->path;
     const char *name = path + strlen(directory) + 1;
     char link[PATH_SIZE], latest[PATH_SIZE];
+    if (checkpoint->named) return publish_named(checkpoint);
     ZI_TRY(join(directory, "latest.tmp", link));
     ZI_TRY(join(directory, "latest", latest));
-    ZI_TRY(checkpoint_name_free(path));
-    ZI_TRY(checkpoint_name_free(latest));
-    ZI_TRY(checkpoint_name_free(link));
+    ZI_TRY(checkpoint_name_free(path, false));
+    ZI_TRY(checkpoint_name_free(latest, false));
+    ZI_TRY(checkpoint_name_free(link, false));
     if (unlink(link) != 0 && errno != ENOENT) return fail_path(link, "replace the link");
     if (symlink(name, link) != 0) return fail_path(link, "make the link");
     if (rename(checkpoint->temporary, path) != 0) {

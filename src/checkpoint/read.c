@@ -15,6 +15,7 @@
  *
  * Invariant: datasets are sorted by (state, name) and found by bisection. */
 #include "checkpoint/file.h"
+#include "checkpoint/header.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -139,7 +140,7 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
 {
     struct listing listing = {.checkpoint = checkpoint};
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!checkpoint_state_name(s)) continue;
+        if (!header_has_state(&checkpoint->header, s)) continue;
         listing.state = s;
         hid_t group = group_open(checkpoint, file, checkpoint_state_name(s), &listing.status);
         if (group < 0) return listing.status;
@@ -155,7 +156,8 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
 /* Every state has every tensor, in the same shape: what a commit leaves. */
 static enum zi_status check_complete(struct checkpoint *checkpoint)
 {
-    int states = tier_kinds_saved(), count = checkpoint->dataset_count / states;
+    int states = checkpoint->header.weights_only ? 1 : tier_kinds_saved();
+    int count = checkpoint->dataset_count / states;
     checkpoint->tensor_count = count;
     if (count == 0 || count * states != checkpoint->dataset_count)
         return fail_damaged(checkpoint->path, NULL, "its states have not the same tensors");
@@ -181,6 +183,22 @@ static int type_named(const char *name)
     for (int i = 0; i < 3; i++)
         if (strcmp(name, zi_dtype_name(types[i])) == 0) return types[i];
     return -1;
+}
+
+/* Whether it has parameters alone. */
+static enum zi_status read_states(const struct checkpoint *checkpoint, hid_t file,
+                                  struct checkpoint_header *header)
+{
+    char *states = NULL;
+    header->weights_only = false;
+    if (H5Aexists(file, "states") <= 0) return ZI_OK;
+    if (h5_text_read(file, "states", &states) < 0)
+        return h5_fail("checkpoint", checkpoint->path, "read which states it has");
+    header->weights_only = strcmp(states, CHECKPOINT_WEIGHTS) == 0;
+    free(states);
+    return header->weights_only
+               ? ZI_OK
+               : fail_damaged(checkpoint->path, NULL, "its header names unknown states");
 }
 
 /* The loss scale, of fp16 alone. */
@@ -228,6 +246,7 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
     if (status == ZI_OK && known < 0)
         status = fail_damaged(checkpoint->path, NULL, "its header states an unknown type");
     if (status == ZI_OK) status = read_scaling(checkpoint, file, header);
+    if (status == ZI_OK) status = read_states(checkpoint, file, header);
     if (status == ZI_OK && (header->step < 0 || header->updates < 0 || header->tokens < 0))
         status = fail_damaged(checkpoint->path, NULL, "its header has negative counts");
     free(type);

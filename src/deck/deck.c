@@ -65,6 +65,11 @@ bool deck_row_is_text(const struct deck_row *row)
     return row->type == DECK_TEXT || row->type == DECK_PATH;
 }
 
+bool deck_row_is_of_model(const struct deck_row *row)
+{
+    return strcmp(row->section, "model") == 0 && !deck_row_is_text(row);
+}
+
 bool deck_row_is_list(const struct deck_row *row)
 {
     return row->type == DECK_PATHS || row->type == DECK_SOURCES;
@@ -325,6 +330,7 @@ static void missing_find(struct deck *deck, const struct deck_node *root)
         int line = DECK_PLACE_WHOLE, column = 0;
         bool broken = false;
         if (row[i].fallback || deck->origins[i].source != SOURCE_NONE) continue;
+        if (deck_row_is_of_model(&row[i]) && *deck->settings.model.from) continue;
         if (!deck_needs(deck, row[i].section)) continue;
         for (int k = 0; root && k < root->count; k++) {
             const struct deck_node *key = root->pairs[k].key;
@@ -463,8 +469,10 @@ void deck_place(const struct deck *deck, const struct deck_row *row, struct deck
     int line = origin->line                   ? origin->line
                : origin->source == SOURCE_SET ? DECK_PLACE_SET
                                               : DECK_PLACE_WHOLE;
-    deck_errors_add(list, line, origin->column, "%s.%s%s%s", row->section, row->key,
-                    line == DECK_PLACE_WHOLE ? " (default)" : "", text);
+    const char *whence = origin->source == SOURCE_MODEL ? " (model.from)"
+                         : line == DECK_PLACE_WHOLE     ? " (default)"
+                                                        : "";
+    deck_errors_add(list, line, origin->column, "%s.%s%s%s", row->section, row->key, whence, text);
 }
 
 /* ": " and the text of a format, or a text for when there is no memory; *owned is to be freed. */
@@ -492,6 +500,39 @@ void deck_complain(struct deck *deck, const char *section, const char *key, cons
     free(owned);
 }
 
+/* Complains of a key that the deck gives and the model has otherwise. */
+static void complain_of_model(struct deck *deck, const struct deck_row *row,
+                              const struct settings *given, const char *where)
+{
+    char value[128] = "";
+    FILE *out = fmemopen(value, sizeof value - 1, "w");
+    if (out) deck_value_write(row, given, out);
+    if (out) fclose(out);
+    deck_complain(deck, row->section, row->key, "%s has %s; take the key out, or give that", where,
+                  value);
+}
+
+void deck_take_model(struct deck *deck, const struct settings_model *given, const char *where)
+{
+    int rows;
+    const struct deck_row *row = deck_rows(&rows);
+    struct settings other = deck->settings;
+    other.model = *given;
+    for (int i = 0; i < rows; i++) {
+        struct deck_origin *origin = &deck->origins[i];
+        if (!deck_row_is_of_model(&row[i])) continue;
+        if (origin->source != SOURCE_DEFAULT && !deck_value_is_auto(&row[i], &deck->settings)) {
+            if (!deck_value_same(&row[i], &other, &deck->settings))
+                complain_of_model(deck, &row[i], &other, where);
+            continue;
+        }
+        memcpy((char *)&deck->settings + row[i].offset, (const char *)&other + row[i].offset,
+               deck_value_bytes(&row[i]));
+        origin->source = SOURCE_MODEL;
+        origin->was_auto = false;
+    }
+}
+
 void deck_remark(struct deck *deck, const char *section, const char *key, const char *format, ...)
 {
     const struct deck_row *row = deck_find(section, key);
@@ -499,7 +540,8 @@ void deck_remark(struct deck *deck, const char *section, const char *key, const 
     va_list arguments;
     ZI_REQUIRE(row);
     const struct deck_origin *origin = &deck->origins[deck_row_index(row)];
-    if (origin->source == SOURCE_DEFAULT || origin->was_auto || origin->told) return;
+    if (origin->source == SOURCE_DEFAULT || origin->source == SOURCE_MODEL) return;
+    if (origin->was_auto || origin->told) return;
     va_start(arguments, format);
     deck_place(deck, row, &deck->remarks, message_text(format, arguments, &owned));
     va_end(arguments);

@@ -41,6 +41,11 @@ void deck_destroy(struct deck *deck);
  * starts. */
 struct settings *deck_settings(struct deck *deck);
 
+/* Local. The keys of the model section that the deck does not give become those of `given`, which has
+ * no auto; those that it gives have to be the same, of which deck_check complains, naming `where` it
+ * is from. To be called before rooms look at the model. */
+void deck_take_model(struct deck *deck, const struct settings_model *given, const char *where);
+
 /* Local. Adds an error about section.key to those of the deck, placed at the key's line (or its
  * default): for rules that join several keys. deck_check then returns ZI_ERROR_USAGE. The message
  * says what is wrong and which values work. */

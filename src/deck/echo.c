@@ -8,7 +8,7 @@
  * Reading an echo and echoing it gives the same bytes. Values do by themselves (write.c). The
  * comments would not: for the reader of an echo, every key comes from a line of it. So an echo
  * begins with a mark, and whoever reads a deck with that mark takes the origin of each key from the
- * comment on its line: `default`, `deck line 12` or `--set`, followed by `: auto` where auto has
+ * comment on its line: `default`, `deck line 12`, `--set` or `model.from`, followed by `: auto` where auto has
  * been resolved to the value beside it, or by `: "~/out"` where that is how the path beside it was
  * written. No such text has a # in it: comments begin at the last one of a line. A comment that
  * says `default` beside a value that is not the default tells of an edit, and the key then comes
@@ -60,7 +60,10 @@ static void origin_write(const struct deck_origin *origin, bool resolved, FILE *
     if (origin->source == SOURCE_DECK)
         fprintf(out, "deck line %d", origin->told_line);
     else
-        fputs(origin->source == SOURCE_SET ? "--set" : "default", out);
+        fputs(origin->source == SOURCE_SET     ? "--set"
+              : origin->source == SOURCE_MODEL ? "model.from"
+                                               : "default",
+              out);
     if (resolved) fputs(": auto", out);
     if (origin->written) {
         fputs(": ", out);
@@ -121,6 +124,8 @@ static bool origin_parse(const char *comment, size_t length, struct deck_origin 
         origin->source = SOURCE_DEFAULT;
     else if (strcmp(text, "--set") == 0)
         origin->source = SOURCE_SET;
+    else if (strcmp(text, "model.from") == 0)
+        origin->source = SOURCE_MODEL;
     else if (sscanf(text, "deck line %9d%n", &line, &used) == 1 && !text[used] && line > 0) {
         origin->source = SOURCE_DECK;
         origin->told_line = line;

@@ -203,6 +203,10 @@ static const struct deck_row rows[] = {
      .may_be_never = true, .maximum = 1000, .changeable = true, .uses = with_third_step,
      .help = "steps, from the third on, whose operations go to trace.json"},
 
+    {KEY(model, from), .type = DECK_PATH, .fallback = "", .changeable = true,
+     .help =
+         "weights to begin with, and what the other keys of the section are then: a model folder "
+         "of Hugging Face, or a checkpoint of zinf; empty: initial weights are drawn"},
     {KEY(model, family), .type = DECK_CHOICE, .choices = families, .example = "gpt2",
      .help =
          "gpt2: learned positions, LayerNorm, GELU, biases; llama (1 to 3, SmolLM2): rotary "

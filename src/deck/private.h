@@ -13,7 +13,7 @@
 /* First characters of an echo, by which it is known when it is read again. */
 #define DECK_ECHO_MARK "# zinf used deck"
 
-enum deck_source { SOURCE_NONE, SOURCE_DEFAULT, SOURCE_DECK, SOURCE_SET };
+enum deck_source { SOURCE_NONE, SOURCE_DEFAULT, SOURCE_DECK, SOURCE_SET, SOURCE_MODEL };
 
 /* Where the value of a row came from. */
 struct deck_origin {
@@ -51,6 +51,9 @@ bool deck_row_is_list(const struct deck_row *row);
 
 /* Local. Whether a section was asked for. Of others nothing is known. */
 bool deck_needs(const struct deck *deck, const char *section);
+
+/* Local. Whether a row is of the model, and not the one that names where that comes from. */
+bool deck_row_is_of_model(const struct deck_row *row);
 
 /* Local. Index of a row. */
 int deck_row_index(const struct deck_row *row);

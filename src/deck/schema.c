@@ -201,9 +201,13 @@ static void section_write(const char *section, bool last, FILE *out)
     /* A section without required keys may be there with all its keys commented out. */
     fprintf(out, ",\n            \"type\": %s,\n",
             required ? "\"object\"" : "[\"object\", \"null\"]");
-    fputs("            \"additionalProperties\": false,\n            \"required\": [", out);
+    fputs("            \"additionalProperties\": false,\n            ", out);
+    /* The model may come from elsewhere. */
+    bool model = strcmp(section, "model") == 0;
+    fputs(model ? "\"anyOf\": [{\"required\": [\"from\"]}, {\"required\": [" : "\"required\": [",
+          out);
     required_write(section, out);
-    fputs("],\n            \"properties\": {\n", out);
+    fprintf(out, "]%s,\n            \"properties\": {\n", model ? "}]" : "");
     for (int i = 0; i < count; i++)
         key_write(deck_find(section, keys[i]), i + 1 == count, out);
     fprintf(out, "            }\n        }%s\n", last ? "" : ",");

@@ -25,6 +25,8 @@ enum data_type { DATA_UINT8, DATA_UINT16, DATA_UINT32, DATA_INT32, DATA_INT64 };
 enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
 
 struct settings_model {
+    /* Where the weights and the other keys come from: "" for none. */
+    char *from;
     /* enum model_family. */
     int family;
     /* Transformer blocks L. */

@@ -362,6 +362,13 @@ bool deck_value_is_auto(const struct deck_row *row, const struct settings *setti
     return row->may_be_auto && *(const int64_t *)field_const(row, settings) == ZI_AUTO;
 }
 
+size_t deck_value_bytes(const struct deck_row *row)
+{
+    if (row->type == DECK_BOOLEAN) return sizeof(bool);
+    if (row->type == DECK_REAL) return sizeof(double);
+    return row->type == DECK_CHOICE && !row->may_be_auto ? sizeof(int) : sizeof(int64_t);
+}
+
 bool deck_value_same(const struct deck_row *row, const struct settings *left,
                      const struct settings *right)
 {

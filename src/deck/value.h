@@ -29,6 +29,9 @@ const char *deck_number_read(const struct deck_row *row, const char *text, doubl
 bool deck_value_same(const struct deck_row *row, const struct settings *left,
                      const struct settings *right);
 
+/* Local. Bytes of the field of a row that is no text and no list. */
+size_t deck_value_bytes(const struct deck_row *row);
+
 /* Local. Whether the field holds auto. */
 bool deck_value_is_auto(const struct deck_row *row, const struct settings *settings);
 

@@ -1,0 +1,107 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""zinf and the installed version of transformers on the same small random models (make_hf_goldens.py): zinf gives
+its logits, and it loads what zinf exports without a remark, with equal bits and equal logits. Skipped where
+transformers is not; PYTHON names the interpreter that has it.
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+TOP = os.environ.get("top_srcdir", ".")
+BUILD = os.environ.get("abs_top_builddir", os.getcwd())
+ZINF = os.environ.get("ZINF", os.path.join(BUILD, "zinf"))
+MAKER = os.path.join(TOP, "regression", "goldens", "make_hf_goldens.py")
+PROGRAM = os.path.join(BUILD, "regression", "unit", "app_source_test")
+
+if "PYTHON" in os.environ and os.path.realpath(os.environ["PYTHON"]) != os.path.realpath(sys.executable):
+    python = os.environ.pop("PYTHON")
+    os.execv(python, [python, *sys.argv])
+try:
+    import torch
+    import transformers
+    from safetensors.torch import load_file
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+
+class Remarks:
+    """What a block writes to standard error, beside progress."""
+
+    def __enter__(self):
+        sys.stderr.flush()
+        self.file, self.saved = tempfile.TemporaryFile(), os.dup(2)
+        os.dup2(self.file.fileno(), 2)
+        return self
+
+    def __exit__(self, *_):
+        sys.stderr.flush()
+        os.dup2(self.saved, 2)
+        self.file.seek(0)
+        self.text = "".join(line for line in self.file.read().decode().replace("\r", "\n").splitlines()
+                            if line.strip() and not line.startswith(("Loading weights", "Loading checkpoint")))
+
+
+def fail(what):
+    print(f"failed: {what}")
+    sys.exit(1)
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode != 0:
+        fail(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def tensors(folder):
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("model") and name.endswith(".safetensors"):
+            found.update(load_file(os.path.join(folder, name)))
+    return found
+
+
+def load(folder, dtype):
+    """The model in that type, nothing missing and nothing left over."""
+    with Remarks() as remarks:
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype,
+                                                                        output_loading_info=True)
+    left = {key: value for key, value in info.items() if value}
+    if left or remarks.text:
+        fail(f"{folder}: {left} {remarks.text}")
+    return model.eval()
+
+
+def round_trip(folder):
+    bare = "_bare" in folder
+    prefix = "transformer." if "gpt2" in folder else "model."
+    run(ZINF, "import", folder, "--output", f"{folder}.h5")
+    for words in [], ["--shard-size", "10kB"]:
+        out = f"{folder}.out{len(words)}"
+        run(ZINF, "export", f"{folder}.h5", "--output", out, *words)
+        before = {(prefix if bare else "") + name: value for name, value in tensors(folder).items()}
+        after = tensors(out)
+        if before.keys() != after.keys():
+            fail(f"{folder}: names {before.keys() ^ after.keys()}")
+        for name, value in before.items():
+            if after[name].dtype != value.dtype or not torch.equal(after[name], value):
+                fail(f"{folder}: {name} differs")
+        ids = torch.arange(30).remainder(61).unsqueeze(0)
+        with torch.no_grad():
+            difference = (load(folder, torch.float32)(ids).logits - load(out, torch.float32)(ids).logits).abs().max()
+        if difference != 0:
+            fail(f"{folder}: logits of what was exported differ by {difference}")
+        if load(out, "auto").dtype != next(iter(after.values())).dtype:
+            fail(f"{folder}: the config does not tell the type")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as work:
+        done = subprocess.run([sys.executable, MAKER, work], capture_output=True, text=True, check=True)
+        folders = [line for line in done.stdout.splitlines() if line.startswith(work)]
+        run(PROGRAM, *folders)
+        for folder in folders:
+            round_trip(folder)
+        print(f"hf_transformers: {len(folders)} models, transformers {transformers.__version__}")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes model folders of Hugging Face with known logits, for regression/unit/app_source_test.c.
+
+    python make_hf_goldens.py FOLDER [CASE]...
+
+needs torch, safetensors and transformers; zinf itself needs none of them. Each case is a folder of a small
+model with random weights (norms and biases too, so that no tensor could be taken for another), as
+save_pretrained of the installed version of transformers writes it, and expected.safetensors:
+
+    tokens [T]       ids, as fp32
+    logits [T, V]    of the whole causal model, computed in float64 where transformers lets it
+
+The committed hf_* folders were made by transformers 5.24.0 (hf_llama) and 4.57.1 (hf_gpt2), torch 2.15.0.
+"""
+import os
+import sys
+
+import torch
+from safetensors.torch import save_file
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import __version__ as version
+
+GPT2 = dict(vocab_size=61, n_positions=40, n_embd=24, n_layer=2, n_head=3, bos_token_id=0, eos_token_id=0)
+LLAMA = dict(vocab_size=61, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=6,
+             num_key_value_heads=2, max_position_embeddings=64, rms_norm_eps=1e-5, pad_token_id=0, bos_token_id=1,
+             eos_token_id=2)
+
+
+def rope(base):
+    if int(version.split(".")[0]) >= 5:
+        return {"rope_parameters": {"rope_theta": base, "rope_type": "default"}}
+    return {"rope_theta": base}
+
+
+# name: class, config, type, what is saved
+CASES = {
+    "hf_gpt2": (GPT2LMHeadModel, lambda: GPT2Config(**GPT2), "float32", "whole"),
+    "hf_llama": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(50000.0)), "float32", "shards"),
+    "gpt2_inner": (GPT2LMHeadModel, lambda: GPT2Config(**{**GPT2, "n_inner": 50, "layer_norm_epsilon": 1e-3}),
+                   "float16", "whole"),
+    "gpt2_bare": (GPT2LMHeadModel, lambda: GPT2Config(**GPT2), "float32", "bare"),
+    "gpt2_untied": (GPT2LMHeadModel, lambda: GPT2Config(**GPT2, tie_word_embeddings=False), "float32", "whole"),
+    "llama_tied": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, tie_word_embeddings=True), "bfloat16", "whole"),
+    "llama_heads": (LlamaForCausalLM, lambda: LlamaConfig(**{**LLAMA, "num_key_value_heads": 6, "rms_norm_eps": 1e-3},
+                                                          **rope(1e6)), "float32", "whole"),
+    "llama_half": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5000.0)), "float16", "shards"),
+    "llama_bf16": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5000.0)), "bfloat16", "whole"),
+}
+
+
+def randomise(model):
+    """Weights that no tensor could be taken for another with."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(0, 0.25)
+            if parameter.ndim == 1 and name.endswith("weight"):
+                parameter.add_(1)
+
+
+def make(folder, name):
+    kind, config, dtype, saved = CASES[name]
+    torch.manual_seed(sum(map(ord, name)))
+    model = kind(config()).eval()
+    randomise(model)
+    model = model.to(getattr(torch, dtype))
+    path = os.path.join(folder, name)
+    os.makedirs(path, exist_ok=True)
+    if saved == "bare":
+        model.base_model.save_pretrained(path)
+    else:
+        model.save_pretrained(path, **({"max_shard_size": "12KB"} if saved == "shards" else {}))
+    tokens = torch.randint(0, model.config.vocab_size, (1, 32))
+    # From the file: a model that was turned into 16 bits has rotary frequencies of 16 bits, too.
+    model = kind.from_pretrained(path, dtype=torch.float64).eval()
+    with torch.no_grad():
+        logits = model(tokens).logits[0]
+    save_file({"tokens": tokens[0].float(), "logits": logits.float().contiguous()},
+              os.path.join(path, "expected.safetensors"))
+    return path
+
+
+if __name__ == "__main__":
+    for case in sys.argv[2:] or CASES:
+        print(make(sys.argv[1], case))

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `zinf export`: a checkpoint becomes a model folder of Hugging Face, in a folder that is new or
+ * empty, so that no file of another model stands among its own. config.json is the last of the
+ * model's files: a folder that has one has all of its weights.
+ *
+ * In the type of the checkpoint weights keep their bits. In another type they are rounded from the
+ * fp32 masters, where it has such. */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "app/commands.h"
+#include "app/setup.h"
+#include "app/source.h"
+#include "base/file.h"
+#include "base/half.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "checkpoint/checkpoint.h"
+#include "hf/model.h"
+
+/* Elements that are converted at once. */
+enum { PIECE = 1 << 16 };
+
+struct export
+{
+    const char *output;
+    struct source *source;
+    struct model *model;
+    enum zi_dtype type;
+    int64_t shard_bytes;
+    /* With config and tokenizer, or "". */
+    char files[PATH_MAX];
+    float *piece;
+};
+
+static enum zi_status no_memory(void)
+{
+    return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the export");
+}
+
+/* The type that --type names, or the checkpoint's. */
+static enum zi_status read_type(const struct options *options, struct export *export)
+{
+    static const enum zi_dtype types[] = {ZI_FP32, ZI_BF16, ZI_FP16};
+    const char *name = options_text(options, "--type", NULL);
+    export->type = source_type(export->source);
+    for (size_t i = 0; name && i < sizeof types / sizeof *types; i++) {
+        if (strcmp(name, zi_dtype_name(types[i])) != 0) continue;
+        export->type = types[i];
+        return ZI_OK;
+    }
+    if (!name) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "app", "--type %s: expected fp32, bf16 or fp16", name);
+}
+
+/* A size as a number with a unit of bytes: 5GB, 500 MiB. */
+static enum zi_status read_shard_size(const struct options *options, int64_t *bytes)
+{
+    static const struct {
+        const char *unit;
+        double bytes;
+    } units[] = {{"B", 1},     {"kB", 1e3},     {"MB", 1e6},     {"GB", 1e9},
+                 {"TB", 1e12}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}};
+    const char *text = options_text(options, "--shard-size", "5GB");
+    char *end;
+    double number = strtod(text, &end);
+    while (end != text && *end == ' ')
+        end++;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (end == text || strcmp(end, units[i].unit) != 0) continue;
+        if (!(number * units[i].bytes >= 1 && number * units[i].bytes < 0x1p62)) break;
+        *bytes = (int64_t)(number * units[i].bytes);
+        return ZI_OK;
+    }
+    return zi_fail(
+        ZI_ERROR_USAGE, "app",
+        "--shard-size %s: expected a size as 5GB or 500MiB (B, kB, MB, GB, TB, KiB, MiB, "
+        "GiB)",
+        text);
+}
+
+/* The folder is new, or empty. */
+static enum zi_status make_folder(const char *folder)
+{
+    if (mkdir(folder, 0777) == 0) return ZI_OK;
+    if (errno != EEXIST)
+        return zi_fail(ZI_ERROR_IO, "app", "cannot make the folder %s: %s", folder,
+                       strerror(errno));
+    DIR *entries = opendir(folder);
+    if (!entries)
+        return zi_fail(ZI_ERROR_USAGE, "app", "%s cannot be read as a folder: %s", folder,
+                       strerror(errno));
+    int count = 0;
+    while (readdir(entries))
+        count++;
+    closedir(entries);
+    if (count <= 2) return ZI_OK; /* . and .. */
+    return zi_fail(ZI_ERROR_USAGE, "app",
+                   "%s is not empty: files of another model could stay among those of this one; "
+                   "name a new folder, or empty it",
+                   folder);
+}
+
+/* Rounds values, of which none may become infinite. */
+static enum zi_status round_values(const struct export *export, const char *tensor, int64_t count,
+                                   uint16_t *values)
+{
+    for (int64_t i = 0; i < count; i++) {
+        values[i] = zi_half_round_even(export->type, export->piece[i]);
+        if (isfinite(zi_half_to_fp32(export->type, values[i])) || !isfinite(export->piece[i]))
+            continue;
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "%s has the value %g, which %s cannot hold; export with --type fp32%s",
+                       tensor, (double)export->piece[i], zi_dtype_name(export->type),
+                       export->type == ZI_FP16 ? " or bf16" : "");
+    }
+    return ZI_OK;
+}
+
+static enum zi_status give_values(void *context, int tensor, int64_t first, int64_t count,
+                                  void *values)
+{
+    struct export *export = context;
+    if (export->type == ZI_FP32) return source_read(export->source, tensor, first, count, values);
+    if (export->type == source_type(export->source))
+        return source_read_bits(export->source, tensor, first, count, values);
+    for (int64_t done = 0; done < count; done += PIECE) {
+        int64_t part = count - done < PIECE ? count - done : PIECE;
+        ZI_TRY(source_read(export->source, tensor, first + done, part, export->piece));
+        ZI_TRY(round_values(export, export->model->tensors[tensor].name, part,
+                            (uint16_t *)values + done));
+    }
+    return ZI_OK;
+}
+
+static enum zi_status write_model(struct export *export)
+{
+    const struct model *model = export->model;
+    char original[PATH_MAX + 16];
+    struct stat info;
+    snprintf(original, sizeof original, "%s/config.json", export->files);
+    bool known = export->files[0] && stat(original, &info) == 0;
+    struct hf_tensor *tensors = calloc((size_t)model->tensor_count + 1, sizeof *tensors);
+    if (!tensors) return no_memory();
+    for (int i = 0; i < model->tensor_count; i++) {
+        const struct model_tensor *t = &model->tensors[i];
+        tensors[i] = (struct hf_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
+    }
+    const struct hf_writing writing = {
+        .folder = export->output,
+        .description = {.model = source_model(export->source),
+                        .type = export->type,
+                        .original = known ? original : NULL},
+        .tensors = tensors,
+        .count = model->tensor_count,
+        .shard_bytes = export->shard_bytes,
+        .source = give_values,
+        .context = export,
+    };
+    enum zi_status status = hf_model_write(&writing);
+    free(tensors);
+    return status;
+}
+
+/* A model card to be filled in. */
+static enum zi_status write_card(const struct export *export, const char *checkpoint)
+{
+    char path[PATH_MAX], text[2048];
+    const char *slash = strrchr(export->output, '/');
+    int length = snprintf(path, sizeof path, "%s/README.md", export->output);
+    if (length < 0 || length >= (int)sizeof path)
+        return zi_fail(ZI_ERROR_USAGE, "app", "%s: the path is too long", export->output);
+    snprintf(
+        text, sizeof text,
+        "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n# %.200s\n\n"
+        "%" PRId64 " parameters, %s. Written by `zinf export` %s from %.500s.\n\n"
+        "What it was trained on, how, for what it is meant, and its licence: to be said here.\n",
+        slash && slash[1] ? slash + 1 : export->output, export->model->parameters,
+        zi_dtype_name(export->type), zi_version(), checkpoint);
+    return zi_output_text("app", path, text);
+}
+
+static enum zi_status prepare(struct export *export, const struct options *options)
+{
+    static const struct settings_tiling whole = {1, 1, 1};
+    const char *files = options_text(options, "--files", NULL);
+    if (!export->output)
+        return zi_fail(ZI_ERROR_USAGE, "app", "--output FOLDER says where the model goes");
+    ZI_TRY(read_shard_size(options, &export->shard_bytes));
+    ZI_TRY(source_open(options->words[0], true, &export->source));
+    ZI_TRY(read_type(options, export));
+    if (files)
+        snprintf(export->files, sizeof export->files, "%s", files);
+    else
+        ZI_TRY(source_files(export->source, export->files));
+    if (!export->files[0])
+        zi_log(
+            ZI_LOG_WARN, "app",
+            "there are no files of a tokenizer beside %s: none are exported; --files FOLDER says "
+            "where they are",
+            options->words[0]);
+    ZI_TRY(model_create(source_model(export->source), &whole, source_type(export->source),
+                        &export->model));
+    ZI_TRY(source_match(export->source, export->model));
+    export->piece = malloc(PIECE * sizeof *export->piece);
+    return export->piece ? make_folder(export->output) : no_memory();
+}
+
+static enum zi_status export_all(struct export *export, const struct options *options)
+{
+    ZI_TRY(prepare(export, options));
+    if (export->files[0]) ZI_TRY(hf_files_copy(export->files, export->output, false));
+    ZI_TRY(write_card(export, options->words[0]));
+    return write_model(export);
+}
+
+enum zi_status export_command(struct comm *world, const struct options *options)
+{
+    struct export export = {.output = options_text(options, "--output", NULL)};
+    (void)world;
+    enum zi_status status = export_all(&export, options);
+    if (status >= 0)
+        printf("%s: %" PRId64 " parameters, %s\n", export.output, export.model->parameters,
+               zi_dtype_name(export.type));
+    if (export.model) model_destroy(export.model);
+    source_close(export.source);
+    free(export.piece);
+    return status;
+}

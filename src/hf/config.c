@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading config.json by the rows of its architecture.
+ *
+ * Values that must be what zinf does are looked at before all others, so that what is said of a file
+ * that asks for more is what it asks for, and not the first of the keys that come with that. Null
+ * asks for nothing, and a missing key is what transformers takes for it. A field may have two keys
+ * (rope_theta of versions 4 and 5): they have to agree. */
+#include "hf/config.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "deck/table.h"
+#include "hf/architecture.h"
+#include "hf/config_private.h"
+#include "json/json.h"
+
+enum { SEEN = 128 };
+
+struct reading {
+    const char *path;
+    struct hf_config *config;
+    int64_t width;
+    /* Rows of fields that have been given. */
+    const struct hf_key *seen[SEEN];
+    int seen_count;
+    /* Keys of drop-outs above 0. */
+    char dropouts[256];
+};
+
+static enum zi_status fail_value(const struct reading *r, const char *key, const char *text,
+                                 const char *values)
+{
+    return zi_fail(ZI_ERROR_USAGE, "hf",
+                   "%s: %s is %.100s, which zinf does not do: of %s it does %s", r->path, key, text,
+                   hf_config_class(r->config), values);
+}
+
+static const struct hf_key *find_among(const struct hf_key *keys, const char *key)
+{
+    for (; keys->key; keys++)
+        if (strcmp(keys->key, key) == 0) return keys;
+    return NULL;
+}
+
+static const struct hf_key *find_key(const struct hf_architecture *architecture, const char *key)
+{
+    const struct hf_key *row = find_among(architecture->keys, key);
+    return row ? row : find_among(hf_common_keys, key);
+}
+
+/* Whether rows are in the object of that key. */
+static bool has_inner(const struct hf_architecture *architecture, const char *key)
+{
+    size_t length = strlen(key);
+    for (const struct hf_key *row = architecture->keys; row->key; row++)
+        if (strncmp(row->key, key, length) == 0 && row->key[length] == '.') return true;
+    return false;
+}
+
+bool hf_value_among(const char *text, const char *values)
+{
+    size_t length = strlen(text);
+    for (const char *at = values; *at;) {
+        size_t one = strcspn(at, "|");
+        if (one == length && strncmp(at, text, one) == 0) return true;
+        at += one + (at[one] == '|');
+    }
+    return false;
+}
+
+static enum zi_status check_must(const struct reading *r, const struct hf_key *row,
+                                 const json_t *value)
+{
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
+    if (!text) return zi_fail(ZI_ERROR_DEVICE, "hf", "no memory for a value of %s", r->path);
+    bool good = hf_value_among(text, row->values);
+    enum zi_status status = good ? ZI_OK : fail_value(r, row->key, text, row->values);
+    free(text);
+    return status;
+}
+
+/* Whether another key has given the field another value. */
+static enum zi_status note_seen(struct reading *r, const struct hf_key *row, double before,
+                                double now)
+{
+    for (int i = 0; i < r->seen_count; i++) {
+        if (r->seen[i]->offset != row->offset || before == now) continue;
+        return zi_fail(ZI_ERROR_USAGE, "hf",
+                       "%s: %s is %.17g and %s is %.17g; make them equal, or remove one", r->path,
+                       r->seen[i]->key, before, row->key, now);
+    }
+    ZI_REQUIRE(r->seen_count < SEEN);
+    r->seen[r->seen_count++] = row;
+    return ZI_OK;
+}
+
+static void note_dropout(struct reading *r, const char *key)
+{
+    size_t used = strlen(r->dropouts);
+    snprintf(r->dropouts + used, sizeof r->dropouts - used, "%s%s", used ? ", " : "", key);
+}
+
+/* Takes `object`'s `key`, which is `row`. */
+static enum zi_status take_value(struct reading *r, const struct hf_key *row, const json_t *object,
+                                 const char *key)
+{
+    const struct zi_json_place place = {"hf", r->path, 0, NULL};
+    void *field = (char *)&r->config->model + row->offset;
+    int64_t integer = row->use == HF_INTEGER ? *(int64_t *)field : 0;
+    double real = row->use == HF_REAL ? *(double *)field : 0;
+    bool flag;
+    switch (row->use) {
+    case HF_INTEGER:
+        ZI_TRY(zi_json_get_integer(&place, object, key, &integer));
+        ZI_TRY(note_seen(r, row, (double)*(int64_t *)field, (double)integer));
+        *(int64_t *)field = integer;
+        return ZI_OK;
+    case HF_REAL:
+        ZI_TRY(zi_json_get_number(&place, object, key, &real));
+        ZI_TRY(note_seen(r, row, *(double *)field, real));
+        *(double *)field = real;
+        return ZI_OK;
+    case HF_TIED:
+        flag = r->config->model.tied;
+        ZI_TRY(zi_json_get_bool(&place, object, key, &flag));
+        r->config->model.tied = flag;
+        return ZI_OK;
+    case HF_WIDTH:
+        return zi_json_get_integer(&place, object, key, &r->width);
+    case HF_DROPOUT:
+        ZI_TRY(zi_json_get_number(&place, object, key, &real));
+        if (real > 0) note_dropout(r, row->key);
+        return ZI_OK;
+    default:
+        return ZI_OK;
+    }
+}
+
+/* One pass over an object whose keys begin with `prefix`: first for what must be, then for the rest.
+ */
+static enum zi_status walk(struct reading *r, const json_t *object, const char *prefix, bool must)
+{
+    const struct hf_architecture *architecture = r->config->architecture;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        char name[HF_NAME];
+        if (json_is_null(value)) continue;
+        snprintf(name, sizeof name, "%s%s", prefix, key);
+        const struct hf_key *row = find_key(architecture, name);
+        if (row && must && row->use == HF_MUST) ZI_TRY(check_must(r, row, value));
+        if (row && !must) ZI_TRY(take_value(r, row, object, key));
+        if (row) continue;
+        if (!*prefix && json_is_object(value) && has_inner(architecture, name)) {
+            snprintf(name, sizeof name, "%s.", key);
+            ZI_TRY(walk(r, value, name, must));
+        } else if (!must) {
+            return zi_fail(
+                ZI_ERROR_USAGE, "hf",
+                "%s: zinf does not know what %.200s does in %s, and ignores nothing; where "
+                "it changes no number, remove it there",
+                r->path, name, hf_config_class(r->config));
+        }
+    }
+    return ZI_OK;
+}
+
+/* Sizes are within those of a deck. */
+static enum zi_status check_ranges(const struct reading *r)
+{
+    const struct settings_model *model = &r->config->model;
+    for (const struct hf_key *row = r->config->architecture->keys; row->key; row++) {
+        if (row->use != HF_INTEGER && row->use != HF_REAL) continue;
+        const void *field = (const char *)model + row->offset;
+        double value =
+            row->use == HF_REAL ? *(const double *)field : (double)*(const int64_t *)field;
+        int count;
+        const struct deck_row *rows = deck_rows(&count);
+        for (int i = 0; i < count; i++) {
+            if (rows[i].offset != offsetof(struct settings, model) + row->offset) continue;
+            if (value >= rows[i].minimum && value <= rows[i].maximum) continue;
+            return zi_fail(ZI_ERROR_USAGE, "hf", "%s: %s is %g, and must be from %g to %g", r->path,
+                           row->key, value, rows[i].minimum, rows[i].maximum);
+        }
+    }
+    return ZI_OK;
+}
+
+/* What the config leaves to the others. */
+static enum zi_status settle(struct reading *r)
+{
+    struct settings_model *model = &r->config->model;
+    if (model->key_heads == ZI_AUTO) model->key_heads = model->heads;
+    if (model->inner == ZI_AUTO) model->inner = 4 * model->hidden;
+    ZI_TRY(check_ranges(r));
+    if (r->width == 0 || r->width * model->heads == model->hidden) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "hf",
+                   "%s: heads are %" PRId64 " wide, and zinf has heads of hidden / heads, %" PRId64
+                   " / %" PRId64,
+                   r->path, r->width, model->hidden, model->heads);
+}
+
+/* The first of the names of classes; NULL where there are none. */
+static const char *class_of(const json_t *document)
+{
+    return json_string_value(json_array_get(json_object_get(document, "architectures"), 0));
+}
+
+static enum zi_status find_architecture(const char *path, const json_t *document,
+                                        struct hf_config *config)
+{
+    const char *type = json_string_value(json_object_get(document, "model_type"));
+    const char *class = class_of(document);
+    char known[256] = "";
+    for (int i = 0; hf_architectures[i]; i++) {
+        const struct hf_architecture *a = hf_architectures[i];
+        bool same_class = class && (strcmp(a->causal, class) == 0 || strcmp(a->bare, class) == 0);
+        if (type ? strcmp(a->model_type, type) == 0 && (!class || same_class) : same_class)
+            config->architecture = a;
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "",
+                 a->causal);
+    }
+    if (config->architecture) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "hf", "%s is of a %.100s%s%.100s; zinf has %s", path,
+                   class ? class : "model", type ? " of type " : " of no known type",
+                   type ? type : "", known);
+}
+
+static enum zi_status take_document(struct reading *r, const json_t *document)
+{
+    if (!json_is_object(document))
+        return zi_fail(ZI_ERROR_USAGE, "hf", "%s holds no JSON object", r->path);
+    ZI_TRY(find_architecture(r->path, document, r->config));
+    r->config->model = r->config->architecture->fallback;
+    ZI_TRY(walk(r, document, "", true));
+    ZI_TRY(walk(r, document, "", false));
+    return settle(r);
+}
+
+enum zi_status hf_config_read(const char *path, bool says, struct hf_config *config)
+{
+    const struct zi_json_place place = {"hf", path, 0, NULL};
+    struct reading reading = {.path = path, .config = config};
+    json_t *document;
+    memset(config, 0, sizeof *config);
+    ZI_TRY(zi_json_read(&place, HF_CONFIG_BYTES, &document));
+    enum zi_status status = take_document(&reading, document);
+    json_decref(document);
+    if (status >= 0 && says && reading.dropouts[0])
+        zi_log(ZI_LOG_NOTE, "hf", "%s: zinf drops nothing while it trains, whatever %s say", path,
+               reading.dropouts);
+    return status;
+}
+
+const char *hf_config_class(const struct hf_config *config)
+{
+    return config->architecture->causal;
+}

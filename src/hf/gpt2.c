@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GPT-2 (GPT2LMHeadModel). Its matrices are [inputs, outputs] in files, and query, key and value are
+ * one. */
+#include "hf/architecture.h"
+
+static const struct hf_key keys[] = {
+    {"vocab_size", HF_INTEGER, HF_FIELD(vocabulary), NULL, false},
+    {"n_positions", HF_INTEGER, HF_FIELD(context), NULL, false},
+    {"n_embd", HF_INTEGER, HF_FIELD(hidden), NULL, false},
+    {"n_layer", HF_INTEGER, HF_FIELD(layers), NULL, false},
+    {"n_head", HF_INTEGER, HF_FIELD(heads), NULL, false},
+    {"n_inner", HF_INTEGER, HF_FIELD(inner), NULL, false},
+    {"layer_norm_epsilon", HF_REAL, HF_FIELD(norm_epsilon), NULL, false},
+    {"initializer_range", HF_REAL, HF_FIELD(init_deviation), NULL, false},
+    {"tie_word_embeddings", HF_TIED, 0, NULL, false},
+    {"activation_function", HF_MUST, 0, "\"gelu_new\"|\"gelu_pytorch_tanh\"", false},
+    {"scale_attn_weights", HF_MUST, 0, "true", false},
+    {"scale_attn_by_inverse_layer_idx", HF_MUST, 0, "false", false},
+    {"resid_pdrop", HF_DROPOUT, 0, NULL, false},
+    {"embd_pdrop", HF_DROPOUT, 0, NULL, false},
+    {"attn_pdrop", HF_DROPOUT, 0, NULL, false},
+    /* As scores in more bits, which zinf has anyway. */
+    {"reorder_and_upcast_attn", HF_IDLE, 0, NULL, false},
+    /* An earlier name of n_positions, which is there as well. */
+    {"n_ctx", HF_IDLE, 0, NULL, false},
+    /* Heads of other tasks. */
+    {"summary_type", HF_IDLE, 0, NULL, false},
+    {"summary_use_proj", HF_IDLE, 0, NULL, false},
+    {"summary_activation", HF_IDLE, 0, NULL, false},
+    {"summary_proj_to_labels", HF_IDLE, 0, NULL, false},
+    {"summary_first_dropout", HF_IDLE, 0, NULL, false},
+    {0},
+};
+
+#define LAYER "transformer.h.{layer}."
+static const struct hf_name names[] = {
+    {"embedding.token.weight", "transformer.wte.weight", false},
+    {"embedding.position.weight", "transformer.wpe.weight", false},
+    {"blocks.{layer}.attention.norm.weight", LAYER "ln_1.weight", false},
+    {"blocks.{layer}.attention.norm.bias", LAYER "ln_1.bias", false},
+    {"blocks.{layer}.attention.query.weight", LAYER "attn.c_attn.weight", true},
+    {"blocks.{layer}.attention.key.weight", LAYER "attn.c_attn.weight", true},
+    {"blocks.{layer}.attention.value.weight", LAYER "attn.c_attn.weight", true},
+    {"blocks.{layer}.attention.query.bias", LAYER "attn.c_attn.bias", false},
+    {"blocks.{layer}.attention.key.bias", LAYER "attn.c_attn.bias", false},
+    {"blocks.{layer}.attention.value.bias", LAYER "attn.c_attn.bias", false},
+    {"blocks.{layer}.attention.output.weight", LAYER "attn.c_proj.weight", true},
+    {"blocks.{layer}.attention.output.bias", LAYER "attn.c_proj.bias", false},
+    {"blocks.{layer}.mlp.norm.weight", LAYER "ln_2.weight", false},
+    {"blocks.{layer}.mlp.norm.bias", LAYER "ln_2.bias", false},
+    {"blocks.{layer}.mlp.up.weight", LAYER "mlp.c_fc.weight", true},
+    {"blocks.{layer}.mlp.up.bias", LAYER "mlp.c_fc.bias", false},
+    {"blocks.{layer}.mlp.down.weight", LAYER "mlp.c_proj.weight", true},
+    {"blocks.{layer}.mlp.down.bias", LAYER "mlp.c_proj.bias", false},
+    {"norm.weight", "transformer.ln_f.weight", false},
+    {"norm.bias", "transformer.ln_f.bias", false},
+    {"head.weight", "lm_head.weight", false},
+    {0},
+};
+
+static const char *const passed[] = {LAYER "attn.bias", LAYER "attn.masked_bias", NULL};
+
+const struct hf_architecture hf_gpt2 = {
+    .model_type = "gpt2",
+    .causal = "GPT2LMHeadModel",
+    .bare = "GPT2Model",
+    .prefix = "transformer.",
+    .fallback = {.family = MODEL_GPT2,
+                 .layers = 12,
+                 .hidden = 768,
+                 .heads = 12,
+                 .key_heads = ZI_AUTO,
+                 .inner = ZI_AUTO,
+                 .context = 1024,
+                 .vocabulary = 50257,
+                 .tied = 1,
+                 .norm_epsilon = 1e-5,
+                 .rope_base = 10000,
+                 .init_deviation = 0.02},
+    .keys = keys,
+    .names = names,
+    .passed = passed,
+};
