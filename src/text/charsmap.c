@@ -114,10 +114,12 @@ static const char *find(const struct charsmap *map, const char *text, size_t byt
 }
 
 enum zi_status charsmap_apply(const struct charsmap *map, const char *text, size_t bytes,
-                              struct buffer *out)
+                              struct buffer *out, bool *lost)
 {
+    size_t begun = out->bytes;
     for (size_t at = 0; at < bytes;) {
         size_t end = at + unicode_grapheme(text + at, bytes - at), length;
+        *lost |= at > 0 && out->bytes == begun;
         const char *replacement =
             end - at <= GRAPHEME_MOST ? find(map, text + at, end - at, &length) : NULL;
         if (replacement) {
@@ -125,6 +127,7 @@ enum zi_status charsmap_apply(const struct charsmap *map, const char *text, size
             at = end;
         }
         while (at < end) {
+            *lost |= at > 0 && out->bytes == begun;
             size_t own = utf8_length(text[at]);
             replacement = find(map, text + at, own, &length);
             ZI_TRY(replacement ? buffer_add(out, replacement, length)

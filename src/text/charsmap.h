@@ -19,8 +19,8 @@ void charsmap_free(struct charsmap *map);
 
 /* Appends a text with replacements as the tokenizers package makes them, which are not quite those of
  * SentencePiece: of a grapheme of at most 5 bytes the shortest beginning that is in the table stands
- * for all of it. ZI_ERROR_DEVICE. */
+ * for all of it. *lost: nothing stands for what the text began with. ZI_ERROR_DEVICE. */
 enum zi_status charsmap_apply(const struct charsmap *map, const char *text, size_t bytes,
-                              struct buffer *out);
+                              struct buffer *out, bool *lost);
 
 #endif

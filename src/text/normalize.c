@@ -46,10 +46,10 @@ static enum zi_status apply_lowercase(const struct normal_step *step, struct nor
 static enum zi_status apply_strip(const struct normal_step *step, struct normal_work *work,
                                   const char *text, size_t bytes, struct buffer *out)
 {
-    const char *end = text + bytes;
-    (void)work;
+    const char *begin = text, *end = text + bytes;
     while (step->left && text < end && unicode_is_space(utf8_at(text)))
         text += utf8_length(*text);
+    work->lost |= text > begin;
     while (step->right && text < end && unicode_is_space(utf8_before(text, end))) {
         do
             end--;
@@ -70,7 +70,8 @@ static enum zi_status drop_marks(const char *text, size_t bytes, bool nonspacing
 static enum zi_status apply_strip_accents(const struct normal_step *step, struct normal_work *work,
                                           const char *text, size_t bytes, struct buffer *out)
 {
-    (void)step, (void)work;
+    (void)step;
+    work->lost |= bytes && unicode_is_mark(utf8_at(text), false);
     return drop_marks(text, bytes, false, out);
 }
 
@@ -87,6 +88,7 @@ static enum zi_status apply_replace(const struct normal_step *step, struct norma
         ZI_TRY(buffer_add(out, text + done, found[0] - done));
         ZI_TRY(buffer_add(out, step->content, length));
         done = found[1];
+        work->lost |= found[0] == 0 && found[1] > 0 && length == 0;
     }
 }
 
@@ -101,8 +103,7 @@ static enum zi_status apply_prepend(const struct normal_step *step, struct norma
 static enum zi_status apply_charsmap(const struct normal_step *step, struct normal_work *work,
                                      const char *text, size_t bytes, struct buffer *out)
 {
-    (void)work;
-    return charsmap_apply(step->map, text, bytes, out);
+    return charsmap_apply(step->map, text, bytes, out, &work->lost);
 }
 
 static enum zi_status apply_bytes(const struct normal_step *step, struct normal_work *work,
@@ -119,10 +120,11 @@ static enum zi_status apply_bytes(const struct normal_step *step, struct normal_
 static enum zi_status apply_nmt(const struct normal_step *step, struct normal_work *work,
                                 const char *text, size_t bytes, struct buffer *out)
 {
-    (void)step, (void)work;
+    (void)step;
     ZI_TRY(buffer_reserve(out, bytes));
     for (const char *at = text; at < text + bytes; at += utf8_length(*at)) {
         uint32_t c = utf8_at(at);
+        work->lost |= at > text && out->bytes == 0;
         if ((c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f ||
             c == 0x9f)
             continue;
@@ -143,11 +145,12 @@ static bool is_chinese(uint32_t c)
            (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
 }
 
-static enum zi_status clean_text(const struct normal_step *step, const char *text, size_t bytes,
-                                 struct buffer *out)
+static enum zi_status clean_text(const struct normal_step *step, struct normal_work *work,
+                                 const char *text, size_t bytes, struct buffer *out)
 {
     for (const char *at = text; at < text + bytes; at += utf8_length(*at)) {
         uint32_t c = utf8_at(at);
+        work->lost |= at > text && out->bytes == 0;
         ZI_TRY(buffer_reserve(out, 6));
         if (step->clean) {
             bool line = c == '\t' || c == '\n' || c == '\r';
@@ -166,11 +169,11 @@ static enum zi_status apply_bert(const struct normal_step *step, struct normal_w
                                  const char *text, size_t bytes, struct buffer *out)
 {
     struct buffer one = {.text = NULL}, two = {.text = NULL};
-    (void)work;
-    enum zi_status status = clean_text(step, text, bytes, &one);
+    enum zi_status status = clean_text(step, work, text, bytes, &one);
     if (status >= 0 && step->accents) {
         status = unicode_normalize(FORM_NFD, one.text, one.bytes, &two);
         one.bytes = 0;
+        work->lost |= two.bytes && unicode_is_mark(utf8_at(two.text), true);
         if (status >= 0) status = drop_marks(two.text, two.bytes, true, &one);
     }
     if (status >= 0)
@@ -304,6 +307,7 @@ void normalizer_free(struct normalizer *normalizer)
 enum zi_status normalizer_apply(const struct normalizer *normalizer, struct normal_work *work,
                                 const char **text, size_t *bytes)
 {
+    work->lost = false;
     for (size_t i = 0; i < normalizer->count; i++) {
         const struct normal_step *step = &normalizer->steps[i];
         struct buffer *out = &work->texts[i & 1];

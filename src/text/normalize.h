@@ -28,6 +28,8 @@ struct normal_work {
     /* Borrowed. */
     struct regex_matcher *matcher;
     struct buffer texts[2];
+    /* The character that the text began with was taken away. */
+    bool lost;
 };
 
 /* The text after all steps: of the work area until its next use, or `text` itself where nothing

@@ -98,7 +98,7 @@ static enum zi_status encode_normalized(struct tokenizer_work *work, const char 
         ZI_TRY(ids_add(work->out, token->id));
         done = found[1];
     }
-    if (done == bytes) return ZI_OK;
+    if (done == bytes) return ZI_OK; /* or nothing was left of it */
     return splitter_run(&t->splitter, &work->split, text + done, bytes - done, first && done == 0);
 }
 
@@ -108,7 +108,7 @@ static enum zi_status encode_plain(struct tokenizer_work *work, const char *text
 {
     if (bytes == 0) return ZI_OK;
     ZI_TRY(normalizer_apply(&work->tokenizer->normalizer, &work->normal, &text, &bytes));
-    return encode_normalized(work, text, bytes, first);
+    return encode_normalized(work, text, bytes, first && !work->normal.lost);
 }
 
 static enum zi_status encode_text(struct tokenizer_work *work, const char *text, size_t bytes)

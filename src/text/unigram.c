@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -17,6 +18,27 @@ struct path_node {
     int32_t id, from;
 };
 
+/* A score as the tokenizers package reads it: its digits as a whole number, divided by a power of ten
+ * or multiplied, with a rounding each. That may miss the nearest number by its last bit, and which of
+ * two ways of equal odds is taken depends on it. The digits are the fewest that tell the number from
+ * others, as programs write them. */
+static double score_of(double value)
+{
+    char text[40];
+    uint64_t digits = 0;
+    int precision = 0, exponent;
+    do
+        snprintf(text, sizeof text, "%.*e", precision, fabs(value));
+    while (strtod(text, NULL) != fabs(value) && ++precision < 17);
+    char *mark = strchr(text, 'e');
+    exponent = mark ? atoi(mark + 1) - precision : 0;
+    for (const char *at = text; at != mark && *at; at++)
+        if (*at != '.') digits = 10 * digits + (uint64_t)(*at - '0');
+    double result = (double)digits, power = pow(10, abs(exponent));
+    result = exponent < 0 ? result / power : result * power;
+    return value < 0 ? -result : result;
+}
+
 static enum zi_status read_token(const struct zi_json_place *place, const json_t *entry,
                                  size_t index, struct model *model)
 {
@@ -26,6 +48,10 @@ static enum zi_status read_token(const struct zi_json_place *place, const json_t
         return zi_fail(ZI_ERROR_USAGE, "text", "%s: entry %zu of the vocabulary is no [TOKEN, SCORE]",
                        place->file, index);
     model->scores[index] = json_number_value(score);
+    if (!isfinite(model->scores[index]) || fabs(model->scores[index]) > 1e15)
+        return zi_fail(ZI_ERROR_USAGE, "text", "%s: token %.60s has score %g, which is no logarithm",
+                       place->file, text, model->scores[index]);
+    if (json_is_real(score)) model->scores[index] = score_of(model->scores[index]);
     ZI_TRY(model_add(place, model, text, (int64_t)index));
     return *text ? trie_add(&model->trie, text, strlen(text), (int32_t)index) : ZI_OK;
 }
