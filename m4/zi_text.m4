@@ -30,6 +30,7 @@ AS_IF([test -z "$zi_sentencepiece_why"], [
   zi_sentencepiece=`$PKG_CONFIG --modversion sentencepiece`
   TEXT_CFLAGS="$TEXT_CFLAGS $SENTENCEPIECE_CFLAGS"
   SENTENCEPIECE_LIBS="$SENTENCEPIECE_LIBS -lstdc++"
+  AC_DEFINE([HAVE_SENTENCEPIECE], [1], [.model files are read by SentencePiece.])
 ], [
   AS_VAR_IF([with_sentencepiece], [yes], [AC_MSG_ERROR([--with-sentencepiece: $zi_sentencepiece_why])])
   zi_sentencepiece="not built: $zi_sentencepiece_why"

@@ -101,8 +101,7 @@ static enum zi_status write_batch(const struct tokens_encoder *encoder, const st
     return ZI_OK;
 }
 
-enum zi_status inputs_encode(const struct input_list *list, struct zi_output *spool,
-                             int64_t *count)
+enum zi_status inputs_encode(const struct input_list *list, struct zi_output *spool, int64_t *count)
 {
     const struct tokens_encoder *encoder = list->writer->encoder;
     enum zi_status status = zi_output_begin("data", list->writer->path, 0600, spool);

@@ -51,8 +51,8 @@ static enum zi_status read_token(const struct zi_json_place *place, const json_t
     int64_t id = -1;
     bool normalized = true;
     void *tokens = added->tokens;
-    ZI_TRY(text_check_keys(place, object,
-                           "id content single_word lstrip rstrip normalized special"));
+    ZI_TRY(
+        text_check_keys(place, object, "id content single_word lstrip rstrip normalized special"));
     ZI_TRY(zi_json_require(place, object, "content"));
     ZI_TRY(zi_json_get_string(place, object, "content", &text));
     ZI_TRY(zi_json_get_integer(place, object, "id", &id));

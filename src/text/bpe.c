@@ -5,7 +5,7 @@
  * Where a tokenizer does not cut texts into words, as Llama 2's and Gemma's, a text is one word of
  * any length. It is cut here between characters that stand side by side in no token: no merge can
  * join them, so the parts can be encoded by themselves, and most are words that were seen before. */
-#include "text/model.h"
+#include "text/model_kinds.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -258,8 +258,7 @@ static enum zi_status begin_character(struct beginning *b, struct model_work *wo
         full->bytes = 0;
         if (at > 0) ZI_TRY(buffer_add(full, model->prefix, strlen(model->prefix)));
         ZI_TRY(buffer_add(full, text, length));
-        if (at + length == bytes)
-            ZI_TRY(buffer_add(full, model->suffix, strlen(model->suffix)));
+        if (at + length == bytes) ZI_TRY(buffer_add(full, model->suffix, strlen(model->suffix)));
         text = full->text;
         length = full->bytes;
     }
@@ -367,8 +366,8 @@ static enum zi_status merge_many(const struct model *model, struct model_work *w
     ZI_TRY(array_reserve(&heap, &work->heap_capacity, 3 * symbols, sizeof *work->heap));
     work->heap = heap;
     for (size_t i = 0; i < symbols; i++)
-        work->symbols[i] = (struct symbol){ids[i], (int32_t)i - 1,
-                                           i + 1 < symbols ? (int32_t)i + 1 : -1};
+        work->symbols[i] =
+            (struct symbol){ids[i], (int32_t)i - 1, i + 1 < symbols ? (int32_t)i + 1 : -1};
     for (size_t i = 0; i < symbols; i++) {
         const struct merge *merge = merge_at(model, work->symbols, (int32_t)i);
         if (merge) work->heap[entries++] = (uint64_t)merge->rank << 32 | i;

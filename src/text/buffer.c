@@ -150,7 +150,7 @@ uint32_t byte_character(unsigned char byte)
 int byte_of_character(uint32_t character)
 {
     if (character < 0x100) return is_itself(character) ? (int)character : -1;
-    if (character < 0x121) return (int)(character - 0x100);       /* 0x00 to 0x20 */
+    if (character < 0x121) return (int)(character - 0x100);        /* 0x00 to 0x20 */
     if (character < 0x143) return (int)(character - 0x121) + 0x7f; /* 0x7f to 0xa0 */
     return character == 0x143 ? 0xad : -1;
 }

@@ -44,8 +44,7 @@ static inline uint32_t utf8_at(const char *text)
     const unsigned char *b = (const unsigned char *)text;
     if (b[0] < 0x80) return b[0];
     if (b[0] < 0xe0) return (uint32_t)(b[0] & 31) << 6 | (b[1] & 63);
-    if (b[0] < 0xf0)
-        return (uint32_t)(b[0] & 15) << 12 | (uint32_t)(b[1] & 63) << 6 | (b[2] & 63);
+    if (b[0] < 0xf0) return (uint32_t)(b[0] & 15) << 12 | (uint32_t)(b[1] & 63) << 6 | (b[2] & 63);
     return (uint32_t)(b[0] & 7) << 18 | (uint32_t)(b[1] & 63) << 12 | (uint32_t)(b[2] & 63) << 6 |
            (b[3] & 63);
 }
@@ -72,9 +71,10 @@ size_t utf8_valid(const char *text, size_t bytes);
 /* Appends a text, broken pieces replaced by U+FFFD. ZI_ERROR_DEVICE. */
 enum zi_status utf8_repair(struct buffer *buffer, const char *text, size_t bytes);
 
-/* The character that byte-level tokenizers write for each byte, which is printable; and the byte of
- * such a character, -1 for others. */
+/* The character that byte-level tokenizers write for a byte, which is printable. */
 uint32_t byte_character(unsigned char byte);
+
+/* The byte of such a character; -1: it is none. */
 int byte_of_character(uint32_t character);
 
 /* Hash of a text. */

@@ -92,7 +92,8 @@ static enum zi_status replace_all(struct buffer *text, size_t begun, const char 
 {
     size_t length = strlen(old), done = begun;
     char *at;
-    if (text->bytes - begun < length || !memmem(text->text + begun, text->bytes - begun, old, length))
+    if (text->bytes - begun < length ||
+        !memmem(text->text + begun, text->bytes - begun, old, length))
         return ZI_OK;
     struct buffer out = {.text = NULL};
     enum zi_status status = ZI_OK;
@@ -113,9 +114,9 @@ static enum zi_status apply_wordpiece(const struct decode_step *step, const stru
                                       struct pieces *to)
 {
     static const char *const cleanups[][2] = {
-        {" .", "."},     {" ?", "?"},     {" !", "!"},          {" ,", ","},
-        {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"},        {" do not", " don't"},
-        {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+        {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+        {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+        {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     size_t bytes, prefix = strlen(step->content);
     for (size_t i = 0; i < from->count; i++) {
         const char *text = piece_at(from, i, &bytes);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What models have in common, WordPiece and WordLevel. */
-#include "text/model.h"
+#include "text/model_kinds.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -48,8 +48,7 @@ enum zi_status model_add(const struct zi_json_place *place, struct model *model,
         return zi_fail(ZI_ERROR_USAGE, "text",
                        "%s: token %.60s has id %" PRId64 "; ids from 0 to %" PRId64 " are taken",
                        place->file, text, id, VOCABULARY_MOST - 1);
-    enum zi_status status =
-        vocabulary_add(&model->vocabulary, text, strlen(text), (int32_t)id);
+    enum zi_status status = vocabulary_add(&model->vocabulary, text, strlen(text), (int32_t)id);
     if (status != ZI_ERROR_USAGE) return status;
     return zi_fail(ZI_ERROR_USAGE, "text",
                    "%s: token %.60s or its id %" PRId64 " is in the vocabulary twice", place->file,
@@ -125,9 +124,9 @@ enum zi_status model_read(const struct zi_json_place *place, const json_t *objec
         [MODEL_WORDPIECE] = "unk_token continuing_subword_prefix max_input_chars_per_word vocab",
         [MODEL_WORDLEVEL] = "vocab unk_token"};
     /* Older files do not say; only BPE has merges, and only Unigram a list for a vocabulary. */
-    const char *type = json_object_get(object, "merges")                     ? "BPE"
-                       : json_is_array(json_object_get(object, "vocab"))     ? "Unigram"
-                                                                             : "WordPiece";
+    const char *type = json_object_get(object, "merges")                 ? "BPE"
+                       : json_is_array(json_object_get(object, "vocab")) ? "Unigram"
+                                                                         : "WordPiece";
     ZI_TRY(zi_json_get_string(place, object, "type", &type));
     for (model->kind = MODEL_BPE; strcmp(type, names[model->kind]) != 0; model->kind++)
         if (model->kind == MODEL_WORDLEVEL)
@@ -173,22 +172,27 @@ void model_work_free(struct model_work *work)
     buffer_free(&work->text);
 }
 
-/* The longest token at `from`, which ends at *end; -1: none. */
+/* A word on its way through WordPiece, the part from `from` on that is to be found, and its end. */
+struct stretch {
+    const char *word;
+    size_t bytes, from, end;
+};
+
+/* The longest token at s->from, which ends at s->end; -1: none. */
 static enum zi_status longest_piece(const struct model *model, struct model_work *work,
-                                    const char *word, size_t bytes, size_t from, size_t *end,
-                                    int32_t *id)
+                                    struct stretch *s, int32_t *id)
 {
-    size_t prefix = from > 0 ? strlen(model->prefix) : 0;
+    size_t prefix = s->from > 0 ? strlen(model->prefix) : 0;
     struct buffer *text = &work->text;
     text->bytes = 0;
     ZI_TRY(buffer_add(text, model->prefix, prefix));
-    ZI_TRY(buffer_add(text, word + from, bytes - from));
-    for (*end = bytes; *end > from;) {
-        *id = vocabulary_find(&model->vocabulary, text->text, prefix + *end - from);
+    ZI_TRY(buffer_add(text, s->word + s->from, s->bytes - s->from));
+    for (s->end = s->bytes; s->end > s->from;) {
+        *id = vocabulary_find(&model->vocabulary, text->text, prefix + s->end - s->from);
         if (*id >= 0) return ZI_OK;
         do
-            --*end;
-        while (*end > from && ((unsigned char)word[*end] & 0xc0) == 0x80);
+            s->end--;
+        while (s->end > s->from && ((unsigned char)s->word[s->end] & 0xc0) == 0x80);
     }
     *id = -1;
     return ZI_OK;
@@ -197,14 +201,14 @@ static enum zi_status longest_piece(const struct model *model, struct model_work
 static enum zi_status wordpiece_encode(const struct model *model, struct model_work *work,
                                        const char *word, size_t bytes, struct tokenizer_ids *out)
 {
-    size_t begun = out->count, end;
+    size_t begun = out->count;
     int64_t characters = 0;
     for (size_t at = 0; at < bytes && characters <= model->most_characters; characters++)
         at += utf8_length(word[at]);
     if (characters > model->most_characters) return ids_add(out, model->unknown);
-    for (size_t at = 0; at < bytes; at = end) {
+    for (struct stretch s = {word, bytes, 0, 0}; s.from < bytes; s.from = s.end) {
         int32_t id;
-        ZI_TRY(longest_piece(model, work, word, bytes, at, &end, &id));
+        ZI_TRY(longest_piece(model, work, &s, &id));
         if (id < 0) {
             out->count = begun;
             return ids_add(out, model->unknown);

@@ -83,32 +83,4 @@ enum zi_status model_encode(const struct model *model, struct model_work *work, 
 /* Bytes of the first part of a word that can be encoded by itself: all of it for most models. */
 size_t model_part(const struct model *model, const char *word, size_t bytes);
 
-/* Reads and frees what only BPE has, and encodes by it. Errors as above. */
-enum zi_status bpe_read(const struct zi_json_place *place, const json_t *object,
-                        struct model *model);
-void bpe_free(struct model *model);
-enum zi_status bpe_encode(const struct model *model, struct model_work *work, const char *word,
-                          size_t bytes, struct tokenizer_ids *out);
-
-/* The same of Unigram. */
-enum zi_status unigram_read(const struct zi_json_place *place, const json_t *object,
-                            struct model *model);
-void unigram_free(struct model *model);
-enum zi_status unigram_encode(const struct model *model, struct model_work *work, const char *word,
-                              size_t bytes, struct tokenizer_ids *out);
-
-/* Appends an id. ZI_ERROR_DEVICE. */
-enum zi_status ids_add(struct tokenizer_ids *ids, int32_t id);
-
-/* Appends the tokens of byte fallback, or none and *done false where one is missing. */
-enum zi_status ids_add_bytes(const struct model *model, const char *text, size_t bytes,
-                             struct tokenizer_ids *ids, bool *done);
-
-/* Finds <0x00> to <0xFF>. */
-void model_find_bytes(struct model *model);
-
-/* Adds a token, with the file's errors. */
-enum zi_status model_add(const struct zi_json_place *place, struct model *model, const char *text,
-                         int64_t id);
-
 #endif

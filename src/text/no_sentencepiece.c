@@ -44,16 +44,16 @@ int32_t sentencepiece_find(const struct spm *model, const char *piece)
     return -1;
 }
 
-enum zi_status sentencepiece_encode(const struct spm *model, const char *text,
-                                    size_t bytes, int32_t **ids, size_t *count)
+enum zi_status sentencepiece_encode(const struct spm *model, const char *text, size_t bytes,
+                                    int32_t **ids, size_t *count)
 {
     (void)text, (void)bytes, (void)ids, (void)count;
     ZI_REQUIRE(model);
     return ZI_ERROR_BUG;
 }
 
-enum zi_status sentencepiece_decode(const struct spm *model, const int32_t *ids,
-                                    size_t count, char **text, size_t *bytes)
+enum zi_status sentencepiece_decode(const struct spm *model, const int32_t *ids, size_t count,
+                                    char **text, size_t *bytes)
 {
     (void)ids, (void)count, (void)text, (void)bytes;
     ZI_REQUIRE(model);

@@ -31,7 +31,11 @@ enum zi_status text_check_keys(const struct zi_json_place *place, const json_t *
         if (strcmp(key, "type") == 0 || json_is_null(value) || (*key && has_word(keys, key)))
             continue;
         return zi_fail(ZI_ERROR_USAGE, "text", "%s: %s asks for %.60s, which is not done",
-                       place->file, type ? type : place->object ? place->object : "the file", key);
+                       place->file,
+                       type            ? type
+                       : place->object ? place->object
+                                       : "the file",
+                       key);
     }
     return ZI_OK;
 }

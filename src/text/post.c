@@ -4,7 +4,7 @@
 #include <inttypes.h>
 
 #include "base/log.h"
-#include "text/model.h"
+#include "text/model_kinds.h"
 #include "text/pattern.h"
 
 /* Puts ids in front of a list. */
@@ -38,10 +38,11 @@ static enum zi_status read_special(const struct zi_json_place *place, const json
     if (name) ZI_TRY(zi_json_get_object(place, specials, name, &entry));
     ZI_TRY(zi_json_get_array(place, entry, "ids", &list));
     if (!list)
-        return zi_fail(ZI_ERROR_USAGE, "text",
-                       "%s: the template of the post-processor has token %s, and its special_tokens "
-                       "do not say what that is",
-                       place->file, name ? name : "without a name");
+        return zi_fail(
+            ZI_ERROR_USAGE, "text",
+            "%s: the template of the post-processor has token %s, and its special_tokens "
+            "do not say what that is",
+            place->file, name ? name : "without a name");
     for (size_t i = 0; i < json_array_size(list); i++)
         ZI_TRY(add_checked(place, json_array_get(list, i), ids));
     return ZI_OK;
@@ -129,8 +130,7 @@ static enum zi_status read_list(const struct zi_json_place *place, const json_t 
     return ZI_OK;
 }
 
-enum zi_status post_read(const struct zi_json_place *place, const json_t *object,
-                         struct post *post)
+enum zi_status post_read(const struct zi_json_place *place, const json_t *object, struct post *post)
 {
     struct post own = {.before = {.ids = NULL}};
     const char *type = NULL;

@@ -55,10 +55,17 @@ static enum zi_status rewrite_property(struct rewrite *r, char letter)
 {
     static const char *const binary[] = {"Alphabetic", "Uppercase", "Lowercase", "White_Space",
                                          "Emoji",      "Any",       "ASCII"};
-    static const char *const categories[][2] = {
-        {"Letter", "L"},       {"Mark", "M"},           {"Number", "N"},   {"Punctuation", "P"},
-        {"Symbol", "S"},       {"Separator", "Z"},      {"Other", "C"},    {"Decimal_Number", "Nd"},
-        {"Lowercase_Letter", "Ll"}, {"Uppercase_Letter", "Lu"}, {"Nonspacing_Mark", "Mn"}};
+    static const char *const categories[][2] = {{"Letter", "L"},
+                                                {"Mark", "M"},
+                                                {"Number", "N"},
+                                                {"Punctuation", "P"},
+                                                {"Symbol", "S"},
+                                                {"Separator", "Z"},
+                                                {"Other", "C"},
+                                                {"Decimal_Number", "Nd"},
+                                                {"Lowercase_Letter", "Ll"},
+                                                {"Uppercase_Letter", "Lu"},
+                                                {"Nonspacing_Mark", "Mn"}};
     char name[64], text[96];
     const char *end = *r->at == '{' ? strchr(r->at, '}') : NULL;
     if (!end || (size_t)(end - r->at) > sizeof name) return refuse(r, "a property without {NAME}");
@@ -186,7 +193,8 @@ static enum zi_status rewrite_class(struct rewrite *r)
         r->at++;
         return add(r, "]");
     }
-    if (*r->at == '[') return refuse(r, r->at[1] == ':' ? "a class of POSIX" : "a class in a class");
+    if (*r->at == '[')
+        return refuse(r, r->at[1] == ':' ? "a class of POSIX" : "a class in a class");
     if (strncmp(r->at, "&&", 2) == 0) return refuse(r, "an intersection of classes");
     return buffer_add(&r->out, r->at++, 1);
 }

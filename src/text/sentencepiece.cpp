@@ -79,8 +79,8 @@ int32_t sentencepiece_find(const struct spm *model, const char *piece)
     }
 }
 
-enum zi_status sentencepiece_encode(const struct spm *model, const char *text,
-                                    size_t bytes, int32_t **ids, size_t *count)
+enum zi_status sentencepiece_encode(const struct spm *model, const char *text, size_t bytes,
+                                    int32_t **ids, size_t *count)
 {
     try {
         std::vector<int> found;
@@ -99,8 +99,8 @@ enum zi_status sentencepiece_encode(const struct spm *model, const char *text,
     }
 }
 
-enum zi_status sentencepiece_decode(const struct spm *model, const int32_t *ids,
-                                    size_t count, char **text, size_t *bytes)
+enum zi_status sentencepiece_decode(const struct spm *model, const int32_t *ids, size_t count,
+                                    char **text, size_t *bytes)
 {
     try {
         std::vector<int> known;

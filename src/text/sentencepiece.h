@@ -21,21 +21,25 @@ enum zi_status sentencepiece_open(const char *path, struct spm **model);
 /* NULL does nothing. */
 void sentencepiece_close(struct spm *model);
 
-/* Number of pieces; ids of the begin and the end of a text, -1 where there is none. */
+/* Number of pieces. */
 int32_t sentencepiece_count(const struct spm *model);
+
+/* The id that begins a text; -1: none. */
 int32_t sentencepiece_begin(const struct spm *model);
+
+/* The id that ends a text; -1: none. */
 int32_t sentencepiece_end(const struct spm *model);
 
 /* The id of a piece; -1: none. */
 int32_t sentencepiece_find(const struct spm *model, const char *piece);
 
 /* The ids of a text, to be freed with free(). ZI_ERROR_DEVICE. */
-enum zi_status sentencepiece_encode(const struct spm *model, const char *text,
-                                    size_t bytes, int32_t **ids, size_t *count);
+enum zi_status sentencepiece_encode(const struct spm *model, const char *text, size_t bytes,
+                                    int32_t **ids, size_t *count);
 
 /* The text of ids, ended by a zero that does not count, to be freed with free(). ZI_ERROR_DEVICE. */
-enum zi_status sentencepiece_decode(const struct spm *model, const int32_t *ids,
-                                    size_t count, char **text, size_t *bytes);
+enum zi_status sentencepiece_decode(const struct spm *model, const int32_t *ids, size_t count,
+                                    char **text, size_t *bytes);
 
 /* Whether an id is a control piece, as the begin and the end of a text. */
 bool sentencepiece_is_special(const struct spm *model, int32_t id);

@@ -195,8 +195,8 @@ static enum zi_status apply_metaspace(const struct split_step *step, const struc
     size_t length = strlen(step->replacement);
     bool prepend =
         step->prepend == PREPEND_ALWAYS || (step->prepend == PREPEND_FIRST && piece->first);
-    bool begins = *at == ' ' ||
-                  (piece->bytes >= length && memcmp(at, step->replacement, length) == 0);
+    bool begins =
+        *at == ' ' || (piece->bytes >= length && memcmp(at, step->replacement, length) == 0);
     text->bytes = 0;
     if (prepend && !begins) ZI_TRY(buffer_add(text, step->replacement, length));
     while ((space = memchr(at, ' ', (size_t)(end - at)))) {

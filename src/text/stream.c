@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "text/file.h"
+#include "text/model_kinds.h"
 #include "text/tokenizer.h"
 
 /* Ids whose text is held back, at most: four bytes make any character. */
@@ -58,10 +59,9 @@ enum zi_status tokenizer_decode(const struct tokenizer *t, const int32_t *ids, s
                                 bool skip_special, char **text, size_t *bytes)
 {
     struct pieces pieces = {.ends = NULL};
-    enum zi_status status =
-        t->sentencepiece
-            ? decode_sentencepiece(t->sentencepiece, ids, count, skip_special, &pieces.text)
-            : decode_pieces(t, ids, count, skip_special, &pieces);
+    enum zi_status status = t->sentencepiece ? decode_sentencepiece(t->sentencepiece, ids, count,
+                                                                    skip_special, &pieces.text)
+                                             : decode_pieces(t, ids, count, skip_special, &pieces);
     if (status >= 0) status = buffer_reserve(&pieces.text, 1);
     if (status < 0) {
         pieces_free(&pieces);
@@ -100,8 +100,8 @@ static bool is_open(const char *text, size_t bytes)
     for (size_t back = 1; back <= 3 && back <= bytes; back++) {
         unsigned char byte = (unsigned char)text[bytes - back];
         if ((byte & 0xc0) == 0x80) continue;
-        return byte >= 0xc2 && byte < 0xf5 && utf8_check(text + bytes - back, back, &valid) == back &&
-               !valid;
+        return byte >= 0xc2 && byte < 0xf5 &&
+               utf8_check(text + bytes - back, back, &valid) == back && !valid;
     }
     return false;
 }
@@ -111,22 +111,29 @@ static enum zi_status decode_window(const struct tokenizer_stream *s, char **tex
     return tokenizer_decode(s->tokenizer, s->ids.ids, s->ids.count, s->skip_special, text, bytes);
 }
 
-/* Gives what is new, and lets go of the ids whose text was given before. */
+/* Gives what is new, and lets go of the ids whose text was given before; not where the new ones have
+ * no text by themselves, as spaces that a decoder takes away at the beginning of a text. */
 static enum zi_status give(struct tokenizer_stream *s, const char **text, size_t *bytes)
 {
-    char *rest;
-    size_t begun = s->given_bytes;
-    *text = s->text + begun;
-    s->ids.count -= s->given;
-    memmove(s->ids.ids, s->ids.ids + s->given, s->ids.count * sizeof *s->ids.ids);
+    char *own;
+    size_t own_bytes, fresh = s->ids.count - s->given;
+    ZI_TRY(tokenizer_decode(s->tokenizer, s->ids.ids + s->given, fresh, s->skip_special, &own,
+                            &own_bytes));
+    free(own);
+    *text = s->text + s->given_bytes;
+    s->given_bytes = *bytes;
+    *bytes = (size_t)(s->text + *bytes - *text);
+    if (own_bytes > 0) {
+        memmove(s->ids.ids, s->ids.ids + s->given, fresh * sizeof *s->ids.ids);
+        s->ids.count = fresh;
+        s->given_bytes = own_bytes;
+    }
     s->given = s->ids.count;
-    *bytes -= begun;
-    ZI_TRY(decode_window(s, &rest, &s->given_bytes));
-    free(rest);
     return ZI_OK;
 }
 
-static enum zi_status advance(struct tokenizer_stream *s, bool all, const char **text, size_t *bytes)
+static enum zi_status advance(struct tokenizer_stream *s, bool all, const char **text,
+                              size_t *bytes)
 {
     free(s->text);
     s->text = NULL;

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "text/file.h"
+#include "text/model_kinds.h"
 
 enum { SLOT_WORD = 30, SLOT_IDS = 8, SLOT_BITS = 16 };
 
@@ -114,13 +115,11 @@ static enum zi_status encode_plain(struct tokenizer_work *work, const char *text
 static enum zi_status encode_text(struct tokenizer_work *work, const char *text, size_t bytes)
 {
     const struct added *added = &work->tokenizer->added;
-    struct added_walk walk = {
-        .added = added, .trie = &added->plain, .text = text, .bytes = bytes};
+    struct added_walk walk = {.added = added, .trie = &added->plain, .text = text, .bytes = bytes};
     const struct added_token *token;
     size_t found[2], done = 0;
     while (added->plain.node_count && (token = added_next(&walk, found))) {
-        if (done < found[0])
-            ZI_TRY(encode_plain(work, text + done, found[0] - done, done == 0));
+        if (done < found[0]) ZI_TRY(encode_plain(work, text + done, found[0] - done, done == 0));
         ZI_TRY(ids_add(work->out, token->id));
         done = found[1];
     }
@@ -134,8 +133,8 @@ static enum zi_status add_all(struct tokenizer_ids *out, const struct tokenizer_
     return ZI_OK;
 }
 
-static enum zi_status encode_sentencepiece(const struct spm *model, const char *text,
-                                           size_t bytes, bool special, struct tokenizer_ids *out)
+static enum zi_status encode_sentencepiece(const struct spm *model, const char *text, size_t bytes,
+                                           bool special, struct tokenizer_ids *out)
 {
     struct tokenizer_ids own = {.ids = NULL};
     if (special && sentencepiece_begin(model) >= 0)
@@ -210,7 +209,8 @@ static enum zi_status find_end(const char *folder, struct tokenizer *t)
     const struct zi_json_place place = {.room = "text", .file = path};
     ZI_TRY(zi_json_read(&place, (size_t)16 << 20, &document));
     const json_t *end = json_object_get(document, "eos_token");
-    const char *text = json_string_value(json_is_object(end) ? json_object_get(end, "content") : end);
+    const char *text =
+        json_string_value(json_is_object(end) ? json_object_get(end, "content") : end);
     if (text) t->end = tokenizer_token_id(t, text);
     if (text && t->end < 0)
         zi_log(ZI_LOG_WARN, "text", "%s: eos_token %.60s is no token of the tokenizer", path, text);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Unigram: of all ways to cut a word into tokens the one whose scores (logarithms of odds) have the
  * largest sum, found from left to right. A character that is no token costs more than any. */
-#include "text/model.h"
+#include "text/model_kinds.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -45,12 +45,13 @@ static enum zi_status read_token(const struct zi_json_place *place, const json_t
     const char *text = json_string_value(json_array_get(entry, 0));
     const json_t *score = json_array_get(entry, 1);
     if (!text || !json_is_number(score) || json_array_size(entry) != 2)
-        return zi_fail(ZI_ERROR_USAGE, "text", "%s: entry %zu of the vocabulary is no [TOKEN, SCORE]",
-                       place->file, index);
+        return zi_fail(ZI_ERROR_USAGE, "text",
+                       "%s: entry %zu of the vocabulary is no [TOKEN, SCORE]", place->file, index);
     model->scores[index] = json_number_value(score);
     if (!isfinite(model->scores[index]) || fabs(model->scores[index]) > 1e15)
-        return zi_fail(ZI_ERROR_USAGE, "text", "%s: token %.60s has score %g, which is no logarithm",
-                       place->file, text, model->scores[index]);
+        return zi_fail(ZI_ERROR_USAGE, "text",
+                       "%s: token %.60s has score %g, which is no logarithm", place->file, text,
+                       model->scores[index]);
     if (json_is_real(score)) model->scores[index] = score_of(model->scores[index]);
     ZI_TRY(model_add(place, model, text, (int64_t)index));
     return *text ? trie_add(&model->trie, text, strlen(text), (int32_t)index) : ZI_OK;
@@ -98,8 +99,8 @@ static void offer(struct path_node *node, double score, int32_t id, size_t from)
 }
 
 /* Fills path[0..bytes]. */
-static enum zi_status find_path(const struct model *model, struct path_node *path,
-                                const char *word, size_t bytes)
+static enum zi_status find_path(const struct model *model, struct path_node *path, const char *word,
+                                size_t bytes)
 {
     for (size_t i = 0; i <= bytes; i++)
         path[i] = (struct path_node){0, -1, -1};

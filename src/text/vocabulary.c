@@ -7,7 +7,8 @@
 
 static size_t slot_of(const struct vocabulary *v, const char *text, size_t bytes)
 {
-    size_t mask = ((size_t)1 << v->slot_bits) - 1, at = text_hash(text, bytes) >> (64 - v->slot_bits);
+    size_t mask = ((size_t)1 << v->slot_bits) - 1,
+           at = text_hash(text, bytes) >> (64 - v->slot_bits);
     for (;; at = (at + 1) & mask) {
         int32_t id = v->slots[at];
         if (id < 0) return at;

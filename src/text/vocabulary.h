@@ -12,7 +12,7 @@ struct vocabulary {
     struct {
         size_t at;
         int32_t bytes;
-    } *tokens;
+    } * tokens;
     /* Largest id + 1, and how many have a text. */
     int32_t limit;
     int32_t count;
@@ -47,7 +47,7 @@ struct trie {
         /* Parent and byte; UINT64_MAX: free. */
         uint64_t key;
         int32_t node;
-    } *slots;
+    } * slots;
     int slot_bits;
     /* By node: the value of the text that ends there; -1: none. */
     int32_t *values;
