@@ -6,7 +6,8 @@
 packages_of() {
     case $1 in
     build) echo gcc libc6-dev make autoconf automake libtool pkg-config mpich libmpich-dev \
-        libhdf5-mpich-dev libaio-dev libyaml-dev libjansson-dev libdnnl-dev ;;
+        libhdf5-mpich-dev libaio-dev libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libdnnl-dev g++ \
+        libsentencepiece-dev ;;
     run) echo python3-h5py python3-numpy python3-matplotlib python3.11-doc ;;
     test) echo hdf5-tools python3-h5py python3-numpy python3-matplotlib python3-yaml shellcheck \
         mandoc clang-format-14 ;;

@@ -17,7 +17,7 @@
 static enum zi_status write_from(const char *const *inputs, int count, const char *suffix,
                                  const char *output)
 {
-    struct tokens_writer writer = {inputs, count, suffix, output, NULL, 0};
+    struct tokens_writer writer = {inputs, count, suffix, output, NULL, 0, NULL};
     return tokens_write(&writer);
 }
 
@@ -167,7 +167,7 @@ static void test_cut(void)
     snprintf(validation, sizeof validation, "%s", fixture_path("validation.h5"));
     const char *const inputs[] = {input};
     for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
-        struct tokens_writer writer = {inputs, 1, NULL, train, validation, shares[i]};
+        struct tokens_writer writer = {inputs, 1, NULL, train, validation, shares[i], NULL};
         CHECK_INT(tokens_write(&writer), ZI_OK);
         int64_t last = (int64_t)(shares[i] * (double)bytes + 0.5);
         check_file("train.h5", text, (int64_t)bytes - last);
@@ -196,7 +196,7 @@ static void test_refused(void)
     snprintf(validation, sizeof validation, "%s", fixture_path("validation.h5"));
     snprintf(unwritable, sizeof unwritable, "%s", fixture_path("no_such_folder/refused.h5"));
     const char *const inputs[] = {tree, nowhere, "/dev/null", empty};
-    struct tokens_writer writer = {inputs, 2, NULL, refused, NULL, 0};
+    struct tokens_writer writer = {inputs, 2, NULL, refused, NULL, 0, NULL};
     check_refused(&writer, ZI_ERROR_USAGE, "nowhere");
     writer.inputs = inputs + 2;
     writer.input_count = 1;
@@ -236,7 +236,7 @@ static void test_full_disk(void)
     snprintf(input, sizeof input, "%s", fixture_path("long"));
     snprintf(output, sizeof output, "%s", fixture_path("refused.h5"));
     const char *const inputs[] = {input};
-    struct tokens_writer writer = {inputs, 1, NULL, output, NULL, 0};
+    struct tokens_writer writer = {inputs, 1, NULL, output, NULL, 0, NULL};
     struct rlimit before, low;
     CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
     low = before;
@@ -326,7 +326,7 @@ static void test_names(void)
     fixture_listen();
     CHECK_INT(write_from(inputs, 1, NULL, other), ZI_ERROR_USAGE);
     CHECK(fixture_said("odd.h5 is a fifo"));
-    struct tokens_writer writer = {inputs, 1, NULL, fixture_path("new.h5"), other, 0.5};
+    struct tokens_writer writer = {inputs, 1, NULL, fixture_path("new.h5"), other, 0.5, NULL};
     CHECK_INT(tokens_write(&writer), ZI_ERROR_USAGE);
     CHECK(lstat(other, &is) == 0 && S_ISFIFO(is.st_mode));
     CHECK(!exists("new.h5"));
@@ -352,13 +352,13 @@ static void test_one_name(void)
     snprintf(folder, sizeof folder, "%s/../%s/one.h5", fixture_path("tree"), "here");
     const char *const spellings[] = {fixture_path("./one.h5"), fixture_path("alias.h5"), folder};
     for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
-        struct tokens_writer writer = {inputs, 1, NULL, train, spellings[i], 0.5};
+        struct tokens_writer writer = {inputs, 1, NULL, train, spellings[i], 0.5, NULL};
         fixture_listen();
         CHECK_INT(tokens_write(&writer), ZI_ERROR_USAGE);
         CHECK(fixture_said("cannot both go"));
         CHECK(!exists("one.h5"));
     }
-    struct tokens_writer two = {inputs, 1, NULL, train, fixture_path("tree/one.h5"), 0.5};
+    struct tokens_writer two = {inputs, 1, NULL, train, fixture_path("tree/one.h5"), 0.5, NULL};
     CHECK_INT(tokens_write(&two), ZI_OK);
     CHECK_INT(leftovers(), 0);
 }

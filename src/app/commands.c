@@ -106,15 +106,21 @@ static const struct command commands[] = {
      "INPUT...",
      1,
      -1,
-     "make token files from texts, one token a byte",
+     "make token files from texts, one token a byte or those of a tokenizer",
      "An INPUT is a file or a folder, whose files are taken in the order of their names. Token "
      "files\n"
-     "in a folder, outputs of this command and links to nothing are left out, which is said.\n",
+     "in a folder, outputs of this command and links to nothing are left out, which is said.\n"
+     "A tokenizer takes each file whole, without its bos or eos; --separator puts a token behind\n"
+     "each file, as GPT-2 was trained with. Files are encoded by all cores (OMP_NUM_THREADS).\n",
      false,
      true,
      false,
      tokenize_command,
      {{"--output", "FILE", "token file to write (required)"},
+      {"--tokenizer", "FOLDER",
+       "tokenizer.json or tokenizer.model of this folder, or a file that is one"},
+      {"--separator", "TOKEN",
+       "put this token behind each file; eos: that of tokenizer_config.json"},
       {"--validation", "FILE", "write the last part of the tokens to this file instead"},
       {"--share", "X", "the part that goes to the validation file (default 0.1)"},
       {"--suffix", "TEXT", "from folders take only files whose names end in TEXT"}}},
@@ -160,14 +166,17 @@ static const struct command commands[] = {
      "continue a text with a trained model",
      "CHECKPOINT is a checkpoint file, a folder of checkpoints, or a run directory: the latest is\n"
      "taken, or, where no link says which that is, the newest whole one. The prompt and its\n"
-     "continuation are written as they come. A vocabulary of up to 1024 is taken for the 256\n"
-     "bytes and padding that has no text; larger models take and give token ids (--ids). The same\n"
-     "seed gives the same text.\n",
+     "continuation are written as they come. With a tokenizer the prompt gets bos where that adds\n"
+     "one, and the text ends where the model draws its end of a text. Without one a vocabulary of\n"
+     "up to 1024 is taken for the 256 bytes and padding that has no text; larger models take and\n"
+     "give token ids (--ids). The same seed gives the same text.\n",
      false,
      false,
      true,
      generate_command,
      {{"--prompt", "TEXT", "text to continue"},
+      {"--tokenizer", "FOLDER",
+       "that of the model, for --prompt: a folder with tokenizer.json or tokenizer.model"},
       {"--ids", "LIST", "token ids to continue, as 1,2,3; the continuation is written as ids"},
       {"--tokens", "N", "tokens to add (default 200)"},
       {"--temperature", "X", "0 takes the likeliest token; 1 the model's odds (default 0.8)"},
@@ -181,12 +190,15 @@ static const struct command commands[] = {
      "print what a checkpoint, run record or token file holds",
      "FILE is an HDF5 file that zinf wrote; h5dump and h5py open it as well. A checkpoint has a\n"
      "checksum for each of its datasets; they are compared with --verify only, which reads all of\n"
-     "the file. Exit code 5 when it is damaged.\n",
+     "the file. Exit code 5 when it is damaged. Of a token file the first tokens are shown with\n"
+     "their texts where a tokenizer is given.\n",
      false,
      false,
      false,
      inspect_command,
-     {{"--verify", NULL, "also read all of a checkpoint and compare its checksums"}}},
+     {{"--verify", NULL, "also read all of a checkpoint and compare its checksums"},
+      {"--tokenizer", "FOLDER", "of a token file: with which it was made"},
+      {"--tokens", "N", "of a token file: how many tokens to show (default 32)"}}},
     {"bench",
      "device|disk",
      1,

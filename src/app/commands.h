@@ -64,7 +64,7 @@ enum zi_status plan_command(struct comm *world, const struct options *options);
 /* Local. Prints the memory table and the step program of a deck. */
 enum zi_status program_command(struct comm *world, const struct options *options);
 
-/* Local. Makes token files from texts, one token a byte. */
+/* Local. Makes token files from texts, of bytes or by a tokenizer. */
 enum zi_status tokenize_command(struct comm *world, const struct options *options);
 
 /* Local. Makes a checkpoint of a model folder of Hugging Face. */

@@ -8,8 +8,10 @@
  *
  * A byte-level model (vocabulary of 256) takes a prompt as text and writes its bytes as they come,
  * even those that are no valid UTF-8 yet. A vocabulary is often padded to a rounder number: ids
- * from 256 on have no text then, and are never drawn where text is written. Larger models have no
- * tokenizer here, and take and give ids.
+ * from 256 on have no text then, and are never drawn where text is written. Larger models take text
+ * by the tokenizer that is given, and give it as far as its characters are whole; what the tokenizer
+ * has no token for is never drawn, and its end of a text ends the text. Without one they take and
+ * give ids.
  *
  * What the checkpoint says of the model is held against the tensors that it has before anything is
  * allocated by it; other sections of that text, with paths in them, are not read.
@@ -30,6 +32,7 @@
 #include "checkpoint/checkpoint.h"
 #include "compiler/placement.h"
 #include "engine/engine.h"
+#include "text/tokenizer.h"
 
 /* Ids of bytes, and the largest vocabulary that is taken for them with padding. */
 enum { BYTE_VOCABULARY = 256, PADDED_VOCABULARY = 1024 };
@@ -53,6 +56,9 @@ struct generation {
     double temperature;
     /* One of them NULL. */
     const char *prompt, *id_list;
+    /* NULL: text is bytes. */
+    struct tokenizer *tokenizer;
+    struct tokenizer_stream *stream;
     /* Prompt and what was added. */
     int32_t *ids;
     int64_t count;
@@ -79,6 +85,10 @@ static enum zi_status read_request(const struct options *options, struct generat
     if (!g->prompt == !g->id_list)
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "say what to continue: --prompt TEXT or --ids LIST, and one of them only");
+    if (g->id_list && options_given(options, "--tokenizer"))
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "--tokenizer has no effect with --ids, which are written as ids; use "
+                       "--prompt");
     if ((g->prompt && !g->prompt[0]) || (g->id_list && !g->id_list[0]))
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "the prompt is empty; a model continues at least one token");
@@ -177,11 +187,13 @@ static enum zi_status read_ids(struct generation *g)
 static enum zi_status choose_ids(struct generation *g)
 {
     g->drawn = g->vocabulary;
-    if (!g->prompt || g->vocabulary <= BYTE_VOCABULARY) return ZI_OK;
+    if (g->tokenizer && tokenizer_vocabulary(g->tokenizer) < g->drawn)
+        g->drawn = tokenizer_vocabulary(g->tokenizer);
+    if (g->tokenizer || !g->prompt || g->vocabulary <= BYTE_VOCABULARY) return ZI_OK;
     if (g->vocabulary > PADDED_VOCABULARY)
         return zi_fail(ZI_ERROR_USAGE, "app",
-                       "the model has %" PRId64 " tokens, and zinf reads text as bytes only; give "
-                       "token ids of its own tokenizer: --ids 1,2,3",
+                       "the model has %" PRId64 " tokens, which are no bytes: give its tokenizer, "
+                       "--tokenizer FOLDER, or ids, --ids 1,2,3",
                        g->vocabulary);
     zi_log(ZI_LOG_WARN, "app",
            "the model has %" PRId64
@@ -192,20 +204,52 @@ static enum zi_status choose_ids(struct generation *g)
     return ZI_OK;
 }
 
-static enum zi_status read_prompt(struct generation *g)
+/* The prompt's ids by the tokenizer. */
+static enum zi_status encode_prompt(const struct generation *g, struct tokenizer_ids *ids)
+{
+    struct tokenizer_work *work;
+    ZI_TRY(tokenizer_work_create(g->tokenizer, &work));
+    enum zi_status status = tokenizer_encode(work, g->prompt, strlen(g->prompt), true, ids);
+    tokenizer_work_free(work);
+    if (status >= 0 && ids->count == 0)
+        status = zi_fail(ZI_ERROR_USAGE, "app",
+                         "the tokenizer makes no tokens of the prompt; a model continues at least "
+                         "one");
+    return status;
+}
+
+static enum zi_status add_ids(struct generation *g, const struct tokenizer_ids *ids)
+{
+    for (size_t i = 0; i < ids->count; i++)
+        ZI_TRY(add_id(g, ids->ids[i], "the tokenizer's token"));
+    return tokenizer_stream_create(g->tokenizer, true, &g->stream);
+}
+
+/* `encoded` is the prompt where there is a tokenizer. */
+static enum zi_status take_prompt(struct generation *g, const struct tokenizer_ids *encoded)
 {
     const char *text = g->prompt ? g->prompt : g->id_list;
-    size_t room = strlen(text) + (size_t)g->tokens + 1;
+    size_t room = (g->tokenizer ? encoded->count : strlen(text)) + (size_t)g->tokens + 1;
     ZI_TRY(choose_ids(g));
     g->ids = calloc(room, sizeof *g->ids);
     g->logits = calloc((size_t)g->vocabulary, sizeof *g->logits);
     g->candidates = calloc((size_t)g->vocabulary, sizeof *g->candidates);
     if (!g->ids || !g->logits || !g->candidates)
         return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for %zu tokens", room);
+    if (g->tokenizer) return add_ids(g, encoded);
     if (!g->prompt) return read_ids(g);
     for (const char *c = text; *c; c++)
         ZI_TRY(add_id(g, (unsigned char)*c, "byte"));
     return ZI_OK;
+}
+
+static enum zi_status read_prompt(struct generation *g)
+{
+    struct tokenizer_ids encoded = {.ids = NULL};
+    enum zi_status status = g->tokenizer ? encode_prompt(g, &encoded) : ZI_OK;
+    if (status >= 0) status = take_prompt(g, &encoded);
+    tokenizer_ids_free(&encoded);
+    return status;
 }
 
 /* Largest logit first; equal ones in the order of their ids. */
@@ -236,18 +280,38 @@ static int32_t choose(struct generation *g)
     return g->candidates[count - 1].id;
 }
 
-static void write_id(const struct generation *g, int64_t at)
+static enum zi_status write_id(const struct generation *g, int64_t at)
 {
-    if (g->prompt)
+    const char *text;
+    size_t bytes;
+    if (g->tokenizer) {
+        ZI_TRY(tokenizer_stream_next(g->stream, g->ids[at], &text, &bytes));
+        fwrite(text, 1, bytes, stdout);
+    } else if (g->prompt) {
         putchar((int)g->ids[at]);
-    else
+    } else {
         printf("%s%" PRId32, at ? "," : "", g->ids[at]);
+    }
+    return ZI_OK;
+}
+
+/* What a character lacked is not to come any more. */
+static enum zi_status write_end(const struct generation *g)
+{
+    const char *text;
+    size_t bytes;
+    if (g->tokenizer) {
+        ZI_TRY(tokenizer_stream_rest(g->stream, &text, &bytes));
+        fwrite(text, 1, bytes, stdout);
+    }
+    putchar('\n');
+    return ZI_OK;
 }
 
 static enum zi_status generate(struct generation *g)
 {
     for (int64_t i = 0; i < g->count; i++)
-        write_id(g, i);
+        ZI_TRY(write_id(g, i));
     fflush(stdout);
     for (int64_t added = 0; added < g->tokens && !ferror(stdout); added++) {
         int64_t window = g->count < g->context ? g->count : g->context;
@@ -259,16 +323,18 @@ static enum zi_status generate(struct generation *g)
                                "that went wrong");
         }
         g->ids[g->count] = choose(g);
-        write_id(g, g->count++);
+        if (g->tokenizer && g->ids[g->count] == tokenizer_end(g->tokenizer)) break;
+        ZI_TRY(write_id(g, g->count++));
         fflush(stdout);
     }
-    putchar('\n');
-    return ZI_OK;
+    return write_end(g);
 }
 
 static enum zi_status prepare(struct generation *g, const struct options *options)
 {
+    const char *tokenizer = options_text(options, "--tokenizer", NULL);
     ZI_TRY(read_request(options, g));
+    if (tokenizer) ZI_TRY(tokenizer_open(tokenizer, &g->tokenizer));
     ZI_TRY(comm_self(&g->comm));
     ZI_TRY(source_open_checkpoint(g->comm, options->words[0], &g->checkpoint));
     ZI_TRY(build_model(g));
@@ -286,6 +352,8 @@ enum zi_status generate_command(struct comm *world, const struct options *option
     struct generation g = {0};
     enum zi_status status = prepare(&g, options);
     if (status >= 0) status = generate(&g);
+    tokenizer_stream_free(g.stream);
+    tokenizer_close(g.tokenizer);
     engine_destroy(g.engine);
     setup_cleanup(&g.setup);
     if (g.checkpoint) checkpoint_close(g.checkpoint);

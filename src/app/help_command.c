@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `zinf help` and `zinf inspect`.
+/* `zinf help`.
  *
  * Help about commands comes from the table of commands, help about decks, operations and states,
  * and the generated documents, from the tables of keys, of kinds of operations and of states. A
@@ -8,8 +8,6 @@
 
 #include "app/commands.h"
 #include "base/log.h"
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/inspect.h"
 #include "deck/deck.h"
 #include "program/program.h"
 
@@ -82,10 +80,4 @@ enum zi_status help_command(struct comm *world, const struct options *options)
     if (!command) return ZI_ERROR_USAGE;
     commands_describe(command, stdout);
     return ZI_OK;
-}
-
-enum zi_status inspect_command(struct comm *world, const struct options *options)
-{
-    (void)world;
-    return checkpoint_inspect(options->words[0], options_given(options, "--verify"), stdout);
 }

@@ -238,3 +238,24 @@ enum zi_status input_list_make(struct input_list *list)
                        list->count);
     return ZI_OK;
 }
+
+enum zi_status input_check(const struct input_file *input, int file)
+{
+    struct stat is;
+    if (fstat(file, &is) == 0 && is.st_size == input->bytes &&
+        is.st_mtim.tv_sec == input->changed.tv_sec && is.st_mtim.tv_nsec == input->changed.tv_nsec)
+        return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "data",
+                   "input %s changed while it was read (it had %" PRId64
+                   " bytes): try again when it is at rest",
+                   input->path, input->bytes);
+}
+
+enum zi_status input_open(const struct input_file *input, int *file)
+{
+    int64_t bytes;
+    ZI_TRY(zi_file_open_input("data", input->path, file, &bytes));
+    enum zi_status status = input_check(input, *file);
+    if (status < 0) close(*file);
+    return status;
+}

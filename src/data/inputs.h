@@ -36,6 +36,13 @@ struct input_list {
  * named input is no text; ZI_ERROR_IO; ZI_STOPPED. */
 enum zi_status input_list_make(struct input_list *list);
 
+/* Local. Opens an input that is what it was when it was listed. ZI_ERROR_USAGE when it has changed,
+ * ZI_ERROR_IO. */
+enum zi_status input_open(const struct input_file *input, int *file);
+
+/* Local. Whether an open input is still that. ZI_ERROR_USAGE. */
+enum zi_status input_check(const struct input_file *input, int file);
+
 /* Local. Frees the list's own; the writer stays the caller's. */
 void input_list_free(struct input_list *list);
 

@@ -134,6 +134,38 @@ enum zi_status token_output_append_bytes(struct token_output *output, const uint
     return ZI_OK;
 }
 
+/* Narrows ids in place of the file's element; gives the largest. */
+static int64_t narrow(const int32_t *ids, int64_t count, int element_bytes, void *elements)
+{
+    int64_t largest = -1;
+    for (int64_t i = 0; i < count; i++) {
+        largest = ids[i] > largest ? ids[i] : largest;
+        if (element_bytes == 1)
+            ((uint8_t *)elements)[i] = (uint8_t)ids[i];
+        else if (element_bytes == 2)
+            ((uint16_t *)elements)[i] = (uint16_t)ids[i];
+        else
+            ((uint32_t *)elements)[i] = (uint32_t)ids[i];
+    }
+    return largest;
+}
+
+enum zi_status token_output_append_ids(struct token_output *output, const int32_t *ids,
+                                       int64_t count)
+{
+    ZI_REQUIRE(count >= 0 && count <= output->count - output->appended);
+    int64_t bytes = count * output->element_bytes;
+    void *elements = malloc((size_t)bytes + 1);
+    if (!elements) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to write tokens");
+    int64_t largest = narrow(ids, count, output->element_bytes, elements);
+    if (largest > output->largest) output->largest = largest;
+    enum zi_status status = write_bytes(
+        output, output->offset + output->appended * output->element_bytes, elements, bytes);
+    free(elements);
+    if (status >= 0) output->appended += count;
+    return status;
+}
+
 static enum zi_status record_largest(struct token_output *output)
 {
     hid_t file = h5_file_open(output->to.temporary, H5F_ACC_RDWR);

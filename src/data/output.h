@@ -28,6 +28,10 @@ enum zi_status token_output_create(const char *path, int64_t count,
 enum zi_status token_output_append_bytes(struct token_output *output, const uint8_t *tokens,
                                          int64_t count);
 
+/* Local. The next `count` tokens, each below the vocabulary. ZI_ERROR_DEVICE, ZI_ERROR_IO. */
+enum zi_status token_output_append_ids(struct token_output *output, const int32_t *ids,
+                                       int64_t count);
+
 /* Local. Once all tokens are there: makes the file durable and gives it its name. Frees `output` in
  * any case. ZI_ERROR_IO. */
 enum zi_status token_output_finish(struct token_output *output);

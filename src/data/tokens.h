@@ -14,6 +14,7 @@
 #define ZI_DATA_TOKENS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -69,6 +70,23 @@ char *tokens_scan_line(const struct tokens *tokens, uint64_t largest);
  * vocabulary by it; *largest is what it says. */
 bool tokens_scan_recalled(const struct tokens *tokens, const char *text, uint64_t *largest);
 
+/* What makes tokens of texts, given by a room that knows how. */
+struct tokens_encoder {
+    /* From any thread: makes what one thread needs, which `end` frees. Fallible. */
+    enum zi_status (*begin)(void *context, void **worker);
+    /* From the worker's thread: the ids of a text, 0 or more, each below `vocabulary`; *ids is freed
+     * with free(). */
+    enum zi_status (*encode)(void *worker, const char *text, size_t bytes, int32_t **ids,
+                             size_t *count);
+    void (*end)(void *worker);
+    void *context;
+    int64_t vocabulary;
+    /* For the record in the file. */
+    const char *name;
+    /* Comes behind the tokens of each file; -1: nothing. */
+    int32_t separator;
+};
+
 /* What is made a token file, and where. */
 struct tokens_writer {
     const char *const *inputs;
@@ -77,11 +95,15 @@ struct tokens_writer {
     const char *suffix;
     const char *path, *validation_path;
     double validation_share;
+    /* NULL: every byte is a token. */
+    const struct tokens_encoder *encoder;
 };
 
-/* Local, from the main thread. Writes an HDF5 token file from the bytes of `inputs` (byte-level
- * vocabulary of 256; files are taken in the order given, a folder's files in name order, separated
- * by nothing). Written to a temporary name, synced, then renamed. When validation_path is not NULL,
+/* Local, from the main thread. Writes an HDF5 token file from the texts of `inputs`: files in the
+ * order given, a folder's files in name order. Without an encoder the bytes are the tokens
+ * (vocabulary of 256), separated by nothing; with one each file is encoded by itself, whole, several
+ * at a time by the threads of OpenMP, and the ids wait in a file beside the output until all are
+ * there, 4 bytes each. Written to a temporary name, synced, then renamed. When validation_path is not NULL,
  * the last `validation_share` of the tokens goes there. Of folders token files, the outputs, links
  * to nothing or to folders and what is no regular file are left out, and said; named as inputs they
  * are refused. ZI_ERROR_USAGE, ZI_ERROR_IO; ZI_STOPPED when a stop was asked for: in either case

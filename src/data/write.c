@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making token files out of text: every byte is a token, so the vocabulary is 256 and the tokens of
- * a file are the file.
+ * a file are the file; or an encoder makes tokens of a file's text.
  *
- * Two passes. The first walks the inputs and lists their files with their sizes (inputs.c), so the
- * number of tokens, and with it the place of the cut between training and validation, is known
- * before the first byte is written. The second copies the bytes. A file that changed in between, in
+ * Two passes. The first walks the inputs and lists their files with their sizes (inputs.c), and
+ * where there is an encoder lets it make the tokens, which wait in a file (encode.c). So the number
+ * of tokens, and with it the place of the cut between training and validation, is known before the
+ * first one is written. The second copies. A file that changed in between, in
  * size or time, is an error, since the cut and the space would be wrong, or part of it of another
  * time. Before both it is made sure that the outputs can be made, and are two. */
 #include "data/tokens.h"
@@ -12,6 +13,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "data/encode.h"
+#include "data/format.h"
 #include "data/inputs.h"
 #include "data/output.h"
 
@@ -39,22 +42,30 @@ struct cut {
     struct part train, validation;
 };
 
-/* Takes tokens from the front of *bytes, as many as still go there. */
-static enum zi_status part_append(struct part *part, const uint8_t **bytes, int64_t *count)
+/* How many of `count` tokens still go to a part. */
+static int64_t part_take(struct part *part, int64_t count)
 {
-    int64_t taken = *count < part->left ? *count : part->left;
-    if (taken == 0) return ZI_OK;
-    ZI_TRY(token_output_append_bytes(part->output, *bytes, taken));
+    int64_t taken = count < part->left ? count : part->left;
     part->left -= taken;
-    *bytes += taken;
-    *count -= taken;
-    return ZI_OK;
+    return taken;
 }
 
 static enum zi_status cut_append(struct cut *cut, const uint8_t *bytes, int64_t count)
 {
-    ZI_TRY(part_append(&cut->train, &bytes, &count));
-    return part_append(&cut->validation, &bytes, &count);
+    int64_t train = part_take(&cut->train, count);
+    int64_t validation = part_take(&cut->validation, count - train);
+    if (train > 0) ZI_TRY(token_output_append_bytes(cut->train.output, bytes, train));
+    if (validation == 0) return ZI_OK;
+    return token_output_append_bytes(cut->validation.output, bytes + train, validation);
+}
+
+static enum zi_status cut_append_ids(struct cut *cut, const int32_t *ids, int64_t count)
+{
+    int64_t train = part_take(&cut->train, count);
+    int64_t validation = part_take(&cut->validation, count - train);
+    if (train > 0) ZI_TRY(token_output_append_ids(cut->train.output, ids, train));
+    if (validation == 0) return ZI_OK;
+    return token_output_append_ids(cut->validation.output, ids + train, validation);
 }
 
 /* Gives a part its name; there is nothing of it to discard afterwards. */
@@ -76,34 +87,19 @@ static enum zi_status copy_bytes(struct cut *cut, const struct input_file *input
         if (got < 0)
             return zi_fail(ZI_ERROR_IO, "data", "reading input %s at byte %" PRId64 " failed: %s",
                            input->path, done, strerror(errno));
-        if (got == 0) break; /* said by check_same */
+        if (got == 0) break; /* said by input_check */
         done += got;
         ZI_TRY(cut_append(cut, buffer, got));
     }
     return ZI_OK;
 }
 
-/* Whether an input is what it was when it was listed. */
-static enum zi_status check_same(const struct input_file *input, int file)
-{
-    struct stat is;
-    if (fstat(file, &is) == 0 && is.st_size == input->bytes &&
-        is.st_mtim.tv_sec == input->changed.tv_sec && is.st_mtim.tv_nsec == input->changed.tv_nsec)
-        return ZI_OK;
-    return zi_fail(ZI_ERROR_USAGE, "data",
-                   "input %s changed while it was read (it had %" PRId64
-                   " bytes): try again when it is at rest",
-                   input->path, input->bytes);
-}
-
 static enum zi_status copy_file(struct cut *cut, const struct input_file *input, uint8_t *buffer)
 {
     int file;
-    int64_t bytes;
-    ZI_TRY(zi_file_open_input("data", input->path, &file, &bytes));
-    enum zi_status status = check_same(input, file);
-    if (status >= 0) status = copy_bytes(cut, input, file, buffer);
-    if (status >= 0) status = check_same(input, file);
+    ZI_TRY(input_open(input, &file));
+    enum zi_status status = copy_bytes(cut, input, file, buffer);
+    if (status >= 0) status = input_check(input, file);
     close(file);
     return status;
 }
@@ -116,6 +112,26 @@ static enum zi_status copy_all(struct cut *cut, const struct input_list *list)
     for (size_t i = 0; i < list->count && status >= 0; i++)
         status = copy_file(cut, &list->files[i], buffer);
     free(buffer);
+    return status;
+}
+
+/* The tokens that an encoder has made, from where they wait. */
+static enum zi_status copy_ids(struct cut *cut, const struct zi_output *spool, int64_t count)
+{
+    int32_t *ids = malloc(COPY_BYTES);
+    if (!ids) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to copy tokens");
+    enum zi_status status = ZI_OK;
+    for (int64_t done = 0; done < count && status >= 0;) {
+        int64_t taken = count - done, most = COPY_BYTES / sizeof *ids;
+        if (taken > most) taken = most;
+        status = zi_stop_check();
+        if (status >= 0)
+            status = token_file_read(spool->file, spool->temporary, done * (int64_t)sizeof *ids,
+                                     taken * (int64_t)sizeof *ids, ids);
+        if (status >= 0) status = cut_append_ids(cut, ids, taken);
+        done += taken;
+    }
+    free(ids);
     return status;
 }
 
@@ -149,25 +165,29 @@ static enum zi_status validation_tokens(const struct tokens_writer *writer, int6
     return ZI_OK;
 }
 
-static enum zi_status write_outputs(const struct input_list *list, struct cut *cut)
+/* `total` tokens: of the spool, or of bytes where there is none. */
+static enum zi_status write_outputs(const struct input_list *list, const struct zi_output *spool,
+                                    int64_t total, struct cut *cut)
 {
     const struct tokens_writer *writer = list->writer;
+    const struct tokens_encoder *encoder = writer->encoder;
     char source[SOURCE_MOST];
     describe_source(writer, source, sizeof source);
-    struct token_output_meta meta = {256, "bytes", source};
+    struct token_output_meta meta = {encoder ? encoder->vocabulary : 256,
+                                     encoder ? encoder->name : "bytes", source};
     int64_t validation;
-    ZI_TRY(validation_tokens(writer, list->bytes, &validation));
-    cut->train.left = list->bytes - validation;
+    ZI_TRY(validation_tokens(writer, total, &validation));
+    cut->train.left = total - validation;
     cut->validation.left = validation;
     ZI_TRY(token_output_create(writer->path, cut->train.left, &meta, &cut->train.output));
     if (validation > 0)
         ZI_TRY(token_output_create(writer->validation_path, validation, &meta,
                                    &cut->validation.output));
-    ZI_TRY(copy_all(cut, list));
+    ZI_TRY(encoder ? copy_ids(cut, spool, total) : copy_all(cut, list));
     ZI_TRY(part_finish(&cut->validation));
     ZI_TRY(part_finish(&cut->train));
     zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens from %zu file%s", writer->path,
-           list->bytes - validation, list->count, list->count == 1 ? "" : "s");
+           total - validation, list->count, list->count == 1 ? "" : "s");
     if (validation > 0)
         zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens, the last of them",
                writer->validation_path, validation);
@@ -219,9 +239,13 @@ enum zi_status tokens_write(const struct tokens_writer *writer)
 {
     struct input_list list = {.writer = writer};
     struct cut cut = {.train = {.output = NULL}};
+    struct zi_output spool = {.room = NULL};
     enum zi_status status = check_outputs(writer);
     if (status >= 0) status = input_list_make(&list);
-    if (status >= 0) status = write_outputs(&list, &cut);
+    int64_t total = list.bytes;
+    if (status >= 0 && writer->encoder) status = inputs_encode(&list, &spool, &total);
+    if (status >= 0) status = write_outputs(&list, &spool, total, &cut);
+    zi_output_discard(&spool);
     token_output_discard(cut.train.output);
     token_output_discard(cut.validation.output);
     input_list_free(&list);

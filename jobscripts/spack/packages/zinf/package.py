@@ -16,6 +16,7 @@ class Zinf(AutotoolsPackage):
     variant("debug", default=False, description="No optimisation")
 
     depends_on("c", type="build")
+    depends_on("cxx", type="build")
     depends_on("autoconf@2.71:", type="build")
     depends_on("automake@1.16:", type="build")
     depends_on("libtool", type="build")
@@ -25,6 +26,9 @@ class Zinf(AutotoolsPackage):
     depends_on("libaio")
     depends_on("libyaml")
     depends_on("jansson@2.12:")
+    depends_on("pcre2@10.40:+jit")
+    depends_on("utf8proc@2.5:")
+    depends_on("sentencepiece@0.1.97:")
     depends_on("onednn@2.6:2 cpu_runtime=omp")
 
     def configure_args(self):
