@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "base/timing.h"
 #include "hf/safetensors.h"
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/test.h"
@@ -45,17 +45,17 @@ static void write_text(const char *name, const char *text)
     fclose(file);
 }
 
-/* Opening `path` is refused as it should be, within a second. */
+/* Opening `path` is refused as it should be, within a second of the processor. */
 static void check_refused(const char *path, const char *says)
 {
     struct safetensors *set;
-    double start = zi_time_s();
+    clock_t start = clock(); /* of the processor: the machine may be busy */
     capture_begin(&capture, stderr);
     enum zi_status status = safetensors_open(path, &set);
     const char *text = capture_end(&capture);
     CHECK_INT(status, ZI_ERROR_USAGE);
     CHECK(!set);
-    CHECK(zi_time_s() - start < 1);
+    CHECK((double)(clock() - start) < 1.0 * CLOCKS_PER_SEC);
     CHECK(strstr(text, says));
     if (!strstr(text, says)) fprintf(stderr, "not said: %s\nbut: %s\n", says, text);
 }

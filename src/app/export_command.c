@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "base/half.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/version.h"
 #include "checkpoint/checkpoint.h"
 #include "hf/model.h"
@@ -128,6 +129,7 @@ static enum zi_status give_values(void *context, int tensor, int64_t first, int6
                                   void *values)
 {
     struct export *export = context;
+    ZI_TRY(zi_stop_check());
     if (export->type == ZI_FP32) return source_read(export->source, tensor, first, count, values);
     if (export->type == source_type(export->source))
         return source_read_bits(export->source, tensor, first, count, values);
@@ -229,6 +231,9 @@ enum zi_status export_command(struct comm *world, const struct options *options)
     if (status >= 0)
         printf("%s: %" PRId64 " parameters, %s\n", export.output, export.model->parameters,
                zi_dtype_name(export.type));
+    if (status == ZI_STOPPED)
+        zi_log(ZI_LOG_ERROR, "app", "stopped by %s: the model in %s is not whole",
+               zi_stop_name(zi_stop_signal()), export.output);
     if (export.model) model_destroy(export.model);
     source_close(export.source);
     free(export.piece);

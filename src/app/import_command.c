@@ -19,6 +19,7 @@
 #include "app/source.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "checkpoint/checkpoint.h"
 #include "deck/table.h"
 #include "hf/model.h"
@@ -90,6 +91,7 @@ static enum zi_status copy_tensor(struct import *import, int tensor, void *piece
     int64_t elements = import->setup.model->tensors[tensor].elements;
     for (int64_t first = 0; first < elements; first += PIECE) {
         int64_t count = elements - first < PIECE ? elements - first : PIECE;
+        ZI_TRY(zi_stop_check());
         ZI_TRY(source_visit(import->source, TIER_PARAMETER, tensor, first, count, piece));
         ZI_TRY(checkpoint_write(import->checkpoint, TIER_PARAMETER, tensor, first, count, piece));
     }
@@ -188,6 +190,9 @@ enum zi_status import_command(struct comm *world, const struct options *options)
     if (status >= 0)
         printf("%s: %s, %" PRId64 " parameters, %s\n", import.output, source_class(import.source),
                import.setup.model->parameters, zi_dtype_name(import.setup.model->type));
+    if (status == ZI_STOPPED)
+        zi_log(ZI_LOG_ERROR, "app", "stopped by %s: %s is not written",
+               zi_stop_name(zi_stop_signal()), import.output);
     if (import.checkpoint) checkpoint_close(import.checkpoint);
     setup_cleanup(&import.setup);
     source_close(import.source);

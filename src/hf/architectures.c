@@ -39,6 +39,7 @@ const struct hf_key hf_common_keys[] = {
     IDLE("attn_implementation"),
     IDLE("_attn_implementation"),
     IDLE("transformers_version"),
+    IDLE("transformers.js_config"),
     IDLE("use_cache"),
     IDLE("use_bfloat16"),
     IDLE("tf_legacy_loss"),

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Tensors of zinf and those of files, by the rows of names of an architecture. */
 #include "hf/places.h"
 
 #include <string.h>

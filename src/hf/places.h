@@ -14,8 +14,9 @@ struct hf_place {
     int64_t rows, columns, first, total;
 };
 
-/* Local. Finds the places of tensors, in an order in which those that share one in the file follow
- * each other in the order of the rows of names. ZI_ERROR_USAGE for one without a row. */
+/* Local. Finds the places of tensors, one each. Those that share one in the file lie there in the
+ * order of the rows of names. ZI_ERROR_USAGE for one without a row, or without those that share its
+ * own. */
 enum zi_status hf_places_find(const struct hf_architecture *architecture,
                               const struct hf_tensor *tensors, int count, struct hf_place *places);
 
