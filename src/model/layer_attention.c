@@ -16,7 +16,7 @@
  * carry, from tile to tile, until tile 0 adds the sums to them. */
 #include <string.h>
 
-#include "model/layers.h"
+#include "model/norms.h"
 
 struct buffers {
     struct layer_normed normed;
@@ -234,7 +234,7 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     struct device_attention attention = describe(model, model->ops[op].block, &s, &b);
     ZI_TRY(ops->attention(pass->stream, &attention));
     struct layer_linear output = projection(model, op, pass, &s, true);
-    return linear_end_branch(&output, b.mixed, mode, &b.branch);
+    return layer_end(&output, b.mixed, mode, &b.branch);
 }
 
 /* The gradient of the product's rows, in d_qkv, from that of attention's output, in d_mixed. */

@@ -11,7 +11,7 @@
  * A tile is a range of ids. No tile can tell the loss or a gradient before all have seen the row,
  * so forward collects maximum, sum of exponentials and the target's logit of each row in carry
  * (online softmax, Milakov and Gimelshein 2018), and backward makes the logits of a tile again. */
-#include "model/layers.h"
+#include "model/norms.h"
 
 #define CHUNK_ROWS_MOST 1024
 #define CHUNK_BYTES     ((int64_t)256 << 20) /* of fp32 logits */

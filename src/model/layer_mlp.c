@@ -5,7 +5,7 @@
  *
  * A tile is a slice of the inner width: rows of up (and gate), columns of down. It keeps its slice
  * of what enters and leaves f, and normalises the input again in backward. */
-#include "model/layers.h"
+#include "model/norms.h"
 
 struct buffers {
     struct layer_normed normed;
@@ -70,7 +70,7 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
         ZI_TRY(linear_forward(&up, x, b.before, b.after));
     }
     struct layer_linear down = projection(model, op, pass, &s, true);
-    return linear_end_branch(&down, b.after, mode, &b.branch);
+    return layer_end(&down, b.after, mode, &b.branch);
 }
 
 static enum zi_status backward(const struct model *model, int op, const struct model_pass *pass)

@@ -50,19 +50,6 @@ template <int M> static __device__ __forceinline__ void diagonal_mask(float (&s)
             if (column + j > row + i) s[i][j] = -INFINITY;
 }
 
-/* -infinity for scores of a tile whose key, `behind` tokens before the query of the same place, lies
- * before the query's window. */
-template <int M>
-static __device__ __forceinline__ void window_mask(float (&s)[M][4], int behind, int window)
-{
-    int row = (int)threadIdx.x / SIDE * M, column = (int)threadIdx.x % SIDE * 4;
-#pragma unroll
-    for (int i = 0; i < M; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (behind + row + i - column - j >= window) s[i][j] = -INFINITY;
-}
-
 /* Scores become P, and what earlier tiles left is brought to the new maximum. */
 template <int M, int N>
 static __device__ __forceinline__ void softmax_take(float (&s)[M][4], softmax_rows<M> &rows,
@@ -127,7 +114,8 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, WIDTH))
     for (int key = tile_first(call, first); key <= first; key += TILE) {
         tile_scores<T, m>(s, room, q, rows_at<T>(call, d.k, d.ld_qk, sequence, key_head, key));
         if (key == first) diagonal_mask<m>(s);
-        if (first - key + TILE > call.window) window_mask<m>(s, first - key, call.window);
+        if (first - key + TILE > call.window)
+            window_mask<m>(s, first - key, call.window, -INFINITY);
         softmax_take(s, rows, acc, call.factor);
         tile_put<m>(tile, s);
         tile_accumulate<T, WIDTH, m>(acc, tile, room,

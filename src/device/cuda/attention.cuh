@@ -53,6 +53,20 @@ static __device__ __forceinline__ int tile_first(const struct attention_call &ca
     return query >= call.window ? (query - call.window + 1) / TILE * TILE : 0;
 }
 
+/* `hidden` for what a tile has of keys that lie before the window of their query. `behind`: the first
+ * query less the first key. */
+template <int M>
+static __device__ __forceinline__ void window_mask(float (&s)[M][4], int behind, int window,
+                                                   float hidden)
+{
+    int row = (int)threadIdx.x / SIDE * M, column = (int)threadIdx.x % SIDE * 4;
+#pragma unroll
+    for (int i = 0; i < M; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (behind + row + i - column - j >= window) s[i][j] = hidden;
+}
+
 /* Some rows of one head of a tensor, from the first row of a tile on. */
 template <class T> struct attention_rows {
     T *base;

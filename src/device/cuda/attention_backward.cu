@@ -59,8 +59,9 @@ static __device__ __forceinline__ void keys_exponentials(float (&s)[M][4],
     for (int i = 0; i < M; i++)
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            int far = ahead + column + j - row - i; /* the key, from the query */
-            bool visible = far >= 0 && far < call.window && column + j < queries;
+            /* how far the key is from the query, a great number where it is later */
+            bool visible = (unsigned)(ahead + column - row + j - i) < (unsigned)call.window &&
+                           column + j < queries;
             s[i][j] = visible ? exp2f(fmaf(s[i][j], call.factor, -terms[j].shift)) : 0.0f;
         }
 }
@@ -129,23 +130,23 @@ template <int M>
 static __device__ __forceinline__ void queries_differences(float (&s)[M][4],
                                                            const float (&dp)[M][4],
                                                            const struct query_terms (&terms)[M],
-                                                           const struct attention_call &call,
-                                                           int behind)
+                                                           float factor, int behind)
 {
     int row = (int)threadIdx.x / SIDE * M, column = (int)threadIdx.x % SIDE * 4;
 #pragma unroll
     for (int i = 0; i < M; i++)
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            float p = exp2f(fmaf(s[i][j], call.factor, -terms[i].shift));
-            int far = behind + row + i - column - j; /* the key, from the query */
-            bool visible = far >= 0 && far < call.window;
-            s[i][j] = visible ? p * (dp[i][j] - terms[i].delta) : 0.0f;
+            float p = exp2f(fmaf(s[i][j], factor, -terms[i].shift));
+            s[i][j] = column + j <= behind + row + i ? p * (dp[i][j] - terms[i].delta) : 0.0f;
         }
 }
 
+/* Addresses of keys and of values do not go together, as they may have leading dimensions of their own:
+ * in fp32 registers are short for three blocks of the narrowest heads. */
 template <class T, int WIDTH, int THREADS>
-static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, 2 * WIDTH))
+static __global__ void __launch_bounds__(THREADS,
+                                         blocks_least(THREADS, (sizeof(T) > 2 ? 3 : 2) * WIDTH))
     attention_queries_kernel(const __grid_constant__ struct attention_call call)
 {
     const int m = TILE * SIDE / THREADS;
@@ -167,7 +168,8 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, 2 * WIDT
         tile_scores<T, m>(s, room, rows_at<T>(call, d.q, d.ld_qk, sequence, head, first), k);
         tile_scores<T, m>(dp, room, rows_at<T>(call, d.d_o, d.ld_o, sequence, head, first),
                           rows_at<T>(call, d.v, d.ld, sequence, key_head, key));
-        queries_differences<m>(s, dp, terms, call, first - key);
+        queries_differences<m>(s, dp, terms, call.factor, first - key);
+        if (first - key + TILE > call.window) window_mask<m>(s, first - key, call.window, 0.0f);
         tile_put<m>(tile, s);
         tile_accumulate<T, WIDTH, m>(dq, tile, room, k, 0, key == first ? warp_end<m>() : TILE);
     }
