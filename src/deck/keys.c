@@ -489,7 +489,7 @@ static const struct deck_row rows[] = {
     {KEY(device, attention), .type = DECK_CHOICE, .choices = attentions, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_cuda,
      .help = "what computes attention on the device: zinf's own kernels, or auto: cuDNN where zinf "
-             "was built with it and it does the shape, else own kernels"},
+             "was built with it and it does the shape (no window), else own kernels"},
 
     {KEY(checkpoint, every), .type = DECK_INTEGER, .unit = "steps", .fallback = "never",
      .may_be_never = true, .maximum = COUNT, .changeable = true, .uses = with_checkpoint,
