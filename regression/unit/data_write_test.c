@@ -475,8 +475,8 @@ int main(void)
     test_names();
     test_one_name();
     test_full_disk();
-    test_encoder();
     test_stop();
+    test_encoder();
     fixture_end();
     return test_finish("data_write_test");
 }
