@@ -69,7 +69,7 @@ echo '#define H5_VERS_MAJOR 1' >"$folder/serial/hdf5.h"
 refuses "libhdf5-mpich-dev" HDF5_CFLAGS="-I$folder/serial" HDF5_LIBS=-lm
 printf '#define H5_HAVE_PARALLEL 1\n#include <mpi.h>\n' >"$folder/foreign/hdf5.h"
 refuses "another MPI" HDF5_CFLAGS="-I$folder/foreign" HDF5_LIBS=-lm
-for library in hdf5-mpich yaml-0.1 jansson; do
+for library in hdf5-mpich yaml-0.1 jansson libpcre2-8 libutf8proc; do
     script pkg-config <<END
 case "\$*" in *$library*) exit 1 ;; esac
 exec pkg-config "\$@"
@@ -77,6 +77,8 @@ END
     case $library in
     hdf5*) package=libhdf5-mpich-dev ;;
     jansson) package=libjansson-dev ;;
+    libpcre2*) package=libpcre2-dev ;;
+    libutf8proc) package=libutf8proc-dev ;;
     *) package=libyaml-dev ;;
     esac
     refuses "apt-get install $package" PKG_CONFIG="$folder/bin/pkg-config"
@@ -85,6 +87,13 @@ refuses "apt-get install libaio-dev" ac_cv_header_libaio_h=no
 refuses "apt-get install libaio-dev" ac_cv_lib_aio_io_setup=no
 refuses "apt-get install libdnnl-dev" ac_cv_header_dnnl_h=no
 refuses "apt-get install libdnnl-dev" ac_cv_lib_dnnl_dnnl_sgemm=no
+
+# SentencePiece may be missing, but not where it is asked for.
+script pkg-config <<'END'
+case "$*" in *sentencepiece*) exit 1 ;; esac
+exec pkg-config "$@"
+END
+refuses "libsentencepiece-dev" PKG_CONFIG="$folder/bin/pkg-config" --with-sentencepiece=yes
 
 # All is there: a makefile, and a table that says what was found.
 rm -rf "$folder/build"

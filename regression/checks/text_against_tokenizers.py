@@ -3,8 +3,9 @@
 """Tokenizers of every kind against the tokenizers package, and a model of SentencePiece against its package: trained
 here on 10 MB of documents, sources and random characters, ids and texts of all of it compared.
 
-Of equal ways to cut a text SentencePiece's Unigram takes another one in 0.2.3 than in 0.1.97, so that is
-compared where package and library are of one version. Needs a Python with the packages tokenizers and sentencepiece: the one that runs this, or ZINF_TOKENIZERS_PYTHON.
+Of equal ways to cut a text SentencePiece's Unigram takes another one in 0.2.3 than in 0.1.97, so that is compared where
+package and library are of one version. Needs a Python with the packages tokenizers and sentencepiece: the one that runs
+this, or ZINF_TOKENIZERS_PYTHON. Words of the command line choose kinds, as gpt2, bpe or unigram.
 Random characters are those of Unicode 3.2, since libraries know newer ones or not. ZINF_TEXT_MB: megabytes of texts.
 """
 import glob
@@ -139,6 +140,10 @@ def sentencepiece_kinds(version):
     return ["bpe"]
 
 
+def chosen(name):
+    return len(sys.argv) < 2 or name in sys.argv[1:]
+
+
 def main():
     use_python()
     sys.path.insert(0, os.path.join(TOP, "regression", "text"))
@@ -154,15 +159,17 @@ def main():
         zinf = Zinf(folder, texts)
         table = charsmap.charsmap_of(charsmap.train(lines[:2000], 1000, character_coverage=0.98))
         makers = [(kind.__name__, lambda kind=kind: kind(5000, lines)) for kind in kinds.KINDS]
-        makers.append(("t5 with the table of nmt_nfkc", lambda: kinds.t5(3000, lines[:5000], table)))
+        makers.append(("t5_table", lambda: kinds.t5(3000, lines[:5000], table)))
         for name, make in makers:
+            if not chosen(name):
+                continue
             path = os.path.join(folder, "own.json")
             make().save(path)
             own = tokenizers.Tokenizer.from_file(path)  # scores in memory may differ by a last bit from those read
             differ += compare(name, texts, zinf.run(path), lambda text: own.encode(text).ids,
                               lambda ids: own.decode(ids, skip_special_tokens=False))
-        for kind in sentencepiece_kinds(sentencepiece.__version__):
-            model, path = charsmap.train(lines, 3000, kind, byte_fallback=True, character_coverage=0.999), \
+        for kind in filter(chosen, sentencepiece_kinds(sentencepiece.__version__)):
+            model, path = charsmap.train(lines, 5000, kind, byte_fallback=True, character_coverage=0.995), \
                 os.path.join(folder, "own.model")
             with open(path, "wb") as file:
                 file.write(model)

@@ -21,6 +21,8 @@
 
 static struct capture capture, output;
 static char path[4200], folder[4096];
+/* NULL: none is given. */
+static char *tokenizer;
 
 /* Values of a tensor: zeros, but so that the likeliest next token is 299, after it all are alike.
  */
@@ -65,13 +67,14 @@ static void write_checkpoint(const char *model, const char *text)
 static enum zi_status generate(const char *kind, const char *what, const char **text)
 {
     const struct command *command = commands_find("generate");
-    char *words[] = {path,         (char *)kind,      (char *)what,
-                     "--tokens=3", "--temperature=0", "--threads=1"};
+    char *words[] = {path,          (char *)kind,  (char *)what, "--tokens=3", "--temperature=0",
+                     "--threads=1", "--tokenizer", tokenizer};
     struct options options;
     int rows = 0;
     while (rows < OPTIONS_MAX && command->options[rows].name)
         rows++;
-    CHECK(options_parse("generate", command->options, rows, 6, words, &options) == ZI_OK);
+    CHECK(options_parse("generate", command->options, rows, tokenizer ? 8 : 6, words, &options) ==
+          ZI_OK);
     capture_begin(&output, stdout);
     capture_begin(&capture, stderr);
     enum zi_status status = generate_command(NULL, &options);
@@ -145,6 +148,52 @@ static void test_padding(void)
     CHECK_INT(generate("--ids", "1024", &text), ZI_OK);
 }
 
+static void write_text(const char *name, const char *text)
+{
+    char full[4200];
+    snprintf(full, sizeof full, "%s/%s", folder, name);
+    FILE *file = fopen(full, "w");
+    CHECK(file && fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+static void remove_text(const char *name)
+{
+    char full[4200];
+    snprintf(full, sizeof full, "%s/%s", folder, name);
+    CHECK(unlink(full) == 0);
+}
+
+/* The likeliest token is 299: text of the tokenizer, the end of the text, or not of the tokenizer. */
+static void test_tokenizer(void)
+{
+    const char *text;
+    write_checkpoint("{model: {family: gpt2, " GPT2 "}}", "{model: {family: gpt2, " GPT2 "}}");
+    tokenizer = folder;
+    CHECK_INT(generate("--prompt", "a", &text), ZI_ERROR_USAGE);
+    CHECK(strstr(text, "has no tokenizer.json"));
+    write_text("tokenizer.json", "{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"a\", "
+                                 "\"vocab\": {\"a\": 7, \"end\": 299}}}");
+    CHECK_INT(generate("--prompt", "a", &text), ZI_OK);
+    CHECK(strcmp(output.text, "a end end end\n") == 0);
+    CHECK_INT(generate("--ids", "7", &text), ZI_ERROR_USAGE);
+    CHECK(strstr(text, "--tokenizer has no effect with --ids"));
+    CHECK_INT(generate("--prompt", "", &text), ZI_ERROR_USAGE);
+    write_text("tokenizer_config.json", "{\"eos_token\": {\"content\": \"end\"}}");
+    CHECK_INT(generate("--prompt", "a", &text), ZI_OK);
+    CHECK(strcmp(output.text, "a\n") == 0);
+    remove_text("tokenizer_config.json");
+    write_text("tokenizer.json", "{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"a\", "
+                                 "\"vocab\": {\"a\": 0, \"b\": 1}}}");
+    CHECK_INT(generate("--prompt", "b", &text), ZI_OK);
+    CHECK(strcmp(output.text, "b a a a\n") == 0);
+    write_text("tokenizer.json", "{\"model\": {\"type\": \"WordLevel\", "
+                                 "\"vocab\": {\"a\": 300}}}");
+    CHECK_INT(generate("--prompt", "a", &text), ZI_ERROR_USAGE);
+    CHECK(strstr(text, "the tokenizer's token 300 is not in the model's vocabulary (0 to 299)"));
+    remove_text("tokenizer.json");
+    tokenizer = NULL;
+}
+
 /* The text of a model is of the model: with paths in other sections of it nothing is made. */
 static void test_other_sections(void)
 {
@@ -174,6 +223,7 @@ int main(void)
     (void)bound;
     test_absurd();
     test_padding();
+    test_tokenizer();
     test_other_sections();
     unlink(path);
     snprintf(path, sizeof path, "%s/latest", folder);

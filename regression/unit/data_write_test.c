@@ -2,6 +2,7 @@
 /* Writing token files from bytes: the order of files, the cut between training and validation, what
  * is recorded in the file (read back here with HDF5's own calls), that nothing half-written stays
  * behind, and every input that must be refused. */
+#include "base/log.h"
 #include "base/stop.h"
 #include "data/tokens.h"
 
@@ -249,6 +250,84 @@ static void test_full_disk(void)
     CHECK(exists("refused.h5"));
 }
 
+/* Stands for a tokenizer: each byte is its value and 70000, but a file that begins with ! is not
+ * encoded. */
+static enum zi_status begin_worker(void *context, void **worker)
+{
+    *worker = context;
+    return ZI_OK;
+}
+
+static enum zi_status encode_bytes(void *worker, const char *text, size_t bytes, int32_t **ids,
+                                   size_t *count)
+{
+    if (bytes && text[0] == '!') return zi_fail(ZI_ERROR_USAGE, "data", "a text of the test");
+    *ids = malloc((bytes + 1) * sizeof **ids);
+    if (!*ids) exit(1);
+    for (size_t i = 0; i < bytes; i++)
+        (*ids)[i] = (unsigned char)text[i] + *(const int32_t *)worker;
+    *count = bytes;
+    return ZI_OK;
+}
+
+static void end_worker(void *worker)
+{
+    CHECK_INT(*(const int32_t *)worker, 70000);
+}
+
+static void check_ids(const char *name, const char *text, int32_t separator)
+{
+    struct tokens *tokens = NULL;
+    int64_t count = (int64_t)strlen(text), wrong = 0;
+    int32_t ids[64];
+    CHECK_INT(tokens_open(fixture_path(name), ZI_AUTO, ZI_AUTO, 80000, &tokens), ZI_OK);
+    if (!tokens) return;
+    CHECK_INT(tokens_count(tokens), count);
+    CHECK_INT(tokens_read(tokens, 0, count, ids), ZI_OK);
+    for (int64_t i = 0; i < count; i++)
+        wrong += ids[i] != (text[i] == '|' ? separator : (unsigned char)text[i] + 70000);
+    CHECK_INT(wrong, 0);
+    tokens_close(tokens);
+}
+
+/* Files in order whatever thread encodes them, a token behind each, the cut between two files, a type
+ * that is wide enough, what the file says of the tokenizer; an encoder that fails leaves nothing. */
+static void test_encoder(void)
+{
+    static int32_t shift = 70000;
+    struct tokens_encoder encoder = {begin_worker, encode_bytes, end_worker, &shift,
+                                     79999,        "fake: 1",    79998};
+    char tree[512], output[512], validation[512];
+    snprintf(tree, sizeof tree, "%s", fixture_path("tree"));
+    snprintf(output, sizeof output, "%s", fixture_path("ids.h5"));
+    snprintf(validation, sizeof validation, "%s", fixture_path("ids2.h5"));
+    const char *inputs[] = {tree, NULL};
+    struct tokens_writer writer = {inputs, 1, ".txt", output, NULL, 0, &encoder};
+    CHECK_INT(tokens_write(&writer), ZI_OK);
+    check_ids("ids.h5", "zero |one |two |three |four\n||three |", 79998);
+    hid_t file = H5Fopen(output, H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t dataset = H5Dopen2(file, "tokens", H5P_DEFAULT);
+    check_integer(dataset, "vocabulary", 79999);
+    check_integer(dataset, "largest_token", 79998);
+    check_string(dataset, "tokenizer", "fake: 1");
+    H5Dclose(dataset);
+    H5Fclose(file);
+    writer.validation_path = validation;
+    writer.validation_share = 0.5;
+    encoder.separator = -1;
+    CHECK_INT(tokens_write(&writer), ZI_OK);
+    check_ids("ids.h5", "zero one two th", -1);
+    check_ids("ids2.h5", "ree four\nthree ", -1);
+    fixture_write("bad", "!", 1);
+    inputs[1] = fixture_path("bad");
+    writer.input_count = 2;
+    writer.validation_path = NULL;
+    writer.path = fixture_path("absent.h5");
+    CHECK_INT(tokens_write(&writer), ZI_ERROR_USAGE);
+    CHECK(!exists("absent.h5"));
+    CHECK_INT(leftovers(), 0);
+}
+
 static const char tree_text[] = "zero one two three four\nthree ";
 
 /* The output of the last time, found in a folder, is left out; named as an input it is refused, and
@@ -386,6 +465,11 @@ static void test_stop(void)
 
 int main(void)
 {
+    sigset_t stop;
+    /* threads of the encoder's team leave the signal to the one that waits for it, as in zinf */
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigprocmask(SIG_BLOCK, &stop, NULL);
     fixture_begin("data_write");
     test_order();
     test_record();
@@ -396,6 +480,7 @@ int main(void)
     test_names();
     test_one_name();
     test_full_disk();
+    test_encoder();
     test_stop();
     fixture_end();
     return test_finish("data_write_test");
