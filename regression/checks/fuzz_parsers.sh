@@ -65,6 +65,8 @@ make_data
 make_deck
 seed_deck() {
     cp "$source"/inputs/*.yaml "$folder/deck.yaml" "$seeds/deck"
+    sed 's/{train: [^,]*,/{train: [{path: ~\/a, weight: 0.5}, {path: "b*", weight: 2}],/' "$folder/deck.yaml" \
+        >"$seeds/deck/mixture.yaml"
 }
 seed_tokens() {
     head -c 400 "$folder/text" >"$folder/short"
