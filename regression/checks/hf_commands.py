@@ -140,6 +140,7 @@ def runs(work, case):
     check(steps(run) == first, f"{case}: another run from the checkpoint: {steps(run)}, {first}")
     zinf("run", f"{run}/used.yaml", "--overwrite")
     check(steps(run) == first, f"{case}: another run from the used deck")
+    zinf("check", f"{run}/used.yaml", "--set", "model.from=")
     for stage in "1", "3":
         zinf("run", deck, "--overwrite", "--set", f"zero.stage={stage}", "--set", "precision.compute=bf16", ranks=3)
         check([row[2] for row in steps(run)][0] == first[0][2], f"{case}: bf16 masters on 3 ranks, stage {stage}")
@@ -192,7 +193,8 @@ CONFIGS = [
     ("hf_llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling.type is \"linear\""),
     ("hf_llama", {"rope_theta": 10000.0}, "make them equal, or remove one"),
     ("hf_llama", {"attention_bias": True}, "attention_bias is true"),
-    ("hf_llama", {"head_dim": 8}, "heads are 8 wide"),
+    ("hf_llama", {"head_dim": 8}, "where by config.json it has"),
+    ("hf_llama", {"head_dim": 0}, "head_dim is 0"),
     ("hf_llama", {"sliding_window_pattern": 4}, "does not know what sliding_window_pattern does"),
     ("hf_llama", {"quantization_config": {"bits": 4}}, "does not know what quantization_config does"),
     ("hf_llama", {"num_hidden_layers": 0}, "num_hidden_layers is 0"),

@@ -44,6 +44,7 @@ CASES = {
     "llama_heads": (LlamaForCausalLM, lambda: LlamaConfig(**{**LLAMA, "num_key_value_heads": 6, "rms_norm_eps": 1e-3},
                                                           **rope(1e6)), "float32", "whole"),
     "llama_half": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5000.0)), "float16", "shards"),
+    "llama_wide": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, head_dim=10, **rope(5000.0)), "float32", "whole"),
     "llama_bf16": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5000.0)), "bfloat16", "whole"),
 }
 

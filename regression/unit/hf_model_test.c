@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "deck/table.h"
 #include "hf/model.h"
 #include "hf/safetensors.h"
 #include "model/model.h"
@@ -158,6 +159,7 @@ static void test_llama(const char *path)
     CHECK(m->family == MODEL_LLAMA && m->layers == 2 && m->hidden == 24 && m->heads == 6);
     CHECK(m->key_heads == 2 && m->inner == 40 && m->context == 64 && m->vocabulary == 61);
     CHECK(m->tied == 0 && m->norm_epsilon == 1e-5 && m->rope_base == 50000);
+    CHECK(m->head_width == 4 && m->rope_original == 64);
     check_ranges(&f);
     check_written(&f, "llama", 5000);
     folder_close(&f);
@@ -195,6 +197,36 @@ static void test_config(const char *original)
     }
 }
 
+/* What a class takes for missing keys is what a deck may say, for every key of the section. */
+static void test_fallbacks(void)
+{
+    static const char *const types[] = {"gpt2", "llama"};
+    char path[PATH_MAX];
+    int count;
+    const struct deck_row *rows = deck_rows(&count);
+    snprintf(path, sizeof path, "%s/config.json", work);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct settings settings = {0};
+        struct hf_config config;
+        FILE *file = fopen(path, "w");
+        if (!file || fprintf(file, "{\"model_type\": \"%s\"}", types[t]) < 0) exit(1);
+        fclose(file);
+        CHECK(hf_config_read(path, false, &config) == ZI_OK);
+        settings.model = config.model;
+        CHECK(settings.model.rope_factor == 1 && settings.model.rope_high == 4);
+        for (int i = 0; i < count; i++) {
+            const char *field = (const char *)&settings + rows[i].offset;
+            double value = rows[i].minimum;
+            if (strcmp(rows[i].section, "model") != 0) continue;
+            if (rows[i].type == DECK_INTEGER) value = (double)*(const int64_t *)(const void *)field;
+            if (rows[i].type == DECK_REAL) value = *(const double *)(const void *)field;
+            if (value < rows[i].minimum || value > rows[i].maximum)
+                fprintf(stderr, "%s: %s\n", types[t], rows[i].key);
+            CHECK(value >= rows[i].minimum && value <= rows[i].maximum);
+        }
+    }
+}
+
 int main(void)
 {
     const char *top = getenv("top_srcdir"), *temporary = getenv("TMPDIR");
@@ -207,6 +239,7 @@ int main(void)
     test_llama(path);
     strcat(path, "/config.json");
     test_config(path);
+    test_fallbacks();
     snprintf(command, sizeof command, "rm -r '%s'", work);
     CHECK(system(command) == 0);
     return test_finish("hf_model");

@@ -22,7 +22,7 @@ enum hf_use {
     HF_MUST,
     /* Whether the head shares the token embedding, as far as the file does not tell. */
     HF_TIED,
-    /* Width of a head. */
+    /* As HF_INTEGER, the width of a head. */
     HF_WIDTH,
     /* A probability of dropping something while training, which zinf does not: said where it is
      * above 0. */
@@ -66,6 +66,11 @@ struct hf_architecture {
     const char *const *passed;
 };
 
+/* Of a fallback: what no config.json of an architecture tells otherwise has the deck's defaults. */
+#define HF_DEFAULTS                                                                                \
+    .rope_factor = 1, .rope_original = ZI_AUTO, .rope_low = 1, .rope_high = 4, .rope_fast = 32,    \
+    .rope_slow = 1, .rope_truncate = true, .init_deviation = 0.02
+
 #define HF_FIELD(field) offsetof(struct settings_model, field)
 
 /* Of the files of their names. */
@@ -76,6 +81,9 @@ extern const struct hf_architecture *const hf_architectures[];
 
 /* Keys that any config.json may have; ends with NULL. */
 extern const struct hf_key hf_common_keys[];
+
+/* Local. Whether a row is of an int64_t of the settings. */
+bool hf_is_integer(const struct hf_key *row);
 
 /* Local. The architecture that a description names, or the first of its family. */
 const struct hf_architecture *hf_architecture_of(const struct hf_description *description);

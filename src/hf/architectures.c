@@ -94,6 +94,11 @@ const struct hf_key hf_common_keys[] = {
     {0},
 };
 
+bool hf_is_integer(const struct hf_key *row)
+{
+    return row->use == HF_INTEGER || row->use == HF_WIDTH;
+}
+
 bool hf_name_matches(const char *pattern, const char *name, int *layer)
 {
     const char *place = strstr(pattern, PLACE);

@@ -7,7 +7,6 @@
  * (rope_theta of versions 4 and 5): they have to agree. */
 #include "hf/config.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +21,6 @@ enum { SEEN = 128 };
 struct reading {
     const char *path;
     struct hf_config *config;
-    int64_t width;
     /* Rows of fields that have been given. */
     const struct hf_key *seen[SEEN];
     int seen_count;
@@ -109,11 +107,12 @@ static enum zi_status take_value(struct reading *r, const struct hf_key *row, co
 {
     const struct zi_json_place place = {"hf", r->path, 0, NULL};
     void *field = (char *)&r->config->model + row->offset;
-    int64_t integer = row->use == HF_INTEGER ? *(int64_t *)field : 0;
+    int64_t integer = hf_is_integer(row) ? *(int64_t *)field : 0;
     double real = row->use == HF_REAL ? *(double *)field : 0;
     bool flag;
     switch (row->use) {
     case HF_INTEGER:
+    case HF_WIDTH:
         ZI_TRY(zi_json_get_integer(&place, object, key, &integer));
         ZI_TRY(note_seen(r, row, (double)*(int64_t *)field, (double)integer));
         *(int64_t *)field = integer;
@@ -128,8 +127,6 @@ static enum zi_status take_value(struct reading *r, const struct hf_key *row, co
         ZI_TRY(zi_json_get_bool(&place, object, key, &flag));
         r->config->model.tied = flag;
         return ZI_OK;
-    case HF_WIDTH:
-        return zi_json_get_integer(&place, object, key, &r->width);
     case HF_DROPOUT:
         ZI_TRY(zi_json_get_number(&place, object, key, &real));
         if (real > 0) note_dropout(r, row->key);
@@ -174,7 +171,7 @@ static enum zi_status check_ranges(const struct reading *r)
 {
     const struct settings_model *model = &r->config->model;
     for (const struct hf_key *row = r->config->architecture->keys; row->key; row++) {
-        if (row->use != HF_INTEGER && row->use != HF_REAL) continue;
+        if (!hf_is_integer(row) && row->use != HF_REAL) continue;
         const void *field = (const char *)model + row->offset;
         double value =
             row->use == HF_REAL ? *(const double *)field : (double)*(const int64_t *)field;
@@ -183,6 +180,7 @@ static enum zi_status check_ranges(const struct reading *r)
         for (int i = 0; i < count; i++) {
             if (rows[i].offset != offsetof(struct settings, model) + row->offset) continue;
             if (value >= rows[i].minimum && value <= rows[i].maximum) continue;
+            if (rows[i].may_be_auto && value == ZI_AUTO) continue;
             return zi_fail(ZI_ERROR_USAGE, "hf", "%s: %s is %g, and must be from %g to %g", r->path,
                            row->key, value, rows[i].minimum, rows[i].maximum);
         }
@@ -197,11 +195,11 @@ static enum zi_status settle(struct reading *r)
     if (model->key_heads == ZI_AUTO) model->key_heads = model->heads;
     if (model->inner == ZI_AUTO) model->inner = 4 * model->hidden;
     ZI_TRY(check_ranges(r));
-    if (r->width == 0 || r->width * model->heads == model->hidden) return ZI_OK;
-    return zi_fail(ZI_ERROR_USAGE, "hf",
-                   "%s: heads are %" PRId64 " wide, and zinf has heads of hidden / heads, %" PRId64
-                   " / %" PRId64,
-                   r->path, r->width, model->hidden, model->heads);
+    if (model->rope_original == ZI_AUTO) model->rope_original = model->context;
+    /* Otherwise the check of a model says what is wrong. */
+    if (model->head_width == ZI_AUTO && model->hidden % model->heads == 0)
+        model->head_width = model->hidden / model->heads;
+    return ZI_OK;
 }
 
 /* The first of the names of classes; NULL where there are none. */

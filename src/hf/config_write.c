@@ -48,6 +48,12 @@ static bool is_taken(const struct hf_key *row, const json_t *value)
     return taken;
 }
 
+/* Width of a head, which the settings may leave to hidden and heads. */
+static int64_t width_of(const struct settings_model *model)
+{
+    return model->head_width > 0 ? model->head_width : model->hidden / model->heads;
+}
+
 static double real_of(const struct hf_key *row, const struct settings_model *model)
 {
     return *(const double *)(const void *)((const char *)model + row->offset);
@@ -77,7 +83,7 @@ static json_t *value_of(const struct hf_key *row, const struct settings_model *m
     case HF_TIED:
         return json_boolean(model->tied);
     case HF_WIDTH:
-        return json_integer(model->hidden / model->heads);
+        return json_integer(width_of(model));
     case HF_DROPOUT:
         return json_real(0);
     default:
