@@ -92,7 +92,7 @@ seed_tables() {
     done >"$seeds/tables/run"
 }
 seed_models() {
-    for case in hf_gpt2 hf_llama; do
+    for case in hf_gpt2 hf_llama hf_qwen3; do
         { printf '\002' && cat "$source/regression/goldens/$case/config.json"; } >"$seeds/models/$case"
     done
     { printf '\001' && cat "$source/regression/goldens/hf_llama/model-00005-of-00005.safetensors"; } >"$seeds/models/file"

@@ -80,6 +80,13 @@ def to_bf16(data):
     return bytes(out)
 
 
+def holds(value, original):
+    """Whether a value of a config is the original's; objects may have got more keys."""
+    if isinstance(original, dict):
+        return all(value[key] == inner for key, inner in original.items())
+    return original is None or value == original
+
+
 def round_trip(work, case):
     folder, model, out = os.path.join(GOLDENS, case), f"{work}/{case}.h5", f"{work}/{case}.out"
     zinf("import", folder, "--output", model)
@@ -89,7 +96,7 @@ def round_trip(work, case):
     check(before == after[0], f"{case}: tensors differ after a round trip")
     check(after[1] == [{"format": "pt"}], f"{case}: metadata {after[1]}")
     config, original = read_json(out, "config.json"), read_json(folder, "config.json")
-    check(all(config[key] == value or value is None for key, value in original.items()), f"{case}: config {config}")
+    check(all(holds(config[key], value) for key, value in original.items()), f"{case}: config {config}")
     check(config["dtype"] == config["torch_dtype"] == "float32", f"{case}: types of {config}")
     same = [open(os.path.join(place, "generation_config.json"), "rb").read() for place in (folder, out)]
     check(same[0] == same[1], f"{case}: generation_config.json differs")
@@ -140,6 +147,7 @@ def runs(work, case):
     check(steps(run) == first, f"{case}: another run from the checkpoint: {steps(run)}, {first}")
     zinf("run", f"{run}/used.yaml", "--overwrite")
     check(steps(run) == first, f"{case}: another run from the used deck")
+    zinf("check", f"{run}/used.yaml", "--set", "model.from=")
     for stage in "1", "3":
         zinf("run", deck, "--overwrite", "--set", f"zero.stage={stage}", "--set", "precision.compute=bf16", ranks=3)
         check([row[2] for row in steps(run)][0] == first[0][2], f"{case}: bf16 masters on 3 ranks, stage {stage}")
@@ -187,12 +195,29 @@ sets = []
 # Changes of config.json, and what is said of them; None takes a key out.
 CONFIGS = [
     ("hf_llama", {"hidden_act": "gelu"}, "hidden_act is \"gelu\", which zinf does not do"),
-    ("hf_llama", {"rope_parameters": {"rope_theta": 5e4, "rope_type": "yarn", "factor": 4.0}},
-     "rope_parameters.rope_type is \"yarn\""),
-    ("hf_llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling.type is \"linear\""),
+    ("hf_llama", {"rope_parameters": {"rope_theta": 5e4, "rope_type": "longrope", "factor": 4.0}},
+     "rope_parameters.rope_type is \"longrope\""),
+    ("hf_llama", {"rope_scaling": {"type": "su", "factor": 2.0}}, "rope_scaling.type is \"su\""),
+    ("hf_llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type is \"default\""),
+    ("hf_llama", {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0, "beta_fast": 32.0}},
+     "rope_scaling.beta_fast means nothing"),
+    ("hf_llama", {"rope_parameters": None, "rope_scaling": {"type": "yarn", "factor": 2.0, "mscale": 1.0}},
+     "does not know what rope_scaling.mscale does"),
+    ("hf_llama", {"rope_parameters": None, "rope_scaling": {"type": "yarn", "factor": 0.5}}, "factor is 0.5"),
+    ("hf_llama", {"sliding_window": 4}, "does not know what sliding_window does"),
+    ("hf_qwen3", {"layer_types": ["full_attention", "chunked_attention", "full_attention"]},
+     "layer_types[1] is chunked_attention"),
+    ("hf_qwen3", {"layer_types": ["full_attention"] * 2}, "layer_types has 2 entries"),
+    ("hf_qwen3", {"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "and these are others"),
+    ("hf_qwen3", {"use_sliding_window": False}, "and the file has no window"),
+    ("hf_qwen3", {"sliding_window": 0}, "sliding_window is 0"),
+    ("hf_qwen3", {"attention_bias": True}, "attention_bias is true"),
+    ("hf_qwen3", {"model_type": "smollm3", "architectures": None, "no_rope_layers": [1, 0, 0]},
+     "no_rope_layers[2]"),
     ("hf_llama", {"rope_theta": 10000.0}, "make them equal, or remove one"),
     ("hf_llama", {"attention_bias": True}, "attention_bias is true"),
-    ("hf_llama", {"head_dim": 8}, "heads are 8 wide"),
+    ("hf_llama", {"head_dim": 8}, "where by config.json it has"),
+    ("hf_llama", {"head_dim": 0}, "head_dim is 0"),
     ("hf_llama", {"sliding_window_pattern": 4}, "does not know what sliding_window_pattern does"),
     ("hf_llama", {"quantization_config": {"bits": 4}}, "does not know what quantization_config does"),
     ("hf_llama", {"num_hidden_layers": 0}, "num_hidden_layers is 0"),
@@ -263,7 +288,7 @@ UMASK = 0o027
 if __name__ == "__main__":
     os.umask(UMASK)
     with tempfile.TemporaryDirectory() as work:
-        for case in "hf_gpt2", "hf_llama":
+        for case in "hf_gpt2", "hf_llama", "hf_qwen3":
             round_trip(work, case)
             runs(work, case)
         agreement(work)

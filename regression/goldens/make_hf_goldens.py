@@ -10,14 +10,16 @@ save_pretrained of the installed version of transformers writes it, and expected
     tokens [T]       ids, as fp32
     logits [T, V]    of the whole causal model, computed in float64 where transformers lets it
 
-The committed hf_* folders were made by transformers 5.24.0 (hf_llama) and 4.57.1 (hf_gpt2), torch 2.15.0.
+The committed hf_* folders were made by transformers 5.24.0 (hf_llama, hf_qwen3) and 4.57.1 (hf_gpt2), torch 2.15.0.
 """
 import os
 import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
+                          Olmo2Config, Olmo2ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
+                          SmolLM3Config, SmolLM3ForCausalLM)
 from transformers import __version__ as version
 
 GPT2 = dict(vocab_size=61, n_positions=40, n_embd=24, n_layer=2, n_head=3, bos_token_id=0, eos_token_id=0)
@@ -26,10 +28,15 @@ LLAMA = dict(vocab_size=61, hidden_size=24, intermediate_size=40, num_hidden_lay
              eos_token_id=2)
 
 
-def rope(base):
+DEEP = {**LLAMA, "num_hidden_layers": 3}
+YARN = dict(factor=4.0, original_max_position_embeddings=16)
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+def rope(base, kind="default", name="rope_type", **values):
     if int(version.split(".")[0]) >= 5:
-        return {"rope_parameters": {"rope_theta": base, "rope_type": "default"}}
-    return {"rope_theta": base}
+        return {"rope_parameters": {"rope_theta": base, "rope_type": kind, **values}}
+    return {"rope_theta": base, **({} if kind == "default" else {"rope_scaling": {name: kind, **values}})}
 
 
 # name: class, config, type, what is saved
@@ -44,6 +51,37 @@ CASES = {
     "llama_heads": (LlamaForCausalLM, lambda: LlamaConfig(**{**LLAMA, "num_key_value_heads": 6, "rms_norm_eps": 1e-3},
                                                           **rope(1e6)), "float32", "whole"),
     "llama_half": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5000.0)), "float16", "shards"),
+    "llama_wide": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, head_dim=10, **rope(5000.0)), "float32", "whole"),
+    "llama_linear": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5e3, "linear", factor=4.0)), "float32",
+                     "whole"),
+    "llama_dynamic": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5e3, "dynamic", factor=4.0)), "float32",
+                      "whole"),
+    "llama_llama3": (LlamaForCausalLM, lambda: LlamaConfig(**{**LLAMA, "head_dim": 16}, **rope(
+        100.0, "llama3", **YARN, low_freq_factor=1.5, high_freq_factor=3.0)), "float32", "whole"),
+    "llama_yarn": (LlamaForCausalLM, lambda: LlamaConfig(**{**LLAMA, "head_dim": 16}, **rope(
+        100.0, "yarn", **YARN, beta_fast=3.0, beta_slow=0.5, truncate=False, attention_factor=1.25)), "float32", "whole"),
+    "mistral": (MistralForCausalLM, lambda: MistralConfig(**LLAMA, **rope(5e3), sliding_window=7), "float32", "whole"),
+    "mistral_full": (MistralForCausalLM, lambda: MistralConfig(**LLAMA, **rope(5e3), sliding_window=None, head_dim=8),
+                     "float32", "whole"),
+    "qwen2": (Qwen2ForCausalLM, lambda: Qwen2Config(**DEEP, **rope(5e3)), "bfloat16", "whole"),
+    "qwen2_window": (Qwen2ForCausalLM, lambda: Qwen2Config(
+        **DEEP, **rope(5e3, "yarn", **YARN), use_sliding_window=True, sliding_window=7, max_window_layers=1), "float32",
+                     "shards"),
+    "hf_qwen3": (Qwen3ForCausalLM, lambda: Qwen3Config(
+        **{**DEEP, "num_attention_heads": 4}, **rope(100.0, "yarn", **YARN, beta_fast=8.0), head_dim=10,
+        use_sliding_window=True, sliding_window=7, layer_types=[SLIDING, FULL, SLIDING]), "float32", "whole"),
+    "qwen3_tied": (Qwen3ForCausalLM, lambda: Qwen3Config(**DEEP, **rope(1e6), head_dim=4, tie_word_embeddings=True),
+                   "float32", "whole"),
+    "smollm3": (SmolLM3ForCausalLM, lambda: SmolLM3Config(**DEEP, **rope(2e6), no_rope_layer_interval=2), "float32",
+                "whole"),
+    "smollm3_window": (SmolLM3ForCausalLM, lambda: SmolLM3Config(
+        **DEEP, **rope(5e3), no_rope_layers=[1, 1, 0], use_sliding_window=True, sliding_window=7,
+        tie_word_embeddings=False), "float32", "whole"),
+    "smollm3_rotated": (SmolLM3ForCausalLM, lambda: SmolLM3Config(**LLAMA, **rope(5e3), no_rope_layers=[1, 1]),
+                        "float32", "whole"),
+    "olmo2": (Olmo2ForCausalLM, lambda: Olmo2Config(**LLAMA, **rope(5e3)), "float32", "whole"),
+    "olmo2_linear": (Olmo2ForCausalLM, lambda: Olmo2Config(**LLAMA, **rope(5e3, "linear", "type", factor=4.0)), "float32",
+                     "whole"),
     "llama_bf16": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5000.0)), "bfloat16", "whole"),
 }
 

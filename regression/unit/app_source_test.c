@@ -101,7 +101,7 @@ static void test_folder(const char *folder)
 
 int main(int argc, char **argv)
 {
-    static const char *const cases[] = {"hf_gpt2", "hf_llama"};
+    static const char *const cases[] = {"hf_gpt2", "hf_llama", "hf_qwen3"};
     const char *top = getenv("top_srcdir");
     char path[PATH_MAX];
     for (int i = 1; i < argc; i++)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "deck/table.h"
 #include "hf/model.h"
 #include "hf/safetensors.h"
 #include "model/model.h"
@@ -136,6 +137,20 @@ static void check_written(struct folder *f, const char *name, int64_t shard)
     safetensors_close(files);
 }
 
+static void test_qwen3(const char *path)
+{
+    struct folder f;
+    folder_open(&f, path);
+    const struct settings_model *m = &hf_model_config(f.hf)->model;
+    CHECK(m->family == MODEL_QWEN3 && m->layers == 3 && m->heads == 4 && m->head_width == 10);
+    CHECK(m->window == 7 && m->window_from == 0 && m->full_every == 2);
+    CHECK(m->rope_scaling == ROPE_YARN && m->rope_factor == 4 && m->rope_original == 16);
+    CHECK(m->rope_fast == 8 && m->rope_slow == 1 && m->rope_truncate && m->rope_attention == 0);
+    check_ranges(&f);
+    check_written(&f, "qwen3", 1 << 30);
+    folder_close(&f);
+}
+
 static void test_gpt2(const char *path)
 {
     struct folder f;
@@ -158,6 +173,7 @@ static void test_llama(const char *path)
     CHECK(m->family == MODEL_LLAMA && m->layers == 2 && m->hidden == 24 && m->heads == 6);
     CHECK(m->key_heads == 2 && m->inner == 40 && m->context == 64 && m->vocabulary == 61);
     CHECK(m->tied == 0 && m->norm_epsilon == 1e-5 && m->rope_base == 50000);
+    CHECK(m->head_width == 4 && m->rope_original == 64);
     check_ranges(&f);
     check_written(&f, "llama", 5000);
     folder_close(&f);
@@ -195,6 +211,119 @@ static void test_config(const char *original)
     }
 }
 
+/* Reads a text as a config.json. */
+static enum zi_status read_text(const char *text, struct hf_config *config)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/config.json", work);
+    FILE *file = fopen(path, "w");
+    if (!file || fputs(text, file) < 0) exit(1);
+    fclose(file);
+    return hf_config_read(path, false, config);
+}
+
+/* Which blocks have a window, as its three numbers. */
+static void check_windows(const char *model, const char *rest, int64_t window, int64_t from,
+                          int64_t every)
+{
+    struct hf_config config;
+    char text[1024];
+    snprintf(text, sizeof text, "{\"model_type\": \"%s\", \"num_hidden_layers\": 6%s}", model,
+             rest);
+    CHECK(read_text(text, &config) == ZI_OK);
+    CHECK_INT(config.model.window, window);
+    CHECK_INT(config.model.window_from, from);
+    CHECK_INT(config.model.full_every, every);
+}
+
+#define S "\"sliding_attention\""
+#define F "\"full_attention\""
+static void test_lists(void)
+{
+    struct hf_config config;
+    check_windows("mistral", "", 4096, 0, 0);
+    check_windows("mistral", ", \"sliding_window\": null", 0, 0, 0);
+    check_windows("mistral", ", \"sliding_window\": 7", 7, 0, 0);
+    check_windows("qwen2", ", \"sliding_window\": 7", 0, 0, 0);
+    check_windows("qwen2", ", \"use_sliding_window\": true, \"max_window_layers\": 4", 4096, 4, 0);
+    check_windows("qwen2", ", \"use_sliding_window\": true, \"max_window_layers\": 6", 0, 0, 0);
+    check_windows("qwen3",
+                  ", \"use_sliding_window\": true, \"layer_types\": "
+                  "[" S "," S "," F "," S "," S "," F "]",
+                  4096, 0, 3);
+    check_windows("qwen3",
+                  ", \"use_sliding_window\": true, \"layer_types\": "
+                  "[" F "," F "," S "," F "," S "," S "]",
+                  4096, 2, 4);
+    check_windows("smollm3", ", \"no_rope_layers\": [1,0,1,0,1,0]", 0, 0, 0);
+    CHECK(read_text("{\"model_type\": \"smollm3\", \"num_hidden_layers\": 4, "
+                    "\"no_rope_layers\": [1,1,0,1]}",
+                    &config) == ZI_OK);
+    CHECK_INT(config.model.unrotated_every, 3);
+    CHECK(read_text("{\"model_type\": \"smollm3\", \"num_hidden_layers\": 4, "
+                    "\"no_rope_layers\": [1,1,1,1]}",
+                    &config) == ZI_OK);
+    CHECK_INT(config.model.unrotated_every, 0);
+}
+
+/* A model that no config.json of its class can say is not written. */
+static void test_unsaid(void)
+{
+    struct settings_model model = {.family = MODEL_LLAMA,
+                                   .layers = 2,
+                                   .hidden = 8,
+                                   .heads = 2,
+                                   .key_heads = 2,
+                                   .context = 64,
+                                   .rope_original = 16};
+    const struct hf_description d = {.model = &model, .type = ZI_FP32};
+    CHECK(hf_config_check(&d) == ZI_OK);
+    model.rope_scaling = ROPE_DYNAMIC;
+    CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
+    model.rope_scaling = ROPE_YARN;
+    CHECK(hf_config_check(&d) == ZI_OK);
+    model.family = MODEL_OLMO2;
+    CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
+    model.family = MODEL_MISTRAL;
+    model.window = 8;
+    CHECK(hf_config_check(&d) == ZI_OK);
+    model.window_from = 1;
+    CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
+    model.family = MODEL_QWEN2;
+    CHECK(hf_config_check(&d) == ZI_OK);
+    model.head_width = 6;
+    model.family = MODEL_GPT2;
+    CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
+}
+
+/* What a class takes for missing keys is what a deck may say, for every key of the section. */
+static void test_fallbacks(void)
+{
+    static const char *const types[] = {"gpt2",  "llama",   "mistral", "qwen2",
+                                        "qwen3", "smollm3", "olmo2"};
+    char text[64];
+    int count;
+    const struct deck_row *rows = deck_rows(&count);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct settings settings = {0};
+        struct hf_config config;
+        snprintf(text, sizeof text, "{\"model_type\": \"%s\"}", types[t]);
+        CHECK(read_text(text, &config) == ZI_OK);
+        settings.model = config.model;
+        CHECK(settings.model.rope_factor == 1 && settings.model.rope_high == 4);
+        for (int i = 0; i < count; i++) {
+            const char *field = (const char *)&settings + rows[i].offset;
+            double value = rows[i].minimum;
+            if (strcmp(rows[i].section, "model") != 0) continue;
+            if (rows[i].type == DECK_INTEGER) value = (double)*(const int64_t *)(const void *)field;
+            if (rows[i].type == DECK_REAL) value = *(const double *)(const void *)field;
+            if (value < rows[i].minimum || value > rows[i].maximum)
+                fprintf(stderr, "%s: %s\n", types[t], rows[i].key);
+            CHECK(value >= rows[i].minimum && value <= rows[i].maximum);
+        }
+    }
+}
+
 int main(void)
 {
     const char *top = getenv("top_srcdir"), *temporary = getenv("TMPDIR");
@@ -203,10 +332,15 @@ int main(void)
     if (!mkdtemp(work)) return 1;
     snprintf(path, sizeof path, "%s/regression/goldens/hf_gpt2", top ? top : ".");
     test_gpt2(path);
+    snprintf(path, sizeof path, "%s/regression/goldens/hf_qwen3", top ? top : ".");
+    test_qwen3(path);
     snprintf(path, sizeof path, "%s/regression/goldens/hf_llama", top ? top : ".");
     test_llama(path);
     strcat(path, "/config.json");
     test_config(path);
+    test_fallbacks();
+    test_lists();
+    test_unsaid();
     snprintf(command, sizeof command, "rm -r '%s'", work);
     CHECK(system(command) == 0);
     return test_finish("hf_model");

@@ -18,12 +18,31 @@ enum hf_use {
     /* int64_t of the settings, or double. */
     HF_INTEGER,
     HF_REAL,
+    /* double above 0, which is 0 where there is no key. */
+    HF_POSITIVE,
+    /* bool of the settings. */
+    HF_FLAG,
+    /* int of the settings, the number of a value of the row. */
+    HF_WORD,
     /* One of the values of the row; others ask for what zinf does not do. */
     HF_MUST,
     /* Whether the head shares the token embedding, as far as the file does not tell. */
     HF_TIED,
-    /* Width of a head. */
+    /* As HF_INTEGER, the width of a head. */
     HF_WIDTH,
+    /* As HF_INTEGER, window: null for none, and of no use where HF_WINDOWED is false. */
+    HF_WINDOW,
+    /* Whether there is a window; where a class has no such key there is. */
+    HF_WINDOWED,
+    /* As HF_INTEGER, window_from, where there is no list of HF_WINDOWS. */
+    HF_WINDOW_FROM,
+    /* For each block, whether it has the window: "sliding_attention", "full_attention". Where there is
+     * no list, window_from says so, or blocks that do not rotate have it if a class has any. */
+    HF_WINDOWS,
+    /* For each block, whether it rotates: 1, 0. */
+    HF_ROTATED,
+    /* As HF_INTEGER, unrotated_every, where there is no list of HF_ROTATED. */
+    HF_UNROTATED,
     /* A probability of dropping something while training, which zinf does not: said where it is
      * above 0. */
     HF_DROPOUT,
@@ -31,16 +50,25 @@ enum hf_use {
     HF_IDLE
 };
 
+#define HF_NEVER     0U
+#define HF_ALWAYS    (~0U)
+#define HF_LLAMA3    (1U << ROPE_LLAMA3)
+#define HF_YARN      (1U << ROPE_YARN)
+#define HF_STRETCHED (1U << ROPE_LINEAR | 1U << ROPE_DYNAMIC | HF_LLAMA3 | HF_YARN)
+/* Of enum rope_scaling. */
+#define HF_ROPE_TYPES "\"default\"|\"linear\"|\"dynamic\"|\"llama3\"|\"yarn\""
+
 struct hf_key {
     /* "rope_parameters.rope_theta" is in an object; NULL ends the rows. */
     const char *key;
     enum hf_use use;
     /* Of a field of struct settings_model. */
     size_t offset;
-    /* HF_MUST: JSON texts with | between them, the one to write first. */
+    /* JSON texts with | between them. HF_MUST: the one to write first; HF_WORD: in the order of their
+     * numbers. */
     const char *values;
-    /* Read only: what earlier versions wrote. */
-    bool read_only;
+    /* 1 << n: it is written where rope_scaling is n, and means nothing elsewhere. HF_NEVER: read only. */
+    unsigned written;
 };
 
 struct hf_name {
@@ -66,16 +94,35 @@ struct hf_architecture {
     const char *const *passed;
 };
 
+/* Of a fallback: what no config.json of an architecture tells otherwise has the deck's defaults. */
+#define HF_DEFAULTS                                                                                \
+    .rope_factor = 1, .rope_original = ZI_AUTO, .rope_low = 1, .rope_high = 4, .rope_fast = 32,    \
+    .rope_slow = 1, .rope_truncate = true, .init_deviation = 0.02
+
 #define HF_FIELD(field) offsetof(struct settings_model, field)
 
 /* Of the files of their names. */
-extern const struct hf_architecture hf_gpt2, hf_llama;
+extern const struct hf_architecture hf_gpt2, hf_llama, hf_mistral, hf_qwen2, hf_qwen3, hf_smollm3,
+    hf_olmo2;
+
+/* Of llama.c, and of all that have its names. */
+extern const struct hf_name hf_llama_names[];
+extern const char *const hf_llama_passed[];
 
 /* Local. All of them, up to NULL. */
 extern const struct hf_architecture *const hf_architectures[];
 
 /* Keys that any config.json may have; ends with NULL. */
 extern const struct hf_key hf_common_keys[];
+
+/* Local. Whether a row is of an int64_t of the settings. */
+bool hf_is_integer(const struct hf_key *row);
+
+/* Local. Whether it is of a double. */
+bool hf_is_real(const struct hf_key *row);
+
+/* Local. The row of a use; NULL where there is none. */
+const struct hf_key *hf_key_of(const struct hf_architecture *architecture, enum hf_use use);
 
 /* Local. The architecture that a description names, or the first of its family. */
 const struct hf_architecture *hf_architecture_of(const struct hf_description *description);

@@ -8,15 +8,16 @@
 
 #define PLACE "{layer}"
 
-const struct hf_architecture *const hf_architectures[] = {&hf_gpt2, &hf_llama, NULL};
+const struct hf_architecture *const hf_architectures[] = {
+    &hf_gpt2, &hf_llama, &hf_mistral, &hf_qwen2, &hf_qwen3, &hf_smollm3, &hf_olmo2, NULL};
 
 #define IDLE(name)                                                                                 \
     {                                                                                              \
-        name, HF_IDLE, 0, NULL, false                                                              \
+        name, HF_IDLE, 0, NULL, HF_NEVER                                                           \
     }
 #define NEVER(name, values)                                                                        \
     {                                                                                              \
-        name, HF_MUST, 0, values, true                                                             \
+        name, HF_MUST, 0, values, HF_NEVER                                                         \
     }
 
 const struct hf_key hf_common_keys[] = {
@@ -93,6 +94,32 @@ const struct hf_key hf_common_keys[] = {
     IDLE("begin_suppress_tokens"),
     {0},
 };
+
+bool hf_is_integer(const struct hf_key *row)
+{
+    switch (row->use) {
+    case HF_INTEGER:
+    case HF_WIDTH:
+    case HF_WINDOW:
+    case HF_WINDOW_FROM:
+    case HF_UNROTATED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool hf_is_real(const struct hf_key *row)
+{
+    return row->use == HF_REAL || row->use == HF_POSITIVE;
+}
+
+const struct hf_key *hf_key_of(const struct hf_architecture *architecture, enum hf_use use)
+{
+    for (const struct hf_key *row = architecture->keys; row->key; row++)
+        if (row->use == use) return row;
+    return NULL;
+}
 
 bool hf_name_matches(const char *pattern, const char *name, int *layer)
 {

@@ -32,6 +32,9 @@ struct hf_description {
     const char *original;
 };
 
+/* ZI_ERROR_USAGE when no config.json can say what the model is, naming it. */
+enum zi_status hf_config_check(const struct hf_description *description);
+
 /* Writes a config.json that transformers 4 and 5 read alike. ZI_ERROR_USAGE, ZI_ERROR_IO. */
 enum zi_status hf_config_write(const struct hf_description *description, const char *path);
 

@@ -8,7 +8,10 @@
 /* Most bytes of a config.json. */
 enum { HF_CONFIG_BYTES = 1 << 20 };
 
-/* Local. Whether a JSON text is one of several with | between them. */
-bool hf_value_among(const char *text, const char *values);
+/* Local. Which a JSON text is of several with | between them, from 0; -1: none. */
+int hf_value_number(const char *text, const char *values);
+
+/* Local. Where that value begins; NULL where there are fewer. */
+const char *hf_value_at(const char *values, int number);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "hf/architecture.h"
 #include "hf/config_private.h"
+#include "hf/layers.h"
 #include "json/json.h"
 
 static enum zi_status no_memory(void)
@@ -33,19 +34,26 @@ static json_t *holder_of(json_t *document, const char **key)
     return json_object_set_new(document, name, object) == 0 ? object : NULL;
 }
 
-/* The first of the values of a row. */
-static json_t *first_value(const struct hf_key *row)
+/* One of the values of a row. */
+static json_t *value_at(const struct hf_key *row, int number)
 {
-    return json_loadb(row->values, strcspn(row->values, "|"), JSON_DECODE_ANY, NULL);
+    const char *text = hf_value_at(row->values, number);
+    return text ? json_loadb(text, strcspn(text, "|"), JSON_DECODE_ANY, NULL) : NULL;
 }
 
 /* Whether an original has a value that the row takes; then it stays. */
 static bool is_taken(const struct hf_key *row, const json_t *value)
 {
     char *text = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    bool taken = text && hf_value_among(text, row->values);
+    bool taken = text && hf_value_number(text, row->values) >= 0;
     free(text);
     return taken;
+}
+
+/* Width of a head, which the settings may leave to hidden and heads. */
+static int64_t width_of(const struct settings_model *model)
+{
+    return model->head_width > 0 ? model->head_width : model->hidden / model->heads;
 }
 
 static double real_of(const struct hf_key *row, const struct settings_model *model)
@@ -59,7 +67,7 @@ static int digits_of(const struct hf_architecture *architecture, const struct se
 {
     char text[32];
     for (const struct hf_key *row = architecture->keys; row->key; row++) {
-        if (row->use != HF_REAL) continue;
+        if (!hf_is_real(row)) continue;
         snprintf(text, sizeof text, "%.15g", real_of(row, model));
         if (strtod(text, NULL) != real_of(row, model)) return 17;
     }
@@ -71,34 +79,71 @@ static json_t *value_of(const struct hf_key *row, const struct settings_model *m
     const void *field = (const char *)model + row->offset;
     switch (row->use) {
     case HF_INTEGER:
+    case HF_WINDOW_FROM:
+    case HF_UNROTATED:
         return json_integer(*(const int64_t *)field);
+    case HF_WINDOW:
+        return model->window > 0 ? json_integer(model->window) : json_null();
+    case HF_WINDOWED:
+        return json_boolean(model->window > 0);
+    case HF_WINDOWS:
+        return hf_lists_windows(model);
+    case HF_ROTATED:
+        return hf_lists_rotated(model);
+    case HF_FLAG:
+        return json_boolean(*(const bool *)field);
+    case HF_WORD:
+        return value_at(row, *(const int *)field);
     case HF_REAL:
+    case HF_POSITIVE:
         return json_real(real_of(row, model));
     case HF_TIED:
         return json_boolean(model->tied);
     case HF_WIDTH:
-        return json_integer(model->hidden / model->heads);
+        return json_integer(width_of(model));
     case HF_DROPOUT:
         return json_real(0);
     default:
-        return first_value(row);
+        return value_at(row, 0);
+    }
+}
+
+/* Whether what the document has of a row, or NULL, stays. */
+static bool stays(const struct hf_architecture *architecture, const struct hf_key *row,
+                  const json_t *present, const struct settings_model *model)
+{
+    switch (row->use) {
+    case HF_DROPOUT:
+        return present != NULL;
+    case HF_MUST:
+        return is_taken(row, present);
+    case HF_POSITIVE:
+    case HF_REAL:
+        return (row->use == HF_POSITIVE && real_of(row, model) == 0) ||
+               (json_is_number(present) && json_number_value(present) == real_of(row, model));
+    case HF_WINDOW:
+        return model->window == 0 && present && hf_key_of(architecture, HF_WINDOWED);
+    case HF_WINDOW_FROM:
+        /* The list of HF_WINDOWS is what counts. */
+        return model->window == 0 || json_is_integer(present);
+    case HF_WINDOWS:
+        return model->window == 0 && !json_is_array(present);
+    case HF_UNROTATED:
+        return model->unrotated_every == 0;
+    default:
+        return false;
     }
 }
 
 /* Nothing where the row is not to be written, or an original has what stays. */
-static enum zi_status write_key(json_t *document, const struct hf_key *row,
-                                const struct settings_model *model)
+static enum zi_status write_key(json_t *document, const struct hf_architecture *architecture,
+                                const struct hf_key *row, const struct settings_model *model)
 {
     const char *key = row->key;
-    if (row->read_only || row->use == HF_IDLE) return ZI_OK;
+    if (row->use == HF_IDLE || !(row->written >> model->rope_scaling & 1)) return ZI_OK;
     json_t *holder = holder_of(document, &key);
     if (!holder) return no_memory();
-    const json_t *present = json_object_get(holder, key);
-    if (row->use == HF_DROPOUT && present) return ZI_OK;
-    if (row->use == HF_MUST && is_taken(row, present)) return ZI_OK;
-    if (row->use == HF_REAL && json_is_number(present) &&
-        json_number_value(present) == real_of(row, model))
-        return ZI_OK;
+    if (stays(architecture, row, json_object_get(holder, key), model)) return ZI_OK;
     return json_object_set_new(holder, key, value_of(row, model)) == 0 ? ZI_OK : no_memory();
 }
 
@@ -119,7 +164,7 @@ static enum zi_status fill(json_t *document, const struct hf_architecture *archi
     ZI_TRY(write_text(document, "dtype", type));
     ZI_TRY(write_text(document, "torch_dtype", type));
     for (const struct hf_key *row = architecture->keys; row->key; row++)
-        ZI_TRY(write_key(document, row, d->model));
+        ZI_TRY(write_key(document, architecture, row, d->model));
     return ZI_OK;
 }
 
@@ -143,12 +188,42 @@ const struct hf_architecture *hf_architecture_of(const struct hf_description *d)
     return NULL;
 }
 
+/* Whether some but not all blocks have a window. */
+static bool has_some_windows(const struct settings_model *model)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < model->layers; i++)
+        count += hf_has_window(model, i);
+    return model->window > 0 && count < model->layers;
+}
+
+enum zi_status hf_config_check(const struct hf_description *description)
+{
+    const struct hf_architecture *architecture = hf_architecture_of(description);
+    const struct settings_model *model = description->model;
+    ZI_REQUIRE(architecture);
+    const struct hf_key *scaling = hf_key_of(architecture, HF_WORD);
+    const char *what = NULL;
+    if (!hf_key_of(architecture, HF_WIDTH) && width_of(model) * model->heads != model->hidden)
+        what = "model.head_width other than hidden / heads";
+    if (!hf_key_of(architecture, HF_WINDOWS) && has_some_windows(model))
+        what = "a model.window of some of the blocks";
+    if (scaling && !hf_value_at(scaling->values, model->rope_scaling))
+        what = "this model.rope_scaling";
+    if (scaling && model->rope_scaling == ROPE_DYNAMIC && model->rope_original > 0 &&
+        model->rope_original != model->context)
+        what = "a model.rope_original of dynamic other than model.context";
+    if (!what) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "hf", "%s of transformers has no place for %s",
+                   architecture->causal, what);
+}
+
 enum zi_status hf_config_write(const struct hf_description *description, const char *path)
 {
     const struct zi_json_place place = {"hf", description->original, 0, NULL};
     const struct hf_architecture *architecture = hf_architecture_of(description);
     json_t *document;
-    ZI_REQUIRE(architecture);
+    ZI_TRY(hf_config_check(description));
     if (description->original)
         ZI_TRY(zi_json_read(&place, HF_CONFIG_BYTES, &document));
     else

@@ -1,41 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Llama (LlamaForCausalLM). transformers 4 writes rope_theta and rope_scaling, 5 an object
- * rope_parameters of both, and 4 takes its default base where there is no rope_theta: so both are
- * written. */
-#include "hf/architecture.h"
+/* Llama (LlamaForCausalLM). */
+#include "hf/rope_keys.h"
 
 static const struct hf_key keys[] = {
-    {"vocab_size", HF_INTEGER, HF_FIELD(vocabulary), NULL, false},
-    {"max_position_embeddings", HF_INTEGER, HF_FIELD(context), NULL, false},
-    {"hidden_size", HF_INTEGER, HF_FIELD(hidden), NULL, false},
-    {"intermediate_size", HF_INTEGER, HF_FIELD(inner), NULL, false},
-    {"num_hidden_layers", HF_INTEGER, HF_FIELD(layers), NULL, false},
-    {"num_attention_heads", HF_INTEGER, HF_FIELD(heads), NULL, false},
-    {"num_key_value_heads", HF_INTEGER, HF_FIELD(key_heads), NULL, false},
-    {"head_dim", HF_WIDTH, 0, NULL, false},
-    {"rms_norm_eps", HF_REAL, HF_FIELD(norm_epsilon), NULL, false},
-    {"initializer_range", HF_REAL, HF_FIELD(init_deviation), NULL, false},
-    {"rope_theta", HF_REAL, HF_FIELD(rope_base), NULL, false},
-    {"rope_parameters.rope_theta", HF_REAL, HF_FIELD(rope_base), NULL, false},
-    {"rope_parameters.rope_type", HF_MUST, 0, "\"default\"", false},
-    {"rope_parameters.partial_rotary_factor", HF_MUST, 0, "1.0|1", true},
-    {"rope_scaling.rope_theta", HF_REAL, HF_FIELD(rope_base), NULL, true},
-    {"rope_scaling.rope_type", HF_MUST, 0, "\"default\"", true},
-    {"rope_scaling.type", HF_MUST, 0, "\"default\"", true},
-    {"rope_interleaved", HF_MUST, 0, "false", true},
-    {"tie_word_embeddings", HF_TIED, 0, NULL, false},
-    {"hidden_act", HF_MUST, 0, "\"silu\"", false},
-    {"attention_bias", HF_MUST, 0, "false", false},
-    {"mlp_bias", HF_MUST, 0, "false", false},
-    {"attention_dropout", HF_DROPOUT, 0, NULL, false},
+    {"vocab_size", HF_INTEGER, HF_FIELD(vocabulary), NULL, HF_ALWAYS},
+    {"max_position_embeddings", HF_INTEGER, HF_FIELD(context), NULL, HF_ALWAYS},
+    {"hidden_size", HF_INTEGER, HF_FIELD(hidden), NULL, HF_ALWAYS},
+    {"intermediate_size", HF_INTEGER, HF_FIELD(inner), NULL, HF_ALWAYS},
+    {"num_hidden_layers", HF_INTEGER, HF_FIELD(layers), NULL, HF_ALWAYS},
+    {"num_attention_heads", HF_INTEGER, HF_FIELD(heads), NULL, HF_ALWAYS},
+    {"num_key_value_heads", HF_INTEGER, HF_FIELD(key_heads), NULL, HF_ALWAYS},
+    {"head_dim", HF_WIDTH, HF_FIELD(head_width), NULL, HF_ALWAYS},
+    {"rms_norm_eps", HF_REAL, HF_FIELD(norm_epsilon), NULL, HF_ALWAYS},
+    {"initializer_range", HF_REAL, HF_FIELD(init_deviation), NULL, HF_ALWAYS},
+    HF_ROPE_KEYS(HF_ROPE_TYPES, HF_STRETCHED, HF_NEVER),
+    {"rope_interleaved", HF_MUST, 0, "false", HF_NEVER},
+    {"tie_word_embeddings", HF_TIED, 0, NULL, HF_ALWAYS},
+    {"hidden_act", HF_MUST, 0, "\"silu\"", HF_ALWAYS},
+    {"attention_bias", HF_MUST, 0, "false", HF_ALWAYS},
+    {"mlp_bias", HF_MUST, 0, "false", HF_ALWAYS},
+    {"attention_dropout", HF_DROPOUT, 0, NULL, HF_ALWAYS},
     /* How products are cut for several devices. */
-    {"pretraining_tp", HF_IDLE, 0, NULL, false},
-    {"is_llama_config", HF_IDLE, 0, NULL, false},
+    {"pretraining_tp", HF_IDLE, 0, NULL, HF_ALWAYS},
+    {"is_llama_config", HF_IDLE, 0, NULL, HF_ALWAYS},
     {0},
 };
 
 #define LAYER "model.layers.{layer}."
-static const struct hf_name names[] = {
+const struct hf_name hf_llama_names[] = {
     {"embedding.token.weight", "model.embed_tokens.weight", false},
     {"blocks.{layer}.attention.norm.weight", LAYER "input_layernorm.weight", false},
     {"blocks.{layer}.attention.query.weight", LAYER "self_attn.q_proj.weight", false},
@@ -51,8 +43,8 @@ static const struct hf_name names[] = {
     {0},
 };
 
-static const char *const passed[] = {LAYER "self_attn.rotary_emb.inv_freq",
-                                     "model.rotary_emb.inv_freq", NULL};
+const char *const hf_llama_passed[] = {LAYER "self_attn.rotary_emb.inv_freq",
+                                       "model.rotary_emb.inv_freq", NULL};
 
 const struct hf_architecture hf_llama = {
     .model_type = "llama",
@@ -64,14 +56,15 @@ const struct hf_architecture hf_llama = {
                  .hidden = 4096,
                  .heads = 32,
                  .key_heads = ZI_AUTO,
+                 .head_width = ZI_AUTO,
                  .inner = 11008,
                  .context = 2048,
                  .vocabulary = 32000,
                  .tied = 0,
                  .norm_epsilon = 1e-6,
                  .rope_base = 10000,
-                 .init_deviation = 0.02},
+                 HF_DEFAULTS},
     .keys = keys,
-    .names = names,
-    .passed = passed,
+    .names = hf_llama_names,
+    .passed = hf_llama_passed,
 };

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* OLMo 2 (Olmo2ForCausalLM). transformers 4 takes a rope_scaling of type and factor, and no other. */
+#include "hf/rope_keys.h"
+
+static const struct hf_key keys[] = {
+    {"vocab_size", HF_INTEGER, HF_FIELD(vocabulary), NULL, HF_ALWAYS},
+    {"max_position_embeddings", HF_INTEGER, HF_FIELD(context), NULL, HF_ALWAYS},
+    {"hidden_size", HF_INTEGER, HF_FIELD(hidden), NULL, HF_ALWAYS},
+    {"intermediate_size", HF_INTEGER, HF_FIELD(inner), NULL, HF_ALWAYS},
+    {"num_hidden_layers", HF_INTEGER, HF_FIELD(layers), NULL, HF_ALWAYS},
+    {"num_attention_heads", HF_INTEGER, HF_FIELD(heads), NULL, HF_ALWAYS},
+    {"num_key_value_heads", HF_INTEGER, HF_FIELD(key_heads), NULL, HF_ALWAYS},
+    {"head_dim", HF_WIDTH, HF_FIELD(head_width), NULL, HF_ALWAYS},
+    {"rms_norm_eps", HF_REAL, HF_FIELD(norm_epsilon), NULL, HF_ALWAYS},
+    {"initializer_range", HF_REAL, HF_FIELD(init_deviation), NULL, HF_ALWAYS},
+    HF_ROPE_KEYS("\"default\"|\"linear\"|\"dynamic\"", HF_NEVER, HF_STRETCHED),
+    {"tie_word_embeddings", HF_TIED, 0, NULL, HF_ALWAYS},
+    {"hidden_act", HF_MUST, 0, "\"silu\"", HF_ALWAYS},
+    {"attention_dropout", HF_DROPOUT, 0, NULL, HF_ALWAYS},
+    {"attention_bias", HF_MUST, 0, "false", HF_ALWAYS},
+    {0},
+};
+
+#define LAYER "model.layers.{layer}."
+static const struct hf_name names[] = {
+    {"embedding.token.weight", "model.embed_tokens.weight", false},
+    {"blocks.{layer}.attention.query.weight", LAYER "self_attn.q_proj.weight", false},
+    {"blocks.{layer}.attention.key.weight", LAYER "self_attn.k_proj.weight", false},
+    {"blocks.{layer}.attention.value.weight", LAYER "self_attn.v_proj.weight", false},
+    {"blocks.{layer}.attention.query_norm.weight", LAYER "self_attn.q_norm.weight", false},
+    {"blocks.{layer}.attention.key_norm.weight", LAYER "self_attn.k_norm.weight", false},
+    {"blocks.{layer}.attention.output.weight", LAYER "self_attn.o_proj.weight", false},
+    {"blocks.{layer}.attention.post_norm.weight", LAYER "post_attention_layernorm.weight", false},
+    {"blocks.{layer}.mlp.gate.weight", LAYER "mlp.gate_proj.weight", false},
+    {"blocks.{layer}.mlp.up.weight", LAYER "mlp.up_proj.weight", false},
+    {"blocks.{layer}.mlp.down.weight", LAYER "mlp.down_proj.weight", false},
+    {"blocks.{layer}.mlp.post_norm.weight", LAYER "post_feedforward_layernorm.weight", false},
+    {"norm.weight", "model.norm.weight", false},
+    {"head.weight", "lm_head.weight", false},
+    {0},
+};
+
+const struct hf_architecture hf_olmo2 = {
+    .model_type = "olmo2",
+    .causal = "Olmo2ForCausalLM",
+    .bare = "Olmo2Model",
+    .prefix = "model.",
+    .fallback = {.family = MODEL_OLMO2,
+                 .layers = 32,
+                 .hidden = 4096,
+                 .heads = 32,
+                 .key_heads = ZI_AUTO,
+                 .head_width = ZI_AUTO,
+                 .inner = 11008,
+                 .context = 2048,
+                 .vocabulary = 50304,
+                 .tied = 0,
+                 .norm_epsilon = 1e-5,
+                 .rope_base = 10000,
+                 HF_DEFAULTS},
+    .keys = keys,
+    .names = names,
+    .passed = hf_llama_passed,
+};
