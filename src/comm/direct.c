@@ -55,11 +55,11 @@ struct card {
 };
 
 /* Reads memory of another process; an error is errno, EIO for memory that ends early. */
-static int read_memory(pid_t process, uint64_t address, void *to, size_t bytes)
+static int read_memory(pid_t process, uint64_t from, void *to, size_t bytes)
 {
     for (size_t done = 0; done < bytes;) {
         struct iovec here = {(char *)to + done, bytes - done};
-        struct iovec there = {(void *)(uintptr_t)(address + done), bytes - done};
+        struct iovec there = {(void *)(uintptr_t)(from + done), bytes - done};
         ssize_t got = process_vm_readv(process, &here, 1, &there, 1, 0);
         if (got <= 0) return got < 0 ? errno : EIO;
         done += (size_t)got;

@@ -22,7 +22,7 @@ struct buffers {
     struct layer_normed normed;
     /* Saved. */
     struct device_ptr qkv, mixed, logsumexp;
-    /* Scratch; d_mixed, without tiles, is also the gradient of normed. */
+    /* Scratch; d_mixed, without tiles, is also the gradient of normed, which may be wider. */
     struct device_ptr d_mixed, d_qkv, attention;
     /* Scratch, where heads are normalised: queries and keys as attention takes them, the reciprocal
      * deviations, what their backward needs. */
@@ -94,12 +94,13 @@ static struct buffers lay(const struct model *model, const struct layer_sizes *s
                           struct layer_arena *saved, struct layer_arena *scratch)
 {
     size_t type = zi_dtype_bytes(model->type);
+    int64_t mixed = s->H * s->D, widest = s->tiles == 1 && s->C > mixed ? s->C : mixed;
     struct buffers b = {
         .normed = layer_take_normed(model, s, saved, scratch),
         .qkv = layer_take(saved, s->R * s->Q, type),
-        .mixed = layer_take(saved, s->R * s->H * s->D, type),
+        .mixed = layer_take(saved, s->R * mixed, type),
         .logsumexp = layer_take(saved, s->R * s->H, 4),
-        .d_mixed = layer_take(scratch, s->R * s->H * s->D, type),
+        .d_mixed = layer_take(scratch, s->R * widest, type),
         .d_qkv = layer_take(scratch, s->R * s->Q, type),
         .branch = layer_take_branch(model, s, saved, scratch),
     };
