@@ -291,8 +291,14 @@ static void test_unsaid(void)
     CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
     model.family = MODEL_QWEN2;
     CHECK(hf_config_check(&d) == ZI_OK);
-    model.head_width = 6;
     model.family = MODEL_GPT2;
+    model.rope_scaling = ROPE_PLAIN;
+    model.window = 0;
+    CHECK(hf_config_check(&d) == ZI_OK);
+    model.head_width = 6;
+    CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
+    model.head_width = 4;
+    model.key_heads = 1;
     CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
 }
 
