@@ -104,7 +104,8 @@ STRETCH = "rope_factor=4 rope_original=16 rope_base=500"
 OWN = {
     "gpt2": "family=gpt2",
     "llama_llama3": f"family=llama key_heads=2 rope_scaling=llama3 {STRETCH}",
-    "llama_yarn": f"family=llama head_width=10 rope_scaling=yarn {STRETCH} rope_fast=4 rope_attention=1.5 rope_truncate=no",
+    "llama_yarn": f"family=llama head_width=10 rope_scaling=yarn {STRETCH} rope_fast=4 rope_attention=1.5 "
+                  "rope_truncate=no",
     "mistral": "family=mistral key_heads=2 window=5 rope_scaling=linear rope_factor=4",
     "mistral_full": "family=mistral",
     "qwen2": "family=qwen2 key_heads=2 window=5 window_from=1",
