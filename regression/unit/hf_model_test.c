@@ -264,6 +264,10 @@ static void test_lists(void)
                     "\"no_rope_layers\": [1,1,1,1]}",
                     &config) == ZI_OK);
     CHECK_INT(config.model.unrotated_every, 0);
+    CHECK(read_text("{\"model_type\": \"smollm3\", \"num_hidden_layers\": 3}", &config) == ZI_OK);
+    CHECK_INT(config.model.unrotated_every, 0);
+    CHECK(read_text("{\"model_type\": \"smollm3\", \"num_hidden_layers\": 4}", &config) == ZI_OK);
+    CHECK_INT(config.model.unrotated_every, 4);
 }
 
 /* A model that no config.json of its class can say is not written. */
