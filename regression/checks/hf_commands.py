@@ -185,9 +185,14 @@ def untouched(work):
               "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 32,
               "vocab_size": 61, "intermediate_size": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
               "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}, "hidden_act": "silu",
-              "tie_word_embeddings": False, "attention_bias": False, "mlp_bias": False, "dtype": "float32"}
+              "tie_word_embeddings": False,
+              "eos_token_id": None, "attention_bias": False, "mlp_bias": False, "dtype": "float32"}
     check(all(config[key] == value for key, value in wanted.items()), f"config of an own model: {config}")
     zinf("import", f"{run}.out", "--output", f"{work}/own.h5")
+    zinf("run", deck, "--overwrite", *sets, "--set", "model.layers=2", "--set", "model.family=mistral",
+         "--set", "model.window=8", "--set", "model.window_from=1")
+    zinf("export", run, "--output", f"{run}.unsaid", code=2, says="has no place for a model.window of some")
+    check(not os.path.exists(f"{run}.unsaid"), "a folder of a model that transformers does not have")
 
 
 sets = []

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """zinf and the installed version of transformers on the same small random models (make_hf_goldens.py): zinf gives
-its logits, and it loads what zinf exports without a remark, with equal bits and equal logits. Skipped where
-transformers is not; PYTHON names the interpreter that has it.
+its logits, and it loads what zinf exports without a remark, with equal bits and equal logits; and so for models that
+zinf drew. Skipped where transformers is not; PYTHON names the interpreter that has it.
 """
 import os
 import subprocess
@@ -22,7 +22,7 @@ if "PYTHON" in os.environ:
 try:
     import torch
     import transformers
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -98,6 +98,41 @@ def round_trip(folder):
             fail(f"{folder}: the config does not tell the type")
 
 
+SIZES = "layers=3 hidden=24 heads=4 context=64 vocabulary=61 init_deviation=0.3"
+STRETCH = "rope_factor=4 rope_original=16 rope_base=500"
+# Models that zinf draws: what their decks say beside the sizes.
+OWN = {
+    "gpt2": "family=gpt2",
+    "llama_llama3": f"family=llama key_heads=2 rope_scaling=llama3 {STRETCH}",
+    "llama_yarn": f"family=llama head_width=10 rope_scaling=yarn {STRETCH} rope_fast=4 rope_attention=1.5 "
+                  "rope_truncate=no",
+    "mistral": "family=mistral key_heads=2 window=5 rope_scaling=linear rope_factor=4",
+    "mistral_full": "family=mistral",
+    "qwen2": "family=qwen2 key_heads=2 window=5 window_from=1",
+    "qwen3": "family=qwen3 key_heads=2 window=5 full_every=2 head_width=8",
+    "smollm3": "family=smollm3 unrotated_every=2",
+    "smollm3_window": "family=smollm3 window=5 full_every=3",
+    "olmo2": "family=olmo2 rope_scaling=linear rope_factor=2",
+}
+
+
+def drawn(work, name):
+    """The folder of a model that zinf drew, trained for a step and exported, with the logits of transformers."""
+    run_folder, out, deck = f"{work}/run", f"{work}/drawn_{name}", f"{work}/deck.yaml"
+    ids = torch.arange(257).square().remainder(61)
+    ids.to(torch.int16).numpy().tofile(f"{work}/train.bin")
+    with open(deck, "w", encoding="utf-8") as file:
+        file.write(f"run: {{name: t, directory: {run_folder}, steps: 1}}\noptimizer: {{learning_rate: 1.0e-3}}\n"
+                   f"data: {{train: {work}/train.bin, format: nanogpt}}\nbatch: {{global: 4, micro: 1, tokens: 32}}\n")
+    sets = [word for key in f"{SIZES} {OWN[name]}".split() for word in ("--set", f"model.{key}")]
+    run(ZINF, "run", deck, "--overwrite", *sets)
+    run(ZINF, "export", run_folder, "--output", out)
+    with torch.no_grad():
+        logits = load(out, torch.float64)(ids[:32].unsqueeze(0)).logits[0]
+    save_file({"tokens": ids[:32].float(), "logits": logits.float().contiguous()}, f"{out}/expected.safetensors")
+    return out
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as work:
         done = subprocess.run([sys.executable, MAKER, work], capture_output=True, text=True, check=True)
@@ -105,4 +140,5 @@ if __name__ == "__main__":
         run(PROGRAM, *folders)
         for folder in folders:
             round_trip(folder)
-        print(f"hf_transformers: {len(folders)} models, transformers {transformers.__version__}")
+        run(PROGRAM, *[drawn(work, name) for name in OWN])
+        print(f"hf_transformers: {len(folders)} + {len(OWN)} models, transformers {transformers.__version__}")

@@ -59,7 +59,8 @@ CASES = {
     "llama_llama3": (LlamaForCausalLM, lambda: LlamaConfig(**{**LLAMA, "head_dim": 16}, **rope(
         100.0, "llama3", **YARN, low_freq_factor=1.5, high_freq_factor=3.0)), "float32", "whole"),
     "llama_yarn": (LlamaForCausalLM, lambda: LlamaConfig(**{**LLAMA, "head_dim": 16}, **rope(
-        100.0, "yarn", **YARN, beta_fast=3.0, beta_slow=0.5, truncate=False, attention_factor=1.25)), "float32", "whole"),
+        100.0, "yarn", **YARN, beta_fast=3.0, beta_slow=0.5, truncate=False, attention_factor=1.25)), "float32",
+                   "whole"),
     "mistral": (MistralForCausalLM, lambda: MistralConfig(**LLAMA, **rope(5e3), sliding_window=7), "float32", "whole"),
     "mistral_full": (MistralForCausalLM, lambda: MistralConfig(**LLAMA, **rope(5e3), sliding_window=None, head_dim=8),
                      "float32", "whole"),
@@ -80,8 +81,8 @@ CASES = {
     "smollm3_rotated": (SmolLM3ForCausalLM, lambda: SmolLM3Config(**LLAMA, **rope(5e3), no_rope_layers=[1, 1]),
                         "float32", "whole"),
     "olmo2": (Olmo2ForCausalLM, lambda: Olmo2Config(**LLAMA, **rope(5e3)), "float32", "whole"),
-    "olmo2_linear": (Olmo2ForCausalLM, lambda: Olmo2Config(**LLAMA, **rope(5e3, "linear", "type", factor=4.0)), "float32",
-                     "whole"),
+    "olmo2_linear": (Olmo2ForCausalLM, lambda: Olmo2Config(**LLAMA, **rope(5e3, "linear", "type", factor=4.0)),
+                     "float32", "whole"),
     "llama_bf16": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5000.0)), "bfloat16", "whole"),
 }
 

@@ -264,6 +264,10 @@ static void test_lists(void)
                     "\"no_rope_layers\": [1,1,1,1]}",
                     &config) == ZI_OK);
     CHECK_INT(config.model.unrotated_every, 0);
+    CHECK(read_text("{\"model_type\": \"smollm3\", \"num_hidden_layers\": 3}", &config) == ZI_OK);
+    CHECK_INT(config.model.unrotated_every, 0);
+    CHECK(read_text("{\"model_type\": \"smollm3\", \"num_hidden_layers\": 4}", &config) == ZI_OK);
+    CHECK_INT(config.model.unrotated_every, 4);
 }
 
 /* A model that no config.json of its class can say is not written. */
@@ -291,8 +295,14 @@ static void test_unsaid(void)
     CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
     model.family = MODEL_QWEN2;
     CHECK(hf_config_check(&d) == ZI_OK);
-    model.head_width = 6;
     model.family = MODEL_GPT2;
+    model.rope_scaling = ROPE_PLAIN;
+    model.window = 0;
+    CHECK(hf_config_check(&d) == ZI_OK);
+    model.head_width = 6;
+    CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
+    model.head_width = 4;
+    model.key_heads = 1;
     CHECK(hf_config_check(&d) == ZI_ERROR_USAGE);
 }
 

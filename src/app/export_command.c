@@ -211,6 +211,8 @@ static enum zi_status prepare(struct export *export, const struct options *optio
     ZI_TRY(model_create(source_model(export->source), &whole, source_type(export->source),
                         &export->model));
     ZI_TRY(source_match(export->source, export->model));
+    const struct hf_description description = {.model = source_model(export->source)};
+    ZI_TRY(hf_config_check(&description));
     export->piece = malloc(PIECE * sizeof *export->piece);
     return export->piece ? make_folder(export->output) : no_memory();
 }

@@ -330,7 +330,7 @@ static enum zi_status take_document(struct reading *r, const json_t *document)
     ZI_TRY(find_architecture(r->path, document, r->config));
     r->config->model = r->config->architecture->fallback;
     r->lists.windowed = !hf_key_of(r->config->architecture, HF_WINDOWED);
-    r->lists.unrotated_have = hf_key_of(r->config->architecture, HF_ROTATED) != NULL;
+    r->lists.unrotated_have = hf_key_of(r->config->architecture, HF_ROTATED);
     ZI_TRY(walk(r, document, "", true));
     ZI_TRY(walk(r, document, "", false));
     return settle(r);

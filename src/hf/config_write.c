@@ -114,7 +114,7 @@ static bool stays(const struct hf_architecture *architecture, const struct hf_ke
 {
     switch (row->use) {
     case HF_DROPOUT:
-        return present != NULL;
+        return present;
     case HF_MUST:
         return is_taken(row, present);
     case HF_POSITIVE:
@@ -152,6 +152,16 @@ static enum zi_status write_text(json_t *document, const char *key, const char *
     return json_object_set_new(document, key, json_string(text)) == 0 ? ZI_OK : no_memory();
 }
 
+/* Of a model that was drawn here: those that a class takes where there are none are of its published
+ * model, and may lie outside the vocabulary, which some classes do not load. */
+static enum zi_status write_no_tokens(json_t *document)
+{
+    static const char *const ids[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (json_object_set_new(document, ids[i], json_null()) != 0) return no_memory();
+    return ZI_OK;
+}
+
 static enum zi_status fill(json_t *document, const struct hf_architecture *architecture,
                            const struct hf_description *d)
 {
@@ -163,6 +173,7 @@ static enum zi_status fill(json_t *document, const struct hf_architecture *archi
     ZI_TRY(write_text(document, "model_type", architecture->model_type));
     ZI_TRY(write_text(document, "dtype", type));
     ZI_TRY(write_text(document, "torch_dtype", type));
+    if (!d->original) ZI_TRY(write_no_tokens(document));
     for (const struct hf_key *row = architecture->keys; row->key; row++)
         ZI_TRY(write_key(document, architecture, row, d->model));
     return ZI_OK;
@@ -202,10 +213,13 @@ enum zi_status hf_config_check(const struct hf_description *description)
     const struct hf_architecture *architecture = hf_architecture_of(description);
     const struct settings_model *model = description->model;
     ZI_REQUIRE(architecture);
+    /* Those of rotary positions have it, and key heads. */
     const struct hf_key *scaling = hf_key_of(architecture, HF_WORD);
     const char *what = NULL;
     if (!hf_key_of(architecture, HF_WIDTH) && width_of(model) * model->heads != model->hidden)
         what = "model.head_width other than hidden / heads";
+    if (!scaling && model->key_heads > 0 && model->key_heads != model->heads)
+        what = "model.key_heads other than model.heads";
     if (!hf_key_of(architecture, HF_WINDOWS) && has_some_windows(model))
         what = "a model.window of some of the blocks";
     if (scaling && !hf_value_at(scaling->values, model->rope_scaling))

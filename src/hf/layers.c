@@ -114,6 +114,7 @@ enum zi_status hf_lists_read(const char *path, const struct hf_lists *lists,
     enum zi_status status = ZI_OK;
     if (!has) return zi_fail(ZI_ERROR_DEVICE, "hf", "no memory for the layers of %s", path);
     if (lists->rotated) status = read_rotated(path, lists->rotated, model);
+    if (model->unrotated_every > model->layers) model->unrotated_every = 0;
     if (!lists->windowed) model->window = 0;
     if (status >= 0) status = list_windows(path, lists, model, has);
     if (status >= 0) status = find_windows(path, has, model);

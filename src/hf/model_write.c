@@ -137,7 +137,6 @@ static enum zi_status write_all(struct output *o, const struct hf_architecture *
     int length = snprintf(path, sizeof path, "%s/config.json", w->folder);
     if (length < 0 || length >= (int)sizeof path)
         return zi_fail(ZI_ERROR_USAGE, "hf", "%s: the path is too long", w->folder);
-    ZI_TRY(hf_config_check(&w->description));
     ZI_TRY(list_items(o, architecture));
     const struct safetensors_writing writing = {
         .folder = w->folder,
