@@ -28,8 +28,10 @@ enum zi_status hf_lists_read(const char *path, const struct hf_lists *lists,
 /* Whether a block has the window of the model. */
 bool hf_has_window(const struct settings_model *model, int64_t block);
 
-/* Lists for a file; NULL without memory. */
+/* The list of blocks with windows for a file; NULL without memory. */
 json_t *hf_lists_windows(const struct settings_model *model);
+
+/* The list of blocks that rotate for a file; NULL without memory. */
 json_t *hf_lists_rotated(const struct settings_model *model);
 
 #endif
