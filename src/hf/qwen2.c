@@ -3,16 +3,7 @@
 #include "hf/rope_keys.h"
 
 static const struct hf_key keys[] = {
-    {"vocab_size", HF_INTEGER, HF_FIELD(vocabulary), NULL, HF_ALWAYS},
-    {"max_position_embeddings", HF_INTEGER, HF_FIELD(context), NULL, HF_ALWAYS},
-    {"hidden_size", HF_INTEGER, HF_FIELD(hidden), NULL, HF_ALWAYS},
-    {"intermediate_size", HF_INTEGER, HF_FIELD(inner), NULL, HF_ALWAYS},
-    {"num_hidden_layers", HF_INTEGER, HF_FIELD(layers), NULL, HF_ALWAYS},
-    {"num_attention_heads", HF_INTEGER, HF_FIELD(heads), NULL, HF_ALWAYS},
-    {"num_key_value_heads", HF_INTEGER, HF_FIELD(key_heads), NULL, HF_ALWAYS},
-    {"head_dim", HF_WIDTH, HF_FIELD(head_width), NULL, HF_ALWAYS},
-    {"rms_norm_eps", HF_REAL, HF_FIELD(norm_epsilon), NULL, HF_ALWAYS},
-    {"initializer_range", HF_REAL, HF_FIELD(init_deviation), NULL, HF_ALWAYS},
+    HF_SIZE_KEYS,
     HF_ROPE_KEYS(HF_ROPE_TYPES, HF_STRETCHED, HF_NEVER),
     {"use_sliding_window", HF_WINDOWED, 0, NULL, HF_ALWAYS},
     {"sliding_window", HF_WINDOW, HF_FIELD(window), NULL, HF_ALWAYS},

@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to hf: keys of rotary positions, as rows. transformers 4 writes rope_theta and rope_scaling, 5
- * an object rope_parameters of both; 4 takes its default base where there is no rope_theta, and 5 takes
- * rope_scaling before rope_parameters, with the base of rope_theta: so all are written. */
+/* Private to hf: keys that Llama and its kin share, as rows: sizes, and rotary positions.
+ * transformers 4 writes rope_theta and rope_scaling, 5 an object rope_parameters of both; 4 takes
+ * its default base where there is no rope_theta, and 5 takes rope_scaling before rope_parameters,
+ * with the base of rope_theta: so all are written. */
 #ifndef ZI_HF_ROPE_KEYS_H
 #define ZI_HF_ROPE_KEYS_H
 
 #include "hf/architecture.h"
+
+/* Sizes of a model. */
+#define HF_SIZE_KEYS                                                                               \
+    {"vocab_size", HF_INTEGER, HF_FIELD(vocabulary), NULL, HF_ALWAYS},                             \
+        {"max_position_embeddings", HF_INTEGER, HF_FIELD(context), NULL, HF_ALWAYS},               \
+        {"hidden_size", HF_INTEGER, HF_FIELD(hidden), NULL, HF_ALWAYS},                            \
+        {"intermediate_size", HF_INTEGER, HF_FIELD(inner), NULL, HF_ALWAYS},                       \
+        {"num_hidden_layers", HF_INTEGER, HF_FIELD(layers), NULL, HF_ALWAYS},                      \
+        {"num_attention_heads", HF_INTEGER, HF_FIELD(heads), NULL, HF_ALWAYS},                     \
+        {"num_key_value_heads", HF_INTEGER, HF_FIELD(key_heads), NULL, HF_ALWAYS},                 \
+        {"head_dim", HF_WIDTH, HF_FIELD(head_width), NULL, HF_ALWAYS},                             \
+        {"rms_norm_eps", HF_REAL, HF_FIELD(norm_epsilon), NULL, HF_ALWAYS},                        \
+    {                                                                                              \
+        "initializer_range", HF_REAL, HF_FIELD(init_deviation), NULL, HF_ALWAYS                    \
+    }
 
 /* How far an object stretches a context, and of what. */
 #define HF_STRETCH_KEYS(object)                                                                    \
