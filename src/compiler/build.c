@@ -166,13 +166,13 @@ struct program_op builder_op(enum program_kind kind)
 void op_reads(struct program_op *op, int operand, int slot)
 {
     op->slots[operand] = slot;
-    if (slot >= 0) op->reads |= 1u << operand;
+    if (slot >= 0) op->reads |= UINT64_C(1) << operand;
 }
 
 void op_writes(struct program_op *op, int operand, int slot)
 {
     op->slots[operand] = slot;
-    if (slot >= 0) op->writes |= 1u << operand;
+    if (slot >= 0) op->writes |= UINT64_C(1) << operand;
 }
 
 void op_changes(struct program_op *op, int operand, int slot)
@@ -205,9 +205,9 @@ bool list_is_training(const struct builder *b)
 }
 
 /* Number of the lowest bit that is set. */
-static int first_bit(unsigned bits)
+static int first_bit(uint64_t bits)
 {
-    return __builtin_ctz(bits);
+    return __builtin_ctzll(bits);
 }
 
 static void wait_for(const struct program_list *list, struct program_op *op, int earlier)
@@ -221,7 +221,7 @@ static void wait_for(const struct program_list *list, struct program_op *op, int
 /* Finds what the operation has to wait for from the slots that it touches. */
 static void find_dependencies(const struct builder *b, struct program_op *op)
 {
-    for (unsigned left = op->reads | op->writes; left; left &= left - 1) {
+    for (uint64_t left = op->reads | op->writes; left; left &= left - 1) {
         int operand = first_bit(left), slot = op->slots[operand];
         wait_for(b->writer.list, op, b->writer.last_write[slot]);
         if (!(op->writes >> operand & 1u)) continue;
@@ -253,7 +253,7 @@ void builder_emit(struct builder *b, const struct program_op *op)
     program_op_complete(b->program, &list->ops[index]);
     find_dependencies(b, &list->ops[index]);
     list->count++;
-    for (unsigned left = op->reads | op->writes; left; left &= left - 1) {
+    for (uint64_t left = op->reads | op->writes; left; left &= left - 1) {
         int operand = first_bit(left), slot = op->slots[operand];
         if (op->writes >> operand & 1u) {
             b->writer.last_write[slot] = index;

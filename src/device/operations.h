@@ -67,7 +67,7 @@ struct device_norm {
 };
 
 /* Rotates in place the heads of width D in rows of leading dimension ld: pairs (i, i + D/2) by the
- * angle t frequencies[i], t = row % T (Su et al. 2021, the half-split form of Llama), backwards with
+ * angle t frequencies[i], t = positions[row] or row % T (Su et al. 2021, the half-split form of Llama), backwards with
  * `reverse`, and multiplies with `scale`. D is even, at most 2 DEVICE_ROPE_PAIRS. */
 enum { DEVICE_ROPE_PAIRS = 128 };
 struct device_rope {
@@ -76,7 +76,8 @@ struct device_rope {
     double frequencies[DEVICE_ROPE_PAIRS];
     float scale;
     bool reverse;
-    struct device_ptr x;
+    /* positions int32 [B*T] or null. */
+    struct device_ptr x, positions;
 };
 
 /* Causal attention in blocks, memory linear in T (Dao et al. 2022, online softmax): o = softmax(q
@@ -89,7 +90,14 @@ struct device_attention {
     int64_t ld_qk;
     /* Query t sees keys t - window + 1 .. t, and the time is linear in T and window; 0: all to t. */
     int64_t window;
+    /* Of the products of queries and keys; 0: 1 / sqrt(D). */
+    float scale;
+    /* Scores s are cap tanh(s / cap) (Gemma Team 2024); 0: they are s. */
+    float cap;
     struct device_ptr q, k, v, o, logsumexp;
+    /* int32 [B*T], or null: query t sees no key before t - positions[b*T+t], the start of its text.
+     * They count up from 0 in each text, so what is not seen is a triangle less per text. */
+    struct device_ptr positions;
     /* backward only: d_o as o; dq, dk, dv with leading dimension ld, overwritten; scratch as
      * device_attention_backward_scratch */
     struct device_ptr d_o, dq, dk, dv, scratch;
@@ -119,16 +127,19 @@ struct device_adam {
 };
 
 /* Rows of the token table [ids, C] that holds ids first .. first + ids - 1; token_ids int32 [B*T].
- * Forward: y[r] = table[id] + position[r % T], or with `add` y[r] += table[id]; ids of other tables
- * and a null position count as zeros. Backward: adds dy, which is y here, to rows of the fp32 table
- * and of position unless null, in token order. */
+ * Forward: y[r] = scale table[id] + position[p], p = positions[r] (int32 [B*T]) or, where they are
+ * null, r % T, or with `add` y[r] += scale table[id]; ids of other
+ * tables and a null position count as zeros. Backward: adds dy, which is y here, times scale to rows
+ * of the fp32 table, and dy to those of position unless null, in token order. */
 struct device_embedding {
     enum zi_dtype type;
     /* B, T, C. */
     int64_t sequences, tokens, columns;
     int64_t first, ids;
     bool add;
-    struct device_ptr y, token_ids, table, position;
+    /* 0: 1. */
+    float scale;
+    struct device_ptr y, token_ids, table, position, positions;
 };
 
 /* Cross-entropy when only columns first .. first + columns - 1 of the logits exist at a time, fp32

@@ -78,6 +78,7 @@ static enum zi_status bind_pass(const struct engine *engine, enum program_name n
         .carry = b->at[OPERAND_CARRY],
         .token_ids = ids_at(engine, b, OPERAND_TOKENS),
         .targets = ids_at(engine, b, OPERAND_TARGETS),
+        .positions = ids_at(engine, b, OPERAND_POSITIONS),
         .loss = b->at[OPERAND_LOSS],
         .loss_scale = (float)(1.0 / ((double)c->global * (double)c->tokens)),
     };

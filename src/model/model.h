@@ -32,7 +32,7 @@
 #include "deck/deck.h"
 #include "device/operations.h"
 
-#define MODEL_MAX_UNITS 3
+#define MODEL_MAX_UNITS 4
 
 enum model_op_kind { MODEL_EMBED, MODEL_ATTENTION, MODEL_MLP, MODEL_HEAD };
 enum model_tensor_kind { MODEL_MATRIX, MODEL_EMBEDDING, MODEL_NORM, MODEL_BIAS };
@@ -199,6 +199,8 @@ struct model_pass {
     struct device_ptr saved, scratch, carry;
     /* int32 [B*T]; embed, head. */
     struct device_ptr token_ids, targets;
+    /* int32 [B*T]: of each token, how far it is into its text; embed, attention. Null: t. */
+    struct device_ptr positions;
     /* Head: double, sum of -log p is added. */
     struct device_ptr loss;
     /* Head: gradients are those of loss_scale * sum of -log p. */

@@ -90,6 +90,7 @@ enum program_operand {
     OPERAND_CARRY,
     OPERAND_TOKENS,
     OPERAND_TARGETS,
+    OPERAND_POSITIONS,
     OPERAND_LOGITS,
     OPERAND_LOSS,
     OPERAND_NORM,
@@ -107,7 +108,7 @@ enum program_operand {
     OPERAND_ACCUMULATOR = OPERAND_WEIGHT + MODEL_MAX_UNITS,
     OPERAND_COUNT = OPERAND_ACCUMULATOR + MODEL_MAX_UNITS
 };
-_Static_assert(OPERAND_COUNT <= 32, "a bit per operand");
+_Static_assert(OPERAND_COUNT <= 64, "a bit per operand");
 
 /* Local. The row of a lane. */
 const struct program_lane_row *program_lane_row(enum program_lane lane);

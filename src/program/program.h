@@ -72,7 +72,7 @@ struct program_op {
     /* And bytes further on rank r: r times this. All else of a program is the same on all ranks. */
     size_t per_rank[OPERAND_COUNT];
     /* A bit per operand. */
-    unsigned reads, writes;
+    uint64_t reads, writes;
     /* Index of the operation of each other lane to wait for, or -1. */
     int after[LANE_COUNT];
     /* Moved, or gone through. */
