@@ -142,6 +142,37 @@ if grep -q "update_on: auto" "$folder/out"; then fail "auto chose what was given
 (zinf=$zinf_apart; compare 1 --set device.type=cuda --set placement.parameters=host --set placement.optimizer=host \
     --set zero.update_on=device)
 
+# Inner activations go to the host where they come back sooner than they are computed again: by the rates of a file auto
+# takes what makes the simulated step the shortest, over a slow link nothing.
+cat >"$folder/llama.yaml" <<END
+run: {steps: 100}
+model: {family: llama, layers: 32, hidden: 4096, heads: 32, key_heads: 8, inner: 14336, context: 8192, vocabulary: 128256}
+data: {train: none}
+batch: {global: 64, micro: 4}
+optimizer: {learning_rate: 1.0e-4}
+precision: {compute: bf16}
+device: {type: cuda}
+memory: {device: 60 GiB}
+placement: {optimizer: host}
+END
+kept() {
+    expect 0 "$zinf_apart" plan "$folder/llama.yaml" --ranks 8 --ranks-per-node 8 --machine "$1" --set activations.offload="$2"
+}
+step_s() { awk '$1 == "step" && $3 == "s" { print $2; exit }' "$folder/out"; }
+kept "$inputs/h100-node.yaml" auto
+says "activations.offload: auto chose attention, which goes out and comes back sooner"
+chosen=$(step_s)
+for other in none mlp all; do
+    kept "$inputs/h100-node.yaml" "$other"
+    awk "BEGIN { exit !($chosen < 0.98 * $(step_s)) }" ||
+        fail "activations.offload: auto takes $chosen s, $other $(step_s) s"
+done
+sed 's/link_bytes_per_s: [0-9]*/link_bytes_per_s: 20/' "$inputs/h100-node.yaml" >"$folder/narrow.yaml"
+kept "$folder/narrow.yaml" auto
+says "activations.offload: auto chose none: what the device does not hold is computed again sooner"
+expect 0 "$zinf_apart" plan "$deck" --set device.type=cuda
+says "activations.offload: auto chose none, because the rates of link and arithmetic are not known"
+
 # The trace: one event per operation, in the rows of its lanes.
 expect 0 "$zinf" plan "$deck" --trace "$folder/trace.json"
 [ "$(grep -c '"ph":"X".*"op":' "$folder/trace.json")" -eq \

@@ -182,9 +182,13 @@ static enum zi_status show_plan(struct setup *setup, const struct request *reque
 }
 
 /* What auto may choose by: rates of the machine file, and none that are assumed. */
-static struct zero_rates known_rates(const struct plan_node *node)
+static struct zero_rates known_rates(const struct plan_node *node, int64_t compute)
 {
+    enum plan_rate flops = compute == ZI_BF16   ? RATE_FLOPS_BF16
+                           : compute == ZI_FP16 ? RATE_FLOPS_FP16
+                                                : RATE_FLOPS_FP32;
     return (struct zero_rates){
+        .flops = node->given[flops] ? node->rates[flops] : 0,
         .memory = node->given[RATE_MEMORY] ? node->rates[RATE_MEMORY] : 0,
         .link = node->given[RATE_LINK] ? node->rates[RATE_LINK] : 0,
     };
@@ -198,7 +202,7 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
                                   .memory_bytes = (size_t)sizes[SIZE_HOST_MEMORY],
                                   .disk_bytes = (size_t)sizes[SIZE_DISK_SPACE]};
     setup->config.training = true;
-    setup->config.rates = known_rates(node);
+    setup->config.rates = known_rates(node, setup->settings->precision.compute);
     ZI_TRY(setup_describe(setup, (struct device_share){has.ranks, 0}));
     if (sizes[SIZE_DEVICE_MEMORY] > 0 && !setup->description.unified)
         setup->description.memory_bytes = (size_t)sizes[SIZE_DEVICE_MEMORY];

@@ -18,23 +18,28 @@
 struct weight {
     /* FLOPs of recomputing it. */
     double flops;
-    /* Of what keeping spares them with. */
-    double bytes;
+    /* Of what keeping spares them with; of that what is moved to the host. */
+    double bytes, moved;
 };
+
+static enum layer_kind kind_of(const struct model_op *op)
+{
+    return op->kind == MODEL_MLP ? LAYER_MLP : LAYER_ATTENTION;
+}
 
 /* Whether what an operation saves takes memory that is short: host memory is only where all of it
  * goes there. */
 static bool takes_memory(const struct zero_config *config, const struct model_op *op)
 {
     bool all = config->offloaded[LAYER_ATTENTION] && config->offloaded[LAYER_MLP];
-    return all || !config->offloaded[op->kind == MODEL_MLP ? LAYER_MLP : LAYER_ATTENTION];
+    return all || !config->offloaded[kind_of(op)];
 }
 
 /* The first segment of a kind stands for all. */
 static struct weight weigh(const struct model *model, const struct zero_config *config,
                            enum layer_kind kind)
 {
-    struct weight weight = {0, 0};
+    struct weight weight = {0, 0, 0};
     int first = kind == LAYER_MLP ? 1 + config->interval : 1, last = first + config->interval - 1;
     if (kind == LAYER_MLP && config->interval % 2 == 0) return weight;
     if (last > model->layer_count - 2) last = model->layer_count - 2;
@@ -48,6 +53,7 @@ static struct weight weigh(const struct model *model, const struct zero_config *
         bool inside = o->layer > first && o->tile == 0; /* its input is kept as well */
         weight.bytes += takes_memory(config, o) ? (double)sizes.saved : 0;
         weight.bytes += inside ? (double)sizes.stream : 0;
+        weight.moved += config->offloaded[kind_of(o)] ? (double)sizes.saved : 0;
         weight.flops += o->layer < last ? flops.forward : flops.recompute;
     }
     return weight;
@@ -70,4 +76,16 @@ double resolve_recomputing(const struct model *model, const struct zero_config *
         flops += recomputed * weigh(model, config, (enum layer_kind)kind).flops;
     }
     return flops;
+}
+
+double resolve_offloaded_bytes(const struct model *model, const struct zero_config *config,
+                               const int segments[LAYER_KIND_COUNT])
+{
+    double bytes = 0;
+    for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
+        int kept = config->kept_segments[kind];
+        if (kept < 0 || kept > segments[kind]) kept = segments[kind];
+        bytes += kept * weigh(model, config, (enum layer_kind)kind).moved;
+    }
+    return bytes;
 }

@@ -218,9 +218,8 @@ void resolve_settings(const struct settings *s, const struct device_properties *
     bool all = recompute == RECOMPUTE_NEVER;
     config->kept_segments[LAYER_ATTENTION] = all || recompute == RECOMPUTE_MLP ? -1 : 0;
     config->kept_segments[LAYER_MLP] = all || recompute == RECOMPUTE_ATTENTION ? -1 : 0;
-    int64_t offload = config->unified ? OFFLOAD_NONE : s->activations.offload;
-    config->offloaded[LAYER_ATTENTION] = offload == OFFLOAD_ATTENTION || offload == OFFLOAD_ALL;
-    config->offloaded[LAYER_MLP] = offload == OFFLOAD_MLP || offload == OFFLOAD_ALL;
+    bool none = config->unified || s->activations.offload == ZI_AUTO;
+    resolve_set_offload(config, none ? OFFLOAD_NONE : s->activations.offload);
     config->sums_on_disk = false;
 }
 
@@ -471,6 +470,29 @@ static enum zi_status choose_kept(struct search *search, struct zero_config *con
     return ZI_OK;
 }
 
+/* As choose_kept; where it is open, also whether what is kept goes to the host, by the time of a
+ * pass. */
+static enum zi_status choose_offload(struct search *search, struct zero_config *config)
+{
+    struct zero_config start = *config, candidate;
+    struct resolve_fit fit;
+    double least = INFINITY, seconds;
+    if (!resolve_may_offload(search->settings, config)) return choose_kept(search, config);
+    for (int offload = OFFLOAD_NONE; offload <= OFFLOAD_ALL; offload++) {
+        candidate = start;
+        search->singly = false;
+        resolve_set_offload(&candidate, offload);
+        ZI_TRY(choose_kept(search, &candidate));
+        ZI_TRY(measure(search, &candidate, &fit));
+        seconds = resolve_pass_seconds(search->model, &candidate, fit.segments);
+        if (!fit.fits || seconds >= least) continue;
+        least = seconds;
+        *config = candidate;
+    }
+    search->singly = config->interval == 1;
+    return ZI_OK;
+}
+
 /* Whether units are fetched from memory, of this rank or of others. From nvme they are not kept: who
  * has memory for that has it for their home. */
 static bool fetches_from_memory(const struct zero_config *config)
@@ -518,7 +540,7 @@ static enum zi_status choose(struct search *search, struct zero_config *config, 
         set_rung(search->settings, rung, config);
         ZI_TRY(measure(search, config, &fit));
     }
-    ZI_TRY(choose_kept(search, config));
+    ZI_TRY(choose_offload(search, config));
     return choose_resident(search, config);
 }
 
@@ -615,6 +637,7 @@ void zero_explain(const struct settings *settings, const struct zero_config *con
     if (single && !is_tiled(config) && !parts_kinds(settings))
         fprintf(out, "activations.interval: auto chose 1, with which the memory spares more "
                      "recomputing than with 2\n");
+    resolve_explain_offload(settings, config, out);
     explain_tiles("attention", given->attention, config->tiling.attention, out);
     explain_tiles("mlp", given->mlp, config->tiling.mlp, out);
     explain_tiles("vocabulary", given->vocabulary, config->tiling.vocabulary, out);

@@ -430,11 +430,13 @@ static const struct deck_row rows[] = {
      .help =
          "which inner activations the backward pass computes again: those of all operations, of "
          "none, or of one kind; auto: those that the budget does not hold"},
-    {KEY(activations, offload), .type = DECK_CHOICE, .choices = offloads, .fallback = "none",
-     .changeable = true, .uses = with_kept_apart,
+    {KEY(activations, offload), .type = DECK_CHOICE, .choices = offloads, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .uses = with_kept_apart,
      .help =
          "which of the inner activations that are not computed again go to host memory and come "
-         "back for the backward pass"},
+         "back for the backward pass; auto: those that by the rates that `zinf plan --machine "
+         "FILE` is given come back sooner than they are computed again, where the device does not "
+         "hold them and activations.recompute is auto; a run knows no rates and takes none"},
     {KEY(activations, interval), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 32, .changeable = true, .uses = with_recompute,
      .help =

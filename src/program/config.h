@@ -7,10 +7,12 @@
 #include "program/partition.h"
 #include "tier/tier.h"
 
-/* Of a node, bytes/s; 0: not known. */
+/* Of a node; 0: not known. */
 struct zero_rates {
-    /* What the optimizer goes through on the host; the link, each direction. */
+    /* What the optimizer goes through on the host; the link, each direction; bytes/s. */
     double memory, link;
+    /* Of arithmetic in the compute type; FLOP/s. */
+    double flops;
 };
 
 /* Layers of the body, which alternate. A segment is of the kind of its first layer: with an even
@@ -36,7 +38,7 @@ struct zero_config {
     bool deferred;
     /* The memory in which states that are not on the device are updated: device, or host. */
     enum zi_tier update_on;
-    /* By which auto chooses that. */
+    /* By which auto chooses that, and what inner activations go to the host. */
     struct zero_rates rates;
     /* Elements of a group, a multiple of 4096. */
     int64_t group;

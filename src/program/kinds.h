@@ -3,8 +3,7 @@
  *
  * A kind of operation is a row (kinds.c): lane, operands, cost, colour, a line of help. The compiler
  * fills lane and cost of an operation from it, the checker holds its operands to it, and listings,
- * traces, pictures, simulated times and the table in doc/design.md are made of it. What the executor
- * does for a kind stands in execute.c, under the kind's name. */
+ * traces, pictures, simulated times and a table in doc/design.md are made of it (not execute.c). */
 #ifndef ZI_PROGRAM_KINDS_H
 #define ZI_PROGRAM_KINDS_H
 
@@ -145,7 +144,7 @@ enum zi_status program_op_check(const struct program *program, const struct prog
 /* Local. Prints the table of kinds for people. */
 void program_kinds_print(FILE *out);
 
-/* Local. Writes the part of doc/design.md that is made of the table. */
+/* Local. Writes the table of doc/design.md. */
 void program_kinds_write_markdown(FILE *out);
 
 #endif
