@@ -3,7 +3,10 @@
 """The scripts of analysis/ on made-up runs: what they read from CSV and from HDF5 is what was written, the
 pictures are there, and what is no run is refused with a message. Skipped where h5py or matplotlib is not.
 """
+import contextlib
+import gzip
 import importlib.util
+import io
 import json
 import math
 import os
@@ -244,6 +247,56 @@ def test_commands(folder):
         check(not os.path.exists(f"{folder}/wrong.png"), f"{name}: a picture of nothing")
 
 
+DICTIONARY = """00-database-short
+
+     The database.
+
+first
+1st
+
+   <theory> (1ST) Something that comes {before} every other
+   {second (http://example.org)} thing.
+
+   Not part of the answer, which is the first paragraph.
+
+   (1999-01-01)
+
+pointer
+
+   See {first}.
+
+{link
+continued, indented as no headword is.
+
+number
+
+   1. <maths> One of several meanings of this word here.
+
+   2. Another, which makes a sentence of some length.
+
+last entry
+
+   What stands at the end of a list of several things.
+"""
+
+
+def test_dictionary(folder):
+    path = f"{folder}/dictionary.dz"
+    with gzip.open(path, "wt") as file:
+        file.write(DICTIONARY)
+    words = ["--dictionary", path, "--train", f"{folder}/train.jsonl", "--validation", f"{folder}/other.jsonl"]
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        check(refusal("foldoc_chat", words) is None, "foldoc_chat ends well")
+    check(said.getvalue() == "2 of 5 entries\n", f"foldoc_chat: {said.getvalue()}")
+    with open(f"{folder}/train.jsonl") as file:
+        found = [[m["content"] for m in json.loads(line)["messages"]] for line in file]
+    check(found == [["What is first?", "Something that comes before every other second thing."],
+                    ["What does last entry mean in computing?",
+                     "What stands at the end of a list of several things."]], f"foldoc_chat: {found}")
+    message = refusal("foldoc_chat", ["--dictionary", f"{folder}/nothing"] + words[2:])
+    check(isinstance(message, str) and "dict-foldoc" in message, f"foldoc_chat: {message}")
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MPLCONFIGDIR"] = folder
@@ -254,6 +307,7 @@ def main():
         test_timeline_picture(folder)
         test_commands(folder)
         test_in_progress(folder)
+        test_dictionary(folder)
     for what in failures:
         print(f"failed: {what}")
     print(f"analysis: {len(failures)} failures")

@@ -12,7 +12,7 @@
  * the output projection of attention to make the other. */
 #include <math.h>
 
-#include "compiler/resolve.h"
+#include "compiler/inner.h"
 
 /* Of a segment and a micro-batch. */
 struct weight {

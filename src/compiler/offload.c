@@ -11,7 +11,7 @@
  * The ranks of a node share its devices' arithmetic and its links equally, so rates of a node
  * compare as those of a rank do. */
 #include "compiler/placement.h"
-#include "compiler/resolve.h"
+#include "compiler/inner.h"
 
 static const char *const names[] = {[OFFLOAD_NONE] = "none",
                                     [OFFLOAD_ATTENTION] = "attention",

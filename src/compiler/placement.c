@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "comm/comm.h"
 #include "compiler/compiler.h"
+#include "compiler/inner.h"
 #include "compiler/resolve.h"
 #include "program/trace.h"
 
