@@ -169,13 +169,8 @@ def read_rows(path):
         return []
 
 
-def run_zinf(zinf, place, deck, sets=(), before=(), watch=None, may_fail=False):
-    """Runs the deck; `before` is put before the command, `watch` is called every 50 ms with the process id."""
-    folder = deck["run"]["directory"]
-    shutil.rmtree(folder, ignore_errors=True)
-    command = list(before) + [zinf, "run", place.write_deck(deck)]
-    for value in sets:
-        command += ["--set", value]
+def run_command(command, watch=None):
+    """Runs it to its end; `watch` is called every 50 ms with the process id."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
         try:
@@ -186,10 +181,20 @@ def run_zinf(zinf, place, deck, sets=(), before=(), watch=None, may_fail=False):
             raise
         out.seek(0)
         err.seek(0)
-        run = Run(code, usage.ru_maxrss * 1024, out.read(), err.read())
+        return Run(code, usage.ru_maxrss * 1024, out.read(), err.read())
+
+
+def run_zinf(zinf, place, deck, sets=(), before=(), watch=None, may_fail=False):
+    """Runs the deck; `before` is put before the command."""
+    folder = deck["run"]["directory"]
+    shutil.rmtree(folder, ignore_errors=True)
+    command = list(before) + [zinf, "run", place.write_deck(deck)]
+    for value in sets:
+        command += ["--set", value]
+    run = run_command(command, watch)
     run.steps = read_rows(os.path.join(folder, "steps.csv"))
-    if code != 0 and not may_fail:
-        sys.exit(f"zinf failed with exit code {code}: {' '.join(command)}\n{run.output}{run.errors}")
+    if run.code != 0 and not may_fail:
+        sys.exit(f"zinf failed with exit code {run.code}: {' '.join(command)}\n{run.output}{run.errors}")
     return run
 
 
