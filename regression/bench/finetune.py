@@ -27,7 +27,7 @@ import measure
 SKIPPED = 77
 COPIES = 3.1  # of the model on disk at once
 # hidden, inner, layers, heads, key heads, vocabulary: of 8B as Llama 3 has them.
-SHAPES = {"8B": (4096, 14336, 32, 32, 8, 128256), "1B": (2048, 8192, 16, 32, 8, 128256),
+SHAPES = {"8B": (4096, 14336, 32, 32, 8, 128256), "1.3B": (2048, 5632, 24, 32, 32, 32000),
           "0.1B": (768, 2048, 8, 12, 4, 32000)}
 UNITS = {"MiB": 2**20, "GiB": 2**30}
 
@@ -76,6 +76,10 @@ def shards_of(config):
     yield [("lm_head.weight", [rows, hidden])]
 
 
+def parameters_of(config):
+    return sum(int(np.prod(shape, dtype=np.int64)) for shard in shards_of(config) for _, shape in shard)
+
+
 def write_values(file, shape, draw):
     """bf16: norms are ones, matrices normal with a deviation of 0.02, a piece of 4 Mi elements at a time."""
     count = int(np.prod(shape, dtype=np.int64))
@@ -119,10 +123,10 @@ def make_folder(folder, config):
 def deck_of(options, place, model):
     """All weights on NVMe, a sequence at a time."""
     deck = {"run": {"directory": os.path.join(place, "run"), "steps": options.steps, "report_every": 1},
-            "model": {"from": model, "context": options.tokens},
+            "model": {"from": model},
             "adapter": {"rank": options.rank},
             "data": {"train": os.path.join(place, "tokens.bin"), "format": "nanogpt", "type": "uint16"},
-            "batch": {"global": 1, "micro": 1},
+            "batch": {"global": 1, "micro": 1, "tokens": options.tokens},
             "optimizer": {"learning_rate": 1e-4},
             "precision": {"compute": "bf16"},
             "placement": {state: "nvme" for state in measure.STATES},
@@ -170,8 +174,7 @@ def parts(options, place, folder):
 def main():
     options = arguments()
     config = config_of(options.size, options.tokens)
-    bytes_of_model = sum(2 * int(np.prod(shape, dtype=np.int64)) for shard in shards_of(config) for _, shape in shard)
-    needed, free = COPIES * bytes_of_model, shutil.disk_usage(options.scratch).free
+    needed, free = COPIES * 2 * parameters_of(config), shutil.disk_usage(options.scratch).free
     if needed > free:
         print(f"skipped: needs {needed / 2**30:.0f} GiB on disk, {free / 2**30:.0f} are free")
         return SKIPPED
