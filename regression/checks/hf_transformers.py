@@ -67,8 +67,8 @@ def tensors(folder):
 def load(folder, dtype):
     """The model in that type, nothing missing and nothing left over."""
     with Remarks() as remarks:
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype,
-                                                                        output_loading_info=True)
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="eager", output_loading_info=True)
     left = {key: value for key, value in info.items() if value}
     if left or remarks.text:
         fail(f"{folder}: {left} {remarks.text}")
@@ -113,6 +113,10 @@ OWN = {
     "smollm3": "family=smollm3 unrotated_every=2",
     "smollm3_window": "family=smollm3 window=5 full_every=3",
     "olmo2": "family=olmo2 rope_scaling=linear rope_factor=2",
+    "gemma2": "family=gemma2 key_heads=2 head_width=8 window=5 full_every=2 score_width=5 attention_cap=2 logit_cap=3",
+    "gemma2_full": "family=gemma2",
+    "gemma3": "family=gemma3 key_heads=1 window=5 full_every=3 rope_window_base=100 rope_scaling=linear rope_factor=4",
+    "gemma3_full": "family=gemma3 rope_window_base=100 logit_cap=3",
 }
 
 

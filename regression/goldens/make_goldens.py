@@ -81,7 +81,15 @@ CASES = {
                 "rope_factor": 4.0},
     "olmo2": {"family": "olmo2", "layers": 2, "hidden": 24, "heads": 4, "key_heads": 2,
               "inner": 29, "tied": 0},
+    "gemma2": {"family": "gemma2", "layers": 2, "hidden": 24, "heads": 4, "key_heads": 2,
+               "inner": 29, "tied": 1, "head_width": 10, "window": 9, "full_every": 2,
+               "score_width": 5, "attention_cap": 2.0, "logit_cap": 3.0},
+    "gemma3": {"family": "gemma3", "layers": 3, "hidden": 24, "heads": 4, "key_heads": 1,
+               "inner": 29, "tied": 1, "head_width": 10, "window": 9, "full_every": 2,
+               "score_width": 20, "rope_base": 1000.0, "rope_window_base": 100.0,
+               "rope_scaling": "linear", "rope_factor": 8.0},
 }
+BEHIND = ("olmo2", "gemma2", "gemma3")
 
 
 def shapes_of(c):
@@ -111,22 +119,22 @@ def shapes_of(c):
         linear(attention + ".query", c["heads"] * width, hidden, biased)
         linear(attention + ".key", c["key_heads"] * width, hidden, biased)
         linear(attention + ".value", c["key_heads"] * width, hidden, biased)
-        if c["family"] == "qwen3":
+        if c["family"] in ("qwen3", "gemma3"):
             shapes[attention + ".query_norm.weight"] = (width,)
             shapes[attention + ".key_norm.weight"] = (width,)
         if c["family"] == "olmo2":
             shapes[attention + ".query_norm.weight"] = (c["heads"] * width,)
             shapes[attention + ".key_norm.weight"] = (c["key_heads"] * width,)
         linear(attention + ".output", hidden, c["heads"] * width)
-        if c["family"] == "olmo2":
+        if c["family"] in BEHIND:
             norm(attention + ".post_norm")
-        else:
+        if c["family"] != "olmo2":
             norm(mlp + ".norm")
         if not gpt2:
             linear(mlp + ".gate", inner, hidden)
         linear(mlp + ".up", inner, hidden)
         linear(mlp + ".down", hidden, inner)
-        if c["family"] == "olmo2":
+        if c["family"] in BEHIND:
             norm(mlp + ".post_norm")
     norm("norm")
     if not c["tied"]:
@@ -140,7 +148,7 @@ def initial(c, generator):
     for name, shape in shapes_of(c).items():
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         if name.endswith("norm.weight"):  # those of heads too
-            value = 1 + 0.2 * noise
+            value = (0 if c["family"].startswith("gemma") else 1) + 0.2 * noise
         elif len(shape) == 1:
             value = 0.2 * noise
         elif name.startswith("embedding"):
@@ -177,7 +185,8 @@ def everything_wide():
 def hugging_face(c):
     """The configuration of transformers."""
     import transformers
-    kinds = ["sliding_attention" if c.get("window") and block >= c.get("window_from", 0)
+    every = c.get("full_every", c["layers"] + 1)
+    kinds = ["sliding_attention" if c.get("window") and block >= c.get("window_from", 0) and (block + 1) % every
              else "full_attention" for block in range(c["layers"])]
     rope = {"rope_type": c.get("rope_scaling", "default"), "rope_theta": c["rope_base"]}
     for ours, theirs in (("rope_factor", "factor"), ("rope_low", "low_freq_factor"),
@@ -204,6 +213,14 @@ def hugging_face(c):
         return transformers.Olmo2Config(**common)
     if c["family"] == "mistral":
         return transformers.MistralConfig(**common, sliding_window=c["window"])
+    if c["family"].startswith("gemma"):
+        common.update(sliding_window=c["window"], layer_types=kinds, query_pre_attn_scalar=c["score_width"],
+                      final_logit_softcapping=c.get("logit_cap"), attn_logit_softcapping=c.get("attention_cap"))
+        if c["family"] == "gemma2":
+            return transformers.Gemma2Config(**common)
+        common["rope_parameters"] = {"full_attention": rope, "sliding_attention": {
+            "rope_type": "default", "rope_theta": c["rope_window_base"]}}
+        return transformers.Gemma3TextConfig(**common)
     common.update(use_sliding_window="window" in c, sliding_window=c.get("window"),
                   layer_types=kinds)
     if c["family"] == "qwen2":
@@ -225,8 +242,10 @@ NAMES = (("embedding.token", "model.embed_tokens"), ("blocks", "model.layers"),
          ("head.", "lm_head."))
 
 
-def foreign(name):
+def foreign(name, family):
     """What transformers calls a tensor."""
+    if family.startswith("gemma"):
+        name = name.replace("mlp.norm", "pre_feedforward_layernorm")
     if name == "norm.weight":
         return "model.norm.weight"
     for ours, theirs in NAMES:
@@ -245,7 +264,7 @@ def foreign_model(case, wide):
 def foreign_forward(c, p, inputs):
     wide = p["norm.weight"].dtype == torch.float64
     model = foreign_model(tuple(sorted(c.items())), wide)
-    names = {foreign(name): value for name, value in p.items()}
+    names = {foreign(name, c["family"]): value for name, value in p.items()}
     if c["tied"]:
         names["lm_head.weight"] = names["model.embed_tokens.weight"]
     missing = {name for name, _ in model.named_parameters()} - set(names)

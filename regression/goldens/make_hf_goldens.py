@@ -17,7 +17,8 @@ import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import (GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
+from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config,
+                          GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
                           Olmo2Config, Olmo2ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
                           SmolLM3Config, SmolLM3ForCausalLM)
 from transformers import __version__ as version
@@ -29,6 +30,7 @@ LLAMA = dict(vocab_size=61, hidden_size=24, intermediate_size=40, num_hidden_lay
 
 
 DEEP = {**LLAMA, "num_hidden_layers": 3}
+GEMMA = {**DEEP, "num_attention_heads": 4, "head_dim": 10, "query_pre_attn_scalar": 7, "sliding_window": 7}
 YARN = dict(factor=4.0, original_max_position_embeddings=16)
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -37,6 +39,14 @@ def rope(base, kind="default", name="rope_type", **values):
     if int(version.split(".")[0]) >= 5:
         return {"rope_parameters": {"rope_theta": base, "rope_type": kind, **values}}
     return {"rope_theta": base, **({} if kind == "default" else {"rope_scaling": {name: kind, **values}})}
+
+
+def rope_of_kinds(base, local, kind="default", **values):
+    """Of Gemma 3: blocks with a window rotate with a base of their own, and know no scaling."""
+    if int(version.split(".")[0]) < 5:
+        return {**rope(base, kind, **values), "rope_local_base_freq": local}
+    return {"rope_parameters": {FULL: {"rope_theta": base, "rope_type": kind, **values},
+                                SLIDING: {"rope_theta": local, "rope_type": "default"}}}
 
 
 # name: class, config, type, what is saved
@@ -83,6 +93,18 @@ CASES = {
     "olmo2": (Olmo2ForCausalLM, lambda: Olmo2Config(**LLAMA, **rope(5e3)), "float32", "whole"),
     "olmo2_linear": (Olmo2ForCausalLM, lambda: Olmo2Config(**LLAMA, **rope(5e3, "linear", "type", factor=4.0)),
                      "float32", "whole"),
+    "gemma2": (Gemma2ForCausalLM, lambda: Gemma2Config(**GEMMA, **rope(5e3), attn_logit_softcapping=3.0,
+                                                       final_logit_softcapping=4.0), "float32", "whole"),
+    "gemma2_uncapped": (Gemma2ForCausalLM, lambda: Gemma2Config(
+        **GEMMA, **rope(5e3), attn_logit_softcapping=None, final_logit_softcapping=None,
+        layer_types=[FULL, SLIDING, FULL], tie_word_embeddings=False), "bfloat16", "whole"),
+    "gemma2_bare": (Gemma2ForCausalLM, lambda: Gemma2Config(**GEMMA, **rope(5e3)), "float32", "bare"),
+    "gemma3": (Gemma3ForCausalLM, lambda: Gemma3TextConfig(**GEMMA, **rope_of_kinds(5e3, 1e2)), "float32", "shards"),
+    "gemma3_linear": (Gemma3ForCausalLM, lambda: Gemma3TextConfig(
+        **GEMMA, **rope_of_kinds(5e3, 1e2, "linear", factor=8.0), layer_types=[SLIDING, FULL, SLIDING],
+        final_logit_softcapping=5.0), "bfloat16", "whole"),
+    "gemma3_full": (Gemma3ForCausalLM, lambda: Gemma3TextConfig(
+        **GEMMA, **rope_of_kinds(5e3, 1e2), layer_types=[FULL, FULL, FULL]), "float32", "whole"),
     "llama_bf16": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5000.0)), "bfloat16", "whole"),
 }
 
@@ -92,7 +114,7 @@ def randomise(model):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.normal_(0, 0.25)
-            if parameter.ndim == 1 and name.endswith("weight"):
+            if parameter.ndim == 1 and name.endswith("weight") and "gemma" not in model.config.model_type:
                 parameter.add_(1)
 
 
@@ -110,7 +132,8 @@ def make(folder, name):
         model.save_pretrained(path, **({"max_shard_size": "12KB"} if saved == "shards" else {}))
     tokens = torch.randint(0, model.config.vocab_size, (1, 32))
     # From the file: a model that was turned into 16 bits has rotary frequencies of 16 bits, too.
-    model = kind.from_pretrained(path, dtype=torch.float64).eval()
+    # Caps on scores are done by its eager attention alone.
+    model = kind.from_pretrained(path, dtype=torch.float64, attn_implementation="eager").eval()
     with torch.no_grad():
         logits = model(tokens).logits[0]
     save_file({"tokens": tokens[0].float(), "logits": logits.float().contiguous()},

@@ -201,7 +201,7 @@ static void test_together(void)
         "different tokens: ids are 0 to vocabulary - 1; for example vocabulary: 256 tokens",
         "error: deck: d.yaml:3:13: model.family: found 'gtp2', expected gpt2, llama, mistral, "
         "qwen2, "
-        "qwen3, smollm3 or olmo2; nearest is gpt2",
+        "qwen3, smollm3, olmo2, gemma2 or gemma3; nearest is gpt2",
         "error: deck: d.yaml:5:5: model.layers: duplicate key; the first is in line 4",
         "error: deck: d.yaml:6:8: batch: found a list",
         "error: deck: d.yaml:7:16: memory.host: found '3' (no unit)",

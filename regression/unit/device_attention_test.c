@@ -14,6 +14,8 @@
 struct attention_case {
     /* `extra`: unused columns of a row. */
     int64_t sequences, tokens, heads, key_heads, width, extra, window;
+    /* 0: 1 / sqrt(width); 0: none. */
+    double scale, cap;
 };
 
 /* Offsets of q, k, v in a row, and of o. */
@@ -42,6 +44,18 @@ static double dot(const double *a, const double *b, int64_t n)
     return sum;
 }
 
+static double scale_of(const struct attention_case *c)
+{
+    return c->scale > 0 ? c->scale : 1.0 / sqrt((double)c->width);
+}
+
+/* The slope of the cap where a score is x times the scale. */
+static double slope_define(const struct attention_case *c, double x)
+{
+    double t = c->cap > 0 ? tanh(x * scale_of(c) / c->cap) : 0.0;
+    return 1.0 - t * t;
+}
+
 /* Probabilities of one query over keys 0..t, 0 before its window; gives the logsumexp. */
 static double softmax_define(const struct attention_case *c, const double *x, int64_t row,
                              int64_t t, int64_t head, double *p)
@@ -53,7 +67,8 @@ static double softmax_define(const struct attention_case *c, const double *x, in
         p[j] = 0.0;
     for (int64_t j = first; j <= t; j++) {
         const double *key = x + input_at(c, row - t + j, 1, key_head);
-        p[j] = dot(x + input_at(c, row, 0, head), key, c->width) / sqrt((double)c->width);
+        p[j] = dot(x + input_at(c, row, 0, head), key, c->width) * scale_of(c);
+        if (c->cap > 0) p[j] = c->cap * tanh(p[j] / c->cap);
         largest = p[j] > largest ? p[j] : largest;
     }
     for (int64_t j = first; j <= t; j++)
@@ -88,7 +103,6 @@ static void backward_define(const struct attention_case *c, const double *x, con
                             double *dx)
 {
     double *p = doubles_create(c->tokens), *dp = doubles_create(c->tokens);
-    double scale = 1.0 / sqrt((double)c->width);
     for (int64_t row = 0; row < c->sequences * c->tokens; row++) {
         int64_t t = row % c->tokens;
         for (int64_t h = 0; h < c->heads; h++) {
@@ -102,7 +116,8 @@ static void backward_define(const struct attention_case *c, const double *x, con
             }
             for (int64_t j = 0; j <= t; j++) {
                 int64_t k = input_at(c, row - t + j, 1, kh), v = input_at(c, row - t + j, 2, kh);
-                double ds = p[j] * (dp[j] - delta) * scale;
+                double slope = slope_define(c, dot(x + q, x + k, c->width));
+                double ds = p[j] * (dp[j] - delta) * slope * scale_of(c);
                 for (int64_t d = 0; d < c->width; d++) {
                     dx[q + d] += ds * x[k + d];
                     dx[k + d] += ds * x[q + d];
@@ -141,6 +156,8 @@ static struct device_attention describe(struct kernels *k, const struct attentio
                                      .ld = row_length(c),
                                      .ld_o = out_length(c),
                                      .window = c->window,
+                                     .scale = (float)c->scale,
+                                     .cap = (float)c->cap,
                                      .q = buffer_at(x, input_at(c, 0, 0, 0)),
                                      .k = buffer_at(x, input_at(c, 0, 1, 0)),
                                      .v = buffer_at(x, input_at(c, 0, 2, 0)),
@@ -243,23 +260,29 @@ static void attention_case_run(struct kernels *k, const struct attention_case *c
 static void test_attention(struct kernels *k)
 {
     const struct attention_case cases[] = {
-        {1, 1, 1, 1, 1, 0, 0},     {2, 1, 2, 1, 5, 3, 0},      {1, 5, 1, 1, 5, 0, 0},
-        {2, 37, 3, 3, 5, 1, 0},    {1, 33, 4, 2, 8, 0, 0},     {1, 64, 1, 1, 16, 0, 0},
-        {1, 65, 2, 1, 17, 2, 0},   {1, 131, 6, 2, 37, 0, 0},   {1, 200, 1, 1, 64, 0, 0},
-        {1, 300, 2, 1, 20, 0, 0},  {1, 140, 1, 1, 256, 0, 0},  {0, 8, 2, 2, 8, 0, 0},
-        {1, 96, 3, 1, 80, 0, 0},   {2, 37, 3, 3, 5, 1, 1},     {1, 65, 2, 1, 17, 2, 64},
-        {1, 131, 4, 2, 9, 0, 7},   {1, 300, 2, 1, 20, 0, 33},  {2, 300, 1, 1, 8, 0, 128},
-        {1, 290, 2, 2, 8, 1, 129}, {1, 270, 1, 1, 160, 0, 70}, {1, 40, 1, 1, 8, 0, 1000},
+        {1, 1, 1, 1, 1, 0, 0, 0, 0},     {2, 1, 2, 1, 5, 3, 0, 0, 0},
+        {1, 5, 1, 1, 5, 0, 0, 0, 0},     {2, 37, 3, 3, 5, 1, 0, 0, 0},
+        {1, 33, 4, 2, 8, 0, 0, 0, 0},    {1, 64, 1, 1, 16, 0, 0, 0, 0},
+        {1, 65, 2, 1, 17, 2, 0, 0, 0},   {1, 131, 6, 2, 37, 0, 0, 0, 0},
+        {1, 200, 1, 1, 64, 0, 0, 0, 0},  {1, 300, 2, 1, 20, 0, 0, 0, 0},
+        {1, 140, 1, 1, 256, 0, 0, 0, 0}, {0, 8, 2, 2, 8, 0, 0, 0, 0},
+        {1, 96, 3, 1, 80, 0, 0, 0, 0},   {2, 37, 3, 3, 5, 1, 1, 0, 0},
+        {1, 65, 2, 1, 17, 2, 64, 0, 0},  {1, 131, 4, 2, 9, 0, 7, 0, 0},
+        {1, 300, 2, 1, 20, 0, 33, 0, 0}, {2, 300, 1, 1, 8, 0, 128, 0, 0},
+        {1, 290, 2, 2, 8, 1, 129, 0, 0}, {1, 270, 1, 1, 160, 0, 70, 0, 0},
+        {1, 40, 1, 1, 8, 0, 1000, 0, 0}, {1, 65, 2, 1, 17, 2, 0, 0.125, 0},
+        {2, 37, 2, 1, 6, 1, 0, 0, 1.5},  {1, 150, 2, 2, 20, 0, 40, 0.4, 3},
+        {1, 70, 1, 1, 130, 0, 0, 0, 50},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         attention_case_run(k, &cases[i]);
 }
 
 /* The gradients of the definition are differences of its forward: h = 1e-4, errors under 1e-7. */
-static void test_definition(int64_t window)
+static void test_definition(int64_t window, double scale, double cap)
 {
     const double h = 1e-4;
-    const struct attention_case c = {2, 6, 4, 2, 5, 0, window};
+    const struct attention_case c = {2, 6, 4, 2, 5, 0, window, scale, cap};
     int64_t count = c.sequences * c.tokens * row_length(&c);
     struct buffer x = buffer_random(ZI_FP32, count, "qkv", 1.0f);
     struct buffer d_o = buffer_random(ZI_FP32, c.sequences * c.tokens * out_length(&c), "d", 1.0f);
@@ -283,7 +306,7 @@ static void test_definition(int64_t window)
  * queries from its token on, and no earlier one. */
 static void test_extremes(struct kernels *k)
 {
-    const struct attention_case c = {1, 100, 1, 1, 16, 0, 0};
+    const struct attention_case c = {1, 100, 1, 1, 16, 0, 0, 0, 0};
     struct buffer x = buffer_random(k->type, 100 * row_length(&c), "qkv", 1.0f);
     struct buffer o = buffer_create(k->type, 100 * out_length(&c));
     struct buffer logsumexp = buffer_create(ZI_FP32, 100);
@@ -318,7 +341,8 @@ static void test_extremes(struct kernels *k)
 /* A long sequence, on the best instruction set: many blocks, the same tolerances. */
 static void test_long(void)
 {
-    const struct attention_case cases[] = {{1, 4200, 1, 1, 8, 0, 0}, {1, 4200, 1, 1, 8, 0, 500}};
+    const struct attention_case cases[] = {{1, 4200, 1, 1, 8, 0, 0, 0, 0},
+                                           {1, 4200, 1, 1, 8, 0, 500, 0, 0}};
     for (int i = 0; i < 2 * KERNELS_TYPES; i++) {
         int type = i / 2;
         struct kernels k = {
@@ -343,8 +367,9 @@ static void test_refusals(void)
 
 int main(void)
 {
-    test_definition(0);
-    test_definition(3);
+    test_definition(0, 0, 0);
+    test_definition(3, 0, 0);
+    test_definition(3, 0.7, 1.5);
     kernels_run(test_attention);
     kernels_run(test_extremes);
     test_long();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GELU, SwiGLU and rope against their definitions in double; backward against central differences
+/* GELU, gated linear units and rope against their definitions in double; backward against central differences
  * of the forward definition (h = 1e-4: errors under 1e-7), or, rope being linear, against the dot
  * product of its definition. */
 #include "regression/unit/kernel_fixture.h"
@@ -16,9 +16,9 @@ static double gelu_difference(double x)
     return (gelu_define(x + step) - gelu_define(x - step)) / (2.0 * step);
 }
 
-static double swiglu_define(double gate, double up)
+static double glu_define(double gate, double up, bool gelu)
 {
-    return gate / (1.0 + exp(-gate)) * up;
+    return (gelu ? gelu_define(gate) : gate / (1.0 + exp(-gate))) * up;
 }
 
 /* Every size from nothing to more than two vectors, and one of several runs of a thread. */
@@ -55,7 +55,7 @@ static void gelu_case(struct kernels *k, int64_t count)
         buffer_destroy(buffers[i]);
 }
 
-static void swiglu_case(struct kernels *k, int64_t rows, int64_t inner)
+static void glu_case(struct kernels *k, int64_t rows, int64_t inner, bool gelu)
 {
     int64_t count = rows * inner;
     struct buffer x = buffer_random(k->type, 2 * count, "gate_up", 3.0f);
@@ -67,24 +67,28 @@ static void swiglu_case(struct kernels *k, int64_t rows, int64_t inner)
             int64_t at = 2 * r * inner + c, i = r * inner + c;
             double gate = buffer_get(&x, at), up = buffer_get(&x, at + inner);
             double g = buffer_get(&dy, i) / (2.0 * step);
-            forward[i] = swiglu_define(gate, up);
-            backward[at] = g * (swiglu_define(gate + step, up) - swiglu_define(gate - step, up));
+            forward[i] = glu_define(gate, up, gelu);
+            backward[at] =
+                g * (glu_define(gate + step, up, gelu) - glu_define(gate - step, up, gelu));
             backward[at + inner] =
-                g * (swiglu_define(gate, up + step) - swiglu_define(gate, up - step));
+                g * (glu_define(gate, up + step, gelu) - glu_define(gate, up - step, gelu));
         }
     }
-    CHECK_INT(
-        k->operations.swiglu(&k->stream, k->type, buffer_at(&y, 0), buffer_at(&x, 0), rows, inner),
-        ZI_OK);
-    /* as for gelu; products of three numbers of size up to 10 */
-    kernels_compare(k, "swiglu", &y, forward, kernels_rounding(k->type) + 2e-6, 1e-7);
-    CHECK_INT(k->operations.swiglu_backward(&k->stream, k->type, buffer_at(&dx, 0),
-                                            buffer_at(&dy, 0), buffer_at(&x, 0), rows, inner),
-              ZI_OK);
-    kernels_compare(k, "swiglu_backward", &dx, backward, kernels_rounding(k->type) + 2e-6, 5e-6);
-    CHECK_INT(k->operations.swiglu_backward(&k->stream, k->type, buffer_at(&x, 0),
-                                            buffer_at(&dy, 0), buffer_at(&x, 0), rows, inner),
-              ZI_OK);
+    struct device_glu d = {.type = k->type, .gelu = gelu, .rows = rows, .inner = inner};
+    d.gate_up = buffer_at(&x, 0);
+    d.y = buffer_at(&y, 0);
+    d.dy = buffer_at(&dy, 0);
+    d.d_gate_up = buffer_at(&dx, 0);
+    CHECK_INT(k->operations.glu(&k->stream, &d), ZI_OK);
+    /* as for gelu, whose small values are lost to the definition; products of three numbers of size
+     * up to 10 */
+    kernels_compare(k, gelu ? "geglu" : "swiglu", &y, forward, kernels_rounding(k->type) + 2e-6,
+                    gelu ? 1e-6 : 1e-7);
+    CHECK_INT(k->operations.glu_backward(&k->stream, &d), ZI_OK);
+    kernels_compare(k, gelu ? "geglu backward" : "swiglu backward", &dx, backward,
+                    kernels_rounding(k->type) + 2e-6, gelu ? 2e-5 : 5e-6);
+    d.d_gate_up = d.gate_up;
+    CHECK_INT(k->operations.glu_backward(&k->stream, &d), ZI_OK);
     CHECK(memcmp(x.bytes, dx.bytes, (size_t)(2 * count) * zi_dtype_bytes(k->type)) == 0);
     free(forward);
     free(backward);
@@ -207,8 +211,9 @@ static void test_elementwise(struct kernels *k)
     extremes_case(k);
     const int64_t inners[] = {1, 5, 16, 37, 131};
     for (int i = 0; i < 5; i++)
-        swiglu_case(k, 7, inners[i]);
-    swiglu_case(k, 0, 8);
+        for (int gelu = 0; gelu < 2; gelu++)
+            glu_case(k, 7, inners[i], gelu);
+    glu_case(k, 0, 8, false);
     rope_case(k, 1, 1, 2);
     rope_case(k, 2, 37, 10);
     rope_case(k, 2, 70, 64);

@@ -9,12 +9,20 @@ enum { VOCABULARY = 11 };
 struct embedding_case {
     int64_t sequences, length, columns;
     bool positions;
+    /* Of the table's rows, a power of two so that products are exact; 0: 1. */
+    float scale;
 };
+
+static double scale_of(const struct embedding_case *c)
+{
+    return c->scale > 0 ? (double)c->scale : 1.0;
+}
 
 /* Odd widths, fewer columns than threads, more rows than are done in one thread, and none. */
 static const struct embedding_case cases[] = {
-    {1, 1, 1, true},   {3, 5, 17, true},   {3, 5, 33, false}, {2, 7, 2, true},
-    {4, 29, 64, true}, {3, 50, 37, false}, {0, 7, 8, true},
+    {1, 1, 1, true, 0}, {3, 5, 17, true, 0},     {3, 5, 33, false, 0},
+    {2, 7, 2, true, 0}, {4, 29, 64, true, 0},    {3, 50, 37, false, 0},
+    {0, 7, 8, true, 0}, {3, 5, 33, false, 4.0f}, {2, 7, 20, true, 0.25f},
 };
 
 /* Tokens repeat, next to each other too, and the first and last row of the table are among them;
@@ -45,6 +53,7 @@ static struct device_embedding describe(enum zi_dtype type, const struct embeddi
                                      .tokens = c->length,
                                      .columns = c->columns,
                                      .ids = VOCABULARY,
+                                     .scale = c->scale,
                                      .token_ids = buffer_at(tokens, 0)};
 }
 
@@ -57,7 +66,8 @@ static void embed_case(struct kernels *k, const struct embedding_case *c)
     struct buffer y = buffer_create(k->type, count), expected = buffer_create(k->type, count);
     for (int64_t i = 0; i < count; i++) {
         int64_t row = i / c->columns, column = i % c->columns;
-        double value = buffer_get(&table, token_at(&tokens, row) * c->columns + column);
+        int64_t at = token_at(&tokens, row) * c->columns + column;
+        double value = scale_of(c) * buffer_get(&table, at);
         if (c->positions) value += buffer_get(&position, row % c->length * c->columns + column);
         buffer_set(&expected, i, value);
     }
@@ -95,7 +105,7 @@ static void embed_backward_case(struct kernels *k, const struct embedding_case *
     for (int64_t i = 0; i < count; i++) { /* in token order, each sum rounded to fp32 */
         int64_t row = i / c->columns, column = i % c->columns;
         int64_t at = token_at(&tokens, row) * c->columns + column;
-        buffer_set(&table, at, buffer_get(&table, at) + buffer_get(&dy, i));
+        buffer_set(&table, at, buffer_get(&table, at) + scale_of(c) * buffer_get(&dy, i));
         if (!c->positions) continue;
         at = row % c->length * c->columns + column;
         buffer_set(&position, at, buffer_get(&position, at) + buffer_get(&dy, i));

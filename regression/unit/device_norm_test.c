@@ -7,7 +7,7 @@
 struct norm_case {
     bool rms;
     int64_t rows, columns;
-    double epsilon;
+    double epsilon, offset;
 };
 
 /* y of one row of x; gives mean and reciprocal deviation. */
@@ -22,7 +22,7 @@ static void row_define(const struct norm_case *c, const double *x, const double 
     statistics[0] = mean;
     statistics[1] = 1.0 / sqrt(square + c->epsilon);
     for (int64_t i = 0; i < c->columns; i++)
-        y[i] = (x[i] - mean) * statistics[1] * weight[i] + (bias ? bias[i] : 0.0);
+        y[i] = (x[i] - mean) * statistics[1] * (weight[i] + c->offset) + (bias ? bias[i] : 0.0);
 }
 
 /* sum of dy y of a row */
@@ -52,6 +52,7 @@ static void forward_case(struct kernels *k, const struct norm_case *c)
                                .rows = c->rows,
                                .columns = c->columns,
                                .epsilon = (float)c->epsilon,
+                               .offset = (float)c->offset,
                                .x = buffer_at(&x, 0),
                                .weight = buffer_at(&weight, 0),
                                .y = buffer_at(&y, 0),
@@ -133,6 +134,7 @@ static void backward_case(struct kernels *k, const struct norm_case *c)
                                .rows = c->rows,
                                .columns = c->columns,
                                .epsilon = (float)c->epsilon,
+                               .offset = (float)c->offset,
                                .x = buffer_at(&x, 0),
                                .weight = buffer_at(&weight, 0),
                                .rstd = buffer_at(&rstd, 0),
@@ -232,7 +234,7 @@ static void test_norm(struct kernels *k)
     const int64_t shapes[][2] = {{1, 1}, {3, 37}, {5, 768}, {130, 5}, {2, 64}, {0, 8}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (int rms = 0; rms < 2; rms++) {
-            struct norm_case c = {rms != 0, shapes[i][0], shapes[i][1], 1e-5};
+            struct norm_case c = {rms != 0, shapes[i][0], shapes[i][1], 1e-5, (double)(i % 2)};
             if (c.columns == 1 && !rms) continue; /* y is the bias and rstd 1/sqrt(epsilon) */
             forward_case(k, &c);
         }
@@ -240,7 +242,8 @@ static void test_norm(struct kernels *k)
     const int64_t backward_shapes[][2] = {{3, 37}, {130, 5}, {2, 64}, {1, 200}, {0, 8}};
     for (size_t i = 0; i < sizeof backward_shapes / sizeof backward_shapes[0]; i++) {
         for (int rms = 0; rms < 2; rms++) {
-            struct norm_case c = {rms != 0, backward_shapes[i][0], backward_shapes[i][1], 1e-5};
+            struct norm_case c = {rms != 0, backward_shapes[i][0], backward_shapes[i][1], 1e-5,
+                                  (double)(i % 2)};
             backward_case(k, &c);
         }
     }

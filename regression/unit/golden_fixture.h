@@ -21,10 +21,10 @@
 
 #include <hdf5.h>
 
-#define GOLDEN_CASES 11
+#define GOLDEN_CASES 13
 static const char *const golden_cases[GOLDEN_CASES] = {
-    "gpt2",    "gpt2_untied", "llama", "llama_tied", "llama_3", "llama_dynamic",
-    "mistral", "qwen2",       "qwen3", "smollm3",    "olmo2"};
+    "gpt2",  "gpt2_untied", "llama",   "llama_tied", "llama_3", "llama_dynamic", "mistral",
+    "qwen2", "qwen3",       "smollm3", "olmo2",      "gemma2",  "gemma3"};
 
 /* An open golden and where it is compared. */
 struct golden {
@@ -90,8 +90,8 @@ static inline int golden_choice(hid_t object, const char *name, const char *cons
 }
 
 /* As enum model_family and enum rope_scaling number them. */
-static const char *const golden_families[] = {"gpt2",  "llama",   "mistral", "qwen2",
-                                              "qwen3", "smollm3", "olmo2",   NULL};
+static const char *const golden_families[] = {"gpt2",    "llama", "mistral", "qwen2",  "qwen3",
+                                              "smollm3", "olmo2", "gemma2",  "gemma3", NULL};
 static const char *const golden_scalings[] = {"none", "linear", "dynamic", "llama3", "yarn", NULL};
 
 /* The same as a whole number. */
@@ -126,6 +126,11 @@ static inline void golden_read_kinds(hid_t file, struct settings_model *m)
     m->head_width = (int64_t)golden_attribute_or_0(file, "head_width");
     m->window = (int64_t)golden_attribute_or_0(file, "window");
     m->window_from = (int64_t)golden_attribute_or_0(file, "window_from");
+    m->full_every = (int64_t)golden_attribute_or_0(file, "full_every");
+    m->score_width = (int64_t)golden_attribute_or_0(file, "score_width");
+    m->attention_cap = golden_attribute_or_0(file, "attention_cap");
+    m->logit_cap = golden_attribute_or_0(file, "logit_cap");
+    m->rope_window_base = golden_attribute_or_0(file, "rope_window_base");
     m->unrotated_every = (int64_t)golden_attribute_or_0(file, "unrotated_every");
     m->rope_scaling = golden_choice(file, "rope_scaling", golden_scalings);
     m->rope_factor = golden_attribute_or_0(file, "rope_factor");

@@ -255,6 +255,13 @@ static void test_lists(void)
                   ", \"use_sliding_window\": true, \"layer_types\": "
                   "[" F "," F "," S "," F "," S "," S "]",
                   4096, 2, 4);
+    check_windows("gemma2", "", 4096, 0, 2);
+    check_windows("gemma3_text", "", 4096, 0, 6);
+    check_windows("gemma3_text", ", \"sliding_window_pattern\": 3, \"sliding_window\": 7", 7, 0, 3);
+    check_windows("gemma3_text",
+                  ", \"sliding_window_pattern\": 3, \"layer_types\": "
+                  "[" S "," F "," S "," F "," S "," F "]",
+                  4096, 0, 2);
     check_windows("smollm3", ", \"no_rope_layers\": [1,0,1,0,1,0]", 0, 0, 0);
     CHECK(read_text("{\"model_type\": \"smollm3\", \"num_hidden_layers\": 4, "
                     "\"no_rope_layers\": [1,1,0,1]}",
@@ -309,8 +316,8 @@ static void test_unsaid(void)
 /* What a class takes for missing keys is what a deck may say, for every key of the section. */
 static void test_fallbacks(void)
 {
-    static const char *const types[] = {"gpt2",  "llama",   "mistral", "qwen2",
-                                        "qwen3", "smollm3", "olmo2"};
+    static const char *const types[] = {"gpt2",    "llama", "mistral", "qwen2",      "qwen3",
+                                        "smollm3", "olmo2", "gemma2",  "gemma3_text"};
     char text[64];
     int count;
     const struct deck_row *rows = deck_rows(&count);

@@ -58,10 +58,30 @@ static const struct settings_model olmo2 = {
     .rope_base = 10000,
 };
 
-#define ONES 8 /* models, each in two types */
+static const struct settings_model gemma2 = {
+    .family = MODEL_GEMMA2,
+    .layers = 2,
+    .hidden = 24,
+    .heads = 4,
+    .key_heads = 2,
+    .head_width = 10,
+    .inner = 70,
+    .context = 16,
+    .vocabulary = 131,
+    .tied = 1,
+    .norm_epsilon = 1e-5,
+    .score_width = 7,
+    .attention_cap = 2,
+    .logit_cap = 3,
+    .window = 5,
+    .full_every = 2,
+    .rope_base = 10000,
+};
+
+#define ONES 10 /* models, each in two types */
 static void open_one(struct fixture *f, int i, const int64_t shape[2])
 {
-    static const struct settings_model *const models[] = {&gpt2, &llama, &qwen3, &olmo2};
+    static const struct settings_model *const models[] = {&gpt2, &llama, &qwen3, &olmo2, &gemma2};
     struct settings_tiling most = model_most_tiles(models[i / 2]);
     if (fixture_tiling.attention > most.attention) fixture_tiling.attention = most.attention;
     if (fixture_tiling.mlp > most.mlp) fixture_tiling.mlp = most.mlp;

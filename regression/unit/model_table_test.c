@@ -125,6 +125,30 @@ static const struct {
       .vocabulary = 100352},
      7298617344,
      6887047168}, /* OLMo 2 7B */
+    {{.family = MODEL_GEMMA2,
+      .layers = 26,
+      .hidden = 2304,
+      .heads = 8,
+      .key_heads = 4,
+      .head_width = 256,
+      .inner = 9216,
+      .context = 8192,
+      .vocabulary = 256000,
+      .tied = 1},
+     2614341888,
+     2614099968}, /* Gemma 2 2B */
+    {{.family = MODEL_GEMMA3,
+      .layers = 26,
+      .hidden = 1152,
+      .heads = 4,
+      .key_heads = 1,
+      .head_width = 256,
+      .inner = 6912,
+      .context = 32768,
+      .vocabulary = 262144,
+      .tied = 1},
+     999885952,
+     999751680}, /* Gemma 3 1B */
 };
 
 static void test_published_sizes(void)
@@ -545,13 +569,25 @@ static void test_families(void)
 {
     check_deck(SETS(LLAMA, "model.window=8 tokens"),
                "model.window: model.family: llama has no attention window; families that have: "
-               "mistral, qwen2, qwen3, smollm3");
+               "mistral, qwen2, qwen3, smollm3, gemma2, gemma3");
+    check_deck(SETS(LLAMA, "model.attention_cap=50"),
+               "model.attention_cap: model.family: llama has no cap on the scores of attention; "
+               "families that have: gemma2");
+    check_deck(SETS("model.family=gemma3", "model.attention_cap=50"),
+               "model.attention_cap: model.family: gemma3 has no cap on the scores of attention; "
+               "families that have: gemma2");
+    check_deck(SETS(LLAMA, "model.logit_cap=30"),
+               "model.logit_cap: model.family: llama has no cap on logits; families that have: "
+               "gemma2, gemma3");
+    check_deck(SETS(LLAMA, "model.score_width=100"),
+               "model.score_width: model.family: llama has no scale of scores other than that of "
+               "head_width; families that have: gemma2, gemma3");
     check_deck(SETS("model.family=qwen3", "model.unrotated_every=4"),
                "model.unrotated_every: model.family: qwen3 has no blocks without rotary positions "
                "among others; families that have: smollm3");
     check_deck(SETS("model.family=mistral", "model.window=8", "model.rope_window_base=100"),
                "model.rope_window_base: model.family: mistral has no rotary base of its own for "
-               "blocks with a window; families that have: none");
+               "blocks with a window; families that have: gemma3");
     check_deck(SETS("model.family=olmo2", "model.heads=6", "tiling.attention=2"),
                "tiling.attention: 2 tiles are more than there are attentions with a norm behind "
                "them, which takes them whole; at most 1 works");

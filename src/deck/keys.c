@@ -31,7 +31,8 @@ static const struct deck_choice families[] = {
     {"gpt2", MODEL_GPT2},       {"llama", MODEL_LLAMA},
     {"mistral", MODEL_MISTRAL}, {"qwen2", MODEL_QWEN2},
     {"qwen3", MODEL_QWEN3},     {"smollm3", MODEL_SMOLLM3},
-    {"olmo2", MODEL_OLMO2},     END};
+    {"olmo2", MODEL_OLMO2},     {"gemma2", MODEL_GEMMA2},
+    {"gemma3", MODEL_GEMMA3},   END};
 static const struct deck_choice scalings[] = {{"none", ROPE_PLAIN},      {"linear", ROPE_LINEAR},
                                               {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3},
                                               {"yarn", ROPE_YARN},       END};
@@ -213,7 +214,10 @@ static const struct deck_row rows[] = {
          "positions, RMSNorm, SwiGLU, no biases; as llama: mistral: windows; qwen2: biases of "
          "query, key and value, windows; qwen3: norms of query and key heads, windows; smollm3: "
          "blocks without rotary positions, windows; olmo2: norms of the whole query and key, and "
-         "behind attention and MLP instead of before"},
+         "behind attention and MLP instead of before; gemma2: norms before and behind that "
+         "multiply "
+         "with 1 + weight, GELU as gate, token rows times sqrt(hidden), caps, windows; gemma3: the "
+         "same with norms of query and key heads, without a cap on scores"},
     {KEY(model, layers), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e4, .example = "6",
      .help = "transformer blocks"},
     {KEY(model, hidden), .type = DECK_INTEGER, .minimum = 1, .maximum = 1e6, .example = "384",
@@ -235,10 +239,18 @@ static const struct deck_row rows[] = {
      .maximum = 2147483647, .example = "256 tokens",
      .help = "number of different tokens: ids are 0 to vocabulary - 1"},
     {KEY(model, tied), .type = DECK_TRISTATE, .fallback = "auto", .may_be_auto = true,
-     .help = "whether the head shares the token embedding; auto: yes for gpt2 and smollm3, no for "
-             "others"},
+     .help = "whether the head shares the token embedding; auto: yes for gpt2, smollm3, gemma2 and "
+             "gemma3, no for others"},
     {KEY(model, norm_epsilon), .type = DECK_REAL, .fallback = "1e-5", .maximum = 1,
      .help = "added to the variance in normalisations"},
+    {KEY(model, score_width), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .minimum = 1, .maximum = 1e6,
+     .help = "scores of attention are divided by the square root of this (gemma2, gemma3); auto: "
+             "head_width"},
+    {KEY(model, attention_cap), .type = DECK_REAL, .fallback = "0", .maximum = 1e6,
+     .help = "scores s of attention become cap tanh(s / cap) (gemma2); 0: they stay"},
+    {KEY(model, logit_cap), .type = DECK_REAL, .fallback = "0", .maximum = 1e6,
+     .help = "logits become cap tanh(logit / cap) (gemma2, gemma3); 0: they stay"},
     {KEY(model, window), .type = DECK_INTEGER, .unit = "tokens", .fallback = "0 tokens",
      .maximum = 1e9,
      .help = "tokens that attention sees, the query's own and those before it; 0: all"},

@@ -17,6 +17,8 @@ enum model_family {
     MODEL_QWEN3,
     MODEL_SMOLLM3,
     MODEL_OLMO2,
+    MODEL_GEMMA2,
+    MODEL_GEMMA3,
     MODEL_FAMILIES
 };
 enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
@@ -49,6 +51,10 @@ struct settings_model {
     int64_t tied;
     /* Added to the variance. */
     double norm_epsilon;
+    /* Scores of attention are divided by sqrt(score_width); auto, or 0: the width of a head. */
+    int64_t score_width;
+    /* Scores, and logits, are cap tanh(x / cap); 0: they are x. */
+    double attention_cap, logit_cap;
     /* Tokens that a query of a block with a window sees, itself included; 0: no block has one. */
     int64_t window;
     /* Blocks from this on have the window, but for every full_every-th of all; 0: for none. */

@@ -173,11 +173,19 @@ static enum zi_status run_gelu(struct bench *b, const struct bench_case *c)
     return b->ops->gelu(b->stream, b->type, b->x[1], b->x[0], R * F);
 }
 
-static enum zi_status run_swiglu(struct bench *b, const struct bench_case *c)
+static enum zi_status run_glu(struct bench *b, const struct bench_case *c)
 {
-    if (c->which)
-        return b->ops->swiglu_backward(b->stream, b->type, b->x[2], b->x[1], b->x[0], R, F);
-    return b->ops->swiglu(b->stream, b->type, b->x[1], b->x[0], R, F);
+    struct device_glu glu = {
+        .type = b->type,
+        .gelu = c->which & 2,
+        .rows = R,
+        .inner = F,
+        .gate_up = b->x[0],
+        .y = b->x[1],
+        .dy = b->x[1],
+        .d_gate_up = b->x[2],
+    };
+    return c->which & 1 ? b->ops->glu_backward(b->stream, &glu) : b->ops->glu(b->stream, &glu);
 }
 
 static enum zi_status run_attention(struct bench *b, const struct bench_case *c)
@@ -211,9 +219,16 @@ static enum zi_status run_attention(struct bench *b, const struct bench_case *c)
 static enum zi_status run_cross_entropy(struct bench *b, const struct bench_case *c)
 {
     (void)c;
-    return b->ops->cross_entropy(b->stream, b->x[0], device_at(b->small, TOKENS_AT),
-                                 device_at(b->small, RESULT_AT), (int64_t[]){R, V, LD}, b->type,
-                                 1e-3f);
+    struct device_softmax softmax = {
+        .rows = R,
+        .columns = V,
+        .ld = LD,
+        .gradient_type = b->type,
+        .scale = 1e-3f,
+        .logits = b->x[0],
+        .targets = device_at(b->small, TOKENS_AT),
+    };
+    return b->ops->cross_entropy(b->stream, &softmax, device_at(b->small, RESULT_AT));
 }
 
 static enum zi_status run_rope(struct bench *b, const struct bench_case *c)
@@ -434,8 +449,10 @@ static void bench_memory_bound(struct bench *b)
         {o->norm_backward, {"rmsnorm backward", 0, 4 * rc, run_norm, {0}, 3}},
         {o->gelu, {"gelu", 0, 2 * rf, run_gelu, {0}, 0}},
         {o->gelu_backward, {"gelu backward", 0, 3 * rf, run_gelu, {0}, 1}},
-        {o->swiglu, {"swiglu", 0, 3 * rf, run_swiglu, {0}, 0}},
-        {o->swiglu_backward, {"swiglu backward", 0, 5 * rf, run_swiglu, {0}, 1}},
+        {o->glu, {"swiglu", 0, 3 * rf, run_glu, {0}, 0}},
+        {o->glu_backward, {"swiglu backward", 0, 5 * rf, run_glu, {0}, 1}},
+        {o->glu, {"geglu", 0, 3 * rf, run_glu, {0}, 2}},
+        {o->glu_backward, {"geglu backward", 0, 5 * rf, run_glu, {0}, 3}},
         {o->rope, {"rope", 0, 2 * rc, run_rope, {0}, 0}},
         {o->embed, {"embedding", 0, 3 * rc, run_embed, {0}, 0}},
         {o->embed_backward, {"embedding backward", 0, rc + 4 * rc4, run_embed, {0}, 1}},

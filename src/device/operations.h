@@ -58,6 +58,8 @@ struct device_norm {
     /* Of x; of y, dy and dx. */
     int64_t ld, ld_y;
     float epsilon;
+    /* Added to every weight; 0 for most models, 1 where weights are differences from 1. */
+    float offset;
     struct device_ptr x, weight, bias, y, mean, rstd;
     /* backward only: dy as y; dx as y (type) gets the gradient ADDED to what it holds (the
      * residual's branch), or with `replace` instead of it, and may then be dy; dweight, dbias fp32
@@ -144,14 +146,28 @@ struct device_embedding {
 
 /* Cross-entropy when only columns first .. first + columns - 1 of the logits exist at a time, fp32
  * rows of stride ld. For every row there are three fp32 statistics: the maximum so far, the sum of
- * exp(logit - maximum), the logit of the target. Targets as in cross_entropy, of all columns. */
+ * exp(logit - maximum), the logit of the target. Targets as in cross_entropy, of all columns.
+ *
+ * cross_entropy has all columns at once: first, begin and statistics are not used. */
 struct device_softmax {
     int64_t rows, first, columns, ld;
     /* These are the first columns: what the statistics hold does not count. */
     bool begin;
     enum zi_dtype gradient_type;
     float scale;
+    /* Logits are what operation cap made of others, and gradients are those of these; 0: no. */
+    float cap;
     struct device_ptr logits, targets, statistics;
+};
+
+/* A gated linear unit (Shazeer 2020): gate_up [R,2F], a row is gate[F], up[F]; y [R,F] = f(gate) up
+ * with f = silu, or the tanh form of gelu. Backward overwrites d_gate_up [R,2F], which may be gate_up,
+ * and reads dy [R,F]. */
+struct device_glu {
+    enum zi_dtype type;
+    bool gelu;
+    int64_t rows, inner;
+    struct device_ptr gate_up, y, dy, d_gate_up;
 };
 
 /* What a set of gradients adds to the global norm: on the device, zeroed by the caller. */
@@ -182,13 +198,9 @@ struct device_operations {
                            struct device_ptr x, int64_t count);
     enum zi_status (*gelu_backward)(struct device_stream *, enum zi_dtype, struct device_ptr dx,
                                     struct device_ptr dy, struct device_ptr x, int64_t count);
-    /* gate_up [R,2F]: row = gate[F], up[F]; y [R,F] = silu(gate) up (Shazeer 2020). Backward
-     * overwrites d_gate_up [R,2F], which may be gate_up. */
-    enum zi_status (*swiglu)(struct device_stream *, enum zi_dtype, struct device_ptr y,
-                             struct device_ptr gate_up, int64_t rows, int64_t inner);
-    enum zi_status (*swiglu_backward)(struct device_stream *, enum zi_dtype,
-                                      struct device_ptr d_gate_up, struct device_ptr dy,
-                                      struct device_ptr gate_up, int64_t rows, int64_t inner);
+    /* SwiGLU or GeGLU, see device_glu */
+    enum zi_status (*glu)(struct device_stream *, const struct device_glu *);
+    enum zi_status (*glu_backward)(struct device_stream *, const struct device_glu *);
     enum zi_status (*rope)(struct device_stream *, const struct device_rope *);
     enum zi_status (*attention)(struct device_stream *, const struct device_attention *);
     enum zi_status (*attention_backward)(struct device_stream *, const struct device_attention *);
@@ -196,15 +208,16 @@ struct device_operations {
     enum zi_status (*bias_backward)(struct device_stream *, enum zi_dtype, struct device_ptr dbias,
                                     struct device_ptr dy, int64_t rows, int64_t columns, int64_t ld,
                                     bool accumulate);
+    /* logits = cap tanh(logits / cap) (Gemma Team 2024), fp32 [R,V], row stride ld [in place] */
+    enum zi_status (*cap)(struct device_stream *, struct device_ptr logits, int64_t rows,
+                          int64_t columns, int64_t ld, float cap);
     /* Cross-entropy of fp32 logits [R,V], row stride ld elements, against int32 targets [R]
      * (negative = not counted): adds the sum of -log p to *loss (double, fixed order). With
      * gradient_type of arithmetic the logits are replaced, in place, by scale * (softmax - onehot):
      * row r starts where its logits started (stride ld fp32 elements in bytes for all types).
      * ZI_INT32 as gradient_type: loss only, logits stay. */
-    enum zi_status (*cross_entropy)(struct device_stream *, struct device_ptr logits,
-                                    struct device_ptr targets, struct device_ptr loss,
-                                    const int64_t shape[3] /* R, V, ld */,
-                                    enum zi_dtype gradient_type, float scale);
+    enum zi_status (*cross_entropy)(struct device_stream *, const struct device_softmax *,
+                                    struct device_ptr loss);
     /* The same in parts: statistics of all columns, then the loss of all rows (the description is
      * that of the last columns), and the gradients of any columns in the place of their logits. */
     enum zi_status (*softmax_statistics)(struct device_stream *, const struct device_softmax *);

@@ -20,6 +20,8 @@ enum hf_use {
     HF_REAL,
     /* double above 0, which is 0 where there is no key. */
     HF_POSITIVE,
+    /* double above 0, which is 0 where the file says null. */
+    HF_CAP,
     /* bool of the settings. */
     HF_FLAG,
     /* int of the settings, the number of a value of the row. */
@@ -28,8 +30,9 @@ enum hf_use {
     HF_MUST,
     /* Whether the head shares the token embedding, as far as the file does not tell. */
     HF_TIED,
-    /* As HF_INTEGER, the width of a head. */
+    /* As HF_INTEGER, the width of a head, and that by whose root scores are divided. */
     HF_WIDTH,
+    HF_SCORE_WIDTH,
     /* As HF_INTEGER, window: null for none, and of no use where HF_WINDOWED is false. */
     HF_WINDOW,
     /* Whether there is a window; where a class has no such key there is. */
@@ -59,7 +62,7 @@ enum hf_use {
 #define HF_ROPE_TYPES "\"default\"|\"linear\"|\"dynamic\"|\"llama3\"|\"yarn\""
 
 struct hf_key {
-    /* "rope_parameters.rope_theta" is in an object; NULL ends the rows. */
+    /* "rope_parameters.rope_theta" is in an object, and one may be in another; NULL ends the rows. */
     const char *key;
     enum hf_use use;
     /* Of a field of struct settings_model. */
@@ -95,15 +98,16 @@ struct hf_architecture {
 };
 
 /* Of a fallback: what no config.json of an architecture tells otherwise has the deck's defaults. */
-#define HF_DEFAULTS                                                                                \
-    .rope_factor = 1, .rope_original = ZI_AUTO, .rope_low = 1, .rope_high = 4, .rope_fast = 32,    \
-    .rope_slow = 1, .rope_truncate = true, .init_deviation = 0.02
+#define HF_DEFAULTS HF_DEFAULTS_SCORED(ZI_AUTO)
+#define HF_DEFAULTS_SCORED(width)                                                                  \
+    .score_width = (width), .rope_factor = 1, .rope_original = ZI_AUTO, .rope_low = 1,             \
+    .rope_high = 4, .rope_fast = 32, .rope_slow = 1, .rope_truncate = true, .init_deviation = 0.02
 
 #define HF_FIELD(field) offsetof(struct settings_model, field)
 
 /* Of the files of their names. */
 extern const struct hf_architecture hf_gpt2, hf_llama, hf_mistral, hf_qwen2, hf_qwen3, hf_smollm3,
-    hf_olmo2;
+    hf_olmo2, hf_gemma2, hf_gemma3;
 
 /* Of llama.c, and of all that have its names. */
 extern const struct hf_name hf_llama_names[];

@@ -9,7 +9,8 @@
 #define PLACE "{layer}"
 
 const struct hf_architecture *const hf_architectures[] = {
-    &hf_gpt2, &hf_llama, &hf_mistral, &hf_qwen2, &hf_qwen3, &hf_smollm3, &hf_olmo2, NULL};
+    &hf_gpt2,    &hf_llama, &hf_mistral, &hf_qwen2,  &hf_qwen3,
+    &hf_smollm3, &hf_olmo2, &hf_gemma2,  &hf_gemma3, NULL};
 
 #define IDLE(name)                                                                                 \
     {                                                                                              \
@@ -42,6 +43,7 @@ const struct hf_key hf_common_keys[] = {
     IDLE("transformers_version"),
     IDLE("transformers.js_config"),
     IDLE("use_cache"),
+    IDLE("cache_implementation"),
     IDLE("use_bfloat16"),
     IDLE("tf_legacy_loss"),
     IDLE("torchscript"),
@@ -100,6 +102,7 @@ bool hf_is_integer(const struct hf_key *row)
     switch (row->use) {
     case HF_INTEGER:
     case HF_WIDTH:
+    case HF_SCORE_WIDTH:
     case HF_WINDOW:
     case HF_WINDOW_FROM:
     case HF_UNROTATED:
@@ -111,7 +114,7 @@ bool hf_is_integer(const struct hf_key *row)
 
 bool hf_is_real(const struct hf_key *row)
 {
-    return row->use == HF_REAL || row->use == HF_POSITIVE;
+    return row->use == HF_REAL || row->use == HF_POSITIVE || row->use == HF_CAP;
 }
 
 const struct hf_key *hf_key_of(const struct hf_architecture *architecture, enum hf_use use)

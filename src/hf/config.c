@@ -194,6 +194,7 @@ static enum zi_status take_value(struct reading *r, const struct hf_key *row, co
 static void take_null(struct reading *r, const struct hf_key *row)
 {
     if (row && row->use == HF_WINDOW) r->config->model.window = 0;
+    if (row && row->use == HF_CAP) *(double *)(void *)((char *)&r->config->model + row->offset) = 0;
     if (row && row->use == HF_INTEGER && row->offset == HF_FIELD(key_heads))
         r->config->model.key_heads = ZI_AUTO;
 }
@@ -218,9 +219,10 @@ static enum zi_status walk(struct reading *r, const json_t *object, const char *
         if (row && must && row->values) ZI_TRY(number_value(r, row, value, &number));
         if (row && !must) ZI_TRY(take_value(r, row, object, key));
         if (row) continue;
-        if (!*prefix && json_is_object(value) && has_inner(architecture, name)) {
-            snprintf(name, sizeof name, "%s.", key);
-            ZI_TRY(walk(r, value, name, must));
+        if (json_is_object(value) && has_inner(architecture, name)) {
+            char inner[HF_NAME + 1];
+            snprintf(inner, sizeof inner, "%s.", name);
+            ZI_TRY(walk(r, value, inner, must));
         } else if (!must) {
             return zi_fail(
                 ZI_ERROR_USAGE, "hf",
@@ -270,7 +272,7 @@ static enum zi_status check_meant(const struct reading *r)
         const struct hf_key *row = r->seen[i];
         bool same = model->rope_scaling == ROPE_DYNAMIC && row->offset == HF_FIELD(rope_original) &&
                     model->rope_original == model->context;
-        if (row->use == HF_POSITIVE &&
+        if ((row->use == HF_POSITIVE || row->use == HF_CAP) &&
             *(const double *)(const void *)((const char *)model + row->offset) <= 0)
             return zi_fail(ZI_ERROR_USAGE, "hf", "%s: %s has to be above 0", r->path, row->key);
         if (row->use == HF_WORD || row->written == HF_NEVER || same) continue;
@@ -293,6 +295,7 @@ static enum zi_status settle(struct reading *r)
     /* Otherwise the check of a model says what is wrong. */
     if (model->head_width == ZI_AUTO && model->hidden % model->heads == 0)
         model->head_width = model->hidden / model->heads;
+    if (model->score_width == ZI_AUTO) model->score_width = model->head_width;
     ZI_TRY(check_meant(r));
     return hf_lists_read(r->path, &r->lists, model);
 }

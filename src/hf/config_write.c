@@ -19,19 +19,24 @@ static enum zi_status no_memory(void)
     return zi_fail(ZI_ERROR_DEVICE, "hf", "no memory for a config.json");
 }
 
-/* The object that holds a key, which becomes the part behind its point. */
+/* The object that holds a key, which becomes the part behind its last point. */
 static json_t *holder_of(json_t *document, const char **key)
 {
-    char name[HF_NAME];
-    const char *point = strchr(*key, '.');
-    if (!point) return document;
-    snprintf(name, sizeof name, "%.*s", (int)(point - *key), *key);
-    *key = point + 1;
-    json_t *object = json_object_get(document, name);
-    if (json_is_object(object)) return object;
-    object = json_object();
-    /* What was set is the document's. */
-    return json_object_set_new(document, name, object) == 0 ? object : NULL;
+    json_t *holder = document;
+    const char *point;
+    while (holder && (point = strchr(*key, '.'))) {
+        char name[HF_NAME];
+        snprintf(name, sizeof name, "%.*s", (int)(point - *key), *key);
+        *key = point + 1;
+        json_t *object = json_object_get(holder, name);
+        if (!json_is_object(object)) {
+            object = json_object();
+            /* What was set is the holder's. */
+            if (json_object_set_new(holder, name, object) != 0) object = NULL;
+        }
+        holder = object;
+    }
+    return holder;
 }
 
 /* One of the values of a row. */
@@ -74,7 +79,17 @@ static int digits_of(const struct hf_architecture *architecture, const struct se
     return 15;
 }
 
-static json_t *value_of(const struct hf_key *row, const struct settings_model *model)
+/* A class of which some blocks have the window wants one even where none has. */
+static json_t *window_of(const struct hf_architecture *architecture,
+                         const struct settings_model *model)
+{
+    if (model->window > 0) return json_integer(model->window);
+    return architecture->fallback.full_every > 0 ? json_integer(architecture->fallback.window)
+                                                 : json_null();
+}
+
+static json_t *value_of(const struct hf_architecture *architecture, const struct hf_key *row,
+                        const struct settings_model *model)
 {
     const void *field = (const char *)model + row->offset;
     switch (row->use) {
@@ -83,7 +98,7 @@ static json_t *value_of(const struct hf_key *row, const struct settings_model *m
     case HF_UNROTATED:
         return json_integer(*(const int64_t *)field);
     case HF_WINDOW:
-        return model->window > 0 ? json_integer(model->window) : json_null();
+        return window_of(architecture, model);
     case HF_WINDOWED:
         return json_boolean(model->window > 0);
     case HF_WINDOWS:
@@ -97,10 +112,14 @@ static json_t *value_of(const struct hf_key *row, const struct settings_model *m
     case HF_REAL:
     case HF_POSITIVE:
         return json_real(real_of(row, model));
+    case HF_CAP:
+        return real_of(row, model) > 0 ? json_real(real_of(row, model)) : json_null();
     case HF_TIED:
         return json_boolean(model->tied);
     case HF_WIDTH:
         return json_integer(width_of(model));
+    case HF_SCORE_WIDTH:
+        return json_integer(model->score_width > 0 ? model->score_width : width_of(model));
     case HF_DROPOUT:
         return json_real(0);
     default:
@@ -119,6 +138,7 @@ static bool stays(const struct hf_architecture *architecture, const struct hf_ke
         return is_taken(row, present);
     case HF_POSITIVE:
     case HF_REAL:
+    case HF_CAP:
         return (row->use == HF_POSITIVE && real_of(row, model) == 0) ||
                (json_is_number(present) && json_number_value(present) == real_of(row, model));
     case HF_WINDOW:
@@ -127,7 +147,9 @@ static bool stays(const struct hf_architecture *architecture, const struct hf_ke
         /* The list of HF_WINDOWS is what counts. */
         return model->window == 0 || json_is_integer(present);
     case HF_WINDOWS:
-        return model->window == 0 && !json_is_array(present);
+        /* A class whose own blocks differ has to be told that these do not. */
+        return model->window == 0 && !json_is_array(present) &&
+               architecture->fallback.full_every == 0;
     case HF_UNROTATED:
         return model->unrotated_every == 0;
     default:
@@ -144,7 +166,8 @@ static enum zi_status write_key(json_t *document, const struct hf_architecture *
     json_t *holder = holder_of(document, &key);
     if (!holder) return no_memory();
     if (stays(architecture, row, json_object_get(holder, key), model)) return ZI_OK;
-    return json_object_set_new(holder, key, value_of(row, model)) == 0 ? ZI_OK : no_memory();
+    return json_object_set_new(holder, key, value_of(architecture, row, model)) == 0 ? ZI_OK
+                                                                                     : no_memory();
 }
 
 static enum zi_status write_text(json_t *document, const char *key, const char *text)
@@ -208,6 +231,14 @@ static bool has_some_windows(const struct settings_model *model)
     return model->window > 0 && count < model->layers;
 }
 
+/* Whether a row is of that field. */
+static bool has_field(const struct hf_architecture *architecture, size_t offset)
+{
+    for (const struct hf_key *row = architecture->keys; row->key; row++)
+        if (row->use == HF_REAL && row->offset == offset) return true;
+    return false;
+}
+
 enum zi_status hf_config_check(const struct hf_description *description)
 {
     const struct hf_architecture *architecture = hf_architecture_of(description);
@@ -227,6 +258,8 @@ enum zi_status hf_config_check(const struct hf_description *description)
     if (scaling && model->rope_scaling == ROPE_DYNAMIC && model->rope_original > 0 &&
         model->rope_original != model->context)
         what = "a model.rope_original of dynamic other than model.context";
+    if (has_field(architecture, HF_FIELD(rope_window_base)) && model->rope_window_base == 0)
+        what = "a model.rope_window_base of 0; 10000 is that of published models";
     if (!what) return ZI_OK;
     return zi_fail(ZI_ERROR_USAGE, "hf", "%s of transformers has no place for %s",
                    architecture->causal, what);

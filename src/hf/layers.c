@@ -62,8 +62,8 @@ static enum zi_status list_windows(const char *path, const struct hf_lists *list
     if (lists->windows && (int64_t)json_array_size(lists->windows) != model->layers)
         return fail_length(path, "layer_types", lists->windows, model->layers);
     for (int64_t i = 0; i < model->layers; i++) {
-        has[i] = model->window > 0 && (lists->unrotated_have ? every(model->unrotated_every, i)
-                                                             : i >= model->window_from);
+        has[i] = lists->unrotated_have ? model->window > 0 && every(model->unrotated_every, i)
+                                       : hf_has_window(model, i);
         if (!lists->windows) continue;
         const char *type = json_string_value(json_array_get(lists->windows, (size_t)i));
         has[i] = type && strcmp(type, WINDOW) == 0;

@@ -39,7 +39,11 @@ enum family_trait {
     /* unrotated_every. */
     FAMILY_UNROTATED = 2,
     /* rope_window_base. */
-    FAMILY_TWO_BASES = 4
+    FAMILY_TWO_BASES = 4,
+    /* attention_cap; logit_cap; score_width. */
+    FAMILY_ATTENTION_CAP = 8,
+    FAMILY_LOGIT_CAP = 16,
+    FAMILY_SCORE_WIDTH = 32
 };
 
 /* A family; `position` may be NULL. Layers add the biases that they have. */
@@ -49,14 +53,18 @@ struct family {
     bool rms;
     /* Rotary positions, otherwise a table. */
     bool rotary;
-    /* SwiGLU, otherwise GELU. */
-    bool gated;
+    /* A gated linear unit, otherwise GELU; its gate is GELU, otherwise SiLU. */
+    bool gated, gated_by_gelu;
     /* Heads of query and key are normalised (query_norm.weight, key_norm.weight), each by itself or,
      * `across`, all as one vector. */
     bool head_norms, across;
     /* Attention and MLP have no norm before them; they have one behind, before their result is added
      * to the stream (post_norm.weight). */
     bool bare, behind;
+    /* Norms multiply with 1 + weight. */
+    bool offset;
+    /* Rows of the token table are multiplied with sqrt(hidden) before they go into the stream. */
+    bool widened;
     /* What model.tied is when the deck says auto. */
     bool tied;
     /* enum family_trait. */
@@ -66,11 +74,14 @@ struct family {
 
 /* Of the files of families/. */
 extern const struct family family_gpt2, family_llama, family_mistral, family_qwen2, family_qwen3,
-    family_smollm3, family_olmo2;
+    family_smollm3, family_olmo2, family_gemma2, family_gemma3;
 
 /* Rows of llama that other families have too, of families/llama.c. */
 extern const struct family_row llama_token[], llama_attention[], llama_mlp[], llama_norm[],
     llama_head[];
+
+/* The same of gemma2, of families/gemma2.c. */
+extern const struct family_row gemma_mlp[], gemma_norm[];
 
 /* Local. The family of that number (enum model_family). */
 const struct family *family_numbered(int family);
@@ -95,6 +106,17 @@ struct family_rope {
 /* Local. Whether a block rotates; if so, how it does in sequences of `tokens`. */
 bool family_rotates(const struct settings_model *settings, int block, int64_t tokens,
                     struct family_rope *rope);
+
+/* Local. What is added to the weights of norms. */
+float family_norm_offset(const struct settings_model *settings);
+
+/* Local. What rows of the token table are multiplied with in a model of that type, to which it is
+ * rounded. */
+float family_embedding_scale(const struct settings_model *settings, enum zi_dtype type);
+
+/* Local. What products of queries and keys are multiplied with, 1 / sqrt(score_width); 0 where that is
+ * the width of a head. */
+float family_score_scale(const struct settings_model *settings);
 
 /* Local. Width inside the MLP when the deck says auto. */
 int64_t family_inner(const struct settings_model *settings);

@@ -66,6 +66,8 @@ static struct device_attention describe(const struct model *model, int block,
         .ld_o = s->H * s->D,
         .ld_qk = apart ? (s->H + s->G) * s->D : s->Q,
         .window = family_window(&model->settings, block),
+        .scale = family_score_scale(&model->settings),
+        .cap = (float)model->settings.attention_cap,
         .q = q,
         .k = device_at(q, (size_t)(s->H * s->D) * type),
         .v = device_at(b->qkv, (size_t)((s->H + s->G) * s->D) * type),
@@ -87,6 +89,7 @@ static struct device_norm head_norm_shape(const struct model *model, const struc
         .groups = across ? 1 : count,
         .ld = s->Q,
         .epsilon = (float)model->settings.norm_epsilon,
+        .offset = family_norm_offset(&model->settings),
     };
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Embedding: x = token_table[id], plus position_table[t] where the family learns positions. Its
+/* Embedding: x = token_table[id], times sqrt(C) where the family says so, plus position_table[t] where
+ * it learns positions. Its
  * backward needs no weights, only ids and the gradient of x.
  *
  * A tile is a range of ids. Tile 0 writes positions (or zeros) and the rows of its ids, the others
@@ -18,6 +19,7 @@ static struct device_embedding describe(const struct model *model, int op,
         .first = s.V0,
         .ids = s.V,
         .add = s.tile > 0,
+        .scale = family_embedding_scale(&model->settings, model->type),
         .token_ids = pass->token_ids,
     };
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Head: loss = cross-entropy of norm(x) W^T against the next tokens.
+/* Head: loss = cross-entropy of norm(x) W^T, capped where the model has a cap, against the next tokens.
  *
  * Logits are the largest activation by far, so they exist once, for a chunk of rows at a time:
  * fp32 logits are made, turned into their own gradient in place, used for the two products of
@@ -85,7 +85,12 @@ static struct device_ptr rows_of(const struct call *c, struct device_ptr stream,
     return device_at(stream, (size_t)(first * c->s.C) * zi_dtype_bytes(type));
 }
 
-/* logits[rows] = normed[first ..] W^T in fp32, rows of ld. */
+static float cap_of(const struct model *model)
+{
+    return (float)model->settings.logit_cap;
+}
+
+/* logits[rows] = normed[first ..] W^T in fp32, rows of ld, capped. */
 static enum zi_status make_logits(const struct call *c, struct chunk chunk,
                                   struct device_ptr logits, int64_t ld)
 {
@@ -98,10 +103,13 @@ static enum zi_status make_logits(const struct call *c, struct chunk chunk,
     d.a = rows_of(c, c->b.normed.y, model->type, chunk.first);
     d.b = c->pass->weights[1];
     d.c = logits;
-    return c->pass->operations->matmul(c->pass->stream, &d);
+    ZI_TRY(c->pass->operations->matmul(c->pass->stream, &d));
+    if (cap_of(model) <= 0) return ZI_OK;
+    return c->pass->operations->cap(c->pass->stream, logits, chunk.rows, c->s.V, ld, cap_of(model));
 }
 
-static struct device_softmax describe(const struct call *c, struct chunk chunk)
+static struct device_softmax describe(const struct call *c, struct chunk chunk,
+                                      enum zi_dtype gradient_type)
 {
     return (struct device_softmax){
         .rows = chunk.rows,
@@ -109,30 +117,21 @@ static struct device_softmax describe(const struct call *c, struct chunk chunk)
         .columns = c->s.V,
         .ld = logits_ld(&c->s),
         .begin = c->s.tile == 0,
-        .gradient_type = c->model->type,
+        .gradient_type = gradient_type,
         .scale = c->pass->loss_scale,
+        .cap = cap_of(c->model),
         .logits = c->b.logits,
         .targets = device_at(c->pass->targets, (size_t)chunk.first * 4),
         .statistics = device_at(c->b.statistics, (size_t)chunk.first * 12),
     };
 }
 
-/* The loss of all columns, whose logits become their gradients of gradient_type. */
-static enum zi_status cross_entropy(const struct call *c, struct chunk chunk,
-                                    enum zi_dtype gradient_type)
-{
-    return c->pass->operations->cross_entropy(
-        c->pass->stream, c->b.logits, device_at(c->pass->targets, (size_t)chunk.first * 4),
-        c->pass->loss, (int64_t[]){chunk.rows, c->s.V, logits_ld(&c->s)}, gradient_type,
-        c->pass->loss_scale);
-}
-
 static enum zi_status forward_chunk(const struct call *c, struct chunk chunk)
 {
     struct device_stream *stream = c->pass->stream;
     ZI_TRY(make_logits(c, chunk, c->b.logits, logits_ld(&c->s)));
-    if (c->s.tiles == 1) return cross_entropy(c, chunk, ZI_INT32);
-    struct device_softmax softmax = describe(c, chunk);
+    struct device_softmax softmax = describe(c, chunk, ZI_INT32);
+    if (c->s.tiles == 1) return c->pass->operations->cross_entropy(stream, &softmax, c->pass->loss);
     ZI_TRY(c->pass->operations->softmax_statistics(stream, &softmax));
     if (c->s.tile < c->s.tiles - 1) return ZI_OK;
     return c->pass->operations->softmax_loss(stream, &softmax, c->pass->loss);
@@ -183,13 +182,12 @@ static enum zi_status differentiate_chunk(const struct call *c, struct chunk chu
 
 static enum zi_status backward_chunk(const struct call *c, struct chunk chunk)
 {
+    struct device_softmax softmax = describe(c, chunk, c->model->type);
     ZI_TRY(make_logits(c, chunk, c->b.logits, logits_ld(&c->s)));
-    if (c->s.tiles == 1) {
-        ZI_TRY(cross_entropy(c, chunk, c->model->type));
-    } else {
-        struct device_softmax softmax = describe(c, chunk);
+    if (c->s.tiles == 1)
+        ZI_TRY(c->pass->operations->cross_entropy(c->pass->stream, &softmax, c->pass->loss));
+    else
         ZI_TRY(c->pass->operations->softmax_gradient(c->pass->stream, &softmax));
-    }
     return differentiate_chunk(c, chunk);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* MLP branch: y = x + W_down f(W_up norm(x)), f = GELU, or SwiGLU of gate and up, whose weights lie
- * behind each other so that both are one product. Kept for backward: the normalised input, the
+/* MLP branch: y = x + W_down f(W_up norm(x)), f = GELU, or a gated linear unit of gate and up, whose
+ * weights lie behind each other so that both are one product. Kept for backward: the normalised input, the
  * statistics, what enters f and what leaves it.
  *
  * A tile is a slice of the inner width: rows of up (and gate), columns of down. It keeps its slice
@@ -53,6 +53,22 @@ static struct layer_linear projection(const struct model *model, int op,
     };
 }
 
+/* Of gate and up, where the family has them. */
+static struct device_glu unit_of(const struct model *model, const struct layer_sizes *s,
+                                 const struct buffers *b)
+{
+    return (struct device_glu){
+        .type = model->type,
+        .gelu = family_of(&model->settings)->gated_by_gelu,
+        .rows = s->R,
+        .inner = s->F,
+        .gate_up = b->before,
+        .y = b->after,
+        .dy = b->d_after,
+        .d_gate_up = b->before,
+    };
+}
+
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
                               const struct model_pass *pass)
 {
@@ -65,7 +81,8 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     struct device_ptr x = layer_normed_rows(pass, &b.normed);
     if (family_of(&model->settings)->gated) {
         ZI_TRY(linear_forward(&up, x, (struct device_ptr){0}, b.before));
-        ZI_TRY(ops->swiglu(pass->stream, model->type, b.after, b.before, s.R, s.F));
+        struct device_glu unit = unit_of(model, &s, &b);
+        ZI_TRY(ops->glu(pass->stream, &unit));
     } else {
         ZI_TRY(linear_forward(&up, x, b.before, b.after));
     }
@@ -79,7 +96,7 @@ static enum zi_status backward(const struct model *model, int op, const struct m
     struct layer_sizes s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
     struct layer_arena saved = {pass->saved, 0}, scratch = {pass->scratch, 0};
     struct buffers b = lay(model, &s, &saved, &scratch);
-    struct device_ptr d_before = b.d_after; /* gelu: in place; swiglu: in place of `before` */
+    struct device_ptr d_before = b.d_after; /* gelu: in place; gated: in place of `before` */
     ZI_TRY(layer_prepare_gradients(model, op, pass, false));
     struct layer_linear down = projection(model, op, pass, &s, true);
     struct device_ptr dy;
@@ -88,8 +105,8 @@ static enum zi_status backward(const struct model *model, int op, const struct m
     if (family_of(&model->settings)->gated) {
         d_before = b.before;
         ZI_TRY(linear_input_gradient(&down, dy, (struct device_ptr){0}, b.d_after));
-        ZI_TRY(ops->swiglu_backward(pass->stream, model->type, d_before, b.d_after, b.before, s.R,
-                                    s.F));
+        struct device_glu unit = unit_of(model, &s, &b);
+        ZI_TRY(ops->glu_backward(pass->stream, &unit));
     } else {
         ZI_TRY(linear_input_gradient(&down, dy, b.before, d_before));
     }

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "model/family.h"
@@ -30,7 +31,8 @@ const struct family *family_numbered(int family)
         [MODEL_GPT2] = &family_gpt2,       [MODEL_LLAMA] = &family_llama,
         [MODEL_MISTRAL] = &family_mistral, [MODEL_QWEN2] = &family_qwen2,
         [MODEL_QWEN3] = &family_qwen3,     [MODEL_SMOLLM3] = &family_smollm3,
-        [MODEL_OLMO2] = &family_olmo2,
+        [MODEL_OLMO2] = &family_olmo2,     [MODEL_GEMMA2] = &family_gemma2,
+        [MODEL_GEMMA3] = &family_gemma3,
     };
     ZI_REQUIRE(family >= 0 && family < MODEL_FAMILIES);
     return families[family];
@@ -44,6 +46,26 @@ const struct family *family_of(const struct settings_model *settings)
 int64_t family_head_width(const struct settings_model *settings)
 {
     return settings->head_width > 0 ? settings->head_width : settings->hidden / settings->heads;
+}
+
+float family_norm_offset(const struct settings_model *settings)
+{
+    return family_of(settings)->offset ? 1.0f : 0.0f;
+}
+
+float family_embedding_scale(const struct settings_model *settings, enum zi_dtype type)
+{
+    float scale = sqrtf((float)settings->hidden);
+    if (!family_of(settings)->widened) return 1.0f;
+    if (!zi_dtype_is_half(type)) return scale;
+    return zi_half_to_fp32(type, zi_half_round_even(type, scale));
+}
+
+float family_score_scale(const struct settings_model *settings)
+{
+    int64_t width = settings->score_width;
+    if (width <= 0 || width == family_head_width(settings)) return 0.0f;
+    return 1.0f / sqrtf((float)width);
 }
 
 int64_t family_size(const struct settings_model *s, enum family_size size)

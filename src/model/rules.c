@@ -130,6 +130,9 @@ static const struct {
     {FAMILY_WINDOW, "window", "attention window"},
     {FAMILY_UNROTATED, "unrotated_every", "blocks without rotary positions among others"},
     {FAMILY_TWO_BASES, "rope_window_base", "rotary base of its own for blocks with a window"},
+    {FAMILY_ATTENTION_CAP, "attention_cap", "cap on the scores of attention"},
+    {FAMILY_LOGIT_CAP, "logit_cap", "cap on logits"},
+    {FAMILY_SCORE_WIDTH, "score_width", "scale of scores other than that of head_width"},
 };
 
 static bool is_asked(const struct settings_model *s, enum family_trait trait)
@@ -141,6 +144,12 @@ static bool is_asked(const struct settings_model *s, enum family_trait trait)
         return s->unrotated_every > 0;
     case FAMILY_TWO_BASES:
         return s->rope_window_base > 0;
+    case FAMILY_ATTENTION_CAP:
+        return s->attention_cap > 0;
+    case FAMILY_LOGIT_CAP:
+        return s->logit_cap > 0;
+    case FAMILY_SCORE_WIDTH:
+        return s->score_width != s->head_width;
     }
     return false;
 }
@@ -203,6 +212,7 @@ void model_check(struct deck *deck)
     else
         check_heads(deck, s);
     if (s->head_width == ZI_AUTO && s->hidden >= s->heads) s->head_width = s->hidden / s->heads;
+    if (s->score_width == ZI_AUTO) s->score_width = s->head_width;
     if (s->key_heads > s->heads || s->heads % s->key_heads != 0) {
         deck_complain(deck, "model", "key_heads",
                       "%" PRId64 " key heads do not divide model.heads %" PRId64

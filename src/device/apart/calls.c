@@ -152,35 +152,26 @@ static enum zi_status apart_gelu_backward(struct device_stream *stream, enum zi_
     return GIVE(stream, &c, &c.at[0], &c.at[1], &c.at[2]);
 }
 
-RUN(swiglu)
+RUN(glu)
 {
-    return ops->swiglu(stream, c->type[0], c->at[0], c->at[1], c->size[0], c->size[1]);
+    return ops->glu(stream, &c->glu);
 }
 
-static enum zi_status apart_swiglu(struct device_stream *stream, enum zi_dtype type,
-                                   struct device_ptr y, struct device_ptr gate_up, int64_t rows,
-                                   int64_t inner)
+RUN(glu_backward)
 {
-    struct apart_call c = {
-        .run = run_swiglu, .type = {type}, .at = {y, gate_up}, .size = {rows, inner}};
-    return GIVE(stream, &c, &c.at[0], &c.at[1]);
+    return ops->glu_backward(stream, &c->glu);
 }
 
-RUN(swiglu_backward)
+static enum zi_status apart_glu(struct device_stream *stream, const struct device_glu *d)
 {
-    return ops->swiglu_backward(stream, c->type[0], c->at[0], c->at[1], c->at[2], c->size[0],
-                                c->size[1]);
+    struct apart_call c = {.run = run_glu, .glu = *d};
+    return GIVE(stream, &c, &c.glu.gate_up, &c.glu.y);
 }
 
-static enum zi_status apart_swiglu_backward(struct device_stream *stream, enum zi_dtype type,
-                                            struct device_ptr d_gate_up, struct device_ptr dy,
-                                            struct device_ptr gate_up, int64_t rows, int64_t inner)
+static enum zi_status apart_glu_backward(struct device_stream *stream, const struct device_glu *d)
 {
-    struct apart_call c = {.run = run_swiglu_backward,
-                           .type = {type},
-                           .at = {d_gate_up, dy, gate_up},
-                           .size = {rows, inner}};
-    return GIVE(stream, &c, &c.at[0], &c.at[1], &c.at[2]);
+    struct apart_call c = {.run = run_glu_backward, .glu = *d};
+    return GIVE(stream, &c, &c.glu.gate_up, &c.glu.dy, &c.glu.d_gate_up);
 }
 
 RUN(rope)
@@ -240,23 +231,22 @@ static enum zi_status apart_bias_backward(struct device_stream *stream, enum zi_
     return GIVE(stream, &c, &c.at[0], &c.at[1]);
 }
 
-RUN(cross_entropy)
+RUN(cap)
 {
-    return ops->cross_entropy(stream, c->at[0], c->at[1], c->at[2], c->size, c->type[0],
-                              (float)c->real);
+    return ops->cap(stream, c->at[0], c->size[0], c->size[1], c->size[2], (float)c->real);
 }
 
-static enum zi_status apart_cross_entropy(struct device_stream *stream, struct device_ptr logits,
-                                          struct device_ptr targets, struct device_ptr loss,
-                                          const int64_t shape[3], enum zi_dtype gradient_type,
-                                          float scale)
+static enum zi_status apart_cap(struct device_stream *stream, struct device_ptr logits,
+                                int64_t rows, int64_t columns, int64_t ld, float cap)
 {
-    struct apart_call c = {.run = run_cross_entropy,
-                           .type = {gradient_type},
-                           .at = {logits, targets, loss},
-                           .size = {shape[0], shape[1], shape[2]},
-                           .real = (double)scale};
-    return GIVE(stream, &c, &c.at[0], &c.at[1], &c.at[2]);
+    struct apart_call c = {
+        .run = run_cap, .at = {logits}, .size = {rows, columns, ld}, .real = (double)cap};
+    return GIVE(stream, &c, &c.at[0]);
+}
+
+RUN(cross_entropy)
+{
+    return ops->cross_entropy(stream, &c->softmax, c->at[0]);
 }
 
 RUN(softmax_statistics)
@@ -278,6 +268,13 @@ static enum zi_status give_softmax(struct device_stream *stream, struct apart_ca
 {
     struct device_softmax *d = &c->softmax;
     return GIVE(stream, c, &d->logits, &d->targets, &d->statistics, &c->at[0]);
+}
+
+static enum zi_status apart_cross_entropy(struct device_stream *stream,
+                                          const struct device_softmax *d, struct device_ptr loss)
+{
+    return give_softmax(
+        stream, &(struct apart_call){.run = run_cross_entropy, .softmax = *d, .at = {loss}});
 }
 
 static enum zi_status apart_softmax_statistics(struct device_stream *stream,
@@ -353,12 +350,13 @@ void apart_calls_register(struct device_operations *operations)
         .norm_backward = apart_norm_backward,
         .gelu = apart_gelu,
         .gelu_backward = apart_gelu_backward,
-        .swiglu = apart_swiglu,
-        .swiglu_backward = apart_swiglu_backward,
+        .glu = apart_glu,
+        .glu_backward = apart_glu_backward,
         .rope = apart_rope,
         .attention = apart_attention,
         .attention_backward = apart_attention_backward,
         .bias_backward = apart_bias_backward,
+        .cap = apart_cap,
         .cross_entropy = apart_cross_entropy,
         .softmax_statistics = apart_softmax_statistics,
         .softmax_loss = apart_softmax_loss,

@@ -56,6 +56,20 @@ static inline int64_t ld_of_qk(const struct device_attention *desc)
     return desc->ld_qk > 0 ? desc->ld_qk : desc->ld;
 }
 
+/* Of the products of queries and keys. */
+static inline float scale_of(const struct device_attention *desc)
+{
+    return desc->scale > 0 ? desc->scale : 1.0f / sqrtf((float)desc->width);
+}
+
+/* What turns scores, as attention is given them or capped, into exponents of 2. */
+static inline float factor_of(const struct device_attention *desc)
+{
+    const float log2_e = 1.44269504f;
+    if (desc->cap > 0) return log2_e;
+    return desc->scale > 0 ? log2_e * desc->scale : log2_e / sqrtf((float)desc->width);
+}
+
 /* The first key that query `query` sees. */
 static inline int64_t first_key(const struct device_attention *desc, int64_t query)
 {

@@ -11,7 +11,8 @@
  * A task is SPANS spans of one (sequence, head): keys and values are packed once per task and block
  * (to whole tiles, 16 bits widened or paired), and blocks above the diagonal, or before the windows
  * of all queries, are skipped. Scores stay unscaled; the exponent is S f - max f with f = log2(e) /
- * sqrt(D). Without a window key 0 is visible to all, so after the first block every maximum is
+ * sqrt(D), or the scale that is asked for. A cap is put on the scaled scores before all else, tile by
+ * tile; f is then log2(e). Without a window key 0 is visible to all, so after the first block every maximum is
  * finite; with one, a maximum starts at LOWEST, and what was summed up before a query's first key
  * comes to nothing beside it. Queries past the end are zero rows, never stored.
  *
@@ -24,7 +25,6 @@
 
 enum { SPANS = 4 }; /* of queries in a task */
 
-#define LOG2_E 1.44269504f
 #define LN_2   0.693147181f
 #define LOWEST (-1e30f) /* below scores */
 
@@ -47,7 +47,7 @@ struct forward_space {
 struct forward_task {
     const struct device_attention *desc;
     int64_t sequence, head, first_query;
-    /* log2(e) / sqrt(width). */
+    /* log2(e) times the scale, or log2(e) where scores are capped. */
     float factor;
 };
 
@@ -168,6 +168,14 @@ VEC_INLINE void span_softmax(enum attention_form form, struct forward_space *spa
     }
 }
 
+/* Scores of `keys` keys become capped ones. */
+static void tile_cap(float *s, int64_t keys, const struct device_attention *desc)
+{
+    float inner = scale_of(desc) / desc->cap;
+    for (int64_t i = 0; i < keys * QUERIES; i += VEC_LANES)
+        vec_store(s + i, vec_tanh(vec_load(s + i) * inner) * desc->cap);
+}
+
 /* Takes a packed block of keys, the first being `key`, into one span of queries. */
 VEC_INLINE void span_block(enum attention_form form, struct forward_space *space, int span,
                            int64_t key, const struct forward_task *task)
@@ -188,6 +196,7 @@ VEC_INLINE void span_block(enum attention_form form, struct forward_space *space
                                    .n = QUERIES,
                                    .depth = words};
     product((struct product_kind){form, true, false}, &scores);
+    if (task->desc->cap > 0) tile_cap(space->s, scores.m, task->desc);
     span_softmax(form, space, span, scores.m, diagonal, task);
     const struct product values = {.a = space->v,
                                    .a_stride = wide,
@@ -282,7 +291,7 @@ static enum zi_status attention(struct device_stream *stream, const struct devic
     if (desc->tokens <= 0) return ZI_OK;
     int64_t tasks_per_head = (desc->tokens + SPANS * QUERIES - 1) / (SPANS * QUERIES);
     int64_t tasks = desc->sequences * desc->heads * tasks_per_head;
-    float factor = LOG2_E / sqrtf((float)desc->width);
+    float factor = factor_of(desc);
 #pragma omp parallel for num_threads(stream->threads) schedule(dynamic, 1)
     for (int64_t i = 0; i < tasks; i++) {
         int64_t pair = i / tasks_per_head, chunk = tasks_per_head - 1 - i % tasks_per_head;

@@ -2,7 +2,9 @@
 /* Causal attention, backward, in blocks: the scores are recomputed tile by tile from q, k and the
  * logsumexp that forward kept. With P = exp(S / sqrt(D) - logsumexp), delta = rowsum(dO o O):
  *     dV = P^T dO,                  dP = dO V^T,            dS = P o (dP - delta),
- *     dK = dS^T Q / sqrt(D),        dQ = dS K / sqrt(D).
+ *     dK = dS^T Q / sqrt(D),        dQ = dS K / sqrt(D),
+ * or with another scale in place of 1 / sqrt(D). Scores with a cap are c = cap tanh(S scale / cap):
+ * P is that of c, and dS has 1 - (c / cap)^2 as a factor more.
  *
  * As in forward, queries lie in lanes of S and dP (and dS, P are tiles [key][query]); the three
  * products that sum over queries or keys have the width of the head in lanes. A task is one
@@ -58,7 +60,7 @@ struct backward_task {
     int64_t padded;
     /* Of a row: words, padded words, padded width. */
     int64_t words, row_words, wide;
-    /* log2(e) / sqrt(width). */
+    /* log2(e) times the scale, or log2(e) where scores are capped. */
     float factor;
     /* [group][padded][wide]. */
     float *dq;
@@ -198,6 +200,20 @@ VEC_INLINE void tile_terms(enum attention_form form, struct backward_space *spac
     }
 }
 
+/* Scores become capped ones, and dP becomes (dP - delta) times the slope of the cap: what is left to
+ * do is what is done without a cap where delta is 0. */
+static void tile_cap(struct backward_space *space, int64_t keys, const struct backward_task *task,
+                     const float *delta)
+{
+    const float cap = task->desc->cap, inner = scale_of(task->desc) / cap;
+    for (int64_t i = 0; i < keys * QUERIES; i += VEC_LANES) {
+        vec t = vec_tanh(vec_load(space->s + i) * inner);
+        vec dp = vec_load(space->dp + i) - vec_load(delta + i % QUERIES);
+        vec_store(space->s + i, t * cap);
+        vec_store(space->dp + i, dp * vec_fma(-t, t, vec_set(1.0f)));
+    }
+}
+
 /* Adds what `keys` keys of the packed block and one packed span of queries give to dV, dK and dQ.
  */
 VEC_INLINE void tile_gradients(enum attention_form form, struct backward_space *space, int64_t keys,
@@ -263,7 +279,12 @@ VEC_INLINE void span_backward(enum attention_form form, struct backward_space *s
     product((struct product_kind){form, true, false}, &scores);
     product((struct product_kind){form, true, false}, &values);
     int64_t at = member * task->padded + query;
+    static const float zeros[QUERIES];
     const float *shift_delta[2] = {task->shift + at, task->delta + at};
+    if (d->cap > 0) {
+        tile_cap(space, keys, task, shift_delta[1]);
+        shift_delta[1] = zeros;
+    }
     tile_terms(form, space, keys, diagonal, task, shift_delta);
     tile_gradients(form, space, keys, task, task->dq + at * task->wide);
 }
@@ -283,7 +304,7 @@ VEC_INLINE void backward_task_run(enum attention_form form, const struct backwar
     struct backward_space space;
     const struct device_attention *d = task->desc;
     const enum zi_dtype type = form_type(form);
-    const float scale = 1.0f / sqrtf((float)d->width);
+    const float scale = scale_of(d);
     const int64_t block = block_keys(d->width);
     task_begin(type, task);
     for (int64_t key = 0; key < d->tokens; key += block) {
@@ -352,7 +373,7 @@ enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
                                      .words = words,
                                      .row_words = round_up(words, VEC_LANES),
                                      .wide = wide,
-                                     .factor = LOG2_E / sqrtf((float)desc->width),
+                                     .factor = factor_of(desc),
                                      .dq = scratch + i * task_floats(desc)};
         task.delta = task.dq + group * padded * wide;
         task.shift = task.delta + group * padded;

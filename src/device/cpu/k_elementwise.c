@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GELU, SwiGLU and rotary position embedding: each element is read once and written once, so the
- * ceiling is memory, and the arithmetic has to fit beside the loads.
+/* GELU, gated linear units and rotary position embedding: each element is read once and written
+ * once, so the ceiling is memory, and the arithmetic has to fit beside the loads.
  *
  * GELU in its tanh form is x (1 + tanh(u)) / 2 = x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715
  * x^3): one exponential and one division, and no cancellation for negative x. SiLU is the same with
@@ -105,56 +105,85 @@ static enum zi_status gelu_backward(struct device_stream *stream, enum zi_dtype 
     return ZI_OK;
 }
 
-VEC_INLINE void swiglu_row(enum zi_dtype type, void *y, const void *gate_up, int64_t row,
-                           int64_t inner)
+/* What a gated linear unit makes of its buffers, row by row. */
+struct glu_view {
+    void *to;
+    const void *gate_up, *dy;
+    int64_t inner;
+};
+
+VEC_INLINE void glu_row(enum zi_dtype type, const struct glu_view *v, const bool gelu, int64_t row)
 {
-    for (int64_t c = 0; c < inner; c += VEC_LANES) {
-        vec gate = vec_load_as_part(type, gate_up, 2 * row * inner + c, inner - c);
-        vec up = vec_load_as_part(type, gate_up, (2 * row + 1) * inner + c, inner - c);
-        vec s = vec_logistic2(gate * vec_set(LOG2_E));
-        vec_store_as_part(type, y, row * inner + c, gate * s * up, inner - c);
+    for (int64_t c = 0; c < v->inner; c += VEC_LANES) {
+        int64_t at = 2 * row * v->inner + c, n = v->inner - c;
+        vec gate = vec_load_as_part(type, v->gate_up, at, n);
+        vec up = vec_load_as_part(type, v->gate_up, at + v->inner, n);
+        vec open = gelu ? gelu_lanes(gate) : gate * vec_logistic2(gate * vec_set(LOG2_E));
+        vec_store_as_part(type, v->to, row * v->inner + c, open * up, n);
     }
 }
 
-/* d_gate_up may be gate_up: both halves of a lane are read before either is written. */
-VEC_INLINE void swiglu_backward_row(enum zi_dtype type, void *d_gate_up, const void *dy,
-                                    const void *gate_up, int64_t row, int64_t inner)
+/* `to` may be gate_up: both halves of a lane are read before either is written. */
+VEC_INLINE void glu_backward_row(enum zi_dtype type, const struct glu_view *v, const bool gelu,
+                                 int64_t row)
 {
-    for (int64_t c = 0; c < inner; c += VEC_LANES) {
-        int64_t at = 2 * row * inner + c, n = inner - c;
-        vec gate = vec_load_as_part(type, gate_up, at, n);
-        vec up = vec_load_as_part(type, gate_up, at + inner, n);
-        vec dout = vec_load_as_part(type, dy, row * inner + c, n);
+    for (int64_t c = 0; c < v->inner; c += VEC_LANES) {
+        int64_t at = 2 * row * v->inner + c, n = v->inner - c;
+        vec gate = vec_load_as_part(type, v->gate_up, at, n);
+        vec up = vec_load_as_part(type, v->gate_up, at + v->inner, n);
+        vec dout = vec_load_as_part(type, v->dy, row * v->inner + c, n);
         vec s = vec_logistic2(gate * vec_set(LOG2_E));
-        vec slope = vec_fma(gate * s, 1.0f - s, s);
-        vec_store_as_part(type, d_gate_up, at, dout * up * slope, n);
-        vec_store_as_part(type, d_gate_up, at + inner, dout * gate * s, n);
+        vec slope = gelu ? gelu_slope_lanes(gate) : vec_fma(gate * s, 1.0f - s, s);
+        vec d_up = gelu ? dout * gelu_lanes(gate) : dout * gate * s;
+        vec_store_as_part(type, v->to, at, dout * up * slope, n);
+        vec_store_as_part(type, v->to, at + v->inner, d_up, n);
     }
 }
 
-static enum zi_status swiglu(struct device_stream *stream, enum zi_dtype type, struct device_ptr y,
-                             struct device_ptr gate_up, int64_t rows, int64_t inner)
+VEC_INLINE void silu_rows(enum zi_dtype type, const struct glu_view *v, bool backward, int64_t row)
 {
-    ZI_TRY(type_check("swiglu", type));
-    void *to = (void *)y.address;
-    const void *from = (const void *)gate_up.address;
+    if (backward)
+        glu_backward_row(type, v, false, row);
+    else
+        glu_row(type, v, false, row);
+}
+
+VEC_INLINE void gelu_rows(enum zi_dtype type, const struct glu_view *v, bool backward, int64_t row)
+{
+    if (backward)
+        glu_backward_row(type, v, true, row);
+    else
+        glu_row(type, v, true, row);
+}
+
+static enum zi_status glu_run(struct device_stream *stream, const struct device_glu *d,
+                              bool backward)
+{
+    const struct glu_view v = {
+        .to = (void *)(backward ? d->d_gate_up : d->y).address,
+        .gate_up = (const void *)d->gate_up.address,
+        .dy = (const void *)d->dy.address,
+        .inner = d->inner,
+    };
+    ZI_TRY(type_check(backward ? "glu_backward" : "glu", d->type));
 #pragma omp parallel for num_threads(stream->threads) schedule(static)
-    for (int64_t row = 0; row < rows; row++)
-        KERNEL_BY_TYPE(type, swiglu_row, to, from, row, inner);
+    for (int64_t row = 0; row < d->rows; row++) {
+        if (d->gelu)
+            KERNEL_BY_TYPE(d->type, gelu_rows, &v, backward, row);
+        else
+            KERNEL_BY_TYPE(d->type, silu_rows, &v, backward, row);
+    }
     return ZI_OK;
 }
 
-static enum zi_status swiglu_backward(struct device_stream *stream, enum zi_dtype type,
-                                      struct device_ptr d_gate_up, struct device_ptr dy,
-                                      struct device_ptr gate_up, int64_t rows, int64_t inner)
+static enum zi_status glu(struct device_stream *stream, const struct device_glu *desc)
 {
-    ZI_TRY(type_check("swiglu_backward", type));
-    void *to = (void *)d_gate_up.address;
-    const void *gradient = (const void *)dy.address, *from = (const void *)gate_up.address;
-#pragma omp parallel for num_threads(stream->threads) schedule(static)
-    for (int64_t row = 0; row < rows; row++)
-        KERNEL_BY_TYPE(type, swiglu_backward_row, to, gradient, from, row, inner);
-    return ZI_OK;
+    return glu_run(stream, desc, false);
+}
+
+static enum zi_status glu_backward(struct device_stream *stream, const struct device_glu *desc)
+{
+    return glu_run(stream, desc, true);
 }
 
 struct rope_view {
@@ -237,7 +266,7 @@ void KERNEL(cpu_elementwise_register)(struct device_operations *operations)
 {
     operations->gelu = gelu;
     operations->gelu_backward = gelu_backward;
-    operations->swiglu = swiglu;
-    operations->swiglu_backward = swiglu_backward;
+    operations->glu = glu;
+    operations->glu_backward = glu_backward;
     operations->rope = rope;
 }

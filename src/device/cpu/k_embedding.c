@@ -12,22 +12,30 @@
 #include "base/log.h"
 #include "device/cpu/vector.h"
 
-VEC_INLINE void add_rows(enum zi_dtype type, char *y, const char *a, const char *b, int64_t columns)
+VEC_INLINE void add_rows(enum zi_dtype type, char *y, const char *a, const char *b, int64_t columns,
+                         float scale)
 {
     for (int64_t c = 0; c < columns; c += VEC_LANES) {
         int64_t n = columns - c;
-        vec sum = vec_load_as_part(type, a, c, n) + vec_load_as_part(type, b, c, n);
+        vec below = b ? vec_load_as_part(type, b, c, n) : vec_set(-0.0f);
+        vec sum = vec_fma(vec_load_as_part(type, a, c, n), vec_set(scale), below);
         vec_store_as_part(type, y, c, sum, n);
     }
 }
 
-/* y = a + b; b may be null, or y */
-static void embed_row(enum zi_dtype type, char *y, const char *a, const char *b, int64_t columns)
+static float scale_of(const struct device_embedding *e)
 {
-    if (b)
-        KERNEL_BY_TYPE(type, add_rows, y, a, b, columns);
+    return e->scale > 0 ? e->scale : 1.0f;
+}
+
+/* y = scale a + b; b may be null, or y */
+static void embed_row(const struct device_embedding *e, char *y, const char *a, const char *b)
+{
+    float scale = scale_of(e);
+    if (b || scale != 1.0f)
+        KERNEL_BY_TYPE(e->type, add_rows, y, a, b, e->columns, scale);
     else
-        memcpy(y, a, (size_t)columns * zi_dtype_bytes(type));
+        memcpy(y, a, (size_t)e->columns * zi_dtype_bytes(e->type));
 }
 
 static bool holds(const struct device_embedding *e, int32_t id)
@@ -48,9 +56,8 @@ static enum zi_status embed(struct device_stream *stream, const struct device_em
         if (!e->add && positions)
             below = (const char *)e->position.address + (size_t)(r % e->tokens) * bytes;
         if (holds(e, ids[r]))
-            embed_row(e->type, y,
-                      (const char *)e->table.address + (size_t)(ids[r] - e->first) * bytes, below,
-                      e->columns);
+            embed_row(e, y, (const char *)e->table.address + (size_t)(ids[r] - e->first) * bytes,
+                      below);
         else if (!below)
             memset(y, 0, bytes);
         else if (!e->add)
@@ -59,19 +66,22 @@ static enum zi_status embed(struct device_stream *stream, const struct device_em
     return ZI_OK;
 }
 
-VEC_INLINE void add_values(enum zi_dtype type, float *to, const char *from, int64_t first,
-                           int64_t count)
+VEC_INLINE void add_values(enum zi_dtype type, float *to, const char *from, const int64_t slice[2],
+                           float scale)
 {
-    for (int64_t c = 0; c < count; c += VEC_LANES) {
-        int64_t n = count - c;
-        vec sum = vec_load_as_part(ZI_FP32, to, c, n) + vec_load_as_part(type, from, first + c, n);
+    for (int64_t c = 0; c < slice[1]; c += VEC_LANES) {
+        int64_t n = slice[1] - c;
+        vec more = vec_load_as_part(type, from, slice[0] + c, n);
+        vec sum = vec_fma(more, vec_set(scale), vec_load_as_part(ZI_FP32, to, c, n));
         vec_store_as_part(ZI_FP32, to, c, sum, n);
     }
 }
 
-static void add_slice(enum zi_dtype type, float *to, const char *from, int64_t first, int64_t count)
+/* Adds `scale` times columns [slice[0], slice[0] + slice[1]) of a row to sums of these. */
+static void add_slice(enum zi_dtype type, float *to, const char *from, const int64_t slice[2],
+                      float scale)
 {
-    KERNEL_BY_TYPE(type, add_values, to, from, first, count);
+    KERNEL_BY_TYPE(type, add_values, to, from, slice, scale);
 }
 
 static enum zi_status embed_backward(struct device_stream *stream, const struct device_embedding *e)
@@ -82,15 +92,16 @@ static enum zi_status embed_backward(struct device_stream *stream, const struct 
     int slices = stream->threads;
 #pragma omp parallel for num_threads(stream->threads) if (slices > 1) schedule(static, 1)
     for (int s = 0; s < slices; s++) {
-        int64_t first = columns * s / slices, count = columns * (s + 1) / slices - first;
+        int64_t first = columns * s / slices;
+        const int64_t slice[2] = {first, columns * (s + 1) / slices - first};
         for (int64_t r = 0; r < rows; r++) {
             const char *from = (const char *)e->y.address + (size_t)r * bytes;
             if (!device_is_null(e->table) && holds(e, ids[r]))
                 add_slice(e->type, cpu_fp32(e->table) + (ids[r] - e->first) * columns + first, from,
-                          first, count);
+                          slice, scale_of(e));
             if (!device_is_null(e->position))
                 add_slice(e->type, cpu_fp32(e->position) + r % e->tokens * columns + first, from,
-                          first, count);
+                          slice, 1.0f);
         }
     }
     return ZI_OK;

@@ -9,6 +9,8 @@
  * and each vector is read before it is written, so element i (bytes 2i) never lands on a logit that
  * is still to be read (bytes 4j, j > i).
  *
+ * Where logits are capped, x = cap tanh(l / cap) and the gradient is that of l: times 1 - (x / cap)^2.
+ *
  * Losses of rows go to a buffer of LOSS_ROWS doubles, which is added to the total in the order of
  * rows: the result does not depend on which thread did which row.
  *
@@ -62,27 +64,37 @@ static void row_softmax(const float *x, int64_t columns, float *largest, float *
     *sum = vec_sum(state.sum * vec_exp(state.largest - *largest));
 }
 
-VEC_INLINE void row_gradient(enum zi_dtype type, float *x, int64_t columns, float shift,
-                             float factor)
+/* The slope of a cap where its result is x: 1 - (x / cap)^2. */
+VEC_INLINE vec cap_slope(vec x, float inverse)
 {
-    vec s = vec_set(shift), f = vec_set(factor);
+    vec share = x * inverse;
+    return vec_fma(-share, share, vec_set(1.0f));
+}
+
+VEC_INLINE void row_gradient(enum zi_dtype type, float *x, int64_t columns,
+                             const float of_row[3] /* maximum, factor, 1 / cap or 0 */)
+{
+    vec s = vec_set(of_row[0]), f = vec_set(of_row[1]);
+    const float inverse = of_row[2];
     int64_t c = 0;
-    for (; c + VEC_LANES <= columns; c += VEC_LANES)
+    for (; c + VEC_LANES <= columns && inverse == 0; c += VEC_LANES)
         vec_store_as(type, x, c, vec_exp(vec_load(x + c) - s) * f);
-    if (c < columns) {
-        vec rest = vec_exp(vec_load_part(x + c, columns - c) - s) * f;
-        vec_store_as_part(type, x, c, rest, columns - c);
+    for (; c < columns; c += VEC_LANES) {
+        vec logits = vec_load_as_part(ZI_FP32, x, c, columns - c);
+        vec gradient = vec_exp(logits - s) * f;
+        if (inverse > 0) gradient *= cap_slope(logits, inverse);
+        vec_store_as_part(type, x, c, gradient, columns - c);
     }
 }
 
 /* Replaces the logits of a counted row by its gradient. */
 static void row_replace(enum zi_dtype type, float *x, int64_t columns, int32_t target,
-                        const float softmax[3] /* maximum, sum, scale */)
+                        const float softmax[4] /* maximum, sum, scale, 1 / cap or 0 */)
 {
-    float probability = expf(x[target] - softmax[0]) / softmax[1];
-    float at_target = softmax[2] * (probability - 1.0f);
-    float factor = softmax[2] / softmax[1];
-    KERNEL_BY_TYPE(type, row_gradient, x, columns, softmax[0], factor);
+    float probability = expf(x[target] - softmax[0]) / softmax[1], share = x[target] * softmax[3];
+    float at_target = softmax[2] * (probability - 1.0f) * (1.0f - share * share);
+    const float of_row[3] = {softmax[0], softmax[2] / softmax[1], softmax[3]};
+    KERNEL_BY_TYPE(type, row_gradient, x, columns, of_row);
     if (type == ZI_FP32) {
         x[target] = at_target;
     } else {
@@ -91,19 +103,23 @@ static void row_replace(enum zi_dtype type, float *x, int64_t columns, int32_t t
     }
 }
 
-/* The loss of a row; its logits become the gradient where one is wanted. */
-static double row_loss(float *x, int64_t columns, int32_t target, enum zi_dtype gradient_type,
-                       float scale)
+static float inverse_cap(const struct device_softmax *d)
 {
+    return d->cap > 0 ? 1.0f / d->cap : 0.0f;
+}
+
+/* The loss of a row; its logits become the gradient where one is wanted. */
+static double row_loss(const struct device_softmax *d, float *x, int32_t target)
+{
+    enum zi_dtype type = d->gradient_type;
     if (target < 0) {
-        if (gradient_type != ZI_INT32)
-            memset(x, 0, (size_t)columns * zi_dtype_bytes(gradient_type));
+        if (type != ZI_INT32) memset(x, 0, (size_t)d->columns * zi_dtype_bytes(type));
         return 0.0;
     }
-    float softmax[3] = {0.0f, 0.0f, scale};
-    row_softmax(x, columns, &softmax[0], &softmax[1]);
+    float softmax[4] = {0.0f, 0.0f, d->scale, inverse_cap(d)};
+    row_softmax(x, d->columns, &softmax[0], &softmax[1]);
     double loss = log((double)softmax[1]) + ((double)softmax[0] - (double)x[target]);
-    if (gradient_type != ZI_INT32) row_replace(gradient_type, x, columns, target, softmax);
+    if (type != ZI_INT32) row_replace(type, x, d->columns, target, softmax);
     return loss;
 }
 
@@ -119,23 +135,34 @@ static enum zi_status targets_check(const int32_t *targets, int64_t rows, int64_
     return ZI_OK;
 }
 
-static enum zi_status cross_entropy(struct device_stream *stream, struct device_ptr logits,
-                                    struct device_ptr targets, struct device_ptr loss,
-                                    const int64_t shape[3], enum zi_dtype gradient_type,
-                                    float scale)
+static enum zi_status cap(struct device_stream *stream, struct device_ptr logits, int64_t rows,
+                          int64_t columns, int64_t ld, float cap)
 {
-    int64_t rows = shape[0], columns = shape[1], ld = shape[2];
-    float *x = cpu_fp32(logits);
-    const int32_t *target = (const int32_t *)targets.address;
+    float inverse = 1.0f / cap;
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t r = 0; r < rows; r++) {
+        float *x = cpu_fp32(logits) + r * ld;
+        for (int64_t c = 0; c < columns; c += VEC_LANES) {
+            vec share = vec_load_as_part(ZI_FP32, x, c, columns - c) * inverse;
+            vec_store_as_part(ZI_FP32, x, c, vec_tanh(share) * cap, columns - c);
+        }
+    }
+    return ZI_OK;
+}
+
+static enum zi_status cross_entropy(struct device_stream *stream, const struct device_softmax *d,
+                                    struct device_ptr loss)
+{
+    float *x = cpu_fp32(d->logits);
+    const int32_t *target = (const int32_t *)d->targets.address;
     double *total = (double *)loss.address;
-    ZI_TRY(targets_check(target, rows, columns));
-    for (int64_t first = 0; first < rows; first += LOSS_ROWS) {
+    ZI_TRY(targets_check(target, d->rows, d->columns));
+    for (int64_t first = 0; first < d->rows; first += LOSS_ROWS) {
         double losses[LOSS_ROWS];
-        int64_t count = rows - first < LOSS_ROWS ? rows - first : LOSS_ROWS;
+        int64_t count = d->rows - first < LOSS_ROWS ? d->rows - first : LOSS_ROWS;
 #pragma omp parallel for num_threads(stream->threads) schedule(static)
         for (int64_t i = 0; i < count; i++)
-            losses[i] =
-                row_loss(x + (first + i) * ld, columns, target[first + i], gradient_type, scale);
+            losses[i] = row_loss(d, x + (first + i) * d->ld, target[first + i]);
         for (int64_t i = 0; i < count; i++)
             *total += losses[i];
     }
@@ -194,20 +221,21 @@ static enum zi_status softmax_gradient(struct device_stream *stream, const struc
         float *x = cpu_fp32(d->logits) + r * d->ld;
         const float *of_row = cpu_fp32(d->statistics) + 3 * r;
         int64_t target = targets[r] - d->first;
-        float factor = d->scale / of_row[1];
+        const float factors[3] = {of_row[0], d->scale / of_row[1], inverse_cap(d)};
         if (targets[r] < 0)
             memset(x, 0, (size_t)d->columns * zi_dtype_bytes(d->gradient_type));
         else if (target >= 0 && target < d->columns)
             row_replace(d->gradient_type, x, d->columns, (int32_t)target,
-                        (float[]){of_row[0], of_row[1], d->scale});
+                        (float[]){of_row[0], of_row[1], d->scale, factors[2]});
         else
-            KERNEL_BY_TYPE(d->gradient_type, row_gradient, x, d->columns, of_row[0], factor);
+            KERNEL_BY_TYPE(d->gradient_type, row_gradient, x, d->columns, factors);
     }
     return ZI_OK;
 }
 
 void KERNEL(cpu_loss_register)(struct device_operations *operations)
 {
+    operations->cap = cap;
     operations->cross_entropy = cross_entropy;
     operations->softmax_statistics = softmax_statistics;
     operations->softmax_loss = softmax_loss;

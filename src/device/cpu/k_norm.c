@@ -5,7 +5,7 @@
  * and the memory traffic is that of one pass. Sums over a row are fp32 per lane in two alternating
  * accumulators, then over lanes in a fixed order.
  *
- * Backward: with n = (x - mean) rstd and g = dy weight,
+ * Backward: with n = (x - mean) rstd and g = dy weight, where weight has the offset added,
  *     dx += rstd (g - mean(g) - n mean(g n))          (RMSNorm: without the mean(g)),
  *     dweight += sum over rows of dy n,  dbias += sum over rows of dy.
  * The sums over rows are taken in blocks of ROW_BLOCK rows, each into its own lines of the scratch
@@ -22,7 +22,7 @@ enum { ROW_BLOCK = DEVICE_NORM_ROWS };
 struct norm_view {
     int64_t columns, groups, ld, ld_y;
     bool rms, replace;
-    float epsilon;
+    float epsilon, offset;
     const void *x, *weight, *bias, *dy;
     void *y, *dx;
     float *mean, *rstd;
@@ -39,6 +39,7 @@ static struct norm_view norm_view_of(const struct device_norm *desc)
         .rms = desc->rms,
         .replace = desc->replace,
         .epsilon = desc->epsilon,
+        .offset = desc->offset,
         .x = (const void *)desc->x.address,
         .weight = (const void *)desc->weight.address,
         .bias = (const void *)desc->bias.address,
@@ -76,6 +77,12 @@ VEC_INLINE vec row_lanes(enum zi_dtype type, const void *base, int64_t at, int64
                          int64_t columns)
 {
     return vec_load_as_part(type, base, at + c, columns - c);
+}
+
+/* The same lanes of the weight. */
+VEC_INLINE vec weight_lanes(enum zi_dtype type, const struct norm_view *v, int64_t c)
+{
+    return row_lanes(type, v->weight, 0, c, v->columns) + v->offset;
 }
 
 VEC_INLINE float row_mean(enum zi_dtype type, const struct norm_view *v, int64_t at)
@@ -121,7 +128,7 @@ VEC_INLINE void row_forward(enum zi_dtype type, const struct norm_view *v, int64
     for (int64_t c = 0; c < v->columns; c += VEC_LANES) {
         int64_t n = v->columns - c;
         vec y = (vec_load_as_part(type, v->x, at + c, n) - m) * s;
-        vec w = vec_load_as_part(type, v->weight, c, n);
+        vec w = weight_lanes(type, v, c);
         vec b = v->bias ? vec_load_as_part(type, v->bias, c, n) : vec_set(0.0f);
         vec_store_as_part(type, v->y, to + c, vec_fma(y, w, b), n);
     }
@@ -145,8 +152,7 @@ VEC_INLINE void row_means(enum zi_dtype type, const struct norm_view *v, int64_t
     int64_t at = row_at(v, row, v->ld), at_dy = row_at(v, row, v->ld_y);
     vec sum_g = vec_set(0.0f), sum_gn = vec_set(0.0f), m = vec_set(mean);
     for (int64_t c = 0; c < v->columns; c += VEC_LANES) {
-        vec g = row_lanes(type, v->dy, at_dy, c, v->columns) *
-                vec_load_as_part(type, v->weight, c, v->columns - c);
+        vec g = row_lanes(type, v->dy, at_dy, c, v->columns) * weight_lanes(type, v, c);
         sum_g += g;
         sum_gn = vec_fma(g, row_lanes(type, v->x, at, c, v->columns) - m, sum_gn);
     }
@@ -167,7 +173,7 @@ VEC_INLINE void row_backward(enum zi_dtype type, const struct norm_view *v, int6
         int64_t n = v->columns - c;
         vec dy = row_lanes(type, v->dy, to, c, v->columns);
         vec normed = (row_lanes(type, v->x, at, c, v->columns) - m) * s;
-        vec g = vec_fma(-normed, mean_gn, dy * vec_load_as_part(type, v->weight, c, n) - mean_g);
+        vec g = vec_fma(-normed, mean_gn, dy * weight_lanes(type, v, c) - mean_g);
         vec before = v->replace ? vec_set(0.0f) : row_lanes(type, v->dx, to, c, v->columns);
         vec_store_as_part(type, v->dx, to + c, vec_fma(s, g, before), n);
         if (dweight) {

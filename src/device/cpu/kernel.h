@@ -57,7 +57,7 @@ static inline bool cpu_type_is_known(enum zi_dtype type)
 /* Local. Enters convert, add. */
 KERNEL_REGISTER(convert);
 
-/* Local. Enters gelu, gelu_backward, swiglu, swiglu_backward, rope. */
+/* Local. Enters gelu, gelu_backward, glu, glu_backward, rope. */
 KERNEL_REGISTER(elementwise);
 
 /* Local. Enters embed, embed_backward, bias_backward. */
@@ -69,7 +69,7 @@ KERNEL_REGISTER(norm);
 /* Local. Enters attention, attention_backward. */
 KERNEL_REGISTER(attention);
 
-/* Local. Enters cross_entropy, softmax_*. */
+/* Local. Enters cap, cross_entropy, softmax_*. */
 KERNEL_REGISTER(loss);
 
 /* Local. Enters gradient_norm, adam, checksum. */
