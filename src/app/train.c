@@ -68,6 +68,7 @@ static enum zi_status train_step(struct run *run, struct engine_result *result)
         .seconds = seconds,
         .tokens_per_s = tokens / seconds,
         .loss_scale = result->loss_scale,
+        .targets = result->targets,
         .skipped = result->overflowed ? REPORT_LOWERED
                    : result->skipped  ? REPORT_NOT_FINITE
                                       : REPORT_KEPT,

@@ -2,10 +2,11 @@
 /* Validation, and how batches get to the engine.
  *
  * A validation is the mean loss over all targets of the chosen windows of a file. The engine takes
- * batches of batch.global sequences and gives their mean over all places; places beyond the last
- * window have targets that count for nothing (data/sampler.h). So its means are turned back into
- * sums, and the sum of all batches is divided by the number of targets that count: the value is the
- * same whatever the batch, the micro-batch and the ranks, up to the order of sums.
+ * batches of batch.global sequences and gives their mean over all places, or over the targets that
+ * count where data have masks; places beyond the last window have targets that count for nothing
+ * (data/sampler.h). So its means are turned back into sums, and the sum of all batches is divided by
+ * the number of targets that count: the value is the same whatever the batch, the micro-batch and
+ * the ranks, up to the order of sums.
  *
  * A validation may take long. Between batches all ranks agree anyway, on whether the data could be
  * read, and so they agree on whether to stop. */
