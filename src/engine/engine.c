@@ -181,6 +181,12 @@ int32_t *engine_targets(struct engine *engine)
     return engine_host_slot(engine, engine->program->outside.targets);
 }
 
+int32_t *engine_positions(struct engine *engine)
+{
+    int slot = engine->program->outside.positions;
+    return slot < 0 ? NULL : engine_host_slot(engine, slot);
+}
+
 void engine_mask(struct engine *engine)
 {
     engine->masked = true;
@@ -390,6 +396,9 @@ enum zi_status engine_logits(struct engine *engine, const int32_t *ids, int64_t 
     ZI_REQUIRE(tokens > 0 && tokens <= p->config.tokens);
     ZI_TRY(engine_flush(engine));
     memcpy(engine_inputs(engine), ids, (size_t)tokens * sizeof *ids);
+    int32_t *positions = engine_positions(engine);
+    for (int64_t t = 0; t < tokens && positions; t++)
+        positions[t] = (int32_t)t;
     engine->tokens = tokens;
     ZI_TRY(lanes_run(engine, PROGRAM_GENERATE));
     memcpy(logits, engine_host_slot(engine, p->outside.logits),

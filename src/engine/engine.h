@@ -83,6 +83,10 @@ int32_t *engine_inputs(struct engine *engine);
 /* Local. Where it puts their targets, in the same shape. */
 int32_t *engine_targets(struct engine *engine);
 
+/* Local. Where it puts how far each token is into its text, in the same shape, from 0 on; a token sees
+ * its own text alone. NULL where the program is not for packed sequences: each is one text. */
+int32_t *engine_positions(struct engine *engine);
+
 /* Local, on all ranks alike. From now on a target may be -1, which counts for nothing: losses are
  * means over the targets that count, gradients those of that mean, on any number of ranks and
  * micro-batches. A batch without such targets has the loss 0 and the gradient 0. Each step then

@@ -19,6 +19,7 @@ static struct device_embedding describe(const struct model *model, int op,
         .ids = s.V,
         .add = s.tile > 0,
         .token_ids = pass->token_ids,
+        .positions = pass->positions,
     };
 }
 
