@@ -16,8 +16,22 @@ enum { SHAPES = sizeof shapes / sizeof *shapes, LARGE = 4 };
 
 /* Queries and keys of an even width are in rows of their own. */
 struct operands {
-    struct tensor qkv, qk, o, logsumexp, d_o, dqkv, scratch;
+    struct tensor qkv, qk, o, logsumexp, d_o, dqkv, scratch, positions;
 };
+
+/* How far each row is into its text; texts have 1 to `longest` tokens. */
+static struct tensor positions_create(struct pair *p, const int64_t *shape, int64_t longest)
+{
+    struct buffer b = buffer_create(ZI_INT32, shape[0] * shape[1]);
+    int64_t row = 0, end = 0;
+    for (int64_t text = 0; row < b.count; text++) {
+        if (row == end) end += shape[1];
+        int64_t length = 1 + text * text * 7 % longest;
+        for (int64_t t = 0; t < length && row < end; t++, row++)
+            ((int32_t *)b.bytes)[row] = (int32_t)t;
+    }
+    return tensor_of(p, b);
+}
 
 /* q, k and v side by side in rows of ld, and what follows them; o in rows of ld_o. */
 static struct device_attention attention_of(struct pair *p, const int64_t *shape)
@@ -56,7 +70,7 @@ static void attention_place(struct device_attention *a, const struct operands *o
  * roundings are those of D sums at 4 and go into the probability, which is at most 1, relative. Results
  * are means of T values under 5; gradients are products of three such, sums over T. cuDNN rounds
  * probabilities to the type. */
-static void attention_check(struct pair *p, const int64_t *shape)
+static void attention_check(struct pair *p, const int64_t *shape, int64_t longest)
 {
     struct operands o;
     struct device_attention a[PAIR_DEVICES];
@@ -75,9 +89,12 @@ static void attention_check(struct pair *p, const int64_t *shape)
     p->shift = 0;
     o.logsumexp = tensor_zeros(p, ZI_FP32, rows * shape[2]);
     o.scratch = tensor_zeros(p, ZI_FP32, scratch);
+    if (longest > 0) o.positions = positions_create(p, shape, longest);
     a[1] = a[0];
-    for (int d = 0; d < PAIR_DEVICES; d++)
+    for (int d = 0; d < PAIR_DEVICES; d++) {
         attention_place(&a[d], &o, d);
+        if (longest > 0) a[d].positions = o.positions.at[d];
+    }
     p->what = "attention";
     PAIR_CALL(p, attention, &a[d]);
     tensor_near(p, &o.o, roundings + probabilities, 8.0);
@@ -94,9 +111,15 @@ static void attention_check(struct pair *p, const int64_t *shape)
 static void test_attention(struct pair *p)
 {
     static const int64_t none[] = {0, 4, 2, 2, 8, 0};
-    attention_check(p, none);
+    static const int64_t packed[][6] = {{1, 5, 2, 1, 7, 0},     {2, 150, 1, 1, 8, 0},
+                                        {1, 140, 2, 2, 16, 30}, {1, 200, 1, 1, 32, 0},
+                                        {2, 1000, 4, 2, 64, 0}, {1, 900, 3, 3, 64, 200}};
+    static const int64_t longest[] = {2, 31, 90, 150, 400, 500};
+    attention_check(p, none, 0);
     for (int i = 0; i < SHAPES - (p->emulated ? LARGE : 0); i++)
-        attention_check(p, shapes[i]);
+        attention_check(p, shapes[i], 0);
+    for (int i = 0; i < (p->emulated ? 4 : 6); i++)
+        attention_check(p, packed[i], longest[i]);
 }
 
 #ifdef HAVE_CUDNN

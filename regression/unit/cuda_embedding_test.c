@@ -22,7 +22,16 @@ static struct tensor tokens_create(struct pair *p, int64_t count, int64_t ids)
     return tensor_of(p, b);
 }
 
-static void embed_check(struct pair *p, const int64_t *shape, bool positions, bool add)
+/* Positions of rows whose sequences have several texts. */
+static struct tensor positions_create(struct pair *p, const int64_t *shape)
+{
+    struct buffer b = buffer_create(ZI_INT32, shape[0] * shape[1]);
+    for (int64_t i = 0; i < b.count; i++)
+        ((int32_t *)b.bytes)[i] = (int32_t)(i % shape[1] % 4);
+    return tensor_of(p, b);
+}
+
+static void embed_check(struct pair *p, const int64_t *shape, bool positions, bool texts, bool add)
 {
     int64_t rows = shape[0] * shape[1], columns = shape[2];
     struct device_embedding forward[PAIR_DEVICES], backward[PAIR_DEVICES];
@@ -33,6 +42,7 @@ static void embed_check(struct pair *p, const int64_t *shape, bool positions, bo
     struct tensor y = tensor_random(p, p->type, rows * columns, 1.0f);
     struct tensor dtable = tensor_random(p, ZI_FP32, shape[3] * columns, 1.0f);
     struct tensor dposition = tensor_random(p, ZI_FP32, shape[1] * columns, 1.0f);
+    struct tensor places = positions_create(p, shape);
     for (int d = 0; d < PAIR_DEVICES; d++) {
         forward[d] = (struct device_embedding){.type = p->type,
                                                .sequences = shape[0],
@@ -49,6 +59,8 @@ static void embed_check(struct pair *p, const int64_t *shape, bool positions, bo
         if (!positions) continue;
         forward[d].position = position.at[d];
         backward[d].position = dposition.at[d];
+        if (!texts) continue;
+        forward[d].positions = backward[d].positions = places.at[d];
     }
     p->what = add ? "embed, adding" : "embed";
     PAIR_CALL(p, embed, &forward[d]);
@@ -104,8 +116,9 @@ static void test_bias(struct pair *p)
 static void test_embedding(struct pair *p)
 {
     for (int i = 0; i < SHAPES - (p->emulated ? 1 : 0); i++) {
-        embed_check(p, shapes[i], true, false);
-        embed_check(p, shapes[i], i % 2, i % 2 == 0);
+        embed_check(p, shapes[i], true, false, false);
+        embed_check(p, shapes[i], true, true, false);
+        embed_check(p, shapes[i], i % 2, false, i % 2 == 0);
     }
     test_positions(p);
     test_bias(p);

@@ -39,7 +39,11 @@ static enum zi_status open_paths(const char *const *paths, const double *weights
         snprintf(texts[i], sizeof texts[i], "%s/%s", fixture_folder, paths[i]);
         items[i] = (struct deck_weighted){texts[i], weights ? weights[i] : 0};
     }
-    const struct corpus_wanted wanted = {"data.train", &sources, format, ZI_AUTO, VOCABULARY};
+    const struct corpus_wanted wanted = {.key = "data.train",
+                                         .sources = &sources,
+                                         .format = format,
+                                         .type = ZI_AUTO,
+                                         .vocabulary = VOCABULARY};
     *corpus = NULL;
     return corpus_open(&wanted, corpus);
 }

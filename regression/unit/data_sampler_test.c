@@ -14,7 +14,11 @@ static enum zi_status open_one(const char *name, int64_t format, int64_t vocabul
     char path[1024];
     struct deck_weighted item = {.path = path};
     struct deck_sources sources = {&item, 1};
-    const struct corpus_wanted wanted = {"data.train", &sources, format, ZI_AUTO, vocabulary};
+    const struct corpus_wanted wanted = {.key = "data.train",
+                                         .sources = &sources,
+                                         .format = format,
+                                         .type = ZI_AUTO,
+                                         .vocabulary = vocabulary};
     snprintf(path, sizeof path, "%s", fixture_path(name));
     return corpus_open(&wanted, corpus);
 }

@@ -258,9 +258,12 @@ static enum zi_status begin_worker(void *context, void **worker)
     return ZI_OK;
 }
 
-static enum zi_status encode_bytes(void *worker, const char *text, size_t bytes, int32_t **ids,
+static enum zi_status encode_bytes(void *worker, const struct tokens_text *of, int32_t **ids,
                                    size_t *count)
 {
+    const char *text = of->text;
+    size_t bytes = of->bytes;
+    CHECK_INT(of->line, 0);
     if (bytes && text[0] == '!') return zi_fail(ZI_ERROR_USAGE, "data", "a text of the test");
     *ids = malloc((bytes + 1) * sizeof **ids);
     if (!*ids) exit(1);
@@ -296,7 +299,7 @@ static void test_encoder(void)
 {
     static int32_t shift = 70000;
     struct tokens_encoder encoder = {begin_worker, encode_bytes, end_worker, &shift,
-                                     79999,        "fake: 1",    79998};
+                                     79999,        "fake: 1",    79998,      false};
     char tree[512], output[512], validation[512];
     snprintf(tree, sizeof tree, "%s", fixture_path("tree"));
     snprintf(output, sizeof output, "%s", fixture_path("ids.h5"));

@@ -16,7 +16,26 @@ struct attention_case {
     int64_t sequences, tokens, heads, key_heads, width, extra, window;
     /* 0: 1 / sqrt(width); 0: none. */
     double scale, cap;
+    /* Of a text; 0: a sequence is one. */
+    int64_t longest;
+    /* Of each row, how far it is into its text; NULL until the case runs. */
+    const int32_t *positions;
 };
+
+/* Texts of lengths from 1 to c->longest; NULL for none. */
+static int32_t *positions_create(const struct attention_case *c)
+{
+    int32_t *positions = calloc((size_t)(c->sequences * c->tokens) + 1, sizeof *positions);
+    if (!positions) exit(1);
+    for (int64_t b = 0, text = 0; b < c->sequences; b++) {
+        for (int64_t t = 0; t < c->tokens; text++) {
+            int64_t length = 1 + text * text * 7 % c->longest;
+            for (int64_t i = 0; i < length && t < c->tokens; i++, t++)
+                positions[b * c->tokens + t] = (int32_t)i;
+        }
+    }
+    return positions;
+}
 
 /* Offsets of q, k, v in a row, and of o. */
 static int64_t row_length(const struct attention_case *c)
@@ -56,12 +75,13 @@ static double slope_define(const struct attention_case *c, double x)
     return 1.0 - t * t;
 }
 
-/* Probabilities of one query over keys 0..t, 0 before its window; gives the logsumexp. */
+/* Probabilities of one query over keys 0..t, 0 before its window and its text; gives the logsumexp. */
 static double softmax_define(const struct attention_case *c, const double *x, int64_t row,
                              int64_t t, int64_t head, double *p)
 {
     int64_t key_head = head / (c->heads / c->key_heads);
     int64_t first = c->window > 0 && t >= c->window ? t - c->window + 1 : 0;
+    if (c->positions && t - c->positions[row] > first) first = t - c->positions[row];
     double largest = -INFINITY, sum = 0.0;
     for (int64_t j = 0; j < first; j++)
         p[j] = 0.0;
@@ -158,6 +178,7 @@ static struct device_attention describe(struct kernels *k, const struct attentio
                                      .window = c->window,
                                      .scale = (float)c->scale,
                                      .cap = (float)c->cap,
+                                     .positions = {(uintptr_t)c->positions},
                                      .q = buffer_at(x, input_at(c, 0, 0, 0)),
                                      .k = buffer_at(x, input_at(c, 0, 1, 0)),
                                      .v = buffer_at(x, input_at(c, 0, 2, 0)),
@@ -214,8 +235,12 @@ static void check_apart(struct kernels *k, const struct attention_case *c,
         buffer_destroy(buffers[i]);
 }
 
-static void attention_case_run(struct kernels *k, const struct attention_case *c)
+static void attention_case_run(struct kernels *k, const struct attention_case *of)
 {
+    struct attention_case with = *of;
+    int32_t *positions = of->longest > 0 ? positions_create(of) : NULL;
+    const struct attention_case *c = &with;
+    with.positions = positions;
     int64_t rows = c->sequences * c->tokens, count = rows * row_length(c);
     int64_t out_count = rows * out_length(c);
     struct buffer x = buffer_random(k->type, count, "qkv", 1.0f);
@@ -253,6 +278,7 @@ static void attention_case_run(struct kernels *k, const struct attention_case *c
     struct buffer *buffers[] = {&x, &d_o, &o, &dx, &logsumexp, &scratch};
     for (int i = 0; i < 6; i++)
         buffer_destroy(buffers[i]);
+    free(positions);
 }
 
 /* Sizes around the blocks of the kernels: 32 queries, 128 of them a task; 128 keys, 64 from a width
@@ -260,19 +286,51 @@ static void attention_case_run(struct kernels *k, const struct attention_case *c
 static void test_attention(struct kernels *k)
 {
     const struct attention_case cases[] = {
-        {1, 1, 1, 1, 1, 0, 0, 0, 0},     {2, 1, 2, 1, 5, 3, 0, 0, 0},
-        {1, 5, 1, 1, 5, 0, 0, 0, 0},     {2, 37, 3, 3, 5, 1, 0, 0, 0},
-        {1, 33, 4, 2, 8, 0, 0, 0, 0},    {1, 64, 1, 1, 16, 0, 0, 0, 0},
-        {1, 65, 2, 1, 17, 2, 0, 0, 0},   {1, 131, 6, 2, 37, 0, 0, 0, 0},
-        {1, 200, 1, 1, 64, 0, 0, 0, 0},  {1, 300, 2, 1, 20, 0, 0, 0, 0},
-        {1, 140, 1, 1, 256, 0, 0, 0, 0}, {0, 8, 2, 2, 8, 0, 0, 0, 0},
-        {1, 96, 3, 1, 80, 0, 0, 0, 0},   {2, 37, 3, 3, 5, 1, 1, 0, 0},
-        {1, 65, 2, 1, 17, 2, 64, 0, 0},  {1, 131, 4, 2, 9, 0, 7, 0, 0},
-        {1, 300, 2, 1, 20, 0, 33, 0, 0}, {2, 300, 1, 1, 8, 0, 128, 0, 0},
-        {1, 290, 2, 2, 8, 1, 129, 0, 0}, {1, 270, 1, 1, 160, 0, 70, 0, 0},
-        {1, 40, 1, 1, 8, 0, 1000, 0, 0}, {1, 65, 2, 1, 17, 2, 0, 0.125, 0},
-        {2, 37, 2, 1, 6, 1, 0, 0, 1.5},  {1, 150, 2, 2, 20, 0, 40, 0.4, 3},
-        {1, 70, 1, 1, 130, 0, 0, 0, 50},
+        {1, 1, 1, 1, 1, 0, 0, 0, 0, 0, NULL},
+        {2, 1, 2, 1, 5, 3, 0, 0, 0, 0, NULL},
+        {1, 5, 1, 1, 5, 0, 0, 0, 0, 0, NULL},
+        {2, 37, 3, 3, 5, 1, 0, 0, 0, 0, NULL},
+        {1, 33, 4, 2, 8, 0, 0, 0, 0, 0, NULL},
+        {1, 64, 1, 1, 16, 0, 0, 0, 0, 0, NULL},
+        {1, 65, 2, 1, 17, 2, 0, 0, 0, 0, NULL},
+        {1, 131, 6, 2, 37, 0, 0, 0, 0, 0, NULL},
+        {1, 200, 1, 1, 64, 0, 0, 0, 0, 0, NULL},
+        {1, 300, 2, 1, 20, 0, 0, 0, 0, 0, NULL},
+        {1, 140, 1, 1, 256, 0, 0, 0, 0, 0, NULL},
+        {0, 8, 2, 2, 8, 0, 0, 0, 0, 0, NULL},
+        {1, 96, 3, 1, 80, 0, 0, 0, 0, 0, NULL},
+        {2, 37, 3, 3, 5, 1, 1, 0, 0, 0, NULL},
+        {1, 65, 2, 1, 17, 2, 64, 0, 0, 0, NULL},
+        {1, 131, 4, 2, 9, 0, 7, 0, 0, 0, NULL},
+        {1, 300, 2, 1, 20, 0, 33, 0, 0, 0, NULL},
+        {2, 300, 1, 1, 8, 0, 128, 0, 0, 0, NULL},
+        {1, 290, 2, 2, 8, 1, 129, 0, 0, 0, NULL},
+        {1, 270, 1, 1, 160, 0, 70, 0, 0, 0, NULL},
+        {1, 40, 1, 1, 8, 0, 1000, 0, 0, 0, NULL},
+        {1, 65, 2, 1, 17, 2, 0, 0.125, 0, 0, NULL},
+        {2, 37, 2, 1, 6, 1, 0, 0, 1.5, 0, NULL},
+        {1, 150, 2, 2, 20, 0, 40, 0.4, 3, 0, NULL},
+        {1, 70, 1, 1, 130, 0, 0, 0, 50, 0, NULL},
+        /* texts, short ones and ones that are longer than a block */
+        {.sequences = 2, .tokens = 37, .heads = 3, .key_heads = 3, .width = 5, .longest = 1},
+        {.sequences = 2, .tokens = 70, .heads = 4, .key_heads = 2, .width = 8, .longest = 9},
+        {.sequences = 1, .tokens = 300, .heads = 2, .key_heads = 1, .width = 20, .longest = 31},
+        {.sequences = 2, .tokens = 300, .heads = 1, .key_heads = 1, .width = 8, .longest = 160},
+        {.sequences = 1,
+         .tokens = 290,
+         .heads = 2,
+         .key_heads = 2,
+         .width = 8,
+         .extra = 1,
+         .window = 20,
+         .longest = 90},
+        {.sequences = 1,
+         .tokens = 270,
+         .heads = 1,
+         .key_heads = 1,
+         .width = 160,
+         .window = 70,
+         .longest = 100},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         attention_case_run(k, &cases[i]);
@@ -282,7 +340,7 @@ static void test_attention(struct kernels *k)
 static void test_definition(int64_t window, double scale, double cap)
 {
     const double h = 1e-4;
-    const struct attention_case c = {2, 6, 4, 2, 5, 0, window, scale, cap};
+    const struct attention_case c = {2, 6, 4, 2, 5, 0, window, scale, cap, 0, NULL};
     int64_t count = c.sequences * c.tokens * row_length(&c);
     struct buffer x = buffer_random(ZI_FP32, count, "qkv", 1.0f);
     struct buffer d_o = buffer_random(ZI_FP32, c.sequences * c.tokens * out_length(&c), "d", 1.0f);
@@ -306,7 +364,7 @@ static void test_definition(int64_t window, double scale, double cap)
  * queries from its token on, and no earlier one. */
 static void test_extremes(struct kernels *k)
 {
-    const struct attention_case c = {1, 100, 1, 1, 16, 0, 0, 0, 0};
+    const struct attention_case c = {1, 100, 1, 1, 16, 0, 0, 0, 0, 0, NULL};
     struct buffer x = buffer_random(k->type, 100 * row_length(&c), "qkv", 1.0f);
     struct buffer o = buffer_create(k->type, 100 * out_length(&c));
     struct buffer logsumexp = buffer_create(ZI_FP32, 100);
@@ -341,8 +399,8 @@ static void test_extremes(struct kernels *k)
 /* A long sequence, on the best instruction set: many blocks, the same tolerances. */
 static void test_long(void)
 {
-    const struct attention_case cases[] = {{1, 4200, 1, 1, 8, 0, 0, 0, 0},
-                                           {1, 4200, 1, 1, 8, 0, 500, 0, 0}};
+    const struct attention_case cases[] = {{1, 4200, 1, 1, 8, 0, 0, 0, 0, 0, NULL},
+                                           {1, 4200, 1, 1, 8, 0, 500, 0, 0, 0, NULL}};
     for (int i = 0; i < 2 * KERNELS_TYPES; i++) {
         int type = i / 2;
         struct kernels k = {

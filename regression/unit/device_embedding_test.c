@@ -11,6 +11,8 @@ struct embedding_case {
     bool positions;
     /* Of the table's rows, a power of two so that products are exact; 0: 1. */
     float scale;
+    /* A sequence has several. */
+    bool texts;
 };
 
 static double scale_of(const struct embedding_case *c)
@@ -20,10 +22,27 @@ static double scale_of(const struct embedding_case *c)
 
 /* Odd widths, fewer columns than threads, more rows than are done in one thread, and none. */
 static const struct embedding_case cases[] = {
-    {1, 1, 1, true, 0}, {3, 5, 17, true, 0},     {3, 5, 33, false, 0},
-    {2, 7, 2, true, 0}, {4, 29, 64, true, 0},    {3, 50, 37, false, 0},
-    {0, 7, 8, true, 0}, {3, 5, 33, false, 4.0f}, {2, 7, 20, true, 0.25f},
+    {1, 1, 1, true, 0, false}, {3, 5, 17, true, 0, false},     {3, 5, 33, false, 0, false},
+    {2, 7, 2, true, 0, false}, {4, 29, 64, true, 0, false},    {3, 50, 37, false, 0, false},
+    {0, 7, 8, true, 0, false}, {3, 5, 33, false, 4.0f, false}, {2, 7, 20, true, 0.25f, false},
+    {2, 7, 5, true, 0, true},  {3, 50, 37, true, 0, true},     {3, 5, 9, false, 0, true},
 };
+
+/* Where in its text a row is. */
+static int64_t position_of(const struct embedding_case *c, int64_t row)
+{
+    int64_t t = row % c->length;
+    return c->texts ? (t < 4 ? t : (t - 4) % 3) : t;
+}
+
+/* The positions of all rows. */
+static struct buffer positions_create(const struct embedding_case *c)
+{
+    struct buffer positions = buffer_create(ZI_INT32, c->sequences * c->length);
+    for (int64_t r = 0; r < c->sequences * c->length; r++)
+        ((int32_t *)positions.bytes)[r] = (int32_t)position_of(c, r);
+    return positions;
+}
 
 /* Tokens repeat, next to each other too, and the first and last row of the table are among them;
  * row 4 is not. */
@@ -60,7 +79,7 @@ static struct device_embedding describe(enum zi_dtype type, const struct embeddi
 static void embed_case(struct kernels *k, const struct embedding_case *c)
 {
     int64_t rows = c->sequences * c->length, count = rows * c->columns;
-    struct buffer tokens = tokens_create(rows);
+    struct buffer tokens = tokens_create(rows), positions = positions_create(c);
     struct buffer table = buffer_random(k->type, VOCABULARY * c->columns, "table", 1.0f);
     struct buffer position = buffer_random(k->type, c->length * c->columns, "position", 1.0f);
     struct buffer y = buffer_create(k->type, count), expected = buffer_create(k->type, count);
@@ -68,13 +87,14 @@ static void embed_case(struct kernels *k, const struct embedding_case *c)
         int64_t row = i / c->columns, column = i % c->columns;
         int64_t at = token_at(&tokens, row) * c->columns + column;
         double value = scale_of(c) * buffer_get(&table, at);
-        if (c->positions) value += buffer_get(&position, row % c->length * c->columns + column);
+        if (c->positions) value += buffer_get(&position, position_of(c, row) * c->columns + column);
         buffer_set(&expected, i, value);
     }
     struct device_embedding e = describe(k->type, c, &tokens);
     e.y = buffer_at(&y, 0);
     e.table = buffer_at(&table, 0);
     if (c->positions) e.position = buffer_at(&position, 0);
+    if (c->texts) e.positions = buffer_at(&positions, 0);
     CHECK_INT(k->operations.embed(&k->stream, &e), ZI_OK);
     CHECK(memcmp(y.bytes, expected.bytes, (size_t)count * zi_dtype_bytes(k->type)) == 0);
     /* the same from parts of the table, each added to what the parts before made */
@@ -89,15 +109,15 @@ static void embed_case(struct kernels *k, const struct embedding_case *c)
     }
     CHECK(memcmp(y.bytes, expected.bytes, (size_t)count * zi_dtype_bytes(k->type)) == 0);
     kernels_digest(k, y.bytes, (size_t)count * zi_dtype_bytes(k->type));
-    struct buffer *buffers[] = {&tokens, &table, &position, &y, &expected};
-    for (int i = 0; i < 5; i++)
+    struct buffer *buffers[] = {&tokens, &positions, &table, &position, &y, &expected};
+    for (int i = 0; i < 6; i++)
         buffer_destroy(buffers[i]);
 }
 
 static void embed_backward_case(struct kernels *k, const struct embedding_case *c)
 {
     int64_t rows = c->sequences * c->length, count = rows * c->columns;
-    struct buffer tokens = tokens_create(rows);
+    struct buffer tokens = tokens_create(rows), positions = positions_create(c);
     struct buffer dy = buffer_random(k->type, count, "dy", 1.0f);
     struct buffer dtable = buffer_random(ZI_FP32, VOCABULARY * c->columns, "dtable", 1.0f);
     struct buffer dposition = buffer_random(ZI_FP32, c->length * c->columns, "dposition", 1.0f);
@@ -107,7 +127,7 @@ static void embed_backward_case(struct kernels *k, const struct embedding_case *
         int64_t at = token_at(&tokens, row) * c->columns + column;
         buffer_set(&table, at, buffer_get(&table, at) + scale_of(c) * buffer_get(&dy, i));
         if (!c->positions) continue;
-        at = row % c->length * c->columns + column;
+        at = position_of(c, row) * c->columns + column;
         buffer_set(&position, at, buffer_get(&position, at) + buffer_get(&dy, i));
     }
     struct buffer in_parts = buffer_copy(&dtable);
@@ -115,6 +135,7 @@ static void embed_backward_case(struct kernels *k, const struct embedding_case *
     e.y = buffer_at(&dy, 0);
     e.table = buffer_at(&dtable, 0);
     if (c->positions) e.position = buffer_at(&dposition, 0);
+    if (c->texts) e.positions = buffer_at(&positions, 0);
     CHECK_INT(k->operations.embed_backward(&k->stream, &e), ZI_OK);
     e.position = (struct device_ptr){0};
     for (int part = 0; part < PARTS; part++) {
@@ -128,8 +149,9 @@ static void embed_backward_case(struct kernels *k, const struct embedding_case *
     CHECK(memcmp(dposition.bytes, position.bytes, (size_t)dposition.count * 4) == 0);
     kernels_digest(k, dtable.bytes, (size_t)dtable.count * 4);
     kernels_digest(k, dposition.bytes, (size_t)dposition.count * 4);
-    struct buffer *buffers[] = {&tokens, &dy, &dtable, &dposition, &table, &position, &in_parts};
-    for (int i = 0; i < 7; i++)
+    struct buffer *buffers[] = {&tokens,    &positions, &dy,       &dtable,
+                                &dposition, &table,     &position, &in_parts};
+    for (int i = 0; i < 8; i++)
         buffer_destroy(buffers[i]);
 }
 

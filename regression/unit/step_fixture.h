@@ -49,6 +49,9 @@ __attribute__((unused)) static bool step_fixture_sums_on_disk;
 /* And so few groups of the optimizer in memory; 0: as resolved, which is all of a small model. */
 __attribute__((unused)) static int step_fixture_groups;
 
+/* Sequences may have several texts. */
+__attribute__((unused)) static bool step_fixture_packed;
+
 /* When the apart device, which is what device.type: cuda opens here, does its work. */
 __attribute__((unused)) static enum apart_schedule step_fixture_schedule;
 __attribute__((unused)) static uint64_t step_fixture_seed;
@@ -149,6 +152,7 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
     ZI_TRY(device_open(&s->device, (struct device_share){ranks, rank}, &f->device));
     if (step_fixture_device) step_fixture_device(f->device);
     f->config.training = true;
+    f->config.packed = step_fixture_packed;
     f->rank = rank;
     const struct zero_node node = {.ranks = 1};
     ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, &node, &f->config));

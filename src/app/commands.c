@@ -111,7 +111,9 @@ static const struct command commands[] = {
      "files\n"
      "in a folder, outputs of this command and links to nothing are left out, which is said.\n"
      "A tokenizer takes each file whole, without its bos or eos; --separator puts a token behind\n"
-     "each file, as GPT-2 was trained with. Files are encoded by all cores (OMP_NUM_THREADS).\n",
+     "each file, as GPT-2 was trained with. Files are encoded by all cores (OMP_NUM_THREADS).\n"
+     "A file named *.jsonl has a document a line, {\"text\": ...} or {\"prompt\": ..., \"completion\": "
+     "...},\nof which the prompt is masked; each ends with the eos token (doc/data.md).\n",
      false,
      true,
      false,
@@ -120,7 +122,7 @@ static const struct command commands[] = {
       {"--tokenizer", "FOLDER",
        "tokenizer.json or tokenizer.model of this folder, or a file that is one"},
       {"--separator", "TOKEN",
-       "put this token behind each file; eos: that of tokenizer_config.json"},
+       "put this token behind each file or document; eos: that of tokenizer_config.json"},
       {"--validation", "FILE", "write the last part of the tokens to this file instead"},
       {"--share", "X", "the part that goes to the validation file (default 0.1)"},
       {"--suffix", "TEXT", "from folders take only files whose names end in TEXT"}}},

@@ -49,6 +49,7 @@ static const struct record_column step_columns[] = {
     {"io_read_bytes", "B, -1: unknown", 1},
     {"io_written_bytes", "B, -1: unknown", 1},
     {"loss_scale", "", 1},
+    {"targets", "", 1},
 };
 enum {
     STEP_COLUMNS = (int)(sizeof step_columns / sizeof *step_columns),
@@ -56,9 +57,10 @@ enum {
     STEP_VALIDATION = 9,
     STEP_WAIT = 10,
     STEP_BYTES = STEP_WAIT + LANE_COUNT,
-    STEP_SCALE = STEP_BYTES + 4
+    STEP_SCALE = STEP_BYTES + 4,
+    STEP_TARGETS
 };
-_Static_assert(STEP_SCALE + 1 == STEP_COLUMNS, "a column per lane");
+_Static_assert(STEP_TARGETS + 1 == STEP_COLUMNS, "a column per lane");
 
 static const struct record_column timing_columns[] = {
     {"step", "", 1},     {"lane", "codes", 1},     {"kind", "codes", 1}, {"count", "", 1},
@@ -341,6 +343,7 @@ enum zi_status report_step(struct report *report, const struct report_row *row)
         [STEP_BYTES + 2] = row->io_read_bytes,
         [STEP_BYTES + 3] = row->io_written_bytes,
         [STEP_SCALE] = row->loss_scale,
+        [STEP_TARGETS] = row->targets,
     };
     memcpy(values + STEP_WAIT, row->wait_s, sizeof row->wait_s);
     for (int i = 0; i < STEP_COLUMNS; i++)

@@ -22,6 +22,8 @@ struct report_row {
     double loss, gradient_norm, learning_rate, seconds, tokens_per_s;
     /* Of the loss; 1: none. */
     int64_t loss_scale;
+    /* Those of the step that count. */
+    int64_t targets;
     /* enum report_skip. */
     int skipped;
     /* Of all parameters before the step's update. */

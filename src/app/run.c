@@ -147,7 +147,8 @@ static enum zi_status stage_data(struct run *run)
                                    .sources = &data->train,
                                    .format = data->format,
                                    .type = data->type,
-                                   .vocabulary = s->model.vocabulary};
+                                   .vocabulary = s->model.vocabulary,
+                                   .packing = data->packing};
     ZI_TRY(corpus_open(&wanted, &run->train_corpus));
     ZI_TRY(sampler_create(run->train_corpus, (uint64_t)s->run.seed, s->batch.global, length, 1,
                           &run->train));
@@ -253,6 +254,8 @@ static enum zi_status stage_program(struct run *run)
 {
     struct setup *setup = &run->setup;
     setup->config.training = true;
+    setup->config.packed =
+        sampler_packs(run->train) || (run->validation && sampler_packs(run->validation));
     ZI_TRY(zero_resolve_all(setup->settings, &setup->description, run->comm, &setup->config));
     ZI_TRY(comm_agree(run->comm, setup_compile(setup)));
     if (!is_first(run)) return ZI_OK;
@@ -290,6 +293,9 @@ static enum zi_status stage_engine(struct run *run)
     double start = zi_time_s();
     /* It has agreed on every step, and must end on all ranks: stores are removed on the way. */
     ZI_TRY(engine_create(setup->program, setup->device, run->comm, setup->settings, &run->engine));
+    run->masked =
+        sampler_masks(run->train) || (run->validation && sampler_masks(run->validation));
+    if (run->masked) engine_mask(run->engine);
     run->layout_s = zi_time_s() - start;
     const struct settings_run *s = &setup->settings->run;
     int64_t rest = s->steps - run->begins;

@@ -28,6 +28,8 @@ struct run {
     struct corpus *train_corpus, *validation_corpus;
     /* `validation`: NULL for none. */
     struct sampler *train, *validation;
+    /* Some of their targets count for nothing. */
+    bool masked;
     struct engine *engine;
     /* What ends it early. */
     struct control control;

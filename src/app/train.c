@@ -10,6 +10,7 @@
  * A request to stop (control.h) is looked at between steps: the step at hand is finished, and the
  * run ends with a checkpoint as if it had been the last. A validation ends at its next batch; its
  * step has no validation loss then. */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -39,6 +40,16 @@ static enum zi_status report_all(struct run *run, const struct report_row *row,
     return ZI_OK;
 }
 
+/* Rank 0. A step that could not teach anything. */
+static void note_masked(const struct run *run, const struct engine_result *result)
+{
+    if (result->targets == 0 && comm_rank(run->comm) == 0)
+        zi_log(ZI_LOG_WARN, "app",
+               "no target of step %" PRId64
+               " counts, by the masks of data.train: its loss and its gradient are 0",
+               run->done + 1);
+}
+
 /* Collective. The step numbered run->done. */
 static enum zi_status train_step(struct run *run, struct engine_result *result)
 {
@@ -52,6 +63,7 @@ static enum zi_status train_step(struct run *run, struct engine_result *result)
     struct report_bytes before = report_kernel_bytes();
     ZI_TRY(run_guard(run, engine_train(run->engine, run->done, result)));
     saving_note_step(run, result->seconds);
+    note_masked(run, result);
     struct report_bytes after = report_kernel_bytes();
     double seconds = zi_time_s() - start, tokens = (double)(c->global * c->tokens);
     run->done++;
@@ -68,6 +80,7 @@ static enum zi_status train_step(struct run *run, struct engine_result *result)
         .seconds = seconds,
         .tokens_per_s = tokens / seconds,
         .loss_scale = result->loss_scale,
+        .targets = result->targets,
         .skipped = result->overflowed ? REPORT_LOWERED
                    : result->skipped  ? REPORT_NOT_FINITE
                                       : REPORT_KEPT,

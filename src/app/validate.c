@@ -2,10 +2,11 @@
 /* Validation, and how batches get to the engine.
  *
  * A validation is the mean loss over all targets of the chosen windows of a file. The engine takes
- * batches of batch.global sequences and gives their mean over all places; places beyond the last
- * window have targets that count for nothing (data/sampler.h). So its means are turned back into
- * sums, and the sum of all batches is divided by the number of targets that count: the value is the
- * same whatever the batch, the micro-batch and the ranks, up to the order of sums.
+ * batches of batch.global sequences and gives their mean over all places, or over the targets that
+ * count where data have masks; places beyond the last window have targets that count for nothing
+ * (data/sampler.h). So its means are turned back into sums, and the sum of all batches is divided by
+ * the number of targets that count: the value is the same whatever the batch, the micro-batch and
+ * the ranks, up to the order of sums.
  *
  * A validation may take long. Between batches all ranks agree anyway, on whether the data could be
  * read, and so they agree on whether to stop. */
@@ -22,36 +23,62 @@ enum zi_status run_read_batch(struct run *run, struct sampler *sampler, int64_t 
 {
     const struct zero_config *c = &run->setup.config;
     int32_t *inputs = engine_inputs(run->engine), *targets = engine_targets(run->engine);
+    int32_t *positions = engine_positions(run->engine);
     for (int micro = 0; micro < c->micro_batches; micro++) {
         int64_t first, count = zero_sequences(c, comm_rank(run->comm), micro, &first);
         if (count == 0) break;
         ZI_TRY(sampler_read(sampler, step, first, count, inputs, targets));
+        if (positions) {
+            sampler_positions(sampler, step, first, count, positions);
+            positions += count * c->tokens;
+        }
         inputs += count * c->tokens;
         targets += count * c->tokens;
     }
     return ZI_OK;
 }
 
-static enum zi_status add_batch(struct run *run, int64_t step, double *sum)
+/* Losses of all targets that count, and their number where some do not. */
+struct sums {
+    double loss;
+    int64_t targets;
+};
+
+static enum zi_status add_batch(struct run *run, int64_t step, struct sums *sums)
 {
-    const struct zero_config *c = &run->setup.config;
     struct engine_result result;
     enum zi_status status = run_read_batch(run, run->validation, step);
     if (status >= 0) status = control_check(run);
     ZI_TRY(comm_agree(run->comm, status));
     ZI_TRY(run_guard(run, engine_validate(run->engine, &result)));
-    *sum += result.loss * (double)(c->global * c->tokens);
+    sums->loss += result.loss * (double)result.targets;
+    sums->targets += result.targets;
     return ZI_OK;
+}
+
+/* All ranks have the same number. */
+static enum zi_status check_targets(const struct run *run, int64_t targets)
+{
+    if (targets > 0) return ZI_OK;
+    if (comm_rank(run->comm) != 0) return ZI_ERROR_USAGE;
+    return zi_fail(ZI_ERROR_USAGE, "app",
+                   "no target of the %" PRId64
+                   " sequences of data.validation counts, by the masks of its files: name others, "
+                   "or set data.validation_every to never",
+                   sampler_chosen(run->validation));
 }
 
 enum zi_status validate(struct run *run, double *loss)
 {
-    double sum = 0, start = zi_time_s();
+    struct sums sums = {0};
+    double start = zi_time_s();
     int64_t steps = sampler_steps(run->validation);
     enum zi_status status = ZI_OK;
     for (int64_t step = 0; step < steps && status >= 0; step++)
-        status = add_batch(run, step, &sum);
-    if (status >= 0) *loss = sum / (double)sampler_targets(run->validation);
+        status = add_batch(run, step, &sums);
+    if (!run->masked) sums.targets = sampler_targets(run->validation);
+    if (status >= 0) status = check_targets(run, sums.targets);
+    if (status >= 0) *loss = sums.loss / (double)sums.targets;
     run->progress.validation_s += zi_time_s() - start;
     return status;
 }
@@ -81,6 +108,24 @@ static void print_source(const struct run *run, int number, double sequences)
                source->name, epochs, (int)REPEATS_MOST);
 }
 
+/* How full the sequences are that documents of a source were packed into. */
+static void print_packed(const struct corpus *corpus, const struct sampler *sampler, int64_t length)
+{
+    struct sampler_part all = {0};
+    for (int i = 0; i < corpus_source_count(corpus); i++) {
+        struct sampler_part part = sampler_part(sampler, i);
+        all.documents += part.documents;
+        all.packed += part.packed;
+        all.places += part.places;
+    }
+    if (all.documents > 0)
+        printf("%" PRId64 " document%s packed into %" PRId64 " sequence%s, of which %.3g %% is "
+               "taken\n",
+               all.documents, all.documents == 1 ? "" : "s", all.packed,
+               all.packed == 1 ? "" : "s",
+               100 * (double)all.places / ((double)all.packed * (double)length));
+}
+
 static void print_passed(const struct corpus *corpus, const struct sampler *sampler)
 {
     int passed = 0;
@@ -106,6 +151,7 @@ static void print_training(const struct run *run)
     printf("\n");
     for (int i = 0; i < sources && sources > 1; i++)
         print_source(run, i, sequences);
+    print_packed(corpus, run->train, run->setup.config.tokens);
     print_passed(corpus, run->train);
     if (windows < global)
         printf("a step takes %" PRId64
@@ -126,6 +172,7 @@ void print_data(const struct run *run)
                files_text(corpus_shard_count(run->validation_corpus), files),
                chosen < windows ? ", evenly spread (data.validation_sequences)" : "",
                sampler_targets(run->validation));
+        print_packed(run->validation_corpus, run->validation, run->setup.config.tokens);
         print_passed(run->validation_corpus, run->validation);
     }
     printf("\n");

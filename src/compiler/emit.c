@@ -19,6 +19,14 @@ static struct program_op model_operation(enum program_kind kind, int op, int mic
     return o;
 }
 
+/* Embedding and attention ask where in its text a token is. */
+static void set_positions(const struct builder *b, struct program_op *o)
+{
+    enum model_op_kind kind = b->model->ops[o->op].kind;
+    if (kind == MODEL_EMBED || kind == MODEL_ATTENTION)
+        op_reads(o, OPERAND_POSITIONS, b->program->inside.positions);
+}
+
 static void emit_forward(struct builder *b, int visit, int micro)
 {
     int op = b->schedule.visits[visit].first;
@@ -36,6 +44,7 @@ static void emit_forward(struct builder *b, int visit, int micro)
     int saved = activation_forward_saved(b, op, micro);
     op_writes(&o, OPERAND_SAVED, saved);
     op_writes(&o, OPERAND_SCRATCH, b->activations.scratch);
+    set_positions(b, &o);
     set_weights(b, &o, visit);
     builder_emit(b, &o);
     activation_keep_saved(b, op, micro, saved);
@@ -76,6 +85,7 @@ static void emit_recompute(struct builder *b, int visit, int micro, int input)
         if (more) op_writes(&o, OPERAND_OUTPUT, a->recomputed_inputs[j + 1]);
         op_writes(&o, OPERAND_SAVED, a->recomputed_saved[j]);
         op_writes(&o, OPERAND_SCRATCH, b->activations.scratch);
+        set_positions(b, &o);
         set_weights(b, &o, visit);
         builder_emit(b, &o);
     }
@@ -117,6 +127,7 @@ static void emit_differentiate(struct builder *b, int visit, int micro, int j,
     if (op->kind != MODEL_EMBED)
         activation_set_carry(b, &o, op->kind != MODEL_HEAD && op->tile == op->tiles - 1);
     if (op->kind == MODEL_EMBED) op_reads(&o, OPERAND_TOKENS, b->program->inside.tokens);
+    set_positions(b, &o);
     if (op->kind == MODEL_HEAD) {
         op_reads(&o, OPERAND_TARGETS, b->program->inside.targets);
         op_changes(&o, OPERAND_LOSS, b->program->inside.loss);

@@ -574,10 +574,11 @@ static bool uses_disk(const struct zero_config *config)
 enum zi_status zero_resolve(const struct settings *settings, const struct device_properties *device,
                             int ranks, const struct zero_node *node, struct zero_config *config)
 {
-    bool fits = false, training = config->training;
+    bool fits = false, training = config->training, packed = config->packed;
     struct zero_rates rates = config->rates;
     memset(config, 0, sizeof *config);
     config->training = training;
+    config->packed = packed;
     config->rates = rates;
     config->ranks = ranks;
     config->node = *node;

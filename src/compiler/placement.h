@@ -14,7 +14,7 @@
 void zero_check(struct deck *deck, int ranks);
 
 /* Local. Resolves the deck for a described device and the memory and disks of a
- * described node (config->training is set by the caller, and config->rates as far as they are known); the caller
+ * described node (config->training and config->packed are set by the caller, and config->rates as far as they are known); the caller
  * makes the model with config->tiling, and `program.h` compiles the result. What is auto is chosen
  * by measuring, fastest first: tiers (states leave the device for host memory, then for nvme:
  * the optimizer's first, activations and gradients last), tile counts, prefetch, groups in

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The small values that enter and leave a program: tokens, targets, and sums of a step. */
+/* The small values that enter and leave a program: tokens, targets, perhaps positions, and sums of a
+ * step. */
 #include "compiler/value.h"
 #include "compiler/compile.h"
 
@@ -38,9 +39,13 @@ void value_lay(struct builder *b)
         {"checksum", &out->checksum, &in->checksum, 64, b->derived.optimizer_tier, false},
         {"logits", &out->logits, &in->logits, logits, ZI_TIER_DEVICE, false},
     };
+    const struct value positions = {
+        "positions", &out->positions, &in->positions, ids, ZI_TIER_DEVICE, true};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         lay_value(b, &values[i]);
     }
+    out->positions = in->positions = -1;
+    if (c->packed) lay_value(b, &positions);
 }
 
 /* Brings a small value to where it is wanted, unless it is there. */
@@ -82,6 +87,7 @@ void value_begin(struct builder *b)
     if (updates) emit_clear(b, in->checksum);
     if (program_row(b->writer.name)->flushes) return;
     emit_value(b, OP_PUSH, out->tokens, in->tokens);
+    emit_value(b, OP_PUSH, out->positions, in->positions);
     if (losses) emit_value(b, OP_PUSH, out->targets, in->targets);
 }
 

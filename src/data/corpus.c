@@ -27,6 +27,7 @@ struct corpus {
     /* [source_count] */
     struct corpus_source *sources;
     int source_count;
+    int64_t packing;
     /* Shards that are open, -1 for none; the next to be replaced. */
     int ring[OPEN_MOST], ring_size, next;
 };
@@ -132,6 +133,7 @@ enum zi_status corpus_open(const struct corpus_wanted *wanted, struct corpus **c
     struct corpus *opened = calloc(1, sizeof *opened);
     if (!opened) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to open %s", wanted->key);
     opened->key = wanted->key;
+    opened->packing = wanted->packing;
     opened->ring_size = ring_size();
     for (int i = 0; i < OPEN_MOST; i++)
         opened->ring[i] = -1;
@@ -181,6 +183,16 @@ int corpus_shard_count(const struct corpus *corpus)
 int64_t corpus_shard_tokens(const struct corpus *corpus, int shard)
 {
     return tokens_count(corpus->shards[shard]);
+}
+
+int64_t corpus_shard_documents(const struct corpus *corpus, int shard)
+{
+    return corpus->packing == PACKING_DOCUMENTS ? tokens_documents(corpus->shards[shard]) : 0;
+}
+
+bool corpus_shard_masks(const struct corpus *corpus, int shard)
+{
+    return tokens_have_mask(corpus->shards[shard]);
 }
 
 enum zi_status corpus_use(struct corpus *corpus, int shard, struct tokens **tokens)

@@ -27,6 +27,8 @@ struct corpus_wanted {
     const struct deck_sources *sources;
     /* As of tokens_open. Where there are several files, `type` is only for those without a header. */
     int64_t format, type, vocabulary;
+    /* enum data_packing. */
+    int64_t packing;
 };
 
 struct corpus_source {
@@ -60,6 +62,12 @@ int corpus_shard_count(const struct corpus *corpus);
 
 /* Local. Tokens of one. */
 int64_t corpus_shard_tokens(const struct corpus *corpus, int shard);
+
+/* Local. Documents of one that are to be packed; 0: its tokens are one stream. */
+int64_t corpus_shard_documents(const struct corpus *corpus, int shard);
+
+/* Local. Whether one says which of its tokens count as targets. */
+bool corpus_shard_masks(const struct corpus *corpus, int shard);
 
 /* Local, from the thread that opened the corpus. A file, open until the next call; the corpus's
  * own. ZI_ERROR_IO when it had been closed and has changed since. */

@@ -17,16 +17,11 @@
 #define BATCH_FILES 256
 #define BATCH_BYTES ((int64_t)64 << 20)
 
-struct encoded {
-    int32_t *ids;
-    size_t count;
-};
-
 struct batch {
+    const struct tokens_encoder *encoder;
     const struct input_file *files;
     int count;
-    struct encoded encoded[BATCH_FILES];
-    enum zi_status status;
+    struct encoded_text encoded[BATCH_FILES];
 };
 
 static enum zi_status read_all(const struct input_file *input, int file, char *text)
@@ -43,9 +38,11 @@ static enum zi_status read_all(const struct input_file *input, int file, char *t
     return input_check(input, file);
 }
 
-static enum zi_status encode_file(const struct tokens_encoder *encoder, void *worker,
-                                  const struct input_file *input, struct encoded *encoded)
+static enum zi_status encode_file(void *context, void *worker, int item)
 {
+    struct batch *batch = context;
+    const struct input_file *input = &batch->files[item];
+    struct encoded_text *to = &batch->encoded[item];
     int file;
     ZI_TRY(zi_stop_check());
     ZI_TRY(input_open(input, &file));
@@ -54,9 +51,8 @@ static enum zi_status encode_file(const struct tokens_encoder *encoder, void *wo
         text ? read_all(input, file, text)
              : zi_fail(ZI_ERROR_DEVICE, "data", "no memory for the %" PRId64 " bytes of %s",
                        input->bytes, input->path);
-    if (status >= 0)
-        status =
-            encoder->encode(worker, text, (size_t)input->bytes, &encoded->ids, &encoded->count);
+    const struct tokens_text whole = {text, (size_t)input->bytes, input->path, 0};
+    if (status >= 0) status = batch->encoder->encode(worker, &whole, &to->ids, &to->count);
     if (status == ZI_ERROR_USAGE || status == ZI_ERROR_DEVICE)
         zi_log(ZI_LOG_ERROR, "data", "input %s cannot be encoded", input->path);
     free(text);
@@ -64,62 +60,89 @@ static enum zi_status encode_file(const struct tokens_encoder *encoder, void *wo
     return status;
 }
 
-/* The first error of any thread is that of the batch; the others then take no more files. */
-static void encode_batch(const struct tokens_encoder *encoder, struct batch *batch)
+/* The first error of any thread is that of all; the others then take no more items. */
+enum zi_status encode_items(const struct tokens_encoder *encoder, int count, encode_item *item,
+                            void *context)
 {
+    enum zi_status status = ZI_OK;
 #pragma omp parallel
     {
         void *worker = NULL;
         enum zi_status own = encoder->begin(encoder->context, &worker);
 #pragma omp for schedule(dynamic)
-        for (int i = 0; i < batch->count; i++) {
+        for (int i = 0; i < count; i++) {
             enum zi_status so_far;
 #pragma omp atomic read
-            so_far = batch->status;
-            if (own >= 0 && so_far >= 0)
-                own = encode_file(encoder, worker, &batch->files[i], &batch->encoded[i]);
+            so_far = status;
+            if (own >= 0 && so_far >= 0) own = item(context, worker, i);
             if (own < 0) {
 #pragma omp atomic write
-                batch->status = own;
+                status = own;
             }
         }
         encoder->end(worker);
     }
+    return status;
 }
 
-static enum zi_status write_batch(const struct tokens_encoder *encoder, const struct batch *batch,
-                                  struct zi_output *spool, int64_t *count)
+static enum zi_status write_batch(const struct batch *batch, struct zi_output *spool,
+                                  struct encoded *made)
 {
+    const int32_t *separator = &batch->encoder->separator;
     for (int i = 0; i < batch->count; i++) {
-        const struct encoded *e = &batch->encoded[i];
+        const struct encoded_text *e = &batch->encoded[i];
         if (e->count) ZI_TRY(zi_output_write(spool, e->ids, e->count * sizeof *e->ids));
-        *count += (int64_t)e->count;
-        if (encoder->separator < 0) continue;
-        ZI_TRY(zi_output_write(spool, &encoder->separator, sizeof encoder->separator));
-        ++*count;
+        made->tokens += (int64_t)e->count;
+        if (*separator < 0) continue;
+        ZI_TRY(zi_output_write(spool, separator, sizeof *separator));
+        made->tokens++;
     }
     return ZI_OK;
 }
 
-enum zi_status inputs_encode(const struct input_list *list, struct zi_output *spool, int64_t *count)
+/* Files that are texts. */
+static enum zi_status encode_files(const struct input_list *list, struct zi_output *spool,
+                                   struct encoded *made)
 {
-    const struct tokens_encoder *encoder = list->writer->encoder;
-    enum zi_status status = zi_output_begin("data", list->writer->path, 0600, spool);
-    *count = 0;
+    enum zi_status status = ZI_OK;
     for (size_t done = 0; done < list->count && status >= 0;) {
-        struct batch batch = {.files = &list->files[done]};
+        struct batch batch = {.encoder = list->writer->encoder, .files = &list->files[done]};
         int64_t bytes = 0;
         while (batch.count < BATCH_FILES && done + (size_t)batch.count < list->count &&
                bytes < BATCH_BYTES)
             bytes += batch.files[batch.count++].bytes;
-        encode_batch(encoder, &batch);
-        status = batch.status;
-        if (status >= 0) status = write_batch(encoder, &batch, spool, count);
+        status = encode_items(batch.encoder, batch.count, encode_file, &batch);
+        if (status >= 0) status = write_batch(&batch, spool, made);
         for (int i = 0; i < batch.count; i++)
             free(batch.encoded[i].ids);
         done += (size_t)batch.count;
     }
-    if (status >= 0 && *count == 0)
-        status = zi_fail(ZI_ERROR_USAGE, "data", "the tokenizer makes no tokens of these inputs");
     return status;
+}
+
+/* Files of lines that are. */
+static enum zi_status encode_lines(const struct input_list *list, struct zi_output *spool,
+                                   struct encoded *made)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        int file;
+        ZI_TRY(input_open(&list->files[i], &file));
+        enum zi_status status =
+            input_encode_lines(list->writer->encoder, &list->files[i], file, spool, made);
+        if (status >= 0) status = input_check(&list->files[i], file);
+        close(file);
+        if (status < 0) return status;
+    }
+    return ZI_OK;
+}
+
+enum zi_status inputs_encode(const struct input_list *list, struct zi_output *spool,
+                             struct encoded *made)
+{
+    ZI_TRY(zi_output_begin("data", list->writer->path, 0600, spool));
+    *made = (struct encoded){0};
+    ZI_TRY(list->writer->encoder->lines ? encode_lines(list, spool, made)
+                                        : encode_files(list, spool, made));
+    if (made->tokens > 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "data", "the tokenizer makes no tokens of these inputs");
 }

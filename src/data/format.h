@@ -40,6 +40,10 @@ struct token_layout {
     char *path;
     enum token_element element;
     int64_t offset, count, largest;
+    /* A uint8 for each token, 0: it is no target that counts; offset -1: none */
+    int64_t mask_offset;
+    /* int64 first tokens of documents, `documents` of them; 0: the file does not tell them apart */
+    int64_t documents_offset, documents;
 };
 
 /* A token file that has been opened. */

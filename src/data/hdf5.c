@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* zinf's own token files: an HDF5 file with one dataset, /tokens, of one dimension.
+/* zinf's own token files: an HDF5 file with a dataset /tokens of one dimension, and perhaps others.
  *
- *     element     uint8, uint16 or uint32, the smallest that holds the vocabulary
+ *     /tokens     uint8, uint16 or uint32, the smallest that holds the vocabulary
  *     attributes  format_version (1), vocabulary, largest_token (int64), tokenizer, source
  * (strings)
+ *     /mask       uint8 per token: 0, it is no target that counts; missing: all do
+ *     /documents  int64, the first token of each document, from 0 on; missing: a stream
  *
- * The dataset is contiguous and little-endian, so HDF5 is asked once where its bytes begin
+ * Each dataset is contiguous and little-endian, so HDF5 is asked once where its bytes begin
  * (H5Dget_offset), and they are then read like those of any flat file, from any thread and without
  * the library, which is not thread-safe. Datasets that others made are read as well when they are
  * laid out like that; only largest_token may be missing. What is chunked or compressed is refused,
@@ -37,11 +39,17 @@ int token_is_hdf5(const void *head, int64_t bytes)
     return bytes >= 8 && memcmp(head, signature, 8) == 0;
 }
 
-static enum zi_status find_element(const char *path, hid_t dataset, enum token_element *element)
+/* A dataset of one dimension; `path` and `name` for messages. */
+struct dataset {
+    const char *path, *name;
+    hid_t id;
+};
+
+static enum zi_status find_element(const struct dataset *d, enum token_element *element)
 {
-    hid_t type = H5Dget_type(dataset);
+    hid_t type = H5Dget_type(d->id);
     if (type < 0)
-        return zi_fail(ZI_ERROR_IO, "data", "%s: cannot read the type of %s", path, TOKENS_DATASET);
+        return zi_fail(ZI_ERROR_IO, "data", "%s: cannot read the type of %s", d->path, d->name);
     size_t bytes = H5Tget_size(type);
     int is_integer = H5Tget_class(type) == H5T_INTEGER;
     int is_little = bytes == 1 || H5Tget_order(type) == H5T_ORDER_LE;
@@ -54,7 +62,7 @@ static enum zi_status find_element(const char *path, hid_t dataset, enum token_e
             ZI_ERROR_USAGE, "data",
             "%s: %s does not hold plain little-endian integers of 1, 2, 4 or 8 bytes: write "
             "it again with such a type, or with `zinf tokenize`",
-            path, TOKENS_DATASET);
+            d->path, d->name);
     if (bytes == 1)
         *element = is_signed ? TOKEN_INT8 : TOKEN_UINT8;
     else if (bytes == 2)
@@ -66,47 +74,47 @@ static enum zi_status find_element(const char *path, hid_t dataset, enum token_e
     return ZI_OK;
 }
 
-static enum zi_status find_extent(const char *path, hid_t dataset, int64_t *count)
+static enum zi_status find_extent(const struct dataset *d, int64_t *count)
 {
     int64_t shape[H5S_MAX_RANK];
-    int dimensions = h5_shape_read(dataset, H5S_MAX_RANK, shape, count);
+    int dimensions = h5_shape_read(d->id, H5S_MAX_RANK, shape, count);
     if (dimensions < 0)
         return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%s: %s is no list of tokens: %s; copy or make the file again", path,
-                       TOKENS_DATASET, h5_reason());
+                       "%s: %s is no list of numbers: %s; copy or make the file again", d->path,
+                       d->name, h5_reason());
     if (dimensions != 1)
-        return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s has %d dimensions, not one", path,
-                       TOKENS_DATASET, dimensions);
+        return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s has %d dimensions, not one", d->path,
+                       d->name, dimensions);
     if (*count == 0)
-        return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s holds no tokens", path, TOKENS_DATASET);
+        return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s holds nothing", d->path, d->name);
     return ZI_OK;
 }
 
-/* Whether the tokens are one extent of this very file. Asked first: of a virtual dataset even the
+/* Whether the numbers are one extent of this very file. Asked first: of a virtual dataset even the
  * extents are asked of other files. */
-static enum zi_status check_plain(const char *path, hid_t dataset)
+static enum zi_status check_plain(const struct dataset *d)
 {
-    if (h5_is_extent(dataset)) return ZI_OK;
+    if (h5_is_extent(d->id)) return ZI_OK;
     return zi_fail(ZI_ERROR_USAGE, "data",
                    "%s: %s is chunked, compressed, compact or in other files, but is read at its "
-                   "place in the file: rewrite it with `h5repack -f NONE -l tokens:CONTI OLD NEW`",
-                   path, TOKENS_DATASET);
+                   "place in the file: rewrite it with `h5repack -f NONE -l %s:CONTI OLD NEW`",
+                   d->path, d->name, d->name + 1);
 }
 
-/* Where the tokens begin, compared with the size of the file: `bytes`. */
-static enum zi_status find_offset(const char *path, hid_t dataset, int64_t bytes,
-                                  struct token_layout *layout)
+/* Where `count` elements begin, compared with the size of the file: `bytes`. */
+static enum zi_status find_offset(const struct dataset *d, int64_t bytes,
+                                  enum token_element element, int64_t count, int64_t *offset)
 {
-    layout->offset = h5_offset_read(dataset);
-    if (layout->offset < 0)
-        return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s has no data: it was never written", path,
-                       TOKENS_DATASET);
-    int64_t size = token_element_bytes(layout->element);
-    if (layout->offset > bytes || layout->count > (bytes - layout->offset) / size)
+    *offset = h5_offset_read(d->id);
+    if (*offset < 0)
+        return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s has no data: it was never written", d->path,
+                       d->name);
+    int64_t size = token_element_bytes(element);
+    if (*offset > bytes || count > (bytes - *offset) / size)
         return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%s is truncated or damaged: %" PRId64 " tokens of %" PRId64
+                       "%s is truncated or damaged: %" PRId64 " elements of %s of %" PRId64
                        " bytes end beyond its %" PRId64 " bytes; copy or make it again",
-                       path, layout->count, size, bytes);
+                       d->path, count, d->name, size, bytes);
     return ZI_OK;
 }
 
@@ -135,35 +143,84 @@ static enum zi_status find_largest(const char *path, hid_t dataset, int64_t *lar
     return ZI_OK;
 }
 
-static enum zi_status find_in_dataset(const char *path, hid_t dataset, int64_t bytes,
-                                      struct token_layout *layout)
+static enum zi_status find_tokens(const struct dataset *d, int64_t bytes,
+                                  struct token_layout *layout)
 {
     int64_t version = TOKENS_FORMAT_VERSION;
-    ZI_TRY(read_attribute(path, dataset, "format_version", &version));
+    ZI_TRY(read_attribute(d->path, d->id, "format_version", &version));
     if (version != TOKENS_FORMAT_VERSION)
         return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%s is a token file of format %" PRId64 "; this zinf reads format %d", path,
-                       version, TOKENS_FORMAT_VERSION);
-    ZI_TRY(check_plain(path, dataset));
-    ZI_TRY(find_largest(path, dataset, &layout->largest));
-    ZI_TRY(find_extent(path, dataset, &layout->count));
-    ZI_TRY(find_element(path, dataset, &layout->element));
-    return find_offset(path, dataset, bytes, layout);
+                       "%s is a token file of format %" PRId64 "; this zinf reads format %d",
+                       d->path, version, TOKENS_FORMAT_VERSION);
+    ZI_TRY(check_plain(d));
+    ZI_TRY(find_largest(d->path, d->id, &layout->largest));
+    ZI_TRY(find_extent(d, &layout->count));
+    ZI_TRY(find_element(d, &layout->element));
+    return find_offset(d, bytes, layout->element, layout->count, &layout->offset);
 }
 
-/* The tokens must be of this very file: a link may lead into another one. */
-static enum zi_status check_link(const char *path, hid_t file)
+/* A dataset beside the tokens, which has to be of a type. */
+static enum zi_status find_beside(const struct dataset *d, int64_t bytes,
+                                  enum token_element element, int64_t *count, int64_t *offset)
 {
-    enum h5_link link = h5_link_of(file, TOKENS_DATASET);
+    enum token_element found;
+    ZI_TRY(check_plain(d));
+    ZI_TRY(find_extent(d, count));
+    ZI_TRY(find_element(d, &found));
+    if (found != element)
+        return zi_fail(ZI_ERROR_USAGE, "data", "%s: %s holds %s, not %s: write it again", d->path,
+                       d->name, token_element_name(found), token_element_name(element));
+    return find_offset(d, bytes, element, *count, offset);
+}
+
+static enum zi_status find_mask(const struct dataset *d, int64_t bytes, struct token_layout *layout)
+{
+    int64_t count;
+    ZI_TRY(find_beside(d, bytes, TOKEN_UINT8, &count, &layout->mask_offset));
+    if (count == layout->count) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "data",
+                   "%s: %s is of %" PRId64 " tokens, but there are %" PRId64
+                   ": make the file again",
+                   d->path, d->name, count, layout->count);
+}
+
+static enum zi_status find_documents(const struct dataset *d, int64_t bytes,
+                                     struct token_layout *layout)
+{
+    ZI_TRY(find_beside(d, bytes, TOKEN_INT64, &layout->documents, &layout->documents_offset));
+    if (layout->documents <= layout->count) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "data",
+                   "%s: %s has %" PRId64 " documents, but there are %" PRId64
+                   " tokens: make the file again",
+                   d->path, d->name, layout->documents, layout->count);
+}
+
+/* A dataset that must be of this very file: a link may lead into another one. Where it may be
+ * missing and is, nothing is found. */
+static enum zi_status find_in(hid_t file, struct dataset d, int64_t bytes, bool required,
+                              enum zi_status (*find)(const struct dataset *, int64_t,
+                                                     struct token_layout *),
+                              struct token_layout *layout)
+{
+    enum h5_link link = h5_link_of(file, d.name);
+    if (link == H5_LINK_NONE && !required) return ZI_OK;
     if (link == H5_LINK_NONE)
         return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%s has no dataset %s: it is no token file; `zinf tokenize` makes one", path,
-                       TOKENS_DATASET);
+                       "%s has no dataset %s: it is no token file; `zinf tokenize` makes one",
+                       d.path, d.name);
     if (link != H5_LINK_OWN)
         return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%s: %s is a link to a dataset: name the file that has it as %s", path,
-                       TOKENS_DATASET, TOKENS_DATASET);
-    return ZI_OK;
+                       "%s: %s is a link to a dataset: name the file that has it as %s", d.path,
+                       d.name, d.name);
+    d.id = H5Dopen2(file, d.name, H5P_DEFAULT);
+    if (d.id < 0)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "%s: HDF5 cannot open %s: it is no dataset, or damaged; copy or make the "
+                       "file again",
+                       d.path, d.name);
+    enum zi_status status = find(&d, bytes, layout);
+    H5Dclose(d.id);
+    return status;
 }
 
 static enum zi_status find_in_file(const char *path, int64_t bytes, struct token_layout *layout)
@@ -173,17 +230,14 @@ static enum zi_status find_in_file(const char *path, int64_t bytes, struct token
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "HDF5 cannot open %s: it is truncated or damaged; copy or make it again",
                        path);
-    enum zi_status status = check_link(path, file);
-    hid_t dataset = status < 0 ? -1 : H5Dopen2(file, TOKENS_DATASET, H5P_DEFAULT);
-    if (status >= 0 && dataset < 0)
-        status = zi_fail(ZI_ERROR_USAGE, "data",
-                         "%s: HDF5 cannot open %s: it is no dataset, or damaged; copy or make the "
-                         "file again",
-                         path, TOKENS_DATASET);
-    if (dataset >= 0) {
-        status = find_in_dataset(path, dataset, bytes, layout);
-        H5Dclose(dataset);
-    }
+    enum zi_status status =
+        find_in(file, (struct dataset){path, TOKENS_DATASET, -1}, bytes, true, find_tokens, layout);
+    if (status >= 0)
+        status = find_in(file, (struct dataset){path, MASK_DATASET, -1}, bytes, false, find_mask,
+                         layout);
+    if (status >= 0)
+        status = find_in(file, (struct dataset){path, DOCUMENTS_DATASET, -1}, bytes, false,
+                         find_documents, layout);
     H5Fclose(file);
     return status;
 }

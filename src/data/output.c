@@ -28,12 +28,16 @@
 
 #define METADATA_BYTES ((int64_t)64 << 10) /* more than HDF5's own part of such a file takes */
 
+/* A dataset: where it is in the file, its elements, and those that are there. */
+struct extent {
+    int64_t offset, count, appended;
+    int element_bytes;
+};
+
 struct token_output {
     struct zi_output to;
-    int64_t count, appended, largest;
-    int element_bytes;
-    /* Of the dataset in the file */
-    int64_t offset;
+    int64_t largest;
+    struct extent tokens, mask, documents;
 };
 
 static enum zi_status output_failed(const struct token_output *output, const char *what, int error)
@@ -48,16 +52,29 @@ static enum zi_status layout_failed(const struct token_output *output, const cha
                    what, output->to.temporary, h5_reason());
 }
 
+static hid_t extent_create(hid_t file, const char *name, struct extent *extent)
+{
+    hid_t type = extent->element_bytes == 1   ? H5T_STD_U8LE
+                 : extent->element_bytes == 2 ? H5T_STD_U16LE
+                 : extent->element_bytes == 4 ? H5T_STD_U32LE
+                                              : H5T_STD_I64LE;
+    return h5_extent_create(file, name, type, 1, &extent->count, &extent->offset);
+}
+
+/* A dataset beside the tokens; none where it has no elements. */
+static bool add_extent(hid_t file, const char *name, struct extent *extent)
+{
+    if (extent->count == 0) return true;
+    hid_t dataset = extent_create(file, name, extent);
+    return dataset >= 0 && H5Dclose(dataset) >= 0;
+}
+
 /* Creates the file with HDF5, and remembers where the tokens go. */
 static enum zi_status lay_out(struct token_output *output, const struct token_output_meta *meta)
 {
-    hid_t type = output->element_bytes == 1   ? H5T_STD_U8LE
-                 : output->element_bytes == 2 ? H5T_STD_U16LE
-                                              : H5T_STD_U32LE;
     hid_t file = h5_file_create(output->to.temporary, 1);
     if (file < 0) return layout_failed(output, "create");
-    hid_t dataset =
-        h5_extent_create(file, TOKENS_DATASET, type, 1, &output->count, &output->offset);
+    hid_t dataset = extent_create(file, TOKENS_DATASET, &output->tokens);
     int is_made = dataset >= 0 &&
                   h5_integer_write(dataset, "format_version", TOKENS_FORMAT_VERSION) >= 0 &&
                   h5_integer_write(dataset, "vocabulary", meta->vocabulary) >= 0 &&
@@ -65,6 +82,9 @@ static enum zi_status lay_out(struct token_output *output, const struct token_ou
                   h5_fixed_text_write(dataset, "tokenizer", meta->tokenizer) >= 0 &&
                   h5_fixed_text_write(dataset, "source", meta->source) >= 0;
     if (dataset >= 0 && H5Dclose(dataset) < 0) is_made = 0;
+    if (is_made)
+        is_made = add_extent(file, MASK_DATASET, &output->mask) &&
+                  add_extent(file, DOCUMENTS_DATASET, &output->documents);
     if (H5Fclose(file) < 0) is_made = 0;
     return is_made ? ZI_OK : layout_failed(output, "lay out");
 }
@@ -77,16 +97,28 @@ static enum zi_status claim(struct token_output *output, int64_t bytes)
     return ZI_OK;
 }
 
+static int64_t extent_bytes(const struct extent *extent)
+{
+    return extent->count * extent->element_bytes;
+}
+
 /* Space is claimed twice: HDF5 empties a file that it creates. */
 static enum zi_status output_begin(struct token_output *output, const char *path,
                                    const struct token_output_meta *meta)
 {
-    int64_t bytes = output->count * output->element_bytes;
+    const struct extent *extents[] = {&output->tokens, &output->mask, &output->documents};
+    int64_t bytes = 0, end = 0;
+    for (int i = 0; i < 3; i++)
+        bytes += extent_bytes(extents[i]);
     ZI_TRY(zi_output_begin("data", path, 0666, &output->to));
     ZI_TRY(claim(output, bytes + METADATA_BYTES));
     h5_quiet();
     ZI_TRY(lay_out(output, meta));
-    return claim(output, output->offset + bytes);
+    for (int i = 0; i < 3; i++) {
+        int64_t behind = extents[i]->offset + extent_bytes(extents[i]);
+        if (behind > end) end = behind;
+    }
+    return claim(output, end);
 }
 
 enum zi_status token_output_create(const char *path, int64_t count,
@@ -95,9 +127,11 @@ enum zi_status token_output_create(const char *path, int64_t count,
 {
     struct token_output *made = calloc(1, sizeof *made);
     if (!made) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to write %s", path);
-    made->count = count;
     made->largest = -1;
-    made->element_bytes = meta->vocabulary <= 256 ? 1 : meta->vocabulary <= 65536 ? 2 : 4;
+    int bytes = meta->vocabulary <= 256 ? 1 : meta->vocabulary <= 65536 ? 2 : 4;
+    made->tokens = (struct extent){.count = count, .element_bytes = bytes};
+    made->mask = (struct extent){.count = meta->masked ? count : 0, .element_bytes = 1};
+    made->documents = (struct extent){.count = meta->documents, .element_bytes = 8};
     enum zi_status status = output_begin(made, path, meta);
     if (status < 0) {
         token_output_discard(made);
@@ -120,18 +154,38 @@ static enum zi_status write_bytes(struct token_output *output, int64_t offset, c
     return ZI_OK;
 }
 
+/* The next elements of a dataset. */
+static enum zi_status extent_append(struct token_output *output, struct extent *extent,
+                                    const void *elements, int64_t count)
+{
+    ZI_REQUIRE(count >= 0 && count <= extent->count - extent->appended);
+    int64_t offset = extent->offset + extent->appended * extent->element_bytes;
+    ZI_TRY(write_bytes(output, offset, elements, count * extent->element_bytes));
+    extent->appended += count;
+    return ZI_OK;
+}
+
 enum zi_status token_output_append_bytes(struct token_output *output, const uint8_t *tokens,
                                          int64_t count)
 {
-    ZI_REQUIRE(output->element_bytes == 1);
-    ZI_REQUIRE(count >= 0 && count <= output->count - output->appended);
+    ZI_REQUIRE(output->tokens.element_bytes == 1);
     int largest = -1;
     for (int64_t i = 0; i < count; i++)
         largest = tokens[i] > largest ? tokens[i] : largest;
     if (largest > output->largest) output->largest = largest;
-    ZI_TRY(write_bytes(output, output->offset + output->appended, tokens, count));
-    output->appended += count;
-    return ZI_OK;
+    return extent_append(output, &output->tokens, tokens, count);
+}
+
+enum zi_status token_output_append_mask(struct token_output *output, const uint8_t *mask,
+                                        int64_t count)
+{
+    return extent_append(output, &output->mask, mask, count);
+}
+
+enum zi_status token_output_append_documents(struct token_output *output, const int64_t *starts,
+                                             int64_t count)
+{
+    return extent_append(output, &output->documents, starts, count);
 }
 
 /* Narrows ids in place of the file's element; gives the largest. */
@@ -153,16 +207,13 @@ static int64_t narrow(const int32_t *ids, int64_t count, int element_bytes, void
 enum zi_status token_output_append_ids(struct token_output *output, const int32_t *ids,
                                        int64_t count)
 {
-    ZI_REQUIRE(count >= 0 && count <= output->count - output->appended);
-    int64_t bytes = count * output->element_bytes;
-    void *elements = malloc((size_t)bytes + 1);
+    int element_bytes = output->tokens.element_bytes;
+    void *elements = malloc((size_t)(count * element_bytes) + 1);
     if (!elements) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to write tokens");
-    int64_t largest = narrow(ids, count, output->element_bytes, elements);
+    int64_t largest = narrow(ids, count, element_bytes, elements);
     if (largest > output->largest) output->largest = largest;
-    enum zi_status status = write_bytes(
-        output, output->offset + output->appended * output->element_bytes, elements, bytes);
+    enum zi_status status = extent_append(output, &output->tokens, elements, count);
     free(elements);
-    if (status >= 0) output->appended += count;
     return status;
 }
 
@@ -179,7 +230,9 @@ static enum zi_status record_largest(struct token_output *output)
 
 enum zi_status token_output_finish(struct token_output *output)
 {
-    ZI_REQUIRE(output->appended == output->count);
+    ZI_REQUIRE(output->tokens.appended == output->tokens.count &&
+               output->mask.appended == output->mask.count &&
+               output->documents.appended == output->documents.count);
     h5_quiet();
     enum zi_status status = record_largest(output);
     if (status >= 0) status = zi_output_commit(&output->to);

@@ -6,6 +6,7 @@
 #ifndef ZI_DATA_OUTPUT_H
 #define ZI_DATA_OUTPUT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -17,6 +18,9 @@ struct token_output_meta {
     /* Chooses the element: uint8 to 256, uint16 to 65536, otherwise uint32 */
     int64_t vocabulary;
     const char *tokenizer, *source;
+    /* Documents that are told apart, 0 for none; whether each token has a mask */
+    int64_t documents;
+    bool masked;
 };
 
 /* Local. A file of `count` tokens under a temporary name, with its space claimed. ZI_ERROR_IO. */
@@ -31,6 +35,14 @@ enum zi_status token_output_append_bytes(struct token_output *output, const uint
 /* Local. The next `count` tokens, each below the vocabulary. ZI_ERROR_DEVICE, ZI_ERROR_IO. */
 enum zi_status token_output_append_ids(struct token_output *output, const int32_t *ids,
                                        int64_t count);
+
+/* Local. The mask of the next `count` tokens. ZI_ERROR_IO. */
+enum zi_status token_output_append_mask(struct token_output *output, const uint8_t *mask,
+                                        int64_t count);
+
+/* Local. The first tokens of the next `count` documents. ZI_ERROR_IO. */
+enum zi_status token_output_append_documents(struct token_output *output, const int64_t *starts,
+                                             int64_t count);
 
 /* Local. Once all tokens are there: makes the file durable and gives it its name. Frees `output` in
  * any case. ZI_ERROR_IO. */

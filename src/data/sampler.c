@@ -13,6 +13,9 @@
  * the first input of the next, so each token is an input once per epoch and a target once. What is
  * left behind the last whole window of a file is not trained on, as steps are of equal sequences.
  *
+ * A file of documents is packed when the sampler is made, from their lengths alone; its sequences are
+ * windows as others are. They cost 16 bytes a document (40 more while they are packed), on each rank.
+ *
  * Once through the files (validation) there is no such need: places without a token have the input
  * 0 and the target -1, in the last window of a file and in sequences beyond the last. Attention
  * looks back only, so what fills up a sequence changes no prediction before it. */
@@ -21,6 +24,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "data/mixture.h"
+#include "data/packing.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,16 +43,24 @@ struct sampler {
     int shuffle, once;
     /* The first window of each shard, and behind the last one their number: [shards + 1] */
     int64_t *starts;
+    /* Of each shard; without sequences where it is not packed: [shards] */
+    struct packing *packings;
     /* Of each source: its slots of a block, and the stream of its epochs: [sources] */
     int64_t *slots;
     uint64_t *streams;
     /* [length + 1] */
     int32_t *window;
+    /* [length] */
+    uint8_t *mask;
 };
 
 void sampler_destroy(struct sampler *sampler)
 {
     if (!sampler) return;
+    for (int i = 0; i < corpus_shard_count(sampler->corpus) && sampler->packings; i++)
+        packing_free(&sampler->packings[i]);
+    free(sampler->packings);
+    free(sampler->mask);
     free(sampler->starts);
     free(sampler->slots);
     free(sampler->streams);
@@ -56,9 +68,29 @@ void sampler_destroy(struct sampler *sampler)
     free(sampler);
 }
 
+/* Packs the documents of a file, where it has some to be packed. */
+static enum zi_status shard_pack(struct sampler *sampler, int shard)
+{
+    struct tokens *tokens;
+    int64_t *starts, count = corpus_shard_documents(sampler->corpus, shard);
+    if (count == 0) return ZI_OK;
+    ZI_TRY(corpus_use(sampler->corpus, shard, &tokens));
+    ZI_TRY(tokens_document_starts(tokens, &starts));
+    enum zi_status status =
+        packing_make(starts, count, sampler->length, &sampler->packings[shard]);
+    free(starts);
+    return status;
+}
+
+static bool is_packed(const struct sampler *sampler, int shard)
+{
+    return corpus_shard_documents(sampler->corpus, shard) > 0;
+}
+
 /* Windows of a file: whole ones, or, once through it, with one that is not. */
 static int64_t shard_windows(const struct sampler *sampler, int shard)
 {
+    if (is_packed(sampler, shard)) return sampler->packings[shard].sequences;
     int64_t targets = corpus_shard_tokens(sampler->corpus, shard) - 1;
     return targets / sampler->length + (sampler->once && targets % sampler->length > 0);
 }
@@ -83,15 +115,23 @@ static enum zi_status create(const struct sampler *wanted, struct sampler **samp
     struct sampler *made = malloc(sizeof *made);
     if (made) {
         *made = *wanted;
+        made->packings = calloc((size_t)shards, sizeof *made->packings);
+        made->mask = malloc((size_t)wanted->length);
         made->window = malloc(((size_t)wanted->length + 1) * sizeof *made->window);
         made->starts = malloc(((size_t)shards + 1) * sizeof *made->starts);
         made->slots = malloc((size_t)sources * sizeof *made->slots);
         made->streams = malloc((size_t)sources * sizeof *made->streams);
     }
-    if (!made || !made->window || !made->starts || !made->slots || !made->streams) {
+    enum zi_status status = ZI_OK;
+    if (!made || !made->window || !made->starts || !made->slots || !made->streams ||
+        !made->packings || !made->mask)
+        status = zi_fail(ZI_ERROR_DEVICE, "data", "no memory to sample %s",
+                         corpus_name(wanted->corpus));
+    for (int i = 0; i < shards && status >= 0; i++)
+        status = shard_pack(made, i);
+    if (status < 0) {
         sampler_destroy(made);
-        return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to sample %s",
-                       corpus_name(wanted->corpus));
+        return status;
     }
     made->starts[0] = 0;
     for (int i = 0; i < shards; i++)
@@ -108,8 +148,14 @@ struct sampler_part sampler_part(const struct sampler *sampler, int source)
     const int64_t *starts = sampler->starts + of->first;
     struct sampler_part part = {.windows = starts[of->count] - starts[0],
                                 .slots = sampler->slots[source]};
-    for (int i = 0; i < of->count; i++)
+    for (int i = 0; i < of->count; i++) {
+        const struct packing *packing = &sampler->packings[of->first + i];
         part.passed += starts[i + 1] == starts[i];
+        part.documents += corpus_shard_documents(sampler->corpus, of->first + i);
+        part.packed += packing->sequences;
+        for (int64_t s = 0; s < packing->sequences; s++)
+            part.places += packing_places(packing, s);
+    }
     return part;
 }
 
@@ -120,7 +166,12 @@ static enum zi_status check_windows(const struct sampler *sampler)
     int64_t length = sampler->length;
     for (int i = 0; i < corpus_source_count(corpus); i++) {
         const struct corpus_source *source = corpus_source(corpus, i);
-        if (sampler_part(sampler, i).windows > 0) continue;
+        struct sampler_part part = sampler_part(sampler, i);
+        if (part.windows > 0) continue;
+        if (part.documents > 0)
+            return zi_fail(ZI_ERROR_USAGE, "data",
+                           "%s has no document of two tokens or more: there is nothing to train on",
+                           source->name);
         if (corpus_shard_count(corpus) == 1)
             return zi_fail(ZI_ERROR_USAGE, "data",
                            "%s has %" PRId64 " tokens, but a sequence of %" PRId64
@@ -189,6 +240,8 @@ static int window_shard(const struct sampler *sampler, int64_t window)
 /* The number of targets in a window of a file. */
 static int64_t window_targets(const struct sampler *sampler, int shard, int64_t window)
 {
+    if (is_packed(sampler, shard))
+        return packing_places(&sampler->packings[shard], window - sampler->starts[shard]);
     int64_t left = corpus_shard_tokens(sampler->corpus, shard) - 1 -
                    (window - sampler->starts[shard]) * sampler->length;
     return left < sampler->length ? left : sampler->length;
@@ -216,14 +269,16 @@ static bool is_chosen(const struct sampler *sampler, int64_t window)
     return low < sampler->chosen && chosen_window(sampler, low) == window;
 }
 
-/* Only the last window of a file may be short of targets. */
+/* Of a file that is not packed only the last window may be short of targets. */
 static int64_t count_targets(const struct sampler *sampler)
 {
     int64_t targets = sampler->chosen * sampler->length;
     for (int i = 0; i < corpus_shard_count(sampler->corpus); i++) {
-        int64_t last = sampler->starts[i + 1] - 1;
-        if (last < sampler->starts[i] || !is_chosen(sampler, last)) continue;
-        targets -= sampler->length - window_targets(sampler, i, last);
+        int64_t end = sampler->starts[i + 1], first = sampler->starts[i];
+        if (!is_packed(sampler, i) && end > first) first = end - 1;
+        for (int64_t window = first; window < end; window++)
+            if (is_chosen(sampler, window))
+                targets -= sampler->length - window_targets(sampler, i, window);
     }
     return targets;
 }
@@ -272,26 +327,94 @@ static int64_t window_of(const struct sampler *sampler, int64_t q)
                                               (uint64_t)windows, (uint64_t)index);
 }
 
+/* Places in a row of a sequence: which of its tokens are the inputs there. */
+struct row {
+    int64_t place, first, count;
+};
+
+/* Row `number` of a window of a file: a piece of a packed sequence, or all there is; false: none. */
+static bool window_row(const struct sampler *sampler, int shard, int64_t window, int64_t number,
+                       struct row *row)
+{
+    const struct packing *packing = &sampler->packings[shard];
+    int64_t at = window - sampler->starts[shard];
+    if (!is_packed(sampler, shard)) {
+        *row = (struct row){0, at * sampler->length, window_targets(sampler, shard, window)};
+        return number == 0;
+    }
+    if (number >= packing->starts[at + 1] - packing->starts[at]) return false;
+    const struct packing_piece *piece = &packing->pieces[packing->starts[at] + number];
+    *row = (struct row){number == 0 ? 0 : row->place + row->count, piece->first, piece->count};
+    return true;
+}
+
+static enum zi_status read_row(struct sampler *sampler, struct tokens *tokens,
+                               const struct row *row, int32_t *inputs, int32_t *targets)
+{
+    ZI_TRY(tokens_read(tokens, row->first, row->count + 1, sampler->window));
+    memcpy(inputs + row->place, sampler->window, (size_t)row->count * sizeof *inputs);
+    memcpy(targets + row->place, sampler->window + 1, (size_t)row->count * sizeof *targets);
+    if (!tokens_have_mask(tokens)) return ZI_OK;
+    ZI_TRY(tokens_read_mask(tokens, row->first + 1, row->count, sampler->mask));
+    for (int64_t i = 0; i < row->count; i++)
+        if (!sampler->mask[i]) targets[row->place + i] = -1;
+    return ZI_OK;
+}
+
 /* A sequence of tokens and their successors, filled up with what counts for nothing. */
 static enum zi_status read_window(struct sampler *sampler, int64_t window, int32_t *inputs,
                                   int32_t *targets)
 {
-    int64_t length = sampler->length, count = 0;
+    struct row row = {0};
     if (window >= 0) {
         int shard = window_shard(sampler, window);
         struct tokens *tokens;
-        count = window_targets(sampler, shard, window);
         ZI_TRY(corpus_use(sampler->corpus, shard, &tokens));
-        ZI_TRY(tokens_read(tokens, (window - sampler->starts[shard]) * length, count + 1,
-                           sampler->window));
+        for (int64_t number = 0; window_row(sampler, shard, window, number, &row); number++)
+            ZI_TRY(read_row(sampler, tokens, &row, inputs, targets));
     }
-    memcpy(inputs, sampler->window, (size_t)count * sizeof *inputs);
-    memcpy(targets, sampler->window + 1, (size_t)count * sizeof *targets);
-    for (int64_t i = count; i < length; i++) {
+    for (int64_t i = row.place + row.count; i < sampler->length; i++) {
         inputs[i] = 0;
         targets[i] = -1;
     }
     return ZI_OK;
+}
+
+bool sampler_masks(const struct sampler *sampler)
+{
+    for (int i = 0; i < corpus_shard_count(sampler->corpus); i++)
+        if (corpus_shard_masks(sampler->corpus, i)) return true;
+    return sampler_packs(sampler);
+}
+
+bool sampler_packs(const struct sampler *sampler)
+{
+    for (int i = 0; i < corpus_shard_count(sampler->corpus); i++)
+        if (is_packed(sampler, i)) return true;
+    return false;
+}
+
+/* Of a window; what fills up a sequence is a document of its own. */
+static void window_positions(const struct sampler *sampler, int64_t window, int32_t *positions)
+{
+    struct row row = {0};
+    int shard = window >= 0 ? window_shard(sampler, window) : 0;
+    for (int64_t number = 0;
+         window >= 0 && window_row(sampler, shard, window, number, &row); number++)
+        for (int64_t i = 0; i < row.count; i++)
+            positions[row.place + i] = (int32_t)i;
+    int64_t end = row.place + row.count;
+    for (int64_t i = end; i < sampler->length; i++)
+        positions[i] = (int32_t)(i - end);
+}
+
+void sampler_positions(const struct sampler *sampler, int64_t step, int64_t first, int64_t count,
+                       int32_t *positions)
+{
+    for (int64_t j = 0; j < count; j++) {
+        int64_t window = window_of(sampler, step * sampler->global + first + j);
+        window_positions(sampler, window, positions + j * sampler->length);
+    }
 }
 
 enum zi_status sampler_read(struct sampler *sampler, int64_t step, int64_t first, int64_t count,

@@ -10,6 +10,10 @@
  * weight says, to the nearest whole but at least one, and of each SAMPLER_PART of them its part, to
  * less than one.
  *
+ * Of a file whose documents are packed a window is one of the sequences that they make (packing.h).
+ * Places behind its last piece have the target -1, which counts for nothing; so has a target that the
+ * mask of its file leaves out.
+ *
  * Validation goes through all files once: its steps have each of the chosen windows in one place,
  * and a target of -1, which counts for nothing, in every place that is left. So the mean over all
  * its targets does not depend on how many sequences a step has. */
@@ -17,6 +21,8 @@
 #define ZI_DATA_SAMPLER_H
 
 #include "data/corpus.h"
+
+#include <stdbool.h>
 
 enum { SAMPLER_BLOCK = 65536, SAMPLER_PART = 256 };
 
@@ -47,7 +53,7 @@ int64_t sampler_chosen(const struct sampler *sampler);
 /* Local. Steps in which every chosen window comes. */
 int64_t sampler_steps(const struct sampler *sampler);
 
-/* Local. Targets in these steps that count. */
+/* Local. Targets in these steps, masked or not. */
 int64_t sampler_targets(const struct sampler *sampler);
 
 struct sampler_part {
@@ -56,6 +62,9 @@ struct sampler_part {
     int64_t slots;
     /* Files too short for a window. */
     int passed;
+    /* Of files that are packed: documents, the sequences that they make, and the places of those
+     * that are taken. */
+    int64_t documents, packed, places;
 };
 
 /* Local. What there is of a source of the corpus. */
@@ -63,6 +72,17 @@ struct sampler_part sampler_part(const struct sampler *sampler, int source);
 
 /* Local. Where a sequence of a run comes from: its source, and its number there. */
 int sampler_source(const struct sampler *sampler, int64_t sequence, int64_t *number);
+
+/* Local. Whether some targets may be -1, beyond those behind the last window of a validation. */
+bool sampler_masks(const struct sampler *sampler);
+
+/* Local. Whether a sequence may have several documents. */
+bool sampler_packs(const struct sampler *sampler);
+
+/* Local. Of the sequences that sampler_read gives for the same numbers, how far each token is into
+ * its document, int32 [count, length]: from 0 on; in a file that is not packed, into the sequence. */
+void sampler_positions(const struct sampler *sampler, int64_t step, int64_t first, int64_t count,
+                       int32_t *positions);
 
 /* Local. Sequences first .. first+count-1 of step `step` (0 <= first, first+count <= global):
  * inputs and targets, int32 [count, length] each. */

@@ -219,6 +219,7 @@ enum zi_status tokens_open(const char *path, int64_t format, int64_t type, int64
     opened->vocabulary = vocabulary;
     opened->file = -1;
     opened->layout.largest = -1;
+    opened->layout.mask_offset = -1;
     enum zi_status status = open_layout(path, format, type, opened);
     if (status < 0) {
         tokens_close(opened);
@@ -362,4 +363,48 @@ enum zi_status tokens_read(struct tokens *tokens, int64_t first, int64_t count, 
             return out_of_vocabulary(tokens, piece, n, first + done);
     }
     return ZI_OK;
+}
+
+bool tokens_have_mask(const struct tokens *tokens)
+{
+    return tokens->layout.mask_offset >= 0;
+}
+
+enum zi_status tokens_read_mask(struct tokens *tokens, int64_t first, int64_t count, uint8_t *mask)
+{
+    const struct token_layout *layout = &tokens->layout;
+    ZI_REQUIRE(tokens_have_mask(tokens));
+    ZI_REQUIRE(first >= 0 && count >= 0 && first <= layout->count - count);
+    return token_file_read(tokens->file, layout->path, layout->mask_offset + first, count, mask);
+}
+
+int64_t tokens_documents(const struct tokens *tokens)
+{
+    return tokens->layout.documents;
+}
+
+enum zi_status tokens_document_starts(struct tokens *tokens, int64_t **starts)
+{
+    const struct token_layout *layout = &tokens->layout;
+    int64_t count = layout->documents, bytes = count * (int64_t)sizeof **starts;
+    int64_t *read = malloc((size_t)bytes + sizeof *read);
+    if (!read)
+        return zi_fail(ZI_ERROR_DEVICE, "data",
+                       "no memory for the places of %" PRId64 " documents of %s", count,
+                       layout->path);
+    enum zi_status status =
+        token_file_read(tokens->file, layout->path, layout->documents_offset, bytes, read);
+    read[count] = layout->count;
+    for (int64_t i = 0; i < count && status >= 0; i++)
+        if (read[i] < 0 || read[i] >= read[i + 1] || read[0] != 0)
+            status = zi_fail(ZI_ERROR_USAGE, "data",
+                             "%s: document %" PRId64 " begins at token %" PRId64
+                             ", and the next at %" PRId64
+                             ": /documents does not increase from 0 on; make the file again",
+                             layout->path, i, read[i], read[i + 1]);
+    if (status < 0)
+        free(read);
+    else
+        *starts = read;
+    return status;
 }

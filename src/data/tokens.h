@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Token files, read by position: zinf's own HDF5 (dataset /tokens, attribute vocabulary), flat .bin
+/* Token files, read by position: zinf's own HDF5 (dataset /tokens, attribute vocabulary, and perhaps
+ * the datasets /mask and /documents), flat .bin
  * files as nanoGPT (bare uint16) and llm.c (1 KiB header, uint16 or uint32) write them, and
  * Megatron-LM indexed datasets (.idx beside .bin; documents are read as one stream).
  *
@@ -45,6 +46,22 @@ const char *tokens_path(const struct tokens *tokens);
  * file. ZI_ERROR_USAGE naming file, position and token when one is out of vocabulary. */
 enum zi_status tokens_read(struct tokens *tokens, int64_t first, int64_t count, int32_t *ids);
 
+/* Local. Whether the file says of each token whether it counts as a target. */
+bool tokens_have_mask(const struct tokens *tokens);
+
+/* Local, from any thread. mask[0..count): 0 for each of these tokens that is no target that counts.
+ * Of a file that has a mask. ZI_ERROR_IO. */
+enum zi_status tokens_read_mask(struct tokens *tokens, int64_t first, int64_t count,
+                                uint8_t *mask);
+
+/* Local. The number of documents that the file tells apart; 0: it is one stream. */
+int64_t tokens_documents(const struct tokens *tokens);
+
+/* Local. The first token of each document and behind them the number of tokens, [documents + 1],
+ * increasing from 0; to be freed. ZI_ERROR_USAGE naming the file when they are not; ZI_ERROR_IO;
+ * ZI_ERROR_DEVICE. */
+enum zi_status tokens_document_starts(struct tokens *tokens, int64_t **starts);
+
 /* Local. Whether no token can be out of vocabulary: by its type, or by what the file records. */
 bool tokens_are_known(const struct tokens *tokens);
 
@@ -70,13 +87,22 @@ char *tokens_scan_line(const struct tokens *tokens, uint64_t largest);
  * vocabulary by it; *largest is what it says. */
 bool tokens_scan_recalled(const struct tokens *tokens, const char *text, uint64_t *largest);
 
+/* A text to be encoded: a file, or a line of one. */
+struct tokens_text {
+    const char *text;
+    size_t bytes;
+    const char *path;
+    /* From 1; 0: the whole file. */
+    int64_t line;
+};
+
 /* What makes tokens of texts, given by a room that knows how. */
 struct tokens_encoder {
     /* From any thread: makes what one thread needs, which `end` frees. Fallible. */
     enum zi_status (*begin)(void *context, void **worker);
     /* From the worker's thread: the ids of a text, 0 or more, each below `vocabulary`; *ids is freed
-     * with free(). */
-    enum zi_status (*encode)(void *worker, const char *text, size_t bytes, int32_t **ids,
+     * with free(). Of a line, ~id is an id that is no target that counts. */
+    enum zi_status (*encode)(void *worker, const struct tokens_text *text, int32_t **ids,
                              size_t *count);
     void (*end)(void *worker);
     void *context;
@@ -85,7 +111,13 @@ struct tokens_encoder {
     const char *name;
     /* Comes behind the tokens of each file; -1: nothing. */
     int32_t separator;
+    /* Each line of a file is a text, and what it becomes a document. The vocabulary is then less
+     * than 2^31 - 1. */
+    bool lines;
 };
+
+/* The most bytes of a line. */
+#define TOKENS_LINE_MOST ((size_t)16 << 20)
 
 /* What is made a token file, and where. */
 struct tokens_writer {
@@ -103,8 +135,9 @@ struct tokens_writer {
  * order given, a folder's files in name order. Without an encoder the bytes are the tokens
  * (vocabulary of 256), separated by nothing; with one each file is encoded by itself, whole, several
  * at a time by the threads of OpenMP, and the ids wait in a file beside the output until all are
- * there, 4 bytes each. Written to a temporary name, synced, then renamed. When validation_path is not NULL,
- * the last `validation_share` of the tokens goes there. Of folders token files, the outputs, links
+ * there, 4 bytes each. Of files of lines 64 MiB are in memory at a time; lines of white space are
+ * passed over. Written to a temporary name, synced, then renamed. When validation_path is not NULL,
+ * the last `validation_share` of the tokens goes there, of documents whole ones. Of folders token files, the outputs, links
  * to nothing or to folders and what is no regular file are left out, and said; named as inputs they
  * are refused. ZI_ERROR_USAGE, ZI_ERROR_IO; ZI_STOPPED when a stop was asked for: in either case
  * the outputs are what they were. */

@@ -4,6 +4,8 @@
 #define ZI_DATA_TOKENS_DATASET_H
 
 #define TOKENS_DATASET        "/tokens"
+#define MASK_DATASET          "/mask"
+#define DOCUMENTS_DATASET     "/documents"
 #define TOKENS_FORMAT_VERSION 1
 
 #endif

@@ -29,12 +29,14 @@
 
 #define COPY_BYTES  ((size_t)1 << 20)
 #define SOURCE_MOST 4096 /* bytes of the attribute that lists the inputs */
+#define PIECE_IDS   ((int64_t)1 << 18)
 
 /* A file under way. */
 struct part {
     struct token_output *output;
-    /* Tokens that still go there */
-    int64_t left;
+    /* Tokens that still go there, and that are there */
+    int64_t left, done;
+    bool masked;
 };
 
 /* The files under way, in the order of their tokens; without validation its part is empty. */
@@ -47,6 +49,7 @@ static int64_t part_take(struct part *part, int64_t count)
 {
     int64_t taken = count < part->left ? count : part->left;
     part->left -= taken;
+    part->done += taken;
     return taken;
 }
 
@@ -57,15 +60,6 @@ static enum zi_status cut_append(struct cut *cut, const uint8_t *bytes, int64_t 
     if (train > 0) ZI_TRY(token_output_append_bytes(cut->train.output, bytes, train));
     if (validation == 0) return ZI_OK;
     return token_output_append_bytes(cut->validation.output, bytes + train, validation);
-}
-
-static enum zi_status cut_append_ids(struct cut *cut, const int32_t *ids, int64_t count)
-{
-    int64_t train = part_take(&cut->train, count);
-    int64_t validation = part_take(&cut->validation, count - train);
-    if (train > 0) ZI_TRY(token_output_append_ids(cut->train.output, ids, train));
-    if (validation == 0) return ZI_OK;
-    return token_output_append_ids(cut->validation.output, ids + train, validation);
 }
 
 /* Gives a part its name; there is nothing of it to discard afterwards. */
@@ -115,23 +109,89 @@ static enum zi_status copy_all(struct cut *cut, const struct input_list *list)
     return status;
 }
 
-/* The tokens that an encoder has made, from where they wait. */
-static enum zi_status copy_ids(struct cut *cut, const struct zi_output *spool, int64_t count)
+/* Room for a piece of the spool, and for what it is taken apart into. */
+struct piece {
+    int32_t ids[PIECE_IDS];
+    uint8_t mask[PIECE_IDS];
+    int64_t starts[PIECE_IDS];
+};
+
+/* Numbers [first, end) of a piece go to a part, which has room for them. */
+static enum zi_status append_piece(struct part *part, struct piece *p, int64_t first, int64_t end)
 {
-    int32_t *ids = malloc(COPY_BYTES);
-    if (!ids) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to copy tokens");
-    enum zi_status status = ZI_OK;
-    for (int64_t done = 0; done < count && status >= 0;) {
-        int64_t taken = count - done, most = COPY_BYTES / sizeof *ids;
-        if (taken > most) taken = most;
-        status = zi_stop_check();
-        if (status >= 0)
-            status = token_file_read(spool->file, spool->temporary, done * (int64_t)sizeof *ids,
-                                     taken * (int64_t)sizeof *ids, ids);
-        if (status >= 0) status = cut_append_ids(cut, ids, taken);
-        done += taken;
+    int64_t tokens = 0, documents = 0;
+    for (int64_t i = first; i < end; i++) {
+        if (p->ids[i] == ENCODED_DOCUMENT) {
+            p->starts[documents++] = part->done + tokens;
+            continue;
+        }
+        p->mask[tokens] = p->ids[i] >= 0;
+        p->ids[first + tokens++] = p->ids[i] < 0 ? ~p->ids[i] : p->ids[i];
     }
-    free(ids);
+    ZI_REQUIRE(part_take(part, tokens) == tokens);
+    if (tokens > 0) ZI_TRY(token_output_append_ids(part->output, p->ids + first, tokens));
+    if (part->masked) ZI_TRY(token_output_append_mask(part->output, p->mask, tokens));
+    if (documents == 0) return ZI_OK;
+    return token_output_append_documents(part->output, p->starts, documents);
+}
+
+/* How many numbers of a piece come before token number `tokens` of it, or what stands before that;
+ * the piece's `count` where it has no more tokens. */
+static int64_t piece_numbers(const struct piece *p, int64_t count, int64_t tokens)
+{
+    int64_t i = 0;
+    for (; i < count && tokens > 0; i++)
+        tokens -= p->ids[i] != ENCODED_DOCUMENT;
+    return i;
+}
+
+static enum zi_status read_piece(const struct zi_output *spool, int64_t first, int64_t count,
+                                 struct piece *p)
+{
+    ZI_TRY(zi_stop_check());
+    return token_file_read(spool->file, spool->temporary, first * (int64_t)sizeof *p->ids,
+                           count * (int64_t)sizeof *p->ids, p->ids);
+}
+
+/* The tokens that an encoder has made, from where they wait. */
+static enum zi_status copy_ids(struct cut *cut, const struct zi_output *spool, int64_t numbers)
+{
+    struct piece *p = malloc(sizeof *p);
+    if (!p) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to copy tokens");
+    enum zi_status status = ZI_OK;
+    for (int64_t done = 0; done < numbers && status >= 0; done += PIECE_IDS) {
+        int64_t count = numbers - done < PIECE_IDS ? numbers - done : PIECE_IDS;
+        status = read_piece(spool, done, count, p);
+        int64_t train = piece_numbers(p, count, cut->train.left);
+        if (status >= 0) status = append_piece(&cut->train, p, 0, train);
+        if (status >= 0) status = append_piece(&cut->validation, p, train, count);
+    }
+    free(p);
+    return status;
+}
+
+/* Moves the cut behind `train->tokens` tokens to the next start of a document, and counts the
+ * documents before it. */
+static enum zi_status cut_documents(const struct zi_output *spool, const struct encoded *made,
+                                    struct encoded *train)
+{
+    struct piece *p = malloc(sizeof *p);
+    if (!p) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to count documents");
+    int64_t numbers = made->tokens + made->documents, tokens = 0;
+    bool found = false;
+    enum zi_status status = ZI_OK;
+    for (int64_t done = 0; done < numbers && status >= 0 && !found; done += PIECE_IDS) {
+        int64_t count = numbers - done < PIECE_IDS ? numbers - done : PIECE_IDS;
+        status = read_piece(spool, done, count, p);
+        for (int64_t i = 0; i < count && status >= 0 && !found; i++) {
+            bool starts = p->ids[i] == ENCODED_DOCUMENT;
+            found = starts && tokens >= train->tokens;
+            train->documents += starts && !found;
+            tokens += !starts;
+        }
+    }
+    train->tokens = tokens;
+    free(p);
     return status;
 }
 
@@ -147,50 +207,74 @@ static void describe_source(const struct tokens_writer *writer, char *text, size
     }
 }
 
-/* How many of `total` tokens go to validation: the share, rounded to the nearest number. */
-static enum zi_status validation_tokens(const struct tokens_writer *writer, int64_t total,
-                                        int64_t *count)
+/* What of all goes to training: all but the share of validation, rounded to the nearest number of
+ * tokens, and on to the end of a document. */
+static enum zi_status find_cut(const struct tokens_writer *writer, const struct zi_output *spool,
+                               const struct encoded *made, struct encoded *train)
 {
-    *count = 0;
+    *train = *made;
     if (!writer->validation_path) return ZI_OK;
     double share = writer->validation_share;
     if (!(share > 0 && share < 1))
         return zi_fail(ZI_ERROR_USAGE, "data",
                        "the share of validation is %g, and must lie between 0 and 1", share);
-    *count = llround(share * (double)total);
-    if (*count == 0 || *count == total)
+    train->tokens -= llround(share * (double)made->tokens);
+    train->documents = 0;
+    if (made->documents > 0 && train->tokens > 0) ZI_TRY(cut_documents(spool, made, train));
+    if (train->tokens == 0 || train->tokens == made->tokens)
         return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%" PRId64 " tokens are too few to give a share of %g to validation", total,
-                       share);
+                       "%" PRId64 " tokens%s are too few to give a share of %g to validation",
+                       made->tokens, made->documents > 0 ? " in whole documents" : "", share);
     return ZI_OK;
 }
 
-/* `total` tokens: of the spool, or of bytes where there is none. */
+/* Makes the file of a part of what was encoded. */
+static enum zi_status part_create(struct part *part, const char *path, const struct encoded *of,
+                                  struct token_output_meta meta)
+{
+    meta.documents = of->documents;
+    meta.masked = part->masked = of->masked;
+    part->left = of->tokens;
+    return token_output_create(path, of->tokens, &meta, &part->output);
+}
+
+/* " in 12 documents", where they are told apart. */
+static const char *documents_text(int64_t documents, char text[48])
+{
+    text[0] = 0;
+    if (documents > 0)
+        snprintf(text, 48, " in %" PRId64 " document%s", documents, documents == 1 ? "" : "s");
+    return text;
+}
+
+/* What was made: of the spool, or of bytes where there is none. */
 static enum zi_status write_outputs(const struct input_list *list, const struct zi_output *spool,
-                                    int64_t total, struct cut *cut)
+                                    const struct encoded *made, struct cut *cut)
 {
     const struct tokens_writer *writer = list->writer;
     const struct tokens_encoder *encoder = writer->encoder;
-    char source[SOURCE_MOST];
+    char source[SOURCE_MOST], text[48];
     describe_source(writer, source, sizeof source);
-    struct token_output_meta meta = {encoder ? encoder->vocabulary : 256,
-                                     encoder ? encoder->name : "bytes", source};
-    int64_t validation;
-    ZI_TRY(validation_tokens(writer, total, &validation));
-    cut->train.left = total - validation;
-    cut->validation.left = validation;
-    ZI_TRY(token_output_create(writer->path, cut->train.left, &meta, &cut->train.output));
-    if (validation > 0)
-        ZI_TRY(token_output_create(writer->validation_path, validation, &meta,
-                                   &cut->validation.output));
-    ZI_TRY(encoder ? copy_ids(cut, spool, total) : copy_all(cut, list));
+    struct token_output_meta meta = {.vocabulary = encoder ? encoder->vocabulary : 256,
+                                     .tokenizer = encoder ? encoder->name : "bytes",
+                                     .source = source};
+    struct encoded train;
+    ZI_TRY(find_cut(writer, spool, made, &train));
+    const struct encoded validation = {made->tokens - train.tokens,
+                                       made->documents - train.documents, made->masked};
+    ZI_TRY(part_create(&cut->train, writer->path, &train, meta));
+    if (validation.tokens > 0)
+        ZI_TRY(part_create(&cut->validation, writer->validation_path, &validation, meta));
+    ZI_TRY(encoder ? copy_ids(cut, spool, made->tokens + made->documents) : copy_all(cut, list));
     ZI_TRY(part_finish(&cut->validation));
     ZI_TRY(part_finish(&cut->train));
-    zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens from %zu file%s", writer->path,
-           total - validation, list->count, list->count == 1 ? "" : "s");
-    if (validation > 0)
-        zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens, the last of them",
-               writer->validation_path, validation);
+    zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens%s from %zu file%s", writer->path,
+           train.tokens, documents_text(train.documents, text), list->count,
+           list->count == 1 ? "" : "s");
+    if (validation.tokens > 0)
+        zi_log(ZI_LOG_NOTE, "data", "%s: %" PRId64 " tokens%s, the last of them",
+               writer->validation_path, validation.tokens,
+               documents_text(validation.documents, text));
     return ZI_OK;
 }
 
@@ -242,9 +326,9 @@ enum zi_status tokens_write(const struct tokens_writer *writer)
     struct zi_output spool = {.room = NULL};
     enum zi_status status = check_outputs(writer);
     if (status >= 0) status = input_list_make(&list);
-    int64_t total = list.bytes;
-    if (status >= 0 && writer->encoder) status = inputs_encode(&list, &spool, &total);
-    if (status >= 0) status = write_outputs(&list, &spool, total, &cut);
+    struct encoded made = {.tokens = list.bytes};
+    if (status >= 0 && writer->encoder) status = inputs_encode(&list, &spool, &made);
+    if (status >= 0) status = write_outputs(&list, &spool, &made, &cut);
     zi_output_discard(&spool);
     token_output_discard(cut.train.output);
     token_output_discard(cut.validation.output);

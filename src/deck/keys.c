@@ -44,6 +44,8 @@ static const struct deck_choice formats[] = {{"hdf5", DATA_HDF5},
 static const struct deck_choice token_types[] = {{"uint8", DATA_UINT8},   {"uint16", DATA_UINT16},
                                                  {"uint32", DATA_UINT32}, {"int32", DATA_INT32},
                                                  {"int64", DATA_INT64},   END};
+static const struct deck_choice packings[] = {
+    {"documents", PACKING_DOCUMENTS}, {"none", PACKING_NONE}, END};
 static const struct deck_choice optimizers[] = {{"adamw", 0}, END};
 static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
                                                {"linear", SCHEDULE_LINEAR},
@@ -308,6 +310,10 @@ static const struct deck_row rows[] = {
      .may_be_auto = true, .changeable = true, .uses = with_bare_ids,
      .help = "type of the ids in a file without a header (nanogpt); auto: uint16, or refused where "
              "that cannot be right"},
+    {KEY(data, packing), .type = DECK_CHOICE, .choices = packings, .fallback = "documents",
+     .changeable = true,
+     .help = "documents: files that tell documents apart, as those of JSON lines, have them packed "
+             "into sequences, and a token sees its own document alone; none: they are one stream"},
     {KEY(data, validation_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "auto",
      .may_be_auto = true, .may_be_never = true, .maximum = COUNT, .changeable = true,
      .uses = with_file, .must_be_used = true,

@@ -22,6 +22,8 @@ enum model_family {
     MODEL_FAMILIES
 };
 enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
+/* Of files that tell documents apart: packed into sequences, or read as one stream. */
+enum data_packing { PACKING_DOCUMENTS, PACKING_NONE };
 enum data_format { DATA_HDF5, DATA_LLMC, DATA_NANOGPT, DATA_MEGATRON };
 enum data_type { DATA_UINT8, DATA_UINT16, DATA_UINT32, DATA_INT32, DATA_INT64 };
 enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
@@ -89,6 +91,8 @@ struct settings_data {
     int64_t format;
     /* enum data_type of ids in files without a header; auto: uint16. */
     int64_t type;
+    /* enum data_packing. */
+    int64_t packing;
     /* Steps; 0 = never; auto: a tenth of the run where there is a file. */
     int64_t validation_every;
     /* auto: all, to 1024. */

@@ -80,7 +80,6 @@ static enum zi_status bind_pass(const struct engine *engine, enum program_name n
         .targets = ids_at(engine, b, OPERAND_TARGETS),
         .positions = ids_at(engine, b, OPERAND_POSITIONS),
         .loss = b->at[OPERAND_LOSS],
-        .loss_scale = (float)(1.0 / ((double)c->global * (double)c->tokens)),
     };
     for (int i = 0; i < model_op->unit_count; i++) {
         b->pass->weights[i] = b->at[OPERAND_WEIGHT + i];

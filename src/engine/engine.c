@@ -136,6 +136,7 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     e->rank = comm_rank(comm);
     e->settings = settings;
     e->tokens = program->config.tokens;
+    e->targets = 1;
     e->scaling = optimizer_scaling_start(&settings->precision);
     lanes_init(e);
     status = comm_agree(comm, open_host(e));
@@ -178,6 +179,46 @@ int32_t *engine_inputs(struct engine *engine)
 int32_t *engine_targets(struct engine *engine)
 {
     return engine_host_slot(engine, engine->program->outside.targets);
+}
+
+int32_t *engine_positions(struct engine *engine)
+{
+    int slot = engine->program->outside.positions;
+    return slot < 0 ? NULL : engine_host_slot(engine, slot);
+}
+
+void engine_mask(struct engine *engine)
+{
+    engine->masked = true;
+}
+
+/* This rank's targets that count. */
+static uint64_t count_targets(struct engine *engine)
+{
+    const struct zero_config *c = &engine->program->config;
+    const int32_t *targets = engine_targets(engine);
+    int64_t sequences = 0, first;
+    uint64_t count = 0;
+    for (int micro = 0; micro < c->micro_batches; micro++)
+        sequences += zero_sequences(c, engine->rank, micro, &first);
+    for (int64_t i = 0; i < sequences * c->tokens; i++)
+        count += targets[i] >= 0;
+    return count;
+}
+
+/* Collective where targets may be masked. Prepares a run over a global batch; `*count` is the number
+ * of its targets that count. What none of them divides is 0. */
+static enum zi_status begin_batch(struct engine *engine, uint64_t *count)
+{
+    const struct zero_config *c = &engine->program->config;
+    engine->tokens = c->tokens;
+    *count = (uint64_t)(c->global * c->tokens);
+    if (engine->masked) {
+        *count = count_targets(engine);
+        ZI_TRY(comm_sum_uint64(engine->comm, count, 1));
+    }
+    engine->targets = *count > 0 ? (int64_t)*count : 1;
+    return ZI_OK;
 }
 
 /* What is measured around a program run. */
@@ -223,7 +264,8 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
     struct measure before = begin(engine);
     uint64_t checksum = engine->checksum;
     bool deferred = engine->program->config.deferred;
-    engine->tokens = engine->program->config.tokens;
+    uint64_t targets;
+    ZI_TRY(begin_batch(engine, &targets));
     engine->number = step;
     engine->tracing = trace_covers(engine->trace, step - engine->first);
     engine->step = (struct optimizer_step){
@@ -240,6 +282,7 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
     engine->is_pending = deferred && !engine->step.skip;
     engine->pending = engine->step;
     fill_result(engine, &before, result);
+    result->targets = (int64_t)targets;
     if (!deferred) result->checksum = checksum;
     result->norm = engine->step.norm;
     result->learning_rate = engine->step.learning_rate;
@@ -253,9 +296,11 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
 enum zi_status engine_validate(struct engine *engine, struct engine_result *result)
 {
     struct measure before = begin(engine);
-    engine->tokens = engine->program->config.tokens;
+    uint64_t targets;
+    ZI_TRY(begin_batch(engine, &targets));
     ZI_TRY(run_program(engine, PROGRAM_VALIDATE, PROGRAM_VALIDATE_UPDATE));
     fill_result(engine, &before, result);
+    result->targets = (int64_t)targets;
     result->norm = result->learning_rate = NAN;
     return ZI_OK;
 }
@@ -351,6 +396,9 @@ enum zi_status engine_logits(struct engine *engine, const int32_t *ids, int64_t 
     ZI_REQUIRE(tokens > 0 && tokens <= p->config.tokens);
     ZI_TRY(engine_flush(engine));
     memcpy(engine_inputs(engine), ids, (size_t)tokens * sizeof *ids);
+    int32_t *positions = engine_positions(engine);
+    for (int64_t t = 0; t < tokens && positions; t++)
+        positions[t] = (int32_t)t;
     engine->tokens = tokens;
     ZI_TRY(lanes_run(engine, PROGRAM_GENERATE));
     memcpy(logits, engine_host_slot(engine, p->outside.logits),

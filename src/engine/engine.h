@@ -13,8 +13,10 @@ struct engine;
 
 /* What one step or validation gave; equal on all ranks. */
 struct engine_result {
-    /* Mean over all tokens of the global batch; each is a target. */
+    /* Mean over the targets of the global batch that count; 0 where none does. */
     double loss;
+    /* Their number: all, or of engine_mask those that are not -1. */
+    int64_t targets;
     /* Global gradient norm; NaN when not finite. */
     double norm;
     double learning_rate;
@@ -80,6 +82,16 @@ int32_t *engine_inputs(struct engine *engine);
 
 /* Local. Where it puts their targets, in the same shape. */
 int32_t *engine_targets(struct engine *engine);
+
+/* Local. Where it puts how far each token is into its text, in the same shape, from 0 on; a token sees
+ * its own text alone. NULL where the program is not for packed sequences: each is one text. */
+int32_t *engine_positions(struct engine *engine);
+
+/* Local, on all ranks alike. From now on a target may be -1, which counts for nothing: losses are
+ * means over the targets that count, gradients those of that mean, on any number of ranks and
+ * micro-batches. A batch without such targets has the loss 0 and the gradient 0. Each step then
+ * begins with a sum over ranks of how many there are. */
+void engine_mask(struct engine *engine);
 
 /* Collective. One training step number `step` (first 0): forward, backward, update, on the
  * sequences of engine_inputs. */

@@ -7,13 +7,13 @@
 
 #include "base/log.h"
 
-/* The operands of an operation of the model, for as many tokens as sequences have in this run, and
- * with the loss scale of this step. */
+/* The operands of an operation of the model, for as many tokens as sequences have in this run; the
+ * gradient is that of the mean over the targets that count, times the loss scale of this step. */
 static struct model_pass pass_of(const struct engine *engine, const struct bound_op *b)
 {
     struct model_pass pass = *b->pass;
     pass.tokens = engine->tokens;
-    pass.loss_scale *= (float)engine->scaling.scale;
+    pass.loss_scale = (float)(1.0 / (double)engine->targets) * (float)engine->scaling.scale;
     return pass;
 }
 
@@ -176,7 +176,7 @@ static enum zi_status run_norm(struct engine *engine, const struct bound_op *b,
     ZI_TRY(device_stream_synchronize(stream));
     double values[3] = {*loss, sums->squares, (double)sums->nonfinite};
     if (c->ranks > 1) ZI_TRY(comm_sum_doubles(engine->comm, values, 3));
-    engine->loss = values[0] / ((double)c->global * (double)engine->tokens);
+    engine->loss = values[0] / (double)engine->targets;
     if (!program_row(engine->name)->trains) return ZI_OK;
     optimizer_decide(&engine->settings->optimizer, values[1], (uint64_t)values[2], engine->loss,
                      &engine->step);

@@ -92,6 +92,9 @@ struct engine {
     enum zi_status status;
     /* Per sequence of this run. */
     int64_t tokens;
+    /* Some targets may be -1; those of this run's global batch that are not, at least 1. */
+    bool masked;
+    int64_t targets;
     int64_t updates;
     /* Mean, of the last run. */
     double loss;

@@ -236,6 +236,7 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     ZI_TRY(linear_forward(&qkv, x, (struct device_ptr){0}, b.qkv));
     ZI_TRY(prepare(model, op, pass, &s, &b));
     struct device_attention attention = describe(model, model->ops[op].block, &s, &b);
+    attention.positions = pass->positions;
     ZI_TRY(ops->attention(pass->stream, &attention));
     struct layer_linear output = projection(model, op, pass, &s, true);
     return layer_end(&output, b.mixed, mode, &b.branch);
@@ -248,6 +249,7 @@ static enum zi_status attention_back(const struct model *model, int op,
 {
     size_t type = zi_dtype_bytes(model->type);
     struct device_attention attention = describe(model, model->ops[op].block, s, b);
+    attention.positions = pass->positions;
     attention.d_o = b->d_mixed;
     attention.dq = b->d_qkv;
     attention.dk = device_at(b->d_qkv, (size_t)(s->H * s->D) * type);

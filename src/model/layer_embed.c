@@ -21,6 +21,7 @@ static struct device_embedding describe(const struct model *model, int op,
         .add = s.tile > 0,
         .scale = family_embedding_scale(&model->settings, model->type),
         .token_ids = pass->token_ids,
+        .positions = pass->positions,
     };
 }
 

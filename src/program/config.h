@@ -73,6 +73,8 @@ struct zero_config {
     bool offloaded[LAYER_KIND_COUNT];
     /* false: parameters only, for generation. */
     bool training;
+    /* Sequences may have several texts, and positions enter with the tokens. */
+    bool packed;
 };
 
 /* Local. How many of `bytes` on nvme may lie in memory, and so count in the host's budget. */

@@ -128,8 +128,8 @@ struct program_home {
 
 /* The small values that enter and leave a program, as slots. */
 struct program_values {
-    /* int32 ids of all micro-batches of a step. */
-    int tokens, targets;
+    /* int32 ids of all micro-batches of a step; `positions`: -1 where sequences are not packed. */
+    int tokens, targets, positions;
     /* Sums of a step, which the program zeroes first. */
     int loss, norm, checksum;
     /* fp32, one per word of the vocabulary. */

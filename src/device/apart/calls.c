@@ -87,7 +87,7 @@ RUN(embed_backward)
 static enum zi_status give_embedding(struct device_stream *stream, struct apart_call *c)
 {
     struct device_embedding *d = &c->embedding;
-    return GIVE(stream, c, &d->y, &d->token_ids, &d->table, &d->position);
+    return GIVE(stream, c, &d->y, &d->token_ids, &d->table, &d->position, &d->positions);
 }
 
 static enum zi_status apart_embed(struct device_stream *stream, const struct device_embedding *d)
@@ -200,7 +200,7 @@ static enum zi_status apart_attention(struct device_stream *stream,
 {
     struct apart_call c = {.run = run_attention, .attention = *d};
     struct device_attention *a = &c.attention;
-    return GIVE(stream, &c, &a->q, &a->k, &a->v, &a->o, &a->logsumexp);
+    return GIVE(stream, &c, &a->q, &a->k, &a->v, &a->o, &a->logsumexp, &a->positions);
 }
 
 static enum zi_status apart_attention_backward(struct device_stream *stream,
@@ -209,7 +209,7 @@ static enum zi_status apart_attention_backward(struct device_stream *stream,
     struct apart_call c = {.run = run_attention_backward, .attention = *d};
     struct device_attention *a = &c.attention;
     return GIVE(stream, &c, &a->q, &a->k, &a->v, &a->o, &a->logsumexp, &a->d_o, &a->dq, &a->dk,
-                &a->dv, &a->scratch);
+                &a->dv, &a->scratch, &a->positions);
 }
 
 RUN(bias_backward)

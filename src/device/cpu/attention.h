@@ -70,10 +70,33 @@ static inline float factor_of(const struct device_attention *desc)
     return desc->scale > 0 ? log2_e * desc->scale : log2_e / sqrtf((float)desc->width);
 }
 
-/* The first key that query `query` sees. */
-static inline int64_t first_key(const struct device_attention *desc, int64_t query)
+/* Whether some queries do not see key 0. */
+static inline bool is_bounded(const struct device_attention *desc)
 {
-    return desc->window > 0 && query >= desc->window ? query - desc->window + 1 : 0;
+    return desc->window > 0 || !device_is_null(desc->positions);
+}
+
+/* The first key that query `query` of a sequence sees, not before that of any earlier query. Queries
+ * past the end see what the last one does. */
+static inline int64_t first_key(const struct device_attention *desc, int64_t sequence,
+                                int64_t query)
+{
+    int64_t first = desc->window > 0 && query >= desc->window ? query - desc->window + 1 : 0;
+    if (device_is_null(desc->positions)) return first;
+    const int32_t *positions = (const int32_t *)desc->positions.address + sequence * desc->tokens;
+    int64_t last = query < desc->tokens ? query : desc->tokens - 1;
+    int64_t start = last - positions[last];
+    return start > first ? start : first;
+}
+
+/* How many of the queries query .. query + QUERIES - 1 see a key that lies at or below them, where
+ * `seen` do see the one before it. */
+static inline int64_t queries_seeing(const struct device_attention *desc, int64_t sequence,
+                                     int64_t query, int64_t key, int64_t seen)
+{
+    while (seen < QUERIES && first_key(desc, sequence, query + seen) <= key)
+        seen++;
+    return seen;
 }
 
 /* Keys of a block for heads of this width: more where they are narrow, so that packing and passing

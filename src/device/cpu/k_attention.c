@@ -12,8 +12,8 @@
  * (to whole tiles, 16 bits widened or paired), and blocks above the diagonal, or before the windows
  * of all queries, are skipped. Scores stay unscaled; the exponent is S f - max f with f = log2(e) /
  * sqrt(D), or the scale that is asked for. A cap is put on the scaled scores before all else, tile by
- * tile; f is then log2(e). Without a window key 0 is visible to all, so after the first block every maximum is
- * finite; with one, a maximum starts at LOWEST, and what was summed up before a query's first key
+ * tile; f is then log2(e). Without a window and texts key 0 is visible to all, so after the first block every
+ * maximum is finite; with them, a maximum starts at LOWEST, and what was summed up before a query's first key
  * comes to nothing beside it. Queries past the end are zero rows, never stored.
  *
  * Tasks write disjoint results and each is done by one thread in one order, so the result does not
@@ -95,6 +95,20 @@ VEC_INLINE void tile_mask_window(float *s, int64_t keys, int64_t lane, int64_t d
     }
 }
 
+/* The same for all lanes, of keys that lie before the texts, or the windows, of the queries. */
+VEC_INLINE void tile_mask_texts(float *s, int64_t keys, int64_t query, int64_t diagonal,
+                                const struct forward_task *task)
+{
+    int64_t seen = 0;
+    for (int64_t key = 0; key < keys && seen < QUERIES; key++) {
+        seen = queries_seeing(task->desc, task->sequence, query, query - diagonal + key, seen);
+        for (int64_t lane = seen / VEC_LANES * VEC_LANES; lane < QUERIES; lane += VEC_LANES) {
+            float *row = s + key * QUERIES + lane;
+            vec_store(row, vec_first(seen - lane, vec_load(row), vec_set(-INFINITY)));
+        }
+    }
+}
+
 /* Sets to -infinity the scores of lane vector `lane` that lie above the diagonal, among the keys of
  * a tile, and gives the maximum of the rest and of `largest`. `diagonal` is the first query less
  * the first key. */
@@ -147,12 +161,14 @@ VEC_INLINE void span_softmax(enum attention_form form, struct forward_space *spa
                              int64_t keys, int64_t diagonal, const struct forward_task *task)
 {
     int64_t query = task->first_query + span * QUERIES, window = task->desc->window;
-    bool first = query - diagonal <= first_key(task->desc, query);
+    bool first = query - diagonal <= first_key(task->desc, task->sequence, query);
+    bool texts = !device_is_null(task->desc->positions);
     float *o = space->o[span];
+    if (texts) tile_mask_texts(space->s, keys, query, diagonal, task);
     for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
-        vec before = vec_set(window > 0 ? LOWEST : -INFINITY);
+        vec before = vec_set(is_bounded(task->desc) ? LOWEST : -INFINITY);
         if (!first) before = vec_load(space->largest[span] + lane);
-        if (window > 0) tile_mask_window(space->s, keys, lane, diagonal, window);
+        if (window > 0 && !texts) tile_mask_window(space->s, keys, lane, diagonal, window);
         vec largest = tile_mask_and_max(space->s, keys, lane, diagonal, before);
         vec f = vec_set(task->factor);
         vec sum = tile_exponentials(form, space->s + lane, keys, task->factor, largest * f);
@@ -183,7 +199,8 @@ VEC_INLINE void span_block(enum attention_form form, struct forward_space *space
     int64_t width = task->desc->width, diagonal = task->first_query + span * QUERIES - key;
     int64_t block = block_keys(width),
             keys = diagonal + QUERIES < block ? diagonal + QUERIES : block;
-    int64_t seen = first_key(task->desc, key + diagonal); /* of the span's first query */
+    int64_t seen =
+        first_key(task->desc, task->sequence, key + diagonal); /* of the span's first query */
     if (keys <= 0 || key + block <= seen) return;
     int64_t words = form_words(form, width), wide = round_up(width, VEC_LANES);
     const struct product scores = {.a = space->k,
@@ -257,7 +274,7 @@ VEC_INLINE void forward_task_run(enum attention_form form, const struct forward_
     }
     int64_t k_row = round_up(form_words(form, d->width), VEC_LANES);
     int64_t block = block_keys(d->width);
-    int64_t key = first_key(d, task->first_query) / block * block;
+    int64_t key = first_key(d, task->sequence, task->first_query) / block * block;
     for (; key < end && key < d->tokens; key += block) {
         struct pack_source k = rows_from(task, d->k, ld_of_qk(d), key, key_head);
         struct pack_source v = rows_from(task, d->v, d->ld, key, key_head);

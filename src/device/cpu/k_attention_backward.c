@@ -10,7 +10,7 @@
  * products that sum over queries or keys have the width of the head in lanes. A task is one
  * (sequence, key head). Its outer loop runs over blocks of keys, whose dK and dV stay in the
  * task's buffers while all queries that see the block (to the end, or to that of its last key's
- * window) pass by, for each query head of the group in order; dQ is summed in fp32 in the scratch
+ * window or text) pass by, for each query head of the group in order; dQ is summed in fp32 in the scratch
  * buffer, [query head][token][width], and stored last. One thread does a task from beginning to
  * end, so sums have one order whatever the number of threads; the price is that no more than
  * sequences x key heads threads can help. A task's buffers, 0.5 MiB at the largest width, are on
@@ -128,19 +128,24 @@ struct pair_terms {
     vec p[2], ds[2];
 };
 
-/* `hidden` lanes of the first key, and one more of the second, lie above the diagonal; lanes from
- * hidden + window on see the key no more. */
+/* Which lanes see a key: `hidden` of the first key, and one more of the second, lie above the
+ * diagonal; where it is `bounded`, lanes from seen[i] on see key i no more. */
+struct pair_lanes {
+    int64_t hidden, seen[2];
+    bool bounded;
+};
+
 VEC_INLINE struct pair_terms pair_compute(const float *s, const float *dp, vec f,
                                           const float *shift_delta[2],
-                                          const int64_t hidden_window[2])
+                                          const struct pair_lanes *lanes)
 {
     struct pair_terms terms;
-    int64_t hidden = hidden_window[0], window = hidden_window[1];
+    int64_t hidden = lanes->hidden;
     vec shift = vec_load(shift_delta[0]), delta = vec_load(shift_delta[1]);
     for (int i = 0; i < 2; i++) {
         vec score = vec_load(s + i * QUERIES);
         if (hidden + i > 0) score = vec_first(hidden + i, vec_set(-INFINITY), score);
-        if (window > 0) score = vec_first(hidden + i + window, score, vec_set(-INFINITY));
+        if (lanes->bounded) score = vec_first(lanes->seen[i], score, vec_set(-INFINITY));
         terms.p[i] = vec_exp2(vec_fma(score, f, -shift));
         terms.ds[i] = terms.p[i] * (vec_load(dp + i * QUERIES) - delta);
     }
@@ -176,20 +181,27 @@ VEC_INLINE void pair_store_rounded(struct backward_space *space, int64_t key, in
 #endif
 }
 
-/* Scores become P, and dP becomes dS. `diagonal` is the first query less the first key. */
+/* Scores become P, and dP becomes dS. place: the first key, the first query. */
 VEC_INLINE void tile_terms(enum attention_form form, struct backward_space *space, int64_t keys,
-                           int64_t diagonal, const struct backward_task *task,
+                           const int64_t place[2], const struct backward_task *task,
                            const float *shift_delta[2])
 {
+    const struct device_attention *d = task->desc;
+    const int64_t diagonal = place[1] - place[0];
+    const bool texts = !device_is_null(d->positions);
+    int64_t seen[2] = {0, 0}; /* queries that do, of texts */
     vec f = vec_set(task->factor);
     for (int64_t key = 0; key < keys; key += 2) {
         struct pair_terms terms[QUERIES / VEC_LANES];
+        for (int i = 0; i < 2 && texts; i++)
+            seen[i] = queries_seeing(d, task->sequence, place[1], place[0] + key + i, seen[0]);
         for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
             int64_t at = key * QUERIES + lane;
             const float *lanes[2] = {shift_delta[0] + lane, shift_delta[1] + lane};
-            const int64_t hidden_window[2] = {key - diagonal - lane, task->desc->window};
-            terms[lane / VEC_LANES] =
-                pair_compute(space->s + at, space->dp + at, f, lanes, hidden_window);
+            struct pair_lanes which = {.hidden = key - diagonal - lane, .bounded = is_bounded(d)};
+            for (int i = 0; i < 2; i++)
+                which.seen[i] = texts ? seen[i] - lane : which.hidden + i + d->window;
+            terms[lane / VEC_LANES] = pair_compute(space->s + at, space->dp + at, f, lanes, &which);
         }
         for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
             if (form == FORM_PAIRS)
@@ -285,7 +297,7 @@ VEC_INLINE void span_backward(enum attention_form form, struct backward_space *s
         tile_cap(space, keys, task, shift_delta[1]);
         shift_delta[1] = zeros;
     }
-    tile_terms(form, space, keys, diagonal, task, shift_delta);
+    tile_terms(form, space, keys, (const int64_t[]){key, query}, task, shift_delta);
     tile_gradients(form, space, keys, task, task->dq + at * task->wide);
 }
 
@@ -297,6 +309,19 @@ VEC_INLINE void rows_store(enum zi_dtype type, const struct pack_source *to, con
         for (int64_t c = 0; c < to->width; c += VEC_LANES)
             vec_store_as_part(type, (void *)(uintptr_t)to->base, to->first + row * to->ld + c,
                               vec_load(from + row * wide + c) * scale, to->width - c);
+}
+
+/* The end of the queries that see a key of the block that begins with `key`. */
+static int64_t end_of_queries(const struct backward_task *task, int64_t key)
+{
+    const struct device_attention *d = task->desc;
+    int64_t last = key + block_keys(d->width) - 1, end = last + 1;
+    if (device_is_null(d->positions))
+        end = d->window > 0 && d->window < d->tokens ? last + d->window : d->tokens;
+    else
+        while (end < d->tokens && first_key(d, task->sequence, end) <= last)
+            end++;
+    return end < d->tokens ? end : d->tokens;
 }
 
 VEC_INLINE void backward_task_run(enum attention_form form, const struct backward_task *task)
@@ -315,9 +340,7 @@ VEC_INLINE void backward_task_run(enum attention_form form, const struct backwar
         if (form == FORM_PAIRS) pack_across(form, &k, block, space.k_across, task->wide);
         memset(space.dk, 0, (size_t)(block * task->wide) * sizeof(float));
         memset(space.dv, 0, (size_t)(block * task->wide) * sizeof(float));
-        int64_t end =
-            d->window > 0 && d->window < d->tokens ? key + block + d->window - 1 : d->tokens;
-        if (end > d->tokens) end = d->tokens;
+        int64_t end = end_of_queries(task, key);
         for (int64_t member = 0; member < task->group; member++)
             for (int64_t query = key / QUERIES * QUERIES; query < end; query += QUERIES)
                 span_backward(form, &space, key, query, member, task);

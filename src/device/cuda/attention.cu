@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Causal attention, forward, in blocks (Dao et al. 2022): a block has a tile of queries of one head
  * and takes in keys and values tile by tile, up to the diagonal. Scores stay unscaled; the exponent
- * is S f - max f with f = log2(e) / sqrt(D). Without a window key 0 is visible to all, so after the
- * first tile every maximum is finite; with one, tiles before it are skipped, and a maximum starts at
+ * is S f - max f with f = log2(e) / sqrt(D). Without a window and texts key 0 is visible to all, so after
+ * the first tile every maximum is finite; with them, tiles before are skipped, and a maximum starts at
  * LOWEST, beside which what was summed up before a query's first key comes to nothing. Queries past
  * the end are zero rows, never stored. */
 #include "device/cuda/attention.cuh"
@@ -107,15 +107,15 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, WIDTH))
     softmax_rows<m> rows;
 #pragma unroll
     for (int i = 0; i < m; i++) {
-        rows.largest[i] = call.window < INT_MAX ? LOWEST : -INFINITY;
+        rows.largest[i] = call.window < INT_MAX || d.positions.address ? LOWEST : -INFINITY;
         rows.sum[i] = 0.0f;
     }
 #pragma unroll 1
-    for (int key = tile_first(call, first); key <= first; key += TILE) {
+    for (int key = tile_first(call, sequence, first); key <= first; key += TILE) {
         tile_scores<T, m>(s, room, q, rows_at<T>(call, d.k, d.ld_qk, sequence, key_head, key));
         if (key == first) diagonal_mask<m>(s);
-        if (first - key + TILE > call.window)
-            window_mask<m>(s, first - key, call.window, -INFINITY);
+        if (tile_is_bounded(call, first, key))
+            reach_mask<m>(s, call, sequence, first, key, -INFINITY);
         softmax_take(s, rows, acc, call.factor);
         tile_put<m>(tile, s);
         tile_accumulate<T, WIDTH, m>(acc, tile, room,

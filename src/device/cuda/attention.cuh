@@ -47,24 +47,47 @@ struct attention_call {
     float factor, scale;
 };
 
-/* The first key of the first tile that queries from `query` on see. */
-static __device__ __forceinline__ int tile_first(const struct attention_call &call, int query)
+/* How many keys query `query` of a sequence sees, itself and those before it. Past the end, the window. */
+static __device__ __forceinline__ int reach_of(const struct attention_call &call, int64_t sequence,
+                                               int query)
 {
-    return query >= call.window ? (query - call.window + 1) / TILE * TILE : 0;
+    const int32_t *positions = reinterpret_cast<const int32_t *>(call.d.positions.address);
+    if (!positions || query >= (int)call.d.tokens) return call.window;
+    int reach = positions[sequence * call.d.tokens + query] + 1;
+    return reach < call.window ? reach : call.window;
 }
 
-/* `hidden` for what a tile has of keys that lie before the window of their query. `behind`: the first
- * query less the first key. */
+/* The first key of the first tile that queries from `query` on see. */
+static __device__ __forceinline__ int tile_first(const struct attention_call &call,
+                                                 int64_t sequence, int query)
+{
+    int reach = reach_of(call, sequence, query);
+    return query >= reach ? (query - reach + 1) / TILE * TILE : 0;
+}
+
+/* Whether some of the queries from `query` on may not see some of the keys from `key` on that lie before
+ * them. */
+static __device__ __forceinline__ bool tile_is_bounded(const struct attention_call &call, int query,
+                                                       int key)
+{
+    return call.d.positions.address || query - key + TILE > call.window;
+}
+
+/* `hidden` for what a tile has of keys that lie before the window or the text of their query. */
 template <int M>
-static __device__ __forceinline__ void window_mask(float (&s)[M][4], int behind, int window,
-                                                   float hidden)
+static __device__ __forceinline__ void reach_mask(float (&s)[M][4],
+                                                  const struct attention_call &call,
+                                                  int64_t sequence, int query, int key,
+                                                  float hidden)
 {
     int row = (int)threadIdx.x / SIDE * M, column = (int)threadIdx.x % SIDE * 4;
 #pragma unroll
-    for (int i = 0; i < M; i++)
+    for (int i = 0; i < M; i++) {
+        int reach = reach_of(call, sequence, query + row + i);
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            if (behind + row + i - column - j >= window) s[i][j] = hidden;
+            if (query - key + row + i - column - j >= reach) s[i][j] = hidden;
+    }
 }
 
 /* Some rows of one head of a tensor, from the first row of a tile on. */

@@ -7,7 +7,8 @@
  * Three kernels: delta, which is all that the scratch is used for, [B,H,T]; dK and dV, a block having
  * a tile of keys and passing over the queries of each query head of the group in order; dQ, a block
  * having a tile of queries, with scores and dP computed once more. So each sum is done by one thread
- * in one order, without atomics, for 7 products instead of 5. Tiles that a window hides are skipped. */
+ * in one order, without atomics, for 7 products instead of 5. Tiles that a window or
+ * texts hide are skipped. */
 #include "device/cuda/attention.cuh"
 
 /* What a query's scores need to become P and dS: logsumexp log2(e), delta. */
@@ -47,23 +48,43 @@ static __global__ void __launch_bounds__(BLOCK)
     }
 }
 
-/* S^T [key][query] becomes P^T. `ahead`: the first query less the first key. */
+/* Behind the last query of a sequence that sees a key of the tile that begins with `first`. */
+static __device__ __forceinline__ int queries_end(const struct attention_call &call,
+                                                  int64_t sequence, int first)
+{
+    int tokens = (int)call.d.tokens, last = first + TILE - 1;
+    if (tokens - last <= 1 || !call.d.positions.address)
+        return tokens - last > call.window ? last + call.window : tokens;
+    int low = last, high = tokens; /* what low sees, high does not; starts of texts do not fall */
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (middle - reach_of(call, sequence, middle) < last)
+            low = middle;
+        else
+            high = middle;
+    }
+    return high;
+}
+
+/* S^T [key][query] becomes P^T. */
 template <int M>
 static __device__ __forceinline__ void keys_exponentials(float (&s)[M][4],
                                                          const struct query_terms (&terms)[4],
                                                          const struct attention_call &call,
-                                                         int ahead, int queries)
+                                                         int64_t sequence, int query, int key)
 {
     int row = (int)threadIdx.x / SIDE * M, column = (int)threadIdx.x % SIDE * 4;
 #pragma unroll
-    for (int i = 0; i < M; i++)
+    for (int j = 0; j < 4; j++) {
+        unsigned reach = (unsigned)reach_of(call, sequence, query + column + j);
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
+        for (int i = 0; i < M; i++) {
             /* how far the key is from the query, a great number where it is later */
-            bool visible = (unsigned)(ahead + column - row + j - i) < (unsigned)call.window &&
-                           column + j < queries;
+            bool visible = (unsigned)(query - key + column - row + j - i) < reach &&
+                           query + column + j < (int)call.d.tokens;
             s[i][j] = visible ? exp2f(fmaf(s[i][j], call.factor, -terms[j].shift)) : 0.0f;
         }
+    }
 }
 
 /* dP^T becomes dS^T, with the thread's own P^T of the tile; what is hidden is 0. */
@@ -93,9 +114,7 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, 2 * WIDT
     int first = (int)blockIdx.x % tiles * TILE, pair = (int)blockIdx.x / tiles;
     int key_head = pair % (int)d.key_heads, column = (int)threadIdx.x % SIDE * 4;
     int64_t sequence = pair / (int)d.key_heads;
-    /* behind the last query that sees a key of the tile */
-    int end = (int)d.tokens - first - (TILE - 1) > call.window ? first + call.window + (TILE - 1)
-                                                               : (int)d.tokens;
+    int end = queries_end(call, sequence, first);
     float dk[m][WIDTH / SIDE] = {}, dv[m][WIDTH / SIDE] = {}, s[m][4];
 #pragma unroll 1
     for (int head = key_head * group; head < (key_head + 1) * group; head++) {
@@ -111,7 +130,7 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, 2 * WIDT
             int begin = query == first ? warp_end<m>() - 2 * m : 0;
             tile_scores<T, m>(s, room, rows_at<T>(call, d.k, d.ld_qk, sequence, key_head, first),
                               q);
-            keys_exponentials<m>(s, terms, call, query - first, q.count);
+            keys_exponentials<m>(s, terms, call, sequence, query, first);
             tile_put<m>(tile, s);
             tile_accumulate<T, WIDTH, m>(dv, tile, room, d_o, begin, TILE);
             tile_scores<T, m>(s, room, rows_at<T>(call, d.v, d.ld, sequence, key_head, first), d_o);
@@ -163,13 +182,14 @@ static __global__ void __launch_bounds__(THREADS,
         terms[i] = terms_at(d, sequence, head, first + (int)threadIdx.x / SIDE * m + i);
     float dq[m][WIDTH / SIDE] = {}, s[m][4], dp[m][4];
 #pragma unroll 1
-    for (int key = tile_first(call, first); key <= first; key += TILE) {
+    for (int key = tile_first(call, sequence, first); key <= first; key += TILE) {
         attention_rows<T> k = rows_at<T>(call, d.k, d.ld_qk, sequence, key_head, key);
         tile_scores<T, m>(s, room, rows_at<T>(call, d.q, d.ld_qk, sequence, head, first), k);
         tile_scores<T, m>(dp, room, rows_at<T>(call, d.d_o, d.ld_o, sequence, head, first),
                           rows_at<T>(call, d.v, d.ld, sequence, key_head, key));
         queries_differences<m>(s, dp, terms, call.factor, first - key);
-        if (first - key + TILE > call.window) window_mask<m>(s, first - key, call.window, 0.0f);
+        if (tile_is_bounded(call, first, key))
+            reach_mask<m>(s, call, sequence, first, key, 0.0f);
         tile_put<m>(tile, s);
         tile_accumulate<T, WIDTH, m>(dq, tile, room, k, 0, key == first ? warp_end<m>() : TILE);
     }

@@ -390,6 +390,7 @@ static enum zi_status try_cudnn(struct cuda_stream *stream, const struct device_
 {
     cuda_attention &attention = attention_of(stream);
     if (!attention.handle) return ZI_OK;
+    if (d.positions.address) return ZI_OK; /* a graph would need lengths of texts on the host */
     attention_plan &p = find(attention, shape_of(d, backward));
     if (!p.graph) return ZI_OK;
     ZI_TRY(reserve(stream, p.workspace));

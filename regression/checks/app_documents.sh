@@ -1,0 +1,120 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# From JSON lines to a token file of documents with masks, and through runs that pack them: ranks, micro-batches,
+# placements and restarts change nothing; what is refused.
+. "${srcdir:-.}/regression/checks/app_common.sh"
+
+goldens=${abs_top_srcdir:-$(cd "${srcdir:-.}" && pwd)}/regression/text/goldens
+mkdir "$folder/own" "$folder/bare"
+cp "$goldens/gpt2.json" "$folder/own/tokenizer.json"
+cp "$goldens/gpt2.json" "$folder/bare/tokenizer.json"
+echo '{"eos_token": "<|endoftext|>"}' >"$folder/own/tokenizer_config.json"
+
+# What is between the bars of the tokens that inspect shows, of the last command.
+texts() { sed -n 's/^ *[0-9]*  |\(.*\)|\(  masked\)\{0,1\}$/\1/p' "$folder/out" | tr -d '\n'; }
+
+# Three documents, an empty line, no newline at the end.
+printf '{"text": "The step"}\r\n\n{"prompt": "What is", "completion": " a step", "id": 7}\n%s' \
+    '{"completion": "Only this", "prompt": ""}' >"$folder/few.jsonl"
+expect 0 "$zinf" tokenize "$folder/few.jsonl" --tokenizer "$folder/own" --output "$folder/few.h5"
+says "tokens in 3 documents from 1 file"
+expect 0 "$zinf" inspect "$folder/few.h5" --tokenizer "$folder/own"
+says "/documents                                        int64  3 "
+says "/mask                                             uint8 "
+[ "$(texts)" = "The step<|endoftext|>What is a step<|endoftext|>Only this<|endoftext|>" ] || fail "texts: $(texts)"
+[ "$(grep masked "$folder/out" | sed 's/[^|]*|\(.*\)|.*/\1/' | tr -d '\n')" = "What is" ] || fail "what is masked"
+[ "$(grep -A 1 '^document 3$' "$folder/out" | tail -n 1 | cut -d '|' -f 2)" = "O" ] || fail "where document 3 begins"
+
+# One line that is wrong, after one that is right.
+refused() {
+    printf '{"text": "ok"}\n%s\n' "$1" >"$folder/bad.jsonl"
+    expect 2 "$zinf" tokenize "$folder/bad.jsonl" --tokenizer "$folder/own" --output "$folder/x.h5"
+    complains "$folder/bad.jsonl line 2"
+    complains "$2"
+}
+refused '{"text": 1}' "text is an integer and should be a string"
+refused '[1]' "no object"
+refused '{"text": "a"' "is no JSON that can be read"
+refused '{"prompt": "a"}' 'a "prompt" without "completion"'
+refused '{"text": "a", "completion": "b"}' '"text" and a "prompt" or "completion"'
+refused '{"title": "a"}' "neither text nor prompt"
+refused '{"messages": []}' "messages are not rendered"
+{
+    printf '{"text": "ok"}\n{"text": "'
+    head -c 17000000 /dev/zero | tr '\0' a
+    printf '"}\n'
+} >"$folder/bad.jsonl"
+expect 2 "$zinf" tokenize "$folder/bad.jsonl" --tokenizer "$folder/own" --output "$folder/x.h5"
+complains "bad.jsonl line 2 has more than 16 MiB"
+expect 2 "$zinf" tokenize "$folder/few.jsonl" "$folder/own" --tokenizer "$folder/own" --output "$folder/x.h5"
+complains "are not made one token file"
+expect 0 "$zinf" tokenize "$folder/few.jsonl" --tokenizer "$folder/bare" --output "$folder/bare.h5"
+complains "documents end without a token that says so"
+[ ! -e "$folder/x.h5" ] || fail "a refused command has made a file"
+
+# Lines of this suite, every third as a pair; the same tokens whatever the threads.
+cat "${srcdir:-.}"/regression/checks/app_*.sh | sed 's/[\\"]/\\&/g; s/	/ /g' | awk 'length > 8 {
+    if (++n % 3) print "{\"text\": \"" $0 "\"}"
+    else print "{\"prompt\": \"" last "\", \"completion\": \" " $0 "\"}"
+    last = $0 }' >"$folder/all.jsonl"
+expect 0 "$zinf" tokenize "$folder/all.jsonl" --tokenizer "$folder/own" --output "$folder/train.h5" \
+    --validation "$folder/validation.h5" --share 0.2
+documents=$(sed -n 's/.* tokens in \([0-9]*\) document.*/\1/p' "$folder/out" | awk '{ n += $1 } END { print n }')
+[ "$documents" -eq "$(wc -l <"$folder/all.jsonl")" ] || fail "$documents documents"
+OMP_NUM_THREADS=4 expect 0 "$zinf" tokenize "$folder/all.jsonl" --tokenizer "$folder/own" \
+    --output "$folder/again.h5" --validation "$folder/again2.h5" --share 0.2
+same "$folder/again.h5" "$folder/train.h5"
+same "$folder/again2.h5" "$folder/validation.h5"
+
+make_deck
+deck="$folder/deck.yaml --set model.vocabulary=384"
+run=$folder/run
+# near DIRECTORY: its losses are those of the first run but for the order of sums.
+near() {
+    paste -d, "$run/steps.csv" "$1/steps.csv" | awk -F, 'NR > 1 { d = $3 - $27; v = $10 - $34
+        if (d * d > 1e-8 || v * v > 1e-8 || $24 != $48) exit 1 } END { exit NR != 7 }' ||
+        fail "other losses in $1: $(cat "$1/steps.csv")"
+    passed=$((passed + 1))
+}
+# shellcheck disable=SC2086 # a deck and its sets
+expect 0 "$zinf" run $deck
+says "documents packed into"
+# Ends of sequences and prompts do not count.
+awk -F, 'NR > 1 { if ($24 > 128) exit 1; n += $24 } END { exit !(n > 300 && n < 6 * 128) }' "$run/steps.csv" ||
+    fail "targets of steps: $(cut -d, -f 1,3,24 "$run/steps.csv")"
+for more in "--set batch.micro=4" "--set zero.stage=1 --set activations.recompute=always"; do
+    # shellcheck disable=SC2086
+    expect 0 "$zinf" run $deck $more --set run.directory="$folder/other" --overwrite
+    near "$folder/other"
+done
+# shellcheck disable=SC2086
+expect 0 "$launcher" -n 2 "$zinf" run $deck --set run.directory="$folder/two"
+near "$folder/two"
+# A run that stops after three steps and goes on has the same bits.
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $deck --set run.directory="$folder/half" --set run.steps=3 --set optimizer.schedule=constant
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $deck --set run.directory="$folder/half" --resume auto --set optimizer.schedule=constant
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $deck --set run.directory="$folder/whole" --set optimizer.schedule=constant
+[ "$(cut -d, -f 1-3,9,24 "$folder/half/steps.csv")" = "$(cut -d, -f 1-3,9,24 "$folder/whole/steps.csv")" ] ||
+    fail "a run that went on is another: $(cat "$folder/half/steps.csv")"
+passed=$((passed + 1))
+
+# The same file as a stream: masks hold, and sequences are full.
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $deck --set data.packing=none --set run.directory="$folder/stream"
+if grep -q "packed into" "$folder/out"; then fail "a stream is packed"; fi
+awk -F, 'NR > 1 && $24 < 128 { found = 1 } END { exit !found }' "$folder/stream/steps.csv" || fail "no target is masked"
+
+# Nothing to learn from: said in training, an error of a validation.
+printf '{"prompt": "The step of a run is what it is", "completion": ""}\n' >"$folder/none.jsonl"
+expect 0 "$zinf" tokenize "$folder/none.jsonl" --tokenizer "$folder/bare" --output "$folder/none.h5"
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $deck --set data.train="$folder/none.h5" --set run.directory="$folder/none" --set run.steps=2
+complains "no target of step 1 counts"
+[ "$(cut -d, -f 3,24 "$folder/none/steps.csv" | tail -n 1)" = "0,0" ] || fail "loss of nothing"
+# shellcheck disable=SC2086
+expect 2 "$launcher" -n 2 "$zinf" run $deck --set data.validation="$folder/none.h5" --overwrite
+complains_once "no target of the"
+echo "app_documents: $passed checks passed"
