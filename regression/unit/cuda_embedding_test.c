@@ -22,6 +22,15 @@ static struct tensor tokens_create(struct pair *p, int64_t count, int64_t ids)
     return tensor_of(p, b);
 }
 
+/* Of rows, below `length`: texts of at most seven tokens. */
+static struct tensor places_create(struct pair *p, int64_t rows, int64_t length)
+{
+    struct buffer b = buffer_create(ZI_INT32, rows);
+    for (int64_t r = 0; r < rows; r++)
+        ((int32_t *)b.bytes)[r] = (int32_t)(r % length % 7);
+    return tensor_of(p, b);
+}
+
 static void embed_check(struct pair *p, const int64_t *shape, bool positions, bool add)
 {
     int64_t rows = shape[0] * shape[1], columns = shape[2];
@@ -30,6 +39,7 @@ static void embed_check(struct pair *p, const int64_t *shape, bool positions, bo
     struct tensor ids = tokens_create(p, rows, shape[5]);
     struct tensor table = tensor_random(p, p->type, shape[3] * columns, 1.0f);
     struct tensor position = tensor_random(p, p->type, shape[1] * columns, 1.0f);
+    struct tensor places = places_create(p, rows, shape[1]);
     struct tensor y = tensor_random(p, p->type, rows * columns, 1.0f);
     struct tensor dtable = tensor_random(p, ZI_FP32, shape[3] * columns, 1.0f);
     struct tensor dposition = tensor_random(p, ZI_FP32, shape[1] * columns, 1.0f);
@@ -44,6 +54,7 @@ static void embed_check(struct pair *p, const int64_t *shape, bool positions, bo
                                                .y = y.at[d],
                                                .token_ids = ids.at[d],
                                                .table = table.at[d]};
+        if (columns % 2) forward[d].positions = places.at[d];
         backward[d] = forward[d];
         backward[d].table = dtable.at[d];
         if (!positions) continue;

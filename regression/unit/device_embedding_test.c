@@ -9,12 +9,14 @@ enum { VOCABULARY = 11 };
 struct embedding_case {
     int64_t sequences, length, columns;
     bool positions;
+    /* Texts of so many tokens begin anew in a sequence; 0: it is one. */
+    int64_t text;
 };
 
 /* Odd widths, fewer columns than threads, more rows than are done in one thread, and none. */
 static const struct embedding_case cases[] = {
-    {1, 1, 1, true},   {3, 5, 17, true},   {3, 5, 33, false}, {2, 7, 2, true},
-    {4, 29, 64, true}, {3, 50, 37, false}, {0, 7, 8, true},
+    {1, 1, 1, true, 0},   {3, 5, 17, true, 0},   {3, 5, 33, false, 0}, {2, 7, 2, true, 3},
+    {4, 29, 64, true, 0}, {3, 50, 37, false, 0}, {0, 7, 8, true, 0},   {4, 29, 33, true, 12},
 };
 
 /* Tokens repeat, next to each other too, and the first and last row of the table are among them;
@@ -26,6 +28,16 @@ static struct buffer tokens_create(int64_t rows)
     for (int64_t r = 0; r < rows; r++)
         ((int32_t *)tokens.bytes)[r] = pattern[(r + r / 13) % 13];
     return tokens;
+}
+
+/* The place of each row in its text. */
+static struct buffer places_create(const struct embedding_case *c)
+{
+    struct buffer places = buffer_create(ZI_INT32, c->sequences * c->length);
+    for (int64_t r = 0; r < places.count; r++)
+        ((int32_t *)places.bytes)[r] =
+            (int32_t)(c->text > 0 ? r % c->length % c->text : r % c->length);
+    return places;
 }
 
 static int64_t token_at(const struct buffer *tokens, int64_t row)
@@ -54,17 +66,20 @@ static void embed_case(struct kernels *k, const struct embedding_case *c)
     struct buffer tokens = tokens_create(rows);
     struct buffer table = buffer_random(k->type, VOCABULARY * c->columns, "table", 1.0f);
     struct buffer position = buffer_random(k->type, c->length * c->columns, "position", 1.0f);
+    struct buffer places = places_create(c);
     struct buffer y = buffer_create(k->type, count), expected = buffer_create(k->type, count);
     for (int64_t i = 0; i < count; i++) {
         int64_t row = i / c->columns, column = i % c->columns;
         double value = buffer_get(&table, token_at(&tokens, row) * c->columns + column);
-        if (c->positions) value += buffer_get(&position, row % c->length * c->columns + column);
+        if (c->positions)
+            value += buffer_get(&position, token_at(&places, row) * c->columns + column);
         buffer_set(&expected, i, value);
     }
     struct device_embedding e = describe(k->type, c, &tokens);
     e.y = buffer_at(&y, 0);
     e.table = buffer_at(&table, 0);
     if (c->positions) e.position = buffer_at(&position, 0);
+    if (c->text > 0) e.positions = buffer_at(&places, 0);
     CHECK_INT(k->operations.embed(&k->stream, &e), ZI_OK);
     CHECK(memcmp(y.bytes, expected.bytes, (size_t)count * zi_dtype_bytes(k->type)) == 0);
     /* the same from parts of the table, each added to what the parts before made */
@@ -79,8 +94,8 @@ static void embed_case(struct kernels *k, const struct embedding_case *c)
     }
     CHECK(memcmp(y.bytes, expected.bytes, (size_t)count * zi_dtype_bytes(k->type)) == 0);
     kernels_digest(k, y.bytes, (size_t)count * zi_dtype_bytes(k->type));
-    struct buffer *buffers[] = {&tokens, &table, &position, &y, &expected};
-    for (int i = 0; i < 5; i++)
+    struct buffer *buffers[] = {&tokens, &table, &position, &y, &expected, &places};
+    for (int i = 0; i < 6; i++)
         buffer_destroy(buffers[i]);
 }
 
@@ -91,13 +106,14 @@ static void embed_backward_case(struct kernels *k, const struct embedding_case *
     struct buffer dy = buffer_random(k->type, count, "dy", 1.0f);
     struct buffer dtable = buffer_random(ZI_FP32, VOCABULARY * c->columns, "dtable", 1.0f);
     struct buffer dposition = buffer_random(ZI_FP32, c->length * c->columns, "dposition", 1.0f);
+    struct buffer places = places_create(c);
     struct buffer table = buffer_copy(&dtable), position = buffer_copy(&dposition);
     for (int64_t i = 0; i < count; i++) { /* in token order, each sum rounded to fp32 */
         int64_t row = i / c->columns, column = i % c->columns;
         int64_t at = token_at(&tokens, row) * c->columns + column;
         buffer_set(&table, at, buffer_get(&table, at) + buffer_get(&dy, i));
         if (!c->positions) continue;
-        at = row % c->length * c->columns + column;
+        at = token_at(&places, row) * c->columns + column;
         buffer_set(&position, at, buffer_get(&position, at) + buffer_get(&dy, i));
     }
     struct buffer in_parts = buffer_copy(&dtable);
@@ -105,6 +121,7 @@ static void embed_backward_case(struct kernels *k, const struct embedding_case *
     e.y = buffer_at(&dy, 0);
     e.table = buffer_at(&dtable, 0);
     if (c->positions) e.position = buffer_at(&dposition, 0);
+    if (c->text > 0) e.positions = buffer_at(&places, 0);
     CHECK_INT(k->operations.embed_backward(&k->stream, &e), ZI_OK);
     e.position = (struct device_ptr){0};
     for (int part = 0; part < PARTS; part++) {
@@ -118,8 +135,9 @@ static void embed_backward_case(struct kernels *k, const struct embedding_case *
     CHECK(memcmp(dposition.bytes, position.bytes, (size_t)dposition.count * 4) == 0);
     kernels_digest(k, dtable.bytes, (size_t)dtable.count * 4);
     kernels_digest(k, dposition.bytes, (size_t)dposition.count * 4);
-    struct buffer *buffers[] = {&tokens, &dy, &dtable, &dposition, &table, &position, &in_parts};
-    for (int i = 0; i < 7; i++)
+    struct buffer *buffers[] = {&tokens, &dy,       &dtable,   &dposition,
+                                &table,  &position, &in_parts, &places};
+    for (int i = 0; i < 8; i++)
         buffer_destroy(buffers[i]);
 }
 

@@ -147,6 +147,7 @@ static enum zi_status rotate(const struct model *model, int op, const struct mod
     d.heads = s->H + s->G;
     d.width = s->D;
     d.scale = rope.scale;
+    d.positions = pass->positions;
     memcpy(d.frequencies, rope.frequencies, sizeof d.frequencies);
     return pass->operations->rope(pass->stream, &d);
 }

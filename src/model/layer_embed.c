@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Embedding: x = token_table[id], plus position_table[t] where the family learns positions. Its
+/* Embedding: x = token_table[id], plus position_table[position] where the family learns positions. Its
  * backward needs no weights, only ids and the gradient of x.
  *
  * A tile is a range of ids. Tile 0 writes positions (or zeros) and the rows of its ids, the others
@@ -19,6 +19,7 @@ static struct device_embedding describe(const struct model *model, int op,
         .ids = s.V,
         .add = s.tile > 0,
         .token_ids = pass->token_ids,
+        .positions = pass->positions,
     };
 }
 

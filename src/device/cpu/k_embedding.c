@@ -35,6 +35,13 @@ static bool holds(const struct device_embedding *e, int32_t id)
     return id >= e->first && id < e->first + e->ids;
 }
 
+/* Which row of the position table row r takes. */
+static int64_t position_of(const struct device_embedding *e, int64_t r)
+{
+    if (device_is_null(e->positions)) return r % e->tokens;
+    return ((const int32_t *)e->positions.address)[r];
+}
+
 static enum zi_status embed(struct device_stream *stream, const struct device_embedding *e)
 {
     int64_t rows = e->sequences * e->tokens;
@@ -46,7 +53,7 @@ static enum zi_status embed(struct device_stream *stream, const struct device_em
         char *y = (char *)e->y.address + (size_t)r * bytes;
         const char *below = e->add ? y : NULL;
         if (!e->add && positions)
-            below = (const char *)e->position.address + (size_t)(r % e->tokens) * bytes;
+            below = (const char *)e->position.address + (size_t)position_of(e, r) * bytes;
         if (holds(e, ids[r]))
             embed_row(e->type, y,
                       (const char *)e->table.address + (size_t)(ids[r] - e->first) * bytes, below,
@@ -89,8 +96,8 @@ static enum zi_status embed_backward(struct device_stream *stream, const struct 
                 add_slice(e->type, cpu_fp32(e->table) + (ids[r] - e->first) * columns + first, from,
                           first, count);
             if (!device_is_null(e->position))
-                add_slice(e->type, cpu_fp32(e->position) + r % e->tokens * columns + first, from,
-                          first, count);
+                add_slice(e->type, cpu_fp32(e->position) + position_of(e, r) * columns + first,
+                          from, first, count);
         }
     }
     return ZI_OK;

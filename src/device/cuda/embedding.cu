@@ -37,6 +37,8 @@ template <class T> struct embed_view {
     T *y;
     const int32_t *ids;
     const T *table, *position;
+    /* Of each row, or null: its place in the sequence. */
+    const int32_t *positions;
     int64_t rows, tokens, columns, first, count;
     bool add;
 };
@@ -69,7 +71,8 @@ template <class T, int N> __global__ void __launch_bounds__(BLOCK) embed_kernel(
         int64_t id = v.ids[row] - v.first;
         T *y = v.y + row * v.columns;
         const T *from = id >= 0 && id < v.count ? v.table + id * v.columns : nullptr;
-        const T *below = v.position ? v.position + row % v.tokens * v.columns : nullptr;
+        int64_t place = v.positions ? v.positions[row] : row % v.tokens;
+        const T *below = v.position ? v.position + place * v.columns : nullptr;
         if (v.add) below = y;
         if (from || !v.add) embed_row<T, N>(y, from, below, (int)v.columns);
     }
@@ -82,6 +85,7 @@ static enum zi_status embed_of(struct device_stream *stream, const struct device
                        at<const int32_t>(e->token_ids),
                        at<const T>(e->table),
                        at<const T>(e->position),
+                       at<const int32_t>(e->positions),
                        e->sequences * e->tokens,
                        e->tokens,
                        e->columns,
@@ -310,6 +314,14 @@ static enum zi_status embed_backward_of(struct device_stream *stream,
     if (e->sequences <= 0 || stride <= 0) return ZI_OK;
     if (!device_is_null(e->table) && e->ids > 0) ZI_TRY(scatter<T>(stream, e));
     if (device_is_null(e->position)) return ZI_OK;
+    if (!device_is_null(e->positions)) {
+        struct device_embedding places = *e;
+        places.table = e->position;
+        places.token_ids = e->positions;
+        places.first = 0;
+        places.ids = e->tokens; /* a text is no longer than its sequence */
+        return scatter<T>(stream, &places);
+    }
     position_body<T> body = {at<float>(e->position), at<const T>(e->y), e->sequences, stride};
     bool fit = lanes_fit(e->position.address | e->y.address | (uintptr_t)stride * sizeof(T));
     return each<lanes_most<T>>(stream, body, stride, fit, "embed_backward");
