@@ -87,7 +87,7 @@ RUN(embed_backward)
 static enum zi_status give_embedding(struct device_stream *stream, struct apart_call *c)
 {
     struct device_embedding *d = &c->embedding;
-    return GIVE(stream, c, &d->y, &d->token_ids, &d->table, &d->position);
+    return GIVE(stream, c, &d->y, &d->token_ids, &d->table, &d->position, &d->positions);
 }
 
 static enum zi_status apart_embed(struct device_stream *stream, const struct device_embedding *d)
@@ -191,7 +191,7 @@ RUN(rope)
 static enum zi_status apart_rope(struct device_stream *stream, const struct device_rope *d)
 {
     struct apart_call c = {.run = run_rope, .rope = *d};
-    return GIVE(stream, &c, &c.rope.x);
+    return GIVE(stream, &c, &c.rope.x, &c.rope.positions);
 }
 
 RUN(attention)
@@ -202,6 +202,19 @@ RUN(attention)
 RUN(attention_backward)
 {
     return ops->attention_backward(stream, &c->attention);
+}
+
+RUN(attention_cached)
+{
+    return ops->attention_cached(stream, &c->cached);
+}
+
+static enum zi_status apart_attention_cached(struct device_stream *stream,
+                                             const struct device_attention_cached *d)
+{
+    struct apart_call c = {.run = run_attention_cached, .cached = *d};
+    struct device_attention_cached *a = &c.cached;
+    return GIVE(stream, &c, &a->q, &a->k, &a->v, &a->o, &a->cache, &a->positions);
 }
 
 static enum zi_status apart_attention(struct device_stream *stream,
@@ -358,6 +371,7 @@ void apart_calls_register(struct device_operations *operations)
         .rope = apart_rope,
         .attention = apart_attention,
         .attention_backward = apart_attention_backward,
+        .attention_cached = apart_attention_cached,
         .bias_backward = apart_bias_backward,
         .cross_entropy = apart_cross_entropy,
         .softmax_statistics = apart_softmax_statistics,
