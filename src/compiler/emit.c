@@ -37,7 +37,9 @@ static void emit_forward(struct builder *b, int visit, int micro)
     op_writes(&o, OPERAND_SAVED, saved);
     op_writes(&o, OPERAND_SCRATCH, b->activations.scratch);
     set_weights(b, &o, visit);
+    cache_take(b, &o);
     builder_emit(b, &o);
+    cache_give(b, &o);
     activation_keep_saved(b, op, micro, saved);
     if (list_is_training(b) && last) activation_keep(b, op + 1, micro);
 }
@@ -61,6 +63,7 @@ static void emit_head(struct builder *b, int visit, int micro)
         op_changes(&o, OPERAND_LOSS, b->program->inside.loss);
     }
     set_weights(b, &o, visit);
+    cache_take(b, &o);
     builder_emit(b, &o);
 }
 

@@ -92,6 +92,10 @@ struct engine {
     enum zi_status status;
     /* Per sequence of this run. */
     int64_t tokens;
+    /* Of generation with a cache, and of evaluation: sequences of this run, else 0; of each the token
+     * whose logits are wanted, else NULL. */
+    int64_t sequences;
+    const int32_t *ends;
     int64_t updates;
     /* Mean, of the last run. */
     double loss;

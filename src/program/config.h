@@ -71,6 +71,9 @@ struct zero_config {
     bool offloaded[LAYER_KIND_COUNT];
     /* false: parameters only, for generation. */
     bool training;
+    /* Then: tokens of a sequence whose keys and values are cached, 0: none; and where. */
+    int64_t cache;
+    enum zi_tier cache_tier;
 };
 
 /* Local. How many of `bytes` on nvme may lie in memory, and so count in the host's budget. */
