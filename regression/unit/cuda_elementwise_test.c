@@ -89,6 +89,19 @@ static struct device_rope rope_of(struct pair *p, const int64_t shape[5], double
     return rope;
 }
 
+/* Of rows: texts that begin in the middle, and places that jump. */
+static struct tensor positions_create(struct pair *p, int64_t rows)
+{
+    struct buffer b = buffer_create(ZI_INT32, rows);
+    int64_t shift = p->shift;
+    for (int64_t r = 0; r < rows; r++)
+        ((int32_t *)b.bytes)[r] = (int32_t)(r % 5 ? r % 41 : r * 1009 % 30000);
+    p->shift = 0;
+    struct tensor positions = tensor_of(p, b);
+    p->shift = shift;
+    return positions;
+}
+
 /* Cosine and sine are from double on the cpu; those of the device may be off by a few roundings at any
  * token. Backward is forward with the other sign. What lies between the heads of a row stays. */
 static void test_rope(struct pair *p)
@@ -104,8 +117,10 @@ static void test_rope(struct pair *p)
         struct device_rope ropes[PAIR_DEVICES];
         p->shift = i % 2;
         struct tensor x = tensor_random(p, p->type, count, 1.0f);
+        struct tensor positions = positions_create(p, shape[0] * shape[1]);
         for (int d = 0; d < PAIR_DEVICES; d++) {
             ropes[d] = rope_of(p, shape, i % 4 ? 10000.0 : 500000.0);
+            if (i / 2 % 2) ropes[d].positions = positions.at[d];
             ropes[d].reverse = i % 2;
             ropes[d].x = x.at[d];
         }

@@ -98,15 +98,16 @@ static void glu_case(struct kernels *k, int64_t rows, int64_t inner, bool gelu)
 }
 
 /* Rows of 2 heads of width D, then one number that must stay; ld = 2 D + 1. */
-static void rope_define(double *x, const int64_t shape[5], double base)
+/* positions NULL: tokens of a sequence count from 0. */
+static void rope_define(double *x, const int64_t shape[5], double base, const int32_t *positions)
 {
     int64_t half = shape[3] / 2;
     for (int64_t r = 0; r < shape[0] * shape[1]; r++) {
         for (int64_t h = 0; h < shape[2]; h++) {
             double *head = x + r * shape[4] + h * shape[3];
+            double t = positions ? positions[r] : (double)(r % shape[1]);
             for (int64_t i = 0; i < half; i++) {
-                double angle =
-                    (double)(r % shape[1]) * pow(base, -2.0 * (double)i / (double)shape[3]);
+                double angle = t * pow(base, -2.0 * (double)i / (double)shape[3]);
                 double a = head[i], b = head[i + half];
                 head[i] = a * cos(angle) - b * sin(angle);
                 head[i + half] = a * sin(angle) + b * cos(angle);
@@ -132,13 +133,43 @@ static struct device_rope rope_of(struct kernels *k, const struct buffer *x, con
     return rope;
 }
 
+/* Rows with positions of their own: texts that begin in the middle, and places that jump. Those of
+ * a plain sequence give its bits. */
+static void rope_positions_case(struct kernels *k, int64_t sequences, int64_t tokens)
+{
+    const int64_t shape[5] = {sequences, tokens, 2, 10, 21};
+    int64_t rows = sequences * tokens;
+    struct buffer x = buffer_random(k->type, rows * shape[4], "x", 1.0f), plain = buffer_copy(&x);
+    struct buffer counted = buffer_copy(&x), positions = buffer_create(ZI_INT32, rows);
+    int32_t *at = (int32_t *)positions.bytes;
+    double *expected = doubles_of(&x);
+    for (int64_t r = 0; r < rows; r++)
+        at[r] = (int32_t)(r % 5 ? r % 41 : r * 1009 % 30000);
+    rope_define(expected, shape, 10000.0, at);
+    struct device_rope rope = rope_of(k, &x, shape, 10000.0);
+    rope.positions = buffer_at(&positions, 0);
+    CHECK_INT(k->operations.rope(&k->stream, &rope), ZI_OK);
+    kernels_compare(k, "rope of positions", &x, expected, kernels_rounding(k->type), 1e-6);
+    for (int64_t r = 0; r < rows; r++)
+        at[r] = (int32_t)(r % tokens);
+    rope.x = buffer_at(&counted, 0);
+    CHECK_INT(k->operations.rope(&k->stream, &rope), ZI_OK);
+    rope = rope_of(k, &plain, shape, 10000.0);
+    CHECK_INT(k->operations.rope(&k->stream, &rope), ZI_OK);
+    CHECK(memcmp(counted.bytes, plain.bytes, (size_t)plain.count * zi_dtype_bytes(k->type)) == 0);
+    free(expected);
+    struct buffer *buffers[] = {&x, &plain, &counted, &positions};
+    for (int i = 0; i < 4; i++)
+        buffer_destroy(buffers[i]);
+}
+
 static void rope_case(struct kernels *k, int64_t sequences, int64_t tokens, int64_t width)
 {
     const int64_t shape[5] = {sequences, tokens, 2, width, 2 * width + 1};
     int64_t count = sequences * tokens * shape[4];
     struct buffer x = buffer_random(k->type, count, "x", 1.0f), back = buffer_copy(&x);
     double *expected = doubles_of(&x);
-    rope_define(expected, shape, 10000.0);
+    rope_define(expected, shape, 10000.0, NULL);
     struct device_rope rope = rope_of(k, &x, shape, 10000.0);
     CHECK_INT(k->operations.rope(&k->stream, &rope), ZI_OK);
     /* angles are exact to 1e-13, sine and cosine rounded once, products of size up to 5 */
@@ -153,7 +184,7 @@ static void rope_case(struct kernels *k, int64_t sequences, int64_t tokens, int6
     CHECK_INT(k->operations.rope(&k->stream, &rope), ZI_OK);
     for (int64_t i = 0; i < count; i++)
         right += buffer_get(&back, i) * ys[i];
-    rope_define(ys, shape, 10000.0);
+    rope_define(ys, shape, 10000.0, NULL);
     for (int64_t i = 0; i < count; i++)
         left += gradient[i] * ys[i];
     /* each of `count` products is off by one rounding, of either sign: 4 standard deviations */
@@ -219,6 +250,8 @@ static void test_elementwise(struct kernels *k)
     rope_case(k, 2, 70, 64);
     rope_case(k, 0, 8, 64);
     rope_case(k, 1, 3, 256);
+    rope_positions_case(k, 3, 1);
+    rope_positions_case(k, 2, 70);
 }
 
 static void test_refusals(void)

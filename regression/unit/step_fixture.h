@@ -51,6 +51,9 @@ __attribute__((unused)) static int step_fixture_groups;
 
 /* Sequences may have several texts. */
 __attribute__((unused)) static bool step_fixture_packed;
+/* For generation, with a cache of so many tokens; 0: for training. The cache is on the host. */
+__attribute__((unused)) static int64_t step_fixture_cache;
+__attribute__((unused)) static bool step_fixture_cache_on_host;
 
 /* When the apart device, which is what device.type: cuda opens here, does its work. */
 __attribute__((unused)) static enum apart_schedule step_fixture_schedule;
@@ -151,12 +154,14 @@ static inline enum zi_status step_fixture_open(struct step_fixture *f, const cha
     ZI_TRY(deck_check(f->deck));
     ZI_TRY(device_open(&s->device, (struct device_share){ranks, rank}, &f->device));
     if (step_fixture_device) step_fixture_device(f->device);
-    f->config.training = true;
+    f->config.training = step_fixture_cache == 0;
+    f->config.cache = step_fixture_cache;
     f->config.packed = step_fixture_packed;
     f->rank = rank;
     const struct zero_node node = {.ranks = 1};
     ZI_TRY(zero_resolve(s, device_get_properties(f->device), ranks, &node, &f->config));
     f->config.sums_on_disk = step_fixture_sums_on_disk;
+    if (step_fixture_cache_on_host) f->config.cache_tier = ZI_TIER_HOST;
     if (step_fixture_groups > 0) f->config.groups = step_fixture_groups;
     ZI_TRY(model_create(&s->model, &f->config.tiling, f->config.compute, &f->model));
     ZI_TRY(partition_create(f->model, &s->optimizer, ranks, &f->partition));

@@ -162,29 +162,46 @@ static const struct command commands[] = {
       {"--shard-size", "SIZE", "most bytes of a file of weights (default 5GB)"},
       {"--files", "FOLDER", "folder with the config.json and the tokenizer to take"}}},
     {"generate",
-     "CHECKPOINT",
+     "MODEL",
      1,
      1,
-     "continue a text with a trained model",
-     "CHECKPOINT is a checkpoint file, a folder of checkpoints, or a run directory: the latest is\n"
-     "taken, or, where no link says which that is, the newest whole one. The prompt and its\n"
-     "continuation are written as they come. With a tokenizer the prompt gets bos where that adds\n"
-     "one, and the text ends where the model draws its end of a text. Without one a vocabulary of\n"
-     "up to 1024 is taken for the 256 bytes and padding that has no text; larger models take and\n"
-     "give token ids (--ids). The same seed gives the same text.\n",
+     "continue texts with a trained model",
+     "MODEL is a checkpoint file, a folder of checkpoints, or a run directory, of which the latest "
+     "is\n"
+     "taken, or, where no link says which that is, the newest whole one; or a model folder of\n"
+     "Hugging Face. A text and its continuation are written as they come; several are written as "
+     "lines\n"
+     "of JSON, each when its batch is done. With a tokenizer a prompt gets bos where that adds "
+     "one,\n"
+     "and a text ends where the model draws its end of a text. Without one a vocabulary of up to "
+     "1024\n"
+     "is taken for the 256 bytes and padding that has no text; larger models take and give token "
+     "ids\n"
+     "(--ids). The same seed gives the same texts. A model that memory does not hold stays on "
+     "disks\n"
+     "(--set placement.parameters=nvme): each pass reads it once, for all texts of a batch.\n",
      false,
      false,
      true,
      generate_command,
-     {{"--prompt", "TEXT", "text to continue"},
+     {{"--prompt", "TEXT", "text to continue; may be given again"},
+      {"--prompts", "FILE",
+       "texts to continue, one a line: as it is, or as JSON, a string or {\"prompt\": string}"},
       {"--tokenizer", "FOLDER",
-       "that of the model, for --prompt: a folder with tokenizer.json or tokenizer.model"},
-      {"--ids", "LIST", "token ids to continue, as 1,2,3; the continuation is written as ids"},
+       "that of the model, for prompts: a folder with tokenizer.json or tokenizer.model"},
+      {"--ids", "LIST", "token ids to continue, as 1,2,3; ids are written; may be given again"},
       {"--tokens", "N", "tokens to add (default 200)"},
+      {"--batch", "N", "texts that go through the model side by side (default 8)"},
       {"--temperature", "X", "0 takes the likeliest token; 1 the model's odds (default 0.8)"},
       {"--top-k", "K", "choose among the K likeliest tokens only (default 0: all)"},
+      {"--top-p", "P", "of these among the fewest whose odds add up to P (default 1: all of them)"},
+      {"--stop", "TEXT", "end a text before this; may be given again"},
       {"--seed", "S", "of the choices (default 1)"},
-      {"--threads", "N", "threads to use (default: all cores)"}}},
+      {"--timings", NULL, "say on stderr how long prompts and tokens took"},
+      {"--threads", "N", "threads to use (default: all cores)"},
+      {"--set", "SECTION.KEY=VALUE",
+       "where the model is kept and computed: keys of placement, memory, nvme, device, "
+       "precision"}}},
     {"inspect",
      "FILE",
      1,

@@ -19,6 +19,7 @@ static enum zi_status lay_slots(struct builder *b)
     schedule_lay(b);
     home_lay(b);
     activation_lay_work(b);
+    cache_lay(b);
     value_lay(b);
     if (b->config->training) {
         activation_lay_kept(b);

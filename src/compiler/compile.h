@@ -6,6 +6,7 @@
 
 #include "compiler/activation.h"
 #include "compiler/build.h"
+#include "compiler/cache.h"
 #include "compiler/derive.h"
 #include "compiler/fetch.h"
 #include "compiler/gradient.h"
@@ -27,6 +28,7 @@ struct builder {
     struct schedule schedule;
     struct fetch_ring fetch[CLASS_COUNT];
     struct activations activations;
+    struct caches caches;
     struct gradients gradients;
     struct update update;
     struct save save;

@@ -22,6 +22,7 @@ static struct program_op model_operation(enum program_kind kind, int op, int mic
 /* Embedding and attention ask where in its text a token is. */
 static void set_positions(const struct builder *b, struct program_op *o)
 {
+    if (!b->config->packed) return;
     enum model_op_kind kind = b->model->ops[o->op].kind;
     if (kind == MODEL_EMBED || kind == MODEL_ATTENTION)
         op_reads(o, OPERAND_POSITIONS, b->program->inside.positions);
@@ -46,7 +47,9 @@ static void emit_forward(struct builder *b, int visit, int micro)
     op_writes(&o, OPERAND_SCRATCH, b->activations.scratch);
     set_positions(b, &o);
     set_weights(b, &o, visit);
+    cache_take(b, &o);
     builder_emit(b, &o);
+    cache_give(b, &o);
     activation_keep_saved(b, op, micro, saved);
     if (list_is_training(b) && last) activation_keep(b, op + 1, micro);
 }
@@ -70,6 +73,7 @@ static void emit_head(struct builder *b, int visit, int micro)
         op_changes(&o, OPERAND_LOSS, b->program->inside.loss);
     }
     set_weights(b, &o, visit);
+    cache_take(b, &o);
     builder_emit(b, &o);
 }
 

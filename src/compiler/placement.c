@@ -574,17 +574,23 @@ static bool uses_disk(const struct zero_config *config)
 enum zi_status zero_resolve(const struct settings *settings, const struct device_properties *device,
                             int ranks, const struct zero_node *node, struct zero_config *config)
 {
-    bool fits = false, training = config->training, packed = config->packed;
-    struct zero_rates rates = config->rates;
+    bool fits = false;
+    struct zero_config asked = *config;
     memset(config, 0, sizeof *config);
-    config->training = training;
-    config->packed = packed;
-    config->rates = rates;
+    config->training = asked.training;
+    config->cache = asked.cache;
+    config->packed = asked.packed;
+    config->rates = asked.rates;
     config->ranks = ranks;
     config->node = *node;
     resolve_settings(settings, device, config);
     ZI_TRY(resolve_budgets(settings, device, config));
     ZI_TRY(resolve_choose(settings, config, &fits));
+    if (!fits && config->cache > 0 && !config->unified) {
+        config->cache_tier = ZI_TIER_HOST;
+        resolve_settings(settings, device, config);
+        ZI_TRY(resolve_choose(settings, config, &fits));
+    }
     if (uses_disk(config) && node->disk_bytes == 0) tier_store_warn(&settings->nvme);
     if (fits) return ZI_OK;
     ZI_TRY(resolve_advise(settings, device, config));

@@ -58,19 +58,14 @@ static void add_updates(struct builder *b)
     }
 }
 
-static bool is_validation(enum program_name name)
-{
-    return name == PROGRAM_VALIDATE || name == PROGRAM_VALIDATE_UPDATE;
-}
-
 /* Micro-batches through the model, once. */
 static void add_pass(struct builder *b, enum program_name name, struct span micros)
 {
     for (int op = 0; op < b->derived.end_body; op++) {
         add_visit(b, VISIT_FORWARD, (struct span){op, 1}, micros);
     }
-    if (name == PROGRAM_GENERATE || is_validation(name)) {
-        add_head(b, is_validation(name) ? VISIT_LOSS : VISIT_LOGITS, micros);
+    if (!program_row(name)->trains) {
+        add_head(b, program_row(name)->logits ? VISIT_LOGITS : VISIT_LOSS, micros);
         return;
     }
     if (b->model->op_count - b->derived.end_body > 1) add_head(b, VISIT_FORWARD, micros);
@@ -89,7 +84,8 @@ void schedule_begin(struct builder *b, enum program_name name)
 {
     struct schedule *s = &b->schedule;
     bool micro_major = b->config->order == ORDER_MICRO_MAJOR;
-    int micros = name == PROGRAM_GENERATE ? 1 : (int)b->config->micro_batches;
+    bool alone = program_row(name)->logits || program_row(name)->each;
+    int micros = alone ? 1 : (int)b->config->micro_batches;
     int passes = micro_major ? micros : 1;
     if (b->status < 0) return;
     s->count = 0;

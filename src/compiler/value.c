@@ -30,22 +30,24 @@ void value_lay(struct builder *b)
     struct program_values *out = &b->program->outside, *in = &b->program->inside;
     size_t ids = (size_t)(c->micro_batches * c->micro * c->tokens) * sizeof(int32_t);
     size_t logits = (size_t)b->model->settings.vocabulary * sizeof(float);
+    size_t losses = c->training ? 0 : (size_t)c->micro * sizeof(double);
     enum zi_tier norm = b->derived.local_gradient ? ZI_TIER_DEVICE : ZI_TIER_HOST;
     const struct value values[] = {
         {"tokens", &out->tokens, &in->tokens, ids, ZI_TIER_DEVICE, true},
         {"targets", &out->targets, &in->targets, ids, ZI_TIER_DEVICE, true},
-        {"loss", &out->loss, &in->loss, 64, ZI_TIER_DEVICE, false},
+        {"loss", &out->loss, &in->loss, losses > 64 ? losses : 64, ZI_TIER_DEVICE, false},
         {"norm", &out->norm, &in->norm, 64, norm, false},
         {"checksum", &out->checksum, &in->checksum, 64, b->derived.optimizer_tier, false},
-        {"logits", &out->logits, &in->logits, logits, ZI_TIER_DEVICE, false},
+        {"logits", &out->logits, &in->logits, c->cache > 0 ? logits * (size_t)c->micro : logits,
+         ZI_TIER_DEVICE, false},
     };
-    const struct value positions = {
-        "positions", &out->positions, &in->positions, ids, ZI_TIER_DEVICE, true};
+    const struct value positions = {"positions", &out->positions, &in->positions,
+                                    ids,         ZI_TIER_DEVICE,  true};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         lay_value(b, &values[i]);
     }
     out->positions = in->positions = -1;
-    if (c->packed) lay_value(b, &positions);
+    if (c->packed || c->cache > 0) lay_value(b, &positions);
 }
 
 /* Brings a small value to where it is wanted, unless it is there. */
@@ -81,13 +83,14 @@ void value_begin(struct builder *b)
 {
     const struct program_values *out = &b->program->outside, *in = &b->program->inside;
     bool updates = b->update.pending || (list_is_training(b) && !b->config->deferred);
-    bool losses = program_row(b->writer.name)->losses;
+    const struct program_row *row = program_row(b->writer.name);
+    bool losses = row->losses;
     if (losses) emit_clear(b, in->loss);
     if (list_is_training(b)) emit_clear(b, in->norm);
     if (updates) emit_clear(b, in->checksum);
-    if (program_row(b->writer.name)->flushes) return;
+    if (row->flushes) return;
     emit_value(b, OP_PUSH, out->tokens, in->tokens);
-    emit_value(b, OP_PUSH, out->positions, in->positions);
+    if (b->config->packed || row->caches) emit_value(b, OP_PUSH, out->positions, in->positions);
     if (losses) emit_value(b, OP_PUSH, out->targets, in->targets);
 }
 
@@ -95,9 +98,12 @@ void value_end(struct builder *b)
 {
     const struct program_values *out = &b->program->outside, *in = &b->program->inside;
     bool updates = b->update.pending;
-    if (b->writer.name == PROGRAM_GENERATE)
+    const struct program_row *row = program_row(b->writer.name);
+    if (row->logits)
         emit_value(b, OP_PULL, in->logits, out->logits);
-    else if (!program_row(b->writer.name)->flushes && (!updates || b->config->deferred))
+    else if (row->each)
+        emit_value(b, OP_PULL, in->loss, out->loss);
+    else if (!row->flushes && (!updates || b->config->deferred))
         value_norm(b);
     if (!updates) return;
     struct program_op finish = builder_op(OP_FINISH);

@@ -105,6 +105,21 @@ struct device_attention {
     struct device_ptr d_o, dq, dk, dv, scratch;
 };
 
+/* Attention of new tokens in sequences of which a cache has keys and values, for generation. First
+ * k and v of each row (b,t), slices as in device_attention, go into the cache of sequence b at p =
+ * positions[b*T+t], below `capacity`; then the row's query sees what the cache has at p - window + 1
+ * .. p (window 0: at 0 .. p). Rows of a sequence whose positions are equal are one row's to be seen:
+ * which is not said. cache [B, 2, G, capacity, D]: keys, then values. */
+struct device_attention_cached {
+    enum zi_dtype type;
+    int64_t sequences, tokens, heads, key_heads, width, ld, ld_o;
+    /* As in device_attention. */
+    int64_t ld_qk, window, capacity;
+    float scale, cap;
+    /* positions int32 [B*T]. */
+    struct device_ptr q, k, v, o, cache, positions;
+};
+
 /* For checksums: element i of a contiguous piece of memory is element first + (i / row) * stride +
  * i % row, row > 0, of the tensor whose name gave the seed. A piece of one run has row >= count. */
 struct device_place {
@@ -204,6 +219,8 @@ struct device_operations {
     enum zi_status (*rope)(struct device_stream *, const struct device_rope *);
     enum zi_status (*attention)(struct device_stream *, const struct device_attention *);
     enum zi_status (*attention_backward)(struct device_stream *, const struct device_attention *);
+    enum zi_status (*attention_cached)(struct device_stream *,
+                                       const struct device_attention_cached *);
     /* dbias[n] (+)= column sums of dy [R,N], leading dimension ld */
     enum zi_status (*bias_backward)(struct device_stream *, enum zi_dtype, struct device_ptr dbias,
                                     struct device_ptr dy, int64_t rows, int64_t columns, int64_t ld,

@@ -64,11 +64,14 @@ static enum zi_status bind_pass(const struct engine *engine, enum program_name n
     int64_t first;
     b->pass = calloc(1, sizeof *b->pass);
     if (!b->pass) return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
-    bool generates = name == PROGRAM_GENERATE;
+    const struct program_row *row = program_row(name);
+    bool alone = name == PROGRAM_GENERATE, batch = row->caches || row->each;
     *b->pass = (struct model_pass){
         .operations = lane->operations,
         .stream = lane->stream,
-        .sequences = generates ? 1 : zero_sequences(c, engine->rank, op->micro, &first),
+        .sequences = alone   ? 1
+                     : batch ? c->micro
+                             : zero_sequences(c, engine->rank, op->micro, &first),
         .tokens = c->tokens,
         .input = b->at[OPERAND_INPUT],
         .output = b->at[OPERAND_OUTPUT],
@@ -79,7 +82,10 @@ static enum zi_status bind_pass(const struct engine *engine, enum program_name n
         .token_ids = ids_at(engine, b, OPERAND_TOKENS),
         .targets = ids_at(engine, b, OPERAND_TARGETS),
         .positions = ids_at(engine, b, OPERAND_POSITIONS),
+        .cache = b->at[OPERAND_CACHE],
+        .capacity = c->cache,
         .loss = b->at[OPERAND_LOSS],
+        .each = row->each,
     };
     for (int i = 0; i < model_op->unit_count; i++) {
         b->pass->weights[i] = b->at[OPERAND_WEIGHT + i];

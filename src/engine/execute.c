@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What each kind of operation does: a function per row of the table of kinds (kinds.h), run_NAME.
  * Everything that was to be decided was decided at compile time, and where everything is was found
- * when programs were bound (bind.c); the only choices left are how many tokens a sequence of
- * generation has, and whether the step is skipped. */
+ * when programs were bound (bind.c); the only choices left are how many sequences and tokens a run of
+ * generation or evaluation has, and whether the step is skipped. */
 #include "engine/execute.h"
 
 #include "base/log.h"
@@ -13,6 +13,8 @@ static struct model_pass pass_of(const struct engine *engine, const struct bound
 {
     struct model_pass pass = *b->pass;
     pass.tokens = engine->tokens;
+    if (engine->sequences > 0) pass.sequences = engine->sequences;
+    pass.ends = engine->ends;
     pass.loss_scale = (float)(1.0 / (double)engine->targets) * (float)engine->scaling.scale;
     return pass;
 }

@@ -95,6 +95,10 @@ struct engine {
     /* Some targets may be -1; those of this run's global batch that are not, at least 1. */
     bool masked;
     int64_t targets;
+    /* Of generation with a cache, and of evaluation: sequences of this run, else 0; of each the token
+     * whose logits are wanted, else NULL. */
+    int64_t sequences;
+    const int32_t *ends;
     int64_t updates;
     /* Mean, of the last run. */
     double loss;

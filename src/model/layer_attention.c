@@ -150,6 +150,7 @@ static enum zi_status rotate(const struct model *model, int op, const struct mod
     d.heads = s->H + s->G;
     d.width = s->D;
     d.scale = rope.scale;
+    d.positions = pass->positions;
     memcpy(d.frequencies, rope.frequencies, sizeof d.frequencies);
     return pass->operations->rope(pass->stream, &d);
 }
@@ -223,10 +224,40 @@ static enum zi_status normalise_back(const struct model *model, int op,
     return ZI_OK;
 }
 
+/* Attention among the tokens of the call, or to those that the cache has as well. */
+static enum zi_status attend(const struct model *model, int op, const struct model_pass *pass,
+                             const struct layer_sizes *s, const struct buffers *b)
+{
+    struct device_attention a = describe(model, model->ops[op].block, s, b);
+    a.positions = pass->positions;
+    if (device_is_null(pass->cache)) return pass->operations->attention(pass->stream, &a);
+    struct device_attention_cached cached = {
+        .type = a.type,
+        .sequences = a.sequences,
+        .tokens = a.tokens,
+        .heads = a.heads,
+        .key_heads = a.key_heads,
+        .width = a.width,
+        .ld = a.ld,
+        .ld_o = a.ld_o,
+        .ld_qk = a.ld_qk,
+        .window = a.window,
+        .capacity = pass->capacity,
+        .scale = a.scale,
+        .cap = a.cap,
+        .q = a.q,
+        .k = a.k,
+        .v = a.v,
+        .o = a.o,
+        .cache = pass->cache,
+        .positions = pass->positions,
+    };
+    return pass->operations->attention_cached(pass->stream, &cached);
+}
+
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
                               const struct model_pass *pass)
 {
-    const struct device_operations *ops = pass->operations;
     struct layer_sizes s = layer_sizes_of(model, op, pass->sequences, pass->tokens);
     struct layer_arena saved = {pass->saved, 0}, scratch = {pass->scratch, 0};
     struct buffers b = lay(model, &s, &saved, &scratch);
@@ -235,9 +266,7 @@ static enum zi_status forward(const struct model *model, int op, enum model_mode
     struct device_ptr x = layer_normed_rows(pass, &b.normed);
     ZI_TRY(linear_forward(&qkv, x, (struct device_ptr){0}, b.qkv));
     ZI_TRY(prepare(model, op, pass, &s, &b));
-    struct device_attention attention = describe(model, model->ops[op].block, &s, &b);
-    attention.positions = pass->positions;
-    ZI_TRY(ops->attention(pass->stream, &attention));
+    ZI_TRY(attend(model, op, pass, &s, &b));
     struct layer_linear output = projection(model, op, pass, &s, true);
     return layer_end(&output, b.mixed, mode, &b.branch);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Embedding: x = token_table[id], times sqrt(C) where the family says so, plus position_table[t] where
- * it learns positions. Its
+/* Embedding: x = token_table[id], times sqrt(C) where the family says so, plus position_table[position]
+ * where it learns positions. Its
  * backward needs no weights, only ids and the gradient of x.
  *
  * A tile is a range of ids. Tile 0 writes positions (or zeros) and the rows of its ids, the others

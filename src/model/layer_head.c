@@ -126,15 +126,34 @@ static struct device_softmax describe(const struct call *c, struct chunk chunk,
     };
 }
 
+/* The loss of the rows of a chunk, whose logits or statistics are there: of all, or of the part that
+ * each sequence has of them to the sequence's. */
+static enum zi_status add_losses(const struct call *c, struct chunk chunk)
+{
+    const struct model_pass *pass = c->pass;
+    const struct device_operations *ops = pass->operations;
+    for (int64_t row = chunk.first, end = row + chunk.rows; row < end;) {
+        int64_t sequence = row / c->s.T, next = pass->each ? (sequence + 1) * c->s.T : end;
+        struct chunk part = {row, (next < end ? next : end) - row};
+        struct device_ptr loss = pass->loss;
+        struct device_softmax softmax = describe(c, part, ZI_INT32);
+        size_t before = (size_t)((row - chunk.first) * logits_ld(&c->s)) * sizeof(float);
+        if (pass->each) loss = device_at(loss, (size_t)sequence * sizeof(double));
+        softmax.logits = device_at(softmax.logits, before);
+        ZI_TRY(c->s.tiles == 1 ? ops->cross_entropy(pass->stream, &softmax, loss)
+                               : ops->softmax_loss(pass->stream, &softmax, loss));
+        row += part.rows;
+    }
+    return ZI_OK;
+}
+
 static enum zi_status forward_chunk(const struct call *c, struct chunk chunk)
 {
-    struct device_stream *stream = c->pass->stream;
     ZI_TRY(make_logits(c, chunk, c->b.logits, logits_ld(&c->s)));
+    if (c->s.tiles == 1) return add_losses(c, chunk);
     struct device_softmax softmax = describe(c, chunk, ZI_INT32);
-    if (c->s.tiles == 1) return c->pass->operations->cross_entropy(stream, &softmax, c->pass->loss);
-    ZI_TRY(c->pass->operations->softmax_statistics(stream, &softmax));
-    if (c->s.tile < c->s.tiles - 1) return ZI_OK;
-    return c->pass->operations->softmax_loss(stream, &softmax, c->pass->loss);
+    ZI_TRY(c->pass->operations->softmax_statistics(c->pass->stream, &softmax));
+    return c->s.tile < c->s.tiles - 1 ? ZI_OK : add_losses(c, chunk);
 }
 
 static enum zi_status forward(const struct model *model, int op, enum model_mode mode,
@@ -219,7 +238,8 @@ enum zi_status model_logits(const struct model *model, int op, const struct mode
         layer_take(&scratch, pass->sequences * model->settings.hidden, zi_dtype_bytes(model->type));
     last.scratch = device_at(pass->scratch, scratch.used);
     for (int64_t b = 0; b < pass->sequences; b++) {
-        size_t from = (size_t)(b * pass->tokens + pass->tokens - 1) * row;
+        int64_t token = pass->ends ? pass->ends[b] : pass->tokens - 1;
+        size_t from = (size_t)(b * pass->tokens + token) * row;
         ZI_TRY(device_copy(pass->stream, device_at(last.input, (size_t)b * row),
                            device_at(pass->input, from), row));
     }

@@ -252,6 +252,13 @@ void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_
     layers[model->ops[op].kind]->sizes(model, &s, sizes);
 }
 
+size_t model_cache_bytes(const struct model *model, int op, int64_t sequences, int64_t capacity)
+{
+    struct layer_sizes s = layer_sizes_of(model, op, sequences, capacity);
+    if (model->ops[op].kind != MODEL_ATTENTION) return 0;
+    return (size_t)(2 * s.R * s.G * s.D) * zi_dtype_bytes(model->type);
+}
+
 void model_op_flops(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_flops *flops)
 {

@@ -153,6 +153,10 @@ struct model_sizes {
 void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_sizes *sizes);
 
+/* Local. Bytes of the keys and values that an operation of attention caches of so many sequences of up
+ * to `capacity` tokens; 0 for other operations. */
+size_t model_cache_bytes(const struct model *model, int op, int64_t sequences, int64_t capacity);
+
 /* Floating-point operations: 2 per multiply-add of matrix products and of the causal half of
  * attention. Backward without recomputation; recompute is what MODEL_RECOMPUTE costs. */
 struct model_flops {
@@ -201,8 +205,15 @@ struct model_pass {
     struct device_ptr token_ids, targets;
     /* int32 [B*T]: of each token, how far it is into its text; embed, attention. Null: t. */
     struct device_ptr positions;
-    /* Head: double, sum of -log p is added. */
+    /* Generation: what an operation of attention caches (device_attention_cached), of sequences of up
+     * to `capacity` tokens; null: tokens see those of the call. With it all have positions. */
+    struct device_ptr cache;
+    int64_t capacity;
+    /* Head: double, sum of -log p is added; with `each` to a double per sequence. */
     struct device_ptr loss;
+    bool each;
+    /* model_logits: [B], the token of each sequence whose logits are wanted; NULL: the last. */
+    const int32_t *ends;
     /* Head: gradients are those of loss_scale * sum of -log p. */
     float loss_scale;
 };
@@ -215,8 +226,8 @@ enum zi_status model_forward(const struct model *model, int op, enum model_mode 
  * well (there is no forward before it), and `gradient` is output only. */
 enum zi_status model_backward(const struct model *model, int op, const struct model_pass *pass);
 
-/* Local. Head only: fp32 logits [B, V] of the last of T tokens of each sequence, for generation; a
- * tile writes its columns. */
+/* Local. Head only: fp32 logits [B, V] of a token of each sequence, for generation; a tile writes its
+ * columns. */
 enum zi_status model_logits(const struct model *model, int op, const struct model_pass *pass,
                             struct device_ptr logits);
 

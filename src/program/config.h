@@ -73,6 +73,9 @@ struct zero_config {
     bool offloaded[LAYER_KIND_COUNT];
     /* false: parameters only, for generation. */
     bool training;
+    /* Then: tokens of a sequence whose keys and values are cached, 0: none; and where. */
+    int64_t cache;
+    enum zi_tier cache_tier;
     /* Sequences may have several texts, and positions enter with the tokens. */
     bool packed;
 };

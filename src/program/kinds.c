@@ -201,7 +201,8 @@ static const struct cost_rule costs_export = {export_cost, "this rank's part, as
 static struct model_flops model_flops_of(const struct program *p, const struct program_op *op)
 {
     struct model_flops flops;
-    model_op_flops(p->model, op->op, p->config.micro, p->config.tokens, &flops);
+    int64_t tokens = op->tokens > 0 ? op->tokens : p->config.tokens;
+    model_op_flops(p->model, op->op, p->config.micro, tokens, &flops);
     return flops;
 }
 
@@ -260,11 +261,12 @@ static const struct kind_row forward_row = {
      {OPERAND_TOKENS, ACCESS_READ | OPTIONAL, TYPE_INT32, EXTENT_SLOT, IN_REACH},
      {OPERAND_TARGETS, ACCESS_READ | OPTIONAL, TYPE_INT32, EXTENT_SLOT, IN_REACH},
      {OPERAND_POSITIONS, ACCESS_READ | OPTIONAL, TYPE_INT32, EXTENT_SLOT, IN_REACH},
+     {OPERAND_CACHE, ACCESS_CHANGE | OPTIONAL, TYPE_COMPUTE, EXTENT_SLOT, IN_REACH},
      {OPERAND_LOSS, ACCESS_CHANGE | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_REACH},
      {OPERAND_WEIGHT, ACCESS_READ | SEVERAL, TYPE_COMPUTE, EXTENT_UNIT, IN_REACH}},
 };
 static const struct kind_row keep_row = {
-    "the input of an operation, device to its tier, or inner activations, device to host",
+    "an operation's input, device to its tier; inner activations, or its cache, device to host",
     "#b8b5dc",
     &on_way_out,
     &costs_move,
@@ -272,7 +274,7 @@ static const struct kind_row keep_row = {
      {OPERAND_TO, ACCESS_WRITE, TYPE_BYTES, EXTENT_MOVED, IN_HOST | IN_STORE}},
 };
 static const struct kind_row recall_row = {
-    "and back, for backward",
+    "and back, for backward, or the cache for the next tokens",
     "#9e9ac8",
     &on_way_in,
     &costs_move,
@@ -385,7 +387,7 @@ static const struct kind_row finish_row = {
     {{OPERAND_CHECKSUM, ACCESS_CHANGE, TYPE_SUMS, EXTENT_SLOT, IN_HOST}},
 };
 static const struct kind_row logits_row = {
-    "generation: logits of the last token",
+    "generation: logits of a token of each sequence",
     "#b8de6f",
     &on_compute,
     &costs_forward,
@@ -453,6 +455,7 @@ static const char *const operand_names[OPERAND_COUNT] = {
     [OPERAND_TOKENS] = "tokens",
     [OPERAND_TARGETS] = "targets",
     [OPERAND_POSITIONS] = "positions",
+    [OPERAND_CACHE] = "cache",
     [OPERAND_LOGITS] = "logits",
     [OPERAND_LOSS] = "loss",
     [OPERAND_NORM] = "norm",

@@ -131,13 +131,13 @@ enum zi_status program_op_check(const struct program *program, const struct prog
                                 int index)
 {
     const struct kind_row *kind = program_kind_row(op->kind);
-    unsigned known = 0;
+    uint64_t known = 0;
     for (int i = 0; i < ROW_OPERANDS && kind->operands[i].access; i++) {
         const struct operand_row *row = &kind->operands[i];
         int count = row_count(program, op, row);
         for (int number = 0; number < count; number++) {
             if (row->access & STATES && !row_has_state((enum tier_kind)number)) continue;
-            known |= 1u << ((int)row->operand + number);
+            known |= UINT64_C(1) << ((int)row->operand + number);
             ZI_TRY(check_operand(program, op, index, row, number));
         }
     }

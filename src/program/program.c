@@ -35,7 +35,18 @@ static const struct program_row program_rows[PROGRAM_COUNT] = {
     [PROGRAM_VALIDATE_UPDATE] = {.help = "the update of the step before, then forward",
                                  .losses = true,
                                  .updates = true},
-    [PROGRAM_GENERATE] = {.help = "forward, for the logits of the last token"},
+    [PROGRAM_GENERATE] = {.help = "forward, for the logits of the last token", .logits = true},
+    [PROGRAM_PREFILL] = {.help =
+                             "generation: forward of a part of each prompt, whose keys and values "
+                             "go into the cache",
+                         .logits = true,
+                         .caches = true},
+    [PROGRAM_DECODE] = {.help = "generation: the same of one token of each sequence",
+                        .logits = true,
+                        .caches = true},
+    [PROGRAM_EVALUATE] = {.help = "forward, for the loss of each sequence",
+                          .losses = true,
+                          .each = true},
     [PROGRAM_FLUSH_UPDATE] = {.help = "nothing but the update of the step before",
                               .updates = true,
                               .flushes = true},
@@ -61,6 +72,8 @@ bool program_exists(const struct zero_config *config, enum program_name name)
 {
     const struct program_row *row = &program_rows[name];
     if (row->updates) return config->training && config->deferred;
+    if (row->caches) return config->cache > 0;
+    if (row->each) return !config->training;
     return config->training || !(row->losses || name == PROGRAM_SAVE);
 }
 

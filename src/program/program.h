@@ -56,6 +56,8 @@ struct program_op {
     int op, unit, micro;
     /* Forward, recompute and logits. */
     enum model_mode mode;
+    /* Per sequence, where they are not those of a step; else 0. */
+    int64_t tokens;
     /* Backward: bit i = adds to accumulator i. */
     unsigned accumulate;
     /* Add: to what the sum holds; the last contribution, which makes the kept gradient. */
@@ -89,6 +91,9 @@ struct program_op {
     PROGRAM(PROGRAM_VALIDATE, "validate")                                                          \
     PROGRAM(PROGRAM_VALIDATE_UPDATE, "validate-update")                                            \
     PROGRAM(PROGRAM_GENERATE, "generate")                                                          \
+    PROGRAM(PROGRAM_PREFILL, "prefill")                                                            \
+    PROGRAM(PROGRAM_DECODE, "decode")                                                              \
+    PROGRAM(PROGRAM_EVALUATE, "evaluate")                                                          \
     PROGRAM(PROGRAM_FLUSH_UPDATE, "flush-update")                                                  \
     PROGRAM(PROGRAM_FLUSH_SAVE, "flush-save")                                                      \
     PROGRAM(PROGRAM_INITIALIZE, "initialize")                                                      \
@@ -103,6 +108,10 @@ struct program_row {
     const char *help;
     /* Makes gradients; passes sequences and sums their loss. */
     bool trains, losses;
+    /* Each sequence's loss by itself. */
+    bool each;
+    /* Gives logits; extends the cache of keys and values. */
+    bool logits, caches;
     /* First brings the update of the last step, which a deferred update leaves pending. */
     bool updates;
     /* Brings that and nothing else. */
@@ -128,11 +137,14 @@ struct program_home {
 
 /* The small values that enter and leave a program, as slots. */
 struct program_values {
-    /* int32 ids of all micro-batches of a step; `positions`: -1 where sequences are not packed. */
-    int tokens, targets, positions;
+    /* int32 ids of all micro-batches of a step. */
+    int tokens, targets;
+    /* int32, of these tokens where sequences are packed, and of those of generation with a cache; else
+     * -1. */
+    int positions;
     /* Sums of a step, which the program zeroes first. */
     int loss, norm, checksum;
-    /* fp32, one per word of the vocabulary. */
+    /* fp32, one per word of the vocabulary and, with a cache, per sequence. */
     int logits;
 };
 

@@ -182,7 +182,7 @@ RUN(rope)
 static enum zi_status apart_rope(struct device_stream *stream, const struct device_rope *d)
 {
     struct apart_call c = {.run = run_rope, .rope = *d};
-    return GIVE(stream, &c, &c.rope.x);
+    return GIVE(stream, &c, &c.rope.x, &c.rope.positions);
 }
 
 RUN(attention)
@@ -193,6 +193,19 @@ RUN(attention)
 RUN(attention_backward)
 {
     return ops->attention_backward(stream, &c->attention);
+}
+
+RUN(attention_cached)
+{
+    return ops->attention_cached(stream, &c->cached);
+}
+
+static enum zi_status apart_attention_cached(struct device_stream *stream,
+                                             const struct device_attention_cached *d)
+{
+    struct apart_call c = {.run = run_attention_cached, .cached = *d};
+    struct device_attention_cached *a = &c.cached;
+    return GIVE(stream, &c, &a->q, &a->k, &a->v, &a->o, &a->cache, &a->positions);
 }
 
 static enum zi_status apart_attention(struct device_stream *stream,
@@ -355,6 +368,7 @@ void apart_calls_register(struct device_operations *operations)
         .rope = apart_rope,
         .attention = apart_attention,
         .attention_backward = apart_attention_backward,
+        .attention_cached = apart_attention_cached,
         .bias_backward = apart_bias_backward,
         .cap = apart_cap,
         .cross_entropy = apart_cross_entropy,

@@ -45,6 +45,7 @@ struct apart_call {
         struct device_norm norm;
         struct device_rope rope;
         struct device_attention attention;
+        struct device_attention_cached cached;
         struct device_adam adam;
         struct device_embedding embedding;
         struct device_softmax softmax;

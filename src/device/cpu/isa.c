@@ -16,6 +16,7 @@
         cpu_embedding_register_##isa(operations);                                                  \
         cpu_norm_register_##isa(operations);                                                       \
         cpu_attention_register_##isa(operations);                                                  \
+        cpu_cache_register_##isa(operations);                                                      \
         cpu_loss_register_##isa(operations);                                                       \
         cpu_update_register_##isa(operations);                                                     \
     } while (0)

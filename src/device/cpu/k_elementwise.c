@@ -191,45 +191,85 @@ struct rope_view {
     int64_t sequences, tokens, heads, pairs, ld;
     double sign, scale;
     const double *theta;
-    /* Cosine and sine of (t % SPAN) theta. */
+    /* Of each row, or NULL: the token's number. */
+    const int32_t *positions;
+    /* Cosine and sine of (t % SPAN) theta, of those that occur. */
     double step[ROPE_SPAN][DEVICE_ROPE_PAIRS][2];
 };
 
-VEC_INLINE void rope_rotate(enum zi_dtype type, const struct rope_view *view, int64_t token,
-                            const float *cosine, const float *sine)
+/* Cosines and sines of a position; `first`: the position, a multiple of SPAN, that `base` is of. */
+struct rope_angles {
+    int64_t first;
+    double base[DEVICE_ROPE_PAIRS][2];
+    float cosine[DEVICE_ROPE_PAIRS + VEC_LANES], sine[DEVICE_ROPE_PAIRS + VEC_LANES];
+};
+
+VEC_INLINE void rope_rotate(enum zi_dtype type, const struct rope_view *view, int64_t row,
+                            const struct rope_angles *angles)
 {
     int64_t pairs = view->pairs;
-    for (int64_t b = 0; b < view->sequences; b++) {
-        for (int64_t h = 0; h < view->heads; h++) {
-            int64_t at = (b * view->tokens + token) * view->ld + h * 2 * pairs;
-            for (int64_t i = 0; i < pairs; i += VEC_LANES) {
-                int64_t n = pairs - i;
-                vec c = vec_load(cosine + i), s = vec_load(sine + i);
-                vec first = vec_load_as_part(type, view->x, at + i, n);
-                vec second = vec_load_as_part(type, view->x, at + pairs + i, n);
-                vec_store_as_part(type, view->x, at + i, vec_fma(first, c, -(second * s)), n);
-                vec_store_as_part(type, view->x, at + pairs + i, vec_fma(second, c, first * s), n);
-            }
+    for (int64_t h = 0; h < view->heads; h++) {
+        int64_t at = row * view->ld + h * 2 * pairs;
+        for (int64_t i = 0; i < pairs; i += VEC_LANES) {
+            int64_t n = pairs - i;
+            vec c = vec_load(angles->cosine + i), s = vec_load(angles->sine + i);
+            vec first = vec_load_as_part(type, view->x, at + i, n);
+            vec second = vec_load_as_part(type, view->x, at + pairs + i, n);
+            vec_store_as_part(type, view->x, at + i, vec_fma(first, c, -(second * s)), n);
+            vec_store_as_part(type, view->x, at + pairs + i, vec_fma(second, c, first * s), n);
         }
+    }
+}
+
+static void rope_turn(const struct rope_view *view, struct rope_angles *angles, int64_t position)
+{
+    int64_t t = position % ROPE_SPAN, first = position - t;
+    for (int64_t i = 0; i < view->pairs && angles->first != first; i++) {
+        angles->base[i][0] = view->scale * cos((double)first * view->theta[i]);
+        angles->base[i][1] = view->scale * view->sign * sin((double)first * view->theta[i]);
+    }
+    angles->first = first;
+    for (int64_t i = 0; i < view->pairs; i++) {
+        const double *base = angles->base[i], *step = view->step[t][i];
+        angles->cosine[i] = (float)(base[0] * step[0] - base[1] * step[1]);
+        angles->sine[i] = (float)(base[1] * step[0] + base[0] * step[1]);
     }
 }
 
 /* Rotates the tokens [first, first + ROPE_SPAN) of all sequences. */
 static void rope_span(enum zi_dtype type, const struct rope_view *view, int64_t first)
 {
-    double base[DEVICE_ROPE_PAIRS][2];
-    float cosine[DEVICE_ROPE_PAIRS + VEC_LANES] = {0}, sine[DEVICE_ROPE_PAIRS + VEC_LANES] = {0};
-    for (int64_t i = 0; i < view->pairs; i++) {
-        base[i][0] = view->scale * cos((double)first * view->theta[i]);
-        base[i][1] = view->scale * view->sign * sin((double)first * view->theta[i]);
+    struct rope_angles angles = {.first = -1};
+    for (int64_t t = first; t < first + ROPE_SPAN && t < view->tokens; t++) {
+        rope_turn(view, &angles, t);
+        for (int64_t b = 0; b < view->sequences; b++)
+            KERNEL_BY_TYPE(type, rope_rotate, view, b * view->tokens + t, &angles);
     }
-    for (int64_t t = 0; t < ROPE_SPAN && first + t < view->tokens; t++) {
-        for (int64_t i = 0; i < view->pairs; i++) {
-            const double *step = view->step[t][i];
-            cosine[i] = (float)(base[i][0] * step[0] - base[i][1] * step[1]);
-            sine[i] = (float)(base[i][1] * step[0] + base[i][0] * step[1]);
+}
+
+/* The same of rows that each have a position of their own; in a text they share a base. */
+static void rope_rows(enum zi_dtype type, const struct rope_view *view, int64_t first)
+{
+    struct rope_angles angles = {.first = -1};
+    int64_t rows = view->sequences * view->tokens;
+    for (int64_t row = first; row < first + ROPE_SPAN && row < rows; row++) {
+        rope_turn(view, &angles, view->positions[row]);
+        KERNEL_BY_TYPE(type, rope_rotate, view, row, &angles);
+    }
+}
+
+/* Fills the steps of the positions that occur. */
+static void rope_steps(struct rope_view *view)
+{
+    bool occurs[ROPE_SPAN] = {false};
+    int64_t rows = view->positions ? view->sequences * view->tokens : view->tokens;
+    for (int64_t row = 0; row < rows && (view->positions || row < ROPE_SPAN); row++)
+        occurs[(view->positions ? view->positions[row] : row) % ROPE_SPAN] = true;
+    for (int64_t t = 0; t < ROPE_SPAN; t++) {
+        for (int64_t i = 0; i < view->pairs && occurs[t]; i++) {
+            view->step[t][i][0] = cos((double)t * view->theta[i]);
+            view->step[t][i][1] = view->sign * sin((double)t * view->theta[i]);
         }
-        KERNEL_BY_TYPE(type, rope_rotate, view, first + t, cosine, sine);
     }
 }
 
@@ -249,16 +289,17 @@ static enum zi_status rope(struct device_stream *stream, const struct device_rop
                              .ld = desc->ld,
                              .sign = desc->reverse ? -1 : 1,
                              .scale = (double)desc->scale,
-                             .theta = desc->frequencies};
-    for (int64_t t = 0; t < ROPE_SPAN && t < view.tokens; t++) {
-        for (int64_t i = 0; i < view.pairs; i++) {
-            view.step[t][i][0] = cos((double)t * view.theta[i]);
-            view.step[t][i][1] = view.sign * sin((double)t * view.theta[i]);
-        }
+                             .theta = desc->frequencies,
+                             .positions = (const int32_t *)desc->positions.address};
+    int64_t rows = view.positions ? view.sequences * view.tokens : view.tokens;
+    rope_steps(&view);
+#pragma omp parallel for num_threads(stream->threads) schedule(static) if (rows > ROPE_SPAN)
+    for (int64_t first = 0; first < rows; first += ROPE_SPAN) {
+        if (view.positions)
+            rope_rows(desc->type, &view, first);
+        else
+            rope_span(desc->type, &view, first);
     }
-#pragma omp parallel for num_threads(stream->threads) schedule(static)
-    for (int64_t first = 0; first < view.tokens; first += ROPE_SPAN)
-        rope_span(desc->type, &view, first);
     return ZI_OK;
 }
 

@@ -109,6 +109,6 @@ static void copy(char *restrict to, const char *restrict from, size_t bytes)
 const struct cpu_passes *KERNEL(cpu_passes_get)(void)
 {
     static const struct cpu_passes passes = {
-        {[ZI_BF16] = widen_bf16, [ZI_FP16] = widen_fp16}, begin, finish, copy};
+        {[ZI_BF16] = widen_bf16, [ZI_FP16] = widen_fp16}, begin, finish, copy, KERNEL(cpu_few)};
     return &passes;
 }

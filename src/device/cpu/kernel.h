@@ -69,6 +69,9 @@ KERNEL_REGISTER(norm);
 /* Local. Enters attention, attention_backward. */
 KERNEL_REGISTER(attention);
 
+/* Local. Enters attention_cached. */
+KERNEL_REGISTER(cache);
+
 /* Local. Enters cap, cross_entropy, softmax_*. */
 KERNEL_REGISTER(loss);
 

@@ -12,6 +12,9 @@
  * processor does not multiply bf16, operands are widened to fp32 first; and so are those of fp16
  * everywhere, for which oneDNN 2.6.3 has no product on a cpu (AVX512-FP16 would add up in fp16).
  *
+ * Products of a few rows, which generation has, are no work but the reading of their matrix, and are
+ * done by kernels of our own.
+ *
  * Whatever else is to be done to operands or result is done on panels of the tile that stay in the
  * caches: bias and residual of an fp32 result are written before the product, which is then added
  * to them; one of 16 bits is summed in an fp32 panel and rounded once, with bias, residual and what
@@ -362,6 +365,14 @@ static struct device_matmul part_of(const struct device_matmul *d, struct grid g
     return t;
 }
 
+/* Most rows of a product whose matrix is read once, as it is stored (k_few.c), and not packed. */
+#define FEW_ROWS 16
+
+static bool is_few(const struct device_matmul *d)
+{
+    return d->m <= FEW_ROWS && d->transpose_b && !d->transpose_a;
+}
+
 /* One thread's part: in one product where nothing else is to be done, else panel by panel. */
 static enum zi_status run_tile(struct cpu_device *device, const struct device_matmul *d)
 {
@@ -369,6 +380,10 @@ static enum zi_status run_tile(struct cpu_device *device, const struct device_ma
     bool plain = is_native(device, d->type) && d->type_c == ZI_FP32 && device_is_null(d->bias) &&
                  (device_is_null(d->residual) || d->residual.address == d->c.address);
     struct grid grid = {panels_in(d->m), panels_in(d->n)};
+    if (is_few(d)) {
+        device->passes->few(d);
+        return ZI_OK;
+    }
     if (plain) grid = (struct grid){1, 1};
     enum zi_status status = workspace_take(device->matmuls, &w);
     for (int64_t i = 0; i < grid.rows * grid.columns && status >= 0; i++) {

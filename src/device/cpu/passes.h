@@ -33,7 +33,12 @@ struct cpu_passes {
     void (*finish)(const struct cpu_pass *pass);
     /* memcpy that leaves the caches alone: for what is not used again soon */
     void (*copy)(char *to, const char *from, size_t bytes);
+    /* The product of a few rows, a [m,k] and b [n,k], with all that is added to it */
+    void (*few)(const struct device_matmul *d);
 };
+
+/* Local. In k_few.c: `few` of the table. */
+void KERNEL(cpu_few)(const struct device_matmul *d);
 
 /* Local. The table of this instruction set; never freed. */
 const struct cpu_passes *KERNEL(cpu_passes_get)(void);

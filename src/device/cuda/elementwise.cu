@@ -213,6 +213,8 @@ static enum zi_status swiglu_backward(struct device_stream *stream, enum zi_dtyp
 struct rope_view {
     int64_t sequences, tokens, heads, ld;
     int pairs;
+    /* Of each row, or null: the token's number. */
+    const int32_t *positions;
     /* Of cosine and sine. */
     float scale;
     uint64_t turns[DEVICE_ROPE_PAIRS];
@@ -230,14 +232,16 @@ static __device__ __forceinline__ float2 cosine_sine(uint64_t angle)
     return quarter & 2 ? make_float2(-c, -s) : make_float2(c, s);
 }
 
-/* A block takes the token blockIdx.x in the sequences blockIdx.y, + gridDim.y .., all heads. */
+/* A block takes the token blockIdx.x in the sequences blockIdx.y, + gridDim.y .., all heads; where
+ * rows have positions of their own they are the tokens of one sequence. */
 template <class T, int N>
 __global__ void __launch_bounds__(BLOCK) rope_kernel(T *x, const __grid_constant__ rope_view v)
 {
     alignas(16) __shared__ float cosine[DEVICE_ROPE_PAIRS], sine[DEVICE_ROPE_PAIRS];
     int packs = v.pairs / N;
+    uint64_t position = v.positions ? (uint64_t)v.positions[blockIdx.x] : blockIdx.x;
     for (int i = (int)threadIdx.x; i < v.pairs; i += BLOCK) {
-        float2 cs = cosine_sine((uint64_t)blockIdx.x * v.turns[i]);
+        float2 cs = cosine_sine(position * v.turns[i]);
         cosine[i] = cs.x * v.scale;
         sine[i] = cs.y * v.scale;
     }
@@ -290,8 +294,15 @@ static enum zi_status rope(struct device_stream *stream, const struct device_rop
             "rope: a head of width %lld cannot be rotated; the width must be even and at most %d",
             (long long)width, 2 * DEVICE_ROPE_PAIRS);
     if (desc->sequences <= 0 || desc->tokens <= 0 || desc->heads <= 0 || width <= 0) return ZI_OK;
-    struct rope_view v = {desc->sequences,  desc->tokens, desc->heads, desc->ld,
-                          (int)(width / 2), desc->scale,  {0}};
+    bool own = !device_is_null(desc->positions);
+    struct rope_view v = {own ? 1 : desc->sequences,
+                          own ? desc->sequences * desc->tokens : desc->tokens,
+                          desc->heads,
+                          desc->ld,
+                          (int)(width / 2),
+                          at<const int32_t>(desc->positions),
+                          desc->scale,
+                          {0}};
     for (int i = 0; i < v.pairs; i++) {
         double turns = desc->frequencies[i] / (2.0 * M_PI);
         uint64_t fraction = (uint64_t)ldexp(turns - floor(turns), 64);
