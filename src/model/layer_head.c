@@ -111,6 +111,8 @@ static enum zi_status make_logits(const struct call *c, struct chunk chunk,
 static struct device_softmax describe(const struct call *c, struct chunk chunk,
                                       enum zi_dtype gradient_type)
 {
+    struct device_ptr statistics = c->b.statistics; /* of tiles alone */
+    if (!device_is_null(statistics)) statistics = device_at(statistics, (size_t)chunk.first * 12);
     return (struct device_softmax){
         .rows = chunk.rows,
         .first = c->s.V0,
@@ -122,7 +124,7 @@ static struct device_softmax describe(const struct call *c, struct chunk chunk,
         .cap = cap_of(c->model),
         .logits = c->b.logits,
         .targets = device_at(c->pass->targets, (size_t)chunk.first * 4),
-        .statistics = device_at(c->b.statistics, (size_t)chunk.first * 12),
+        .statistics = statistics,
     };
 }
 
