@@ -119,14 +119,14 @@ expect 2 "$launcher" -n 2 "$zinf" run $deck --set data.validation="$folder/none.
 complains_once "no target of the"
 
 # Lines named by the deck are made token files once, and found again; the run is that of the token file.
-lines="$deck --set data.train=$folder/all.jsonl --set data.validation= --set run.directory=$folder/lines"
+lines="$deck --set data.train=$folder/all.jsonl --set run.directory=$folder/lines"
 # shellcheck disable=SC2086
 expect 2 "$zinf" run $lines
 complains "files of JSON lines need data.tokenizer"
 lines="$lines --set data.tokenizer=$folder/own"
 expect 0 "$zinf" tokenize "$folder/all.jsonl" --tokenizer "$folder/own" --output "$folder/all.h5"
 # shellcheck disable=SC2086
-expect 0 "$zinf" run $deck --set data.train="$folder/all.h5" --set data.validation= --overwrite
+expect 0 "$zinf" run $deck --set data.train="$folder/all.h5" --overwrite
 # shellcheck disable=SC2086
 expect 0 "$launcher" -n 2 "$zinf" run $lines --set run.steps=3 --set optimizer.schedule=constant
 says "tokens in $(wc -l <"$folder/all.jsonl") documents"

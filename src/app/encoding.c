@@ -84,9 +84,10 @@ static enum zi_status find_end(struct encoding *encoding, const char *separator)
         return find_separator(encoding->tokenizer, separator,
                               lines ? &encoding->end : &encoding->encoder.separator);
     if (lines && encoding->end < 0)
-        zi_log(ZI_LOG_WARN, "app",
-               "documents end without a token that says so, for no tokenizer_config.json beside the "
-               "tokenizer names an eos_token that it has");
+        zi_log(
+            ZI_LOG_WARN, "app",
+            "documents end without a token that says so, for no tokenizer_config.json beside the "
+            "tokenizer names an eos_token that it has");
     return ZI_OK;
 }
 

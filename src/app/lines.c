@@ -54,18 +54,16 @@ static enum zi_status name_tokens(const struct lines *lines, const char *path, c
 {
     struct stat is;
     char text[2 * PATH_MAX], folder[PATH_MAX];
-    if (stat(path, &is) != 0)
-        return zi_fail(ZI_ERROR_USAGE, "app", "cannot open %s: %m", path);
-    int length =
-        snprintf(text, sizeof text, "1 %s %lld %lld.%09ld %s %" PRId32, path, (long long)is.st_size,
-                 (long long)is.st_mtim.tv_sec, is.st_mtim.tv_nsec,
-                 tokenizer_identity(lines->encoding.tokenizer), lines->encoding.end);
+    if (stat(path, &is) != 0) return zi_fail(ZI_ERROR_USAGE, "app", "cannot open %s: %m", path);
+    int length = snprintf(text, sizeof text, "1 %s %lld %lld.%09ld %s %" PRId32, path,
+                          (long long)is.st_size, (long long)is.st_mtim.tv_sec, is.st_mtim.tv_nsec,
+                          tokenizer_identity(lines->encoding.tokenizer), lines->encoding.end);
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     int own = (int)(strlen(name) - strlen(".jsonl"));
     ZI_TRY(report_path(lines->settings->run.directory, "data", folder));
-    int used = snprintf(tokens, size, "%s/%.*s-%016" PRIx64 ".h5", folder,
-                        own < NAME_MOST ? own : NAME_MOST, name,
-                        zi_random_hash(text, (size_t)length));
+    int used =
+        snprintf(tokens, size, "%s/%.*s-%016" PRIx64 ".h5", folder,
+                 own < NAME_MOST ? own : NAME_MOST, name, zi_random_hash(text, (size_t)length));
     if (length < (int)sizeof text && used < (int)size) return ZI_OK;
     return zi_fail(ZI_ERROR_USAGE, "app", "%s is too long a path", path);
 }
@@ -75,10 +73,8 @@ static enum zi_status make_tokens(const struct lines *lines, const char *path, c
     char folder[PATH_MAX];
     ZI_TRY(report_path(lines->settings->run.directory, "data", folder));
     ZI_TRY(report_make_folder(folder));
-    const struct tokens_writer writer = {.inputs = &path,
-                                         .input_count = 1,
-                                         .path = tokens,
-                                         .encoder = &lines->encoding.encoder};
+    const struct tokens_writer writer = {
+        .inputs = &path, .input_count = 1, .path = tokens, .encoder = &lines->encoding.encoder};
     return tokens_write(&writer);
 }
 

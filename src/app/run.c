@@ -304,8 +304,7 @@ static enum zi_status stage_engine(struct run *run)
     double start = zi_time_s();
     /* It has agreed on every step, and must end on all ranks: stores are removed on the way. */
     ZI_TRY(engine_create(setup->program, setup->device, run->comm, setup->settings, &run->engine));
-    run->masked =
-        sampler_masks(run->train) || (run->validation && sampler_masks(run->validation));
+    run->masked = sampler_masks(run->train) || (run->validation && sampler_masks(run->validation));
     if (run->masked) engine_mask(run->engine);
     run->layout_s = zi_time_s() - start;
     const struct settings_run *s = &setup->settings->run;

@@ -58,9 +58,10 @@ static enum zi_status lines_open(const struct corpus_wanted *wanted, const char 
 {
     char made[PATH_MAX];
     if (!wanted->lines)
-        return zi_fail(ZI_ERROR_USAGE, "data",
-                       "%s: %s is a file of JSON lines: make a token file of it with `zinf tokenize`",
-                       wanted->key, path);
+        return zi_fail(
+            ZI_ERROR_USAGE, "data",
+            "%s: %s is a file of JSON lines: make a token file of it with `zinf tokenize`",
+            wanted->key, path);
     ZI_TRY(wanted->lines->find(wanted->lines->context, path, made, sizeof made));
     return tokens_open(made, DATA_HDF5, ZI_AUTO, wanted->vocabulary, tokens);
 }

@@ -90,11 +90,9 @@ struct engine {
     bool collective;
     /* First error of a run. */
     enum zi_status status;
-    /* Per sequence of this run. */
-    int64_t tokens;
-    /* Some targets may be -1; those of this run's global batch that are not, at least 1. */
     bool masked;
-    int64_t targets;
+    /* Of this run: per sequence; of its global batch those that count, at least 1. */
+    int64_t tokens, targets;
     int64_t updates;
     /* Mean, of the last run. */
     double loss;
