@@ -39,8 +39,8 @@ void value_lay(struct builder *b)
         {"checksum", &out->checksum, &in->checksum, 64, b->derived.optimizer_tier, false},
         {"logits", &out->logits, &in->logits, logits, ZI_TIER_DEVICE, false},
     };
-    const struct value positions = {
-        "positions", &out->positions, &in->positions, ids, ZI_TIER_DEVICE, true};
+    const struct value positions = {"positions", &out->positions, &in->positions,
+                                    ids,         ZI_TIER_DEVICE,  true};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         lay_value(b, &values[i]);
     }

@@ -50,9 +50,10 @@ struct corpus_source {
     int first, count;
 };
 
-/* Local, from the main thread. Opens all files once, which checks them, and finds those of JSON
- * lines. Only some stay open; the others keep 300 bytes each. ZI_ERROR_USAGE as tokens_open, and when a path has no file, a file
- * comes twice in a source, or there are too many; ZI_STOPPED when a stop was asked for. */
+/* Local, from the main thread. Opens all files once, which checks them, and finds those of JSON lines.
+ * Only some stay open; the others keep 300 bytes each. ZI_ERROR_USAGE as tokens_open, and when a path
+ * has no file, a file comes twice in a source, or there are too many; ZI_STOPPED when a stop was asked
+ * for. */
 enum zi_status corpus_open(const struct corpus_wanted *wanted, struct corpus **corpus);
 
 /* Local. NULL does nothing. */

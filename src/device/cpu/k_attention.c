@@ -191,7 +191,8 @@ VEC_INLINE void span_block(enum attention_form form, struct forward_space *space
     int64_t width = task->desc->width, diagonal = task->first_query + span * QUERIES - key;
     int64_t block = block_keys(width),
             keys = diagonal + QUERIES < block ? diagonal + QUERIES : block;
-    int64_t seen = first_key(task->desc, task->sequence, key + diagonal); /* of the span's first query */
+    int64_t seen =
+        first_key(task->desc, task->sequence, key + diagonal); /* of the span's first query */
     if (keys <= 0 || key + block <= seen) return;
     int64_t words = form_words(form, width), wide = round_up(width, VEC_LANES);
     const struct product scores = {.a = space->k,

@@ -199,8 +199,7 @@ VEC_INLINE void tile_terms(enum attention_form form, struct backward_space *spac
             struct pair_lanes which = {.hidden = key - diagonal - lane, .bounded = is_bounded(d)};
             for (int i = 0; i < 2; i++)
                 which.seen[i] = texts ? seen[i] - lane : which.hidden + i + d->window;
-            terms[lane / VEC_LANES] =
-                pair_compute(space->s + at, space->dp + at, f, lanes, &which);
+            terms[lane / VEC_LANES] = pair_compute(space->s + at, space->dp + at, f, lanes, &which);
         }
         for (int64_t lane = 0; lane < QUERIES; lane += VEC_LANES) {
             if (form == FORM_PAIRS)
