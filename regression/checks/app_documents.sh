@@ -117,4 +117,31 @@ complains "no target of step 1 counts"
 # shellcheck disable=SC2086
 expect 2 "$launcher" -n 2 "$zinf" run $deck --set data.validation="$folder/none.h5" --overwrite
 complains_once "no target of the"
+
+# Lines named by the deck are made token files once, and found again; the run is that of the token file.
+lines="$deck --set data.train=$folder/all.jsonl --set run.directory=$folder/lines"
+# shellcheck disable=SC2086
+expect 2 "$zinf" run $lines
+complains "files of JSON lines need data.tokenizer"
+lines="$lines --set data.tokenizer=$folder/own"
+expect 0 "$zinf" tokenize "$folder/all.jsonl" --tokenizer "$folder/own" --output "$folder/all.h5"
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $deck --set data.train="$folder/all.h5" --overwrite
+# shellcheck disable=SC2086
+expect 0 "$launcher" -n 2 "$zinf" run $lines --set run.steps=3 --set optimizer.schedule=constant
+says "tokens in $(wc -l <"$folder/all.jsonl") documents"
+same "$folder/lines/data/"all-*.h5 "$folder/all.h5"
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $lines --resume auto --set optimizer.schedule=constant
+if grep -q "tokens in" "$folder/out"; then fail "made again"; fi
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $lines --overwrite
+[ "$(cut -d, -f 1-3,9,24 "$folder/lines/steps.csv")" = "$(cut -d, -f 1-3,9,24 "$run/steps.csv")" ] ||
+    fail "a run of lines is another than that of their token file"
+head -n 2000 "$folder/all.jsonl" >"$folder/lines.tmp" && cp "$folder/lines.tmp" "$folder/all.jsonl"
+mkdir "$folder/both"
+cp "$folder/few.jsonl" "$folder/train.h5" "$folder/both"
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $lines --overwrite --set data.train="[{path: $folder/all.jsonl, weight: 3}, {path: $folder/both, weight: 1}]"
+[ "$(find "$folder/lines/data" -name '*.h5' | wc -l)" -eq 3 ] || fail "files: $(ls "$folder/lines/data")"
 echo "app_documents: $passed checks passed"

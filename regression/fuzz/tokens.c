@@ -20,6 +20,12 @@ static void read_all(struct tokens *tokens)
         int64_t left = count - at;
         if (tokens_read(tokens, at, left < PIECE ? left : PIECE, ids) < 0) break;
     }
+    static uint8_t mask[PIECE];
+    int64_t *starts = NULL;
+    for (int64_t at = 0; at < count && tokens_have_mask(tokens); at += PIECE)
+        if (tokens_read_mask(tokens, at, count - at < PIECE ? count - at : PIECE, mask) < 0) break;
+    if (tokens_documents(tokens) > 0) (void)tokens_document_starts(tokens, &starts);
+    free(starts);
     (void)tokens_scan(tokens, 0, count, &scan);
     char *line = tokens_scan_line(tokens, scan.largest);
     uint64_t largest;

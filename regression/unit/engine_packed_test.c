@@ -33,7 +33,7 @@ static void instance_open(struct instance *i, bool packed, const char *deck,
     step_fixture_packed = false;
     ZI_REQUIRE(engine_create(i->f.program, i->f.device, comm, deck_settings(i->f.deck),
                              &i->engine) == ZI_OK);
-    CHECK((engine_positions(i->engine) != NULL) == packed);
+    CHECK(!engine_positions(i->engine) == !packed);
     engine_mask(i->engine);
     ZI_REQUIRE(engine_initialize(i->engine) == ZI_OK);
 }

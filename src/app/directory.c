@@ -44,8 +44,7 @@ enum zi_status report_path(const char *directory, const char *name, char path[PA
     return zi_fail(ZI_ERROR_USAGE, "app", "run.directory: %s is too long a path", directory);
 }
 
-/* Makes all folders of a path. */
-static enum zi_status make_folders(const char *directory)
+enum zi_status report_make_folder(const char *directory)
 {
     char path[PATH_MAX];
     struct stat is;
@@ -185,7 +184,7 @@ enum zi_status report_prepare(const char *directory, enum report_existing existi
                               struct lock **lock)
 {
     struct lock *taken;
-    ZI_TRY(make_folders(directory));
+    ZI_TRY(report_make_folder(directory));
     ZI_TRY(lock_take(directory, &taken));
     enum zi_status status = look(directory, existing);
     if (status < 0)

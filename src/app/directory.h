@@ -12,6 +12,9 @@
 /* Local. "directory/name" into path; ZI_ERROR_USAGE, naming run.directory, when it is too long. */
 enum zi_status report_path(const char *directory, const char *name, char path[PATH_MAX]);
 
+/* Local. Makes a folder and those above it. ZI_ERROR_IO. */
+enum zi_status report_make_folder(const char *folder);
+
 /* What is done with outputs of an earlier run. */
 enum report_existing { REPORT_REFUSE, REPORT_REPLACE, REPORT_CONTINUE };
 

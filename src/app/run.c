@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "app/lines.h"
 #include "app/output.h"
 #include "app/resume.h"
 #include "app/run.h"
@@ -136,7 +137,7 @@ static enum zi_status stage_deck(struct run *run)
     return deck_echo(run->setup.deck, &run->used_text);
 }
 
-static enum zi_status stage_data(struct run *run)
+static enum zi_status open_data(struct run *run, const struct corpus_lines *lines)
 {
     enum { SEQUENCES = 1024 }; /* of a validation, where the deck says auto */
     const struct settings *s = run->setup.settings;
@@ -148,7 +149,8 @@ static enum zi_status stage_data(struct run *run)
                                    .format = data->format,
                                    .type = data->type,
                                    .vocabulary = s->model.vocabulary,
-                                   .packing = data->packing};
+                                   .packing = data->packing,
+                                   .lines = lines};
     ZI_TRY(corpus_open(&wanted, &run->train_corpus));
     ZI_TRY(sampler_create(run->train_corpus, (uint64_t)s->run.seed, s->batch.global, length, 1,
                           &run->train));
@@ -158,6 +160,15 @@ static enum zi_status stage_data(struct run *run)
     ZI_TRY(corpus_open(&wanted, &run->validation_corpus));
     return sampler_create_once(run->validation_corpus, most, s->batch.global, length,
                                &run->validation);
+}
+
+static enum zi_status stage_data(struct run *run)
+{
+    struct lines lines = {.settings = run->setup.settings, .makes = is_first(run)};
+    const struct corpus_lines found = {lines_find, &lines};
+    enum zi_status status = open_data(run, &found);
+    lines_close(&lines);
+    return status;
 }
 
 /* Whether this rank sees the lock that rank 0 has taken. A network file system may be slow to tell.
@@ -293,8 +304,7 @@ static enum zi_status stage_engine(struct run *run)
     double start = zi_time_s();
     /* It has agreed on every step, and must end on all ranks: stores are removed on the way. */
     ZI_TRY(engine_create(setup->program, setup->device, run->comm, setup->settings, &run->engine));
-    run->masked =
-        sampler_masks(run->train) || (run->validation && sampler_masks(run->validation));
+    run->masked = sampler_masks(run->train) || (run->validation && sampler_masks(run->validation));
     if (run->masked) engine_mask(run->engine);
     run->layout_s = zi_time_s() - start;
     const struct settings_run *s = &setup->settings->run;

@@ -121,8 +121,7 @@ static void print_packed(const struct corpus *corpus, const struct sampler *samp
     if (all.documents > 0)
         printf("%" PRId64 " document%s packed into %" PRId64 " sequence%s, of which %.3g %% is "
                "taken\n",
-               all.documents, all.documents == 1 ? "" : "s", all.packed,
-               all.packed == 1 ? "" : "s",
+               all.documents, all.documents == 1 ? "" : "s", all.packed, all.packed == 1 ? "" : "s",
                100 * (double)all.places / ((double)all.packed * (double)length));
 }
 

@@ -13,8 +13,8 @@
  * `ranks` ranks to its complaints: more ranks than sequences, tiles with a longer interval, ... */
 void zero_check(struct deck *deck, int ranks);
 
-/* Local. Resolves the deck for a described device and the memory and disks of a
- * described node (config->training and config->packed are set by the caller, and config->rates as far as they are known); the caller
+/* Local. Resolves the deck for a described device and the memory and disks of a described node (the
+ * caller has set config->training, config->packed, and config->rates as far as they are known); it
  * makes the model with config->tiling, and `program.h` compiles the result. What is auto is chosen
  * by measuring, fastest first: tiers (states leave the device for host memory, then for nvme:
  * the optimizer's first, activations and gradients last), tile counts, prefetch, groups in

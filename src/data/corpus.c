@@ -13,6 +13,7 @@
 #include "data/format.h"
 #include "data/shards.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -51,11 +52,26 @@ static void ring_put(struct corpus *corpus, int shard)
     corpus->next = (corpus->next + 1) % corpus->ring_size;
 }
 
+/* The token file of a file of JSON lines. */
+static enum zi_status lines_open(const struct corpus_wanted *wanted, const char *path,
+                                 struct tokens **tokens)
+{
+    char made[PATH_MAX];
+    if (!wanted->lines)
+        return zi_fail(
+            ZI_ERROR_USAGE, "data",
+            "%s: %s is a file of JSON lines: make a token file of it with `zinf tokenize`",
+            wanted->key, path);
+    ZI_TRY(wanted->lines->find(wanted->lines->context, path, made, sizeof made));
+    return tokens_open(made, DATA_HDF5, ZI_AUTO, wanted->vocabulary, tokens);
+}
+
 /* Among several files the type of ids is for those that do not say theirs. */
 static enum zi_status shard_open(const struct corpus_wanted *wanted, const char *path, bool several,
                                  struct tokens **tokens)
 {
     int64_t format = wanted->format, type = wanted->type;
+    if (token_name_ends(path, ".jsonl")) return lines_open(wanted, path, tokens);
     if (several && type != ZI_AUTO) {
         if (format == ZI_AUTO) ZI_TRY(token_detect(path, &format));
         if (format != DATA_NANOGPT) type = ZI_AUTO;

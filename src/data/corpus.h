@@ -9,7 +9,8 @@
  *
  * Hidden files (.NAME), outputs that are being written (NAME.tmp-XXXXXX) and folders in a folder
  * are passed over, which is said; any other file that is no token file is an error, since to leave
- * out what was meant is worse. Of a dataset of Megatron-LM the .bin and the .idx are one shard. */
+ * out what was meant is worse. Of a dataset of Megatron-LM the .bin and the .idx are one shard. A file
+ * *.jsonl stands for the token file that its documents are made into. */
 #ifndef ZI_DATA_CORPUS_H
 #define ZI_DATA_CORPUS_H
 
@@ -21,6 +22,13 @@ enum { CORPUS_SHARDS_MAX = 65536 };
 
 struct corpus;
 
+/* Finds, or makes, the token file of a file of JSON lines, for this room does not know texts. */
+struct corpus_lines {
+    /* Its path into tokens[0..size), or an error that was said. */
+    enum zi_status (*find)(void *context, const char *path, char *tokens, size_t size);
+    void *context;
+};
+
 struct corpus_wanted {
     /* Of the deck, for messages: "data.train"; it and the sources outlive the corpus. */
     const char *key;
@@ -29,6 +37,8 @@ struct corpus_wanted {
     int64_t format, type, vocabulary;
     /* enum data_packing. */
     int64_t packing;
+    /* For files *.jsonl, which are refused where it is NULL. */
+    const struct corpus_lines *lines;
 };
 
 struct corpus_source {
@@ -40,9 +50,10 @@ struct corpus_source {
     int first, count;
 };
 
-/* Local, from the main thread. Opens all files once, which checks them. Only some stay open; the
- * others keep 300 bytes each. ZI_ERROR_USAGE as tokens_open, and when a path has no file, a file
- * comes twice in a source, or there are too many; ZI_STOPPED when a stop was asked for. */
+/* Local, from the main thread. Opens all files once, which checks them, and finds those of JSON lines.
+ * Only some stay open; the others keep 300 bytes each. ZI_ERROR_USAGE as tokens_open, and when a path
+ * has no file, a file comes twice in a source, or there are too many; ZI_STOPPED when a stop was asked
+ * for. */
 enum zi_status corpus_open(const struct corpus_wanted *wanted, struct corpus **corpus);
 
 /* Local. NULL does nothing. */

@@ -41,7 +41,7 @@ enum zi_status encode_items(const struct tokens_encoder *encoder, int count, enc
 /* lines.c */
 /* Local, from the main thread. Encodes an open input line by line, and adds up what was made. */
 enum zi_status input_encode_lines(const struct tokens_encoder *encoder,
-                                  const struct input_file *input, int file,
-                                  struct zi_output *spool, struct encoded *made);
+                                  const struct input_file *input, int file, struct zi_output *spool,
+                                  struct encoded *made);
 
 #endif

@@ -67,15 +67,15 @@ static enum zi_status take_lines(struct lines *l)
         const char *end = memchr(text, '\n', left);
         if (!end && !l->ended) break;
         size_t bytes = end ? (size_t)(end - text) : left;
-        l->taken += bytes + (end != NULL);
+        l->taken += bytes + (end ? 1 : 0);
         l->number++;
         if (!is_blank(text, bytes))
             l->texts[l->count++] = (struct tokens_text){text, bytes, l->path, l->number};
     }
     if (l->count > 0 || l->taken > 0 || l->used == 0) return ZI_OK;
     return zi_fail(ZI_ERROR_USAGE, "data",
-                   "%s line %" PRId64 " has more than %zu MiB: split it into several",
-                   l->path, l->number + 1, TOKENS_LINE_MOST >> 20);
+                   "%s line %" PRId64 " has more than %zu MiB: split it into several", l->path,
+                   l->number + 1, TOKENS_LINE_MOST >> 20);
 }
 
 static enum zi_status encode_line(void *context, void *worker, int item)
@@ -119,8 +119,8 @@ static enum zi_status encode_all(struct lines *l, struct zi_output *spool, struc
 }
 
 enum zi_status input_encode_lines(const struct tokens_encoder *encoder,
-                                  const struct input_file *input, int file,
-                                  struct zi_output *spool, struct encoded *made)
+                                  const struct input_file *input, int file, struct zi_output *spool,
+                                  struct encoded *made)
 {
     struct lines *l = calloc(1, sizeof *l);
     char *buffer = malloc(TOKENS_LINE_MOST + 1);

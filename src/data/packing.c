@@ -46,8 +46,7 @@ static void cut_documents(const int64_t *starts, int64_t count, struct work *w)
         int64_t last = starts[i + 1] - 1;
         for (int64_t first = starts[i]; first < last; first += w->length) {
             int64_t left = last - first;
-            w->pieces[made++] =
-                (struct packing_piece){first, left < w->length ? left : w->length};
+            w->pieces[made++] = (struct packing_piece){first, left < w->length ? left : w->length};
         }
     }
 }
@@ -146,8 +145,8 @@ enum zi_status packing_make(const int64_t *starts, int64_t count, int64_t length
         place_pieces(&w);
         status = collect(&w, packing);
     } else {
-        status = zi_fail(ZI_ERROR_DEVICE, "data", "no memory to pack %lld documents",
-                         (long long)count);
+        status =
+            zi_fail(ZI_ERROR_DEVICE, "data", "no memory to pack %lld documents", (long long)count);
     }
     work_free(&w);
     if (status < 0) packing_free(packing);

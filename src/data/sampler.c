@@ -76,8 +76,7 @@ static enum zi_status shard_pack(struct sampler *sampler, int shard)
     if (count == 0) return ZI_OK;
     ZI_TRY(corpus_use(sampler->corpus, shard, &tokens));
     ZI_TRY(tokens_document_starts(tokens, &starts));
-    enum zi_status status =
-        packing_make(starts, count, sampler->length, &sampler->packings[shard]);
+    enum zi_status status = packing_make(starts, count, sampler->length, &sampler->packings[shard]);
     free(starts);
     return status;
 }
@@ -125,8 +124,8 @@ static enum zi_status create(const struct sampler *wanted, struct sampler **samp
     enum zi_status status = ZI_OK;
     if (!made || !made->window || !made->starts || !made->slots || !made->streams ||
         !made->packings || !made->mask)
-        status = zi_fail(ZI_ERROR_DEVICE, "data", "no memory to sample %s",
-                         corpus_name(wanted->corpus));
+        status =
+            zi_fail(ZI_ERROR_DEVICE, "data", "no memory to sample %s", corpus_name(wanted->corpus));
     for (int i = 0; i < shards && status >= 0; i++)
         status = shard_pack(made, i);
     if (status < 0) {
@@ -399,8 +398,8 @@ static void window_positions(const struct sampler *sampler, int64_t window, int3
 {
     struct row row = {0};
     int shard = window >= 0 ? window_shard(sampler, window) : 0;
-    for (int64_t number = 0;
-         window >= 0 && window_row(sampler, shard, window, number, &row); number++)
+    for (int64_t number = 0; window >= 0 && window_row(sampler, shard, window, number, &row);
+         number++)
         for (int64_t i = 0; i < row.count; i++)
             positions[row.place + i] = (int32_t)i;
     int64_t end = row.place + row.count;

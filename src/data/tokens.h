@@ -51,8 +51,7 @@ bool tokens_have_mask(const struct tokens *tokens);
 
 /* Local, from any thread. mask[0..count): 0 for each of these tokens that is no target that counts.
  * Of a file that has a mask. ZI_ERROR_IO. */
-enum zi_status tokens_read_mask(struct tokens *tokens, int64_t first, int64_t count,
-                                uint8_t *mask);
+enum zi_status tokens_read_mask(struct tokens *tokens, int64_t first, int64_t count, uint8_t *mask);
 
 /* Local. The number of documents that the file tells apart; 0: it is one stream. */
 int64_t tokens_documents(const struct tokens *tokens);
@@ -135,9 +134,10 @@ struct tokens_writer {
  * order given, a folder's files in name order. Without an encoder the bytes are the tokens
  * (vocabulary of 256), separated by nothing; with one each file is encoded by itself, whole, several
  * at a time by the threads of OpenMP, and the ids wait in a file beside the output until all are
- * there, 4 bytes each. Of files of lines 64 MiB are in memory at a time; lines of white space are
- * passed over. Written to a temporary name, synced, then renamed. When validation_path is not NULL,
- * the last `validation_share` of the tokens goes there, of documents whole ones. Of folders token files, the outputs, links
+ * there, 4 bytes each. Of files of lines one line's most bytes, and what is made of them, are in memory
+ * at a time; lines of white space are passed over. Written to a temporary name, synced, then renamed.
+ * When validation_path is not NULL, the last `validation_share` of the tokens goes there, of documents
+ * whole ones. Of folders token files, the outputs, links
  * to nothing or to folders and what is no regular file are left out, and said; named as inputs they
  * are refused. ZI_ERROR_USAGE, ZI_ERROR_IO; ZI_STOPPED when a stop was asked for: in either case
  * the outputs are what they were. */

@@ -314,6 +314,9 @@ static const struct deck_row rows[] = {
      .changeable = true,
      .help = "documents: files that tell documents apart, as those of JSON lines, have them packed "
              "into sequences, and a token sees its own document alone; none: they are one stream"},
+    {KEY(data, tokenizer), .type = DECK_PATH, .fallback = "", .changeable = true,
+     .help = "folder of the tokenizer for files of JSON lines (*.jsonl), or a file that is one; "
+             "empty: that of model.from"},
     {KEY(data, validation_every), .type = DECK_INTEGER, .unit = "steps", .fallback = "auto",
      .may_be_auto = true, .may_be_never = true, .maximum = COUNT, .changeable = true,
      .uses = with_file, .must_be_used = true,

@@ -93,6 +93,8 @@ struct settings_data {
     int64_t type;
     /* enum data_packing. */
     int64_t packing;
+    /* Of JSON lines; "": that of model.from. */
+    char *tokenizer;
     /* Steps; 0 = never; auto: a tenth of the run where there is a file. */
     int64_t validation_every;
     /* auto: all, to 1024. */

@@ -13,9 +13,8 @@ struct engine;
 
 /* What one step or validation gave; equal on all ranks. */
 struct engine_result {
-    /* Mean over the targets of the global batch that count; 0 where none does. */
+    /* Mean over the targets of the global batch that count, 0 where none does; their number. */
     double loss;
-    /* Their number: all, or of engine_mask those that are not -1. */
     int64_t targets;
     /* Global gradient norm; NaN when not finite. */
     double norm;
@@ -83,18 +82,15 @@ int32_t *engine_inputs(struct engine *engine);
 /* Local. Where it puts their targets, in the same shape. */
 int32_t *engine_targets(struct engine *engine);
 
-/* Local. Where it puts how far each token is into its text, in the same shape, from 0 on; a token sees
- * its own text alone. NULL where the program is not for packed sequences: each is one text. */
+/* Local. Where it puts how far each token is into its text, which is all that it sees, in the same
+ * shape. NULL where the program is not for packed sequences: each is one text. */
 int32_t *engine_positions(struct engine *engine);
 
 /* Local, on all ranks alike. From now on a target may be -1, which counts for nothing: losses are
- * means over the targets that count, gradients those of that mean, on any number of ranks and
- * micro-batches. A batch without such targets has the loss 0 and the gradient 0. Each step then
- * begins with a sum over ranks of how many there are. */
+ * means over those that count, which the ranks add up first, and gradients are those of that mean. */
 void engine_mask(struct engine *engine);
 
-/* Collective. One training step number `step` (first 0): forward, backward, update, on the
- * sequences of engine_inputs. */
+/* Collective. Training step number `step` (first 0) on the sequences of engine_inputs. */
 enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_result *result);
 
 /* Collective. Loss only, over one global batch in engine_inputs. */

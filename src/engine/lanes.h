@@ -90,11 +90,9 @@ struct engine {
     bool collective;
     /* First error of a run. */
     enum zi_status status;
-    /* Per sequence of this run. */
-    int64_t tokens;
-    /* Some targets may be -1; those of this run's global batch that are not, at least 1. */
     bool masked;
-    int64_t targets;
+    /* Of this run: per sequence; of its global batch those that count, at least 1. */
+    int64_t tokens, targets;
     /* Of generation with a cache, and of evaluation: sequences of this run, else 0; of each the token
      * whose logits are wanted, else NULL. */
     int64_t sequences;

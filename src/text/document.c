@@ -83,7 +83,8 @@ static enum zi_status find_strings(const struct zi_json_place *place, const json
                        place->file, place->line);
     if (json_object_get(object, "messages"))
         return zi_fail(ZI_ERROR_USAGE, "text",
-                       "%s line %" PRId64 ": messages are not rendered by chat templates yet: write the "
+                       "%s line %" PRId64
+                       ": messages are not rendered by chat templates yet: write the "
                        "line as text, or as prompt and completion",
                        place->file, place->line);
     ZI_TRY(zi_json_get_string(place, object, "text", &found->text));

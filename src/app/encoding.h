@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to app: a tokenizer as the encoder of token files. */
+#ifndef ZI_APP_ENCODING_H
+#define ZI_APP_ENCODING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "data/tokens.h"
+
+struct tokenizer;
+
+/* Stays where it was opened: the encoder points to it. */
+struct encoding {
+    /* Owned. */
+    struct tokenizer *tokenizer;
+    /* Ends a document; -1: none. */
+    int32_t end;
+    /* What a token file says of the tokenizer: the name of its folder or file, and what it is. */
+    char name[240];
+    struct tokens_encoder encoder;
+};
+
+/* Local. Opens the tokenizer of a folder or file, for whole files, or for `lines` with a document
+ * each. `separator` is the token that stands behind each file or document, or "eos"; NULL: behind
+ * documents eos where there is one, behind files nothing. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status encoding_open(const char *path, const char *separator, bool lines,
+                             struct encoding *encoding);
+
+/* Local. */
+void encoding_close(struct encoding *encoding);
+
+#endif
