@@ -56,11 +56,13 @@ static void attention_place(struct device_attention *a, const struct operands *o
  * roundings are those of D sums at 4 and go into the probability, which is at most 1, relative. Results
  * are means of T values under 5; gradients are products of three such, sums over T. cuDNN rounds
  * probabilities to the type. */
-static void attention_check(struct pair *p, const int64_t *shape)
+static void attention_check(struct pair *p, const int64_t *shape, float scale, float cap)
 {
     struct operands o;
     struct device_attention a[PAIR_DEVICES];
     a[0] = attention_of(p, shape);
+    a[0].scale = scale;
+    a[0].cap = cap;
     int64_t rows = shape[0] * shape[1];
     double roundings = 16 + 4 * sqrt((double)shape[4]) + 4 * sqrt((double)shape[1]);
     double type = pair_unit(p->type) / 0x1p-23;
@@ -94,9 +96,12 @@ static void attention_check(struct pair *p, const int64_t *shape)
 static void test_attention(struct pair *p)
 {
     static const int64_t none[] = {0, 4, 2, 2, 8, 0};
-    attention_check(p, none);
-    for (int i = 0; i < SHAPES - (p->emulated ? LARGE : 0); i++)
-        attention_check(p, shapes[i]);
+    attention_check(p, none, 0.0f, 0.0f);
+    for (int i = 0; i < SHAPES - (p->emulated ? LARGE : 0); i++) {
+        attention_check(p, shapes[i], 0.0f, 0.0f);
+        /* a scale that is no larger, so that the tolerances hold, with and without a cap */
+        if (i % 3 == 0) attention_check(p, shapes[i], 0.0625f, i % 2 ? 0.0f : 1.5f);
+    }
 }
 
 #ifdef HAVE_CUDNN
