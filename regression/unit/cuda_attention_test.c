@@ -66,15 +66,23 @@ static void attention_place(struct device_attention *a, const struct operands *o
     a->scratch = o->scratch.at[d];
 }
 
+/* What attention is asked for beside its shape; 0: nothing. */
+struct asked {
+    int64_t longest;
+    float scale, cap;
+};
+
 /* A score is a product over D, with factors of size 1, so up to 4 sqrt(D), and divided by sqrt(D): its
  * roundings are those of D sums at 4 and go into the probability, which is at most 1, relative. Results
  * are means of T values under 5; gradients are products of three such, sums over T. cuDNN rounds
  * probabilities to the type. */
-static void attention_check(struct pair *p, const int64_t *shape, int64_t longest)
+static void attention_check(struct pair *p, const int64_t *shape, struct asked asked)
 {
     struct operands o;
     struct device_attention a[PAIR_DEVICES];
     a[0] = attention_of(p, shape);
+    a[0].scale = asked.scale;
+    a[0].cap = asked.cap;
     int64_t rows = shape[0] * shape[1];
     double roundings = 16 + 4 * sqrt((double)shape[4]) + 4 * sqrt((double)shape[1]);
     double type = pair_unit(p->type) / 0x1p-23;
@@ -89,11 +97,11 @@ static void attention_check(struct pair *p, const int64_t *shape, int64_t longes
     p->shift = 0;
     o.logsumexp = tensor_zeros(p, ZI_FP32, rows * shape[2]);
     o.scratch = tensor_zeros(p, ZI_FP32, scratch);
-    if (longest > 0) o.positions = positions_create(p, shape, longest);
+    if (asked.longest > 0) o.positions = positions_create(p, shape, asked.longest);
     a[1] = a[0];
     for (int d = 0; d < PAIR_DEVICES; d++) {
         attention_place(&a[d], &o, d);
-        if (longest > 0) a[d].positions = o.positions.at[d];
+        if (asked.longest > 0) a[d].positions = o.positions.at[d];
     }
     p->what = "attention";
     PAIR_CALL(p, attention, &a[d]);
@@ -115,11 +123,15 @@ static void test_attention(struct pair *p)
                                         {1, 140, 2, 2, 16, 30}, {1, 200, 1, 1, 32, 0},
                                         {2, 1000, 4, 2, 64, 0}, {1, 900, 3, 3, 64, 200}};
     static const int64_t longest[] = {2, 31, 90, 150, 400, 500};
-    attention_check(p, none, 0);
-    for (int i = 0; i < SHAPES - (p->emulated ? LARGE : 0); i++)
-        attention_check(p, shapes[i], 0);
+    attention_check(p, none, (struct asked){0, 0.0f, 0.0f});
+    for (int i = 0; i < SHAPES - (p->emulated ? LARGE : 0); i++) {
+        attention_check(p, shapes[i], (struct asked){0, 0.0f, 0.0f});
+        /* a scale that is no larger, so that the tolerances hold, with and without a cap */
+        if (i % 3 == 0)
+            attention_check(p, shapes[i], (struct asked){0, 0.0625f, i % 2 ? 0.0f : 1.5f});
+    }
     for (int i = 0; i < (p->emulated ? 4 : 6); i++)
-        attention_check(p, packed[i], longest[i]);
+        attention_check(p, packed[i], (struct asked){longest[i], 0.0f, i % 2 ? 0.0f : 1.5f});
 }
 
 #ifdef HAVE_CUDNN

@@ -53,10 +53,10 @@ static void test_gelu_ends(struct pair *p)
     pair_clear(p);
 }
 
-static void test_swiglu(struct pair *p)
+static void test_glu(struct pair *p, bool gelu)
 {
     static const int64_t shapes[][2] = {{0, 8}, {1, 1}, {3, 7}, {2, 16}, {5, 129}, {2048, 2731}};
-    p->what = "swiglu";
+    p->what = gelu ? "geglu" : "swiglu";
     for (int i = 0; i < (p->emulated ? 5 : 6); i++) {
         int64_t rows = shapes[i][0], inner = shapes[i][1];
         p->shift = i % 2;
@@ -64,11 +64,23 @@ static void test_swiglu(struct pair *p)
         struct tensor dy = tensor_random(p, p->type, rows * inner, 1.0f);
         struct tensor y = tensor_zeros(p, p->type, rows * inner);
         struct tensor dx = tensor_zeros(p, p->type, 2 * rows * inner);
-        PAIR_CALL(p, swiglu, p->type, y.at[d], x.at[d], rows, inner);
+        struct device_glu glu[PAIR_DEVICES];
+        for (int d = 0; d < PAIR_DEVICES; d++)
+            glu[d] = (struct device_glu){.type = p->type,
+                                         .gelu = gelu,
+                                         .rows = rows,
+                                         .inner = inner,
+                                         .gate_up = x.at[d],
+                                         .y = y.at[d],
+                                         .dy = dy.at[d],
+                                         .d_gate_up = dx.at[d]};
+        PAIR_CALL(p, glu, &glu[d]);
         tensor_near(p, &y, LOGISTIC_ROUNDINGS, 4.0);
-        PAIR_CALL(p, swiglu_backward, p->type, dx.at[d], dy.at[d], x.at[d], rows, inner);
+        PAIR_CALL(p, glu_backward, &glu[d]);
         tensor_near(p, &dx, LOGISTIC_ROUNDINGS, 4.0);
-        PAIR_CALL(p, swiglu_backward, p->type, x.at[d], dy.at[d], x.at[d], rows, inner);
+        for (int d = 0; d < PAIR_DEVICES; d++)
+            glu[d].d_gate_up = x.at[d];
+        PAIR_CALL(p, glu_backward, &glu[d]);
         tensor_near(p, &x, LOGISTIC_ROUNDINGS, 4.0);
         pair_clear(p);
     }
@@ -134,7 +146,8 @@ static void test_elementwise(struct pair *p)
 {
     test_gelu(p);
     test_gelu_ends(p);
-    test_swiglu(p);
+    test_glu(p, false);
+    test_glu(p, true);
     test_rope(p);
 }
 

@@ -51,6 +51,7 @@ static void embed_check(struct pair *p, const int64_t *shape, bool positions, bo
                                                .first = shape[4],
                                                .ids = shape[3],
                                                .add = add,
+                                               .scale = add ? 4.0f : 0.0f, /* products are exact */
                                                .y = y.at[d],
                                                .token_ids = ids.at[d],
                                                .table = table.at[d]};

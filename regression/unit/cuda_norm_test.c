@@ -34,6 +34,7 @@ static struct device_norm norm_of(struct pair *p, const struct operands *o, bool
                             .columns = o->weight.count,
                             .rows = o->mean.count,
                             .epsilon = 1e-5f,
+                            .offset = rms ? 1.0f : 0.0f,
                             .x = o->x.at[d],
                             .weight = o->weight.at[d],
                             .y = o->y.at[d],

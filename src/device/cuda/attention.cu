@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Causal attention, forward, in blocks (Dao et al. 2022): a block has a tile of queries of one head
  * and takes in keys and values tile by tile, up to the diagonal. Scores stay unscaled; the exponent
- * is S f - max f with f = log2(e) / sqrt(D). Without a window and texts key 0 is visible to all, so after
+ * is S f - max f with f = log2(e) times the scale; capped scores have theirs already. Without a window
+ * and texts key 0 is visible to all, so after
  * the first tile every maximum is finite; with them, tiles before are skipped, and a maximum starts at
  * LOWEST, beside which what was summed up before a query's first key comes to nothing. Queries past
  * the end are zero rows, never stored. */
@@ -113,6 +114,7 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, WIDTH))
 #pragma unroll 1
     for (int key = tile_first(call, sequence, first); key <= first; key += TILE) {
         tile_scores<T, m>(s, room, q, rows_at<T>(call, d.k, d.ld_qk, sequence, key_head, key));
+        if (d.cap > 0.0f) tile_cap<m>(s, call);
         if (key == first) diagonal_mask<m>(s);
         if (tile_is_bounded(call, first, key))
             reach_mask<m>(s, call, sequence, first, key, -INFINITY);
@@ -165,8 +167,9 @@ enum zi_status attention_prepare(const struct device_attention *desc, struct att
     if (call->d.ld_qk == 0) call->d.ld_qk = desc->ld;
     call->whole = rows_are_whole(&call->d);
     call->window = desc->window > 0 && desc->window < INT_MAX ? (int)desc->window : INT_MAX;
-    call->scale = 1.0f / sqrtf((float)desc->width);
-    call->factor = LOG2_E * call->scale;
+    call->scale = desc->scale > 0.0f ? desc->scale : 1.0f / sqrtf((float)desc->width);
+    call->factor = desc->cap > 0.0f ? LOG2_E : LOG2_E * call->scale;
+    call->inner = desc->cap > 0.0f ? call->scale / desc->cap : 0.0f;
     return ZI_OK;
 }
 

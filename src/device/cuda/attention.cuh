@@ -43,8 +43,9 @@ struct attention_call {
     int window;
     /* All rows of all heads begin at multiples of 16 bytes and are whole packs. */
     bool whole;
-    /* log2(e) / sqrt(width), 1 / sqrt(width). */
-    float factor, scale;
+    /* What products of queries and keys are multiplied with; log2(e) times that, or log2(e) where scores
+     * have a cap; the scale over the cap. */
+    float scale, factor, inner;
 };
 
 /* How many keys query `query` of a sequence sees, itself and those before it. Past the end, the window. */
@@ -88,6 +89,17 @@ static __device__ __forceinline__ void reach_mask(float (&s)[M][4],
         for (int j = 0; j < 4; j++)
             if (query - key + row + i - column - j >= reach) s[i][j] = hidden;
     }
+}
+
+/* Scores of a tile become capped ones. */
+template <int M>
+static __device__ __forceinline__ void tile_cap(float (&s)[M][4], const struct attention_call &call)
+{
+#pragma unroll
+    for (int i = 0; i < M; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            s[i][j] = call.d.cap * tanh_fp32(s[i][j] * call.inner);
 }
 
 /* Some rows of one head of a tensor, from the first row of a tile on. */

@@ -2,7 +2,9 @@
 /* Causal attention, backward, in blocks: the scores are recomputed tile by tile from q, k and the
  * logsumexp that forward kept. With P = exp(S / sqrt(D) - logsumexp), delta = rowsum(dO o O):
  *     dV = P^T dO,                  dP = dO V^T,            dS = P o (dP - delta),
- *     dK = dS^T Q / sqrt(D),        dQ = dS K / sqrt(D).
+ *     dK = dS^T Q / sqrt(D),        dQ = dS K / sqrt(D),
+ * or with another scale. Where scores have a cap P is that of capped ones, and dS has 1 - (S / cap)^2 as
+ * a factor more.
  *
  * Three kernels: delta, which is all that the scratch is used for, [B,H,T]; dK and dV, a block having
  * a tile of keys and passing over the queries of each query head of the group in order; dQ, a block
@@ -87,16 +89,36 @@ static __device__ __forceinline__ void keys_exponentials(float (&s)[M][4],
     }
 }
 
+/* The slope of the cap where its result is x. */
+static __device__ __forceinline__ float cap_slope(float x, float cap)
+{
+    float share = __fdividef(x, cap);
+    return fmaf(-share, share, 1.0f);
+}
+
+/* P^T into P^T times the slope of the cap, the score being told by P. */
+template <int M>
+static __device__ __forceinline__ void keys_slopes(float (&p)[M], float shift, float cap)
+{
+#pragma unroll
+    for (int i = 0; i < M; i++) {
+        float score = (log2f(p[i]) + shift) * LN_2;
+        if (p[i] > 0.0f) p[i] *= cap_slope(score, cap);
+    }
+}
+
 /* dP^T becomes dS^T, with the thread's own P^T of the tile; what is hidden is 0. */
 template <int M>
 static __device__ __forceinline__ void keys_differences(float (&s)[M][4], const float *tile,
-                                                        const struct query_terms (&terms)[4])
+                                                        const struct query_terms (&terms)[4],
+                                                        float cap)
 {
     int row = (int)threadIdx.x / SIDE * M, column = (int)threadIdx.x % SIDE * 4;
 #pragma unroll
     for (int j = 0; j < 4; j++) {
         float p[M];
         load_rows<M>(p, tile, column + j, row);
+        if (cap > 0.0f) keys_slopes(p, terms[j].shift, cap);
 #pragma unroll
         for (int i = 0; i < M; i++)
             s[i][j] = p[i] * (s[i][j] - terms[j].delta);
@@ -130,11 +152,12 @@ static __global__ void __launch_bounds__(THREADS, blocks_least(THREADS, 2 * WIDT
             int begin = query == first ? warp_end<m>() - 2 * m : 0;
             tile_scores<T, m>(s, room, rows_at<T>(call, d.k, d.ld_qk, sequence, key_head, first),
                               q);
+            if (d.cap > 0.0f) tile_cap<m>(s, call);
             keys_exponentials<m>(s, terms, call, sequence, query, first);
             tile_put<m>(tile, s);
             tile_accumulate<T, WIDTH, m>(dv, tile, room, d_o, begin, TILE);
             tile_scores<T, m>(s, room, rows_at<T>(call, d.v, d.ld, sequence, key_head, first), d_o);
-            keys_differences<m>(s, tile, terms);
+            keys_differences<m>(s, tile, terms, d.cap);
             tile_put<m>(tile, s);
             tile_accumulate<T, WIDTH, m>(dk, tile, room, q, begin, TILE);
         }
@@ -159,6 +182,21 @@ static __device__ __forceinline__ void queries_differences(float (&s)[M][4],
             float p = exp2f(fmaf(s[i][j], factor, -terms[i].shift));
             s[i][j] = column + j <= behind + row + i ? p * (dp[i][j] - terms[i].delta) : 0.0f;
         }
+}
+
+/* Scores of a tile become capped ones, and dP - delta is multiplied with the slope of the cap. */
+template <int M>
+static __device__ __forceinline__ void queries_cap(float (&s)[M][4], float (&dp)[M][4],
+                                                   const struct query_terms (&terms)[M],
+                                                   const struct attention_call &call)
+{
+    tile_cap<M>(s, call);
+#pragma unroll
+    for (int i = 0; i < M; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            dp[i][j] =
+                fmaf(dp[i][j] - terms[i].delta, cap_slope(s[i][j], call.d.cap), terms[i].delta);
 }
 
 /* Addresses of keys and of values do not go together, as they may have leading dimensions of their own:
@@ -187,9 +225,9 @@ static __global__ void __launch_bounds__(THREADS,
         tile_scores<T, m>(s, room, rows_at<T>(call, d.q, d.ld_qk, sequence, head, first), k);
         tile_scores<T, m>(dp, room, rows_at<T>(call, d.d_o, d.ld_o, sequence, head, first),
                           rows_at<T>(call, d.v, d.ld, sequence, key_head, key));
+        if (d.cap > 0.0f) queries_cap<m>(s, dp, terms, call);
         queries_differences<m>(s, dp, terms, call.factor, first - key);
-        if (tile_is_bounded(call, first, key))
-            reach_mask<m>(s, call, sequence, first, key, 0.0f);
+        if (tile_is_bounded(call, first, key)) reach_mask<m>(s, call, sequence, first, key, 0.0f);
         tile_put<m>(tile, s);
         tile_accumulate<T, WIDTH, m>(dq, tile, room, k, 0, key == first ? warp_end<m>() : TILE);
     }

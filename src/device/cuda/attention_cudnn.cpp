@@ -58,6 +58,7 @@ enum place { Q = 1, K, V, O, LOGSUMEXP, D_O, DQ, DK, DV };
 /* What tells one graph from another. */
 struct shape {
     int64_t sequences, tokens, heads, key_heads, width, ld, ld_o, ld_qk, window;
+    float scale, cap;
     enum zi_dtype type;
     bool aligned, backward;
 
@@ -65,8 +66,8 @@ struct shape {
     {
         return sequences == s.sequences && tokens == s.tokens && heads == s.heads &&
                key_heads == s.key_heads && width == s.width && ld == s.ld && ld_o == s.ld_o &&
-               ld_qk == s.ld_qk && window == s.window && type == s.type && aligned == s.aligned &&
-               backward == s.backward;
+               ld_qk == s.ld_qk && window == s.window && scale == s.scale && cap == s.cap &&
+               type == s.type && aligned == s.aligned && backward == s.backward;
     }
 };
 
@@ -227,7 +228,7 @@ static void describe_backward(Graph &graph, const attention_plan &p, float scale
 static std::string build(const cuda_attention &attention, attention_plan &p)
 {
     auto graph = std::make_unique<Graph>();
-    const float scale = 1.0f / sqrtf((float)p.shape.width);
+    const float scale = p.shape.scale > 0.0f ? p.shape.scale : 1.0f / sqrtf((float)p.shape.width);
     graph
         ->set_io_data_type(p.shape.type == ZI_BF16 ? fe::DataType_t::BFLOAT16
                                                    : fe::DataType_t::HALF)
@@ -270,6 +271,7 @@ static std::string unfit(const shape &s)
     if (s.width < 1 || s.width % 8) return "heads are no multiples of 8 wide";
     if (s.key_heads < 1 || s.heads % s.key_heads) return "key heads do not divide heads";
     if (s.window > 0) return "attention has a window of " + std::to_string(s.window) + " tokens";
+    if (s.cap > 0.0f) return "scores have a cap";
     if (!s.aligned) return "rows are not at multiples of 16 bytes";
     return "";
 }
@@ -380,8 +382,8 @@ static shape shape_of(const struct device_attention &d, bool backward)
         bits |= place.address;
     for (const struct device_ptr &place : gradients)
         if (backward) bits |= place.address;
-    return {d.sequences, d.tokens, d.heads, d.key_heads, d.width,        d.ld,
-            d.ld_o,      ld_qk,    window,  d.type,      bits % 16 == 0, backward};
+    return {d.sequences, d.tokens, d.heads, d.key_heads, d.width, d.ld,           d.ld_o,
+            ld_qk,       window,   d.scale, d.cap,       d.type,  bits % 16 == 0, backward};
 }
 
 /* Enqueues the operation where cuDNN does it. */

@@ -109,14 +109,15 @@ static enum zi_status gelu_backward(struct device_stream *stream, enum zi_dtype 
     return CUDA_BY_TYPE(type, gelu_backward_of, stream, dx, dy, x, count);
 }
 
-/* What a SwiGLU is made of; its kernels take a row of `inner` elements per block and turn. */
-template <class T> struct swiglu_view {
+/* What a gated linear unit is made of; its kernels take a row of `inner` elements per block and turn. */
+template <class T> struct glu_view {
     T *to;
     const T *dy, *gate_up;
     int64_t rows, inner;
 };
 
-template <class T, int N> __global__ void __launch_bounds__(BLOCK) swiglu_kernel(swiglu_view<T> v)
+template <class T, int N, bool GELU>
+__global__ void __launch_bounds__(BLOCK) glu_kernel(glu_view<T> v)
 {
     for (int64_t row = blockIdx.x; row < v.rows; row += gridDim.x) {
         const T *gates = v.gate_up + 2 * row * v.inner;
@@ -125,16 +126,28 @@ template <class T, int N> __global__ void __launch_bounds__(BLOCK) swiglu_kernel
             lanes_load<N>(gate, gates + c);
             lanes_load<N>(up, gates + v.inner + c);
 #pragma unroll
-            for (int j = 0; j < N; j++)
-                up[j] *= gate[j] * logistic2(gate[j] * LOG2_E);
+            for (int j = 0; j < N; j++) {
+                float x = gate[j], u = GELU ? x * fmaf(x * x, GELU_B, GELU_A) : x * LOG2_E;
+                up[j] *= x * logistic2(u);
+            }
             lanes_store<N>(v.to + row * v.inner + c, up);
         }
     }
 }
 
+/* What a gate multiplies with, over x, and its slope there. */
+template <bool GELU> static __device__ __forceinline__ float gate_slope(float x, float *slope)
+{
+    float square = x * x, both;
+    float s = logistic2_slope(GELU ? x * fmaf(square, GELU_B, GELU_A) : x * LOG2_E, &both);
+    float inner = GELU ? x * fmaf(fminf(1e4f, square), GELU_D, GELU_C) : x;
+    *slope = fmaf(both, inner, s);
+    return s;
+}
+
 /* `to` may be gate_up: a thread reads both halves of its elements before it writes either. */
-template <class T, int N>
-__global__ void __launch_bounds__(BLOCK) swiglu_backward_kernel(swiglu_view<T> v)
+template <class T, int N, bool GELU>
+__global__ void __launch_bounds__(BLOCK) glu_backward_kernel(glu_view<T> v)
 {
     for (int64_t row = blockIdx.x; row < v.rows; row += gridDim.x) {
         const T *gates = v.gate_up + 2 * row * v.inner;
@@ -146,9 +159,9 @@ __global__ void __launch_bounds__(BLOCK) swiglu_backward_kernel(swiglu_view<T> v
             lanes_load<N>(dout, v.dy + row * v.inner + c);
 #pragma unroll
             for (int j = 0; j < N; j++) {
-                float both, s = logistic2_slope(gate[j] * LOG2_E, &both);
+                float slope, s = gate_slope<GELU>(gate[j], &slope);
                 float d_up = dout[j] * gate[j] * s;
-                gate[j] = dout[j] * up[j] * fmaf(gate[j], both, s);
+                gate[j] = dout[j] * up[j] * slope;
                 up[j] = d_up;
             }
             lanes_store<N>(to + c, gate);
@@ -164,47 +177,50 @@ static unsigned threads_for(int64_t count)
     return threads < BLOCK ? (unsigned)threads : (unsigned)BLOCK;
 }
 
-/* One of the two kernels on all rows. */
+/* One of the two kernels on all rows, N elements of a thread at a time. */
+template <class T, int N, bool GELU> static void glu_launch(const glu_view<T> &v, cudaStream_t on)
+{
+    unsigned blocks = blocks_for(v.rows, 1, BLOCKS_MOST), threads = threads_for(v.inner / N);
+    if (v.dy)
+        glu_backward_kernel<T, N, GELU><<<blocks, threads, 0, on>>>(v);
+    else
+        glu_kernel<T, N, GELU><<<blocks, threads, 0, on>>>(v);
+}
+
 template <class T>
-static enum zi_status swiglu_of(struct device_stream *stream, struct device_ptr to,
-                                struct device_ptr dy, struct device_ptr gate_up, int64_t rows,
-                                int64_t inner)
+static enum zi_status glu_of(struct device_stream *stream, const struct device_glu *d,
+                             bool backward)
 {
     constexpr int N = lanes_most<T>;
-    swiglu_view<T> v = {at<T>(to), at<T>(dy), at<T>(gate_up), rows, inner};
-    bool backward = !device_is_null(dy);
-    bool fit = lanes_fit(to.address | dy.address | gate_up.address | (uintptr_t)inner * sizeof(T));
-    unsigned blocks = blocks_for(rows, 1, BLOCKS_MOST),
-             threads = threads_for(fit ? inner / N : inner);
+    struct device_ptr to = backward ? d->d_gate_up : d->y, dy = {backward ? d->dy.address : 0};
+    glu_view<T> v = {at<T>(to), at<T>(dy), at<T>(d->gate_up), d->rows, d->inner};
+    bool fit =
+        lanes_fit(to.address | dy.address | d->gate_up.address | (uintptr_t)d->inner * sizeof(T));
     cudaStream_t on = cuda_enter(stream);
     if (!on) return ZI_ERROR_DEVICE;
-    if (backward && fit)
-        swiglu_backward_kernel<T, N><<<blocks, threads, 0, on>>>(v);
-    else if (backward)
-        swiglu_backward_kernel<T, 1><<<blocks, threads, 0, on>>>(v);
+    if (fit && d->gelu)
+        glu_launch<T, N, true>(v, on);
     else if (fit)
-        swiglu_kernel<T, N><<<blocks, threads, 0, on>>>(v);
+        glu_launch<T, N, false>(v, on);
+    else if (d->gelu)
+        glu_launch<T, 1, true>(v, on);
     else
-        swiglu_kernel<T, 1><<<blocks, threads, 0, on>>>(v);
-    return cuda_launched(backward ? "swiglu_backward" : "swiglu");
+        glu_launch<T, 1, false>(v, on);
+    return cuda_launched(backward ? "glu_backward" : "glu");
 }
 
-static enum zi_status swiglu(struct device_stream *stream, enum zi_dtype type, struct device_ptr y,
-                             struct device_ptr gate_up, int64_t rows, int64_t inner)
+static enum zi_status glu(struct device_stream *stream, const struct device_glu *d)
 {
-    ZI_TRY(type_check("swiglu", type));
-    if (rows <= 0 || inner <= 0) return ZI_OK;
-    struct device_ptr none = {0};
-    return CUDA_BY_TYPE(type, swiglu_of, stream, y, none, gate_up, rows, inner);
+    ZI_TRY(type_check("glu", d->type));
+    if (d->rows <= 0 || d->inner <= 0) return ZI_OK;
+    return CUDA_BY_TYPE(d->type, glu_of, stream, d, false);
 }
 
-static enum zi_status swiglu_backward(struct device_stream *stream, enum zi_dtype type,
-                                      struct device_ptr d_gate_up, struct device_ptr dy,
-                                      struct device_ptr gate_up, int64_t rows, int64_t inner)
+static enum zi_status glu_backward(struct device_stream *stream, const struct device_glu *d)
 {
-    ZI_TRY(type_check("swiglu_backward", type));
-    if (rows <= 0 || inner <= 0) return ZI_OK;
-    return CUDA_BY_TYPE(type, swiglu_of, stream, d_gate_up, dy, gate_up, rows, inner);
+    ZI_TRY(type_check("glu_backward", d->type));
+    if (d->rows <= 0 || d->inner <= 0) return ZI_OK;
+    return CUDA_BY_TYPE(d->type, glu_of, stream, d, true);
 }
 
 /* The frequency of pair i is turns[i] 2^-64 turns per token, negative ones modulo 2^64: the angle of
@@ -315,7 +331,7 @@ void cuda_elementwise_register(struct device_operations *operations)
 {
     operations->gelu = gelu;
     operations->gelu_backward = gelu_backward;
-    operations->swiglu = swiglu;
-    operations->swiglu_backward = swiglu_backward;
+    operations->glu = glu;
+    operations->glu_backward = glu_backward;
     operations->rope = rope;
 }

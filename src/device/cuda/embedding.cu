@@ -33,6 +33,11 @@ enum {
     SUMS_BLOCK_ROWS = 256
 };
 
+static float scale_of(const struct device_embedding *e)
+{
+    return e->scale > 0.0f ? e->scale : 1.0f;
+}
+
 template <class T> struct embed_view {
     T *y;
     const int32_t *ids;
@@ -41,11 +46,13 @@ template <class T> struct embed_view {
     const int32_t *positions;
     int64_t rows, tokens, columns, first, count;
     bool add;
+    float scale;
 };
 
-/* One row: y = from + below, either of which may be null. x + -0 is x, whatever its sign. */
+/* One row: y = scale from + below, either of which may be null. x + -0 is x, whatever its sign. */
 template <class T, int N>
-static __device__ __forceinline__ void embed_row(T *y, const T *from, const T *below, int columns)
+static __device__ __forceinline__ void embed_row(T *y, const T *from, const T *below, int columns,
+                                                 float scale)
 {
     float none = from || below ? -0.0f : 0.0f;
     for (int c = (int)threadIdx.x % WARP * N; c < columns; c += WARP * N) {
@@ -57,7 +64,7 @@ static __device__ __forceinline__ void embed_row(T *y, const T *from, const T *b
         if (below) lanes_load<N>(x, below + c);
 #pragma unroll
         for (int j = 0; j < N; j++)
-            sum[j] += x[j];
+            sum[j] = fmaf(sum[j], scale, x[j]);
         lanes_store<N>(y + c, sum);
     }
 }
@@ -74,7 +81,7 @@ template <class T, int N> __global__ void __launch_bounds__(BLOCK) embed_kernel(
         int64_t place = v.positions ? v.positions[row] : row % v.tokens;
         const T *below = v.position ? v.position + place * v.columns : nullptr;
         if (v.add) below = y;
-        if (from || !v.add) embed_row<T, N>(y, from, below, (int)v.columns);
+        if (from || !v.add) embed_row<T, N>(y, from, below, (int)v.columns, v.scale);
     }
 }
 
@@ -91,7 +98,8 @@ static enum zi_status embed_of(struct device_stream *stream, const struct device
                        e->columns,
                        e->first,
                        e->ids,
-                       e->add};
+                       e->add,
+                       scale_of(e)};
     if (v.rows <= 0 || v.columns <= 0) return ZI_OK;
     bool fit = lanes_fit(e->y.address | e->table.address | e->position.address |
                          (uintptr_t)v.columns * sizeof(T));
@@ -116,6 +124,7 @@ template <class T> struct scatter_view {
     float *table;
     int64_t rows, columns, first, count;
     int bits;
+    float scale;
 };
 
 /* What a block keeps: tokens and their ids' numbers in the block, in token order; their places by id
@@ -202,7 +211,7 @@ static __device__ __forceinline__ void scatter_sort(scatter_list &list, int n, i
     __syncthreads();
 }
 
-/* Adds the rows of dy of the tokens order[0..count), from column c on, to `to`, in that order. */
+/* Adds scale times the rows of dy of the tokens order[0..count), from column c on, to `to`, in that order. */
 template <class T, int N>
 static __device__ __forceinline__ void scatter_add(const scatter_view<T> &v,
                                                    const scatter_list &list, const uint16_t *order,
@@ -220,14 +229,14 @@ static __device__ __forceinline__ void scatter_add(const scatter_view<T> &v,
         for (int k = 0; k < SCATTER_ROWS; k++)
 #pragma unroll
             for (int j = 0; j < N; j++)
-                sum[j] += x[k][j];
+                sum[j] = fmaf(x[k][j], v.scale, sum[j]);
     }
     for (; i < count; i++) {
         float x[N];
         lanes_load<N>(x, v.dy + list.row[order[i]] * v.columns + c);
 #pragma unroll
         for (int j = 0; j < N; j++)
-            sum[j] += x[j];
+            sum[j] = fmaf(x[j], v.scale, sum[j]);
     }
     lanes_store<N>(to, sum);
 }
@@ -269,7 +278,8 @@ static enum zi_status scatter(struct device_stream *stream, const struct device_
                          e->columns,
                          e->first,
                          e->ids,
-                         0};
+                         0,
+                         scale_of(e)};
     int64_t tiles = (v.columns + TILE - 1) / TILE;
     while ((v.count - 1) >> v.bits >= BLOCK)
         v.bits++;

@@ -9,6 +9,8 @@
  * in ascending order: all threads have read theirs when one writes, and what is written (bytes 2i)
  * never lands on a logit of a later step (bytes 4j, j > i).
  *
+ * Where logits are capped the gradient is that of what was capped: times 1 - (x / cap)^2.
+ *
  * Losses are doubles. A block adds those of its rows, blocks are added at the end: the order depends
  * on the number of rows alone.
  *
@@ -85,10 +87,11 @@ static __device__ __forceinline__ struct softmax row_softmax(const float *x, int
  * from the first column of x, and may be none of them. */
 template <class T>
 static __device__ __forceinline__ void row_replace(float *x, int64_t columns, int64_t target,
-                                                   struct softmax of, float scale)
+                                                   struct softmax of,
+                                                   const struct device_softmax &d)
 {
     T *to = reinterpret_cast<T *>(x);
-    float factor = scale / of.sum;
+    float factor = d.scale / of.sum, inverse = d.cap > 0.0f ? 1.0f / d.cap : 0.0f;
 #pragma unroll 1
     for (int64_t first = 0; first < columns; first += STEP) {
         int64_t column = first + threadIdx.x;
@@ -96,8 +99,10 @@ static __device__ __forceinline__ void row_replace(float *x, int64_t columns, in
 #pragma unroll
         for (int i = 0; i < COLUMNS; i++) {
             int64_t c = column + i * BLOCK;
-            float e = expf((c < columns ? x[c] : 0.0f) - of.largest);
-            values[i] = c == target ? scale * (e / of.sum - 1.0f) : e * factor;
+            float logit = c < columns ? x[c] : 0.0f, share = logit * inverse;
+            float e = expf(logit - of.largest);
+            values[i] = c == target ? d.scale * (e / of.sum - 1.0f) : e * factor;
+            if (inverse > 0.0f) values[i] *= fmaf(-share, share, 1.0f);
         }
         __syncthreads();
 #pragma unroll
@@ -148,7 +153,7 @@ static __global__ void __launch_bounds__(BLOCK)
         struct softmax of = row_softmax(x, d.columns, room);
         if (target >= d.columns) of.sum = NAN;
         if (threadIdx.x == 0) total += loss_of(of, target < d.columns ? x[target] : 0.0f);
-        if (REPLACE) row_replace<T>(x, d.columns, target, of, d.scale);
+        if (REPLACE) row_replace<T>(x, d.columns, target, of, d);
     }
     if (threadIdx.x == 0) partials[blockIdx.x] = total;
 }
@@ -222,7 +227,7 @@ static __global__ void __launch_bounds__(BLOCK)
             row_clear<T>(row_logits(d, row), d.columns);
         else
             row_replace<T>(row_logits(d, row), d.columns, target - d.first, {of_row[0], of_row[1]},
-                           d.scale);
+                           d);
     }
 }
 
@@ -244,23 +249,37 @@ static enum zi_status cross_entropy_replace(const struct device_softmax &d,
     return cross_entropy_of<T, true>(d, stream, loss);
 }
 
-static enum zi_status cross_entropy(struct device_stream *stream, struct device_ptr logits,
-                                    struct device_ptr targets, struct device_ptr loss,
-                                    const int64_t shape[3], enum zi_dtype gradient_type,
-                                    float scale)
+static enum zi_status cross_entropy(struct device_stream *stream, const struct device_softmax *d,
+                                    struct device_ptr loss)
 {
-    struct device_softmax d = {};
-    d.rows = shape[0];
-    d.columns = shape[1];
-    d.ld = shape[2];
-    d.scale = scale;
-    d.logits = logits;
-    d.targets = targets;
-    if (d.rows <= 0) return ZI_OK;
+    if (d->rows <= 0) return ZI_OK;
     if (!cuda_enter(stream)) return ZI_ERROR_DEVICE;
     struct cuda_stream *to = cuda_stream_of(stream);
-    if (gradient_type == ZI_INT32) return cross_entropy_of<float, false>(d, to, loss);
-    return CUDA_BY_TYPE(gradient_type, cross_entropy_replace, d, to, loss);
+    if (d->gradient_type == ZI_INT32) return cross_entropy_of<float, false>(*d, to, loss);
+    return CUDA_BY_TYPE(d->gradient_type, cross_entropy_replace, *d, to, loss);
+}
+
+/* Caps a row of logits per block and turn. */
+static __global__ void __launch_bounds__(BLOCK)
+    cap_kernel(float *logits, int64_t rows, int64_t columns, int64_t ld, float cap)
+{
+    float inverse = 1.0f / cap;
+    for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+        float *x = logits + row * ld;
+        for (int64_t c = threadIdx.x; c < columns; c += BLOCK)
+            x[c] = cap * tanh_fp32(x[c] * inverse);
+    }
+}
+
+static enum zi_status cap(struct device_stream *stream, struct device_ptr logits, int64_t rows,
+                          int64_t columns, int64_t ld, float cap)
+{
+    if (rows <= 0 || columns <= 0) return ZI_OK;
+    cudaStream_t handle = cuda_enter(stream);
+    if (!handle) return ZI_ERROR_DEVICE;
+    cap_kernel<<<blocks_for(rows, 1, BLOCKS_MOST), BLOCK, 0, handle>>>(at<float>(logits), rows,
+                                                                       columns, ld, cap);
+    return cuda_launched("cap");
 }
 
 static enum zi_status softmax_statistics(struct device_stream *stream,
@@ -303,6 +322,7 @@ static enum zi_status softmax_gradient(struct device_stream *stream, const struc
 
 void cuda_loss_register(struct device_operations *operations)
 {
+    operations->cap = cap;
     operations->cross_entropy = cross_entropy;
     operations->softmax_statistics = softmax_statistics;
     operations->softmax_loss = softmax_loss;

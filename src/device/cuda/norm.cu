@@ -41,7 +41,7 @@ template <class T> struct norm_view {
     int64_t rows, ld, ld_y;
     int columns, groups;
     bool rms;
-    float epsilon;
+    float epsilon, offset;
 };
 
 /* Sum over the threads of a row: a warp or the block. */
@@ -58,7 +58,7 @@ static __device__ __forceinline__ int64_t row_at(int64_t row, int groups, int64_
     return of * ld + (row - of * groups) * columns;
 }
 
-/* y of N columns, which it has from `to` on: (x - mean) rstd weight + bias. */
+/* y of N columns, which it has from `to` on: (x - mean) rstd (weight + offset) + bias. */
 template <class T, int N>
 static __device__ __forceinline__ void norm_apply(const norm_view<T> &v, int64_t to, int c,
                                                   const float *x, const float statistics[2])
@@ -68,7 +68,7 @@ static __device__ __forceinline__ void norm_apply(const norm_view<T> &v, int64_t
     if (v.bias) lanes_load<N>(bias, v.bias + c);
 #pragma unroll
     for (int j = 0; j < N; j++)
-        y[j] = fmaf((x[j] - statistics[0]) * statistics[1], weight[j], bias[j]);
+        y[j] = fmaf((x[j] - statistics[0]) * statistics[1], weight[j] + v.offset, bias[j]);
     lanes_store<N>(v.y + to + c, y);
 }
 
@@ -187,7 +187,8 @@ static enum zi_status norm_of(struct device_stream *stream, const struct device_
                       (int)n->columns,
                       (int)groups_of(n),
                       n->rms,
-                      n->epsilon};
+                      n->epsilon,
+                      n->offset};
     bool fit = lanes_fit(n->x.address | n->weight.address | n->bias.address | n->y.address |
                          (uintptr_t)(n->columns | v.ld | v.ld_y) * sizeof(T));
     int64_t threads = (n->columns + WARP_COLUMNS - 1) / WARP_COLUMNS * WARP;
@@ -220,11 +221,11 @@ template <class T> struct norm_backward_view {
     /* Parts of a row, a power of two. */
     int columns, parts, groups;
     /* 1 / columns */
-    float inverse;
+    float inverse, offset;
     bool rms, replace;
 };
 
-/* Of a block's rows: where they begin in x, and in dy and dx; sums of g = dy weight and of g (x - mean)
+/* Of a block's rows: where they begin in x, and in dy and dx; sums of g = dy (weight + offset) and of g (x - mean)
  * in parts, mean, reciprocal deviation. */
 struct norm_rows {
     int64_t x[DEVICE_NORM_ROWS], y[DEVICE_NORM_ROWS];
@@ -252,7 +253,7 @@ static __device__ __forceinline__ void norm_row_sums(const norm_backward_view<T>
         lanes_load<N>(weight, v.weight + c);
 #pragma unroll
         for (int j = 0; j < N; j++) {
-            g[j] *= weight[j];
+            g[j] *= weight[j] + v.offset;
             sum_g += g[j];
             sum_gn = fmaf(g[j], a[j] - mean, sum_gn);
         }
@@ -315,7 +316,7 @@ static __device__ __forceinline__ void norm_columns_backward(const norm_backward
 #pragma unroll
         for (int j = 0; j < N; j++) {
             float normed = (to_fp32(x[r].of[j]) - of.mean) * of.rstd, slope = to_fp32(dy[r].of[j]);
-            float g = fmaf(slope, to_fp32(columns.weight.of[j]), -of.mean_g);
+            float g = fmaf(slope, to_fp32(columns.weight.of[j]) + v.offset, -of.mean_g);
             sum[j] = fmaf(of.rstd, fmaf(-normed, of.mean_gn, g), to_fp32(dx[r].of[j]));
             columns.dweight[j] = fmaf(slope, normed, columns.dweight[j]);
             columns.dbias[j] += slope;
@@ -388,6 +389,7 @@ static enum zi_status norm_backward_of(struct device_stream *stream, const struc
                                1,
                                (int)groups_of(n),
                                1.0f / (float)n->columns,
+                               n->offset,
                                n->rms,
                                n->replace};
     bool fit = lanes_fit(n->x.address | n->dy.address | n->weight.address | n->dx.address |
