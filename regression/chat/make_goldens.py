@@ -21,16 +21,19 @@ USER = {"role": "user", "content": " What is \u00e4 \u201cbyte\u201d? \n"}
 ASSISTANT = {"role": "assistant", "content": "Eight bits.\n"}
 AGAIN = {"role": "user", "content": "And a\u00a0word?"}
 THOUGHT = {"role": "assistant", "content": "<think>\nIt depends.\n</think>\n\nThat depends."}
-CALL = {"role": "assistant", "content": "I look.", "calls": [
-    {"type": "function", "function": {"name": "find", "arguments": {"what": "a \"w\u00f6rd\"", "n": [1, 2.5, None]}}}]}
+ARGUMENTS = {"what": "a \"w\u00f6rd\"", "n": [1, 2.5, None]}
+CALL = {"role": "assistant", "content": "I look.",
+        "calls": [{"type": "function", "function": {"name": "find", "arguments": ARGUMENTS}}]}
 RESULT = {"role": "tool", "content": "16 or 64"}
 PARTS = {"role": "user", "content": [{"type": "text", "text": " Look: "}, {"type": "image"}]}
 TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "required": ["what"]}}}
-CONVERSATIONS = [
-    [USER], [SYSTEM, USER], [USER, ASSISTANT], [SYSTEM, USER, ASSISTANT, AGAIN], [USER, ASSISTANT, AGAIN, THOUGHT],
-    [SYSTEM, USER, THOUGHT, AGAIN, ASSISTANT], [SYSTEM, USER, THOUGHT, AGAIN, THOUGHT], [USER, CALL, RESULT, ASSISTANT],
-    [USER, USER], [PARTS, ASSISTANT], [dict(SYSTEM, content="Quick /fast"), USER, ASSISTANT, AGAIN, ASSISTANT], [], [ASSISTANT],
-]
+CONVERSATIONS = [[USER], [SYSTEM, USER], [USER, ASSISTANT], [SYSTEM, USER, ASSISTANT, AGAIN], [USER, ASSISTANT, AGAIN,
+                                                                                               THOUGHT],
+                 [SYSTEM, USER, THOUGHT, AGAIN, ASSISTANT], [SYSTEM, USER, THOUGHT, AGAIN, THOUGHT], [USER, CALL,
+                                                                                                      RESULT,
+                                                                                                      ASSISTANT],
+                 [USER, USER], [PARTS, ASSISTANT], [dict(SYSTEM, content="Quick /fast"), USER, ASSISTANT, AGAIN,
+                                                    ASSISTANT], [], [ASSISTANT],]
 
 
 def transformers_text(request):
@@ -40,7 +43,8 @@ def transformers_text(request):
     except ImportError:
         return None
     names = dict(request["tokens"], **(request.get("variables") or {}))
-    rendered, _ = render_jinja_template([request["messages"]], chat_template=request["template"], tools=names.pop("tools", None),
+    rendered, _ = render_jinja_template([request["messages"]], chat_template=request["template"],
+                                        tools=names.pop("tools", None),
                                         add_generation_prompt=request["add_generation_prompt"], **names)
     return rendered[0]
 
@@ -55,7 +59,8 @@ def cases(name, template):
     if name in ("dated", "thinking"):
         yield dict(request, messages=[SYSTEM, USER], variables={"tools": [TOOL, TOOL], "day": "noon"})
     if name in ("generation", "thinking"):
-        yield dict(request, messages=[USER, ASSISTANT, AGAIN, ASSISTANT], variables={"enable_thinking": False}, mark=True)
+        yield dict(request, messages=[USER, ASSISTANT, AGAIN, ASSISTANT], variables={"enable_thinking": False},
+                   mark=True)
 
 
 def main():

@@ -12,7 +12,7 @@ enum { BLOCK_BYTES = 1 << 14, ALIGNMENT = 16 };
 
 struct block {
     struct block *before;
-    /* Of `bytes`; a multiple of ALIGNMENT less than the whole allocation. */
+    /* Of memory. */
     size_t bytes, used;
     _Alignas(ALIGNMENT) char memory[];
 };
@@ -49,19 +49,24 @@ static size_t block_size(const struct arena *arena, size_t bytes)
     return bytes < left ? bytes : left;
 }
 
+static size_t aligned(size_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
 enum zi_status arena_take(struct arena *arena, size_t bytes, void **memory)
 {
     *memory = NULL;
-    if (bytes > arena->most) bytes = arena->most;
-    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    if (!arena->last || arena->last->bytes - arena->last->used < bytes) {
+    bytes = aligned(bytes > arena->most ? arena->most : bytes);
+    if (!arena->last || arena->last->bytes < aligned(arena->last->used) + bytes) {
         size_t size = block_size(arena, bytes);
         ZI_TRY(add_block(arena, size < bytes ? bytes : size));
     }
     struct block *block = arena->last;
-    *memory = block->memory + block->used;
+    size_t first = aligned(block->used);
+    *memory = block->memory + first;
     memset(*memory, 0, bytes);
-    block->used += bytes;
+    block->used = first + bytes;
     return ZI_OK;
 }
 

@@ -39,8 +39,8 @@ enum zi_status place_fail(const struct place *place, const char *format, ...)
 /* Takes zeroed memory, aligned for any type. ZI_ERROR_USAGE past the limit; ZI_ERROR_DEVICE. */
 enum zi_status arena_take(struct arena *arena, size_t bytes, void **memory);
 
-/* The texts behind each other, as one. In an arena that is used for nothing else a text that was made
- * last grows in its place, so that one built piece by piece costs its own length. */
+/* The texts behind each other, as one. Where the left one is what was made last it grows in its place,
+ * so that a text that is built piece by piece costs its own length. */
 enum zi_status arena_join(struct arena *arena, struct text left, struct text right,
                           struct text *joined);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Expressions. */
 #include "chat/characters.h"
+#include "chat/compare.h"
 #include "chat/render.h"
 
 enum zi_status render_deeper(struct render *r, const struct node *node)

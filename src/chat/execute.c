@@ -83,6 +83,20 @@ static enum zi_status execute_if(struct render *r, const struct node *node, enum
     }
 }
 
+/* An item that a loop with a condition kept: of one that has several names a tuple, as jinja2 makes. */
+static enum zi_status loop_item(struct render *r, const struct node *target,
+                                const struct value *item, struct value *kept)
+{
+    struct list *parts;
+    *kept = *item;
+    if (target->kind != NODE_TUPLE) return ZI_OK;
+    ZI_TRY(value_items(&r->budget, item, &parts));
+    ZI_TRY(value_list(&r->budget, LIST_TUPLE, parts->count, kept));
+    for (size_t i = 0; i < parts->count; i++)
+        kept->list->items[i] = parts->items[i];
+    return ZI_OK;
+}
+
 /* What a loop runs through: items for which its condition holds. */
 static enum zi_status loop_items(struct render *r, const struct node *node, struct list **items)
 {
@@ -102,7 +116,8 @@ static enum zi_status loop_items(struct render *r, const struct node *node, stru
         ZI_TRY(assign(r, node->a, &all->items[i]));
         ZI_TRY(evaluate(r, node->e, &condition));
         scope_leave(r, &scope);
-        if (value_truth(&condition)) kept.list->items[kept.list->count++] = all->items[i];
+        if (!value_truth(&condition)) continue;
+        ZI_TRY(loop_item(r, node->a, &all->items[i], &kept.list->items[kept.list->count++]));
     }
     return ZI_OK;
 }
@@ -113,6 +128,7 @@ static enum zi_status execute_for(struct render *r, const struct node *node, enu
     struct list *items;
     void *memory;
     enum node_kind inner = NODE_TEXT;
+    bool any = false; /* a turn came to its end: jinja2 runs `else` unless one did */
     ZI_TRY(loop_items(r, node, &items));
     ZI_TRY(arena_take(&r->values, sizeof(struct loop), &memory));
     struct loop *loop = memory;
@@ -124,9 +140,10 @@ static enum zi_status execute_for(struct render *r, const struct node *node, enu
         ZI_TRY(scope_set(r, &scope, name, (struct value){.type = VALUE_LOOP, .loop = loop}));
         ZI_TRY(assign(r, node->a, &items->items[loop->index]));
         ZI_TRY(execute(r, node->c, &inner));
+        any = any || inner == NODE_TEXT;
         scope_leave(r, &scope);
     }
-    if (items->count > 0 || !node->d) return ZI_OK;
+    if (any || !node->d) return ZI_OK;
     struct scope scope = {.outer = r->scope};
     r->scope = &scope;
     ZI_TRY(execute(r, node->d, leaves));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "chat/characters.h"
+#include "chat/compare.h"
 #include "chat/texts.h"
 
 #define METHOD(NAME)                                                                               \

@@ -339,12 +339,10 @@ enum zi_status value_slice(struct render *r, const struct value *object,
                            const struct value bounds[3], struct value *value)
 {
     int64_t found[3];
-    if (object->type == VALUE_UNDEFINED) return render_fail(r, "a slice of an undefined value");
     if (object->type == VALUE_TEXT) return slice_text(r, object->text, bounds, value);
     if (object->type == VALUE_LIST && object->list->kind < LIST_VIEW) {
         ZI_TRY(slice_bounds(r, bounds, (int64_t)object->list->count, found));
         return slice_items(r, object->list, found, object->list->kind, value);
     }
-    *value = (struct value){.type = VALUE_UNDEFINED};
-    return ZI_OK;
+    return render_fail(r, "a slice of a %s", value_type_name(object));
 }

@@ -111,7 +111,7 @@ enum zi_status value_attribute(struct render *render, const struct value *object
 enum zi_status value_item(struct render *render, const struct value *object,
                           const struct value *index, struct value *value);
 
-/* object[first:end:step]; each absent or none where it is not given. */
+/* object[first:end:step]; none stands for each that is not given. ZI_ERROR_USAGE of what has no order. */
 enum zi_status value_slice(struct render *render, const struct value *object,
                            const struct value bounds[3], struct value *value);
 

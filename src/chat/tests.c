@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What stands behind `is`. */
 #include "chat/characters.h"
+#include "chat/compare.h"
 #include "chat/render.h"
 
 /* Tests of the kind of a value, one function each. */

@@ -128,18 +128,6 @@ double value_as_number(const struct value *value);
 /* "str", "list": what Python calls its type. */
 const char *value_type_name(const struct value *value);
 
-/* Whether two values are equal. */
-enum zi_status value_equal(struct budget *budget, const struct value *a, const struct value *b,
-                           bool *equal);
-
-/* -1, 0, 1 as a is before, equal to or behind b. ZI_ERROR_USAGE where Python does not order them. */
-enum zi_status value_order(struct budget *budget, const struct value *a, const struct value *b,
-                           int *order);
-
-/* Whether `container` has `item`, as `in` does. */
-enum zi_status value_in(struct budget *budget, const struct value *item,
-                        const struct value *container, bool *is_in);
-
 /* What a loop over a value runs through: items, keys, characters. A generator is used up by it.
  * ZI_ERROR_USAGE of what cannot be run through. */
 enum zi_status value_items(struct budget *budget, const struct value *value, struct list **items);
