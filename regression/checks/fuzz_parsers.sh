@@ -1,19 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# What zinf reads of others, under libFuzzer with sanitizers: decks, token files, checkpoints, model folders, and the
-# tables of a run directory. Builds the rooms that read them by clang, in a folder that goes away, and gives each harness
-# SECONDS_EACH (15). TARGETS: some of them only. KEEP: a folder where corpora are kept from run to run, and inputs that failed are left.
+# What zinf reads of others, under libFuzzer with sanitizers: decks, token files, checkpoints, model folders, chat
+# templates, and the tables of a run directory. Builds the rooms that read them by clang, in a folder that goes away,
+# and gives each harness SECONDS_EACH (15). TARGETS: some of them only. KEEP: a folder where corpora are kept from run to run, and inputs that failed are left.
 . "${srcdir:-.}/regression/checks/app_common.sh"
 source=${abs_top_srcdir:-$top/..}
 seconds=${SECONDS_EACH:-15}
-targets=${TARGETS:-deck tokens tables checkpoint models}
+targets=${TARGETS:-deck tokens tables checkpoint models chat}
 keep=${KEEP:-$folder/keep}
 
 # What configure found out, from the makefile of the build.
 value() { sed -n "s/^$1 = //p" "$top/Makefile"; }
 sanitizers=address,undefined
 flags="-std=c11 -D_GNU_SOURCE -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,$sanitizers"
-flags="$flags -fno-sanitize-recover=undefined -ffunction-sections -fdata-sections $(value HDF5_CFLAGS) $(value JSON_CFLAGS)"
+flags="$flags -fno-sanitize-recover=undefined -ffunction-sections -fdata-sections $(value HDF5_CFLAGS) $(value JSON_CFLAGS) $(value TEXT_CFLAGS)"
 flags="$flags -I$source/src -I$top/src -I$source -I$source/regression/fuzz"
 
 cat >"$folder/try.c" <<'END'
@@ -43,12 +43,12 @@ compile() {
         printf "$source/$room/%s\n" "$@" | xargs -n 4 -P 2 clang $flags -c
     )
 }
-for room in src/base src/h5 src/checkpoint src/data src/deck src/json src/hf; do
+for room in src/base src/h5 src/checkpoint src/data src/deck src/json src/hf src/chat; do
     # shellcheck disable=SC2046
     compile "$room" $(cd "$source/$room" && ls ./*.c)
 done
 compile src/app chart.c csv.c directory.c history.c history_files.c lock.c numbers.c page.c page_tables.c report.c series.c
-libs="$(value DNNL_LIBS) $(value HDF5_LIBS) $(value YAML_LIBS) $(value JSON_LIBS) $(value AIO_LIBS) $(value OPENMP_CFLAGS) -lpthread -lm"
+libs="$(value DNNL_LIBS) $(value HDF5_LIBS) $(value YAML_LIBS) $(value JSON_LIBS) $(value TEXT_LIBS) $(value AIO_LIBS) $(value OPENMP_CFLAGS) -lpthread -lm"
 for target in $targets; do
     compile regression/fuzz "$target.c"
     # shellcheck disable=SC2046,SC2086
@@ -99,6 +99,11 @@ seed_models() {
     { printf '\003' && cat "$source/regression/goldens/hf_llama/model.safetensors.index.json"; } >"$seeds/models/index"
     printf '\000{"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[8,10]}}\0001234567890' \
         >"$seeds/models/head"
+}
+seed_chat() {
+    cp "$source"/regression/chat/templates/*.jinja "$seeds/chat"
+    printf '{%% for m in messages %%}{{ m.content | tojson }}{%% endfor %%}\000[{"role":"user","content":[1,2.5,null,{"a":"b"}]}]' \
+        >"$seeds/chat/messages"
 }
 seed_checkpoint() { FUZZ_SEEDS=$seeds/checkpoint "$folder/checkpoint" -runs=0 >"$folder/out" 2>&1 || fail "no seed"; }
 
