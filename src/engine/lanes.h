@@ -90,11 +90,8 @@ struct engine {
     bool collective;
     /* First error of a run. */
     enum zi_status status;
-    /* Per sequence of this run. */
-    int64_t tokens;
-    /* Of generation with a cache, and of evaluation: sequences of this run, else 0; of each the token
-     * whose logits are wanted, else NULL. */
-    int64_t sequences;
+    /* Per sequence of this run; sequences and ends of a batch (batch.h), else 0 and NULL. */
+    int64_t tokens, sequences;
     const int32_t *ends;
     int64_t updates;
     /* Mean, of the last run. */
