@@ -4,7 +4,7 @@
 # anything else happens, ends with exit code 2, and says what was probably meant.
 . "${srcdir:-.}/regression/checks/app_common.sh"
 
-commands="run check plan program tokenize generate inspect bench report watch help"
+commands="run check plan program tokenize generate evaluate inspect bench report watch help"
 
 expect 0 "$zinf" --version
 grep -Eq '^zinf [0-9]+\.[0-9]+\.[0-9]+ ' "$folder/out" || fail "--version"
@@ -30,7 +30,7 @@ expect 2 "$zinf" xyzzy
 complains "no command xyzzy;"
 expect 2 "$zinf" help tokenise
 complains "nearest: tokenize"
-for command in run check plan program tokenize generate inspect bench report watch; do
+for command in run check plan program tokenize generate evaluate inspect bench report watch; do
     expect 2 "$zinf" "$command"
     complains "usage: zinf $command"
     expect 2 "$zinf" "$command" word --nonsense=1
@@ -53,7 +53,7 @@ expect 2 "$zinf" program deck.yaml --name trane
 complains "nearest: train"
 expect 2 "$zinf" generate file --prompt text --temperature nan
 expect 2 "$zinf" generate file
-complains "--prompt TEXT or --ids LIST"
+complains "--prompt TEXT, --prompts FILE or --ids LIST"
 expect 2 "$zinf" generate file --prompt a --ids 1
 expect 2 "$zinf" generate file --prompt ""
 complains "the prompt is empty"

@@ -177,7 +177,7 @@ static void test_tokenizer(void)
     CHECK_INT(generate("--prompt", "a", &text), ZI_OK);
     CHECK(strcmp(output.text, "a end end end\n") == 0);
     CHECK_INT(generate("--ids", "7", &text), ZI_ERROR_USAGE);
-    CHECK(strstr(text, "--tokenizer and --stop have no effect with --ids"));
+    CHECK(strstr(text, "--tokenizer has no effect with --ids"));
     CHECK_INT(generate("--prompt", "", &text), ZI_ERROR_USAGE);
     write_text("tokenizer_config.json", "{\"eos_token\": {\"content\": \"end\"}}");
     CHECK_INT(generate("--prompt", "a", &text), ZI_OK);

@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "engine/batch.h"
 #include "regression/unit/test.h"
 
 enum { SEQUENCES = 3, LENGTH = 19, PART = 5, VOCABULARY = 67, DECODED = 4, EXTRA = 6 };

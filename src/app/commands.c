@@ -203,6 +203,33 @@ static const struct command commands[] = {
       {"--set", "SECTION.KEY=VALUE",
        "where the model is kept and computed: keys of placement, memory, nvme, device, "
        "precision"}}},
+    {"evaluate",
+     "MODEL",
+     1,
+     1,
+     "say how well a trained model predicts a text or answers questions",
+     "MODEL is as for `zinf generate`. Of a token file or a text: the mean loss (-log p) of all "
+     "tokens\n"
+     "but the first, each given those before it in its sequence of --length tokens, the "
+     "perplexity,\n"
+     "and of a text the bits per byte. Of questions as lm-evaluation-harness 0.4 logs them\n"
+     "(--log_samples, tasks of multiple choice): acc and acc_norm as the harness defines them.\n",
+     false,
+     false,
+     true,
+     evaluate_command,
+     {{"--data", "FILE", "a token file, in any of the formats that decks name"},
+      {"--text", "FILE", "a text, of bytes or by --tokenizer"},
+      {"--samples", "FILE", "questions, lines of JSON, of bytes or by --tokenizer"},
+      {"--tokenizer", "FOLDER", "that of the model: a folder with tokenizer.json or .model"},
+      {"--length", "T", "tokens of a sequence (default: the model's context)"},
+      {"--batch", "N", "sequences that go through the model side by side (default 8)"},
+      {"--limit", "N", "take the first N tokens or questions only"},
+      {"--output", "FILE", "also write the result as JSON"},
+      {"--threads", "N", "threads to use (default: all cores)"},
+      {"--set", "SECTION.KEY=VALUE",
+       "where the model is kept and computed: keys of placement, memory, nvme, device, "
+       "precision"}}},
     {"inspect",
      "FILE",
      1,

@@ -76,6 +76,9 @@ enum zi_status export_command(struct comm *world, const struct options *options)
 /* Local. Continues a text with a trained model. */
 enum zi_status generate_command(struct comm *world, const struct options *options);
 
+/* Local. Says how well a trained model predicts a text, or answers questions. */
+enum zi_status evaluate_command(struct comm *world, const struct options *options);
+
 /* Local. Prints what a checkpoint, run record or token file holds. */
 enum zi_status inspect_command(struct comm *world, const struct options *options);
 

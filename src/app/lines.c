@@ -1,103 +1,70 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A file of JSON lines is made a token file once, by rank 0, before it is opened. The name says of
- * what it was made: the same lines by the same tokenizer are found again, by a run that goes on as by
- * one that begins anew, and others are made anew under another name. Nothing is removed. */
+/* Texts that users name. */
 #include "app/lines.h"
 
-#include <inttypes.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "app/directory.h"
-#include "app/source.h"
+#include "base/file.h"
 #include "base/log.h"
-#include "base/random.h"
-#include "text/tokenizer.h"
 
-enum { SEEN_TRIES = 50, SEEN_WAIT_US = 100000, NAME_MOST = 120 };
-
-/* The tokenizer of the deck, or of the model that the run begins with. */
-static enum zi_status find_tokenizer(const struct settings *s, char folder[PATH_MAX])
+static enum zi_status fail_read(const char *path)
 {
-    struct source *source;
-    snprintf(folder, PATH_MAX, "%s", s->data.tokenizer);
-    if (*folder) return ZI_OK;
-    if (*s->model.from) {
-        ZI_TRY(source_open(s->model.from, false, &source));
-        enum zi_status status = source_files(source, folder);
-        source_close(source);
-        ZI_TRY(status);
-    }
-    if (*folder) return ZI_OK;
-    return zi_fail(ZI_ERROR_USAGE, "app",
-                   "files of JSON lines need data.tokenizer: the folder of the tokenizer that the "
-                   "model is trained with%s",
-                   *s->model.from ? ", for model.from brings none" : "");
+    return zi_fail(ZI_ERROR_IO, "app", "cannot read %s: %s", path, strerror(errno));
 }
 
-static enum zi_status open_encoding(struct lines *lines)
+static enum zi_status open_input(const char *path, FILE **in, int64_t *bytes)
 {
-    char folder[PATH_MAX];
-    if (lines->open) return ZI_OK;
-    ZI_TRY(find_tokenizer(lines->settings, folder));
-    ZI_TRY(encoding_open(folder, NULL, true, &lines->encoding));
-    lines->open = true;
+    int file;
+    ZI_TRY(zi_file_open_input("app", path, &file, bytes));
+    *in = fdopen(file, "rb");
+    if (*in) return ZI_OK;
+    close(file);
+    return fail_read(path);
+}
+
+enum zi_status lines_read(const char *path, lines_visit *visit, void *context)
+{
+    FILE *in;
+    char *line = NULL;
+    size_t room = 0;
+    int64_t number = 0, all;
+    enum zi_status status = ZI_OK;
+    ZI_TRY(open_input(path, &in, &all));
+    for (ssize_t bytes; status >= 0 && (bytes = getline(&line, &room, in)) >= 0;) {
+        number++;
+        if (bytes > 0 && line[bytes - 1] == '\n') line[--bytes] = 0;
+        if (bytes > 0 && line[bytes - 1] == '\r') line[--bytes] = 0;
+        if (bytes > 0) status = visit(context, number, line, (size_t)bytes);
+    }
+    if (status >= 0 && !feof(in)) status = fail_read(path);
+    free(line);
+    fclose(in);
+    return status;
+}
+
+enum zi_status lines_read_whole(const char *path, char **text, size_t *bytes)
+{
+    FILE *in;
+    int64_t all;
+    enum zi_status status = ZI_OK;
+    ZI_TRY(open_input(path, &in, &all));
+    *text = malloc((size_t)all + 1);
+    *bytes = *text ? fread(*text, 1, (size_t)all, in) : 0;
+    if (!*text)
+        status = zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the %lld bytes of %s",
+                         (long long)all, path);
+    else if (ferror(in))
+        status = fail_read(path);
+    fclose(in);
+    if (status < 0) {
+        free(*text);
+        *text = NULL;
+        return status;
+    }
+    (*text)[*bytes] = 0;
     return ZI_OK;
-}
-
-/* Puts the name of a file's token file together: its own, without folder and ending, and a number of
- * all that the tokens depend on. */
-static enum zi_status name_tokens(const struct lines *lines, const char *path, char *tokens,
-                                  size_t size)
-{
-    struct stat is;
-    char text[2 * PATH_MAX], folder[PATH_MAX];
-    if (stat(path, &is) != 0) return zi_fail(ZI_ERROR_USAGE, "app", "cannot open %s: %m", path);
-    int length = snprintf(text, sizeof text, "1 %s %lld %lld.%09ld %s %" PRId32, path,
-                          (long long)is.st_size, (long long)is.st_mtim.tv_sec, is.st_mtim.tv_nsec,
-                          tokenizer_identity(lines->encoding.tokenizer), lines->encoding.end);
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    int own = (int)(strlen(name) - strlen(".jsonl"));
-    ZI_TRY(report_path(lines->settings->run.directory, "data", folder));
-    int used =
-        snprintf(tokens, size, "%s/%.*s-%016" PRIx64 ".h5", folder,
-                 own < NAME_MOST ? own : NAME_MOST, name, zi_random_hash(text, (size_t)length));
-    if (length < (int)sizeof text && used < (int)size) return ZI_OK;
-    return zi_fail(ZI_ERROR_USAGE, "app", "%s is too long a path", path);
-}
-
-static enum zi_status make_tokens(const struct lines *lines, const char *path, const char *tokens)
-{
-    char folder[PATH_MAX];
-    ZI_TRY(report_path(lines->settings->run.directory, "data", folder));
-    ZI_TRY(report_make_folder(folder));
-    const struct tokens_writer writer = {
-        .inputs = &path, .input_count = 1, .path = tokens, .encoder = &lines->encoding.encoder};
-    return tokens_write(&writer);
-}
-
-enum zi_status lines_find(void *context, const char *path, char *tokens, size_t size)
-{
-    struct lines *lines = context;
-    struct stat is;
-    ZI_TRY(open_encoding(lines));
-    ZI_TRY(name_tokens(lines, path, tokens, size));
-    if (stat(tokens, &is) == 0) return ZI_OK;
-    if (lines->makes) return make_tokens(lines, path, tokens);
-    for (int i = 0; i < SEEN_TRIES; i++) {
-        if (stat(tokens, &is) == 0) return ZI_OK;
-        usleep(SEEN_WAIT_US);
-    }
-    return zi_fail(ZI_ERROR_IO, "app",
-                   "%s, which rank 0 has made of %s, is not seen here: choose a run.directory on a "
-                   "file system that all nodes share",
-                   tokens, path);
-}
-
-void lines_close(struct lines *lines)
-{
-    if (lines->open) encoding_close(&lines->encoding);
-    lines->open = false;
 }

@@ -1,28 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to app: the token files of files of JSON lines that a run names. */
+/* Private to app: texts that users name, line by line or whole. */
 #ifndef ZI_APP_LINES_H
 #define ZI_APP_LINES_H
 
-#include "app/encoding.h"
-#include "data/corpus.h"
-#include "deck/deck.h"
+#include <stddef.h>
+#include <stdint.h>
 
-/* Begins with `settings` and `makes` alone. */
-struct lines {
-    const struct settings *settings;
-    /* Makes what is missing; others wait for a moment until they see it. */
-    bool makes;
-    /* Once a file of lines was asked for. */
-    bool open;
-    struct encoding encoding;
-};
+#include "base/status.h"
 
-/* Local. The token file of a file of lines, made where it is missing: in the folder `data` of
- * run.directory, under a name by the file's path, size and time, and by the tokenizer. `context` is a
- * struct lines: corpus_lines.find. ZI_ERROR_USAGE, ZI_ERROR_IO; ZI_STOPPED. */
-enum zi_status lines_find(void *context, const char *path, char *tokens, size_t size);
+/* A line without its end, followed by a 0; numbers count from 1. */
+typedef enum zi_status lines_visit(void *context, int64_t number, const char *line, size_t bytes);
 
-/* Local. Frees what was opened. */
-void lines_close(struct lines *lines);
+/* Local. Calls `visit` for each line of a file that is not empty, until it fails; then gives what it
+ * gave. Memory is that of the longest line. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status lines_read(const char *path, lines_visit *visit, void *context);
+
+/* Local. A whole file with a 0 behind it, which the caller frees with free(). ZI_ERROR_USAGE,
+ * ZI_ERROR_IO. */
+enum zi_status lines_read_whole(const char *path, char **text, size_t *bytes);
 
 #endif

@@ -113,7 +113,7 @@ static enum zi_status open_path(struct loaded *l, const char *path)
     int length = snprintf(config, sizeof config, "%s/config.json", path);
     bool is_folder = length > 0 && length < (int)sizeof config && stat(config, &info) == 0;
     ZI_TRY(comm_self(&l->comm));
-    return is_folder ? source_open(path, true, &l->source)
+    return is_folder ? source_open(path, false, &l->source)
                      : source_open_checkpoint(l->comm, path, &l->checkpoint);
 }
 

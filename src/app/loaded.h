@@ -7,7 +7,7 @@
 #include "app/options.h"
 #include "app/setup.h"
 #include "checkpoint/checkpoint.h"
-#include "engine/engine.h"
+#include "engine/batch.h"
 
 struct source;
 

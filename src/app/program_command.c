@@ -56,7 +56,9 @@ static enum zi_status draw(const struct program *program, const struct request *
 static enum zi_status compile_and_show(struct setup *setup, const struct request *request)
 {
     int node_ranks = (int)request->node_ranks;
-    setup->config.training = request->name != PROGRAM_GENERATE;
+    const struct program_row *row = program_row(request->name);
+    setup->config.training = !row->logits && !row->each;
+    if (row->caches) setup->config.cache = setup->settings->model.context;
     ZI_TRY(setup_describe(setup, (struct device_share){node_ranks, 0}));
     const struct zero_node node = {.ranks = node_ranks};
     ZI_TRY(zero_resolve(setup->settings, &setup->description, (int)request->ranks, &node,

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #include "app/commands.h"
-#include "app/lines.h"
+#include "app/tokenized.h"
 #include "app/output.h"
 #include "app/resume.h"
 #include "app/run.h"
@@ -164,10 +164,10 @@ static enum zi_status open_data(struct run *run, const struct corpus_lines *line
 
 static enum zi_status stage_data(struct run *run)
 {
-    struct lines lines = {.settings = run->setup.settings, .makes = is_first(run)};
-    const struct corpus_lines found = {lines_find, &lines};
+    struct tokenized tokenized = {.settings = run->setup.settings, .makes = is_first(run)};
+    const struct corpus_lines found = {tokenized_find, &tokenized};
     enum zi_status status = open_data(run, &found);
-    lines_close(&lines);
+    tokenized_close(&tokenized);
     return status;
 }
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/setup.h"
+#include "app/lines.h"
 #include "base/log.h"
 #include "json/json.h"
 
@@ -40,45 +40,45 @@ static enum zi_status add_prompt(struct texts *texts, const char *prompt, size_t
     return ZI_OK;
 }
 
-/* A line of --prompts that is JSON: a string, or an object with one under "prompt". */
-static enum zi_status add_json(struct texts *texts, const struct zi_json_place *place,
-                               const char *line, size_t bytes)
+/* The file of --prompts. */
+struct prompt_file {
+    struct texts *texts;
+    struct zi_json_place place;
+};
+
+/* A line that is JSON: a string, or an object with one under "prompt". */
+static enum zi_status add_json(const struct prompt_file *file, const char *line, size_t bytes)
 {
     json_t *document;
     const char *prompt = NULL;
-    ZI_TRY(zi_json_parse(place, line, bytes, &document));
+    ZI_TRY(zi_json_parse(&file->place, line, bytes, &document));
     enum zi_status status = ZI_OK;
     if (json_is_string(document))
         prompt = json_string_value(document);
     else
-        status = zi_json_require(place, document, "prompt");
-    if (status >= 0 && !prompt) status = zi_json_get_string(place, document, "prompt", &prompt);
-    if (status >= 0) status = add_prompt(texts, prompt, strlen(prompt));
+        status = zi_json_require(&file->place, document, "prompt");
+    if (status >= 0 && !prompt)
+        status = zi_json_get_string(&file->place, document, "prompt", &prompt);
+    if (status >= 0) status = add_prompt(file->texts, prompt, strlen(prompt));
     json_decref(document);
     return status;
 }
 
 /* A prompt per line; of a line that begins as JSON does what it says. */
+static enum zi_status add_line(void *context, int64_t number, const char *line, size_t bytes)
+{
+    struct prompt_file *file = context;
+    file->place.line = number;
+    if (line[0] == '{' || line[0] == '"') return add_json(file, line, bytes);
+    return add_prompt(file->texts, line, bytes);
+}
+
 static enum zi_status read_file(struct texts *texts, const char *path)
 {
-    char *content;
-    int64_t bytes;
-    struct zi_json_place place = {.room = "app", .file = path, .line = 1};
-    ZI_TRY(setup_read_file(path, &content, &bytes));
-    enum zi_status status = ZI_OK;
-    for (char *line = content; line < content + bytes && status >= 0; place.line++) {
-        char *end = memchr(line, '\n', (size_t)(content + bytes - line));
-        size_t length = (size_t)((end ? end : content + bytes) - line);
-        if (length > 0 && (line[0] == '{' || line[0] == '"'))
-            status = add_json(texts, &place, line, length);
-        else if (length > 0)
-            status = add_prompt(texts, line, length);
-        line += length + 1;
-    }
-    free(content);
-    if (status >= 0 && texts->count == 0)
-        status = zi_fail(ZI_ERROR_USAGE, "app", "%s has no prompts; give one a line", path);
-    return status;
+    struct prompt_file file = {texts, {.room = "app", .file = path}};
+    ZI_TRY(lines_read(path, add_line, &file));
+    if (texts->count > 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "app", "%s has no prompts; give one a line", path);
 }
 
 static enum zi_status collect_prompts(const struct options *options, struct texts *texts)
@@ -91,10 +91,13 @@ static enum zi_status collect_prompts(const struct options *options, struct text
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "say what to continue: --prompt TEXT, --prompts FILE or --ids LIST, and one "
                        "of them only");
-    if (id_count > 0 && (options_given(options, "--tokenizer") || options_given(options, "--stop")))
-        return zi_fail(ZI_ERROR_USAGE, "app",
-                       "--tokenizer and --stop have no effect with --ids, which are written as "
-                       "ids; use --prompt");
+    for (int i = 0; i < 2 && id_count > 0; i++) {
+        static const char *const of_texts[] = {"--tokenizer", "--stop"};
+        if (options_given(options, of_texts[i]))
+            return zi_fail(ZI_ERROR_USAGE, "app",
+                           "%s has no effect with --ids, which are written as ids; use --prompt",
+                           of_texts[i]);
+    }
     if (file) return read_file(texts, file);
     for (int i = 0; i < prompt_count; i++)
         ZI_TRY(add_prompt(texts, prompts[i], strlen(prompts[i])));

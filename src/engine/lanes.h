@@ -90,12 +90,11 @@ struct engine {
     bool collective;
     /* First error of a run. */
     enum zi_status status;
+    /* Some targets may be -1. */
     bool masked;
-    /* Of this run: per sequence; of its global batch those that count, at least 1. */
-    int64_t tokens, targets;
-    /* Of generation with a cache, and of evaluation: sequences of this run, else 0; of each the token
-     * whose logits are wanted, else NULL. */
-    int64_t sequences;
+    /* Of this run: tokens per sequence; targets of its global batch that count, at least 1; sequences
+     * and ends of a batch (batch.h), else 0 and NULL. */
+    int64_t tokens, targets, sequences;
     const int32_t *ends;
     int64_t updates;
     /* Mean, of the last run. */

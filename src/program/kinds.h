@@ -3,7 +3,7 @@
  *
  * A kind of operation is a row (kinds.c): lane, operands, cost, colour, a line of help. The compiler
  * fills lane and cost of an operation from it, the checker holds its operands to it, and listings,
- * traces, pictures, simulated times and a table in doc/design.md are made of it (not execute.c). */
+ * traces, pictures, times and doc/design.md's table are made of it. What it does is in execute.c. */
 #ifndef ZI_PROGRAM_KINDS_H
 #define ZI_PROGRAM_KINDS_H
 
@@ -137,8 +137,7 @@ enum program_lane program_lane_near(const struct zero_config *config, enum zi_ti
 /* Local. Sets lane, bytes and flops of an operation whose other fields are set, as its row says. */
 void program_op_complete(const struct program *program, struct program_op *op);
 
-/* Local. Holds operation `index` of a list to its row: operands, their tiers and sizes, lane, cost.
- * ZI_ERROR_BUG naming the operation and what differs. */
+/* Local. Holds operation `index` of a list to its row. ZI_ERROR_BUG naming it and what differs. */
 enum zi_status program_op_check(const struct program *program, const struct program_op *op,
                                 int index);
 
