@@ -113,6 +113,25 @@ static const struct variant tiled[] = {
       "zero.update=deferred"}},
 };
 #define TILED_COUNT ((int)(sizeof tiled / sizeof *tiled))
+/* With adapters, and with another few tensors trained: their units are used by all tiles. */
+#define ADAPTED                                                                                    \
+    TILED, "adapter.rank=3", "adapter.targets=all", "model.trainable=norm.*,blocks.1.mlp.norm.*"
+static const struct variant adapted[] = {
+    {{ADAPTED, "zero.stage=3"}},
+    {{ADAPTED, "zero.stage=1", "zero.prefetch=0"}},
+    {{ADAPTED, "zero.stage=0", "activations.recompute=never"}},
+    {{ADAPTED, "zero.update=deferred", "activations.recompute=attention"}},
+    {{ADAPTED, "device.type=cuda", "activations.offload=all"}},
+    {{ADAPTED, DISK, ALL_NVME}},
+    {{ADAPTED, DISK, "device.type=cuda", "placement.parameters=nvme", "placement.optimizer=host"}},
+};
+#define ADAPTED_COUNT ((int)(sizeof adapted / sizeof *adapted))
+static const struct variant adapted_whole = {{"tiling.attention=1", "tiling.mlp=1",
+                                              "tiling.vocabulary=1", "model.inner=160",
+                                              "model.vocabulary=130", "adapter.rank=3",
+                                              "adapter.targets=all",
+                                              "model.trainable=norm.*,blocks.1.mlp.norm.*"}};
+
 static const struct variant whole = {{"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1",
                                       "model.inner=160", "model.vocabulary=130"}};
 

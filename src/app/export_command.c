@@ -210,7 +210,7 @@ static enum zi_status prepare(struct export *export, const struct options *optio
             options->words[0]);
     ZI_TRY(model_create(source_model(export->source), &whole, source_type(export->source),
                         &export->model));
-    ZI_TRY(source_match(export->source, export->model));
+    ZI_TRY(source_match(export->source, export->model, 0));
     const struct hf_description description = {.model = source_model(export->source)};
     ZI_TRY(hf_config_check(&description));
     export->piece = malloc(PIECE * sizeof *export->piece);

@@ -150,14 +150,15 @@ struct checkpoint_tensor *setup_list_tensors(const struct model *model)
     struct checkpoint_tensor *tensors = calloc((size_t)model->tensor_count, sizeof *tensors);
     for (int i = 0; tensors && i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensors[i];
-        tensors[i] = (struct checkpoint_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
+        tensors[i] = (struct checkpoint_tensor){
+            t->name, t->dimensions, {t->shape[0], t->shape[1]}, !t->trainable};
     }
     return tensors;
 }
 
 const char *const setup_no_sections[] = {NULL};
 
-const char *const setup_model_sections[] = {"model", "precision", NULL};
+const char *const setup_model_sections[] = {"model", "adapter", "precision", NULL};
 
 static void write_section(const struct settings *settings, const char *section, FILE *out)
 {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "deck/list.h"
 #include "deck/sources.h"
 
 enum model_family {
@@ -23,6 +24,22 @@ enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YAR
 enum data_format { DATA_HDF5, DATA_LLMC, DATA_NANOGPT, DATA_MEGATRON };
 enum data_type { DATA_UINT8, DATA_UINT16, DATA_UINT32, DATA_INT32, DATA_INT64 };
 enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
+
+/* What the product of an adapter is multiplied with: alpha / rank, or alpha / sqrt(rank). */
+enum adapter_scaling { ADAPTER_PLAIN, ADAPTER_RSQRT };
+
+/* Low-rank adapters (LoRA). */
+struct settings_adapter {
+    /* 0: none. */
+    int64_t rank;
+    /* auto: rank. */
+    int64_t alpha;
+    /* enum adapter_scaling. */
+    int scaling;
+    double dropout;
+    /* Names of matrices; auto: query and value; all. */
+    struct deck_list targets;
+};
 
 struct settings_model {
     /* Where the weights and the other keys come from: "" for none. */
@@ -74,6 +91,10 @@ struct settings_model {
     double rope_attention;
     /* Standard deviation of initial matrices. */
     double init_deviation;
+    /* Patterns of the names of tensors that training changes; auto: all, with an adapter its own. */
+    struct deck_list trainable;
+    /* A section of its own. */
+    struct settings_adapter adapter;
 };
 
 struct settings_data {
