@@ -224,6 +224,18 @@ static void check_variants(const char *deck, const struct precision *precision,
     }
 }
 
+/* Variants with tiles, beside what they are without. */
+static void test_tiles(const char *deck, const struct precision *precision,
+                       const struct variant *untiled, const struct variant *variants, int count,
+                       struct comm *world)
+{
+    struct step_fixture_run plain = run_with(deck, untiled, precision, world);
+    struct step_fixture_run first = run_with(deck, &variants[0], precision, world);
+    check_near(&plain, &first, precision->near);
+    CHECK(plain.last != first.last);
+    check_variants(deck, precision, variants, count, &first, world);
+}
+
 static void test_deck(const char *deck, const struct precision *precision, struct comm *world,
                       struct comm *self)
 {
@@ -243,11 +255,8 @@ static void test_deck(const char *deck, const struct precision *precision, struc
         check_near(&minor, &first, precision->near);
         check_equal(&kept, &first); /* stages 0 and 1 accumulate locally in either order */
     }
-    struct step_fixture_run untiled = run_with(deck, &whole, precision, world);
-    first = run_with(deck, &tiled[0], precision, world);
-    check_near(&untiled, &first, precision->near);
-    CHECK(untiled.last != first.last);
-    check_variants(deck, precision, tiled, TILED_COUNT, &first, world);
+    test_tiles(deck, precision, &whole, tiled, TILED_COUNT, world);
+    test_tiles(deck, precision, &adapted_whole, adapted, ADAPTED_COUNT, world);
     first = run_with(deck, &exact[0], precision, world);
     /* The bits do depend on what they should depend on. */
     static const struct variant seed = {{"run.seed=4"}};

@@ -129,9 +129,9 @@ bool adapter_exists(const struct model *model, int op)
     return find_unit(model, op) >= 0;
 }
 
-static float scale_of(const struct model *model)
+float model_adapter_scale(const struct settings_model *settings)
 {
-    const struct settings_adapter *s = &model->settings.adapter;
+    const struct settings_adapter *s = &settings->adapter;
     double rank = (double)s->rank;
     return (float)((double)s->alpha / (s->scaling == ADAPTER_RSQRT ? sqrt(rank) : rank));
 }
@@ -228,7 +228,7 @@ static enum zi_status narrow(const struct layer_linear *l, const struct part *pa
     const struct model *model = l->model;
     struct device_matmul d = {.type = model->type, .type_c = model->type, .transpose_b = true};
     *h = l->pass->adapter;
-    d.scale = scale_of(model);
+    d.scale = model_adapter_scale(&model->settings);
     d.m = l->rows;
     d.n = d.ldc = model->settings.adapter.rank;
     d.k = d.lda = l->inputs;
@@ -246,7 +246,7 @@ static enum zi_status narrow_gradient(const struct layer_linear *l, const struct
     const struct model *model = l->model;
     struct device_matmul d = {.type = model->type, .type_c = model->type};
     *dh = device_at(l->pass->adapter, narrow_bytes(model, l->rows));
-    d.scale = scale_of(model);
+    d.scale = model_adapter_scale(&model->settings);
     d.m = l->rows;
     d.n = d.ldb = d.ldc = model->settings.adapter.rank;
     d.k = part->outputs;
@@ -378,7 +378,7 @@ void adapter_flops(const struct model *model, int op, int64_t rows, struct model
         double out = twice * (double)(piece->rows * piece->row / inputs);
         flops->forward += in + out;
         if (!ends_layer(base)) flops->recompute += in + out;
-        flops->backward += in + out;                         /* of the input */
+        flops->backward += in + out; /* of the input */
         if (trained) flops->backward += 2 * (in + out); /* h and dh again, and both gradients */
     }
 }

@@ -154,6 +154,9 @@ int model_lowest_trainable(const struct model *model);
 void model_initialize(const struct model_tensor *tensor, uint64_t seed, int64_t first,
                       int64_t count, float *values);
 
+/* Local. What the product of an adapter is multiplied with. */
+float model_adapter_scale(const struct settings_model *settings);
+
 /* Bytes of the buffers of an operation for B sequences of T tokens. */
 struct model_sizes {
     /* x, and its gradient. */
