@@ -269,8 +269,9 @@ static void test_changes(int patterns, uint64_t seed)
     checkpoint_close(opened);
 }
 
-static const struct checkpoint_tensor three[] = {
-    {"first.weight", 2, {4, 3}, false}, {"second.bias", 1, {5, 0}, true}, {"third.weight", 2, {31, 67}, false}};
+static const struct checkpoint_tensor three[] = {{"first.weight", 2, {4, 3}, false},
+                                                 {"second.bias", 1, {5, 0}, true},
+                                                 {"third.weight", 2, {31, 67}, false}};
 
 static void write_own(enum zi_dtype type)
 {

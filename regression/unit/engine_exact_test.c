@@ -126,11 +126,10 @@ static const struct variant adapted[] = {
     {{ADAPTED, DISK, "device.type=cuda", "placement.parameters=nvme", "placement.optimizer=host"}},
 };
 #define ADAPTED_COUNT ((int)(sizeof adapted / sizeof *adapted))
-static const struct variant adapted_whole = {{"tiling.attention=1", "tiling.mlp=1",
-                                              "tiling.vocabulary=1", "model.inner=160",
-                                              "model.vocabulary=130", "adapter.rank=3",
-                                              "adapter.targets=all",
-                                              "model.trainable=norm.*,blocks.1.mlp.norm.*"}};
+static const struct variant adapted_whole = {
+    {"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1", "model.inner=160",
+     "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all",
+     "model.trainable=norm.*,blocks.1.mlp.norm.*"}};
 
 static const struct variant whole = {{"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1",
                                       "model.inner=160", "model.vocabulary=130"}};

@@ -244,7 +244,9 @@ static const struct finite_case cases[] = {
       .norm_epsilon = 1e-5,
       .rope_base = 10000,
       .trainable = {{"norm.weight", "blocks.0.attention.value.weight"}, 2},
-      .adapter = {.rank = 4, .alpha = 2, .targets = {{"query", "value", "output", "up", "down"}, 5}}},
+      .adapter = {.rank = 4,
+                  .alpha = 2,
+                  .targets = {{"query", "value", "output", "up", "down"}, 5}}},
      {2, 2, 2}},
 };
 
@@ -345,8 +347,10 @@ int main(void)
         double loss = fixture_differentiate(&f, &way);
         CHECK_NEAR(fixture_loss(&f), loss, 1e-5 * loss);
         for (int t = 0; t < f.model->tensor_count; t++) {
-            if (f.model->tensors[t].trainable) check_tensor(&f, t);
-            else check_frozen(&f, t);
+            if (f.model->tensors[t].trainable)
+                check_tensor(&f, t);
+            else
+                check_frozen(&f, t);
         }
         fixture_close(&f);
         if (test_failures() > before) fprintf(stderr, "in case %s\n", cases[c].name);

@@ -162,8 +162,7 @@ static enum zi_status check_complete(struct checkpoint *checkpoint)
 {
     int states = checkpoint->header.weights_only ? 0 : tier_kinds_saved() - 1;
     int count = 0;
-    while (count < checkpoint->dataset_count &&
-           checkpoint->datasets[count].state == TIER_PARAMETER)
+    while (count < checkpoint->dataset_count && checkpoint->datasets[count].state == TIER_PARAMETER)
         count++;
     checkpoint->tensor_count = count;
     int others = checkpoint->dataset_count - count, trained = states > 0 ? others / states : 0;
@@ -171,7 +170,8 @@ static enum zi_status check_complete(struct checkpoint *checkpoint)
         return fail_damaged(checkpoint->path, NULL, "its states have not the same tensors");
     for (int d = count; d < checkpoint->dataset_count; d++) {
         const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        const struct checkpoint_dataset *first = &checkpoint->datasets[count + (d - count) % trained];
+        const struct checkpoint_dataset *first =
+            &checkpoint->datasets[count + (d - count) % trained];
         const struct checkpoint_dataset *like =
             dataset_find(checkpoint, TIER_PARAMETER, strchr(dataset->name, '/') + 1);
         if (!like || strcmp(strchr(dataset->name, '/'), strchr(first->name, '/')) != 0 ||

@@ -45,12 +45,12 @@ static void lay_ring(struct builder *b, enum size_class class, int count)
         place->staging = place->shard = -1;
         place->full = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, full, "%sunit %d", name, i);
         if (apart)
-            place->shard =
-                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, shard, "shard of %sunit %d", name, i);
+            place->shard = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, shard,
+                                        "shard of %sunit %d", name, i);
         if (host)
-            place->staging =
-                builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH,
-                             b->derived.sharded_parameters ? shard : full, "staged %sunit %d", name, i);
+            place->staging = builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH,
+                                          b->derived.sharded_parameters ? shard : full,
+                                          "staged %sunit %d", name, i);
     }
 }
 

@@ -90,8 +90,7 @@ static void lay_uses(struct builder *b)
         for (int i = 0; i < op->unit_count; i++) {
             int at = o * MODEL_MAX_UNITS + i;
             if (op->differentiates >> i & 1u)
-                b->gradients.dedicated[at] =
-                    lay_dedicated(b, op->units[i], b->gradients.uses[at]);
+                b->gradients.dedicated[at] = lay_dedicated(b, op->units[i], b->gradients.uses[at]);
         }
     }
 }

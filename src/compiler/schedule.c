@@ -42,7 +42,8 @@ static void add_backward(struct builder *b, struct span micros)
         add_visit(b, VISIT_BACKWARD, (struct span){op, 1}, micros);
     }
     /* Below the lowest operation with something to train no gradient is needed. */
-    int last = b->derived.lowest > b->derived.first_body ? b->derived.lowest : b->derived.first_body;
+    int last =
+        b->derived.lowest > b->derived.first_body ? b->derived.lowest : b->derived.first_body;
     for (int op = b->derived.end_body - 1; op >= last;) {
         int first = segment_is_kept(b, op) ? op : segment_first(b, op);
         add_visit(b, VISIT_BACKWARD, (struct span){first, op - first + 1}, micros);

@@ -18,7 +18,7 @@
 
 #include <string.h>
 
-#define KEY(s, k) .section = #s, .key = #k, .offset = offsetof(struct settings, s.k)
+#define KEY(s, k)          .section = #s, .key = #k, .offset = offsetof(struct settings, s.k)
 #define KEY_OF_MODEL(s, k) .section = #s, .key = #k, .offset = offsetof(struct settings, model.s.k)
 #define END                                                                                        \
     {                                                                                              \
@@ -303,7 +303,8 @@ static const struct deck_row rows[] = {
      .help = "plain: alpha / rank; rsqrt: alpha / sqrt(rank), rank-stabilised"},
     {KEY_OF_MODEL(adapter, dropout), .type = DECK_REAL, .fallback = "0", .maximum = 1,
      .uses = with_adapter,
-     .help = "share of an adapter's inputs that training drops; zinf drops none: only 0 is possible"},
+     .help =
+         "share of an adapter's inputs that training drops; zinf drops none: only 0 is possible"},
     {KEY_OF_MODEL(adapter, targets), .type = DECK_WORDS, .fallback = "auto", .uses = with_adapter,
      .help = "matrices with an adapter: query, key, value, output, gate, up, down, of every block; "
              "all: each that there is; auto: query and value, as the package PEFT has it"},

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
-#include "deck/list.h"
+#include "deck/settings_adapter.h"
 #include "deck/sources.h"
 
 enum model_family {
@@ -24,22 +24,6 @@ enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YAR
 enum data_format { DATA_HDF5, DATA_LLMC, DATA_NANOGPT, DATA_MEGATRON };
 enum data_type { DATA_UINT8, DATA_UINT16, DATA_UINT32, DATA_INT32, DATA_INT64 };
 enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
-
-/* What the product of an adapter is multiplied with: alpha / rank, or alpha / sqrt(rank). */
-enum adapter_scaling { ADAPTER_PLAIN, ADAPTER_RSQRT };
-
-/* Low-rank adapters (LoRA). */
-struct settings_adapter {
-    /* 0: none. */
-    int64_t rank;
-    /* auto: rank. */
-    int64_t alpha;
-    /* enum adapter_scaling. */
-    int scaling;
-    double dropout;
-    /* Names of matrices; auto: query and value; all. */
-    struct deck_list targets;
-};
 
 struct settings_model {
     /* Where the weights and the other keys come from: "" for none. */

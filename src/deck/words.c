@@ -20,8 +20,7 @@ static bool is_of_word(char c)
 }
 
 /* Adds a word, or gives false with `wrong` filled. */
-static bool word_add(struct deck_list *list, const char *word, size_t bytes,
-                     char wrong[DECK_WRONG])
+static bool word_add(struct deck_list *list, const char *word, size_t bytes, char wrong[DECK_WRONG])
 {
     size_t good = 0;
     wrong[0] = 0;
@@ -30,8 +29,8 @@ static bool word_add(struct deck_list *list, const char *word, size_t bytes,
     if (!bytes)
         snprintf(wrong, DECK_WRONG, "an empty word");
     else if (good < bytes)
-        snprintf(wrong, DECK_WRONG, "a character that no name has; names have letters, digits and %s",
-                 MARKS);
+        snprintf(wrong, DECK_WRONG,
+                 "a character that no name has; names have letters, digits and %s", MARKS);
     else if (list->count == DECK_LIST_MAX)
         snprintf(wrong, DECK_WRONG, "more than %d words", (int)DECK_LIST_MAX);
     else if (!(list->items[list->count] = strndup(word, bytes)))

@@ -90,9 +90,9 @@ static void check_target(struct deck *deck, const char *word)
     for (int i = 0; i < count; i++)
         if (strcmp(names[i], word) == 0) return;
     const char *nearest = deck_nearest(word, names, count);
-    deck_complain(deck, "adapter", "targets", "model.family: %s has no matrix %s; it has %sor all%s%s",
-                  family->name, word, known, nearest ? "; nearest is " : "",
-                  nearest ? nearest : "");
+    deck_complain(deck, "adapter", "targets",
+                  "model.family: %s has no matrix %s; it has %sor all%s%s", family->name, word,
+                  known, nearest ? "; nearest is " : "", nearest ? nearest : "");
 }
 
 void adapter_check(struct deck *deck)
@@ -378,7 +378,7 @@ void adapter_flops(const struct model *model, int op, int64_t rows, struct model
         double out = twice * (double)(piece->rows * piece->row / inputs);
         flops->forward += in + out;
         if (!ends_layer(base)) flops->recompute += in + out;
-        flops->backward += in + out; /* of the input */
+        flops->backward += in + out;                    /* of the input */
         if (trained) flops->backward += 2 * (in + out); /* h and dh again, and both gradients */
     }
 }

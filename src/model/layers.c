@@ -320,8 +320,8 @@ static struct model_pass with_adapter(const struct model *model, int op,
 {
     struct model_pass own = *pass;
     own.adapter = pass->scratch;
-    own.scratch = device_at(pass->scratch,
-                            adapter_scratch(model, op, pass->sequences * pass->tokens));
+    own.scratch =
+        device_at(pass->scratch, adapter_scratch(model, op, pass->sequences * pass->tokens));
     return own;
 }
 

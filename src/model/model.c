@@ -213,7 +213,8 @@ static struct layer_units add_units(struct model *m, const char *layer,
 
 /* Appends the adapters of a layer whose rows and tensors are given: a unit. Gives its number, or -1
  * where the layer has none. */
-static int add_adapter(struct model *m, const char *layer, const struct family_row *rows, int tensor)
+static int add_adapter(struct model *m, const char *layer, const struct family_row *rows,
+                       int tensor)
 {
     struct family_row own[FAMILY_ADAPTER_ROWS];
     char name[64];
@@ -367,7 +368,8 @@ enum zi_status model_create(const struct settings_model *settings,
     }
     add_all(m);
     for (int t = 0; t < m->tensor_count; t++)
-        m->tensors[t].trainable = trainable_matches(settings, m->tensors[t].name, m->tensors[t].adapts);
+        m->tensors[t].trainable =
+            trainable_matches(settings, m->tensors[t].name, m->tensors[t].adapts);
     model_settle_trainable(m);
     *model = m;
     return ZI_OK;

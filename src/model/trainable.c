@@ -72,7 +72,8 @@ static void generalise(const char *pattern, char to[NAME_BYTES])
 {
     const char *rest = pattern + strlen("blocks.");
     snprintf(to, NAME_BYTES, "%s", pattern);
-    if (strncmp(pattern, "blocks.", strlen("blocks.")) != 0 || !isdigit((unsigned char)*rest)) return;
+    if (strncmp(pattern, "blocks.", strlen("blocks.")) != 0 || !isdigit((unsigned char)*rest))
+        return;
     while (isdigit((unsigned char)*rest))
         rest++;
     snprintf(to, NAME_BYTES, "blocks.*%s", rest);

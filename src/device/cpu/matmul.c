@@ -223,8 +223,8 @@ static float scale_of(const struct device_matmul *d)
 static enum zi_status product_fp32(const struct device_matmul *d)
 {
     DNNL_TRY(dnnl_sgemm, d->transpose_a ? 'T' : 'N', d->transpose_b ? 'T' : 'N', d->m, d->n, d->k,
-             scale_of(d), cpu_fp32(d->a), d->lda, cpu_fp32(d->b), d->ldb, d->accumulate ? 1.0f : 0.0f,
-             cpu_fp32(d->c), d->ldc);
+             scale_of(d), cpu_fp32(d->a), d->lda, cpu_fp32(d->b), d->ldb,
+             d->accumulate ? 1.0f : 0.0f, cpu_fp32(d->c), d->ldc);
     return ZI_OK;
 }
 
