@@ -272,16 +272,18 @@ void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_
     sizes->scratch += adapter_scratch(model, op, s.R);
 }
 
-/* Whether an operation makes the gradient of its matrices, which are in its largest unit. */
+/* Whether an operation makes the gradient of its matrices, which are in one unit. */
 static bool makes_weights(const struct model *model, int op)
 {
     const struct model_op *o = &model->ops[op];
-    int largest = 0;
-    for (int i = 1; i < o->unit_count; i++) {
-        if (model->units[o->units[i]].elements > model->units[o->units[largest]].elements)
-            largest = i;
+    for (int i = 0; i < o->unit_count; i++) {
+        const struct model_unit *unit = &model->units[o->units[i]];
+        for (int p = 0; p < unit->piece_count && !unit->adapts; p++) {
+            int tensor = model->pieces[unit->first_piece + p].tensor;
+            if (model->tensors[tensor].dimensions > 1) return o->differentiates >> i & 1u;
+        }
     }
-    return o->differentiates >> largest & 1u;
+    return false;
 }
 
 void model_op_flops(const struct model *model, int op, int64_t sequences, int64_t tokens,
