@@ -186,8 +186,9 @@ void model_op_flops(const struct model *model, int op, int64_t sequences, int64_
 
 /* Local. FLOPs that one token of training cannot do without: those of the forward pass, and twice
  * as many of backward less what frozen tensors spare, no recompute. That is 6 per weight of a product
- * (4 where it is frozen) and 6 (T + 1) per layer and column of attention's heads. The usual 6 N + 12 L C T (Chowdhery et al. 2022) also counts tables
- * that are looked up and pairs that causality leaves out, so its share of a peak may pass 100 %. */
+ * (4 where it is frozen) and 6 (T + 1) per layer and column of attention's heads. The usual 6 N +
+ * 12 L C T (Chowdhery et al. 2022) also counts tables that are looked up and pairs that causality
+ * leaves out, so its share of a peak may pass 100 %. */
 double model_flops_per_token(const struct model *model, int64_t tokens);
 
 enum model_mode {
