@@ -46,7 +46,8 @@ static void write_checkpoint(const char *model, const char *text)
     CHECK(setup_open(&setup, DEVICE_ALONE) == ZI_OK && comm_self(&self) == ZI_OK);
     for (int i = 0; i < setup.model->tensor_count; i++) {
         const struct model_tensor *t = &setup.model->tensors[i];
-        tensors[i] = (struct checkpoint_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
+        tensors[i] =
+            (struct checkpoint_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}, false};
     }
     const struct checkpoint_header header = {
         .step = 1, .deck = "", .type = ZI_FP32, .model_text = text};

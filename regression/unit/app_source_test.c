@@ -53,7 +53,7 @@ static void load(const char *folder, struct comm *comm, struct setup *setup, str
     CHECK(zero_resolve(setup->settings, &setup->description, 1, &node, &setup->config) == ZI_OK);
     CHECK(setup_compile(setup) == ZI_OK);
     CHECK(engine_create(setup->program, setup->device, comm, setup->settings, engine) == ZI_OK);
-    if (source_match(source, setup->model) < 0) exit(1);
+    if (source_match(source, setup->model, 0) < 0) exit(1);
     CHECK(engine_load(*engine, source_visit, source) == ZI_OK);
     source_close(source);
 }

@@ -27,8 +27,8 @@ static struct comm *self;
 static struct capture capture;
 static char folder[4000];
 
-static const struct checkpoint_tensor two[] = {{"first.weight", 2, {4, 3}},
-                                               {"second.bias", 1, {5, 0}}};
+static const struct checkpoint_tensor two[] = {{"first.weight", 2, {4, 3}, false},
+                                               {"second.bias", 1, {5, 0}, false}};
 
 static const char *path_of(const char *name)
 {

@@ -16,12 +16,12 @@ enum { TENSOR_COUNT = 6 };
 /* Smaller and larger than a page, one and two dimensions, one element, sizes that divide nothing.
  */
 static const struct checkpoint_tensor tensors[TENSOR_COUNT] = {
-    {"embedding.token.weight", 2, {257, 31}},
-    {"blocks.0.attention.query.weight", 2, {31, 31}},
-    {"blocks.0.attention.query.bias", 1, {31, 0}},
-    {"blocks.0.mlp.up.weight", 2, {301, 1003}},
-    {"norm.weight", 1, {1, 0}},
-    {"head.weight", 2, {3, 5000}},
+    {"embedding.token.weight", 2, {257, 31}, false},
+    {"blocks.0.attention.query.weight", 2, {31, 31}, false},
+    {"blocks.0.attention.query.bias", 1, {31, 0}, false},
+    {"blocks.0.mlp.up.weight", 2, {301, 1003}, false},
+    {"norm.weight", 1, {1, 0}, false},
+    {"head.weight", 2, {3, 5000}, false},
 };
 
 /* Elements of a tensor. */

@@ -269,8 +269,9 @@ static void test_changes(int patterns, uint64_t seed)
     checkpoint_close(opened);
 }
 
-static const struct checkpoint_tensor three[] = {
-    {"first.weight", 2, {4, 3}}, {"second.bias", 1, {5, 0}}, {"third.weight", 2, {31, 67}}};
+static const struct checkpoint_tensor three[] = {{"first.weight", 2, {4, 3}, false},
+                                                 {"second.bias", 1, {5, 0}, true},
+                                                 {"third.weight", 2, {31, 67}, false}};
 
 static void write_own(enum zi_dtype type)
 {
@@ -307,7 +308,7 @@ static void test_many(void)
     struct checkpoint *made;
     for (int t = 0; t < MANY; t++) {
         snprintf(names[t], sizeof names[t], "t%03d", t);
-        many[t] = (struct checkpoint_tensor){names[t], 1, {1 + t % 7, 0}};
+        many[t] = (struct checkpoint_tensor){names[t], 1, {1 + t % 7, 0}, false};
     }
     CHECK_INT(checkpoint_create(self, folder, &header, many, MANY, &made), ZI_OK);
     for (int s = 0; s < TIER_KIND_COUNT; s++)

@@ -26,6 +26,18 @@ static const struct variant {
       "placement.parameters=nvme", "placement.gradients=nvme", "placement.optimizer=nvme"},
      {"blocks.0.mlp", "embedding.token"},
      2},
+    /* in units of which other tensors are trained */
+    {step_fixture_gpt2,
+     {"precision.compute=bf16"},
+     {"blocks.0.attention.key", "blocks.2.mlp.norm", "embedding"},
+     2},
+    /* below the lowest trained one there is no backward pass */
+    {step_fixture_llama,
+     {"precision.compute=bf16", "nvme.paths=zero-trainable-store", "zero.group=4096",
+      "placement.parameters=nvme", "placement.activations=nvme"},
+     {"blocks.0", "blocks.1", "embedding."},
+     5},
+    {step_fixture_llama, {"precision.compute=fp32"}, {"blocks.", "embedding."}, 7},
     {step_fixture_llama, {"precision.compute=bf16"}, {"embedding.", "head.", "norm."}, 3},
 };
 static const struct variant *variant;

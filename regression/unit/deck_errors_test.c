@@ -14,7 +14,7 @@ static const char *const line_cases[][2] = {
     {"modle: {a: 1}", "d.yaml:8:1: modle: unknown section; nearest is model"},
     {"hidden: 4", "d.yaml:8:1: hidden: unknown section; the key hidden belongs to section "
                   "model"},
-    {"qqqq: 4", "d.yaml:8:1: qqqq: unknown section; sections are run, model, data, batch, "},
+    {"qqqq: 4", "d.yaml:8:1: qqqq: unknown section; sections are run, model, adapter, data, "},
     {"zero: {stge: 3}", "d.yaml:8:8: zero.stge: unknown key; nearest is stage"},
     {"zero: {predetch: 3}", "zero.predetch: unknown key; nearest is prefetch"},
     {"zero: {pre: 3}", "zero.pre: unknown key; nearest is prefetch"},

@@ -38,6 +38,8 @@ enum residual { NONE, OTHER, OWN, RESIDUALS };
 struct variant {
     int transpose_a, transpose_b, accumulate, bias;
     enum residual residual;
+    /* Of the product alone; 0: 1. */
+    double scale;
 };
 
 static void device_make(struct cpu_device *device, enum cpu_isa isa)
@@ -111,6 +113,10 @@ static void check_result(const struct product *p, const struct variant *v,
             continue;
         }
         double expected = p->sums[row * s.n + column], size = p->sizes[row * s.n + column];
+        if (v->scale != 0) {
+            expected *= v->scale;
+            size *= fabs(v->scale);
+        }
         double bias = v->bias ? buffer_get(&found[2], column) : 0;
         double plus = v->residual == OTHER ? buffer_get(&found[3], i) : 0;
         double own = v->accumulate || v->residual == OWN ? before : 0;
@@ -153,6 +159,7 @@ static void test_variant(struct device_stream *stream, const struct product *p,
         .transpose_a = v->transpose_a,
         .transpose_b = v->transpose_b,
         .accumulate = v->accumulate,
+        .scale = (float)v->scale,
         .a = buffer_at(&a, 0),
         .b = buffer_at(&b, 0),
         .c = buffer_at(&c, 0),
@@ -176,10 +183,13 @@ static void test_shape(struct cpu_device *device, const struct product *p, enum 
     for (int threads = 1; threads <= 3; threads++) {
         struct device_stream stream = {&device->base, threads};
         for (int i = 0; i < 48; i++) {
-            struct variant v = {i & 1, i >> 1 & 1, i >> 2 & 1, i >> 3 & 1, (enum residual)(i / 16)};
+            struct variant v = {i & 1, i >> 1 & 1, i >> 2 & 1, i >> 3 & 1, (enum residual)(i / 16),
+                                0};
             if (!p->shape.thorough && i % 5 != threads) continue;
             if (p->shape.thorough && threads == 2 && i % 7) continue;
             test_variant(&stream, p, &v, type_c);
+            v.scale = -0.375;
+            if (i < 4 && type_c == p->a.type) test_variant(&stream, p, &v, type_c);
         }
     }
 }

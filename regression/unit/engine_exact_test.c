@@ -113,6 +113,24 @@ static const struct variant tiled[] = {
       "zero.update=deferred"}},
 };
 #define TILED_COUNT ((int)(sizeof tiled / sizeof *tiled))
+/* With adapters, and with another few tensors trained: their units are used by all tiles. */
+#define ADAPTED                                                                                    \
+    TILED, "adapter.rank=3", "adapter.targets=all", "model.trainable=norm.*,blocks.1.mlp.norm.*"
+static const struct variant adapted[] = {
+    {{ADAPTED, "zero.stage=3"}},
+    {{ADAPTED, "zero.stage=1", "zero.prefetch=0"}},
+    {{ADAPTED, "zero.stage=0", "activations.recompute=never"}},
+    {{ADAPTED, "zero.update=deferred", "activations.recompute=attention"}},
+    {{ADAPTED, "device.type=cuda", "activations.offload=all"}},
+    {{ADAPTED, DISK, ALL_NVME}},
+    {{ADAPTED, DISK, "device.type=cuda", "placement.parameters=nvme", "placement.optimizer=host"}},
+};
+#define ADAPTED_COUNT ((int)(sizeof adapted / sizeof *adapted))
+static const struct variant adapted_whole = {
+    {"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1", "model.inner=160",
+     "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all",
+     "model.trainable=norm.*,blocks.1.mlp.norm.*"}};
+
 static const struct variant whole = {{"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1",
                                       "model.inner=160", "model.vocabulary=130"}};
 
@@ -205,6 +223,18 @@ static void check_variants(const char *deck, const struct precision *precision,
     }
 }
 
+/* Variants with tiles, beside what they are without. */
+static void test_tiles(const char *deck, const struct precision *precision,
+                       const struct variant *untiled, const struct variant *variants, int count,
+                       struct comm *world)
+{
+    struct step_fixture_run plain = run_with(deck, untiled, precision, world);
+    struct step_fixture_run first = run_with(deck, &variants[0], precision, world);
+    check_near(&plain, &first, precision->near);
+    CHECK(plain.last != first.last);
+    check_variants(deck, precision, variants, count, &first, world);
+}
+
 static void test_deck(const char *deck, const struct precision *precision, struct comm *world,
                       struct comm *self)
 {
@@ -224,11 +254,8 @@ static void test_deck(const char *deck, const struct precision *precision, struc
         check_near(&minor, &first, precision->near);
         check_equal(&kept, &first); /* stages 0 and 1 accumulate locally in either order */
     }
-    struct step_fixture_run untiled = run_with(deck, &whole, precision, world);
-    first = run_with(deck, &tiled[0], precision, world);
-    check_near(&untiled, &first, precision->near);
-    CHECK(untiled.last != first.last);
-    check_variants(deck, precision, tiled, TILED_COUNT, &first, world);
+    test_tiles(deck, precision, &whole, tiled, TILED_COUNT, world);
+    test_tiles(deck, precision, &adapted_whole, adapted, ADAPTED_COUNT, world);
     first = run_with(deck, &exact[0], precision, world);
     /* The bits do depend on what they should depend on. */
     static const struct variant seed = {{"run.seed=4"}};

@@ -219,6 +219,74 @@ static const struct finite_case cases[] = {
       .norm_epsilon = 1e-5,
       .rope_base = 10000},
      {2, 2, 2}},
+    {"gpt2 with adapters, rank-stabilised",
+     {.layers = 2,
+      .hidden = 15,
+      .heads = 3,
+      .key_heads = 3,
+      .inner = 22,
+      .context = 12,
+      .vocabulary = 37,
+      .tied = 1,
+      .norm_epsilon = 1e-5,
+      .adapter = {.rank = 3, .alpha = 2, .scaling = ADAPTER_RSQRT, .targets = {{"all"}, 1}}},
+     {1, 1, 1}},
+    {"llama with adapters, other tensors trained as well",
+     {.family = MODEL_LLAMA,
+      .layers = 2,
+      .hidden = 24,
+      .heads = 6,
+      .key_heads = 2,
+      .inner = 17,
+      .context = 16,
+      .vocabulary = 37,
+      .norm_epsilon = 1e-5,
+      .rope_base = 10000,
+      .trainable = {{"blocks.1.mlp.*", "blocks.*.attention.norm.weight"}, 2},
+      .adapter = {.rank = 2, .alpha = 4, .targets = {{"key", "down", "output"}, 3}}},
+     {1, 1, 1}},
+    {"olmo2 with adapters",
+     {.family = MODEL_OLMO2,
+      .layers = 1,
+      .hidden = 12,
+      .heads = 4,
+      .key_heads = 2,
+      .head_width = 4,
+      .inner = 9,
+      .context = 16,
+      .vocabulary = 23,
+      .norm_epsilon = 1e-5,
+      .rope_base = 100,
+      .adapter = {.rank = 2, .alpha = 1, .targets = {{"all"}, 1}}},
+     {1, 1, 1}},
+    {"gpt2 with adapters, tiled",
+     {.layers = 1,
+      .hidden = 15,
+      .heads = 5,
+      .key_heads = 5,
+      .inner = 70,
+      .context = 11,
+      .vocabulary = 137,
+      .tied = 1,
+      .norm_epsilon = 1e-5,
+      .adapter = {.rank = 3, .alpha = 3, .targets = {{"all"}, 1}}},
+     {3, 2, 3}},
+    {"llama with adapters, tiled",
+     {.family = MODEL_LLAMA,
+      .layers = 1,
+      .hidden = 24,
+      .heads = 6,
+      .key_heads = 3,
+      .inner = 70,
+      .context = 16,
+      .vocabulary = 70,
+      .norm_epsilon = 1e-5,
+      .rope_base = 10000,
+      .trainable = {{"norm.weight", "blocks.0.attention.value.weight"}, 2},
+      .adapter = {.rank = 4,
+                  .alpha = 2,
+                  .targets = {{"query", "value", "output", "up", "down"}, 5}}},
+     {2, 2, 2}},
 };
 
 /* Loss with tensor t moved by `step` along a direction. */
@@ -294,6 +362,18 @@ static void check_tensor(struct fixture *f, int t)
     free(gradient);
 }
 
+/* The gradient of a frozen tensor does not exist, or is zero. */
+static void check_frozen(struct fixture *f, int t)
+{
+    int unit = f->model->pieces[f->model->tensors[t].first_piece].unit, other = 0;
+    if (!f->model->units[unit].trainable) return;
+    float *gradient = fixture_gradient(f, t);
+    for (int64_t i = 0; i < f->model->tensors[t].elements; i++)
+        other += gradient[i] != 0;
+    CHECK_INT(other, 0);
+    free(gradient);
+}
+
 int main(void)
 {
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -306,7 +386,10 @@ int main(void)
         double loss = fixture_differentiate(&f, &way);
         CHECK_NEAR(fixture_loss(&f), loss, 1e-5 * loss);
         for (int t = 0; t < f.model->tensor_count; t++) {
-            check_tensor(&f, t);
+            if (f.model->tensors[t].trainable)
+                check_tensor(&f, t);
+            else
+                check_frozen(&f, t);
         }
         fixture_close(&f);
         if (test_failures() > before) fprintf(stderr, "in case %s\n", cases[c].name);

@@ -78,10 +78,39 @@ static const struct settings_model gemma2 = {
     .rope_base = 10000,
 };
 
-#define ONES 10 /* models, each in two types */
+/* With adapters, of which some matrices have none. */
+static const struct settings_model adapted_gpt2 = {
+    .layers = 2,
+    .hidden = 30,
+    .heads = 3,
+    .key_heads = 3,
+    .inner = 150,
+    .context = 16,
+    .vocabulary = 131,
+    .tied = 1,
+    .norm_epsilon = 1e-5,
+    .adapter = {.rank = 3, .alpha = 5, .targets = {{"all"}, 1}},
+};
+static const struct settings_model adapted_llama = {
+    .family = MODEL_LLAMA,
+    .layers = 2,
+    .hidden = 36,
+    .heads = 6,
+    .key_heads = 2,
+    .inner = 70,
+    .context = 16,
+    .vocabulary = 131,
+    .norm_epsilon = 1e-5,
+    .rope_base = 10000,
+    .trainable = {{"blocks.1.mlp.*", "norm.weight"}, 2},
+    .adapter = {.rank = 2, .alpha = 2, .targets = {{"key", "output", "up", "down"}, 4}},
+};
+
+#define ONES 14 /* models, each in two types */
 static void open_one(struct fixture *f, int i, const int64_t shape[2])
 {
-    static const struct settings_model *const models[] = {&gpt2, &llama, &qwen3, &olmo2, &gemma2};
+    static const struct settings_model *const models[] = {
+        &gpt2, &llama, &qwen3, &olmo2, &gemma2, &adapted_gpt2, &adapted_llama};
     struct settings_tiling most = model_most_tiles(models[i / 2]);
     if (fixture_tiling.attention > most.attention) fixture_tiling.attention = most.attention;
     if (fixture_tiling.mlp > most.mlp) fixture_tiling.mlp = most.mlp;

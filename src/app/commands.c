@@ -153,12 +153,14 @@ static const struct command commands[] = {
      "or\n"
      "empty, and gets config.json, safetensors, the files of the tokenizer and a model card to be\n"
      "filled in; transformers loads it. Config and tokenizer are those that were imported, or of\n"
-     "--files. In the checkpoint's own type weights keep their bits.\n",
+     "--files. In the checkpoint's own type weights keep their bits. Adapters are merged into the\n"
+     "matrices beside them, or with --adapter written alone, as PEFT has them.\n",
      false,
      true,
      false,
      export_command,
      {{"--output", "FOLDER", "folder to write (required)"},
+      {"--adapter", NULL, "write the adapters alone, for the package PEFT, in fp32"},
       {"--type", "TYPE", "fp32, bf16 or fp16 (default: that of the checkpoint)"},
       {"--shard-size", "SIZE", "most bytes of a file of weights (default 5GB)"},
       {"--files", "FOLDER", "folder with the config.json and the tokenizer to take"}}},

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "app/commands.h"
+#include "app/merge.h"
 #include "app/setup.h"
 #include "app/source.h"
 #include "base/file.h"
@@ -24,6 +25,7 @@
 #include "base/stop.h"
 #include "base/version.h"
 #include "checkpoint/checkpoint.h"
+#include "hf/adapter.h"
 #include "hf/model.h"
 
 /* Elements that are converted at once. */
@@ -33,9 +35,14 @@ struct export
 {
     const char *output;
     struct source *source;
+    struct merge *merge;
+    /* What is written: without adapters. */
+    struct settings_model settings;
     struct model *model;
     enum zi_dtype type;
     int64_t shard_bytes;
+    /* The adapters alone. */
+    bool adapter;
     /* With config and tokenizer, or "". */
     char files[PATH_MAX];
     float *piece;
@@ -51,7 +58,8 @@ static enum zi_status read_type(const struct options *options, struct export *ex
 {
     static const enum zi_dtype types[] = {ZI_FP32, ZI_BF16, ZI_FP16};
     const char *name = options_text(options, "--type", NULL);
-    export->type = source_type(export->source);
+    /* Adapters as they were trained: their masters. */
+    export->type = export->adapter ? ZI_FP32 : source_type(export->source);
     for (size_t i = 0; name && i < sizeof types / sizeof *types; i++) {
         if (strcmp(name, zi_dtype_name(types[i])) != 0) continue;
         export->type = types[i];
@@ -130,12 +138,13 @@ static enum zi_status give_values(void *context, int tensor, int64_t first, int6
 {
     struct export *export = context;
     ZI_TRY(zi_stop_check());
-    if (export->type == ZI_FP32) return source_read(export->source, tensor, first, count, values);
-    if (export->type == source_type(export->source))
-        return source_read_bits(export->source, tensor, first, count, values);
+    bool adapts = merge_adapts(export->merge, tensor);
+    if (export->type == ZI_FP32) return merge_read(export->merge, tensor, first, count, values);
+    if (export->type == source_type(export->source) && !adapts)
+        return merge_read_bits(export->merge, tensor, first, count, values);
     for (int64_t done = 0; done < count; done += PIECE) {
         int64_t part = count - done < PIECE ? count - done : PIECE;
-        ZI_TRY(source_read(export->source, tensor, first + done, part, export->piece));
+        ZI_TRY(merge_read(export->merge, tensor, first + done, part, export->piece));
         ZI_TRY(round_values(export, export->model->tensors[tensor].name, part,
                             (uint16_t *)values + done));
     }
@@ -149,15 +158,11 @@ static enum zi_status write_model(struct export *export)
     struct stat info;
     snprintf(original, sizeof original, "%s/config.json", export->files);
     bool known = export->files[0] && stat(original, &info) == 0;
-    struct hf_tensor *tensors = calloc((size_t)model->tensor_count + 1, sizeof *tensors);
+    struct hf_tensor *tensors = setup_hf_tensors(model);
     if (!tensors) return no_memory();
-    for (int i = 0; i < model->tensor_count; i++) {
-        const struct model_tensor *t = &model->tensors[i];
-        tensors[i] = (struct hf_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
-    }
     const struct hf_writing writing = {
         .folder = export->output,
-        .description = {.model = source_model(export->source),
+        .description = {.model = &export->settings,
                         .type = export->type,
                         .original = known ? original : NULL},
         .tensors = tensors,
@@ -167,6 +172,46 @@ static enum zi_status write_model(struct export *export)
         .context = export,
     };
     enum zi_status status = hf_model_write(&writing);
+    free(tensors);
+    return status;
+}
+
+static enum zi_status give_adapter(void *context, int tensor, int64_t first, int64_t count,
+                                   void *values)
+{
+    struct export *export = context;
+    if (export->type == ZI_FP32) return source_read(export->source, tensor, first, count, values);
+    for (int64_t done = 0; done < count; done += PIECE) {
+        int64_t part = count - done < PIECE ? count - done : PIECE;
+        ZI_TRY(source_read(export->source, tensor, first + done, part, export->piece));
+        ZI_TRY(round_values(export, merge_model(export->merge)->tensors[tensor].name, part,
+                            (uint16_t *)values + done));
+    }
+    return ZI_OK;
+}
+
+/* The adapters alone, for PEFT. What else was trained would be lost. */
+static enum zi_status write_adapter(struct export *export)
+{
+    const struct model *model = merge_model(export->merge);
+    for (int i = 0; i < model->tensor_count; i++)
+        if (model->settings.adapter.rank > 0 && model->tensors[i].trainable &&
+            !model->tensors[i].adapts)
+            return zi_fail(ZI_ERROR_USAGE, "app",
+                           "%s was trained as well (model.trainable), and is in no adapter; export "
+                           "without --adapter, which merges them",
+                           model->tensors[i].name);
+    struct hf_tensor *tensors = setup_hf_tensors(model);
+    if (!tensors) return no_memory();
+    const struct hf_adapter_writing writing = {
+        .folder = export->output,
+        .description = {.model = &model->settings, .type = export->type},
+        .tensors = tensors,
+        .count = model->tensor_count,
+        .source = give_adapter,
+        .context = export,
+    };
+    enum zi_status status = hf_adapter_write(&writing);
     free(tensors);
     return status;
 }
@@ -202,16 +247,17 @@ static enum zi_status prepare(struct export *export, const struct options *optio
         snprintf(export->files, sizeof export->files, "%s", files);
     else
         ZI_TRY(source_files(export->source, export->files));
-    if (!export->files[0])
+    if (!export->files[0] && !export->adapter)
         zi_log(
             ZI_LOG_WARN, "app",
             "there are no files of a tokenizer beside %s: none are exported; --files FOLDER says "
             "where they are",
             options->words[0]);
-    ZI_TRY(model_create(source_model(export->source), &whole, source_type(export->source),
-                        &export->model));
-    ZI_TRY(source_match(export->source, export->model));
-    const struct hf_description description = {.model = source_model(export->source)};
+    export->settings = *source_model(export->source);
+    export->settings.adapter.rank = 0;
+    ZI_TRY(model_create(&export->settings, &whole, source_type(export->source), &export->model));
+    ZI_TRY(merge_open(export->source, export->model, &export->merge));
+    const struct hf_description description = {.model = &export->settings};
     ZI_TRY(hf_config_check(&description));
     export->piece = malloc(PIECE * sizeof *export->piece);
     return export->piece ? make_folder(export->output) : no_memory();
@@ -220,22 +266,32 @@ static enum zi_status prepare(struct export *export, const struct options *optio
 static enum zi_status export_all(struct export *export, const struct options *options)
 {
     ZI_TRY(prepare(export, options));
+    if (export->adapter) return write_adapter(export);
     if (export->files[0]) ZI_TRY(hf_files_copy(export->files, export->output, false));
     ZI_TRY(write_card(export, options->words[0]));
     return write_model(export);
 }
 
+/* Elements of what was written. */
+static int64_t written_parameters(const struct export *export)
+{
+    int64_t all = merge_model(export->merge)->parameters;
+    return export->adapter ? all - export->model->parameters : export->model->parameters;
+}
+
 enum zi_status export_command(struct comm *world, const struct options *options)
 {
-    struct export export = {.output = options_text(options, "--output", NULL)};
+    struct export export = {.output = options_text(options, "--output", NULL),
+                            .adapter = options_given(options, "--adapter")};
     (void)world;
     enum zi_status status = export_all(&export, options);
     if (status >= 0)
-        printf("%s: %" PRId64 " parameters, %s\n", export.output, export.model->parameters,
+        printf("%s: %" PRId64 " parameters, %s\n", export.output, written_parameters(&export),
                zi_dtype_name(export.type));
     if (status == ZI_STOPPED)
         zi_log(ZI_LOG_ERROR, "app", "stopped by %s: the model in %s is not whole",
                zi_stop_name(zi_stop_signal()), export.output);
+    merge_close(export.merge);
     if (export.model) model_destroy(export.model);
     source_close(export.source);
     free(export.piece);

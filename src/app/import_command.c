@@ -83,7 +83,7 @@ static enum zi_status make_model(struct import *import)
     model_check(import->setup.deck);
     ZI_TRY(deck_check(import->setup.deck));
     ZI_TRY(model_create(&import->setup.settings->model, &whole, type, &import->setup.model));
-    return source_match(import->source, import->setup.model);
+    return source_match(import->source, import->setup.model, 0);
 }
 
 static enum zi_status copy_tensor(struct import *import, int tensor, void *piece)

@@ -295,7 +295,7 @@ static enum zi_status stage_source(struct run *run)
     ZI_TRY(source_open(from, is_first(run), &run->source));
     if (is_first(run)) printf("begins with the weights of %s\n", from);
     if (is_first(run)) ZI_TRY(source_files(run->source, run->source_files));
-    return source_match(run->source, run->setup.model);
+    return source_match(run->source, run->setup.model, (uint64_t)run->setup.settings->run.seed);
 }
 
 static enum zi_status stage_engine(struct run *run)

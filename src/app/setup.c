@@ -22,6 +22,7 @@
 #include "compiler/compiler.h"
 #include "compiler/placement.h"
 #include "deck/table.h"
+#include "hf/model.h"
 
 enum { FILE_MOST = 1 << 20 }; /* bytes of a deck or a machine file */
 
@@ -150,14 +151,25 @@ struct checkpoint_tensor *setup_list_tensors(const struct model *model)
     struct checkpoint_tensor *tensors = calloc((size_t)model->tensor_count, sizeof *tensors);
     for (int i = 0; tensors && i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensors[i];
-        tensors[i] = (struct checkpoint_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
+        tensors[i] = (struct checkpoint_tensor){
+            t->name, t->dimensions, {t->shape[0], t->shape[1]}, !t->trainable};
+    }
+    return tensors;
+}
+
+struct hf_tensor *setup_hf_tensors(const struct model *model)
+{
+    struct hf_tensor *tensors = calloc((size_t)model->tensor_count + 1, sizeof *tensors);
+    for (int i = 0; tensors && i < model->tensor_count; i++) {
+        const struct model_tensor *t = &model->tensors[i];
+        tensors[i] = (struct hf_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
     }
     return tensors;
 }
 
 const char *const setup_no_sections[] = {NULL};
 
-const char *const setup_model_sections[] = {"model", "precision", NULL};
+const char *const setup_model_sections[] = {"model", "adapter", "precision", NULL};
 
 static void write_section(const struct settings *settings, const char *section, FILE *out)
 {

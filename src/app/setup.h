@@ -62,6 +62,9 @@ void setup_cleanup(struct setup *setup);
  * without memory. */
 struct checkpoint_tensor *setup_list_tensors(const struct model *model);
 
+/* Local. The same for a model folder. */
+struct hf_tensor *setup_hf_tensors(const struct model *model);
+
 /* No section, for a deck that is made of a model. */
 extern const char *const setup_no_sections[];
 

@@ -31,6 +31,10 @@ struct source {
     struct setup setup;
     /* Of source_match; not owned. */
     const struct model *model;
+    /* Of the initial values of adapters that the source has none of. */
+    uint64_t seed;
+    /* Of a folder: a tensor's number among those that the folder has. */
+    int *numbers;
     /* Of PIECE elements. */
     float *piece;
 };
@@ -103,6 +107,7 @@ void source_close(struct source *source)
     if (source->checkpoint) checkpoint_close(source->checkpoint);
     if (source->comm) comm_destroy(source->comm);
     setup_cleanup(&source->setup);
+    free(source->numbers);
     free(source->piece);
     free(source->path);
     free(source);
@@ -125,17 +130,26 @@ enum zi_dtype source_type(const struct source *source)
                           : checkpoint_get_header(source->checkpoint)->type;
 }
 
-/* What is read of a checkpoint. */
-static enum tier_kind state_of(const struct source *source)
+/* What is read of a tensor of a checkpoint: its master, where it has one. */
+static enum tier_kind state_of(const struct source *source, const char *tensor)
 {
-    return checkpoint_get_header(source->checkpoint)->weights_only ? TIER_PARAMETER : TIER_MASTER;
+    bool master = !checkpoint_get_header(source->checkpoint)->weights_only &&
+                  checkpoint_elements(source->checkpoint, TIER_MASTER, tensor) >= 0;
+    return master ? TIER_MASTER : TIER_PARAMETER;
+}
+
+/* Whether a tensor of the model is of an adapter that the source has not: it begins anew. */
+static bool begins_anew(const struct source *source, int tensor)
+{
+    return source->model->tensors[tensor].adapts && source_model(source)->adapter.rank == 0;
 }
 
 static enum zi_status match_checkpoint(const struct source *source, const struct model *model)
 {
     for (int i = 0; i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensors[i];
-        int64_t found = checkpoint_elements(source->checkpoint, state_of(source), t->name);
+        if (begins_anew(source, i)) continue;
+        int64_t found = checkpoint_elements(source->checkpoint, state_of(source, t->name), t->name);
         if (found != t->elements)
             return zi_fail(ZI_ERROR_USAGE, "app",
                            "%s has %" PRId64 " elements of %s, and the model %" PRId64,
@@ -147,19 +161,27 @@ static enum zi_status match_checkpoint(const struct source *source, const struct
 static enum zi_status match_folder(struct source *source, const struct model *model)
 {
     struct hf_tensor *tensors = calloc((size_t)model->tensor_count + 1, sizeof *tensors);
-    if (!tensors) return no_memory();
+    source->numbers = calloc((size_t)model->tensor_count + 1, sizeof *source->numbers);
+    if (!tensors || !source->numbers) {
+        free(tensors);
+        return no_memory();
+    }
+    int count = 0;
     for (int i = 0; i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensors[i];
-        tensors[i] = (struct hf_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
+        source->numbers[i] = count;
+        if (begins_anew(source, i)) continue;
+        tensors[count++] = (struct hf_tensor){t->name, t->dimensions, {t->shape[0], t->shape[1]}};
     }
-    enum zi_status status = hf_model_match(source->folder, tensors, model->tensor_count);
+    enum zi_status status = hf_model_match(source->folder, tensors, count);
     free(tensors);
     return status;
 }
 
-enum zi_status source_match(struct source *source, const struct model *model)
+enum zi_status source_match(struct source *source, const struct model *model, uint64_t seed)
 {
     source->model = model;
+    source->seed = seed;
     return source->folder ? match_folder(source, model) : match_checkpoint(source, model);
 }
 
@@ -168,7 +190,7 @@ static enum zi_status read_checkpoint(struct source *source, int tensor, int64_t
 {
     const struct checkpoint_header *header = checkpoint_get_header(source->checkpoint);
     const struct model_tensor *t = &source->model->tensors[tensor];
-    enum tier_kind state = state_of(source);
+    enum tier_kind state = state_of(source, t->name);
     ZI_TRY(checkpoint_read(source->checkpoint, state, t->name, t->elements, first, count, values));
     if (state == TIER_MASTER || header->type == ZI_FP32) return ZI_OK;
     /* In place, from the last: what is read lies in the first half. */
@@ -183,8 +205,12 @@ static enum zi_status read_checkpoint(struct source *source, int tensor, int64_t
 enum zi_status source_read(struct source *source, int tensor, int64_t first, int64_t count,
                            float *values)
 {
-    return source->folder ? hf_model_read(source->folder, tensor, first, count, ZI_FP32, values)
-                          : read_checkpoint(source, tensor, first, count, values);
+    if (begins_anew(source, tensor)) {
+        model_initialize(&source->model->tensors[tensor], source->seed, first, count, values);
+        return ZI_OK;
+    }
+    if (source->checkpoint) return read_checkpoint(source, tensor, first, count, values);
+    return hf_model_read(source->folder, source->numbers[tensor], first, count, ZI_FP32, values);
 }
 
 enum zi_status source_read_bits(struct source *source, int tensor, int64_t first, int64_t count,
@@ -192,7 +218,8 @@ enum zi_status source_read_bits(struct source *source, int tensor, int64_t first
 {
     const struct model_tensor *t = &source->model->tensors[tensor];
     if (source->folder)
-        return hf_model_read(source->folder, tensor, first, count, source_type(source), values);
+        return hf_model_read(source->folder, source->numbers[tensor], first, count,
+                             source_type(source), values);
     return checkpoint_read(source->checkpoint, TIER_PARAMETER, t->name, t->elements, first, count,
                            values);
 }

@@ -149,6 +149,15 @@ void zi_random_normal(uint64_t seed, uint64_t stream, int64_t first, int64_t cou
     }
 }
 
+void zi_random_uniforms(uint64_t seed, uint64_t stream, int64_t first, int64_t count, float bound,
+                        float *values)
+{
+    for (int64_t i = 0; i < count; i++) {
+        double u = zi_random_uniform(seed, stream, (uint64_t)(first + i));
+        values[i] = (float)((2 * u - 1) * bound);
+    }
+}
+
 uint64_t zi_random_permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index)
 {
     struct key key = key_make(seed, stream);

@@ -25,6 +25,10 @@ double zi_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 void zi_random_normal(uint64_t seed, uint64_t stream, int64_t first, int64_t count, float deviation,
                       float *values);
 
+/* Local. Numbers first .. first + count - 1 of a sequence of uniform ones in [-bound, bound). */
+void zi_random_uniforms(uint64_t seed, uint64_t stream, int64_t first, int64_t count, float bound,
+                        float *values);
+
 /* Local. Where `index` of [0, size) goes in a pseudo-random permutation of [0, size) named by
  * (seed, stream); a bijection for every size > 0, computed without a table. */
 uint64_t zi_random_permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index);

@@ -42,11 +42,9 @@ static enum zi_status no_memory(void)
 static struct checkpoint_dataset *dataset_at(struct checkpoint *checkpoint, enum tier_kind state,
                                              int tensor)
 {
-    int place = 0;
-    ZI_REQUIRE(header_has_state(&checkpoint->header, state));
-    for (int s = 0; s < (int)state; s++)
-        place += header_writes_state(&checkpoint->header, s);
-    return &checkpoint->datasets[place * checkpoint->tensor_count + tensor];
+    int place = checkpoint->form->places[(int)state * checkpoint->tensor_count + tensor];
+    ZI_REQUIRE(place >= 0);
+    return &checkpoint->datasets[place];
 }
 
 /* The datasets of the form, with names of their own, and nothing written. */

@@ -5,6 +5,7 @@
  *   /<state>/<name>   dataset of each kind of state that is saved (tier/kinds.h), in its type there
  *                     (bf16 as an HDF5 float type of 16 bits, fp16 as IEEE F16); with fp32 compute
  *                     /master/<name> is a hard link to /parameter/<name>
+ *                     tensors that training does not change have a parameter alone
  *   attributes of /   format, step, updates, tokens, seed, deck (text), type, model (family and
  *                     sizes, text), version, revision, written (date); with fp16
  *                     loss_scale and loss_scale_steps, of the step that follows
@@ -35,6 +36,8 @@ struct checkpoint_tensor {
     const char *name;
     int dimensions;
     int64_t shape[2];
+    /* Training does not change it: it has a parameter and no other state. */
+    bool frozen;
 };
 
 struct checkpoint_header {

@@ -47,18 +47,27 @@ static enum zi_status no_memory(void)
     return zi_fail(ZI_ERROR_DEVICE, "checkpoint", "no memory for the description of a checkpoint");
 }
 
-/* Datasets of all states in the order of the file; dataset of (state, tensor) is found by
- * dataset_at of checkpoint.c. */
+/* Whether a tensor has a dataset of its own for a state. */
+static bool tensor_writes_state(const struct checkpoint_header *header,
+                                const struct checkpoint_tensor *tensor, int state)
+{
+    return header_writes_state(header, state) && (state == TIER_PARAMETER || !tensor->frozen);
+}
+
+/* Datasets of all states in the order of the file. */
 static enum zi_status list_datasets(struct checkpoint_form *form,
                                     const struct checkpoint_tensor *tensors)
 {
     int count = form->tensor_count;
     form->datasets = calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *form->datasets);
-    if (!form->datasets) return no_memory();
+    form->places = calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *form->places);
+    if (!form->datasets || !form->places) return no_memory();
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
-        if (!header_writes_state(&form->header, s)) continue;
         enum zi_dtype type = checkpoint_state_type(s, form->header.type);
         for (int t = 0; t < count; t++) {
+            bool writes = tensor_writes_state(&form->header, &tensors[t], s);
+            form->places[s * count + t] = writes ? form->dataset_count : -1;
+            if (!writes) continue;
             ZI_REQUIRE(tensors[t].dimensions == 1 || tensors[t].dimensions == 2);
             ZI_TRY(checkpoint_dataset_set(&form->datasets[form->dataset_count], s, tensors[t].name,
                                           type, tensors[t].shape, tensors[t].dimensions));
@@ -82,7 +91,7 @@ int64_t checkpoint_bytes(const struct checkpoint_header *header,
         int64_t elements = tensors[t].shape[0];
         if (tensors[t].dimensions > 1) elements *= tensors[t].shape[1];
         for (int s = 0; s < TIER_KIND_COUNT; s++)
-            if (header_writes_state(header, s)) {
+            if (tensor_writes_state(header, &tensors[t], s)) {
                 bytes += dataset_room(elements, checkpoint_state_type(s, header->type));
                 datasets++;
             }
@@ -103,13 +112,20 @@ static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset, uin
     return H5Dclose(made) < 0 ? -1 : result;
 }
 
+/* Whether a tensor has states beside its parameter. */
+static bool is_trained(const struct checkpoint_form *form, int tensor)
+{
+    return form->places[TIER_MOMENT1 * form->tensor_count + tensor] >= 0;
+}
+
 /* With fp32 the parameter is the master: /master holds second names of the same datasets. */
 static herr_t link_masters(hid_t file, const struct checkpoint_form *form)
 {
     if (form->header.type != ZI_FP32 || form->header.weights_only) return 0;
-    for (int d = 0; d < form->dataset_count; d++) {
-        const struct checkpoint_dataset *dataset = &form->datasets[d];
-        if (dataset->state != TIER_PARAMETER) continue;
+    for (int t = 0; t < form->tensor_count; t++) {
+        if (!is_trained(form, t)) continue;
+        const struct checkpoint_dataset *dataset =
+            &form->datasets[form->places[TIER_PARAMETER * form->tensor_count + t]];
         char name[512];
         int length = snprintf(name, sizeof name, "master%s", dataset->name + strlen("parameter"));
         if (length < 0 || (size_t)length >= sizeof name) return -1;
@@ -342,6 +358,7 @@ void checkpoint_form_destroy(struct checkpoint_form *form)
     for (int p = 0; p < form->piece_count; p++)
         free(form->pieces[p].data);
     free(form->datasets);
+    free(form->places);
     free(form->pieces);
     free(form->checksums);
     free(form->directory);

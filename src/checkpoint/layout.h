@@ -22,6 +22,8 @@ struct checkpoint_form {
     int tensor_count, dataset_count;
     /* With offsets on every rank, and nothing written. */
     struct checkpoint_dataset *datasets;
+    /* [state * tensor_count + tensor]: the dataset, or -1. */
+    int *places;
     /* Rank 0: all of the file behind the user block that is in no dataset, and the file's bytes. */
     struct form_piece *pieces;
     int piece_count;

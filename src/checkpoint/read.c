@@ -153,18 +153,28 @@ static enum zi_status list_datasets(struct checkpoint *checkpoint, hid_t file)
     return ZI_OK;
 }
 
-/* Every state has every tensor, in the same shape: what a commit leaves. */
+static const struct checkpoint_dataset *dataset_find(const struct checkpoint *checkpoint,
+                                                     enum tier_kind state, const char *tensor);
+
+/* Every tensor has a parameter, and all other states or, where it is frozen, none, in the same shape:
+ * what a commit leaves. */
 static enum zi_status check_complete(struct checkpoint *checkpoint)
 {
-    int states = checkpoint->header.weights_only ? 1 : tier_kinds_saved();
-    int count = checkpoint->dataset_count / states;
+    int states = checkpoint->header.weights_only ? 0 : tier_kinds_saved() - 1;
+    int count = 0;
+    while (count < checkpoint->dataset_count && checkpoint->datasets[count].state == TIER_PARAMETER)
+        count++;
     checkpoint->tensor_count = count;
-    if (count == 0 || count * states != checkpoint->dataset_count)
+    int others = checkpoint->dataset_count - count, trained = states > 0 ? others / states : 0;
+    if (count == 0 || trained * states != others || (states > 0 && trained == 0))
         return fail_damaged(checkpoint->path, NULL, "its states have not the same tensors");
-    for (int d = 0; d < checkpoint->dataset_count; d++) {
-        const struct checkpoint_dataset *like = &checkpoint->datasets[d % count];
+    for (int d = count; d < checkpoint->dataset_count; d++) {
         const struct checkpoint_dataset *dataset = &checkpoint->datasets[d];
-        if (strcmp(strchr(dataset->name, '/'), strchr(like->name, '/')) != 0 ||
+        const struct checkpoint_dataset *first =
+            &checkpoint->datasets[count + (d - count) % trained];
+        const struct checkpoint_dataset *like =
+            dataset_find(checkpoint, TIER_PARAMETER, strchr(dataset->name, '/') + 1);
+        if (!like || strcmp(strchr(dataset->name, '/'), strchr(first->name, '/')) != 0 ||
             dataset->dimensions != like->dimensions || dataset->shape[0] != like->shape[0] ||
             dataset->shape[1] != like->shape[1])
             return fail_damaged(checkpoint->path, dataset->name,

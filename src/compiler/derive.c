@@ -27,6 +27,11 @@ static void derive_states(struct builder *b)
     d->optimizer_lane = program_lane_near(c, d->optimizer_tier);
 }
 
+static void raise_to(int64_t *most, int64_t value)
+{
+    if (value > *most) *most = value;
+}
+
 /* The body of the model, and the largest units in it and outside. */
 static void derive_body(struct builder *b)
 {
@@ -39,11 +44,17 @@ static void derive_body(struct builder *b)
         if (op->kind == MODEL_HEAD && d->end_body > o) d->end_body = o;
         for (int i = 0; i < op->unit_count; i++) {
             int64_t padded = b->partition->units[op->units[i]].padded;
-            if (body && padded > d->class_elements[CLASS_BLOCK])
-                d->class_elements[CLASS_BLOCK] = padded;
-            if (padded > d->class_elements[CLASS_LARGE]) d->class_elements[CLASS_LARGE] = padded;
+            enum size_class class =
+                b->model->units[op->units[i]].adapts ? CLASS_ADAPTER : CLASS_BLOCK;
+            if (body) raise_to(&d->class_elements[class], padded);
+            raise_to(&d->class_elements[CLASS_LARGE], padded);
         }
     }
+    for (int u = 0; u < b->model->unit_count; u++) {
+        if (b->model->units[u].trainable)
+            raise_to(&d->trained_elements[unit_class(b, u)], b->partition->units[u].padded);
+    }
+    d->lowest = model_lowest_trainable(b->model);
 }
 
 static int segment_of(const struct builder *b, int layer)
@@ -83,9 +94,17 @@ void builder_derive(struct builder *b)
     derive_segments(b);
 }
 
+const char *class_name(enum size_class class)
+{
+    static const char *const names[] = {
+        [CLASS_BLOCK] = "", [CLASS_LARGE] = "large ", [CLASS_ADAPTER] = "adapter's "};
+    return names[class];
+}
+
 enum size_class unit_class(const struct builder *b, int unit)
 {
     int64_t block = b->derived.class_elements[CLASS_BLOCK];
+    if (b->model->units[unit].adapts) return CLASS_ADAPTER;
     return b->partition->units[unit].padded > block ? CLASS_LARGE : CLASS_BLOCK;
 }
 
@@ -104,14 +123,25 @@ int segment_first(const struct builder *b, int op)
     return op;
 }
 
+/* Whether backward comes to a segment. */
+static bool is_reached(const struct builder *b, int segment)
+{
+    int lowest = b->derived.lowest;
+    if (lowest == b->model->op_count) return false;
+    int last = (segment + 1) * b->config->interval;
+    return last >= b->model->ops[lowest].layer;
+}
+
 bool segment_is_kept(const struct builder *b, int op)
 {
-    return keeps_inside(b, segment_of(b, b->model->ops[op].layer));
+    int segment = segment_of(b, b->model->ops[op].layer);
+    return is_reached(b, segment) && keeps_inside(b, segment);
 }
 
 bool layer_is_kept(const struct builder *b, int layer)
 {
     if (layer < 1 || layer >= b->model->layer_count - 1) return false;
     int segment = segment_of(b, layer);
+    if (!is_reached(b, segment)) return false;
     return keeps_inside(b, segment) || layer == 1 + segment * b->config->interval;
 }

@@ -6,8 +6,9 @@
 
 #include "compiler/build.h"
 
-/* Units no larger than a block's share one class, larger ones (embedding, head) the other. */
-enum size_class { CLASS_BLOCK, CLASS_LARGE, CLASS_COUNT };
+/* Units no larger than a block's share one class, larger ones (embedding, head) another; adapters,
+ * which are small and many, have theirs. */
+enum size_class { CLASS_BLOCK, CLASS_LARGE, CLASS_ADAPTER, CLASS_COUNT };
 
 struct derived {
     /* Each rank has only a shard: of parameters; of the optimizer's states and the kept gradient;
@@ -30,12 +31,18 @@ struct derived {
     /* The memory in which the optimizer works, and its lane. */
     enum zi_tier optimizer_tier;
     enum program_lane optimizer_lane;
-    /* Padded elements of the largest unit of a class. */
-    int64_t class_elements[CLASS_COUNT];
+    /* Padded elements of the largest unit of a class, and of the largest that is trainable (0: none
+     * is). */
+    int64_t class_elements[CLASS_COUNT], trained_elements[CLASS_COUNT];
+    /* The first operation that backward differentiates; those below it have nothing to train. */
+    int lowest;
 };
 
 /* Local. Finds all of it, and how many segments keep their inner activations. */
 void builder_derive(struct builder *b);
+
+/* Local. What the slots of a class are called, before their number. */
+const char *class_name(enum size_class class);
 
 /* Local. The size class of a unit. */
 enum size_class unit_class(const struct builder *b, int unit);

@@ -152,12 +152,13 @@ static void emit_backward(struct builder *b, int visit)
     bool body = op_is_body(b, v->first);
     bool recomputes = body && !segment_is_kept(b, v->first);
     const struct activations *a = &b->activations;
+    int lowest = body ? b->derived.lowest : 0;
     struct visit_gradients taken;
     gradient_take(b, v, &taken);
     for (int m = v->micro; m < v->micro + v->micro_count; m++) {
         int input = v->phase == VISIT_GRADIENT ? -1 : activation_backward_input(b, visit, m);
         if (recomputes) emit_recompute(b, visit, m, input);
-        for (int j = v->count - 1; j >= 0; j--) {
+        for (int j = v->count - 1; j >= 0 && v->first + j >= lowest; j--) {
             int saved = -1;
             if (body)
                 saved =

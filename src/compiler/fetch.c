@@ -34,7 +34,7 @@ static void lay_ring(struct builder *b, enum size_class class, int count)
     struct fetch_ring *ring = &b->fetch[class];
     size_t full = (size_t)b->derived.class_elements[class] * zi_dtype_bytes(c->compute);
     size_t shard = full / (size_t)c->ranks;
-    const char *name = class ? "large unit" : "unit";
+    const char *name = class_name(class);
     bool disk = b->derived.parameters_on_disk, host = disk && !c->unified;
     bool apart = b->derived.sharded_parameters &&
                  (disk || (!c->unified && c->tier[PLACE_PARAMETERS] == ZI_TIER_HOST));
@@ -43,14 +43,14 @@ static void lay_ring(struct builder *b, enum size_class class, int count)
     for (int i = 0; i < count; i++) {
         struct fetch_place *place = &ring->places[i];
         place->staging = place->shard = -1;
-        place->full = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, full, "%s %d", name, i);
+        place->full = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, full, "%sunit %d", name, i);
         if (apart)
-            place->shard =
-                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, shard, "shard of %s %d", name, i);
+            place->shard = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, shard,
+                                        "shard of %sunit %d", name, i);
         if (host)
-            place->staging =
-                builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH,
-                             b->derived.sharded_parameters ? shard : full, "staged %s %d", name, i);
+            place->staging = builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH,
+                                          b->derived.sharded_parameters ? shard : full,
+                                          "staged %sunit %d", name, i);
     }
 }
 
@@ -68,7 +68,7 @@ static int place_count(const struct builder *b, enum size_class class, int windo
 
 void fetch_lay(struct builder *b)
 {
-    int window[CLASS_COUNT] = {0, 0};
+    int window[CLASS_COUNT] = {0};
     for (int name = 0; name < PROGRAM_COUNT && b->derived.fetches; name++) {
         if (!program_exists(b->config, (enum program_name)name)) continue;
         if (program_row((enum program_name)name)->states) continue;
@@ -90,7 +90,7 @@ static void each_first_unit(struct builder *b,
                             void (*what)(struct builder *, int unit, struct fetch_place *place))
 {
     const struct model_op *op = &b->model->ops[0];
-    int taken[CLASS_COUNT] = {0, 0};
+    int taken[CLASS_COUNT] = {0};
     if (!b->config->deferred || !b->derived.parameters_on_disk) return;
     for (int i = 0; i < op->unit_count; i++) {
         struct fetch_ring *ring = &b->fetch[unit_class(b, op->units[i])];

@@ -14,6 +14,8 @@
 #include "compiler/compile.h"
 #include "compiler/home.h"
 
+enum { RING_NAME = 32 };
+
 /* Numbers the uses of each unit in the order of backward: from the head down. */
 static void number_uses(struct builder *b)
 {
@@ -62,19 +64,34 @@ static void lay_unit(struct builder *b, int unit)
     struct unit_gradient *g = &b->gradients.units[unit];
     bool micro_major = c->order == ORDER_MICRO_MAJOR && c->micro_batches > 1;
     bool each = d->sharded_gradients;
-    ZI_REQUIRE(g->uses <= USES_MAX);
     g->contributions = g->uses * (each && micro_major ? (int)c->micro_batches : 1);
     lay_sum(b, unit);
-    for (int use = 0; use < g->uses; use++) {
-        g->dedicated[use] = -1;
-        if (each) continue;
-        bool into_sum = use == 0 && d->local_gradient && g->sum >= 0 && !sums_on_disk(b);
-        if (into_sum)
-            g->dedicated[use] = g->sum;
-        else if (micro_major)
-            g->dedicated[use] = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_REDUCE,
-                                             (size_t)b->partition->units[unit].padded * 4,
-                                             "accumulator %s", b->model->units[unit].name);
+}
+
+/* The accumulator of a use of a unit, which lasts the step, or -1: it is one of the ring. */
+static int lay_dedicated(struct builder *b, int unit, int use)
+{
+    const struct zero_config *c = b->config;
+    const struct derived *d = &b->derived;
+    const struct unit_gradient *g = &b->gradients.units[unit];
+    if (d->sharded_gradients) return -1;
+    if (use == 0 && d->local_gradient && g->sum >= 0 && !sums_on_disk(b)) return g->sum;
+    if (c->order != ORDER_MICRO_MAJOR || c->micro_batches == 1) return -1;
+    return builder_slot(b, ZI_TIER_DEVICE, PURPOSE_REDUCE,
+                        (size_t)b->partition->units[unit].padded * 4, "accumulator %s",
+                        b->model->units[unit].name);
+}
+
+/* The accumulators of all uses. */
+static void lay_uses(struct builder *b)
+{
+    for (int o = b->model->op_count - 1; o >= 0; o--) {
+        const struct model_op *op = &b->model->ops[o];
+        for (int i = 0; i < op->unit_count; i++) {
+            int at = o * MODEL_MAX_UNITS + i;
+            if (op->differentiates >> i & 1u)
+                b->gradients.dedicated[at] = lay_dedicated(b, op->units[i], b->gradients.uses[at]);
+        }
     }
 }
 
@@ -88,8 +105,8 @@ static int count_accumulators(const struct builder *b, const struct visit *visit
         const struct model_op *op = &b->model->ops[o];
         for (int i = 0; i < op->unit_count; i++) {
             if (!(op->differentiates >> i & 1u)) continue;
-            int unit = op->units[i], use = b->gradients.uses[o * MODEL_MAX_UNITS + i];
-            if (unit_class(b, unit) == class && b->gradients.units[unit].dedicated[use] < 0)
+            if (unit_class(b, op->units[i]) == class &&
+                b->gradients.dedicated[o * MODEL_MAX_UNITS + i] < 0)
                 count++;
         }
     }
@@ -113,13 +130,12 @@ static void lay_rings(struct builder *b, enum size_class class)
     const struct zero_config *c = b->config;
     const struct derived *d = &b->derived;
     struct gradients *g = &b->gradients;
-    const int64_t *elements = d->class_elements;
     bool overlaps = (c->ranks > 1 || !d->local_gradient) && c->prefetch > 0;
     int twice = overlaps ? 2 : 1, ahead = c->prefetch > 0 ? 2 : 1;
-    int count = most_accumulators(b, class);
-    bool used = count > 0 || class == CLASS_BLOCK || elements[CLASS_LARGE] > elements[CLASS_BLOCK];
+    bool used = d->trained_elements[class] > 0;
     bool leaves = used && c->tier[PLACE_GRADIENTS] == ZI_TIER_NVME;
-    size_t full = (size_t)elements[class] * sizeof(float), shard = full / (size_t)c->ranks;
+    size_t full = (size_t)d->trained_elements[class] * sizeof(float);
+    size_t shard = full / (size_t)c->ranks;
     size_t summed = d->sharded_gradients ? shard : full;
     size_t kept = (d->sharded_optimizer ? shard : full) / sizeof(float);
     const struct {
@@ -128,52 +144,32 @@ static void lay_rings(struct builder *b, enum size_class class)
         int count;
         enum zi_tier tier;
         size_t bytes;
-        const char *names[CLASS_COUNT];
+        const char *name;
     } rings[] = {
-        {true,
-         &g->accumulators[class],
-         count * twice,
-         ZI_TIER_DEVICE,
-         full,
-         {"accumulator", "large accumulator"}},
-        {used && d->sharded_gradients,
-         &g->reduced[class],
-         twice,
-         ZI_TIER_DEVICE,
-         shard,
-         {"reduced", "large reduced"}},
-        {used && !d->local_gradient,
-         &g->pulled[class],
-         twice,
-         ZI_TIER_HOST,
-         summed,
-         {"pulled", "large pulled"}},
-        {leaves,
-         &g->leaving[class],
-         ahead,
-         ZI_TIER_HOST,
-         kept * zi_dtype_bytes(c->gradient),
-         {"gradient", "large gradient"}},
-        {leaves && sums_on_disk(b),
-         &g->sums[class],
-         ahead,
-         ZI_TIER_HOST,
-         summed,
-         {"sum", "large sum"}},
+        {used, &g->accumulators[class], most_accumulators(b, class) * twice, ZI_TIER_DEVICE, full,
+         "accumulator"},
+        {used && d->sharded_gradients, &g->reduced[class], twice, ZI_TIER_DEVICE, shard, "reduced"},
+        {used && !d->local_gradient, &g->pulled[class], twice, ZI_TIER_HOST, summed, "pulled"},
+        {leaves, &g->leaving[class], ahead, ZI_TIER_HOST, kept * zi_dtype_bytes(c->gradient),
+         "gradient"},
+        {leaves && sums_on_disk(b), &g->sums[class], ahead, ZI_TIER_HOST, summed, "sum"},
     };
     for (size_t i = 0; i < sizeof rings / sizeof rings[0]; i++) {
-        struct ring_slot slot = {rings[i].tier, PURPOSE_REDUCE, rings[i].bytes,
-                                 rings[i].names[class]};
+        char name[RING_NAME];
+        snprintf(name, sizeof name, "%s%s", class_name(class), rings[i].name);
+        struct ring_slot slot = {rings[i].tier, PURPOSE_REDUCE, rings[i].bytes, name};
         if (rings[i].exists) ring_lay(b, rings[i].ring, rings[i].count, &slot);
     }
 }
 
 static void lay_reduce_scratch(struct builder *b)
 {
-    const int64_t *elements = b->derived.class_elements;
     int ranks = b->config->ranks;
-    int64_t most = elements[CLASS_LARGE] > elements[CLASS_BLOCK] ? elements[CLASS_LARGE]
-                                                                 : elements[CLASS_BLOCK];
+    int64_t most = 0;
+    for (int class = 0; class < CLASS_COUNT; class ++) {
+        int64_t elements = b->derived.trained_elements[class];
+        if (elements > most) most = elements;
+    }
     b->gradients.reduce_scratch = -1;
     if (ranks > 1)
         b->gradients.reduce_scratch =
@@ -186,11 +182,13 @@ void gradient_lay(struct builder *b)
     struct gradients *g = &b->gradients;
     g->units = builder_memory(b, (size_t)b->model->unit_count, sizeof *g->units);
     g->uses = builder_numbers(b, b->model->op_count * MODEL_MAX_UNITS);
+    g->dedicated = builder_numbers(b, b->model->op_count * MODEL_MAX_UNITS);
     if (b->status < 0) return;
     number_uses(b);
     for (int u = 0; u < b->model->unit_count; u++) {
         lay_unit(b, u);
     }
+    lay_uses(b);
     schedule_begin(b, PROGRAM_TRAIN);
     for (int class = 0; class < CLASS_COUNT; class ++) {
         lay_rings(b, (enum size_class) class);
@@ -214,8 +212,7 @@ void gradient_take(struct builder *b, const struct visit *visit, struct visit_gr
             taken->slots[j][i] = -1;
             if (!(op->differentiates >> i & 1u)) continue;
             int unit = op->units[i];
-            int use = g->uses[(visit->first + j) * MODEL_MAX_UNITS + i];
-            int slot = g->units[unit].dedicated[use];
+            int slot = g->dedicated[(visit->first + j) * MODEL_MAX_UNITS + i];
             taken->slots[j][i] =
                 slot >= 0 ? slot : ring_take(&g->accumulators[unit_class(b, unit)]);
         }

@@ -6,8 +6,6 @@
 #include "compiler/derive.h"
 #include "compiler/ring.h"
 
-#define USES_MAX 8
-
 /* How the gradient of a unit comes together (doc/design.md, "Gradients"). */
 struct unit_gradient {
     /* Operations that make a gradient of the unit. */
@@ -16,15 +14,14 @@ struct unit_gradient {
     int contributions, seen;
     /* Slot of the fp32 sum, or -1: one contribution goes straight home. */
     int sum;
-    /* Per use: accumulator that lasts the step, or -1: one of the ring. */
-    int dedicated[USES_MAX];
 };
 
 struct gradients {
     /* Per unit. */
     struct unit_gradient *units;
-    /* [op * MODEL_MAX_UNITS + i]: number of this use of the unit. */
-    int *uses;
+    /* [op * MODEL_MAX_UNITS + i]: number of this use of the unit, and the accumulator of this use that
+     * lasts the step, -1: one of the ring. */
+    int *uses, *dedicated;
     /* Where backward accumulates; where a reduction leaves this rank's shard. */
     struct ring accumulators[CLASS_COUNT], reduced[CLASS_COUNT];
     /* In host memory: contributions from the device, sums from nvme, gradients on their way there.

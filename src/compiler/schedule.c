@@ -41,12 +41,15 @@ static void add_backward(struct builder *b, struct span micros)
     for (int op = b->model->op_count - 1; op >= b->derived.end_body; op--) {
         add_visit(b, VISIT_BACKWARD, (struct span){op, 1}, micros);
     }
-    for (int op = b->derived.end_body - 1; op >= b->derived.first_body;) {
+    /* Below the lowest operation with something to train no gradient is needed. */
+    int last =
+        b->derived.lowest > b->derived.first_body ? b->derived.lowest : b->derived.first_body;
+    for (int op = b->derived.end_body - 1; op >= last;) {
         int first = segment_is_kept(b, op) ? op : segment_first(b, op);
         add_visit(b, VISIT_BACKWARD, (struct span){first, op - first + 1}, micros);
         op = first - 1;
     }
-    for (int op = b->derived.first_body - 1; op >= 0; op--) {
+    for (int op = b->derived.first_body - 1; op >= b->derived.lowest; op--) {
         add_visit(b, VISIT_GRADIENT, (struct span){op, 1}, micros);
     }
 }

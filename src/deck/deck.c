@@ -19,6 +19,7 @@
 #include "deck/private.h"
 #include "deck/value.h"
 #include "deck/weights.h"
+#include "deck/words.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -67,12 +68,17 @@ bool deck_row_is_text(const struct deck_row *row)
 
 bool deck_row_is_of_model(const struct deck_row *row)
 {
-    return strcmp(row->section, "model") == 0 && !deck_row_is_text(row);
+    return strcmp(row->section, "model") == 0 && !deck_row_is_text(row) && !deck_row_is_list(row);
+}
+
+static bool row_is_of_adapter(const struct deck_row *row)
+{
+    return strcmp(row->section, "adapter") == 0;
 }
 
 bool deck_row_is_list(const struct deck_row *row)
 {
-    return row->type == DECK_PATHS || row->type == DECK_SOURCES;
+    return row->type == DECK_PATHS || row->type == DECK_WORDS || row->type == DECK_SOURCES;
 }
 
 static void *list_field(struct settings *settings, const struct deck_row *row)
@@ -103,7 +109,8 @@ void deck_settings_free(struct settings *settings)
     const struct deck_row *row = deck_rows(&rows);
     for (int i = 0; i < rows; i++) {
         if (deck_row_is_text(&row[i])) free(*(char **)(void *)((char *)settings + row[i].offset));
-        if (row[i].type == DECK_PATHS) deck_list_free(list_field(settings, &row[i]));
+        if (row[i].type == DECK_PATHS || row[i].type == DECK_WORDS)
+            deck_list_free(list_field(settings, &row[i]));
         if (row[i].type == DECK_SOURCES) deck_sources_free(list_field(settings, &row[i]));
     }
 }
@@ -225,6 +232,8 @@ static void sequence_take(struct deck *deck, const struct deck_row *row,
     void *list = list_field(&deck->settings, row);
     if (row->type == DECK_PATHS)
         deck_paths_take(row, sequence, set, &deck->errors, list);
+    else if (row->type == DECK_WORDS)
+        deck_words_take(row, sequence, set, &deck->errors, list);
     else
         deck_sources_take(row, sequence, set, &deck->errors, list);
 }
@@ -512,6 +521,19 @@ static void complain_of_model(struct deck *deck, const struct deck_row *row,
                   value);
 }
 
+/* Copies the value of a row, which is no single text. */
+static void value_copy(struct deck *deck, const struct deck_row *row, const struct settings *from)
+{
+    void *to = (char *)&deck->settings + row->offset;
+    const void *value = (const char *)from + row->offset;
+    if (row->type != DECK_WORDS) {
+        memcpy(to, value, deck_value_bytes(row));
+    } else if (!deck_list_copy(to, value)) {
+        deck->errors.failed = true;
+        zi_log(ZI_LOG_ERROR, "deck", "no memory for %s.%s", row->section, row->key);
+    }
+}
+
 void deck_take_model(struct deck *deck, const struct settings_model *given, const char *where)
 {
     int rows;
@@ -520,14 +542,14 @@ void deck_take_model(struct deck *deck, const struct settings_model *given, cons
     other.model = *given;
     for (int i = 0; i < rows; i++) {
         struct deck_origin *origin = &deck->origins[i];
-        if (!deck_row_is_of_model(&row[i])) continue;
+        bool adapts = row_is_of_adapter(&row[i]) && given->adapter.rank > 0;
+        if (!deck_row_is_of_model(&row[i]) && !adapts) continue;
         if (origin->source != SOURCE_DEFAULT && !deck_value_is_auto(&row[i], &deck->settings)) {
             if (!deck_value_same(&row[i], &other, &deck->settings))
                 complain_of_model(deck, &row[i], &other, where);
             continue;
         }
-        memcpy((char *)&deck->settings + row[i].offset, (const char *)&other + row[i].offset,
-               deck_value_bytes(&row[i]));
+        value_copy(deck, &row[i], &other);
         origin->source = SOURCE_MODEL;
         origin->was_auto = false;
     }

@@ -43,7 +43,7 @@ struct settings *deck_settings(struct deck *deck);
 
 /* Local. The keys of the model section that the deck does not give become those of `given`, which has
  * no auto; those that it gives have to be the same, of which deck_check complains, naming `where` it
- * is from. To be called before rooms look at the model. */
+ * is from. The same of the adapter section where `given` has adapters. To be called before rooms look at the model. */
 void deck_take_model(struct deck *deck, const struct settings_model *given, const char *where);
 
 /* Local. Adds an error about section.key to those of the deck, placed at the key's line (or its

@@ -132,7 +132,7 @@ char *deck_written_text(const struct deck_row *row, const char *text)
 {
     const char *comma = text;
     bool shell = is_shell(text);
-    if (row->type != DECK_PATH && !deck_row_is_list(row)) return NULL;
+    if (row->type == DECK_WORDS || (row->type != DECK_PATH && !deck_row_is_list(row))) return NULL;
     if (row->type == DECK_SOURCES && *text == '[') shell = shell || strchr(text, '~');
     while (!shell && row->type == DECK_PATHS && (comma = strchr(comma, ','))) {
         comma += 1 + strspn(comma + 1, " ");
@@ -167,7 +167,8 @@ char *deck_written(const struct deck_row *row, const struct deck_node *node)
     size_t bytes;
     bool shell = false;
     if (node->kind == NODE_SCALAR) return deck_written_text(row, node->text);
-    if (node->kind != NODE_SEQUENCE || !deck_row_is_list(row)) return NULL;
+    if (node->kind != NODE_SEQUENCE || !deck_row_is_list(row) || row->type == DECK_WORDS)
+        return NULL;
     FILE *out = open_memstream(&text, &bytes);
     if (!out) return NULL;
     fputc('[', out);

@@ -18,7 +18,8 @@
 
 #include <string.h>
 
-#define KEY(s, k) .section = #s, .key = #k, .offset = offsetof(struct settings, s.k)
+#define KEY(s, k)          .section = #s, .key = #k, .offset = offsetof(struct settings, s.k)
+#define KEY_OF_MODEL(s, k) .section = #s, .key = #k, .offset = offsetof(struct settings, model.s.k)
 #define END                                                                                        \
     {                                                                                              \
         NULL, 0                                                                                    \
@@ -36,6 +37,8 @@ static const struct deck_choice families[] = {
 static const struct deck_choice scalings[] = {{"none", ROPE_PLAIN},      {"linear", ROPE_LINEAR},
                                               {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3},
                                               {"yarn", ROPE_YARN},       END};
+static const struct deck_choice adapter_scalings[] = {
+    {"plain", ADAPTER_PLAIN}, {"rsqrt", ADAPTER_RSQRT}, END};
 static const struct deck_choice formats[] = {{"hdf5", DATA_HDF5},
                                              {"llmc", DATA_LLMC},
                                              {"nanogpt", DATA_NANOGPT},
@@ -108,6 +111,7 @@ static const struct deck_term with_yarn[] = {{IF(model, rope_scaling, DECK_IS, "
 static const struct deck_term with_original[] = {{IF(model, rope_scaling, DECK_IS_NOT, "none")},
                                                  {IF(model, rope_scaling, DECK_IS_NOT, "linear")},
                                                  ALL};
+static const struct deck_term with_adapter[] = {{IF(adapter, rank, DECK_ABOVE, "0")}, ALL};
 static const struct deck_term with_every[] = {{IF(data, validation_every, DECK_IS_NOT, "never")},
                                               ALL};
 static const struct deck_term with_file[] = {{IF(data, validation, DECK_IS_NOT, "")}, ALL};
@@ -170,6 +174,7 @@ static const struct {
 } sections[] = {
     {"run", "the run as a whole: length, seed, where its outputs go"},
     {"model", "the architecture of the transformer"},
+    {"adapter", "low-rank adapters: small matrices beside large ones, which then are not trained"},
     {"data", "token files to train and validate on"},
     {"batch", "how many sequences make a step, and how they are passed through the model"},
     {"optimizer", "the update of the weights and its schedule"},
@@ -295,6 +300,28 @@ static const struct deck_row rows[] = {
              "ln(rope_factor) / 10"},
     {KEY(model, init_deviation), .type = DECK_REAL, .fallback = "0.02", .maximum = 10,
      .help = "standard deviation of initial matrices"},
+    {KEY(model, trainable), .type = DECK_WORDS, .fallback = "auto",
+     .help = "patterns, as of the shell, of the names of tensors that training changes, as in "
+             "[blocks.*.mlp.*, norm.*]; others stay as they are and have no optimizer states; "
+             "auto: all, or with an adapter its own alone, which are always trained"},
+
+    {KEY_OF_MODEL(adapter, rank), .type = DECK_INTEGER, .fallback = "0", .maximum = 65536,
+     .help = "rank of the low-rank adapters (LoRA) beside the matrices that adapter.targets names; "
+             "0: none"},
+    {KEY_OF_MODEL(adapter, alpha), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
+     .minimum = 1, .maximum = 1e6, .uses = with_adapter,
+     .help = "what the product of an adapter is multiplied with, before adapter.scaling divides; "
+             "auto: adapter.rank"},
+    {KEY_OF_MODEL(adapter, scaling), .type = DECK_CHOICE, .choices = adapter_scalings,
+     .fallback = "plain", .uses = with_adapter,
+     .help = "plain: alpha / rank; rsqrt: alpha / sqrt(rank), rank-stabilised"},
+    {KEY_OF_MODEL(adapter, dropout), .type = DECK_REAL, .fallback = "0", .maximum = 1,
+     .uses = with_adapter,
+     .help =
+         "share of an adapter's inputs that training drops; zinf drops none: only 0 is possible"},
+    {KEY_OF_MODEL(adapter, targets), .type = DECK_WORDS, .fallback = "auto", .uses = with_adapter,
+     .help = "matrices with an adapter: query, key, value, output, gate, up, down, of every block; "
+             "all: each that there is; auto: query and value, as the package PEFT has it"},
 
     {KEY(data, train), .type = DECK_SOURCES, .example = "data/train.h5", .changeable = true,
      .help =

@@ -13,6 +13,19 @@ bool deck_list_same(const struct deck_list *left, const struct deck_list *right)
     return same;
 }
 
+bool deck_list_copy(struct deck_list *list, const struct deck_list *from)
+{
+    deck_list_free(list);
+    for (int i = 0; i < from->count; i++) {
+        if (!(list->items[i] = strdup(from->items[i]))) {
+            deck_list_free(list);
+            return false;
+        }
+        list->count++;
+    }
+    return true;
+}
+
 void deck_list_free(struct deck_list *list)
 {
     for (int i = 0; i < list->count; i++)

@@ -17,6 +17,9 @@ struct deck_list {
 /* Local. Whether two lists hold the same texts in the same order. */
 bool deck_list_same(const struct deck_list *left, const struct deck_list *right);
 
+/* Local. Makes a list hold copies of another's texts; false when memory ran out: it is empty then. */
+bool deck_list_copy(struct deck_list *list, const struct deck_list *from);
+
 /* Local. Frees the texts; the list is empty then. */
 void deck_list_free(struct deck_list *list);
 

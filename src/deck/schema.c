@@ -104,6 +104,7 @@ static bool values_write(const struct deck_row *row, FILE *out)
                 row->fallback && !*row->fallback ? "" : ", \"minLength\": 1");
         return true;
     case DECK_PATHS:
+    case DECK_WORDS:
         fprintf(out,
                 "{\"type\": [\"string\", \"number\", \"boolean\"], \"minLength\": 1}, "
                 "{\"type\": \"array\", \"minItems\": 1, \"maxItems\": %d, "

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "deck/settings_adapter.h"
 #include "deck/sources.h"
 
 enum model_family {
@@ -82,6 +83,10 @@ struct settings_model {
     double rope_attention;
     /* Standard deviation of initial matrices. */
     double init_deviation;
+    /* Patterns of the names of tensors that training changes; auto: all, with an adapter its own. */
+    struct deck_list trainable;
+    /* A section of its own. */
+    struct settings_adapter adapter;
 };
 
 struct settings_data {

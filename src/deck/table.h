@@ -31,6 +31,8 @@ enum deck_type {
     DECK_PATH,
     /* struct deck_list; a list of paths, or text with commas between them. */
     DECK_PATHS,
+    /* struct deck_list; the same of words, which are no paths. */
+    DECK_WORDS,
     /* struct deck_sources; a path, or a list of paths or of maps of path and weight. */
     DECK_SOURCES
 };

@@ -156,7 +156,8 @@ static bool asks(const struct deck_row *row, const struct settings *settings)
     const void *field = (const char *)settings + row->offset;
     if (row->type == DECK_BOOLEAN) return *(const bool *)field;
     if (deck_row_is_text(row)) return **(char *const *)field;
-    if (row->type == DECK_PATHS) return ((const struct deck_list *)field)->count > 0;
+    if (row->type == DECK_PATHS || row->type == DECK_WORDS)
+        return ((const struct deck_list *)field)->count > 0;
     if (row->type == DECK_SOURCES) return ((const struct deck_sources *)field)->count > 0;
     if (row->may_be_never && *(const int64_t *)field == 0) return false;
     return !deck_value_is_auto(row, settings);

@@ -22,6 +22,7 @@
 #include "deck/paths.h"
 #include "deck/private.h"
 #include "deck/weights.h"
+#include "deck/words.h"
 
 struct multiplier {
     const char *word;
@@ -272,6 +273,8 @@ static const char *value_store(const struct deck_row *row, const char *text,
         return text_read(row, text, settings, wrong);
     case DECK_PATHS:
         return deck_paths_read(text, field(row, settings), wrong) ? NULL : wrong;
+    case DECK_WORDS:
+        return deck_words_read(text, field(row, settings), wrong) ? NULL : wrong;
     case DECK_SOURCES:
         if (!*text && (!row->fallback || *row->fallback)) return "empty";
         return deck_sources_read(text, field(row, settings), wrong) ? NULL : wrong;
@@ -378,6 +381,7 @@ bool deck_value_same(const struct deck_row *row, const struct settings *left,
     case DECK_PATH:
         return strcmp(*(char *const *)a, *(char *const *)b) == 0;
     case DECK_PATHS:
+    case DECK_WORDS:
         return deck_list_same(a, b);
     case DECK_SOURCES:
         return deck_sources_same(a, b);

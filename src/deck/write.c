@@ -145,6 +145,18 @@ static void paths_write(const struct deck_list *list, FILE *out)
     fputc(']', out);
 }
 
+/* Quotes are for what YAML reads otherwise. */
+static void words_write(const struct deck_list *list, FILE *out)
+{
+    if (list->count != 1) fputc('[', out);
+    for (int i = 0; i < list->count; i++) {
+        const char *word = list->items[i];
+        bool bare = !strpbrk(word, "*?[]!") && *word != '-' && strcmp(word, "null") != 0;
+        fprintf(out, bare ? "%s%s" : "%s\"%s\"", i ? ", " : "", word);
+    }
+    if (list->count != 1) fputc(']', out);
+}
+
 /* A map where there are weights, a list where there is more than one path. */
 static void sources_write(const struct deck_sources *sources, FILE *out)
 {
@@ -211,6 +223,9 @@ void deck_value_write(const struct deck_row *row, const struct settings *setting
         return;
     case DECK_PATHS:
         paths_write(value, out);
+        return;
+    case DECK_WORDS:
+        words_write(value, out);
         return;
     case DECK_SOURCES:
         sources_write(value, out);
@@ -290,6 +305,9 @@ void deck_value_expected(const struct deck_row *row, FILE *out)
     case DECK_PATHS:
         fprintf(out, "a path, or a list of at most %d paths, as in [/mnt/a, /mnt/b]",
                 (int)DECK_LIST_MAX);
+        break;
+    case DECK_WORDS:
+        fprintf(out, "a word, or a list of at most %d words, as in [a, b]", (int)DECK_LIST_MAX);
         break;
     case DECK_SOURCES:
         fputs("a file, a folder, or a pattern as data/*.bin; or a list of them, as [a, b] or as "

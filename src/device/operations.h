@@ -34,6 +34,9 @@ struct device_matmul {
     int64_t m, n, k, lda, ldb, ldc;
     /* accumulate: add to what c holds. */
     bool transpose_a, transpose_b, accumulate;
+    /* Of the product, of which nothing else is made then (no bias, residual, accumulate nor end), and
+     * whose c has `type`; 0: 1. */
+    float scale;
     /* bias and residual may be null. */
     struct device_ptr a, b, c, bias, residual;
     /* Other than plain only where c has `type`, ldc is n and nothing is added but a bias; inner [m,n]

@@ -136,6 +136,8 @@ static enum zi_status bind_update(const struct engine *engine, struct bound_op *
     if (!b->ranges) return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
     for (int i = 0; i < unit->range_count; i++) {
         struct partition_range cut[CUT_MOST];
+        int tensor = partition->ranges[unit->range_first + i].tensor;
+        if (!engine->program->model->tensors[tensor].trainable) continue;
         int parts = partition_cut(&partition->ranges[unit->range_first + i], first,
                                   first + b->op->count, cut);
         for (int p = 0; p < parts; p++) {

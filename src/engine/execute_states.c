@@ -71,6 +71,13 @@ static struct device_ptr weights_at(const struct bound_op *b, const struct run *
     return device_at(b->at[OPERAND_PARAMETER], (size_t)run->at * sizeof(float));
 }
 
+/* Whether training changes it. What does not change has parameters and no more in files, also where
+ * a neighbour in its unit does. */
+static bool is_trained(const struct engine *engine, const struct run *run)
+{
+    return engine->program->model->tensors[run->tensor].trainable;
+}
+
 /* Adds the checksum of a run of fp32 weights, of what is this rank's own. */
 static enum zi_status add_checksum(struct engine *engine, const struct bound_op *b,
                                    const struct run *run, struct device_ptr weights)
@@ -81,6 +88,7 @@ static enum zi_status add_checksum(struct engine *engine, const struct bound_op 
     int64_t end = s->own.end - unit_first < run->count ? s->own.end - unit_first : run->count;
     if (skip < 0) skip = 0;
     if (b->op->slots[OPERAND_CHECKSUM] < 0 || skip >= end) return ZI_OK;
+    if (!is_trained(engine, run)) return ZI_OK;
     struct device_place place = {
         .seed = zi_random_stream(engine->program->model->tensors[run->tensor].name),
         .first = (uint64_t)(run->first + skip),
@@ -165,12 +173,30 @@ enum zi_status run_draw(struct engine *engine, const struct bound_op *b,
     return each_run(engine, b, wide ? draw_wide : draw_tiles);
 }
 
+/* The master of what training does not change is its parameter. In place, from the last: what is read
+ * lies in the first half of the tile. */
+static enum zi_status import_frozen(struct engine *engine, const struct bound_op *b,
+                                    const struct run *run)
+{
+    const uint16_t *halves = (const uint16_t *)(const void *)b->states->tile;
+    ZI_TRY(engine->visit(engine->visitor, TIER_PARAMETER, run->tensor, run->first, run->count,
+                         b->states->tile));
+    for (int64_t i = run->count - 1; i >= 0; i--) {
+        uint16_t half = halves[i];
+        b->states->tile[i] = zi_half_to_fp32(engine->program->config.compute, half);
+    }
+    return ZI_OK;
+}
+
 static enum zi_status import_tile(struct engine *engine, const struct bound_op *b,
                                   const struct run *run)
 {
     ZI_TRY(zi_stop_check());
-    ZI_TRY(engine->visit(engine->visitor, b->op->state, run->tensor, run->first, run->count,
-                         b->states->tile));
+    if (is_trained(engine, run))
+        ZI_TRY(engine->visit(engine->visitor, b->op->state, run->tensor, run->first, run->count,
+                             b->states->tile));
+    else
+        ZI_TRY(import_frozen(engine, b, run));
     split(engine, b, run);
     return add_checksum(engine, b, run, b->at[OPERAND_SCRATCH]);
 }
@@ -180,6 +206,7 @@ static enum zi_status import_run(struct engine *engine, const struct bound_op *b
 {
     enum tier_kind kind = b->op->state;
     if (kind == TIER_MASTER) return each_tile(engine, b, run, import_tile);
+    if (kind != TIER_PARAMETER && !is_trained(engine, run)) return ZI_OK; /* zero */
     ZI_TRY(zi_stop_check());
     ZI_TRY(engine->visit(engine->visitor, kind, run->tensor, run->first, run->count,
                          values_at(engine, b, kind, run)));
@@ -206,6 +233,7 @@ static enum zi_status export_run(struct engine *engine, const struct bound_op *b
                                  const struct run *run)
 {
     enum tier_kind kind = b->op->state;
+    if (kind != TIER_PARAMETER && !is_trained(engine, run)) return ZI_OK;
     if (kind == TIER_MASTER) return each_tile(engine, b, run, export_tile);
     return engine->visit(engine->visitor, kind, run->tensor, run->first, run->count,
                          values_at(engine, b, kind, run));

@@ -80,6 +80,8 @@ typedef enum zi_status safetensors_fill(void *context, int item, int64_t first, 
 struct safetensors_writing {
     /* Exists. */
     const char *folder;
+    /* Of the names of files; NULL: model. */
+    const char *stem;
     enum zi_dtype type;
     /* Most bytes of a file's numbers; a larger tensor has a file of its own. */
     int64_t shard_bytes;

@@ -50,12 +50,13 @@ static int shard_count(const struct safetensors_writing *w)
     return count;
 }
 
-static void shard_name(int shard, int count, char name[NAME])
+static void shard_name(const struct safetensors_writing *w, int shard, int count, char name[NAME])
 {
+    const char *stem = w->stem ? w->stem : "model";
     if (count == 1)
-        snprintf(name, NAME, "model.safetensors");
+        snprintf(name, NAME, "%s.safetensors", stem);
     else
-        snprintf(name, NAME, "model-%05d-of-%05d.safetensors", shard + 1, count);
+        snprintf(name, NAME, "%s-%05d-of-%05d.safetensors", stem, shard + 1, count);
 }
 
 /* A text that a function writes, and its length; freed by the caller. */
@@ -145,13 +146,14 @@ static enum zi_status write_index(const struct safetensors_writing *w, int count
             total);
     for (int first = 0, shard = 0; first < w->count; shard++) {
         int end = shard_end(w, first);
-        shard_name(shard, count, name);
+        shard_name(w, shard, count, name);
         for (; first < end; first++, comma = ",")
             fprintf(out, "%s\n    \"%s\": \"%s\"", comma, w->items[first].name, name);
     }
     fputs("\n  }\n}\n", out);
     ZI_TRY(end_text(out, &text));
-    snprintf(path, sizeof path, "%s/model.safetensors.index.json", w->folder);
+    snprintf(path, sizeof path, "%s/%s.safetensors.index.json", w->folder,
+             w->stem ? w->stem : "model");
     enum zi_status status = zi_output_text("hf", path, text);
     free(text);
     return status;
@@ -165,7 +167,7 @@ enum zi_status safetensors_write(const struct safetensors_writing *writing)
     void *piece = malloc(PIECE * zi_dtype_bytes(writing->type));
     if (!piece) return zi_fail(ZI_ERROR_DEVICE, "hf", "no memory for a piece of a tensor");
     for (int first = 0; first < writing->count && status >= 0; shard++) {
-        shard_name(shard, count, name);
+        shard_name(writing, shard, count, name);
         status = write_shard(writing, first, name, piece);
         first = shard_end(writing, first);
     }

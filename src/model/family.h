@@ -16,7 +16,9 @@ enum family_size {
     SIZE_HEAD,
     SIZE_INNER,
     SIZE_VOCABULARY,
-    SIZE_CONTEXT
+    SIZE_CONTEXT,
+    /* Of an adapter. */
+    SIZE_RANK
 };
 
 /* A tensor of a unit. */

@@ -341,6 +341,7 @@ static void flops(const struct model *model, const struct layer_sizes *s, struct
      * more such products. */
     to->forward = qkv + output + 2 * scores;
     to->recompute = qkv + 2 * scores + (s->behind ? output : 0);
+    to->weights = qkv + output;
     to->backward = 2 * (qkv + output) + 5 * scores;
 }
 

@@ -265,6 +265,7 @@ static void flops(const struct model *model, const struct layer_sizes *s, struct
     (void)model;
     to->forward = 2.0 * (double)s->R * (double)s->C * (double)s->V;
     to->recompute = 0;
+    to->weights = to->forward;
     to->backward = 3 * to->forward; /* it makes the logits too */
 }
 

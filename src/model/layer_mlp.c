@@ -133,6 +133,7 @@ static void flops(const struct model *model, const struct layer_sizes *s, struct
     double down = 2.0 * (double)s->R * (double)s->F * (double)s->C;
     to->forward = up + down;
     to->recompute = up + (s->behind ? down : 0);
+    to->weights = up + down;
     to->backward = 2 * (up + down);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the layer kinds share: sizes, places of tensors, linear layers, and the entry points
  * that pick a layer by the kind of an operation. */
-#include "model/layers.h"
+#include "model/adapter.h"
 
 #include <string.h>
 
@@ -97,7 +97,7 @@ struct device_ptr layer_gradient(const struct model *model, const struct model_p
     return device_at(pass->gradients[place.i], offset * sizeof(float));
 }
 
-/* Zeroes what is not a matrix, or everything, in the gradient of unit i. */
+/* Zeroes what is not a matrix, or everything, in the gradient of unit i. Products add to adapters'. */
 static enum zi_status zero_gradient(const struct model *model, int op,
                                     const struct model_pass *pass, int i, bool all)
 {
@@ -123,7 +123,8 @@ enum zi_status layer_prepare_gradients(const struct model *model, int op,
 {
     for (int i = 0; i < model->ops[op].unit_count; i++) {
         if (pass->accumulate[i] || !(model->ops[op].differentiates >> i & 1)) continue;
-        ZI_TRY(zero_gradient(model, op, pass, i, all));
+        bool adapts = model->units[model->ops[op].units[i]].adapts;
+        ZI_TRY(zero_gradient(model, op, pass, i, all || adapts));
     }
     return ZI_OK;
 }
@@ -176,10 +177,17 @@ static enum zi_status multiply(const struct layer_linear *l, const struct device
 enum zi_status linear_forward(const struct layer_linear *l, struct device_ptr x,
                               struct device_ptr before, struct device_ptr y)
 {
-    struct device_matmul d = forward_of(l, x, y, l->bias);
-    d.end = device_is_null(before) ? DEVICE_END_PLAIN : DEVICE_END_GELU;
-    d.inner = before;
-    return multiply(l, &d);
+    bool activates = !device_is_null(before), adapts = adapter_is_beside(l);
+    struct device_matmul d = forward_of(l, x, adapts && activates ? before : y, l->bias);
+    if (!adapts) {
+        d.end = activates ? DEVICE_END_GELU : DEVICE_END_PLAIN;
+        d.inner = before;
+        return multiply(l, &d);
+    }
+    ZI_TRY(multiply(l, &d));
+    ZI_TRY(adapter_forward(l, x, d.c));
+    if (!activates) return ZI_OK;
+    return linear_ops(l)->gelu(l->pass->stream, l->model->type, y, before, l->rows * l->outputs);
 }
 
 /* A residual of the output itself adds to it. */
@@ -189,7 +197,8 @@ enum zi_status linear_end_branch(const struct layer_linear *l, struct device_ptr
     bool first = l->model->ops[l->op].tile == 0;
     struct device_matmul d = forward_of(l, x, pass->output, first ? l->bias : NULL);
     d.residual = first ? pass->input : pass->output;
-    return multiply(l, &d);
+    ZI_TRY(multiply(l, &d));
+    return adapter_forward(l, x, pass->output);
 }
 
 enum zi_status linear_add_gradient(const struct layer_linear *l, struct device_ptr dy,
@@ -198,16 +207,25 @@ enum zi_status linear_add_gradient(const struct layer_linear *l, struct device_p
     struct device_matmul d = backward_of(l, dy, sum->at);
     d.type_c = sum->type;
     d.accumulate = sum->accumulate;
-    return multiply(l, &d);
+    ZI_TRY(multiply(l, &d));
+    return adapter_input_gradient(l, dy, sum->at, sum->type);
 }
 
 enum zi_status linear_input_gradient(const struct layer_linear *l, struct device_ptr dy,
                                      struct device_ptr before, struct device_ptr dx)
 {
+    bool activates = !device_is_null(before);
     struct device_matmul d = backward_of(l, dy, dx);
-    d.end = device_is_null(before) ? DEVICE_END_PLAIN : DEVICE_END_GELU_BACKWARD;
-    d.inner = before;
-    return multiply(l, &d);
+    if (!adapter_is_beside(l)) {
+        d.end = activates ? DEVICE_END_GELU_BACKWARD : DEVICE_END_PLAIN;
+        d.inner = before;
+        return multiply(l, &d);
+    }
+    ZI_TRY(multiply(l, &d));
+    ZI_TRY(adapter_input_gradient(l, dy, dx, l->model->type));
+    if (!activates) return ZI_OK;
+    return linear_ops(l)->gelu_backward(l->pass->stream, l->model->type, dx, dx, before,
+                                        l->rows * l->inputs);
 }
 
 enum zi_status linear_weight_gradient(const struct layer_linear *l, struct device_ptr dy,
@@ -215,6 +233,7 @@ enum zi_status linear_weight_gradient(const struct layer_linear *l, struct devic
 {
     struct device_matmul d = linear_base(l);
     struct layer_place weight = layer_find(l->model, l->op, l->weight);
+    ZI_TRY(adapter_weight_gradient(l, dy, x));
     if (!(l->model->ops[l->op].differentiates >> weight.i & 1)) return ZI_OK;
     d.type_c = ZI_FP32;
     d.m = d.lda = l->outputs;
@@ -250,6 +269,21 @@ void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_
     if (s.tiles > 1 && model->ops[op].kind != MODEL_EMBED)
         sizes->carry = (size_t)(s.R * s.C) * sizeof(float); /* of layer_sum */
     layers[model->ops[op].kind]->sizes(model, &s, sizes);
+    sizes->scratch += adapter_scratch(model, op, s.R);
+}
+
+/* Whether an operation makes the gradient of its matrices, which are in one unit. */
+static bool makes_weights(const struct model *model, int op)
+{
+    const struct model_op *o = &model->ops[op];
+    for (int i = 0; i < o->unit_count; i++) {
+        const struct model_unit *unit = &model->units[o->units[i]];
+        for (int p = 0; p < unit->piece_count && !unit->adapts; p++) {
+            int tensor = model->pieces[unit->first_piece + p].tensor;
+            if (model->tensors[tensor].dimensions > 1) return o->differentiates >> i & 1u;
+        }
+    }
+    return false;
 }
 
 size_t model_cache_bytes(const struct model *model, int op, int64_t sequences, int64_t capacity)
@@ -265,28 +299,71 @@ void model_op_flops(const struct model *model, int op, int64_t sequences, int64_
     struct layer_sizes s = layer_sizes_of(model, op, sequences, tokens);
     *flops = (struct model_flops){0};
     layers[model->ops[op].kind]->flops(model, &s, flops);
+    if (!makes_weights(model, op)) {
+        flops->backward -= flops->weights;
+        flops->weights = 0;
+    }
+    adapter_flops(model, op, s.R, flops);
 }
 
 double model_flops_per_token(const struct model *model, int64_t tokens)
 {
-    double forward = 0;
+    double sum = 0;
+    int lowest = model_lowest_trainable(model);
     for (int op = 0; op < model->op_count; op++) {
-        struct model_flops flops;
-        model_op_flops(model, op, 1, tokens, &flops);
-        forward += flops.forward;
+        struct layer_sizes s = layer_sizes_of(model, op, 1, tokens);
+        struct model_flops all = {0}, adapters = {0};
+        layers[model->ops[op].kind]->flops(model, &s, &all);
+        adapter_flops(model, op, s.R, &adapters);
+        sum += all.forward + adapters.forward;
+        if (op < lowest) continue;
+        sum += 2 * all.forward + 2 * adapters.forward;
+        if (!makes_weights(model, op)) sum -= all.weights;
     }
-    return 3 * forward / (double)tokens;
+    return sum / (double)tokens;
+}
+
+/* A pass whose scratch begins behind that of adapters. */
+static struct model_pass with_adapter(const struct model *model, int op,
+                                      const struct model_pass *pass)
+{
+    struct model_pass own = *pass;
+    own.adapter = pass->scratch;
+    own.scratch =
+        device_at(pass->scratch, adapter_scratch(model, op, pass->sequences * pass->tokens));
+    return own;
 }
 
 enum zi_status model_forward(const struct model *model, int op, enum model_mode mode,
                              const struct model_pass *pass)
 {
+    struct model_pass own = with_adapter(model, op, pass);
     if (pass->sequences == 0) return ZI_OK;
-    return layers[model->ops[op].kind]->forward(model, op, mode, pass);
+    return layers[model->ops[op].kind]->forward(model, op, mode, &own);
+}
+
+/* The gradients of tensors that are not trainable, in units that are, become zero: they do not count
+ * in the norm of the gradient. */
+static enum zi_status zero_frozen(const struct model *model, int op, const struct model_pass *pass)
+{
+    for (int i = 0; i < model->ops[op].unit_count; i++) {
+        const struct model_unit *unit = &model->units[model->ops[op].units[i]];
+        if (!(model->ops[op].differentiates >> i & 1u)) continue;
+        for (int p = unit->first_piece; p < unit->first_piece + unit->piece_count; p++) {
+            const struct model_piece *piece = &model->pieces[p];
+            if (model->tensors[piece->tensor].trainable) continue;
+            struct device_ptr at = device_at(pass->gradients[i], (size_t)piece->offset * 4);
+            size_t bytes = (size_t)(piece->rows * piece->row) * 4;
+            ZI_TRY(pass->operations->fill(pass->stream, at, bytes, 0));
+        }
+    }
+    return ZI_OK;
 }
 
 enum zi_status model_backward(const struct model *model, int op, const struct model_pass *pass)
 {
-    if (pass->sequences > 0) return layers[model->ops[op].kind]->backward(model, op, pass);
-    return layer_prepare_gradients(model, op, pass, true);
+    struct model_pass own = with_adapter(model, op, pass);
+    if (pass->sequences == 0) return layer_prepare_gradients(model, op, pass, true);
+    ZI_TRY(layers[model->ops[op].kind]->backward(model, op, &own));
+    return zero_frozen(model, op, pass);
 }

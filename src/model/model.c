@@ -21,7 +21,8 @@
 #include "base/half.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "model/family.h"
+#include "model/adapter.h"
+#include "model/trainable.h"
 
 #define ALIGNMENT 64
 
@@ -88,6 +89,8 @@ int64_t family_size(const struct settings_model *s, enum family_size size)
         return s->vocabulary;
     case SIZE_CONTEXT:
         return s->context;
+    case SIZE_RANK:
+        return s->adapter.rank;
     }
     return 0;
 }
@@ -107,6 +110,7 @@ static int64_t group_of(const struct settings_model *s, enum family_size size)
     case SIZE_HIDDEN:
     case SIZE_HEAD:
     case SIZE_CONTEXT:
+    case SIZE_RANK:
         break;
     }
     return 0;
@@ -142,9 +146,12 @@ static void add_tensor(struct model *m, const char *layer, const struct family_r
         t->elements = t->shape[0] * t->shape[1];
         t->kind = row->kind;
         t->init = row->init;
-        t->trainable = true;
+        t->adapts = row->columns == SIZE_RANK || row->rows == SIZE_RANK;
+        t->adapter = -1;
         t->deviation = (float)s->init_deviation;
         if (row->scaled) t->deviation /= sqrtf(2.0f * (float)s->layers);
+        /* what kaiming_uniform_ of PyTorch makes with a = sqrt(5) */
+        if (row->init == MODEL_INIT_UNIFORM) t->deviation = 1.0f / sqrtf((float)t->shape[1]);
         m->parameters += t->elements;
     }
     m->tensor_count++;
@@ -226,10 +233,37 @@ static struct layer_units add_units(struct model *m, const char *layer,
     return units;
 }
 
+/* Appends the adapters of a layer whose rows and tensors are given: a unit. Gives its number, or -1
+ * where the layer has none. */
+static int add_adapter(struct model *m, const char *layer, const struct family_row *rows,
+                       int tensor)
+{
+    struct family_row own[FAMILY_ADAPTER_ROWS];
+    char name[64];
+    int count = 0, first = m->tensor_count;
+    for (int i = 0; rows[i].name; i++) {
+        if (!family_adapts(&m->settings, &rows[i], &own[count])) continue;
+        if (m->tensors) m->tensors[tensor + i].adapter = m->tensor_count;
+        add_tensor(m, layer, &own[count]);
+        add_tensor(m, layer, &own[count + 1]);
+        count += 2;
+    }
+    if (count == 0) return -1;
+    own[count].name = NULL;
+    snprintf(name, sizeof name, "%s.adapter", layer);
+    int unit = add_unit(m, name, own, first, (struct tile){0, 1});
+    if (m->units) m->units[unit].adapts = true;
+    return unit;
+}
+
+/* The units of the operations of a layer, -1 for none. */
+enum { UNIT_ADAPTER = 2, UNIT_KINDS };
+
 /* Appends the operations of a layer. Operation k uses the k-th unit from units[tiled] on; the other
- * unit, if there is one, is used by all, or by tile 0 only. Tile 0 differentiates it. */
-static void add_ops(struct model *m, const struct model_op *like, const int units[2], int tiled,
-                    bool by_all)
+ * unit, if there is one, is used by all, or by tile 0 only. Tile 0 differentiates it. All use and
+ * differentiate the adapters. */
+static void add_ops(struct model *m, const struct model_op *like, const int units[UNIT_KINDS],
+                    int tiled, bool by_all)
 {
     for (int k = 0; k < like->tiles; k++, m->op_count++) {
         if (!m->ops) continue;
@@ -238,10 +272,12 @@ static void add_ops(struct model *m, const struct model_op *like, const int unit
         if (like->tiles > 1) snprintf(op->name, sizeof op->name, "%.40s.tile.%d", like->name, k);
         op->tile = k;
         op->layer = m->layer_count;
-        op->units[0] = op->units[1] = op->units[2] = -1;
-        for (int i = 0; i < 2; i++) {
-            if (units[i] < 0 || (i != tiled && k > 0 && !by_all)) continue;
-            if (i == tiled || k == 0) op->differentiates |= 1u << op->unit_count;
+        for (int i = 0; i < MODEL_MAX_UNITS; i++)
+            op->units[i] = -1;
+        for (int i = 0; i < UNIT_KINDS; i++) {
+            bool own = i == tiled || i == UNIT_ADAPTER;
+            if (units[i] < 0 || (!own && k > 0 && !by_all)) continue;
+            if (own || k == 0) op->differentiates |= 1u << op->unit_count;
             op->units[op->unit_count++] = units[i] + (i == tiled ? k : 0);
         }
     }
@@ -255,9 +291,11 @@ static void add_branch(struct model *m, enum model_op_kind kind, int block)
     int64_t tiles = attention ? m->tiling.attention : m->tiling.mlp;
     struct model_op op = {.kind = kind, .block = block, .tiles = (int)tiles};
     snprintf(op.name, sizeof op.name, "blocks.%d.%s", block, attention ? "attention" : "mlp");
-    struct layer_units units =
-        add_units(m, op.name, attention ? family->attention : family->mlp, tiles);
-    add_ops(m, &op, (int[]){units.tile, units.shared}, 0, true);
+    const struct family_row *rows = attention ? family->attention : family->mlp;
+    int tensor = m->tensor_count;
+    struct layer_units units = add_units(m, op.name, rows, tiles);
+    int adapter = add_adapter(m, op.name, rows, tensor);
+    add_ops(m, &op, (int[]){units.tile, units.shared, adapter}, 0, true);
 }
 
 static void add_all(struct model *m)
@@ -270,7 +308,7 @@ static void add_all(struct model *m)
     if (family->position) position = add_units(m, "embedding.position", family->position, 1).tile;
     struct model_op embed = {.name = "embedding", .kind = MODEL_EMBED, .block = -1};
     embed.tiles = (int)tiles;
-    add_ops(m, &embed, (int[]){token, position}, 0, false);
+    add_ops(m, &embed, (int[]){token, position, -1}, 0, false);
     for (int b = 0; b < m->settings.layers; b++) {
         add_branch(m, MODEL_ATTENTION, b);
         add_branch(m, MODEL_MLP, b);
@@ -278,7 +316,7 @@ static void add_all(struct model *m)
     int norm = add_units(m, "norm", family->norm, 1).tile;
     int table = m->settings.tied ? token : add_units(m, "head", family->head, tiles).tile;
     struct model_op head = {.name = "head", .kind = MODEL_HEAD, .block = -1, .tiles = (int)tiles};
-    add_ops(m, &head, (int[]){norm, table}, 1, true);
+    add_ops(m, &head, (int[]){norm, table, -1}, 1, true);
 }
 
 struct settings_tiling model_most_tiles(const struct settings_model *settings)
@@ -323,6 +361,14 @@ void model_settle_trainable(struct model *model)
     }
 }
 
+int model_lowest_trainable(const struct model *model)
+{
+    int op = 0;
+    while (op < model->op_count && model->ops[op].differentiates == 0)
+        op++;
+    return op < model->op_count ? op - model->ops[op].tile : op;
+}
+
 enum zi_status model_create(const struct settings_model *settings,
                             const struct settings_tiling *tiling, enum zi_dtype type,
                             struct model **model)
@@ -343,6 +389,9 @@ enum zi_status model_create(const struct settings_model *settings,
         return zi_fail(ZI_ERROR_DEVICE, "model", "no memory for tables of %d tensors", tensors);
     }
     add_all(m);
+    for (int t = 0; t < m->tensor_count; t++)
+        m->tensors[t].trainable =
+            trainable_matches(settings, m->tensors[t].name, m->tensors[t].adapts);
     model_settle_trainable(m);
     *model = m;
     return ZI_OK;
@@ -364,6 +413,11 @@ void model_initialize(const struct model_tensor *tensor, uint64_t seed, int64_t 
     if (tensor->init == MODEL_INIT_NORMAL) {
         zi_random_normal(seed, zi_random_stream(tensor->name), first, count, tensor->deviation,
                          values);
+        return;
+    }
+    if (tensor->init == MODEL_INIT_UNIFORM) {
+        zi_random_uniforms(seed, zi_random_stream(tensor->name), first, count, tensor->deviation,
+                           values);
         return;
     }
     float value = tensor->init == MODEL_INIT_ONE ? 1.0f : 0.0f;

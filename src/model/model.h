@@ -24,6 +24,11 @@
  * of their own where n > 1; their gradient is made by tile 0 alone. With one tile everything is as
  * if there were no tiles, and carry is not used.
  *
+ * Adapters (LoRA, Hu et al. 2022): beside a matrix W may be two of a small rank, A and B, and then
+ * y = x W^T + s (x A^T) B^T. The adapters of a layer are one unit of their own
+ * ("blocks.3.attention.adapter"), which all its tiles use whole, each its rows of B or columns of A;
+ * each adds to its gradient, as the two uses of a tied table do.
+ *
  * All sizes hold for any B <= the B asked for, so that a rank with fewer sequences runs the same
  * program; B = 0 works. */
 #ifndef ZI_MODEL_MODEL_H
@@ -36,7 +41,7 @@
 
 enum model_op_kind { MODEL_EMBED, MODEL_ATTENTION, MODEL_MLP, MODEL_HEAD };
 enum model_tensor_kind { MODEL_MATRIX, MODEL_EMBEDDING, MODEL_NORM, MODEL_BIAS };
-enum model_init { MODEL_INIT_ZERO, MODEL_INIT_ONE, MODEL_INIT_NORMAL };
+enum model_init { MODEL_INIT_ZERO, MODEL_INIT_ONE, MODEL_INIT_NORMAL, MODEL_INIT_UNIFORM };
 
 struct model_tensor {
     /* "blocks.3.attention.query.weight". */
@@ -50,10 +55,15 @@ struct model_tensor {
     int first_piece, piece_count, piece_step;
     enum model_tensor_kind kind;
     enum model_init init;
-    /* Of MODEL_INIT_NORMAL. */
+    /* Of MODEL_INIT_NORMAL; of MODEL_INIT_UNIFORM the bound: values lie in [-deviation, deviation). */
     float deviation;
     /* Training changes it. */
     bool trainable;
+    /* It is of an adapter: query.lora_a [rank, inputs], or query.lora_b [outputs, rank]. */
+    bool adapts;
+    /* Of a matrix with an adapter: the tensor of its lora_a, behind which is that of lora_b; -1: it
+     * has none. */
+    int adapter;
 };
 
 /* Where a part of a tensor lies in a unit: `rows` runs of `row` elements, `stride` apart in the
@@ -73,8 +83,11 @@ struct model_unit {
     int first_piece, piece_count;
     /* From the first piece to the end of the last, a multiple of 64; gaps hold zeros. */
     int64_t elements;
-    /* One of its tensors is; then all of it has gradients and optimizer states. */
+    /* One of its tensors is; then all of it has gradients and optimizer states, and gradients of
+     * those that are not are zero. */
     bool trainable;
+    /* The adapters of a layer; never in tiles. */
+    bool adapts;
 };
 
 struct model_op {
@@ -132,10 +145,17 @@ void model_destroy(struct model *model);
  * is not, and no operation makes its gradient. */
 void model_settle_trainable(struct model *model);
 
+/* Local. The first operation of the lowest layer that makes a gradient, op_count where none does: what
+ * lies below needs no backward pass. */
+int model_lowest_trainable(const struct model *model);
+
 /* Local. Initial values of elements [first, first+count) of a tensor, fp32, from (seed, tensor
  * name, element index). */
 void model_initialize(const struct model_tensor *tensor, uint64_t seed, int64_t first,
                       int64_t count, float *values);
+
+/* Local. What the product of an adapter is multiplied with. */
+float model_adapter_scale(const struct settings_model *settings);
 
 /* Bytes of the buffers of an operation for B sequences of T tokens. */
 struct model_sizes {
@@ -158,9 +178,10 @@ void model_op_sizes(const struct model *model, int op, int64_t sequences, int64_
 size_t model_cache_bytes(const struct model *model, int op, int64_t sequences, int64_t capacity);
 
 /* Floating-point operations: 2 per multiply-add of matrix products and of the causal half of
- * attention. Backward without recomputation; recompute is what MODEL_RECOMPUTE costs. */
+ * attention. Backward without recomputation; recompute is what MODEL_RECOMPUTE costs. `weights` are
+ * those of backward that make gradients of matrices. */
 struct model_flops {
-    double forward, backward, recompute;
+    double forward, backward, recompute, weights;
 };
 
 /* Local. The FLOPs of operation `op` for all of the sequences. */
@@ -168,9 +189,10 @@ void model_op_flops(const struct model *model, int op, int64_t sequences, int64_
                     struct model_flops *flops);
 
 /* Local. FLOPs that one token of training cannot do without: those of the forward pass, and twice
- * as many of backward, no recompute. That is 6 per weight of a product and 6 (T + 1) per layer and
- * column of attention's heads. The usual 6 N + 12 L C T (Chowdhery et al. 2022) also counts tables
- * that are looked up and pairs that causality leaves out, so its share of a peak may pass 100 %. */
+ * as many of backward less what frozen tensors spare, no recompute. That is 6 per weight of a product
+ * (4 where it is frozen) and 6 (T + 1) per layer and column of attention's heads. The usual 6 N +
+ * 12 L C T (Chowdhery et al. 2022) also counts tables that are looked up and pairs that causality
+ * leaves out, so its share of a peak may pass 100 %. */
 double model_flops_per_token(const struct model *model, int64_t tokens);
 
 enum model_mode {
@@ -201,6 +223,8 @@ struct model_pass {
     /* dx [B*T, C], in place: that of the output before, of the input after. */
     struct device_ptr gradient;
     struct device_ptr saved, scratch, carry;
+    /* Scratch of adapters: the model sets it, callers leave it null. */
+    struct device_ptr adapter;
     /* int32 [B*T]; embed, head. */
     struct device_ptr token_ids, targets;
     /* int32 [B*T]: of each token, how far it is into its text; embed, attention. Null: t. */

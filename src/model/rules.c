@@ -3,7 +3,8 @@
  * stand for. */
 #include <inttypes.h>
 
-#include "model/family.h"
+#include "model/adapter.h"
+#include "model/trainable.h"
 
 #define LARGEST ((int64_t)1 << 40) /* elements of one tensor */
 #define WIDEST  256                /* head, of the attention kernels */
@@ -226,4 +227,6 @@ void model_check(struct deck *deck)
     check_size(deck, s, "inner", s->inner);
     check_size(deck, s, "context", s->context);
     check_tiling(deck);
+    adapter_check(deck);
+    trainable_check(deck);
 }

@@ -218,11 +218,16 @@ static struct device_ptr panel_at(const struct workspace *w, int buffer)
     return (struct device_ptr){(uintptr_t)(w->panels + (size_t)buffer * PANEL_FLOATS)};
 }
 
+static float scale_of(const struct device_matmul *d)
+{
+    return d->scale != 0 ? d->scale : 1.0f;
+}
+
 static enum zi_status product_fp32(const struct device_matmul *d)
 {
     DNNL_TRY(dnnl_sgemm, d->transpose_a ? 'T' : 'N', d->transpose_b ? 'T' : 'N', d->m, d->n, d->k,
-             1.0f, cpu_fp32(d->a), d->lda, cpu_fp32(d->b), d->ldb, d->accumulate ? 1.0f : 0.0f,
-             cpu_fp32(d->c), d->ldc);
+             scale_of(d), cpu_fp32(d->a), d->lda, cpu_fp32(d->b), d->ldb,
+             d->accumulate ? 1.0f : 0.0f, cpu_fp32(d->c), d->ldc);
     return ZI_OK;
 }
 
@@ -300,12 +305,25 @@ static enum zi_status product_widened(const struct cpu_device *device, const str
     return ZI_OK;
 }
 
+/* Scales a product that oneDNN could not, in fp32. */
+static void scale_product(const struct device_matmul *d)
+{
+    float scale = scale_of(d);
+    for (int64_t r = 0; r < d->m && scale != 1; r++) {
+        float *row = cpu_fp32(d->c) + r * d->ldc;
+        for (int64_t i = 0; i < d->n; i++)
+            row[i] *= scale;
+    }
+}
+
 static enum zi_status product(const struct cpu_device *device, const struct workspace *w,
                               const struct device_matmul *d)
 {
     if (d->type == ZI_FP32) return product_fp32(d);
-    if (is_native(device, d->type)) return product_bf16(device->matmuls, w, d);
-    return product_widened(device, w, d);
+    if (!is_native(device, d->type)) return product_widened(device, w, d);
+    ZI_TRY(product_bf16(device->matmuls, w, d));
+    scale_product(d);
+    return ZI_OK;
 }
 
 /* A panel with all that is to be done to it. */

@@ -279,14 +279,14 @@ static enum zi_status find(struct cuda_products *products, const struct shape *s
 static enum zi_status multiply(struct cuda_stream *stream, struct product *p,
                                const struct device_matmul *d)
 {
-    const float one = 1.0f;
+    const float scale = d->scale != 0 ? d->scale : 1.0f;
     const float factor = d->accumulate || !device_is_null(d->residual) ? 1.0f : 0.0f;
     struct device_ptr to = p->is_plain && d->end == DEVICE_END_GELU ? d->inner : d->c;
     struct device_ptr add = device_is_null(d->residual) ? to : d->residual;
     if (p->shape.has_bias) SET(p, CUBLASLT_MATMUL_DESC_BIAS_POINTER, d->bias.address);
     if (!p->is_plain && d->end != DEVICE_END_PLAIN)
         SET(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, d->inner.address);
-    LT_TRY(cublasLtMatmul, stream->products->handle, p->desc, &one, (const void *)d->b.address,
+    LT_TRY(cublasLtMatmul, stream->products->handle, p->desc, &scale, (const void *)d->b.address,
            p->layouts[1], (const void *)d->a.address, p->layouts[0], &factor,
            (const void *)add.address, p->layouts[2], (void *)to.address, p->layouts[3],
            &p->algorithm, stream->products->workspace, WORKSPACE_BYTES, stream->stream);

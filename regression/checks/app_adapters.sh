@@ -1,0 +1,91 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Fine-tuning of some tensors, and with adapters: what is frozen keeps its bits and has no states in checkpoints, is
+# never written to disk again, and runs go on to the bit; what cannot be is refused with the nearest that can.
+. "${srcdir:-.}/regression/checks/app_common.sh"
+
+make_data
+make_deck
+deck=$folder/deck.yaml
+base=$folder/base
+nvme="--set placement.parameters=nvme --set placement.optimizer=nvme --set nvme.paths=$folder/store"
+adapter="--set adapter.rank=3 --set adapter.targets=all --set precision.compute=bf16"
+every="--set checkpoint.every=2 --set checkpoint.keep=0"
+tune() { # DIRECTORY ARGUMENT...: a run from the weights of the first
+    directory=$1
+    shift
+    # shellcheck disable=SC2086
+    expect 0 "$zinf" run "$folder/tune.yaml" --set run.directory="$directory" --set model.from="$base" $every "$@"
+}
+# values CHECKPOINT NAME: what inspect says of a dataset
+values() { "$zinf" inspect "$1" | grep "^/parameter/$2 " || fail "no $2 in $1"; }
+
+expect 0 "$zinf" run "$deck" --set run.directory="$base"
+grep -v '^model:' "$deck" >"$folder/tune.yaml"
+
+# With adapters: nothing else changes.
+# shellcheck disable=SC2086
+tune "$folder/lora" $adapter
+expect 0 "$zinf" inspect "$folder/lora/checkpoints/step-00000006.h5"
+says "/master/blocks.1.attention.query.lora_b"
+says "/moment1/blocks.0.mlp.down.lora_a"
+! grep -q '^/[m][a-z0-9]*/.*\.weight' "$folder/out" || fail "a frozen tensor has states"
+begin=$folder/lora/checkpoints/step-00000002.h5 end=$folder/lora/checkpoints/step-00000006.h5
+for name in embedding.token.weight blocks.1.mlp.up.weight blocks.0.attention.norm.bias; do
+    [ "$(values "$begin" $name)" = "$(values "$end" $name)" ] || fail "$name has changed"
+done
+for name in blocks.0.attention.query.lora_a blocks.1.mlp.down.lora_b; do
+    [ "$(values "$begin" $name)" != "$(values "$end" $name)" ] || fail "$name has not changed"
+done
+expect 0 "$zinf" generate "$folder/lora" --prompt abc --tokens 4
+
+# On disk, and with a run that goes on.
+# shellcheck disable=SC2086
+tune "$folder/disk" $adapter $nvme
+bits "$folder/lora" >"$folder/bits"
+bits "$folder/disk" | cmp -s - "$folder/bits" || fail "other numbers with states on disk"
+writes=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "disk_written_bytes") c = i } NR == 4 { print $c }' \
+    "$folder/disk/steps.csv")
+if [ "$writes" -eq 0 ] || [ "$writes" -gt 200000 ]; then fail "a step writes $writes bytes"; fi
+rm "$folder/disk/checkpoints/step-00000006.h5" "$folder/disk/checkpoints/step-00000004.h5" "$folder/disk/end.yaml"
+# shellcheck disable=SC2086
+tune "$folder/disk" $adapter --resume auto
+says "goes on after step 2 of 6"
+bits "$folder/disk" | cmp -s - "$folder/bits" || fail "other numbers of a run that went on"
+
+# A checkpoint with adapters to begin with tells what they are.
+expect 0 "$zinf" run "$folder/tune.yaml" --set run.directory="$folder/further" --set model.from="$folder/lora" \
+    --set run.steps=2
+expect 2 "$zinf" check "$folder/tune.yaml" --set model.from="$folder/lora" --set adapter.rank=4
+complains "adapter.rank: $folder/lora has 3"
+expect 2 "$zinf" run "$folder/tune.yaml" --set run.directory="$folder/lora" --set model.from="$base" --resume auto \
+    --set precision.compute=bf16 --set adapter.rank=2
+complains "adapter.rank is 2, and was 3"
+
+# Some tensors, some of them in units with frozen ones.
+tune "$folder/some" --set 'model.trainable=[norm.*, blocks.1.mlp.*, blocks.0.attention.query.bias]'
+begin=$folder/some/checkpoints/step-00000002.h5 end=$folder/some/checkpoints/step-00000006.h5
+for name in embedding.token.weight blocks.0.attention.query.weight blocks.0.mlp.up.weight; do
+    [ "$(values "$begin" $name)" = "$(values "$end" $name)" ] || fail "$name has changed"
+done
+for name in norm.weight blocks.0.attention.query.bias blocks.1.mlp.up.weight; do
+    [ "$(values "$begin" $name)" != "$(values "$end" $name)" ] || fail "$name has not changed"
+done
+
+# What goes out, and what is refused.
+expect 0 "$zinf" export "$folder/lora" --output "$folder/merged"
+expect 0 "$zinf" export "$folder/lora" --adapter --output "$folder/adapter"
+grep -q '"r": 3' "$folder/adapter/adapter_config.json" || fail "adapter_config.json"
+expect 2 "$zinf" export "$folder/some" --adapter --output "$folder/none"
+complains "no adapters"
+refuses() { # KEY=VALUE TEXT
+    expect 2 "$zinf" check "$deck" --set adapter.rank=2 --set "$1"
+    complains "$2"
+}
+refuses model.trainable=blocks.0.atention.key.bias "nearest is blocks.*.attention.key.bias"
+refuses model.trainable=nothing "fits no tensor"
+refuses adapter.targets=gate "gpt2 has no matrix gate"
+refuses adapter.targets=outptu "nearest is output"
+refuses adapter.dropout=0.1 "no dropout"
+refuses adapter.rank=33 "smaller side is 32"
+echo "app_adapters: $passed checks passed"

@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters against the package PEFT, on small random models: it loads what `zinf export --adapter` writes, trains from
+there on the same batches to the losses of zinf, and ends with zinf's adapters and logits; a merged export has the
+logits of both. Skipped where the packages are not; PYTHON names the interpreter that has them.
+"""
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+BUILD = os.environ.get("abs_top_builddir", os.getcwd())
+ZINF = os.environ.get("ZINF", os.path.join(BUILD, "zinf"))
+STEPS = 10
+TOKENS, SEQUENCES, VOCABULARY = 32, 4, 61
+
+if "PYTHON" in os.environ:
+    # A virtual environment's interpreter may be a link to this one.
+    python = os.environ.pop("PYTHON")
+    os.execvp(python, [python, *sys.argv])
+try:
+    import peft
+    import torch
+    import transformers
+    from safetensors.torch import load_file
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+SIZES = {"vocab_size": VOCABULARY, "initializer_range": 0.2}
+LLAMA = transformers.LlamaConfig(hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=6,
+                                 num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=False, **SIZES)
+GPT2 = transformers.GPT2Config(n_embd=24, n_layer=3, n_head=4, n_positions=64, resid_pdrop=0, embd_pdrop=0,
+                               attn_pdrop=0, **SIZES)
+# Config, what the deck says, whether PEFT trains the same numbers (of GPT-2's query, key and value it makes one
+# adapter, which begins as zinf's but has no zeros to keep).
+CASES = {
+    "llama": (LLAMA, ["adapter.rank=4", "adapter.alpha=8", "adapter.targets=all"], True),
+    "llama_usual": (LLAMA, ["adapter.rank=3", "adapter.scaling=rsqrt"], True),
+    "gpt2": (GPT2, ["adapter.rank=4", "adapter.targets=output,up,down"], True),
+    "gpt2_joined": (GPT2, ["adapter.rank=2", "adapter.alpha=6", "adapter.targets=query,value,up"], False),
+}
+
+
+def fail(what):
+    print(f"failed: {what}")
+    sys.exit(1)
+
+
+def near(what, one, other, tolerance):
+    difference = (one - other).abs().max().item() / other.abs().max().item()
+    if not difference <= tolerance:
+        fail(f"{what} differ by {difference} of the largest")
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode != 0:
+        fail(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def zinf_run(work, name, sets, *more):
+    """The run directory of a run from the model of that name, and its losses."""
+    deck, directory = f"{work}/deck.yaml", f"{work}/run_{name}_{len(more)}"
+    with open(deck, "w", encoding="utf-8") as file:
+        file.write(f"run: {{name: t, directory: {directory}, steps: {STEPS}}}\nmodel: {{from: {work}/{name}}}\n"
+                   "optimizer: {learning_rate: 1.0e-2, schedule: constant}\n"
+                   f"data: {{train: {work}/train.bin, format: nanogpt}}\n"
+                   f"batch: {{global: {SEQUENCES}, micro: 2, tokens: {TOKENS}}}\n")
+    run(ZINF, "run", deck, *[word for each in [*sets, *more] for word in ("--set", each)])
+    with open(f"{directory}/steps.csv", encoding="utf-8") as file:
+        return directory, [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def base_of(work, name):
+    return transformers.AutoModelForCausalLM.from_pretrained(f"{work}/{name}", dtype=torch.float32)
+
+
+def peft_train(model, ids):
+    """Ten losses of PEFT, each of all the sequences."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    adam = torch.optim.AdamW(trained, lr=1e-2, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    losses = []
+    for _ in range(STEPS):
+        logits = model(ids[:, :-1]).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        adam.step()
+        losses.append(loss.item())
+    return losses
+
+
+def check(work, name, config, sets, same):
+    torch.manual_seed(5)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(f"{work}/{name}")
+    stream = torch.randint(0, VOCABULARY, (SEQUENCES * TOKENS + 1,))
+    stream.to(torch.int16).numpy().tofile(f"{work}/train.bin")
+    ids = torch.stack([stream[s * TOKENS:(s + 1) * TOKENS + 1] for s in range(SEQUENCES)])
+    begin, _ = zinf_run(work, name, sets, "optimizer.learning_rate=0", "run.steps=1")
+    end, losses = zinf_run(work, name, sets)
+    run(ZINF, "export", begin, "--adapter", "--output", f"{work}/{name}_begin")
+    run(ZINF, "export", end, "--adapter", "--output", f"{work}/{name}_end")
+    run(ZINF, "export", end, "--output", f"{work}/{name}_merged")
+    if same:
+        model = peft.PeftModel.from_pretrained(base_of(work, name), f"{work}/{name}_begin", is_trainable=True)
+        near(f"{name}: losses", torch.tensor(losses), torch.tensor(peft_train(model, ids)), 2e-5)
+        if not losses[-1] < losses[0] - 0.05:
+            fail(f"{name}: the losses do not fall: {losses}")
+        state = peft.get_peft_model_state_dict(model)
+        for key, value in load_file(f"{work}/{name}_end/adapter_model.safetensors").items():
+            near(f"{name}: {key}", value, state[key], 5e-3)
+    tuned = peft.PeftModel.from_pretrained(base_of(work, name), f"{work}/{name}_end").eval()
+    merged = base_of(work, f"{name}_merged").eval()
+    with torch.no_grad():
+        expected = tuned(ids).logits
+        near(f"{name}: logits of the merged export", merged(ids).logits, expected, 1e-5)
+        base = base_of(work, name).eval()(ids).logits
+        if (base - expected).abs().max() < 0.1:
+            fail(f"{name}: the adapters change nothing")
+    with open(f"{work}/{name}_end/adapter_config.json", encoding="utf-8") as file:
+        written = json.load(file)
+    print(f"{name}: {written['target_modules']}, losses {losses[0]:.4f} to {losses[-1]:.4f}")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as work:
+        for name, case in CASES.items():
+            check(work, name, *case)
+        print(f"hf_peft: {len(CASES)} models, peft {peft.__version__}, transformers {transformers.__version__}")

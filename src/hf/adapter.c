@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Adapters for PEFT (as of its version 0.21.2). Names are those of the modules, behind
+ * base_model.model; a matrix that is several of zinf has a larger rank, which rank_pattern says. */
+#include "hf/adapter.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "hf/architecture.h"
+#include "hf/safetensors.h"
+
+enum { PARTS = 3 };
+
+/* One of the matrices that a module joins: the tensor of its lora_a, behind which is lora_b, or -1;
+ * its rows of the module. */
+struct part {
+    int adapter;
+    int64_t first, rows;
+};
+
+/* A module of one block. */
+struct module {
+    struct part parts[PARTS];
+    int part_count, adapter_count;
+    int64_t inputs, outputs;
+};
+
+struct output {
+    const struct hf_adapter_writing *writing;
+    const struct hf_architecture *architecture;
+    struct module *modules;
+    /* Two of each module: lora_A, lora_B. */
+    struct safetensors_item *items;
+    int module_count;
+};
+
+static enum zi_status no_memory(void)
+{
+    return zi_fail(ZI_ERROR_DEVICE, "hf", "no memory for the list of adapters");
+}
+
+static int64_t rank_of(const struct output *o)
+{
+    return o->writing->description.model->adapter.rank;
+}
+
+static int find_tensor(const struct hf_adapter_writing *w, const char *name)
+{
+    for (int i = 0; i < w->count; i++)
+        if (strcmp(w->tensors[i].name, name) == 0) return i;
+    return -1;
+}
+
+/* The name of a file's tensor without its last part, ".weight". */
+static int stem_length(const char *in_file)
+{
+    return (int)(strrchr(in_file, '.') - in_file);
+}
+
+/* Adds a matrix of zinf to a module. */
+static void add_part(const struct output *o, const struct hf_name *row, int layer,
+                     struct module *module)
+{
+    const struct hf_adapter_writing *w = o->writing;
+    char name[HF_NAME], lora[HF_NAME + 8];
+    int base = find_tensor(w, hf_name_write(row->tensor, layer, name));
+    if (base < 0 || w->tensors[base].dimensions < 2) return;
+    ZI_REQUIRE(module->part_count < PARTS);
+    snprintf(lora, sizeof lora, "%.*s.lora_a", stem_length(name), name);
+    struct part *part = &module->parts[module->part_count++];
+    *part = (struct part){find_tensor(w, lora), module->outputs, w->tensors[base].shape[0]};
+    module->adapter_count += part->adapter >= 0;
+    module->inputs = w->tensors[base].shape[1];
+    module->outputs += part->rows;
+}
+
+/* The module whose first matrix has a row of names, of a block. */
+static struct module module_of(const struct output *o, const struct hf_name *first, int layer)
+{
+    struct module module = {.part_count = 0};
+    for (const struct hf_name *row = first; row->tensor; row++)
+        if (strcmp(row->in_file, first->in_file) == 0) add_part(o, row, layer, &module);
+    return module;
+}
+
+static enum zi_status add_item(struct output *o, int item, const char *module, const char *end,
+                               const int64_t shape[2])
+{
+    char *name;
+    if (asprintf(&name, "base_model.model.%.*s.%s.weight", stem_length(module), module, end) < 0)
+        return no_memory();
+    o->items[item] = (struct safetensors_item){name, 2, {shape[0], shape[1]}};
+    return ZI_OK;
+}
+
+/* Whether an earlier row of names has the same tensor of the file. */
+static bool is_repeated(const struct output *o, const struct hf_name *row)
+{
+    for (const struct hf_name *before = o->architecture->names; before < row; before++)
+        if (strcmp(before->in_file, row->in_file) == 0) return true;
+    return false;
+}
+
+/* Whether a row of names is of a tensor of blocks. */
+static bool is_of_block(const struct hf_name *row)
+{
+    return strncmp(row->tensor, "blocks.", strlen("blocks.")) == 0;
+}
+
+static enum zi_status list_modules(struct output *o)
+{
+    size_t room = (size_t)o->writing->count + 1;
+    o->modules = calloc(room, sizeof *o->modules);
+    o->items = calloc(2 * room, sizeof *o->items);
+    if (!o->modules || !o->items) return no_memory();
+    for (int layer = 0; layer < o->writing->description.model->layers; layer++) {
+        for (const struct hf_name *row = o->architecture->names; row->tensor; row++) {
+            char name[HF_NAME];
+            if (!is_of_block(row) || is_repeated(o, row)) continue;
+            struct module module = module_of(o, row, layer);
+            int64_t rank = rank_of(o) * module.adapter_count;
+            if (rank == 0) continue;
+            hf_name_write(row->in_file, layer, name);
+            int item = 2 * o->module_count;
+            o->modules[o->module_count++] = module;
+            ZI_TRY(add_item(o, item, name, "lora_A", (int64_t[]){rank, module.inputs}));
+            ZI_TRY(add_item(o, item + 1, name, "lora_B", (int64_t[]){module.outputs, rank}));
+        }
+    }
+    if (o->module_count > 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "hf", "the model has no adapters; export it as a whole");
+}
+
+/* What of part number `wanted` among those with adapters; NULL: there are not so many. */
+static const struct part *adapted_part(const struct module *module, int wanted)
+{
+    for (int p = 0; p < module->part_count; p++)
+        if (module->parts[p].adapter >= 0 && wanted-- == 0) return &module->parts[p];
+    return NULL;
+}
+
+/* Elements [first, first + count) of lora_A: the matrices of the parts behind each other. */
+static enum zi_status fill_a(const struct output *o, const struct module *module, int64_t first,
+                             int64_t count, char *values)
+{
+    const struct hf_adapter_writing *w = o->writing;
+    int64_t each = rank_of(o) * module->inputs, end = first + count;
+    size_t size = zi_dtype_bytes(w->description.type);
+    for (int n = 0; n < module->adapter_count; n++) {
+        int64_t low = n * each > first ? n * each : first;
+        int64_t high = (n + 1) * each < end ? (n + 1) * each : end;
+        if (low >= high) continue;
+        ZI_TRY(w->source(w->context, adapted_part(module, n)->adapter, low - n * each, high - low,
+                         values + (size_t)(low - first) * size));
+    }
+    return ZI_OK;
+}
+
+/* The same of lora_B, whose rows are [of the first part, of the second ..], zero but for the columns of
+ * the part that the row is of. */
+static enum zi_status fill_b(const struct output *o, const struct module *module, int64_t first,
+                             int64_t count, char *values)
+{
+    const struct hf_adapter_writing *w = o->writing;
+    int64_t rank = rank_of(o), columns = rank * module->adapter_count, end = first + count;
+    size_t size = zi_dtype_bytes(w->description.type);
+    memset(values, 0, (size_t)count * size);
+    for (int n = 0; n < module->adapter_count; n++) {
+        const struct part *part = adapted_part(module, n);
+        for (int64_t row = 0; row < part->rows; row++) {
+            int64_t at = (part->first + row) * columns + n * rank;
+            int64_t low = at > first ? at : first, high = at + rank < end ? at + rank : end;
+            if (low >= high) continue;
+            ZI_TRY(w->source(w->context, part->adapter + 1, row * rank + low - at, high - low,
+                             values + (size_t)(low - first) * size));
+        }
+    }
+    return ZI_OK;
+}
+
+static enum zi_status fill(void *context, int item, int64_t first, int64_t count, void *values)
+{
+    const struct output *o = context;
+    const struct module *module = &o->modules[item / 2];
+    return item % 2 == 0 ? fill_a(o, module, first, count, values)
+                         : fill_b(o, module, first, count, values);
+}
+
+/* The name of a module without the number of its block and what stands before: "self_attn.q_proj". */
+static void write_module(const struct hf_name *row, FILE *out)
+{
+    const char *name = strchr(row->in_file, '}') + 2;
+    fprintf(out, "\"%.*s\"", stem_length(name), name);
+}
+
+/* Writes of each module with adapters its name, or, where `what` says so, its rank or alpha if these
+ * are not the common ones. */
+enum pattern { TARGETS, RANKS, ALPHAS };
+static void write_modules(const struct output *o, enum pattern what, FILE *out)
+{
+    const struct settings_adapter *s = &o->writing->description.model->adapter;
+    const char *comma = "";
+    for (const struct hf_name *row = o->architecture->names; row->tensor; row++) {
+        if (!is_of_block(row) || is_repeated(o, row)) continue;
+        struct module module = module_of(o, row, 0);
+        double parts = (double)module.adapter_count;
+        if (parts == 0 || (what != TARGETS && parts == 1)) continue;
+        fputs(comma, out);
+        write_module(row, out);
+        comma = ", ";
+        if (what == RANKS) fprintf(out, ": %" PRId64, s->rank * module.adapter_count);
+        if (what != ALPHAS) continue;
+        /* So that the scale stays. */
+        bool root = s->scaling == ADAPTER_RSQRT;
+        fprintf(out, ": %.17g", (double)s->alpha * (root ? sqrt(parts) : parts));
+    }
+}
+
+static void write_keys(const struct output *o, FILE *out)
+{
+    const struct settings_adapter *s = &o->writing->description.model->adapter;
+    bool turned = false;
+    for (const struct hf_name *row = o->architecture->names; row->tensor; row++)
+        turned = turned || row->transposed;
+    fprintf(out,
+            "{\n  \"peft_type\": \"LORA\",\n  \"task_type\": \"CAUSAL_LM\",\n"
+            "  \"base_model_name_or_path\": null,\n  \"inference_mode\": true,\n"
+            "  \"r\": %" PRId64 ",\n  \"lora_alpha\": %" PRId64 ",\n  \"lora_dropout\": 0.0,\n"
+            "  \"bias\": \"none\",\n  \"fan_in_fan_out\": %s,\n  \"use_rslora\": %s,\n"
+            "  \"use_dora\": false,\n  \"modules_to_save\": null,\n  \"target_modules\": [",
+            s->rank, s->alpha, turned ? "true" : "false",
+            s->scaling == ADAPTER_RSQRT ? "true" : "false");
+    write_modules(o, TARGETS, out);
+    fputs("],\n  \"rank_pattern\": {", out);
+    write_modules(o, RANKS, out);
+    fputs("},\n  \"alpha_pattern\": {", out);
+    write_modules(o, ALPHAS, out);
+    fputs("}\n}\n", out);
+}
+
+static enum zi_status write_config(const struct output *o)
+{
+    char path[PATH_MAX], *text = NULL;
+    size_t bytes;
+    int length = snprintf(path, sizeof path, "%s/adapter_config.json", o->writing->folder);
+    if (length < 0 || length >= (int)sizeof path)
+        return zi_fail(ZI_ERROR_USAGE, "hf", "%s: the path is too long", o->writing->folder);
+    FILE *out = open_memstream(&text, &bytes);
+    if (out) write_keys(o, out);
+    bool made = out && fclose(out) == 0;
+    enum zi_status status = made && text ? zi_output_text("hf", path, text) : no_memory();
+    free(text);
+    return status;
+}
+
+static enum zi_status write_all(struct output *o)
+{
+    ZI_TRY(list_modules(o));
+    const struct safetensors_writing writing = {
+        .folder = o->writing->folder,
+        .stem = "adapter_model",
+        .type = o->writing->description.type,
+        .shard_bytes = INT64_MAX,
+        .items = o->items,
+        .count = 2 * o->module_count,
+        .fill = fill,
+        .context = o,
+    };
+    ZI_TRY(safetensors_write(&writing));
+    return write_config(o);
+}
+
+enum zi_status hf_adapter_write(const struct hf_adapter_writing *writing)
+{
+    struct output output = {.writing = writing,
+                            .architecture = hf_architecture_of(&writing->description)};
+    enum zi_status status = write_all(&output);
+    for (int i = 0; i < 2 * output.module_count; i++)
+        free((char *)output.items[i].name);
+    free(output.items);
+    free(output.modules);
+    return status;
+}
