@@ -140,7 +140,7 @@ static enum zi_status compile(struct loaded *l, const struct loading *loading)
     l->setup.config.cache = smaller(loading->cache, l->context);
     ZI_TRY(zero_resolve(s, &l->setup.description, 1, &node, &l->setup.config));
     ZI_TRY(setup_compile(&l->setup));
-    if (l->source) ZI_TRY(source_match(l->source, l->setup.model));
+    if (l->source) ZI_TRY(source_match(l->source, l->setup.model, 0));
     return engine_create(l->setup.program, l->setup.device, l->comm, s, &l->engine);
 }
 
@@ -163,7 +163,7 @@ enum zi_status loaded_open(struct loaded *loaded, const struct loading *loading)
     ZI_TRY(loaded->source ? describe_folder(loaded, loading->path, &sets)
                           : describe_checkpoint(loaded, &sets));
     ZI_TRY(setup_open(&loaded->setup, DEVICE_ALONE));
-    ZI_TRY(loaded->source ? source_match(loaded->source, loaded->setup.model)
+    ZI_TRY(loaded->source ? source_match(loaded->source, loaded->setup.model, 0)
                           : check_tensors(loaded));
     ZI_TRY(compile(loaded, loading));
     return engine_load(loaded->engine, load_range, loaded);

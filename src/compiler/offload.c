@@ -48,18 +48,18 @@ static double longer(double a, double b)
 double resolve_pass_seconds(const struct model *model, const struct zero_config *config,
                             const int segments[LAYER_KIND_COUNT])
 {
-    struct model_flops all = {0, 0, 0};
+    double forward = 0, backward = 0;
     double ranks = config->node.ranks;
     double way = ranks * resolve_offloaded_bytes(model, config, segments) / config->rates.link;
     for (int op = 0; op < model->op_count; op++) {
         struct model_flops flops;
         model_op_flops(model, op, config->micro, config->tokens, &flops);
-        all.forward += flops.forward;
-        all.backward += flops.backward;
+        forward += flops.forward;
+        backward += flops.backward;
     }
-    all.backward += resolve_recomputing(model, config, segments);
-    return longer(ranks * all.forward / config->rates.flops, way) +
-           longer(ranks * all.backward / config->rates.flops, way);
+    backward += resolve_recomputing(model, config, segments);
+    return longer(ranks * forward / config->rates.flops, way) +
+           longer(ranks * backward / config->rates.flops, way);
 }
 
 void resolve_explain_offload(const struct settings *s, const struct zero_config *config, FILE *out)
