@@ -30,7 +30,7 @@ def deepspeed_config(nvme, sequences):
             "stage3_max_reuse_distance": 0, "stage3_param_persistence_threshold": 10000,
             "offload_param": {"device": "nvme", "nvme_path": nvme, "max_in_cpu": 0, "buffer_count": 8,
                               "buffer_size": 70000000},
-            "offload_optimizer": {"device": "nvme", "nvme_path": nvme, "buffer_count": 8, "pipeline_read": True,
+            "offload_optimizer": {"device": "nvme", "nvme_path": nvme, "buffer_count": 12, "pipeline_read": True,
                                   "pipeline_write": True}},
         "aio": {"block_size": 1048576, "queue_depth": 16, "intra_op_parallelism": 1, "single_submit": False,
                 "overlap_events": True}}

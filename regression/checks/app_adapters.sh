@@ -74,10 +74,35 @@ done
 
 # What goes out, and what is refused.
 expect 0 "$zinf" export "$folder/lora" --output "$folder/merged"
-expect 0 "$zinf" export "$folder/lora" --adapter --output "$folder/adapter"
+expect 0 "$zinf" export "$folder/lora" --adapter --output "$folder/joined"
+grep -q '"attn.c_attn": 9' "$folder/joined/adapter_config.json" || fail "rank_pattern"
+tune "$folder/apart" --set adapter.rank=3 --set adapter.targets=output,up,down
+expect 0 "$zinf" export "$folder/apart" --adapter --output "$folder/adapter"
 grep -q '"r": 3' "$folder/adapter/adapter_config.json" || fail "adapter_config.json"
 expect 2 "$zinf" export "$folder/some" --adapter --output "$folder/none"
 complains "no adapters"
+
+# The adapters that went out come in again, beside the weights that they were made for.
+expect 0 "$zinf" run "$folder/tune.yaml" --set run.directory="$folder/in" --set model.from="$base" \
+    --set adapter.from="$folder/adapter" --set run.steps=2 --set adapter.rank=3
+says "and with the adapters of $folder/adapter"
+expect 2 "$zinf" check "$folder/tune.yaml" --set model.from="$folder/lora" --set adapter.from="$folder/adapter"
+complains "has adapters already"
+expect 2 "$zinf" check "$deck" --set adapter.from="$folder/adapter"
+complains "name them in model.from"
+config=$folder/adapter/adapter_config.json
+cp "$config" "$folder/kept.json"
+asks() { # SED_PROGRAM TEXT
+    sed "$1" "$folder/kept.json" >"$config"
+    expect 2 "$zinf" check "$folder/tune.yaml" --set model.from="$base" --set adapter.from="$folder/adapter"
+    complains "$2"
+}
+asks 's/"use_dora": false/"use_dora": true/' "use_dora asks for what zinf does not do"
+asks 's/"modules_to_save": null/"modules_to_save": ["lm_head"]/' "modules_to_save asks"
+asks 's/"rank_pattern": {[^}]*}/"rank_pattern": {"c_proj": 2}/' "rank_pattern asks"
+asks 's/"bias": "none"/"bias": "all"/' "bias asks"
+asks 's/"r": 3/"r": 0/' "r is no whole number"
+asks 's/"LORA"/"IA3"/' "peft_type is not LORA"
 refuses() { # KEY=VALUE TEXT
     expect 2 "$zinf" check "$deck" --set adapter.rank=2 --set "$1"
     complains "$2"

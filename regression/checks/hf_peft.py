@@ -69,7 +69,7 @@ def zinf_run(work, name, sets, *more):
                    "optimizer: {learning_rate: 1.0e-2, schedule: constant}\n"
                    f"data: {{train: {work}/train.bin, format: nanogpt}}\n"
                    f"batch: {{global: {SEQUENCES}, micro: 2, tokens: {TOKENS}}}\n")
-    run(ZINF, "run", deck, *[word for each in [*sets, *more] for word in ("--set", each)])
+    run(ZINF, "run", deck, "--overwrite", *[word for each in [*sets, *more] for word in ("--set", each)])
     with open(f"{directory}/steps.csv", encoding="utf-8") as file:
         return directory, [float(row["loss"]) for row in csv.DictReader(file)]
 
@@ -94,6 +94,16 @@ def peft_train(model, ids):
     return losses
 
 
+def go_on(work, name, sets, model, ids):
+    """zinf begins with the adapters that PEFT has trained and saved."""
+    model.save_pretrained(f"{work}/{name}_peft")
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten())
+    for more in [], sets[:1]:
+        found = zinf_run(work, name, more, f"adapter.from={work}/{name}_peft", "run.steps=1")[1][0]
+        near(f"{name}: losses of the adapters of PEFT", torch.tensor(found), loss, 2e-5)
+
+
 def check(work, name, config, sets, same):
     torch.manual_seed(5)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(f"{work}/{name}")
@@ -113,6 +123,7 @@ def check(work, name, config, sets, same):
         state = peft.get_peft_model_state_dict(model)
         for key, value in load_file(f"{work}/{name}_end/adapter_model.safetensors").items():
             near(f"{name}: {key}", value, state[key], 5e-3)
+        go_on(work, name, sets, model, ids)
     tuned = peft.PeftModel.from_pretrained(base_of(work, name), f"{work}/{name}_end").eval()
     merged = base_of(work, f"{name}_merged").eval()
     with torch.no_grad():

@@ -294,6 +294,9 @@ static enum zi_status stage_source(struct run *run)
     if (!*from || run->from || run->level.from) return ZI_OK;
     ZI_TRY(source_open(from, is_first(run), &run->source));
     if (is_first(run)) printf("begins with the weights of %s\n", from);
+    const char *adapters = run->setup.settings->model.adapter.from;
+    if (*adapters) ZI_TRY(source_add_adapter(run->source, adapters));
+    if (*adapters && is_first(run)) printf("and with the adapters of %s\n", adapters);
     if (is_first(run)) ZI_TRY(source_files(run->source, run->source_files));
     return source_match(run->source, run->setup.model, (uint64_t)run->setup.settings->run.seed);
 }

@@ -22,7 +22,7 @@
 #include "compiler/compiler.h"
 #include "compiler/placement.h"
 #include "deck/table.h"
-#include "hf/model.h"
+#include "hf/adapter.h"
 
 enum { FILE_MOST = 1 << 20 }; /* bytes of a deck or a machine file */
 
@@ -79,16 +79,40 @@ enum zi_status setup_read_machine(const char *path, struct plan_node *node)
     return status;
 }
 
+/* The adapter section, where adapter.from names adapters beside a model. */
+static enum zi_status take_adapter(struct setup *setup, const struct source *source)
+{
+    const char *from = setup->settings->model.adapter.from;
+    struct settings_model given = *source_model(source);
+    struct hf_adapter *adapter;
+    if (given.adapter.rank > 0) {
+        deck_complain(setup->deck, "adapter", "from",
+                      "%s has adapters already; name a model without, or take the key out",
+                      setup->settings->model.from);
+        return ZI_OK;
+    }
+    ZI_TRY(hf_adapter_open(from, &given, &adapter));
+    given.adapter = *hf_adapter_settings(adapter);
+    deck_take_model(setup->deck, &given, from);
+    hf_adapter_close(adapter);
+    return ZI_OK;
+}
+
 /* The model section, where model.from names a model. */
 static enum zi_status take_model(struct setup *setup)
 {
     const char *from = setup->settings->model.from;
     struct source *source;
+    if (!*from && *setup->settings->model.adapter.from)
+        deck_complain(setup->deck, "adapter", "from",
+                      "adapters need the weights that they are for; name them in model.from");
     if (!*from) return ZI_OK;
     ZI_TRY(source_open(from, false, &source));
     deck_take_model(setup->deck, source_model(source), from);
+    enum zi_status status = ZI_OK;
+    if (*setup->settings->model.adapter.from) status = take_adapter(setup, source);
     source_close(source);
-    return ZI_OK;
+    return status;
 }
 
 enum zi_status setup_parse(struct setup *setup, const char *text, int64_t bytes, const char *name,
@@ -179,7 +203,7 @@ static void write_section(const struct settings *settings, const char *section, 
     fprintf(out, "%s: {", section);
     for (int i = 0; i < count; i++) {
         if (strcmp(rows[i].section, section) != 0) continue;
-        if (rows[i].offset == offsetof(struct settings, model.from)) continue; /* it is there */
+        if (strcmp(rows[i].key, "from") == 0) continue; /* it is there */
         fprintf(out, "%s%s: ", comma, rows[i].key);
         deck_value_write(&rows[i], settings, out);
         comma = ", ";

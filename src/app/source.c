@@ -16,6 +16,7 @@
 #include "base/half.h"
 #include "base/log.h"
 #include "comm/comm.h"
+#include "hf/adapter.h"
 #include "hf/model.h"
 
 /* Elements that are converted at once. */
@@ -31,7 +32,8 @@ struct source {
     struct setup setup;
     /* Of source_match; not owned. */
     const struct model *model;
-    /* Of the initial values of adapters that the source has none of. */
+    /* Adapters that the source has none of: from a folder, or drawn. */
+    struct hf_adapter *adapter;
     uint64_t seed;
     /* Of a folder: a tensor's number among those that the folder has. */
     int *numbers;
@@ -104,6 +106,7 @@ void source_close(struct source *source)
 {
     if (!source) return;
     hf_model_close(source->folder);
+    hf_adapter_close(source->adapter);
     if (source->checkpoint) checkpoint_close(source->checkpoint);
     if (source->comm) comm_destroy(source->comm);
     setup_cleanup(&source->setup);
@@ -182,7 +185,19 @@ enum zi_status source_match(struct source *source, const struct model *model, ui
 {
     source->model = model;
     source->seed = seed;
+    if (source->adapter) {
+        struct hf_tensor *tensors = setup_hf_tensors(model);
+        if (!tensors) return no_memory();
+        enum zi_status status = hf_adapter_match(source->adapter, tensors, model->tensor_count);
+        free(tensors);
+        ZI_TRY(status);
+    }
     return source->folder ? match_folder(source, model) : match_checkpoint(source, model);
+}
+
+enum zi_status source_add_adapter(struct source *source, const char *folder)
+{
+    return hf_adapter_open(folder, source_model(source), &source->adapter);
 }
 
 static enum zi_status read_checkpoint(struct source *source, int tensor, int64_t first,
@@ -205,6 +220,8 @@ static enum zi_status read_checkpoint(struct source *source, int tensor, int64_t
 enum zi_status source_read(struct source *source, int tensor, int64_t first, int64_t count,
                            float *values)
 {
+    if (begins_anew(source, tensor) && source->adapter)
+        return hf_adapter_read(source->adapter, tensor, first, count, values);
     if (begins_anew(source, tensor)) {
         model_initialize(&source->model->tensors[tensor], source->seed, first, count, values);
         return ZI_OK;

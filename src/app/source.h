@@ -29,8 +29,11 @@ const char *source_class(const struct source *source);
 /* The type of the weights. */
 enum zi_dtype source_type(const struct source *source);
 
+/* Adapters beside a model that has none, of a folder of PEFT. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status source_add_adapter(struct source *source, const char *folder);
+
 /* Finds all tensors of the model, which stays the caller's; of adapters that the source has none of,
- * initial values are drawn with the seed. ZI_ERROR_USAGE. */
+ * and that were not added, initial values are drawn with the seed. ZI_ERROR_USAGE. */
 enum zi_status source_match(struct source *source, const struct model *model, uint64_t seed);
 
 /* Reads elements [first, first + count) of a tensor as fp32. ZI_ERROR_IO. */

@@ -73,7 +73,7 @@ bool deck_row_is_of_model(const struct deck_row *row)
 
 static bool row_is_of_adapter(const struct deck_row *row)
 {
-    return strcmp(row->section, "adapter") == 0;
+    return strcmp(row->section, "adapter") == 0 && !deck_row_is_text(row);
 }
 
 bool deck_row_is_list(const struct deck_row *row)

@@ -305,6 +305,10 @@ static const struct deck_row rows[] = {
              "[blocks.*.mlp.*, norm.*]; others stay as they are and have no optimizer states; "
              "auto: all, or with an adapter its own alone, which are always trained"},
 
+    {KEY_OF_MODEL(adapter, from), .type = DECK_PATH, .fallback = "", .changeable = true,
+     .help =
+         "adapters to begin with, beside the weights of model.from, and what the other keys of "
+         "the section are then: a folder of the package PEFT; empty: initial adapters are drawn"},
     {KEY_OF_MODEL(adapter, rank), .type = DECK_INTEGER, .fallback = "0", .maximum = 65536,
      .help = "rank of the low-rank adapters (LoRA) beside the matrices that adapter.targets names; "
              "0: none"},

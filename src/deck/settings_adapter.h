@@ -12,6 +12,8 @@ enum adapter_scaling { ADAPTER_PLAIN, ADAPTER_RSQRT };
 
 /* Low-rank adapters (LoRA). */
 struct settings_adapter {
+    /* Folder of PEFT with the values to begin with: "" for none. */
+    char *from;
     /* 0: none. */
     int64_t rank;
     /* auto: rank. */

@@ -12,29 +12,13 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "hf/architecture.h"
+#include "hf/modules.h"
 #include "hf/safetensors.h"
-
-enum { PARTS = 3 };
-
-/* One of the matrices that a module joins: the tensor of its lora_a, behind which is lora_b, or -1;
- * its rows of the module. */
-struct part {
-    int adapter;
-    int64_t first, rows;
-};
-
-/* A module of one block. */
-struct module {
-    struct part parts[PARTS];
-    int part_count, adapter_count;
-    int64_t inputs, outputs;
-};
 
 struct output {
     const struct hf_adapter_writing *writing;
-    const struct hf_architecture *architecture;
-    struct module *modules;
+    struct hf_modules all;
+    struct hf_module *modules;
     /* Two of each module: lora_A, lora_B. */
     struct safetensors_item *items;
     int module_count;
@@ -50,67 +34,14 @@ static int64_t rank_of(const struct output *o)
     return o->writing->description.model->adapter.rank;
 }
 
-static int find_tensor(const struct hf_adapter_writing *w, const char *name)
-{
-    for (int i = 0; i < w->count; i++)
-        if (strcmp(w->tensors[i].name, name) == 0) return i;
-    return -1;
-}
-
-/* The name of a file's tensor without its last part, ".weight". */
-static int stem_length(const char *in_file)
-{
-    return (int)(strrchr(in_file, '.') - in_file);
-}
-
-/* Adds a matrix of zinf to a module. */
-static void add_part(const struct output *o, const struct hf_name *row, int layer,
-                     struct module *module)
-{
-    const struct hf_adapter_writing *w = o->writing;
-    char name[HF_NAME], lora[HF_NAME + 8];
-    int base = find_tensor(w, hf_name_write(row->tensor, layer, name));
-    if (base < 0 || w->tensors[base].dimensions < 2) return;
-    ZI_REQUIRE(module->part_count < PARTS);
-    snprintf(lora, sizeof lora, "%.*s.lora_a", stem_length(name), name);
-    struct part *part = &module->parts[module->part_count++];
-    *part = (struct part){find_tensor(w, lora), module->outputs, w->tensors[base].shape[0]};
-    module->adapter_count += part->adapter >= 0;
-    module->inputs = w->tensors[base].shape[1];
-    module->outputs += part->rows;
-}
-
-/* The module whose first matrix has a row of names, of a block. */
-static struct module module_of(const struct output *o, const struct hf_name *first, int layer)
-{
-    struct module module = {.part_count = 0};
-    for (const struct hf_name *row = first; row->tensor; row++)
-        if (strcmp(row->in_file, first->in_file) == 0) add_part(o, row, layer, &module);
-    return module;
-}
-
 static enum zi_status add_item(struct output *o, int item, const char *module, const char *end,
                                const int64_t shape[2])
 {
     char *name;
-    if (asprintf(&name, "base_model.model.%.*s.%s.weight", stem_length(module), module, end) < 0)
+    if (asprintf(&name, "base_model.model.%.*s.%s.weight", hf_stem_length(module), module, end) < 0)
         return no_memory();
     o->items[item] = (struct safetensors_item){name, 2, {shape[0], shape[1]}};
     return ZI_OK;
-}
-
-/* Whether an earlier row of names has the same tensor of the file. */
-static bool is_repeated(const struct output *o, const struct hf_name *row)
-{
-    for (const struct hf_name *before = o->architecture->names; before < row; before++)
-        if (strcmp(before->in_file, row->in_file) == 0) return true;
-    return false;
-}
-
-/* Whether a row of names is of a tensor of blocks. */
-static bool is_of_block(const struct hf_name *row)
-{
-    return strncmp(row->tensor, "blocks.", strlen("blocks.")) == 0;
 }
 
 static enum zi_status list_modules(struct output *o)
@@ -120,10 +51,10 @@ static enum zi_status list_modules(struct output *o)
     o->items = calloc(2 * room, sizeof *o->items);
     if (!o->modules || !o->items) return no_memory();
     for (int layer = 0; layer < o->writing->description.model->layers; layer++) {
-        for (const struct hf_name *row = o->architecture->names; row->tensor; row++) {
+        for (const struct hf_name *row = o->all.architecture->names; row->tensor; row++) {
             char name[HF_NAME];
-            if (!is_of_block(row) || is_repeated(o, row)) continue;
-            struct module module = module_of(o, row, layer);
+            if (!hf_names_module(o->all.architecture, row)) continue;
+            struct hf_module module = hf_module_of(&o->all, row, layer);
             int64_t rank = rank_of(o) * module.adapter_count;
             if (rank == 0) continue;
             hf_name_write(row->in_file, layer, name);
@@ -137,16 +68,8 @@ static enum zi_status list_modules(struct output *o)
     return zi_fail(ZI_ERROR_USAGE, "hf", "the model has no adapters; export it as a whole");
 }
 
-/* What of part number `wanted` among those with adapters; NULL: there are not so many. */
-static const struct part *adapted_part(const struct module *module, int wanted)
-{
-    for (int p = 0; p < module->part_count; p++)
-        if (module->parts[p].adapter >= 0 && wanted-- == 0) return &module->parts[p];
-    return NULL;
-}
-
 /* Elements [first, first + count) of lora_A: the matrices of the parts behind each other. */
-static enum zi_status fill_a(const struct output *o, const struct module *module, int64_t first,
+static enum zi_status fill_a(const struct output *o, const struct hf_module *module, int64_t first,
                              int64_t count, char *values)
 {
     const struct hf_adapter_writing *w = o->writing;
@@ -156,15 +79,15 @@ static enum zi_status fill_a(const struct output *o, const struct module *module
         int64_t low = n * each > first ? n * each : first;
         int64_t high = (n + 1) * each < end ? (n + 1) * each : end;
         if (low >= high) continue;
-        ZI_TRY(w->source(w->context, adapted_part(module, n)->adapter, low - n * each, high - low,
-                         values + (size_t)(low - first) * size));
+        ZI_TRY(w->source(w->context, hf_adapted_part(module, n)->adapter, low - n * each,
+                         high - low, values + (size_t)(low - first) * size));
     }
     return ZI_OK;
 }
 
 /* The same of lora_B, whose rows are [of the first part, of the second ..], zero but for the columns of
  * the part that the row is of. */
-static enum zi_status fill_b(const struct output *o, const struct module *module, int64_t first,
+static enum zi_status fill_b(const struct output *o, const struct hf_module *module, int64_t first,
                              int64_t count, char *values)
 {
     const struct hf_adapter_writing *w = o->writing;
@@ -172,7 +95,7 @@ static enum zi_status fill_b(const struct output *o, const struct module *module
     size_t size = zi_dtype_bytes(w->description.type);
     memset(values, 0, (size_t)count * size);
     for (int n = 0; n < module->adapter_count; n++) {
-        const struct part *part = adapted_part(module, n);
+        const struct hf_part *part = hf_adapted_part(module, n);
         for (int64_t row = 0; row < part->rows; row++) {
             int64_t at = (part->first + row) * columns + n * rank;
             int64_t low = at > first ? at : first, high = at + rank < end ? at + rank : end;
@@ -187,7 +110,7 @@ static enum zi_status fill_b(const struct output *o, const struct module *module
 static enum zi_status fill(void *context, int item, int64_t first, int64_t count, void *values)
 {
     const struct output *o = context;
-    const struct module *module = &o->modules[item / 2];
+    const struct hf_module *module = &o->modules[item / 2];
     return item % 2 == 0 ? fill_a(o, module, first, count, values)
                          : fill_b(o, module, first, count, values);
 }
@@ -196,7 +119,7 @@ static enum zi_status fill(void *context, int item, int64_t first, int64_t count
 static void write_module(const struct hf_name *row, FILE *out)
 {
     const char *name = strchr(row->in_file, '}') + 2;
-    fprintf(out, "\"%.*s\"", stem_length(name), name);
+    fprintf(out, "\"%.*s\"", hf_stem_length(name), name);
 }
 
 /* Writes of each module with adapters its name, or, where `what` says so, its rank or alpha if these
@@ -206,9 +129,9 @@ static void write_modules(const struct output *o, enum pattern what, FILE *out)
 {
     const struct settings_adapter *s = &o->writing->description.model->adapter;
     const char *comma = "";
-    for (const struct hf_name *row = o->architecture->names; row->tensor; row++) {
-        if (!is_of_block(row) || is_repeated(o, row)) continue;
-        struct module module = module_of(o, row, 0);
+    for (const struct hf_name *row = o->all.architecture->names; row->tensor; row++) {
+        if (!hf_names_module(o->all.architecture, row)) continue;
+        struct hf_module module = hf_module_of(&o->all, row, 0);
         double parts = (double)module.adapter_count;
         if (parts == 0 || (what != TARGETS && parts == 1)) continue;
         fputs(comma, out);
@@ -226,7 +149,7 @@ static void write_keys(const struct output *o, FILE *out)
 {
     const struct settings_adapter *s = &o->writing->description.model->adapter;
     bool turned = false;
-    for (const struct hf_name *row = o->architecture->names; row->tensor; row++)
+    for (const struct hf_name *row = o->all.architecture->names; row->tensor; row++)
         turned = turned || row->transposed;
     fprintf(out,
             "{\n  \"peft_type\": \"LORA\",\n  \"task_type\": \"CAUSAL_LM\",\n"
@@ -278,8 +201,9 @@ static enum zi_status write_all(struct output *o)
 
 enum zi_status hf_adapter_write(const struct hf_adapter_writing *writing)
 {
-    struct output output = {.writing = writing,
-                            .architecture = hf_architecture_of(&writing->description)};
+    struct output output = {
+        .writing = writing,
+        .all = {hf_architecture_of(&writing->description), writing->tensors, writing->count}};
     enum zi_status status = write_all(&output);
     for (int i = 0; i < 2 * output.module_count; i++)
         free((char *)output.items[i].name);

@@ -25,4 +25,29 @@ struct hf_adapter_writing {
  * gives. */
 enum zi_status hf_adapter_write(const struct hf_adapter_writing *writing);
 
+struct hf_adapter;
+
+/* Opens a folder of PEFT for a model of zinf, whose settings are copied but for lists: reads the config
+ * and the head of the weights. ZI_ERROR_USAGE where it asks for what zinf does not do, by name;
+ * ZI_ERROR_IO. */
+enum zi_status hf_adapter_open(const char *folder, const struct settings_model *model,
+                               struct hf_adapter **adapter);
+
+/* NULL does nothing. */
+void hf_adapter_close(struct hf_adapter *adapter);
+
+/* Rank, alpha, scaling and targets, its own. */
+const struct settings_adapter *hf_adapter_settings(const struct hf_adapter *adapter);
+
+/* Finds the adapters among all tensors of a model in the files; they stay the caller's. A matrix that
+ * joins several of zinf gives each its lora_A and its rows of lora_B, which is the same function.
+ * ZI_ERROR_USAGE naming what is missing, has another shape, or is left over. */
+enum zi_status hf_adapter_match(struct hf_adapter *adapter, const struct hf_tensor *tensors,
+                                int count);
+
+/* Reads elements [first, first + count), row-major, of tensor number `tensor` of hf_adapter_match, which
+ * is of an adapter, as fp32. ZI_ERROR_IO. */
+enum zi_status hf_adapter_read(const struct hf_adapter *adapter, int tensor, int64_t first,
+                               int64_t count, float *values);
+
 #endif
