@@ -3,7 +3,7 @@
 """Chat templates that are drawn at random, rendered by zinf and by jinja2 as transformers sets it up: the same text
 and the same ranges, or both refuse. What zinf says is not done is counted, and has to be rare.
 
-    chat_against_jinja.py [CASES [SEED]]        3000 cases by default
+    chat_against_jinja.py [CASES [SEED]]        1000 cases by default
 
 Skipped without jinja2; ZINF_JINJA_PYTHON names a Python that has it.
 """
@@ -43,9 +43,9 @@ RULES = {
 (<text>).<text method>
 (<text>).<text method>
 s.<text method>
-<list> | map('string') | join(<string>)
+(<list> | map('string') | join(<string>))
 <string>.join(<list> | map('string'))
-messages | map(attribute='content') | join(<text>)
+(messages | map(attribute='content') | join(<text>))
 (<any>) | tojson
 (<any>) | tojson(indent=2)
 (<any>) | tojson(sort_keys=true, ensure_ascii=true, separators=(',', ':'))
@@ -125,8 +125,8 @@ n is divisibleby 2""",
 <dict>[<text>]
 <list>[-1]
 <list>[5]
-<list> | first
-<list> | last""",
+(<list> | first)
+(<list> | last)""",
 }
 WORDS_OF = {
     "divisor": "2|3|-4|2.5",
@@ -294,7 +294,7 @@ def main():
     sys.path.insert(0, os.path.join(TOP, "regression", "chat"))
     import jinja
     warnings.simplefilter("ignore", SyntaxWarning)
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     draw = Draw(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
     requests = [draw.request() for _ in range(count)]
     wrong, rendered, not_done = 0, 0, 0

@@ -5,9 +5,16 @@
 
 #include "chat/characters.h"
 
-bool value_is_hashable(const struct value *value)
+enum zi_status value_check_key(struct budget *budget, const struct value *key)
 {
-    return value->type == VALUE_TEXT || value->type == VALUE_NONE || value_is_number(value);
+    bool hashable = key->type == VALUE_TEXT || key->type == VALUE_NONE ||
+                    key->type == VALUE_UNDEFINED || value_is_number(key);
+    bool mutable =
+        key->type == VALUE_DICT || (key->type == VALUE_LIST && key->list->kind == LIST_LIST);
+    if (hashable) return ZI_OK;
+    return place_fail(budget->values->place,
+                      mutable ? "a %s cannot be a key" : "a %s as a key is not done",
+                      value_type_name(key));
 }
 
 /* As numbers, exactly where one is an integer: a long double has 64 bits of fraction here. */
@@ -136,8 +143,7 @@ enum zi_status value_in(struct budget *budget, const struct value *item,
     }
     if (container->type == VALUE_DICT) {
         struct value *found;
-        if (!value_is_hashable(item))
-            return place_fail(budget->values->place, "a %s cannot be a key", value_type_name(item));
+        ZI_TRY(value_check_key(budget, item));
         ZI_TRY(dict_find(budget, container->dict, item, &found));
         *is_in = found;
         return ZI_OK;

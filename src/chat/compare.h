@@ -17,7 +17,7 @@ enum zi_status value_order(struct budget *budget, const struct value *a, const s
 enum zi_status value_in(struct budget *budget, const struct value *item,
                         const struct value *container, bool *is_in);
 
-/* Whether a value can be a key: a text, a number, or none. */
-bool value_is_hashable(const struct value *value);
+/* ZI_ERROR_USAGE of a value that cannot be a key of a dict. */
+enum zi_status value_check_key(struct budget *budget, const struct value *key);
 
 #endif

@@ -201,13 +201,24 @@ static enum zi_status postfix(struct parser *p, struct node **node)
     }
 }
 
+/* The name of a filter or test, with what dots put to it: there is none of such a name here. */
+static enum zi_status dotted_name(struct parser *p, struct text *name)
+{
+    struct text part = {NULL, 0};
+    ZI_TRY(parser_name(p, name));
+    while (parser_takes(p, "."))
+        ZI_TRY(parser_name(p, &part));
+    if (part.at) name->bytes = (size_t)(part.at + part.bytes - name->at);
+    return ZI_OK;
+}
+
 enum zi_status parser_filters(struct parser *p, struct node **node)
 {
     while (parser_takes(p, "|")) {
         struct node *outer;
         struct text text;
         ZI_TRY(parser_node(p, NODE_FILTER, &outer));
-        ZI_TRY(parser_name(p, &text));
+        ZI_TRY(dotted_name(p, &text));
         outer->function = filter_find(text);
         if (!outer->function)
             return place_fail(p->place, "the filter %.*s is not done", (int)text.bytes, text.at);
@@ -240,7 +251,7 @@ static enum zi_status test(struct parser *p, struct node **node)
     p->at++;
     bool negated = parser_takes_name(p, "not");
     ZI_TRY(parser_node(p, NODE_TEST, &outer));
-    ZI_TRY(parser_name(p, &text));
+    ZI_TRY(dotted_name(p, &text));
     outer->function = test_find(text);
     if (!outer->function)
         return place_fail(p->place, "the test %.*s is not done", (int)text.bytes, text.at);

@@ -86,8 +86,7 @@ enum zi_status dict_set(struct budget *budget, struct dict *dict, struct value k
                         struct value value)
 {
     struct value *found;
-    if (!value_is_hashable(&key))
-        return place_fail(budget->values->place, "a %s cannot be a key", value_type_name(&key));
+    ZI_TRY(value_check_key(budget, &key));
     ZI_TRY(dict_find(budget, dict, &key, &found));
     if (found) {
         *found = value;
