@@ -101,6 +101,7 @@ enum zi_status cuda_launched(const char *operation);
     FAMILY(embedding)                                                                              \
     FAMILY(norm)                                                                                   \
     FAMILY(attention)                                                                              \
+    FAMILY(cache)                                                                                  \
     FAMILY(loss)                                                                                   \
     FAMILY(update)
 
