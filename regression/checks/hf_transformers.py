@@ -113,6 +113,7 @@ OWN = {
     "smollm3": "family=smollm3 unrotated_every=2",
     "smollm3_window": "family=smollm3 window=5 full_every=3",
     "olmo2": "family=olmo2 rope_scaling=linear rope_factor=2",
+    "llama_biased": "family=llama key_heads=2 attention_bias=yes mlp_bias=yes",
     "gemma2": "family=gemma2 key_heads=2 head_width=8 window=5 full_every=2 score_width=5 attention_cap=2 logit_cap=3",
     "gemma2_full": "family=gemma2",
     "gemma3": "family=gemma3 key_heads=1 window=5 full_every=3 rope_window_base=100 rope_scaling=linear rope_factor=4",

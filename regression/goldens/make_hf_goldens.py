@@ -105,6 +105,18 @@ CASES = {
         final_logit_softcapping=5.0), "bfloat16", "whole"),
     "gemma3_full": (Gemma3ForCausalLM, lambda: Gemma3TextConfig(
         **GEMMA, **rope_of_kinds(5e3, 1e2), layer_types=[FULL, FULL, FULL]), "float32", "whole"),
+    "llama_biased": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5e3), attention_bias=True, mlp_bias=True),
+                     "float32", "whole"),
+    "qwen3_biased": (Qwen3ForCausalLM, lambda: Qwen3Config(**DEEP, **rope(1e6), head_dim=4, attention_bias=True),
+                     "float32", "whole"),
+    "smollm3_biased": (SmolLM3ForCausalLM, lambda: SmolLM3Config(**DEEP, **rope(5e3), mlp_bias=True), "float32",
+                       "whole"),
+    "olmo2_biased": (Olmo2ForCausalLM, lambda: Olmo2Config(**LLAMA, **rope(5e3), attention_bias=True), "float32",
+                     "whole"),
+    "gemma2_biased": (Gemma2ForCausalLM, lambda: Gemma2Config(**GEMMA, **rope(5e3), attention_bias=True), "float32",
+                      "whole"),
+    "gemma3_biased": (Gemma3ForCausalLM, lambda: Gemma3TextConfig(
+        **GEMMA, **rope_of_kinds(5e3, 1e2), attention_bias=True), "float32", "whole"),
     "llama_bf16": (LlamaForCausalLM, lambda: LlamaConfig(**LLAMA, **rope(5000.0)), "bfloat16", "whole"),
 }
 

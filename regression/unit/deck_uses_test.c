@@ -91,8 +91,11 @@ static const struct {
      "optimizer.decay_norms has no effect with optimizer.weight_decay: 0.0; ",
      "optimizer.weight_decay=0.01"},
     {{"optimizer.decay_biases=yes", "model.family=llama"},
-     "optimizer.decay_biases has no effect with model.family: llama; it is used with "
-     "optimizer.weight_decay above 0 and model.family: gpt2 or model.family: qwen2\n",
+     "optimizer.decay_biases has no effect with model.family: llama, "
+     "model.attention_bias: no, model.mlp_bias: no; it is used with optimizer.weight_decay above 0 "
+     "and model.family: gpt2 or model.family: qwen2 or model.attention_bias: yes or "
+     "model.mlp_bias: "
+     "yes\n",
      "model.family=gpt2"},
     {{"optimizer.schedule=linear", "optimizer.warmup=20"},
      "optimizer.schedule has no effect with optimizer.warmup: 20 steps, run.steps: 20 steps; it is "

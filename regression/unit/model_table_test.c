@@ -570,6 +570,12 @@ static void test_families(void)
     check_deck(SETS(LLAMA, "model.window=8 tokens"),
                "model.window: model.family: llama has no attention window; families that have: "
                "mistral, qwen2, qwen3, smollm3, gemma2, gemma3");
+    check_deck(SETS("model.family=mistral", "model.attention_bias=yes"),
+               "model.attention_bias: model.family: mistral has no biases of attention to ask for; "
+               "families that have: llama, qwen3, smollm3, olmo2, gemma2, gemma3");
+    check_deck(SETS("model.family=qwen3", "model.mlp_bias=yes"),
+               "model.mlp_bias: model.family: qwen3 has no biases of the MLP to ask for; families "
+               "that have: llama, smollm3");
     check_deck(SETS(LLAMA, "model.attention_cap=50"),
                "model.attention_cap: model.family: llama has no cap on the scores of attention; "
                "families that have: gemma2");

@@ -124,10 +124,10 @@ static const struct deck_term with_fall[] = {{IF(optimizer, schedule, DECK_IS_NO
                                              {IF(optimizer, warmup, DECK_BELOW, "run.steps")},
                                              ALL};
 static const struct deck_term with_decay[] = {{IF(optimizer, weight_decay, DECK_ABOVE, "0")}, ALL};
-static const struct deck_term with_biases[] = {{IF(optimizer, weight_decay, DECK_ABOVE, "0")},
-                                               {OR(model, family, DECK_IS, "gpt2")},
-                                               {IF(model, family, DECK_IS, "qwen2")},
-                                               ALL};
+static const struct deck_term with_biases[] = {
+    {IF(optimizer, weight_decay, DECK_ABOVE, "0")}, {OR(model, family, DECK_IS, "gpt2")},
+    {OR(model, family, DECK_IS, "qwen2")},          {OR(model, attention_bias, DECK_IS, "yes")},
+    {IF(model, mlp_bias, DECK_IS, "yes")},          ALL};
 static const struct deck_term after_warmup[] = {{IF(optimizer, warmup, DECK_BELOW, "run.steps")},
                                                 ALL};
 static const struct deck_term with_wsd[] = {{IF(optimizer, schedule, DECK_IS, "wsd")}, ALL};
@@ -218,7 +218,8 @@ static const struct deck_row rows[] = {
     {KEY(model, family), .type = DECK_CHOICE, .choices = families, .example = "gpt2",
      .help =
          "gpt2: learned positions, LayerNorm, GELU, biases; llama (1 to 3, SmolLM2): rotary "
-         "positions, RMSNorm, SwiGLU, no biases; as llama: mistral: windows; qwen2: biases of "
+         "positions, RMSNorm, SwiGLU, no biases unless asked; as llama: mistral: windows; qwen2: "
+         "biases of "
          "query, key and value, windows; qwen3: norms of query and key heads, windows; smollm3: "
          "blocks without rotary positions, windows; olmo2: norms of the whole query and key, and "
          "behind attention and MLP instead of before; gemma2: norms before and behind that "
@@ -258,6 +259,12 @@ static const struct deck_row rows[] = {
      .help = "scores s of attention become cap tanh(s / cap) (gemma2); 0: they stay"},
     {KEY(model, logit_cap), .type = DECK_REAL, .fallback = "0", .maximum = 1e6,
      .help = "logits become cap tanh(logit / cap) (gemma2, gemma3); 0: they stay"},
+    {KEY(model, attention_bias), .type = DECK_BOOLEAN, .fallback = "no",
+     .help =
+         "whether query, key, value and output of attention have biases (llama, qwen3, smollm3, "
+         "olmo2, gemma2, gemma3; gpt2 and qwen2 have theirs)"},
+    {KEY(model, mlp_bias), .type = DECK_BOOLEAN, .fallback = "no",
+     .help = "whether the MLP has biases (llama, smollm3; gpt2 has its own)"},
     {KEY(model, window), .type = DECK_INTEGER, .unit = "tokens", .fallback = "0 tokens",
      .maximum = 1e9,
      .help = "tokens that attention sees, the query's own and those before it; 0: all"},

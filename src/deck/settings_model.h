@@ -58,6 +58,9 @@ struct settings_model {
     int64_t score_width;
     /* Scores, and logits, are cap tanh(x / cap); 0: they are x. */
     double attention_cap, logit_cap;
+    /* Query, key, value and output have biases; all of the MLP have. Families with biases of their own
+     * have those without being asked. */
+    bool attention_bias, mlp_bias;
     /* Tokens that a query of a block with a window sees, itself included; 0: no block has one. */
     int64_t window;
     /* Blocks from this on have the window, but for every full_every-th of all; 0: for none. */

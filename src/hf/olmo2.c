@@ -8,7 +8,7 @@ static const struct hf_key keys[] = {
     {"tie_word_embeddings", HF_TIED, 0, NULL, HF_ALWAYS},
     {"hidden_act", HF_MUST, 0, "\"silu\"", HF_ALWAYS},
     {"attention_dropout", HF_DROPOUT, 0, NULL, HF_ALWAYS},
-    {"attention_bias", HF_MUST, 0, "false", HF_ALWAYS},
+    {"attention_bias", HF_FLAG, HF_FIELD(attention_bias), NULL, HF_ALWAYS},
     {0},
 };
 
@@ -18,9 +18,13 @@ static const struct hf_name names[] = {
     {"blocks.{layer}.attention.query.weight", LAYER "self_attn.q_proj.weight", false},
     {"blocks.{layer}.attention.key.weight", LAYER "self_attn.k_proj.weight", false},
     {"blocks.{layer}.attention.value.weight", LAYER "self_attn.v_proj.weight", false},
+    {"blocks.{layer}.attention.query.bias", LAYER "self_attn.q_proj.bias", false},
+    {"blocks.{layer}.attention.key.bias", LAYER "self_attn.k_proj.bias", false},
+    {"blocks.{layer}.attention.value.bias", LAYER "self_attn.v_proj.bias", false},
     {"blocks.{layer}.attention.query_norm.weight", LAYER "self_attn.q_norm.weight", false},
     {"blocks.{layer}.attention.key_norm.weight", LAYER "self_attn.k_norm.weight", false},
     {"blocks.{layer}.attention.output.weight", LAYER "self_attn.o_proj.weight", false},
+    {"blocks.{layer}.attention.output.bias", LAYER "self_attn.o_proj.bias", false},
     {"blocks.{layer}.attention.post_norm.weight", LAYER "post_attention_layernorm.weight", false},
     {"blocks.{layer}.mlp.gate.weight", LAYER "mlp.gate_proj.weight", false},
     {"blocks.{layer}.mlp.up.weight", LAYER "mlp.up_proj.weight", false},

@@ -14,8 +14,8 @@ static const struct hf_key keys[] = {
     {"tie_word_embeddings", HF_TIED, 0, NULL, HF_ALWAYS},
     {"hidden_act", HF_MUST, 0, "\"silu\"", HF_ALWAYS},
     {"attention_dropout", HF_DROPOUT, 0, NULL, HF_ALWAYS},
-    {"attention_bias", HF_MUST, 0, "false", HF_ALWAYS},
-    {"mlp_bias", HF_MUST, 0, "false", HF_ALWAYS},
+    {"attention_bias", HF_FLAG, HF_FIELD(attention_bias), NULL, HF_ALWAYS},
+    {"mlp_bias", HF_FLAG, HF_FIELD(mlp_bias), NULL, HF_ALWAYS},
     /* Of other classes; the published file has them. */
     {"max_window_layers", HF_IDLE, 0, NULL, HF_NEVER},
     {"pretraining_tp", HF_IDLE, 0, NULL, HF_NEVER},

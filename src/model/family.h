@@ -32,6 +32,8 @@ struct family_row {
     bool scaled;
     /* Directly behind the tensor before it, so that one product serves both. */
     bool joined;
+    /* Not 0: it is there only where the deck asks for the trait. */
+    unsigned only;
 };
 
 /* What only some families know, bits of `knows`: a deck that asks another for it is refused. */
@@ -45,7 +47,10 @@ enum family_trait {
     /* attention_cap; logit_cap; score_width. */
     FAMILY_ATTENTION_CAP = 8,
     FAMILY_LOGIT_CAP = 16,
-    FAMILY_SCORE_WIDTH = 32
+    FAMILY_SCORE_WIDTH = 32,
+    /* attention_bias: query, key, value and output; mlp_bias: all of the MLP. */
+    FAMILY_ATTENTION_BIAS = 64,
+    FAMILY_MLP_BIAS = 128
 };
 
 /* A family; `position` may be NULL. Layers add the biases that they have. */
@@ -90,6 +95,9 @@ const struct family *family_numbered(int family);
 
 /* Local. The family that the deck names. */
 const struct family *family_of(const struct settings_model *settings);
+
+/* Local. Whether a deck asks its family for a trait. */
+bool family_is_asked(const struct settings_model *settings, enum family_trait trait);
 
 /* Local. Width of a head, auto resolved. */
 int64_t family_head_width(const struct settings_model *settings);

@@ -46,6 +46,7 @@ static struct layer_linear projection(const struct model *model, int op,
                           : "up.weight",
         .bias = !biased ? NULL
                 : down  ? "down.bias"
+                : gated ? "gate.bias"
                         : "up.bias",
         .rows = s->R,
         .inputs = down ? s->F : s->C,

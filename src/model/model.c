@@ -127,6 +127,12 @@ struct family_cut family_cut(const struct settings_model *settings, enum family_
     return (struct family_cut){first, end - first, false};
 }
 
+/* Whether the model has the tensor of a row. */
+static bool row_is_there(const struct model *m, const struct family_row *row)
+{
+    return row->only == 0 || family_is_asked(&m->settings, (enum family_trait)row->only);
+}
+
 static bool row_is_cut(const struct model *m, const struct family_row *row, int64_t tiles)
 {
     return !family_cut(&m->settings, row->rows, 0, tiles).whole ||
@@ -189,9 +195,11 @@ static int add_unit(struct model *m, const char *name, const struct family_row *
     int64_t end = 0;
     struct model_unit *unit = m->units ? &m->units[m->unit_count] : NULL;
     int first = m->piece_count;
-    for (; rows->name; rows++, tensor++) {
+    for (; rows->name; rows++) {
+        if (!row_is_there(m, rows)) continue;
+        int of_row = tensor++;
         if (tile.tiles > 1 && row_is_cut(m, rows, tile.tiles) != (tile.tile >= 0)) continue;
-        if (unit) fill_piece(m, rows, tensor, tile, &end);
+        if (unit) fill_piece(m, rows, of_row, tile, &end);
         m->piece_count++;
     }
     if (unit) {
@@ -218,6 +226,7 @@ static struct layer_units add_units(struct model *m, const char *layer,
     int tensor = m->tensor_count;
     bool shares = false;
     for (const struct family_row *row = rows; row->name; row++) {
+        if (!row_is_there(m, row)) continue;
         add_tensor(m, layer, row);
         shares = shares || (tiles > 1 && !row_is_cut(m, row, tiles));
     }

@@ -134,9 +134,11 @@ static const struct {
     {FAMILY_ATTENTION_CAP, "attention_cap", "cap on the scores of attention"},
     {FAMILY_LOGIT_CAP, "logit_cap", "cap on logits"},
     {FAMILY_SCORE_WIDTH, "score_width", "scale of scores other than that of head_width"},
+    {FAMILY_ATTENTION_BIAS, "attention_bias", "biases of attention to ask for"},
+    {FAMILY_MLP_BIAS, "mlp_bias", "biases of the MLP to ask for"},
 };
 
-static bool is_asked(const struct settings_model *s, enum family_trait trait)
+bool family_is_asked(const struct settings_model *s, enum family_trait trait)
 {
     switch (trait) {
     case FAMILY_WINDOW:
@@ -151,6 +153,10 @@ static bool is_asked(const struct settings_model *s, enum family_trait trait)
         return s->logit_cap > 0;
     case FAMILY_SCORE_WIDTH:
         return s->score_width != s->head_width;
+    case FAMILY_ATTENTION_BIAS:
+        return s->attention_bias;
+    case FAMILY_MLP_BIAS:
+        return s->mlp_bias;
     }
     return false;
 }
@@ -173,7 +179,7 @@ static void check_traits(struct deck *deck, const struct settings_model *s)
 {
     for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
         char names[128];
-        if (!is_asked(s, asks[i].trait) || family_of(s)->knows & asks[i].trait) continue;
+        if (!family_is_asked(s, asks[i].trait) || family_of(s)->knows & asks[i].trait) continue;
         name_families(asks[i].trait, names, sizeof names);
         deck_complain(deck, "model", asks[i].key,
                       "model.family: %s has no %s; families that have: %s", family_of(s)->name,

@@ -4,14 +4,22 @@
 #include "model/family.h"
 
 static const struct family_row attention[] = {
-    {"norm.weight", SIZE_HIDDEN, SIZE_NONE, MODEL_NORM, MODEL_INIT_ZERO, false, false},
-    {"query.weight", SIZE_QUERY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, false},
-    {"key.weight", SIZE_KEY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, true},
-    {"value.weight", SIZE_KEY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, true},
-    {"query_norm.weight", SIZE_HEAD, SIZE_NONE, MODEL_NORM, MODEL_INIT_ZERO, false, false},
-    {"key_norm.weight", SIZE_HEAD, SIZE_NONE, MODEL_NORM, MODEL_INIT_ZERO, false, false},
-    {"output.weight", SIZE_HIDDEN, SIZE_QUERY, MODEL_MATRIX, MODEL_INIT_NORMAL, true, false},
-    {"post_norm.weight", SIZE_HIDDEN, SIZE_NONE, MODEL_NORM, MODEL_INIT_ZERO, false, false},
+    {"norm.weight", SIZE_HIDDEN, SIZE_NONE, MODEL_NORM, MODEL_INIT_ZERO, false, false, 0},
+    {"query.weight", SIZE_QUERY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, false, 0},
+    {"key.weight", SIZE_KEY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, true, 0},
+    {"value.weight", SIZE_KEY, SIZE_HIDDEN, MODEL_MATRIX, MODEL_INIT_NORMAL, false, true, 0},
+    {"query.bias", SIZE_QUERY, SIZE_NONE, MODEL_BIAS, MODEL_INIT_ZERO, false, false,
+     FAMILY_ATTENTION_BIAS},
+    {"key.bias", SIZE_KEY, SIZE_NONE, MODEL_BIAS, MODEL_INIT_ZERO, false, true,
+     FAMILY_ATTENTION_BIAS},
+    {"value.bias", SIZE_KEY, SIZE_NONE, MODEL_BIAS, MODEL_INIT_ZERO, false, true,
+     FAMILY_ATTENTION_BIAS},
+    {"query_norm.weight", SIZE_HEAD, SIZE_NONE, MODEL_NORM, MODEL_INIT_ZERO, false, false, 0},
+    {"key_norm.weight", SIZE_HEAD, SIZE_NONE, MODEL_NORM, MODEL_INIT_ZERO, false, false, 0},
+    {"output.weight", SIZE_HIDDEN, SIZE_QUERY, MODEL_MATRIX, MODEL_INIT_NORMAL, true, false, 0},
+    {"output.bias", SIZE_HIDDEN, SIZE_NONE, MODEL_BIAS, MODEL_INIT_ZERO, false, false,
+     FAMILY_ATTENTION_BIAS},
+    {"post_norm.weight", SIZE_HIDDEN, SIZE_NONE, MODEL_NORM, MODEL_INIT_ZERO, false, false, 0},
     {0},
 };
 
@@ -26,7 +34,8 @@ const struct family family_gemma3 = {
     .offset = true,
     .widened = true,
     .tied = true,
-    .knows = FAMILY_WINDOW | FAMILY_TWO_BASES | FAMILY_LOGIT_CAP | FAMILY_SCORE_WIDTH,
+    .knows = FAMILY_WINDOW | FAMILY_TWO_BASES | FAMILY_LOGIT_CAP | FAMILY_SCORE_WIDTH |
+             FAMILY_ATTENTION_BIAS,
     .token = llama_token,
     .attention = attention,
     .mlp = gemma_mlp,
