@@ -36,9 +36,12 @@ refused '{"text": 1}' "text is an integer and should be a string"
 refused '[1]' "no object"
 refused '{"text": "a"' "is no JSON that can be read"
 refused '{"prompt": "a"}' 'a "prompt" without "completion"'
-refused '{"text": "a", "completion": "b"}' '"text" and a "prompt" or "completion"'
-refused '{"title": "a"}' "neither text nor prompt"
-refused '{"messages": []}' "messages are not rendered"
+refused '{"text": "a", "completion": "b"}' "several kinds of text"
+refused '{"completion": "b"}' 'a "completion" without "prompt"'
+refused '{"title": "a"}' "neither text nor prompt nor messages"
+refused '{"messages": []}' "has no chat template"
+refused '{"messages": 1}' "messages is an integer and should be a list"
+refused '{"messages": [], "text": "a"}' "several kinds of text"
 {
     printf '{"text": "ok"}\n{"text": "'
     head -c 17000000 /dev/zero | tr '\0' a
@@ -51,6 +54,25 @@ complains "are not made one token file"
 expect 0 "$zinf" tokenize "$folder/few.jsonl" --tokenizer "$folder/bare" --output "$folder/bare.h5"
 complains "documents end without a token that says so"
 [ ! -e "$folder/x.h5" ] || fail "a refused command has made a file"
+
+# Messages, by the chat template of the folder: what the assistant wrote counts, with the end of its turn.
+mkdir "$folder/talk"
+cp "$goldens/gpt2.json" "$folder/talk/tokenizer.json"
+printf '%s' '{"eos_token": "<|endoftext|>", "chat_template":' \
+    '"{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}' \
+    '{% if add_generation_prompt %}assistant: {% endif %}"}' >"$folder/talk/tokenizer_config.json"
+echo '{"messages": [{"role": "user", "content": "A step?"}, {"role": "assistant", "content": "One batch."},' \
+    '{"role": "user", "content": "And a run?"}, {"role": "assistant", "content": "Steps."}]}' >"$folder/talk.jsonl"
+expect 0 "$zinf" tokenize "$folder/talk.jsonl" --tokenizer "$folder/talk" --output "$folder/talk.h5"
+expect 0 "$zinf" inspect "$folder/talk.h5" --tokenizer "$folder/talk" --tokens 99
+[ "$(sed -n 's/^ *[0-9]*  |\(.*\)|$/\1/p' "$folder/out" | tr -d '\n')" = "One batch.<|endoftext|>Steps.<|endoftext|>" ] ||
+    fail "what the assistant wrote: $(cat "$folder/out")"
+[ "$(texts | sed 's/<|endoftext|>/#/g')" = \
+    "user: A step?#assistant: One batch.#user: And a run?#assistant: Steps.#" ] || fail "messages: $(texts)"
+echo '{"messages": [{"role": "user", "content": "A step?"}]}' >"$folder/talk.jsonl"
+expect 2 "$zinf" tokenize "$folder/talk.jsonl" --tokenizer "$folder/talk" --output "$folder/x.h5"
+complains "no message is the assistant's"
+complains "talk.jsonl line 1 is not encoded"
 
 # Lines of this suite, every third as a pair; the same tokens whatever the threads.
 cat "${srcdir:-.}"/regression/checks/app_*.sh | sed 's/[\\"]/\\&/g; s/	/ /g' | awk 'length > 8 {

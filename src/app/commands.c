@@ -112,9 +112,11 @@ static const struct command commands[] = {
      "in a folder, outputs of this command and links to nothing are left out, which is said.\n"
      "A tokenizer takes each file whole, without its bos or eos; --separator puts a token behind\n"
      "each file, as GPT-2 was trained with. Files are encoded by all cores (OMP_NUM_THREADS).\n"
-     "A file named *.jsonl has a document a line, {\"text\": ...} or {\"prompt\": ..., "
+     "A file named *.jsonl has a document a line, {\"text\": ...}, {\"prompt\": ..., "
      "\"completion\": "
-     "...},\nof which the prompt is masked; each ends with the eos token (doc/data.md).\n",
+     "...}\nor {\"messages\": ...}; what is learned is the text, the completion or what the "
+     "assistant\n"
+     "wrote, up to the eos token (doc/data.md).\n",
      false,
      true,
      false,

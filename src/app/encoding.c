@@ -6,20 +6,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
+#include "chat/chat.h"
 #include "text/document.h"
 #include "text/tokenizer.h"
 
 /* A thread of an encoding. */
 struct encoding_worker {
-    const struct encoding *of;
+    struct encoding *of;
     struct tokenizer_work *work;
 };
 
 static enum zi_status encoder_begin(void *context, void **worker)
 {
-    const struct encoding *of = context;
+    struct encoding *of = context;
     struct encoding_worker *made = calloc(1, sizeof *made);
     *worker = made;
     if (!made) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory to encode texts");
@@ -27,12 +29,30 @@ static enum zi_status encoder_begin(void *context, void **worker)
     return tokenizer_work_create(of->tokenizer, &made->work);
 }
 
+/* The chat template of the tokenizer's folder, opened by the first thread that has messages. */
+static enum zi_status find_chat(void *context, const struct chat_template **chat)
+{
+    struct encoding *of = context;
+    enum zi_status status = ZI_OK;
+    pthread_mutex_lock(&of->mutex);
+    if (!of->chat) status = chat_template_open(of->folder, &of->chat);
+    *chat = of->chat;
+    pthread_mutex_unlock(&of->mutex);
+    return status;
+}
+
 static enum zi_status encoder_encode(void *worker, const struct tokens_text *text, int32_t **ids,
                                      size_t *count)
 {
     const struct encoding_worker *w = worker;
     struct tokenizer_ids made = {.ids = NULL};
-    const struct document_line line = {text->text, text->bytes, text->path, text->line, w->of->end};
+    const struct document_line line = {.text = text->text,
+                                       .bytes = text->bytes,
+                                       .file = text->path,
+                                       .line = text->line,
+                                       .end = w->of->end,
+                                       .find_chat = find_chat,
+                                       .context = w->of};
     enum zi_status status = text->line > 0
                                 ? document_encode(w->work, &line, &made)
                                 : tokenizer_encode(w->work, text->text, text->bytes, false, &made);
@@ -76,6 +96,19 @@ static void name_tokenizer(const struct tokenizer *tokenizer, const char *path, 
     free(full);
 }
 
+/* Where a tokenizer's other files are. */
+static void find_folder(const char *path, char folder[PATH_MAX])
+{
+    struct stat is;
+    snprintf(folder, PATH_MAX, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (stat(path, &is) == 0 && S_ISDIR(is.st_mode)) return;
+    if (slash)
+        slash[1] = 0;
+    else
+        snprintf(folder, PATH_MAX, ".");
+}
+
 static enum zi_status find_end(struct encoding *encoding, const char *separator)
 {
     bool lines = encoding->encoder.lines;
@@ -94,7 +127,8 @@ static enum zi_status find_end(struct encoding *encoding, const char *separator)
 enum zi_status encoding_open(const char *path, const char *separator, bool lines,
                              struct encoding *encoding)
 {
-    *encoding = (struct encoding){.end = -1};
+    *encoding = (struct encoding){.end = -1, .mutex = PTHREAD_MUTEX_INITIALIZER};
+    find_folder(path, encoding->folder);
     ZI_TRY(tokenizer_open(path, &encoding->tokenizer));
     name_tokenizer(encoding->tokenizer, path, encoding->name, sizeof encoding->name);
     encoding->encoder =
@@ -113,6 +147,8 @@ enum zi_status encoding_open(const char *path, const char *separator, bool lines
 
 void encoding_close(struct encoding *encoding)
 {
+    chat_template_close(encoding->chat);
     tokenizer_close(encoding->tokenizer);
+    encoding->chat = NULL;
     encoding->tokenizer = NULL;
 }

@@ -3,17 +3,24 @@
 #ifndef ZI_APP_ENCODING_H
 #define ZI_APP_ENCODING_H
 
+#include <limits.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "data/tokens.h"
 
 struct tokenizer;
+struct chat_template;
 
 /* Stays where it was opened: the encoder points to it. */
 struct encoding {
     /* Owned. */
     struct tokenizer *tokenizer;
+    /* Of the folder that the tokenizer is in; NULL until a line has messages; under the mutex. */
+    struct chat_template *chat;
+    char folder[PATH_MAX];
+    pthread_mutex_t mutex;
     /* Ends a document; -1: none. */
     int32_t end;
     /* What a token file says of the tokenizer: the name of its folder or file, and what it is. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "chat/chat.h"
 #include "json/json.h"
 
 static enum zi_status append(struct tokenizer_ids *out, const int32_t *ids, size_t count)
@@ -69,50 +70,96 @@ static enum zi_status encode_pair(struct tokenizer_work *work, const char *promp
     return status;
 }
 
-/* The strings of a line, of either kind; the other is NULL. */
-struct strings {
+/* What a line has, of one kind; the others are NULL. */
+struct contents {
     const char *text, *prompt, *completion;
+    const json_t *messages;
 };
 
-static enum zi_status find_strings(const struct zi_json_place *place, const json_t *object,
-                                   struct strings *found)
+static enum zi_status find_contents(const struct zi_json_place *place, const json_t *object,
+                                    struct contents *found)
 {
     if (!json_is_object(object))
         return zi_fail(ZI_ERROR_USAGE, "text",
                        "%s line %" PRId64 ": no object: write it as {\"text\": \"...\"}",
                        place->file, place->line);
-    if (json_object_get(object, "messages"))
-        return zi_fail(ZI_ERROR_USAGE, "text",
-                       "%s line %" PRId64
-                       ": messages are not rendered by chat templates yet: write the "
-                       "line as text, or as prompt and completion",
-                       place->file, place->line);
+    ZI_TRY(zi_json_get_array(place, object, "messages", &found->messages));
     ZI_TRY(zi_json_get_string(place, object, "text", &found->text));
     ZI_TRY(zi_json_get_string(place, object, "prompt", &found->prompt));
     ZI_TRY(zi_json_get_string(place, object, "completion", &found->completion));
     bool pair = found->prompt && found->completion, part = found->prompt || found->completion;
-    if (found->text ? !part : pair) return ZI_OK;
+    int kinds = (found->text ? 1 : 0) + (part ? 1 : 0) + (found->messages ? 1 : 0);
+    if (kinds == 1 && pair == part) return ZI_OK;
     return zi_fail(ZI_ERROR_USAGE, "text",
                    "%s line %" PRId64 " has %s: it takes either \"text\", or \"prompt\" and "
-                   "\"completion\"",
+                   "\"completion\", or \"messages\"",
                    place->file, place->line,
-                   found->text         ? "\"text\" and a \"prompt\" or \"completion\""
-                   : found->prompt     ? "a \"prompt\" without \"completion\""
-                   : found->completion ? "a \"completion\" without \"prompt\""
-                                       : "neither text nor prompt");
+                   kinds > 1       ? "several kinds of text"
+                   : found->prompt ? "a \"prompt\" without \"completion\""
+                   : kinds == 1    ? "a \"completion\" without \"prompt\""
+                                   : "neither text nor prompt nor messages");
+}
+
+/* Appends the ids of bytes [from, to) of a rendered text, masked unless they count. */
+static enum zi_status encode_piece(struct tokenizer_work *work, const struct chat_text *text,
+                                   const size_t from_to[2], bool counts, struct tokenizer_ids *out)
+{
+    size_t before = out->count;
+    if (from_to[0] == from_to[1]) return ZI_OK;
+    ZI_TRY(tokenizer_encode(work, text->text + from_to[0], from_to[1] - from_to[0], false, out));
+    for (size_t i = before; i < out->count && !counts; i++)
+        out->ids[i] = ~out->ids[i];
+    return ZI_OK;
+}
+
+static enum zi_status encode_rendered(struct tokenizer_work *work, const struct chat_text *text,
+                                      struct tokenizer_ids *out)
+{
+    size_t at = 0;
+    for (size_t r = 0; r < text->ranges; r++) {
+        const struct chat_range *range = &text->assistant[r];
+        ZI_TRY(encode_piece(work, text, (const size_t[]){at, range->first}, false, out));
+        ZI_TRY(encode_piece(work, text, (const size_t[]){range->first, range->end}, true, out));
+        at = range->end;
+    }
+    return encode_piece(work, text, (const size_t[]){at, text->bytes}, false, out);
+}
+
+/* Without a date: what a template writes of it would change with the day. */
+static enum zi_status encode_messages(struct tokenizer_work *work, const struct document_line *line,
+                                      const json_t *messages, struct tokenizer_ids *out)
+{
+    const struct chat_template *chat;
+    struct chat_text text = {.text = NULL};
+    const struct chat_request request = {.messages = messages, .mark_assistant = true};
+    ZI_TRY(line->find_chat(line->context, &chat));
+    enum zi_status status = chat_render(chat, &request, &text);
+    if (status >= 0 && text.ranges == 0)
+        status = zi_fail(ZI_ERROR_USAGE, "text",
+                         "no message is the assistant's: there is nothing to learn from");
+    if (status >= 0) status = encode_rendered(work, &text, out);
+    chat_text_free(&text);
+    return status;
+}
+
+static enum zi_status encode_contents(struct tokenizer_work *work, const struct document_line *line,
+                                      const struct contents *of, struct tokenizer_ids *out)
+{
+    if (of->messages) return encode_messages(work, line, of->messages, out);
+    if (of->text) return encode_whole(work, of->text, strlen(of->text), line->end, out);
+    return encode_pair(work, of->prompt, of->completion, line->end, out);
 }
 
 enum zi_status document_encode(struct tokenizer_work *work, const struct document_line *line,
                                struct tokenizer_ids *out)
 {
     const struct zi_json_place place = {.room = "text", .file = line->file, .line = line->line};
-    struct strings of = {.text = NULL};
+    struct contents of = {.text = NULL};
     json_t *document = NULL;
     ZI_TRY(zi_json_parse(&place, line->text, line->bytes, &document));
-    enum zi_status status = find_strings(&place, document, &of);
+    enum zi_status status = find_contents(&place, document, &of);
     if (status >= 0) {
-        status = of.text ? encode_whole(work, of.text, strlen(of.text), line->end, out)
-                         : encode_pair(work, of.prompt, of.completion, line->end, out);
+        status = encode_contents(work, line, &of, out);
         if (status < 0)
             zi_log(ZI_LOG_ERROR, "text", "%s line %" PRId64 " is not encoded", line->file,
                    line->line);

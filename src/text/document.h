@@ -4,16 +4,19 @@
  *     {"text": "..."}                            every token counts
  *     {"prompt": "...", "completion": "..."}     the completion and the end of text count
  *     {"messages": [{"role": ..., "content": ...}, ...]}
- *                                                refused: a chat template would have to render them
+ *                                                what the assistant wrote counts (chat/chat.h)
  *
  * Other keys of a line mean nothing. A text begins as the tokenizer's post-processor begins one (bos),
  * and ends with the end-of-text token once. A prompt and its completion are one text: of its tokens
  * those that the prompt alone has too, from the first on, do not count, so that a token across the
- * boundary does. */
+ * boundary does. Messages are the text that the chat template makes of them and no more; it is encoded
+ * in pieces that end where the assistant begins or ends, as it is when it answers. */
 #ifndef ZI_TEXT_DOCUMENT_H
 #define ZI_TEXT_DOCUMENT_H
 
 #include "text/tokenizer.h"
+
+struct chat_template;
 
 /* A line of a file; all borrowed. */
 struct document_line {
@@ -22,8 +25,11 @@ struct document_line {
     /* For messages. */
     const char *file;
     int64_t line;
-    /* The id that ends a document; -1: none. */
+    /* The id that ends a document without messages; -1: none. */
     int32_t end;
+    /* Gives the chat template, which is asked for by lines of messages alone; from any thread. */
+    enum zi_status (*find_chat)(void *context, const struct chat_template **chat);
+    void *context;
 };
 
 /* Local. Appends the ids of a line's document to `out`; ~id is one whose prediction does not count.
