@@ -1,96 +1,97 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products of a few rows with a matrix that is stored by outputs, as generation has them: the matrix
- * is read once, as it is stored, at the speed of memory, where a library would pack it first. Each
- * result is a dot product of two rows along vectors; WIDE rows of the matrix stream at once, and
- * TALL rows of the other operand share what is read of them. */
+ * is read once, as it is stored, at the speed of memory, where a library would pack it first. A result
+ * is a dot product of two rows along vectors; those of WIDE rows of the matrix are made at once, so
+ * that their partial sums are transposed and added up as vectors, and no row is summed across lanes by
+ * itself. Further rows of the other operand find these in the cache. */
 #include "device/cpu/passes.h"
 
 #include "device/cpu/vector.h"
 
-enum { TALL = 4, WIDE = 4 };
+enum { WIDE = VEC_LANES };
 
 /* c of one row and the columns [column, column + n), n at most WIDE, from their products. */
 VEC_INLINE void few_store(enum zi_dtype type, enum zi_dtype type_c, const struct device_matmul *d,
-                          const float *sums, const int64_t at[3] /* row, column, n */)
+                          vec value, const int64_t at[3] /* row, column, n */)
 {
     int64_t column = at[1], n = at[2], place = at[0] * d->ldc + column;
     void *c = (void *)d->c.address;
-    for (int64_t done = 0; done < n; done += VEC_LANES) {
-        int64_t j = column + done, left = n - done;
-        vec value = vec_load_part(sums + done, left < VEC_LANES ? left : VEC_LANES);
-        if (!device_is_null(d->bias))
-            value += vec_load_as_part(type, (const void *)d->bias.address, j, left);
-        if (!device_is_null(d->residual))
-            value +=
-                vec_load_as_part(type_c, (const void *)d->residual.address, place + done, left);
-        if (d->accumulate && d->residual.address != d->c.address)
-            value += vec_load_as_part(type_c, c, place + done, left);
-        vec_store_as_part(type_c, c, place + done, value, left);
-    }
+    if (!device_is_null(d->bias))
+        value += vec_load_as_part(type, (const void *)d->bias.address, column, n);
+    if (!device_is_null(d->residual))
+        value += vec_load_as_part(type_c, (const void *)d->residual.address, place, n);
+    if (d->accumulate && d->residual.address != d->c.address)
+        value += vec_load_as_part(type_c, c, place, n);
+    vec_store_as_part(type_c, c, place, value, n);
 }
 
-/* The products of `tall` rows with `wide` rows of the matrix. */
-VEC_INLINE void few_tile(enum zi_dtype type, const struct device_matmul *d,
-                         const int64_t at[2] /* row, column */, const int tall, const int wide)
+/* The products of a row with WIDE rows of the matrix, of which those behind its end are its last. */
+VEC_INLINE vec few_dots(enum zi_dtype type, const struct device_matmul *d, const char *a,
+                        const char *const b[WIDE])
 {
-    const void *a = (const void *)d->a.address, *b = (const void *)d->b.address;
-    vec sums[TALL][WIDE];
-    float results[TALL][WIDE];
-    for (int i = 0; i < tall; i++)
-        for (int j = 0; j < wide; j++)
-            sums[i][j] = vec_set(0.0f);
-    for (int64_t k = 0; k < d->k; k += VEC_LANES) {
-        int64_t left = d->k - k;
-        vec y[WIDE];
-        for (int j = 0; j < wide; j++)
-            y[j] = vec_load_as_part(type, b, (at[1] + j) * d->ldb + k, left);
-        for (int i = 0; i < tall; i++) {
-            vec x = vec_load_as_part(type, a, (at[0] + i) * d->lda + k, left);
-            for (int j = 0; j < wide; j++)
-                sums[i][j] = vec_fma(x, y[j], sums[i][j]);
-        }
+    vec sums[WIDE];
+    int64_t k = 0;
+    for (int j = 0; j < WIDE; j++)
+        sums[j] = vec_set(0.0f);
+    for (; k + VEC_LANES <= d->k; k += VEC_LANES) {
+        vec x = vec_load_as(type, a, k);
+#pragma GCC unroll 16
+        for (int j = 0; j < WIDE; j++)
+            sums[j] = vec_fma(vec_load_as(type, b[j], k), x, sums[j]);
     }
-    for (int i = 0; i < tall; i++) {
-        for (int j = 0; j < wide; j++)
-            results[i][j] = vec_sum(sums[i][j]);
-        const int64_t place[3] = {at[0] + i, at[1], wide};
-        if (d->type_c == ZI_FP32)
-            few_store(type, ZI_FP32, d, results[i], place);
-        else
-            few_store(type, type, d, results[i], place);
+    if (k < d->k) {
+        vec x = vec_load_as_part(type, a, k, d->k - k);
+#pragma GCC unroll 16
+        for (int j = 0; j < WIDE; j++)
+            sums[j] = vec_fma(vec_load_as_part(type, b[j], k, d->k - k), x, sums[j]);
     }
-}
-
-VEC_INLINE void few_rows(enum zi_dtype type, const struct device_matmul *d, int64_t column,
-                         const int wide)
-{
-    for (int64_t row = 0; row < d->m;) {
-        const int64_t at[2] = {row, column}, left = d->m - row;
-        if (left >= TALL)
-            few_tile(type, d, at, TALL, wide);
-        else if (left >= 2)
-            few_tile(type, d, at, 2, wide);
-        else
-            few_tile(type, d, at, 1, wide);
-        row += left >= TALL ? TALL : left >= 2 ? 2 : 1;
-    }
+    vec_transpose(sums);
+    for (int half = WIDE / 2; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            sums[j] += sums[j + half];
+    return sums[0];
 }
 
 VEC_INLINE void few_as(enum zi_dtype type, const struct device_matmul *d)
 {
-    int64_t column = 0;
-    for (; column + WIDE <= d->n; column += WIDE)
-        few_rows(type, d, column, WIDE);
-    for (; column < d->n; column++)
-        few_rows(type, d, column, 1);
+    size_t bytes = zi_dtype_bytes(type);
+    const char *a = (const char *)d->a.address, *b = (const char *)d->b.address, *rows[WIDE];
+    for (int64_t column = 0; column < d->n; column += WIDE) {
+        int64_t n = d->n - column < WIDE ? d->n - column : WIDE;
+        for (int64_t j = 0; j < WIDE; j++)
+            rows[j] = b + (size_t)((column + (j < n ? j : n - 1)) * d->ldb) * bytes;
+        for (int64_t row = 0; row < d->m; row++) {
+            vec value = few_dots(type, d, a + (size_t)(row * d->lda) * bytes, rows);
+            const int64_t place[3] = {row, column, n};
+            if (d->type_c == ZI_FP32)
+                few_store(type, ZI_FP32, d, value, place);
+            else
+                few_store(type, type, d, value, place);
+        }
+    }
+}
+
+static void few_fp32(const struct device_matmul *d)
+{
+    few_as(ZI_FP32, d);
+}
+
+static void few_bf16(const struct device_matmul *d)
+{
+    few_as(ZI_BF16, d);
+}
+
+static void few_fp16(const struct device_matmul *d)
+{
+    few_as(ZI_FP16, d);
 }
 
 void KERNEL(cpu_few)(const struct device_matmul *d)
 {
     if (d->type == ZI_BF16)
-        few_as(ZI_BF16, d);
+        few_bf16(d);
     else if (d->type == ZI_FP16)
-        few_as(ZI_FP16, d);
+        few_fp16(d);
     else
-        few_as(ZI_FP32, d);
+        few_fp32(d);
 }
