@@ -6,6 +6,7 @@ parts: the immutable sandbox, trim_blocks, lstrip_blocks, loopcontrols, json.dum
 strftime_now, and a block `generation`.
 """
 import datetime
+import functools
 import json
 import re
 
@@ -46,9 +47,14 @@ def environment(now):
     return env
 
 
+@functools.lru_cache(maxsize=4)
+def compiled(text, now):
+    return environment(now).from_string(text)
+
+
 def render(request):
     """The text of a request (as regression/chat/render.c reads them) and its ranges."""
-    template = environment(request.get("now")).from_string(request["template"])
+    template = compiled(request["template"], request.get("now"))
     names = dict(request.get("tokens") or {}, tools=None, documents=None)
     names.update(request.get("variables") or {})
     text = template.render(messages=request["messages"],

@@ -79,7 +79,9 @@ static void test_names(void)
     check_refused("{% for i in [1] %}{% macro m() %}{% endmacro %}{% endfor %}", "a macro inside");
     check_refused("{% set x %}{% generation %}{% endgeneration %}{% endset %}",
                   "generation inside");
-    check_refused("{{ 'x' ~ ('y' | safe) }}", "the filter safe is done as the last one");
+    check_refused("{{ 'x' + ('y' | safe) }}", "marked as safe are not done: write ~");
+    check_refused("{% set x = 'y' | safe %}{{ x.strip() }}",
+                  "methods of a text that is marked as safe");
     check_refused("{{ '\xc3\xa4' | upper }}", "beyond ASCII");
     check_refused("{{ 0x10 }}", "a number that is written as 0x");
     check_refused("{{ 9223372036854775808 }}", "too large");

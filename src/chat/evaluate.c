@@ -119,6 +119,7 @@ enum zi_status evaluate_filter(struct render *r, const struct node *node,
     struct value inner = *operand;
     struct arguments arguments;
     if (node->a) ZI_TRY(evaluate_filter(r, node->a, operand, &inner));
+    if (inner.safe) return render_fail(r, "filters of a text that is marked as safe are not done");
     ZI_TRY(evaluate_arguments(r, node->b, &arguments));
     r->place.line = node->line;
     return function_apply(r, node->function, &inner, &arguments, value);
@@ -133,6 +134,8 @@ static enum zi_status evaluate_applied(struct render *r, const struct node *node
     ZI_TRY(evaluate(r, node->a, &operand));
     ZI_TRY(evaluate_arguments(r, node->b, &arguments));
     r->place.line = node->line;
+    if (operand.safe && node->kind == NODE_FILTER)
+        return render_fail(r, "filters of a text that is marked as safe are not done");
     return function_apply(r, node->function, &operand, &arguments, value);
 }
 

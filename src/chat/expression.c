@@ -222,7 +222,6 @@ enum zi_status parser_filters(struct parser *p, struct node **node)
         outer->function = filter_find(text);
         if (!outer->function)
             return place_fail(p->place, "the filter %.*s is not done", (int)text.bytes, text.at);
-        p->safes += text_is(text, "safe");
         outer->a = *node;
         *node = outer;
         if (parser_takes(p, "(")) ZI_TRY(arguments(p, &outer->b));

@@ -56,6 +56,13 @@ FILTER(filter_string)
     return render_text(r, subject, &result->text);
 }
 
+FILTER(filter_safe)
+{
+    ZI_TRY(filter_string(r, subject, arguments, result));
+    result->safe = true;
+    return ZI_OK;
+}
+
 FILTER(filter_trim)
 {
     struct text text, which = {"", 0};
@@ -463,7 +470,7 @@ const struct function *filter_find(struct text name)
         {"rejectattr", filter_rejectattr, NULL, 0},
         {"replace", filter_replace, "old new count", 2},
         {"reverse", filter_reverse, "", 0},
-        {"safe", filter_string, "", 0},
+        {"safe", filter_safe, "", 0},
         {"select", filter_select, NULL, 0},
         {"selectattr", filter_selectattr, NULL, 0},
         {"string", filter_string, "", 0},

@@ -394,6 +394,8 @@ enum zi_status method_find(struct render *r, const struct value *object, struct 
 {
     const struct methods methods = methods_of(object);
     *found = false;
+    if (object->safe)
+        return render_fail(r, "methods of a text that is marked as safe are not done");
     if (name.bytes > 4 && memcmp(name.at, "__", 2) == 0)
         return render_fail(r, "the attribute %.*s is not done",
                            (int)(name.bytes > 80 ? 80 : name.bytes), name.at);

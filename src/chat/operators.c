@@ -173,6 +173,8 @@ enum zi_status value_binary(struct render *r, enum operator_kind operator, const
             return binary_integers(r, operator, i, k, value);
         return binary_numbers(r, operator, value_as_number(a), value_as_number(b), value);
     }
+    if (a->safe || b->safe)
+        return render_fail(r, "operators on a text that is marked as safe are not done: write ~");
     ZI_TRY(binary_sequences(r, operator, a, b, &result, &done));
     *value = result;
     if (done) return ZI_OK;

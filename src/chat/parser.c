@@ -2,7 +2,6 @@
 #include "chat/parser.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "chat/call.h"
 #include "chat/characters.h"
@@ -75,16 +74,9 @@ enum zi_status parser_refuse(struct parser *p, const char *wanted)
     return place_fail(p->place, "%.*s where %s should be", bytes, p->at->text.at, wanted);
 }
 
-/* Says that `safe` stands where it would change what its text is put together with. */
-static enum zi_status refuse_safe(struct parser *p)
-{
-    return place_fail(p->place, "the filter safe is done as the last one of {{ }} only");
-}
-
 static enum zi_status block_end(struct parser *p)
 {
     if (p->at->kind != TOKEN_BLOCK_END) return parser_refuse(p, "%}");
-    if (p->safes > 0) return refuse_safe(p);
     p->at++;
     return ZI_OK;
 }
@@ -241,10 +233,6 @@ static enum zi_status print(struct parser *p, struct node **node)
     p->at++;
     ZI_TRY(parser_tuple(p, true, &(*node)->a));
     if (p->at->kind != TOKEN_PRINT_END) return parser_refuse(p, "}}");
-    const struct node *last = (*node)->a;
-    bool is_safe = last->kind == NODE_FILTER && strcmp(last->function->name, "safe") == 0;
-    if (p->safes > is_safe) return refuse_safe(p);
-    p->safes = 0;
     p->at++;
     return ZI_OK;
 }

@@ -16,8 +16,6 @@ struct parser {
     int depth;
     /* What is around the statement that is read. */
     int loops, captures, generations;
-    /* Filters `safe` of the tag that is read. */
-    int safes;
     bool marks;
 };
 

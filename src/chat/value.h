@@ -39,6 +39,9 @@ struct loop;
 
 struct value {
     enum value_type type;
+    /* A text that went through the filter safe: what Python would put to it by + or a method it would
+     * escape, so that these are refused. */
+    bool safe;
     union {
         bool truth;
         int64_t integer;
