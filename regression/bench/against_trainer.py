@@ -70,8 +70,8 @@ def peer_turn(options, place, folder):
     nvme = tempfile.mkdtemp(dir=place.scratch)
     environment = dict(os.environ, DS_ACCELERATOR="cpu", LOCAL_SIZE="1", OMP_NUM_THREADS=str(options.threads),
                        PATH=os.path.dirname(os.path.abspath(options.python)) + ":" + os.environ["PATH"])
-    command = [options.python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1", PEER, folder, nvme, sequences, tokens,
-               str(options.steps + 1)]
+    command = [options.python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1", PEER, folder, nvme,
+               sequences, tokens, str(options.steps + 1)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     shutil.rmtree(nvme, ignore_errors=True)
     found = PEER_LINE.search(done.stdout)

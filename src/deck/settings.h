@@ -4,6 +4,7 @@
 #ifndef ZI_DECK_SETTINGS_H
 #define ZI_DECK_SETTINGS_H
 
+#include "deck/settings_data.h"
 #include "deck/settings_machine.h"
 #include "deck/settings_model.h"
 #include "deck/settings_run.h"

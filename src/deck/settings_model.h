@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is trained, on which data and how. Included through deck/settings.h. */
+/* What is trained and how. Included through deck/settings.h. */
 #ifndef ZI_DECK_SETTINGS_MODEL_H
 #define ZI_DECK_SETTINGS_MODEL_H
 
@@ -8,7 +8,6 @@
 
 #include "base/dtype.h"
 #include "deck/settings_adapter.h"
-#include "deck/sources.h"
 
 enum model_family {
     MODEL_GPT2,
@@ -23,10 +22,6 @@ enum model_family {
     MODEL_FAMILIES
 };
 enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
-/* Of files that tell documents apart: packed into sequences, or read as one stream. */
-enum data_packing { PACKING_DOCUMENTS, PACKING_NONE };
-enum data_format { DATA_HDF5, DATA_LLMC, DATA_NANOGPT, DATA_MEGATRON };
-enum data_type { DATA_UINT8, DATA_UINT16, DATA_UINT32, DATA_INT32, DATA_INT64 };
 enum optimizer_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
 
 struct settings_model {
@@ -90,32 +85,6 @@ struct settings_model {
     struct deck_list trainable;
     /* A section of its own. */
     struct settings_adapter adapter;
-};
-
-struct settings_data {
-    /* Token files; validation: 0 for none, and without weights. */
-    struct deck_sources train, validation;
-    /* enum data_format; auto: told by the file's first bytes and name. */
-    int64_t format;
-    /* enum data_type of ids in files without a header; auto: uint16. */
-    int64_t type;
-    /* enum data_packing. */
-    int64_t packing;
-    /* Of JSON lines; "": that of model.from. */
-    char *tokenizer;
-    /* Steps; 0 = never; auto: a tenth of the run where there is a file. */
-    int64_t validation_every;
-    /* auto: all, to 1024. */
-    int64_t validation_sequences;
-};
-
-struct settings_batch {
-    /* Sequences per step, over all ranks. */
-    int64_t global;
-    /* Sequences one rank passes at once; auto: its share, at most 8. */
-    int64_t micro;
-    /* Per sequence; auto: model.context. */
-    int64_t tokens;
 };
 
 struct settings_optimizer {

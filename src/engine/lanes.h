@@ -84,16 +84,14 @@ struct engine {
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
     bool closing;
-    /* The program that runs. */
+    /* The program that runs; ranks wait for each other in it, so an error of one ends the job. */
     enum program_name name;
-    /* Ranks wait for each other in it, so an error of one ends the job at once. */
     bool collective;
     /* First error of a run. */
     enum zi_status status;
     /* Some targets may be -1. */
     bool masked;
-    /* Of this run: tokens per sequence; targets of its global batch that count, at least 1; sequences
-     * and ends of a batch (batch.h), else 0 and NULL. */
+    /* Of this run: tokens per sequence; targets that count, at least 1; of a batch (batch.h), else 0. */
     int64_t tokens, targets, sequences;
     const int32_t *ends;
     int64_t updates;
