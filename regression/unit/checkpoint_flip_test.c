@@ -270,7 +270,7 @@ static void test_changes(int patterns, uint64_t seed)
 }
 
 static const struct checkpoint_tensor three[] = {{"first.weight", 2, {4, 3}, false},
-                                                 {"second.bias", 1, {5, 0}, true},
+                                                 {"second.bias", 1, {5, 0}, false},
                                                  {"third.weight", 2, {31, 67}, false}};
 
 static void write_own(enum zi_dtype type)

@@ -48,10 +48,14 @@ static enum zi_status list_datasets(struct local_checkpoint *local,
     if (!local->datasets) return no_memory();
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
         if (!checkpoint_state_is_written(s, header->type)) continue;
-        for (int t = 0; t < count; t++)
-            ZI_TRY(checkpoint_dataset_set(&local->datasets[local->dataset_count++], s,
-                                          tensors[t].name, checkpoint_state_type(s, header->type),
-                                          tensors[t].shape, tensors[t].dimensions));
+        for (int t = 0; t < count; t++) {
+            struct checkpoint_dataset *dataset = &local->datasets[local->dataset_count++];
+            ZI_TRY(checkpoint_dataset_set(dataset, s, tensors[t].name,
+                                          checkpoint_state_type(s, header->type), tensors[t].shape,
+                                          tensors[t].dimensions));
+            /* What training does not change has a parameter alone. */
+            if (tensors[t].frozen && s != TIER_PARAMETER) dataset->elements = 0;
+        }
     }
     local->record_bytes = (int64_t)(sizeof(struct local_record) +
                                     (size_t)local->dataset_count * sizeof(struct local_sum) +
