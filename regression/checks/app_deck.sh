@@ -131,7 +131,7 @@ expect 2 "$zinf" tokenize text --output x.h5 --suffix .txt
 complains "--suffix .txt has no effect: it chooses files of folders"
 [ ! -e x.h5 ] || fail "a file of a refused command"
 expect 2 "$zinf" generate "$folder/p/run" --prompt a --temperature 0 --top-k 3
-complains "--top-k has no effect with --temperature 0"
+complains "--top-k and --top-p have no effect with --temperature 0"
 expect 0 "$zinf" generate "$folder/p/run" --prompt a --tokens 1 --top-k 257 --threads 1
 complains_once "--top-k 257 has no effect: there are 256 tokens to draw from"
 expect 2 "$zinf" bench device --size 3

@@ -4,6 +4,7 @@
  * byte; on the device, or on the host. */
 #include "regression/unit/test.h"
 #include "regression/unit/capture_fixture.h"
+#include "compiler/inner.h"
 #include "compiler/resolve.h"
 #include "regression/unit/step_fixture.h"
 

@@ -40,6 +40,7 @@ struct variant {
     enum residual residual;
     /* Of the product alone; 0: 1. */
     double scale;
+    bool once;
 };
 
 static void device_make(struct cpu_device *device, enum cpu_isa isa)
@@ -160,6 +161,7 @@ static void test_variant(struct device_stream *stream, const struct product *p,
         .transpose_b = v->transpose_b,
         .accumulate = v->accumulate,
         .scale = (float)v->scale,
+        .once = v->once,
         .a = buffer_at(&a, 0),
         .b = buffer_at(&b, 0),
         .c = buffer_at(&c, 0),
@@ -184,10 +186,12 @@ static void test_shape(struct cpu_device *device, const struct product *p, enum 
         struct device_stream stream = {&device->base, threads};
         for (int i = 0; i < 48; i++) {
             struct variant v = {i & 1, i >> 1 & 1, i >> 2 & 1, i >> 3 & 1, (enum residual)(i / 16),
-                                0};
+                                0,     false};
             if (!p->shape.thorough && i % 5 != threads) continue;
             if (p->shape.thorough && threads == 2 && i % 7) continue;
             test_variant(&stream, p, &v, type_c);
+            v.once = v.transpose_b && p->shape.m <= 20;
+            if (v.once) test_variant(&stream, p, &v, type_c);
             v.scale = -0.375;
             if (i < 4 && type_c == p->a.type) test_variant(&stream, p, &v, type_c);
         }

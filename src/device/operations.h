@@ -37,6 +37,10 @@ struct device_matmul {
     /* Of the product, of which nothing else is made then (no bias, residual, accumulate nor end), and
      * whose c has `type`; 0: 1. */
     float scale;
+    /* Of products of generation: where there are few rows, b is read once, as it is stored. The sums
+     * are then in another order than those of more rows; without it the bits of a row do not depend on
+     * how many there are. Needs transpose_b. */
+    bool once;
     /* bias and residual may be null. */
     struct device_ptr a, b, c, bias, residual;
     /* Other than plain only where c has `type`, ldc is n and nothing is added but a bias; inner [m,n]

@@ -96,6 +96,7 @@ static enum zi_status make_logits(const struct call *c, struct chunk chunk,
 {
     const struct model *model = c->model;
     struct device_matmul d = {.type = model->type, .type_c = ZI_FP32, .transpose_b = true};
+    d.once = c->pass->capacity > 0;
     d.m = chunk.rows;
     d.n = c->s.V;
     d.k = d.lda = d.ldb = c->s.C;

@@ -148,6 +148,7 @@ static struct device_matmul forward_of(const struct layer_linear *l, struct devi
     d.n = d.ldc = l->outputs;
     d.k = d.lda = d.ldb = l->inputs;
     d.transpose_b = true;
+    d.once = l->pass->capacity > 0;
     d.a = x;
     d.b = layer_weight(l->model, l->pass, layer_find(l->model, l->op, l->weight));
     d.c = y;

@@ -250,9 +250,11 @@ static int add_adapter(struct model *m, const char *layer, const struct family_r
     struct family_row own[FAMILY_ADAPTER_ROWS];
     char name[64];
     int count = 0, first = m->tensor_count;
-    for (int i = 0; rows[i].name; i++) {
-        if (!family_adapts(&m->settings, &rows[i], &own[count])) continue;
-        if (m->tensors) m->tensors[tensor + i].adapter = m->tensor_count;
+    for (; rows->name; rows++) {
+        if (!row_is_there(m, rows)) continue;
+        int of_row = tensor++;
+        if (!family_adapts(&m->settings, rows, &own[count])) continue;
+        if (m->tensors) m->tensors[of_row].adapter = m->tensor_count;
         add_tensor(m, layer, &own[count]);
         add_tensor(m, layer, &own[count + 1]);
         count += 2;

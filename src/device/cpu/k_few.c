@@ -16,6 +16,7 @@ VEC_INLINE void few_store(enum zi_dtype type, enum zi_dtype type_c, const struct
 {
     int64_t column = at[1], n = at[2], place = at[0] * d->ldc + column;
     void *c = (void *)d->c.address;
+    if (d->scale != 0) value *= vec_set(d->scale);
     if (!device_is_null(d->bias))
         value += vec_load_as_part(type, (const void *)d->bias.address, column, n);
     if (!device_is_null(d->residual))

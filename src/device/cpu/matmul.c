@@ -388,7 +388,7 @@ static struct device_matmul part_of(const struct device_matmul *d, struct grid g
 
 static bool is_few(const struct device_matmul *d)
 {
-    return d->m <= FEW_ROWS && d->transpose_b && !d->transpose_a;
+    return d->once && d->m <= FEW_ROWS && d->transpose_b && !d->transpose_a;
 }
 
 /* One thread's part: in one product where nothing else is to be done, else panel by panel. */
