@@ -19,7 +19,7 @@
 #include "deck/table.h"
 #include "plan/plan.h"
 
-enum { SETS_MAX = 128, OWN_SETS = 5, SET_BYTES = 64, HEAD_WIDTH = 64 };
+enum { SETS_MAX = 128, OWN_SETS = 6, SET_BYTES = 64, HEAD_WIDTH = 64 };
 
 /* Larger programs are not tried: their description alone would be gigabytes. It grows with the
  * layers, and with the micro-batches of each. */
@@ -55,6 +55,8 @@ static void write_sets(const struct search *search, int64_t steps, char own[OWN_
     snprintf(own[(*count)++], SET_BYTES, "model.heads=%" PRId64, heads);
     if (m->head_width != ZI_AUTO)
         snprintf(own[(*count)++], SET_BYTES, "model.head_width=%d", HEAD_WIDTH);
+    if (m->score_width != ZI_AUTO)
+        snprintf(own[(*count)++], SET_BYTES, "model.score_width=%d", HEAD_WIDTH);
     if (m->key_heads != ZI_AUTO)
         snprintf(own[(*count)++], SET_BYTES, "model.key_heads=%" PRId64,
                  heads * m->key_heads / m->heads);
