@@ -21,6 +21,18 @@ static const struct {
     {{"run.trace=5", "run.steps=2"},
      "run.trace has no effect with run.steps: 2 steps; it is used with run.steps above 2\n",
      "run.steps=3"},
+    {{"adapter.alpha=16"},
+     "adapter.alpha has no effect with adapter.rank: 0; it is used with adapter.rank above 0\n",
+     "adapter.rank=4"},
+    {{"adapter.scaling=rsqrt"},
+     "adapter.scaling has no effect with adapter.rank: 0; ",
+     "adapter.rank=4"},
+    {{"adapter.dropout=0"},
+     "adapter.dropout has no effect with adapter.rank: 0; ",
+     "adapter.rank=4"},
+    {{"adapter.targets=all"},
+     "adapter.targets has no effect with adapter.rank: 0; ",
+     "adapter.rank=4"},
     {{"model.rope_base=10000"},
      "model.rope_base has no effect with model.family: gpt2; it is used with model.family other "
      "than "

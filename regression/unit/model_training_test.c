@@ -35,6 +35,11 @@ static void write_kinds(const struct settings_model *m, FILE *out)
     fprintf(out, "window: %d, window_from: %d, ", (int)m->window, (int)m->window_from);
     fprintf(out, "unrotated_every: %d, ", (int)m->unrotated_every);
     if (m->head_width > 0) fprintf(out, "head_width: %d, ", (int)m->head_width);
+    if (m->full_every > 0) fprintf(out, "full_every: %d, ", (int)m->full_every);
+    if (m->rope_window_base > 0) fprintf(out, "rope_window_base: %.9g, ", m->rope_window_base);
+    if (m->score_width > 0) fprintf(out, "score_width: %d, ", (int)m->score_width);
+    if (m->attention_cap > 0) fprintf(out, "attention_cap: %.9g, ", m->attention_cap);
+    if (m->logit_cap > 0) fprintf(out, "logit_cap: %.9g, ", m->logit_cap);
     if (m->rope_scaling == ROPE_PLAIN) return;
     fprintf(out, "rope_scaling: %s, rope_factor: %.9g, ", golden_scalings[m->rope_scaling],
             m->rope_factor);
