@@ -207,7 +207,7 @@ static enum zi_status find_end(const char *folder, struct tokenizer *t)
     int length = snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
     if (length < 0 || length >= (int)sizeof path || stat(path, &info) != 0) return ZI_OK;
     const struct zi_json_place place = {.room = "text", .file = path};
-    ZI_TRY(zi_json_read(&place, (size_t)16 << 20, &document));
+    ZI_TRY(zi_json_read_large(&place, (size_t)16 << 20, &document));
     const json_t *end = json_object_get(document, "eos_token");
     const char *text =
         json_string_value(json_is_object(end) ? json_object_get(end, "content") : end);
