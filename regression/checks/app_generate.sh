@@ -119,7 +119,7 @@ expect 2 "$zinf" generate "$folder/talks.h5" --chat --prompt ab
 complains "--chat needs a tokenizer"
 expect 2 "$zinf" generate "$talks" --chat --ids 1
 complains "--chat has no effect with --ids"
-printf '%s' '{"bos_token": "<s>", "chat_template": "{{ bos_token }}{% for m in messages %}{% if m.role == ' \
+printf '%s' '{"bos_token": "<s>", "model_max_length": 1000000000000000019884624838656, "chat_template": "{{ bos_token }}{% for m in messages %}{% if m.role == ' \
     "'system'" ' %}{{ raise_exception(m.content) }}{% endif %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}' \
     '{% if add_generation_prompt %}<|assistant|>{% endif %}"}' >"$talks/tokenizer_config.json"
 own --ids 57,58,0,1,60,59
