@@ -64,6 +64,118 @@ expect 2 "$zinf" generate "$model" --ids 1 --stop x
 complains "--stop has no effect with --ids"
 expect 2 "$zinf" generate "$model" --prompt 1 --temperature 0 --top-p 0.5
 
+# The model's own tokenizer: ids 0 to 56 are letters and digits, 57 to 60 marks; a prompt gets <s>.
+talks=$folder/talks
+mkdir "$talks"
+cp "$model/config.json" "$model/model.safetensors" "$talks"
+awk 'BEGIN {
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
+    split("<s> <|user|> <|assistant|> <|end|>", marks, " ")
+    printf "{\"model\": {\"type\": \"BPE\", \"merges\": [], \"vocab\": {"
+    for (i = 0; i < 57; i++) printf "\"%s\": %d, ", substr(letters, i + 1, 1), i
+    printf "\"<s>\": 57}}, \"added_tokens\": ["
+    for (i = 1; i <= 4; i++)
+        printf "%s{\"id\": %d, \"content\": \"%s\", \"special\": true, \"single_word\": false, \"lstrip\": false," \
+               " \"rstrip\": false, \"normalized\": false}", (i > 1 ? ", " : ""), 56 + i, marks[i]
+    printf "], \"normalizer\": null, \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
+    printf "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\","
+    printf "\"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], \"pair\": [], \"special_tokens\":"
+    printf "{\"<s>\": {\"id\": \"<s>\", \"ids\": [57], \"tokens\": [\"<s>\"]}}}, \"decoder\": {\"type\": \"ByteLevel\"}}"
+}' >"$talks/tokenizer.json"
+# texts LIST: what ids stand for, marks left out.
+texts() {
+    echo "$1" | awk '{
+        letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
+        count = split($0, ids, ",")
+        for (i = 1; i <= count; i++) if (ids[i] < 57) printf "%s", substr(letters, ids[i] + 1, 1)
+        print ""
+    }'
+}
+own() { expect 0 "$zinf" generate "$talks" --temperature 0 --tokens 12 --threads 1 "$@"; }
+own --ids 57,0,1
+texts "$(cat "$folder/out")" >"$folder/expected"
+own --prompt ab
+same "$folder/out" "$folder/expected"
+own --prompt ab --tokenizer "$talks/tokenizer.json"
+same "$folder/out" "$folder/expected"
+echo abcdefgABCDEFG >"$folder/letters"
+expect 0 "$zinf" evaluate "$talks" --text "$folder/letters" --threads 1
+says "tokens         13"
+cp "$folder/out" "$folder/first"
+expect 0 "$zinf" evaluate "$talks" --text "$folder/letters" --threads 1 --tokenizer "$talks"
+same "$folder/out" "$folder/first"
+
+# An imported model's is in the folder beside it.
+expect 0 "$zinf" import "$talks" --output "$folder/talks.h5"
+expect 0 "$zinf" generate "$folder/talks.h5" --temperature 0 --tokens 12 --threads 1 --prompt ab
+same "$folder/out" "$folder/expected"
+rm -r "$folder/talks.files"
+expect 0 "$zinf" generate "$folder/talks.h5" --tokens 2 --prompt 12
+
+# Chats: what the template makes of messages, without a second <s>, and the answer alone is written.
+expect 2 "$zinf" generate "$talks" --chat --prompt ab
+complains "has no chat template"
+expect 2 "$zinf" generate "$folder/talks.h5" --chat --prompt ab
+complains "--chat needs a tokenizer"
+expect 2 "$zinf" generate "$talks" --chat --ids 1
+complains "--chat has no effect with --ids"
+printf '%s' '{"bos_token": "<s>", "model_max_length": 1000000000000000019884624838656, "chat_template": "{{ bos_token }}{% for m in messages %}{% if m.role == ' \
+    "'system'" ' %}{{ raise_exception(m.content) }}{% endif %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}' \
+    '{% if add_generation_prompt %}<|assistant|>{% endif %}"}' >"$talks/tokenizer_config.json"
+own --ids 57,58,0,1,60,59
+answer=$(cut -d, -f7- "$folder/out")
+texts "$answer" >"$folder/expected"
+own --chat --prompt ab
+same "$folder/out" "$folder/expected"
+complains "says what ends one"
+cat >"$folder/prompts" <<'END'
+ab
+{"prompt": "ab"}
+{"messages": [{"role": "user", "content": "ab"}]}
+{"messages": [{"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}, {"role": "user", "content": "e"}]}
+END
+own --chat --prompts "$folder/prompts"
+for i in 0 1 2; do
+    says "{\"number\": $i, \"tokens\": 12, \"messages\": [{\"role\": \"user\", \"content\": \"ab\"}], \"text\": \"$(
+        cat "$folder/expected"
+    )\"}"
+done
+cp "$folder/out" "$folder/several"
+own --ids 57,58,2,60,59,3,60,58,4,60,59
+grep -qF "\"e\"}], \"text\": \"$(texts "$(cut -d, -f12- "$folder/out")")\"}" "$folder/several" ||
+    fail "the answer to a conversation"
+
+# An answer ends by the tokens of generation_config.json, as by eos_token.
+third=$(echo "$answer" | cut -d, -f3)
+case ",$(echo "$answer" | cut -d, -f-2)," in *",$third,"*) fail "token 3 of the answer is not new" ;; esac
+texts "$(echo "$answer" | cut -d, -f-2)" >"$folder/expected"
+printf '{"eos_token_id": [60, %s]}\n' "$third" >"$talks/generation_config.json"
+own --chat --prompt ab
+same "$folder/out" "$folder/expected"
+printf '{"eos_token_id": "<|end|>"}\n' >"$talks/generation_config.json"
+expect 2 "$zinf" generate "$talks" --chat --prompt ab
+complains "eos_token_id should be a token id or a list of them"
+printf '{"eos_token_id": null}\n' >"$talks/generation_config.json"
+sed "s/\"bos_token\"/\"eos_token\": \"$(texts "$third")\", &/" "$talks/tokenizer_config.json" >"$folder/named"
+cp "$folder/named" "$talks/tokenizer_config.json"
+own --chat --prompt ab
+same "$folder/out" "$folder/expected"
+
+# What of a line of messages is refused.
+chat_refused() {
+    echo "$1" >"$folder/prompts"
+    expect 2 "$zinf" generate "$talks" --prompts "$folder/prompts" ${3:+"$3"}
+    complains "$2"
+}
+chat_refused '{"messages": []}' "line 1 has \"messages\", which are a chat; give --chat"
+chat_refused '{"messages": [], "prompt": "a"}' "give one of them" --chat
+chat_refused '{"messages": 3}' "messages is an integer and should be a list" --chat
+chat_refused '{"messages": ["a"]}' "message 0 (from 0) is no object" --chat
+printf '%s\n' ab '{"messages": [{"role": "system", "content": "no rules"}]}' >"$folder/prompts"
+expect 2 "$zinf" generate "$talks" --prompts "$folder/prompts" --chat
+complains "no rules"
+complains "this was text 1 (from 0)"
+
 # Evaluation: batches change nothing; the sum over questions is what lines say.
 i=0
 while [ $i -lt 30 ]; do

@@ -3,7 +3,8 @@
 """`zinf generate` and `zinf evaluate` against the installed version of transformers on small random models, whose
 folders zinf reads itself: the likeliest continuations of prompts of different lengths that go side by side, past
 windows and with tiers, the loss of a text, and the shares of questions answered rightly, by log-likelihoods as
-lm-evaluation-harness makes them. Tokens are bytes. Skipped where transformers is not; PYTHON names the interpreter
+lm-evaluation-harness makes them; there tokens are bytes. And answers to chats, by the tokenizer, template and
+generation_config.json that transformers writes. Skipped where transformers is not; PYTHON names the interpreter
 that has it.
 """
 import json
@@ -22,6 +23,8 @@ if "PYTHON" in os.environ:
     python = os.environ.pop("PYTHON")
     os.execvp(python, [python, *sys.argv])
 try:
+    import jinja2  # noqa: F401, which transformers renders templates by
+    import tokenizers
     import torch
     import transformers
 except ImportError as error:
@@ -141,6 +144,68 @@ def check_questions(folder, model):
     check(abs(found["acc_stderr"] - spread / math.sqrt(20)) < 1e-9, f"{folder}: {found}")
 
 
+CHAT = """{{ bos_token }}{% for message in messages %}<|start|>{{ message.role }}
+{{ message.content | trim }}<|end|>
+{% endfor %}{% if add_generation_prompt %}<|start|>assistant
+{% endif %}"""
+CONVERSATIONS = (
+    [{"role": "user", "content": "Why is the sky blue? "}],
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "A <|end|> in it"},
+     {"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}],
+)
+
+
+def make_tokenizer():
+    """A token for each printable ASCII character and the end of a line, and three marks; it puts bos before texts."""
+    vocabulary = {chr(code): code - 33 for code in range(33, 127)} | {"\u0120": 94, "\u010a": 95}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    made.add_special_tokens(["<|begin|>", "<|start|>", "<|end|>"])
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", made.token_to_id("<|begin|>"))])
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<|begin|>", eos_token="<|end|>",
+                                                chat_template=CHAT, clean_up_tokenization_spaces=False)
+
+
+def answers(tokenizer, model, ends):
+    """Ids that the model adds to each conversation, up to one of `ends`, which stays."""
+    made = []
+    for messages in CONVERSATIONS:
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+        with torch.no_grad():
+            whole = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=NEW,
+                                   eos_token_id=ends, pad_token_id=0)
+        made.append(whole[0, ids.shape[1]:].tolist())
+    return made
+
+
+def check_chat(folder):
+    """Answers, cut by an id that generation_config.json has beside that of the tokenizer."""
+    tokenizer = make_tokenizer()
+    config = transformers.LlamaConfig(**LLAMA | {"vocab_size": len(tokenizer), "max_position_embeddings": 192})
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    end = answers(tokenizer, model, None)[0][NEW // 2]
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, end]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    with open(f"{folder}/chats.jsonl", "w") as file:
+        file.writelines(json.dumps({"messages": messages}) + "\n" for messages in CONVERSATIONS)
+    lines = zinf("generate", folder, "--chat", "--prompts", f"{folder}/chats.jsonl", "--tokens", str(NEW),
+                 "--temperature", "0").splitlines()
+    for line, messages, ids in zip(lines, CONVERSATIONS, answers(tokenizer, model, [tokenizer.eos_token_id, end])):
+        found = json.loads(line)
+        kept = ids[:-1] if ids[-1] in (tokenizer.eos_token_id, end) else ids
+        text = tokenizer.decode(kept, skip_special_tokens=True)
+        check(found["messages"] == messages, f"{line}: not the messages {messages}")
+        check(found["text"] == text and found["tokens"] == len(kept), f"{line}: not {len(kept)} tokens {text!r}")
+    check(len(lines) == len(CONVERSATIONS) and json.loads(lines[0])["tokens"] < NEW, f"{lines}: none has ended")
+    alone = zinf("generate", folder, "--chat", "--prompt", CONVERSATIONS[0][0]["content"], "--tokens", str(NEW),
+                 "--temperature", "0")
+    check(alone == json.loads(lines[0])["text"] + "\n", f"{alone!r}: not the answer of {lines[0]}")
+
+
 def main():
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory(prefix="zinf-check-") as top:
@@ -152,6 +217,7 @@ def main():
             check_generation(folder, model)
             check_loss(folder, model)
             check_questions(folder, model)
+        check_chat(os.path.join(top, "chat"))
     print(f"generate_transformers, transformers {transformers.__version__}: {checks} checks passed")
 
 

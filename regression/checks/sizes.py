@@ -28,6 +28,7 @@ EXCEPTIONS = {
     ("src/comm/comm.h", "functions"): "five are one-line getters of a communicator",
     ("src/comm/comm.h", "comm_reduce_scatter"): "as MPI_Reduce_scatter, and the stream and the scratch it uses",
     ("src/comm/comm.c", "comm_reduce_scatter"): "as MPI_Reduce_scatter, and the stream and the scratch it uses",
+    ("src/text/tokenizer.h", "functions"): "a tokenizer, its work areas, lists of ids and streams are one seam",
     ("src/device/device.h", "functions"): "a device, its streams and its events are one seam",
     ("src/device/device.h", "lines"): "of that seam, each call with what it promises",
     ("src/device/cuda/calls.h", "functions"): "the functions of a device's table, one for each call of its seam",

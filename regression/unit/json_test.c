@@ -93,11 +93,34 @@ static void test_files(void)
     unlink(name);
 }
 
+static void test_large_integers(void)
+{
+    static const char text[] = "{\"most\": 1000000000000000019884624838656, \"i\": 3}";
+    char name[] = "json-test-XXXXXX";
+    int file = mkstemp(name);
+    json_t *document;
+    int64_t value = 7;
+    double number = 0;
+    const struct zi_json_place there = {"test", name, 0, NULL};
+    CHECK(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text));
+    CHECK(zi_json_read(&there, 99, &document) == ZI_ERROR_USAGE);
+    CHECK(zi_json_read_large(&there, 99, &document) == ZI_OK);
+    CHECK(zi_json_get_integer(&there, document, "i", &value) == ZI_OK && value == 3);
+    CHECK(zi_json_get_integer(&there, document, "most", &value) == ZI_ERROR_USAGE && value == 3);
+    CHECK(zi_json_get_number(&there, document, "most", &number) == ZI_OK && number == 1e30);
+    json_decref(document);
+    CHECK(ftruncate(file, 0) == 0 && pwrite(file, "1e999", 5, 0) == 5);
+    CHECK(zi_json_read_large(&there, 99, &document) == ZI_ERROR_USAGE);
+    close(file);
+    unlink(name);
+}
+
 int main(void)
 {
     test_values();
     test_integers();
     test_refused();
     test_files();
+    test_large_integers();
     return test_finish("json_test");
 }

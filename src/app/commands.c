@@ -174,16 +174,15 @@ static const struct command commands[] = {
      "MODEL is a checkpoint file, a folder of checkpoints, or a run directory, of which the latest "
      "is\n"
      "taken, or, where no link says which that is, the newest whole one; or a model folder of\n"
-     "Hugging Face. A text and its continuation are written as they come; several are written as "
-     "lines\n"
-     "of JSON, each when its batch is done. With a tokenizer a prompt gets bos where that adds "
-     "one,\n"
-     "and a text ends where the model draws its end of a text. Without one a vocabulary of up to "
-     "1024\n"
-     "is taken for the 256 bytes and padding that has no text; larger models take and give token "
-     "ids\n"
-     "(--ids). The same seed gives the same texts. A model that memory does not hold stays on "
-     "disks\n"
+     "Hugging Face. A text and its continuation are written as they come; several are written as\n"
+     "lines of JSON, each when its batch is done. With a tokenizer, as a model folder or an "
+     "import\n"
+     "has, a prompt gets bos where that adds one, and a text ends where the model draws an end of\n"
+     "a text. With --chat a prompt is a message, put into the model's chat template, and only the\n"
+     "answer is written. Without a tokenizer a vocabulary of up to 1024 is taken for the 256 "
+     "bytes\n"
+     "and padding that has no text; larger models take and give token ids (--ids). The same seed\n"
+     "gives the same texts. A model that memory does not hold stays on disks\n"
      "(--set placement.parameters=nvme): each pass reads it once, for all texts of a batch.\n",
      false,
      false,
@@ -192,8 +191,10 @@ static const struct command commands[] = {
      {{"--prompt", "TEXT", "text to continue; may be given again"},
       {"--prompts", "FILE",
        "texts to continue, one a line: as it is, or as JSON, a string or {\"prompt\": string}"},
+      {"--chat", NULL,
+       "answer: a prompt is a user's message, a line {\"messages\": [..]} a conversation"},
       {"--tokenizer", "FOLDER",
-       "that of the model, for prompts: a folder with tokenizer.json or tokenizer.model"},
+       "for prompts: with tokenizer.json or tokenizer.model (default: the model's own, if any)"},
       {"--ids", "LIST", "token ids to continue, as 1,2,3; ids are written; may be given again"},
       {"--tokens", "N", "tokens to add (default 200)"},
       {"--batch", "N", "texts that go through the model side by side (default 8)"},
@@ -225,7 +226,7 @@ static const struct command commands[] = {
      {{"--data", "FILE", "a token file, in any of the formats that decks name"},
       {"--text", "FILE", "a text, of bytes or by --tokenizer"},
       {"--samples", "FILE", "questions, lines of JSON, of bytes or by --tokenizer"},
-      {"--tokenizer", "FOLDER", "that of the model: a folder with tokenizer.json or .model"},
+      {"--tokenizer", "FOLDER", "with tokenizer.json or .model (default: the model's own, if any)"},
       {"--length", "T", "tokens of a sequence (default: the model's context)"},
       {"--batch", "N", "sequences that go through the model side by side (default 8)"},
       {"--limit", "N", "take the first N tokens or questions only"},

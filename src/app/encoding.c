@@ -96,8 +96,7 @@ static void name_tokenizer(const struct tokenizer *tokenizer, const char *path, 
     free(full);
 }
 
-/* Where a tokenizer's other files are. */
-static void find_folder(const char *path, char folder[PATH_MAX])
+void encoding_find_folder(const char *path, char folder[PATH_MAX])
 {
     struct stat is;
     snprintf(folder, PATH_MAX, "%s", path);
@@ -128,7 +127,7 @@ enum zi_status encoding_open(const char *path, const char *separator, bool lines
                              struct encoding *encoding)
 {
     *encoding = (struct encoding){.end = -1, .mutex = PTHREAD_MUTEX_INITIALIZER};
-    find_folder(path, encoding->folder);
+    encoding_find_folder(path, encoding->folder);
     ZI_TRY(tokenizer_open(path, &encoding->tokenizer));
     name_tokenizer(encoding->tokenizer, path, encoding->name, sizeof encoding->name);
     encoding->encoder =

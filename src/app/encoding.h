@@ -28,6 +28,9 @@ struct encoding {
     struct tokens_encoder encoder;
 };
 
+/* Local. The folder that a tokenizer's other files are in: `path` is the folder, or a file in it. */
+void encoding_find_folder(const char *path, char folder[PATH_MAX]);
+
 /* Local. Opens the tokenizer of a folder or file, for whole files, or for `lines` with a document
  * each. `separator` is the token that stands behind each file or document, or "eos"; NULL: behind
  * documents eos where there is one, behind files nothing. ZI_ERROR_USAGE, ZI_ERROR_IO. */

@@ -56,12 +56,20 @@ static enum zi_status read_request(const struct options *options, struct evaluat
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "say on what to evaluate: --data FILE, --text FILE or --samples FILE, and "
                        "one of them only");
-    const char *tokenizer = options_text(options, "--tokenizer", NULL);
-    if (e->data && tokenizer)
+    if (e->data && options_given(options, "--tokenizer"))
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "--tokenizer has no effect with --data, which has tokens; use --text");
     if (e->output) ZI_TRY(zi_output_check("app", e->output));
-    return tokenizer ? tokenizer_open(tokenizer, &e->tokenizer) : ZI_OK;
+    return ZI_OK;
+}
+
+/* Of what is text: that of --tokenizer, or the model's own where it has one. */
+static enum zi_status open_tokenizer(struct evaluation *e, const struct options *options)
+{
+    char path[PATH_MAX];
+    if (e->data) return ZI_OK;
+    ZI_TRY(loaded_find_tokenizer(&e->model, options, path));
+    return path[0] ? tokenizer_open(path, &e->tokenizer) : ZI_OK;
 }
 
 /* The ids of a text, of bytes or by the tokenizer. */
@@ -148,6 +156,7 @@ static enum zi_status evaluate_file(struct evaluation *e)
 static enum zi_status evaluate(struct evaluation *e, const struct options *options)
 {
     ZI_TRY(read_request(options, e));
+    ZI_TRY(open_tokenizer(e, options));
     e->samples.tokenizer = e->tokenizer;
     if (e->questions) ZI_TRY(samples_read(e->questions, e->limit, &e->samples));
     if (e->text) ZI_TRY(read_text(e));

@@ -9,9 +9,9 @@
  * A byte-level model (vocabulary of 256) takes a prompt as text and writes its bytes as they come,
  * even those that are no valid UTF-8 yet. A vocabulary is often padded to a rounder number: ids
  * from 256 on have no text then, and are never drawn where text is written. Larger models take text
- * by the tokenizer that is given, and give it as far as its characters are whole; what the tokenizer
- * has no token for is never drawn, and its end of a text ends the text. Without one they take and
- * give ids.
+ * by their own tokenizer or that which is given, and give it as far as its characters are whole; what
+ * the tokenizer has no token for is never drawn, and its end of a text ends the text. Without one they
+ * take and give ids. With --chat a prompt is a conversation, and what is written is the answer.
  *
  * Choices are a function of the seed, the number of the text and the place in it, so a seed gives the
  * same texts on every run. */
@@ -114,10 +114,19 @@ static enum zi_status check_ids(const struct generation *g)
     return ZI_OK;
 }
 
+static enum zi_status read_texts(struct generation *g, const struct options *options)
+{
+    char tokenizer[PATH_MAX] = "";
+    ZI_TRY(texts_collect(options, &g->texts));
+    if (!options_given(options, "--ids"))
+        ZI_TRY(loaded_find_tokenizer(&g->model, options, tokenizer));
+    return texts_encode(&g->texts, tokenizer, g->tokens);
+}
+
 static enum zi_status prepare(struct generation *g, const struct options *options)
 {
     ZI_TRY(read_request(options, g));
-    ZI_TRY(texts_read(options, g->tokens, &g->texts));
+    ZI_TRY(read_texts(g, options));
     if (g->batch > g->texts.count) g->batch = g->texts.count;
     const struct loading loading = {.path = options->words[0],
                                     .options = options,

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "comm/comm.h"
 #include "compiler/placement.h"
+#include "text/tokenizer.h"
 
 /* Most values that a command line sets, and ours. */
 enum { SETS_MOST = 64, SETS_OWN = 4, SET_BYTES = 64 };
@@ -117,6 +118,22 @@ static enum zi_status open_path(struct loaded *l, const char *path)
                      : source_open_checkpoint(l->comm, path, &l->checkpoint);
 }
 
+enum zi_status loaded_find_tokenizer(struct loaded *loaded, const struct options *options,
+                                     char path[PATH_MAX])
+{
+    const char *given = options_text(options, "--tokenizer", NULL);
+    if (given) {
+        snprintf(path, PATH_MAX, "%s", given);
+        return ZI_OK;
+    }
+    ZI_TRY(open_path(loaded, options->words[0]));
+    ZI_TRY(loaded->source
+               ? source_files(loaded->source, path)
+               : source_find_files(checkpoint_get_header(loaded->checkpoint)->path, path));
+    if (path[0] && !tokenizer_exists(path)) path[0] = 0;
+    return ZI_OK;
+}
+
 /* A base of rotation that depends on the length of a text would turn what is in the cache. */
 static int64_t cache_most(const struct settings_model *s)
 {
@@ -159,7 +176,7 @@ enum zi_status loaded_open(struct loaded *loaded, const struct loading *loading)
 {
     struct sets sets;
     ZI_TRY(collect_sets(loading, &sets));
-    ZI_TRY(open_path(loaded, loading->path));
+    if (!loaded->comm) ZI_TRY(open_path(loaded, loading->path));
     ZI_TRY(loaded->source ? describe_folder(loaded, loading->path, &sets)
                           : describe_checkpoint(loaded, &sets));
     ZI_TRY(setup_open(&loaded->setup, DEVICE_ALONE));

@@ -4,6 +4,8 @@
 #ifndef ZI_APP_LOADED_H
 #define ZI_APP_LOADED_H
 
+#include <limits.h>
+
 #include "app/options.h"
 #include "app/setup.h"
 #include "checkpoint/checkpoint.h"
@@ -36,6 +38,13 @@ struct loading {
     /* Tokens of each whose keys and values are kept: no more than the context; 0: none are. */
     int64_t cache;
 };
+
+/* Local. The tokenizer to ask the model options->words[0] with: that of --tokenizer; else the model
+ * folder's own, or that of the folder beside a checkpoint that `zinf import` or a run has made; "" where
+ * there is none. Opens the model for the latter, which loaded_open then goes on with. On an error *loaded
+ * is to be closed as well. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status loaded_find_tokenizer(struct loaded *loaded, const struct options *options,
+                                     char path[PATH_MAX]);
 
 /* Reads what the model is, and checks it against the tensors before anything is allocated by it; then
  * allocates and reads the weights. On an error *loaded is to be closed as well. ZI_ERROR_USAGE,

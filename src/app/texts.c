@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Texts that are continued.
  *
- * Prompts are bytes, the tokens of a tokenizer, or ids. What is said of a text is collected in memory;
+ * Prompts are bytes, the tokens of a tokenizer, or ids; those of a chat are messages, kept as JSON until
+ * the template is known that renders them. What is said of a text is collected in memory;
  * of the only text of a command it is written as it becomes sure: a tokenizer holds characters back
  * that are not whole, and here as many bytes are held back as may begin a stop string. Several texts
  * are written when they are whole, a line of JSON each. */
@@ -13,8 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/encoding.h"
 #include "app/lines.h"
 #include "base/log.h"
+#include "chat/chat.h"
 #include "json/json.h"
 
 static enum zi_status no_memory(void)
@@ -22,8 +25,8 @@ static enum zi_status no_memory(void)
     return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the texts");
 }
 
-/* Appends a prompt as it is given; `count` texts have room for it. */
-static enum zi_status add_prompt(struct texts *texts, const char *prompt, size_t bytes)
+/* Appends a prompt as it is given, or messages. */
+static enum zi_status add_text(struct texts *texts, const char *prompt, size_t bytes)
 {
     struct text *grown = realloc(texts->all, (size_t)(texts->count + 1) * sizeof *grown);
     if (!grown) return no_memory();
@@ -40,26 +43,57 @@ static enum zi_status add_prompt(struct texts *texts, const char *prompt, size_t
     return ZI_OK;
 }
 
+/* Appends a prompt, which is a message of the user in a chat. */
+static enum zi_status add_prompt(struct texts *texts, const char *prompt, size_t bytes)
+{
+    char *messages;
+    if (!texts->is_chat) return add_text(texts, prompt, bytes);
+    ZI_TRY(turns_of_user(prompt, bytes, &messages));
+    enum zi_status status = add_text(texts, messages, strlen(messages));
+    free(messages);
+    return status;
+}
+
+static enum zi_status add_messages(struct texts *texts, const json_t *messages)
+{
+    char *text;
+    ZI_TRY(turns_write(messages, &text));
+    enum zi_status status = add_text(texts, text, strlen(text));
+    free(text);
+    return status;
+}
+
 /* The file of --prompts. */
 struct prompt_file {
     struct texts *texts;
     struct zi_json_place place;
 };
 
-/* A line that is JSON: a string, or an object with one under "prompt". */
+/* An object with a string under "prompt", or in a chat with a list under "messages". */
+static enum zi_status add_object(const struct prompt_file *file, const json_t *object)
+{
+    const char *prompt = NULL;
+    const json_t *messages = NULL;
+    ZI_TRY(zi_json_get_array(&file->place, object, "messages", &messages));
+    if (!messages) ZI_TRY(zi_json_require(&file->place, object, "prompt"));
+    ZI_TRY(zi_json_get_string(&file->place, object, "prompt", &prompt));
+    if (!messages) return add_prompt(file->texts, prompt, strlen(prompt));
+    if (file->texts->is_chat && !prompt) return add_messages(file->texts, messages);
+    return zi_fail(ZI_ERROR_USAGE, "app", "%s line %" PRId64 " has \"messages\"%s",
+                   file->place.file, file->place.line,
+                   prompt ? " and a \"prompt\"; give one of them"
+                          : ", which are a chat; give --chat");
+}
+
+/* A line that is JSON: a string, or an object. */
 static enum zi_status add_json(const struct prompt_file *file, const char *line, size_t bytes)
 {
     json_t *document;
-    const char *prompt = NULL;
     ZI_TRY(zi_json_parse(&file->place, line, bytes, &document));
-    enum zi_status status = ZI_OK;
-    if (json_is_string(document))
-        prompt = json_string_value(document);
-    else
-        status = zi_json_require(&file->place, document, "prompt");
-    if (status >= 0 && !prompt)
-        status = zi_json_get_string(&file->place, document, "prompt", &prompt);
-    if (status >= 0) status = add_prompt(file->texts, prompt, strlen(prompt));
+    enum zi_status status = json_is_string(document)
+                                ? add_prompt(file->texts, json_string_value(document),
+                                             strlen(json_string_value(document)))
+                                : add_object(file, document);
     json_decref(document);
     return status;
 }
@@ -91,8 +125,8 @@ static enum zi_status collect_prompts(const struct options *options, struct text
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "say what to continue: --prompt TEXT, --prompts FILE or --ids LIST, and one "
                        "of them only");
-    for (int i = 0; i < 2 && id_count > 0; i++) {
-        static const char *const of_texts[] = {"--tokenizer", "--stop"};
+    for (int i = 0; i < 3 && id_count > 0; i++) {
+        static const char *const of_texts[] = {"--tokenizer", "--stop", "--chat"};
         if (options_given(options, of_texts[i]))
             return zi_fail(ZI_ERROR_USAGE, "app",
                            "%s has no effect with --ids, which are written as ids; use --prompt",
@@ -102,7 +136,7 @@ static enum zi_status collect_prompts(const struct options *options, struct text
     for (int i = 0; i < prompt_count; i++)
         ZI_TRY(add_prompt(texts, prompts[i], strlen(prompts[i])));
     for (int i = 0; i < id_count; i++)
-        ZI_TRY(add_prompt(texts, ids[i], strlen(ids[i])));
+        ZI_TRY(add_text(texts, ids[i], strlen(ids[i])));
     return ZI_OK;
 }
 
@@ -127,7 +161,9 @@ static enum zi_status encode(const struct texts *texts, struct text *text,
 {
     struct tokenizer_work *work;
     ZI_TRY(tokenizer_work_create(texts->tokenizer, &work));
-    enum zi_status status = tokenizer_encode(work, text->prompt, strlen(text->prompt), true, ids);
+    enum zi_status status =
+        texts->is_chat ? turns_encode(texts->chat, work, text->prompt, ids)
+                       : tokenizer_encode(work, text->prompt, strlen(text->prompt), true, ids);
     tokenizer_work_free(work);
     if (status >= 0 && ids->count == 0)
         status = zi_fail(ZI_ERROR_USAGE, "app",
@@ -167,22 +203,51 @@ static enum zi_status take_text(struct texts *texts, struct text *text, int64_t 
     return status;
 }
 
-enum zi_status texts_read(const struct options *options, int64_t tokens, struct texts *texts)
+enum zi_status texts_collect(const struct options *options, struct texts *texts)
 {
-    const char *tokenizer = options_text(options, "--tokenizer", NULL);
+    texts->is_chat = options_given(options, "--chat");
+    texts->form = options_given(options, "--ids") ? TEXTS_IDS : TEXTS_BYTES;
     ZI_TRY(collect_prompts(options, texts));
-    texts->form = options_given(options, "--ids") ? TEXTS_IDS
-                  : tokenizer                     ? TEXTS_TOKENIZER
-                                                  : TEXTS_BYTES;
     texts->stops = options_all(options, "--stop", &texts->stop_count);
     for (int i = 0; i < texts->stop_count; i++) {
         size_t length = strlen(texts->stops[i]);
         if (length == 0) return zi_fail(ZI_ERROR_USAGE, "app", "--stop is empty; say what ends");
         if (length > texts->longest_stop) texts->longest_stop = length;
     }
-    if (tokenizer) ZI_TRY(tokenizer_open(tokenizer, &texts->tokenizer));
-    for (int64_t i = 0; i < texts->count; i++)
-        ZI_TRY(take_text(texts, &texts->all[i], tokens));
+    return ZI_OK;
+}
+
+/* The tokenizer, what ends a text by it, and the template of a chat. */
+static enum zi_status open_tokenizer(struct texts *texts, const char *tokenizer)
+{
+    char folder[PATH_MAX];
+    texts->form = TEXTS_TOKENIZER;
+    encoding_find_folder(tokenizer, folder);
+    ZI_TRY(tokenizer_open(tokenizer, &texts->tokenizer));
+    ZI_TRY(turns_read_ends(folder, &texts->ends));
+    if (!texts->is_chat) return ZI_OK;
+    if (texts->ends.count == 0 && tokenizer_end(texts->tokenizer) < 0)
+        zi_log(
+            ZI_LOG_WARN, "app",
+            "answers end at --tokens or --stop only: in %s neither eos_token of "
+            "tokenizer_config.json nor eos_token_id of generation_config.json says what ends one",
+            folder);
+    return chat_template_open(folder, &texts->chat);
+}
+
+enum zi_status texts_encode(struct texts *texts, const char *tokenizer, int64_t tokens)
+{
+    if (tokenizer[0]) ZI_TRY(open_tokenizer(texts, tokenizer));
+    if (texts->is_chat && !texts->chat)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "--chat needs a tokenizer and its chat template, and the model has none "
+                       "beside it; give their folder, --tokenizer FOLDER");
+    for (int64_t i = 0; i < texts->count; i++) {
+        enum zi_status status = take_text(texts, &texts->all[i], tokens);
+        if (status < 0 && texts->count > 1)
+            zi_log(ZI_LOG_ERROR, "app", "this was text %" PRId64 " (from 0)", i);
+        ZI_TRY(status);
+    }
     return ZI_OK;
 }
 
@@ -195,6 +260,7 @@ void texts_free(struct texts *texts)
         free(text->ids);
         free(text->said);
     }
+    chat_template_close(texts->chat);
     tokenizer_close(texts->tokenizer);
     free(texts->all);
 }
@@ -232,6 +298,7 @@ enum zi_status texts_begin(const struct texts *texts, struct text *text)
     for (int64_t i = 0; i < text->count; i++)
         ZI_TRY(say_id(texts, text, i));
     text->prompt_bytes = text->bytes;
+    if (texts->is_chat) text->written = text->bytes;
     return ZI_OK;
 }
 
@@ -264,10 +331,20 @@ static size_t stop_from(const struct texts *texts, const struct text *text, size
     return bytes - text->prompt_bytes > back ? bytes - back : text->prompt_bytes;
 }
 
+/* Whether an id ends a text. */
+static bool is_end(const struct texts *texts, int32_t id)
+{
+    if (!texts->tokenizer) return false;
+    for (int i = 0; i < texts->ends.count; i++) {
+        if (texts->ends.ids[i] == id) return true;
+    }
+    return id == tokenizer_end(texts->tokenizer);
+}
+
 enum zi_status texts_add(const struct texts *texts, struct text *text, int32_t id)
 {
     size_t before = text->bytes;
-    if (texts->tokenizer && id == tokenizer_end(texts->tokenizer)) {
+    if (is_end(texts, id)) {
         text->ended = true;
         return ZI_OK;
     }
@@ -341,8 +418,12 @@ void texts_write_line(const struct texts *texts, const struct text *text, int64_
     if (texts->form == TEXTS_IDS) {
         printf("\"ids\": [%.*s]}\n", (int)text->bytes, text->said);
     } else {
-        fputs("\"prompt\": ", stdout);
-        write_string(text->said, text->prompt_bytes);
+        if (texts->is_chat) {
+            printf("\"messages\": %s", text->prompt);
+        } else {
+            fputs("\"prompt\": ", stdout);
+            write_string(text->said, text->prompt_bytes);
+        }
         fputs(", \"text\": ", stdout);
         write_string(text->said + text->prompt_bytes, text->bytes - text->prompt_bytes);
         fputs("}\n", stdout);

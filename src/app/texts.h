@@ -9,13 +9,14 @@
 #include <stdint.h>
 
 #include "app/options.h"
+#include "app/turns.h"
 #include "text/tokenizer.h"
 
 /* What a prompt is given as. */
 enum texts_form { TEXTS_BYTES, TEXTS_TOKENIZER, TEXTS_IDS };
 
 struct text {
-    /* As it was given; the texts' own. */
+    /* As it was given, or a chat's messages as JSON; the texts' own. */
     char *prompt;
     int32_t *ids;
     /* Ids of the prompt; and of what was added. */
@@ -31,8 +32,12 @@ struct text {
 
 struct texts {
     enum texts_form form;
-    /* With TEXTS_TOKENIZER. */
+    /* With TEXTS_TOKENIZER; what else ends a text than the tokenizer's end. */
     struct tokenizer *tokenizer;
+    struct turns_ends ends;
+    /* Prompts are messages, rendered by the template; the answers alone are written. */
+    bool is_chat;
+    struct chat_template *chat;
     struct text *all;
     int64_t count;
     /* Of the longest prompt. */
@@ -43,10 +48,13 @@ struct texts {
     size_t longest_stop;
 };
 
-/* Local. Takes the prompts of --prompt, --prompts or --ids, with the ids of --tokenizer, and leaves
- * room for `tokens` more of each. On an error they are to be freed as well. ZI_ERROR_USAGE,
- * ZI_ERROR_IO. */
-enum zi_status texts_read(const struct options *options, int64_t tokens, struct texts *texts);
+/* Local. Takes the prompts of --prompt, --prompts or --ids, with --chat as messages. On an error they
+ * are to be freed as well. ZI_ERROR_USAGE, ZI_ERROR_IO. */
+enum zi_status texts_collect(const struct options *options, struct texts *texts);
+
+/* Local. Makes ids of the prompts, by the tokenizer of a folder or file, or of bytes where that is "",
+ * and leaves room for `tokens` more of each. Errors as above. */
+enum zi_status texts_encode(struct texts *texts, const char *tokenizer, int64_t tokens);
 
 /* Local. Of texts that are all zero, nothing. */
 void texts_free(struct texts *texts);

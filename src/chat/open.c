@@ -125,7 +125,7 @@ enum zi_status chat_template_open(const char *folder, struct chat_template **cha
     }
     const struct zi_json_place place = {"chat", path, 0, NULL};
     if (access(path, F_OK) == 0) {
-        ZI_TRY_GOTO(zi_json_read(&place, CONFIG_MOST, &config), done);
+        ZI_TRY_GOTO(zi_json_read_large(&place, CONFIG_MOST, &config), done);
         ZI_TRY_GOTO(read_tokens(&place, config, tokens), done);
     }
     status = open_template(folder, path, config, tokens, chat);

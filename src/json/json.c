@@ -12,6 +12,11 @@
 #include "base/file.h"
 #include "base/log.h"
 
+struct json_text {
+    const char *at;
+    size_t bytes;
+};
+
 /* "config.json", "config.json, rope_scaling", "chats.jsonl line 7". */
 static const char *name_of(const struct zi_json_place *place, char text[300])
 {
@@ -23,19 +28,28 @@ static const char *name_of(const struct zi_json_place *place, char text[300])
     return text;
 }
 
-enum zi_status zi_json_parse(const struct zi_json_place *place, const char *text, size_t bytes,
-                             json_t **document)
+/* With `takes_large` integers become reals where one of them is beyond 64 bits. */
+static enum zi_status parse(const struct zi_json_place *place, const struct json_text *text,
+                            bool takes_large, json_t **document)
 {
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
     json_error_t error;
     char name[300];
-    *document =
-        json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    *document = json_loadb(text->at, text->bytes, flags, &error);
+    if (!*document && takes_large && json_error_code(&error) == json_error_numeric_overflow)
+        *document = json_loadb(text->at, text->bytes, flags | JSON_DECODE_INT_AS_REAL, &error);
     if (*document) return ZI_OK;
     if (json_error_code(&error) == json_error_out_of_memory)
         return zi_fail(ZI_ERROR_DEVICE, place->room, "no memory for %s", name_of(place, name));
     return zi_fail(ZI_ERROR_USAGE, place->room,
                    "%s is no JSON that can be read: %s (line %d, column %d)", name_of(place, name),
                    error.text, error.line, error.column);
+}
+
+enum zi_status zi_json_parse(const struct zi_json_place *place, const char *text, size_t bytes,
+                             json_t **document)
+{
+    return parse(place, &(struct json_text){text, bytes}, false, document);
 }
 
 /* All bytes of an open file. */
@@ -56,7 +70,8 @@ static enum zi_status read_bytes(const struct zi_json_place *place, int file, ch
     return ZI_OK;
 }
 
-enum zi_status zi_json_read(const struct zi_json_place *place, size_t most_bytes, json_t **document)
+static enum zi_status read_document(const struct zi_json_place *place, size_t most_bytes,
+                                    bool takes_large, json_t **document)
 {
     enum zi_status status = ZI_OK;
     int file = -1;
@@ -76,11 +91,22 @@ enum zi_status zi_json_read(const struct zi_json_place *place, size_t most_bytes
         goto done;
     }
     ZI_TRY_GOTO(read_bytes(place, file, text, (size_t)bytes), done);
-    status = zi_json_parse(place, text, (size_t)bytes, document);
+    status = parse(place, &(struct json_text){text, (size_t)bytes}, takes_large, document);
 done:
     free(text);
     close(file);
     return status;
+}
+
+enum zi_status zi_json_read(const struct zi_json_place *place, size_t most_bytes, json_t **document)
+{
+    return read_document(place, most_bytes, false, document);
+}
+
+enum zi_status zi_json_read_large(const struct zi_json_place *place, size_t most_bytes,
+                                  json_t **document)
+{
+    return read_document(place, most_bytes, true, document);
 }
 
 static const char *type_of(const json_t *value)

@@ -31,6 +31,11 @@ struct zi_json_place {
 enum zi_status zi_json_read(const struct zi_json_place *place, size_t most_bytes,
                             json_t **document);
 
+/* As zi_json_read; but where an integer is beyond 64 bits, which that refuses, all integers of the file
+ * become reals. Such is model_max_length of tokenizer_config.json where transformers knows no length. */
+enum zi_status zi_json_read_large(const struct zi_json_place *place, size_t most_bytes,
+                                  json_t **document);
+
 /* Parses a text in memory, which need not end in a zero. ZI_ERROR_USAGE. */
 enum zi_status zi_json_parse(const struct zi_json_place *place, const char *text, size_t bytes,
                              json_t **document);

@@ -207,7 +207,7 @@ static enum zi_status find_end(const char *folder, struct tokenizer *t)
     int length = snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
     if (length < 0 || length >= (int)sizeof path || stat(path, &info) != 0) return ZI_OK;
     const struct zi_json_place place = {.room = "text", .file = path};
-    ZI_TRY(zi_json_read(&place, (size_t)16 << 20, &document));
+    ZI_TRY(zi_json_read_large(&place, (size_t)16 << 20, &document));
     const json_t *end = json_object_get(document, "eos_token");
     const char *text =
         json_string_value(json_is_object(end) ? json_object_get(end, "content") : end);
@@ -236,16 +236,27 @@ static bool ends_with(const char *text, const char *end)
     return length >= own && strcmp(text + length - own, end) == 0;
 }
 
-/* The file of a folder that is read. */
-static enum zi_status find_file(const char *folder, char *path, size_t size)
+/* The file of a folder that is read; false: there is none. */
+static bool find_file(const char *folder, char *path, size_t size)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer.model", "spiece.model",
                                         "sentencepiece.bpe.model"};
     struct stat info;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         int length = snprintf(path, size, "%s/%s", folder, names[i]);
-        if (length > 0 && (size_t)length < size && stat(path, &info) == 0) return ZI_OK;
+        if (length > 0 && (size_t)length < size && stat(path, &info) == 0) return true;
     }
+    return false;
+}
+
+bool tokenizer_exists(const char *folder)
+{
+    char path[4096];
+    return find_file(folder, path, sizeof path);
+}
+
+static enum zi_status fail_no_file(const char *folder)
+{
     return zi_fail(ZI_ERROR_USAGE, "text",
                    "%s has no tokenizer.json and no tokenizer.model; transformers writes one: "
                    "AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER)",
@@ -262,7 +273,7 @@ static enum zi_status open_path(const char *path, struct tokenizer *t)
     snprintf(file, sizeof file, "%s", path);
     snprintf(folder, sizeof folder, "%s", path);
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
-        ZI_TRY(find_file(path, file, sizeof file));
+        if (!find_file(path, file, sizeof file)) return fail_no_file(path);
     } else {
         char *slash = strrchr(folder, '/');
         snprintf(slash ? slash : folder, 2, "%s", slash == folder ? "/" : slash ? "" : ".");

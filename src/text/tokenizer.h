@@ -38,6 +38,9 @@ struct tokenizer_ids {
  * transformers does, which is said. ZI_ERROR_USAGE naming file, place and remedy; ZI_ERROR_IO. */
 enum zi_status tokenizer_open(const char *path, struct tokenizer **tokenizer);
 
+/* Whether a folder has a file that tokenizer_open takes. */
+bool tokenizer_exists(const char *folder);
+
 /* NULL does nothing. */
 void tokenizer_close(struct tokenizer *tokenizer);
 
