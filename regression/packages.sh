@@ -9,6 +9,7 @@ packages_of() {
         libhdf5-mpich-dev libaio-dev libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libdnnl-dev g++ \
         libsentencepiece-dev ;;
     run) echo python3-h5py python3-numpy python3-matplotlib python3.11-doc ;;
+    peers) echo python3-venv ;;
     test) echo hdf5-tools python3-h5py python3-numpy python3-matplotlib python3-yaml shellcheck \
         mandoc clang-format-14 ;;
     esac

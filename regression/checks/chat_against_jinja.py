@@ -6,7 +6,7 @@ installed, the templates of published models that it has are rendered too.
 
     chat_against_jinja.py [CASES [SEED]]        1000 cases by default
 
-Skipped without jinja2; ZINF_JINJA_PYTHON names a Python that has it.
+Skipped without jinja2; ZINF_PEERS_PYTHON names a Python that has it.
 """
 import glob
 import importlib.util
@@ -276,13 +276,13 @@ def published():
 
 
 def use_python():
-    other = os.environ.pop("ZINF_JINJA_PYTHON", None)
+    other = os.environ.pop("ZINF_PEERS_PYTHON", None)
     if other:
         os.execv(other, [other, "-B"] + sys.argv)
     try:
         import jinja2
     except ImportError as error:
-        print(f"skipped: {error}; ZINF_JINJA_PYTHON names a Python with jinja2")
+        print(f"skipped: {error}; ZINF_PEERS_PYTHON names a Python with jinja2")
         sys.exit(77)
     print("jinja2", jinja2.__version__)
 

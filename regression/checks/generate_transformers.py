@@ -18,9 +18,9 @@ import tempfile
 BUILD = os.environ.get("abs_top_builddir", os.getcwd())
 ZINF = os.environ.get("ZINF", os.path.join(BUILD, "zinf"))
 
-if "PYTHON" in os.environ:
+if "ZINF_PEERS_PYTHON" in os.environ:
     # A virtual environment's interpreter may be a link to this one.
-    python = os.environ.pop("PYTHON")
+    python = os.environ.pop("ZINF_PEERS_PYTHON")
     os.execvp(python, [python, *sys.argv])
 try:
     import jinja2  # noqa: F401, which transformers renders templates by

@@ -16,9 +16,9 @@ ZINF = os.environ.get("ZINF", os.path.join(BUILD, "zinf"))
 STEPS = 10
 TOKENS, SEQUENCES, VOCABULARY = 32, 4, 61
 
-if "PYTHON" in os.environ:
+if "ZINF_PEERS_PYTHON" in os.environ:
     # A virtual environment's interpreter may be a link to this one.
-    python = os.environ.pop("PYTHON")
+    python = os.environ.pop("ZINF_PEERS_PYTHON")
     os.execvp(python, [python, *sys.argv])
 try:
     import peft

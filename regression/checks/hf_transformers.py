@@ -15,9 +15,9 @@ ZINF = os.environ.get("ZINF", os.path.join(BUILD, "zinf"))
 MAKER = os.path.join(TOP, "regression", "goldens", "make_hf_goldens.py")
 PROGRAM = os.path.join(BUILD, "regression", "unit", "app_source_test")
 
-if "PYTHON" in os.environ:
+if "ZINF_PEERS_PYTHON" in os.environ:
     # A virtual environment's interpreter may be a link to this one.
-    python = os.environ.pop("PYTHON")
+    python = os.environ.pop("ZINF_PEERS_PYTHON")
     os.execvp(python, [python, *sys.argv])
 try:
     import torch

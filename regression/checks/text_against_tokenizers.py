@@ -5,7 +5,7 @@ here on 10 MB of documents, sources and random characters, ids and texts of all 
 
 Of equal ways to cut a text SentencePiece's Unigram takes another one in 0.2.3 than in 0.1.97, so that is compared where
 package and library are of one version. Needs a Python with the packages tokenizers and sentencepiece: the one that runs
-this, or ZINF_TOKENIZERS_PYTHON. Words of the command line choose kinds, as gpt2, bpe or unigram.
+this, or ZINF_PEERS_PYTHON. Words of the command line choose kinds, as gpt2, bpe or unigram.
 Random characters are those of Unicode 3.2, since libraries know newer ones or not. ZINF_TEXT_MB: megabytes of texts.
 """
 import glob
@@ -33,7 +33,7 @@ def skip(reason):
 
 def use_python():
     """Goes on in a Python that has the packages."""
-    other = os.environ.pop("ZINF_TOKENIZERS_PYTHON", None)
+    other = os.environ.pop("ZINF_PEERS_PYTHON", None)
     if other:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         os.execv(other, [other] + sys.argv)
@@ -41,7 +41,7 @@ def use_python():
         import sentencepiece
         import tokenizers
     except ImportError as error:
-        skip(f"{error}; ZINF_TOKENIZERS_PYTHON names a Python with tokenizers and sentencepiece")
+        skip(f"{error}; ZINF_PEERS_PYTHON names a Python with tokenizers and sentencepiece")
     print("tokenizers", tokenizers.__version__, "sentencepiece", sentencepiece.__version__)
 
 
