@@ -190,17 +190,26 @@ static enum zi_status give_adapter(void *context, int tensor, int64_t first, int
     return ZI_OK;
 }
 
-/* The adapters alone, for PEFT. What else was trained would be lost. */
-static enum zi_status write_adapter(struct export *export)
+/* Before there is a folder. What was trained beside adapters would be lost. */
+static enum zi_status check_adapter(const struct export *export)
 {
     const struct model *model = merge_model(export->merge);
+    if (model->settings.adapter.rank == 0)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "the model has no adapters (adapter.rank); export it without --adapter");
     for (int i = 0; i < model->tensor_count; i++)
-        if (model->settings.adapter.rank > 0 && model->tensors[i].trainable &&
-            !model->tensors[i].adapts)
+        if (model->tensors[i].trainable && !model->tensors[i].adapts)
             return zi_fail(ZI_ERROR_USAGE, "app",
                            "%s was trained as well (model.trainable), and is in no adapter; export "
                            "without --adapter, which merges them",
                            model->tensors[i].name);
+    return ZI_OK;
+}
+
+/* The adapters alone, for PEFT. */
+static enum zi_status write_adapter(struct export *export)
+{
+    const struct model *model = merge_model(export->merge);
     struct hf_tensor *tensors = setup_hf_tensors(model);
     if (!tensors) return no_memory();
     const struct hf_adapter_writing writing = {
@@ -257,6 +266,7 @@ static enum zi_status prepare(struct export *export, const struct options *optio
     export->settings.adapter.rank = 0;
     ZI_TRY(model_create(&export->settings, &whole, source_type(export->source), &export->model));
     ZI_TRY(merge_open(export->source, export->model, &export->merge));
+    if (export->adapter) ZI_TRY(check_adapter(export));
     const struct hf_description description = {.model = &export->settings};
     ZI_TRY(hf_config_check(&description));
     export->piece = malloc(PIECE * sizeof *export->piece);
