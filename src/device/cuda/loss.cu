@@ -83,6 +83,18 @@ static __device__ __forceinline__ struct softmax row_softmax(const float *x, int
     return {of_all, block_sum(sum * expf(largest - of_all), room)};
 }
 
+/* Gradients of capped logits, of which `count` are at x, become those of what was capped. */
+static __device__ __forceinline__ void row_slopes(float (&values)[COLUMNS], const float *x,
+                                                  int64_t count, float cap)
+{
+    float inverse = 1.0f / cap;
+#pragma unroll
+    for (int i = 0; i < COLUMNS; i++) {
+        float share = i * BLOCK < count ? x[i * BLOCK] * inverse : 0.0f;
+        values[i] *= fmaf(-share, share, 1.0f);
+    }
+}
+
 /* Replaces the logits of a row by its gradient, of type T; all threads of a block. `target` counts
  * from the first column of x, and may be none of them. */
 template <class T>
@@ -91,7 +103,7 @@ static __device__ __forceinline__ void row_replace(float *x, int64_t columns, in
                                                    const struct device_softmax &d)
 {
     T *to = reinterpret_cast<T *>(x);
-    float factor = d.scale / of.sum, inverse = d.cap > 0.0f ? 1.0f / d.cap : 0.0f;
+    float factor = d.scale / of.sum;
 #pragma unroll 1
     for (int64_t first = 0; first < columns; first += STEP) {
         int64_t column = first + threadIdx.x;
@@ -99,11 +111,10 @@ static __device__ __forceinline__ void row_replace(float *x, int64_t columns, in
 #pragma unroll
         for (int i = 0; i < COLUMNS; i++) {
             int64_t c = column + i * BLOCK;
-            float logit = c < columns ? x[c] : 0.0f, share = logit * inverse;
-            float e = expf(logit - of.largest);
+            float e = expf((c < columns ? x[c] : 0.0f) - of.largest);
             values[i] = c == target ? d.scale * (e / of.sum - 1.0f) : e * factor;
-            if (inverse > 0.0f) values[i] *= fmaf(-share, share, 1.0f);
         }
+        if (d.cap > 0.0f) row_slopes(values, x + column, columns - column, d.cap);
         __syncthreads();
 #pragma unroll
         for (int i = 0; i < COLUMNS; i++)
