@@ -101,6 +101,8 @@ asks 's/"use_dora": false/"use_dora": true/' "use_dora asks for what zinf does n
 asks 's/"modules_to_save": null/"modules_to_save": ["lm_head"]/' "modules_to_save asks"
 asks 's/"rank_pattern": {[^}]*}/"rank_pattern": {"c_proj": 2}/' "rank_pattern asks"
 asks 's/"bias": "none"/"bias": "all"/' "bias asks"
+asks 's/"bias": "none"/"bias": "none", "init_lora_weights": "pissa_niter_4"/' "init_lora_weights asks"
+asks 's/"bias": "none"/"bias": "none", "exclude_modules": ["c_attn"]/' "exclude_modules asks"
 asks 's/"r": 3/"r": 0/' "r is no whole number"
 asks 's/"LORA"/"IA3"/' "peft_type is not LORA"
 refuses() { # KEY=VALUE TEXT
@@ -109,6 +111,10 @@ refuses() { # KEY=VALUE TEXT
 }
 refuses model.trainable=blocks.0.atention.key.bias "nearest is blocks.*.attention.key.bias"
 refuses model.trainable=nothing "fits no tensor"
+expect 2 "$zinf" check "${srcdir:-.}/inputs/llama-small.yaml" --set 'model.trainable=["*.bias"]'
+complains "*.bias fits no tensor"
+expect 0 "$zinf" plan "${srcdir:-.}/inputs/llama-small.yaml" --set 'model.trainable=[blocks.1.*]'
+says "not told, since model.trainable names tensors of this one"
 refuses adapter.targets=gate "gpt2 has no matrix gate"
 refuses adapter.targets=outptu "nearest is output"
 refuses adapter.dropout=0.1 "no dropout"

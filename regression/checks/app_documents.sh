@@ -39,6 +39,8 @@ refused '{"prompt": "a"}' 'a "prompt" without "completion"'
 refused '{"text": "a", "completion": "b"}' "several kinds of text"
 refused '{"completion": "b"}' 'a "completion" without "prompt"'
 refused '{"title": "a"}' "neither text nor prompt nor messages"
+refused '{"text": "a\u0000b"}' 'has the character \u0000'
+refused '{"prompt": "a", "completion": "b\u0000"}' 'has the character \u0000'
 refused '{"messages": []}' "has no chat template"
 refused '{"messages": 1}' "messages is an integer and should be a list"
 refused '{"messages": [], "text": "a"}' "several kinds of text"
@@ -53,6 +55,12 @@ expect 2 "$zinf" tokenize "$folder/few.jsonl" "$folder/own" --tokenizer "$folder
 complains "are not made one token file"
 expect 0 "$zinf" tokenize "$folder/few.jsonl" --tokenizer "$folder/bare" --output "$folder/bare.h5"
 complains "documents end without a token that says so"
+mkdir "$folder/within"
+cp "$folder/few.jsonl" "$folder/within"
+expect 2 "$zinf" tokenize "$folder/within" --tokenizer "$folder/own" --output "$folder/x.h5"
+complains "has files of JSON lines: give --suffix .jsonl"
+expect 2 "$zinf" tokenize "$folder/few.jsonl" --output "$folder/x.h5"
+complains "has JSON lines, which need --tokenizer FOLDER"
 [ ! -e "$folder/x.h5" ] || fail "a refused command has made a file"
 
 # Messages, by the chat template of the folder: what the assistant wrote counts, with the end of its turn.
@@ -69,6 +77,21 @@ expect 0 "$zinf" inspect "$folder/talk.h5" --tokenizer "$folder/talk" --tokens 9
     fail "what the assistant wrote: $(cat "$folder/out")"
 [ "$(texts | sed 's/<|endoftext|>/#/g')" = \
     "user: A step?#assistant: One batch.#user: And a run?#assistant: Steps.#" ] || fail "messages: $(texts)"
+
+# Lines that a run has made tokens of are made anew where the template is another.
+made() { find "$folder/said/data" -name '*.h5' | wc -l; }
+said() {
+    expect 0 "$zinf" run "$folder/said.yaml" --overwrite --set run.directory="$folder/said" --set data.train="$folder/talk.jsonl" \
+        --set data.tokenizer="$folder/talk"
+}
+printf '%s\n' 'run: {steps: 1}' 'model: {family: gpt2, layers: 1, hidden: 16, heads: 2, context: 64, vocabulary: 60000}' \
+    'data: {train: x}' 'batch: {global: 1}' 'optimizer: {learning_rate: 1.0e-3}' 'device: {threads: 1}' >"$folder/said.yaml"
+said
+said
+[ "$(made)" -eq 1 ] || fail "tokens of the same lines were made twice"
+sed -i 's/^{/{"note": 1, /' "$folder/talk/tokenizer_config.json"
+said
+[ "$(made)" -eq 2 ] || fail "tokens of another template were taken"
 echo '{"messages": [{"role": "user", "content": "A step?"}]}' >"$folder/talk.jsonl"
 expect 2 "$zinf" tokenize "$folder/talk.jsonl" --tokenizer "$folder/talk" --output "$folder/x.h5"
 complains "no message is the assistant's"

@@ -195,6 +195,12 @@ same "$folder/out" "$folder/kept"
 expect 2 "$zinf" evaluate "$model"
 complains "say on what to evaluate"
 echo 'abc' >"$folder/letters"
+expect 2 "$zinf" evaluate "$model" --text "$folder/numbers" --length 100000
+complains "is more than the model's context"
+for key in model.layers=3 adapter.rank=3 data.train=x; do
+    expect 2 "$zinf" evaluate "$model" --text "$folder/numbers" --set "$key"
+    complains "--set $key: of a deck this command takes keys of placement"
+done
 expect 2 "$zinf" evaluate "$model" --text "$folder/letters"
 complains "is not in the model's vocabulary"
 printf '%s\n' '{"target": "1", "arguments": [["1+1:", " 2"], ["1+1:", " 3"]], "acc": 0.0}' >"$folder/questions"

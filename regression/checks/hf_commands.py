@@ -255,6 +255,18 @@ def refusals(work):
             json.dump({key: value for key, value in config.items() if value is not None}, file)
         zinf("import", folder, "--output", model, code=2, says=says)
         check(not [name for name in os.listdir(work) if name.startswith("bad.")], f"{says}: something is left")
+    with open(f"{work}/mine.yaml", "w", encoding="utf-8") as file:
+        file.write("run: {steps: 1}\n")
+    zinf("import", os.path.join(GOLDENS, "hf_gpt2"), "--output", f"{work}/mine.h5", code=2,
+         says="is no import's, and would be written over")
+    with open(f"{work}/mine.yaml", encoding="utf-8") as file:
+        check(file.read() == "run: {steps: 1}\n", "a deck was written over")
+    zinf("import", os.path.join(GOLDENS, "hf_gpt2"), "--output", f"{work}/twice.h5")
+    zinf("import", os.path.join(GOLDENS, "hf_gpt2"), "--output", f"{work}/twice.h5")
+    zinf("import", f"{work}/twice.h5", "--output", f"{work}/twice.h5", code=2, says="is what is imported")
+    check(os.path.exists(f"{work}/twice.files/config.json"), "files beside an import have gone")
+    zinf("export", f"{work}/twice.h5", "--output", f"{work}/twice.out", "--files", work, code=2,
+         says="there is no tokenizer")
     zinf("import", os.path.join(GOLDENS, "hf_gpt2"), code=2, says="--output MODEL.h5")
     zinf("import", os.path.join(GOLDENS, "hf_gpt2"), "--output", f"{work}/x", code=2, says="ends in .h5")
     zinf("import", work, "--output", f"{work}/x.h5", code=2)

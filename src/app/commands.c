@@ -207,7 +207,7 @@ static const struct command commands[] = {
       {"--threads", "N", "threads to use (default: all cores)"},
       {"--set", "SECTION.KEY=VALUE",
        "where the model is kept and computed: keys of placement, memory, nvme, device, "
-       "precision"}}},
+       "precision, batch, tiling, zero"}}},
     {"evaluate",
      "MODEL",
      1,
@@ -234,7 +234,7 @@ static const struct command commands[] = {
       {"--threads", "N", "threads to use (default: all cores)"},
       {"--set", "SECTION.KEY=VALUE",
        "where the model is kept and computed: keys of placement, memory, nvme, device, "
-       "precision"}}},
+       "precision, batch, tiling, zero"}}},
     {"inspect",
      "FILE",
      1,

@@ -165,6 +165,11 @@ static enum zi_status evaluate(struct evaluation *e, const struct options *optio
                                     .sequences = e->batch,
                                     .tokens = e->length > 0 ? e->length : INT32_MAX};
     ZI_TRY(loaded_open(&e->model, &loading));
+    if (e->length > e->model.setup.config.tokens)
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "--length %" PRId64 " is more than the model's context, which is %" PRId64
+                       " tokens",
+                       e->length, e->model.setup.config.tokens);
     e->samples.vocabulary = e->model.vocabulary;
     ZI_TRY(score_create(e->model.engine, e->batch, e->model.setup.config.tokens, &e->score));
     return e->questions ? samples_score(&e->samples, &e->score, &e->answered) : evaluate_file(e);

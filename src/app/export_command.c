@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "app/commands.h"
 #include "app/merge.h"
@@ -243,6 +244,21 @@ static enum zi_status write_card(const struct export *export, const char *checkp
     return zi_output_text("app", path, text);
 }
 
+/* What --files names has a tokenizer. */
+static enum zi_status name_files(const char *folder, char files[PATH_MAX])
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model",
+                                        "tokenizer_config.json", "vocab.json"};
+    char path[PATH_MAX + 32];
+    snprintf(files, PATH_MAX, "%s", folder);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", files, names[i]);
+        if (access(path, F_OK) == 0) return ZI_OK;
+    }
+    return zi_fail(ZI_ERROR_USAGE, "app",
+                   "--files %s: there is no tokenizer (tokenizer.json, tokenizer.model)", folder);
+}
+
 static enum zi_status prepare(struct export *export, const struct options *options)
 {
     static const struct settings_tiling whole = {1, 1, 1};
@@ -253,7 +269,7 @@ static enum zi_status prepare(struct export *export, const struct options *optio
     ZI_TRY(source_open(options->words[0], true, &export->source));
     ZI_TRY(read_type(options, export));
     if (files)
-        snprintf(export->files, sizeof export->files, "%s", files);
+        ZI_TRY(name_files(files, export->files));
     else
         ZI_TRY(source_files(export->source, export->files));
     if (!export->files[0] && !export->adapter)

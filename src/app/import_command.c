@@ -7,6 +7,7 @@
  * begins with the model copies them on to its own checkpoints.
  *
  * One piece of a tensor is in memory at a time. */
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -180,12 +181,52 @@ static enum zi_status check_output(const char *output)
                    output);
 }
 
+/* Whether both are there, and one. */
+static bool is_same(const char *a, const char *b)
+{
+    struct stat of_a, of_b;
+    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+           of_a.st_ino == of_b.st_ino;
+}
+
+/* What stands where MODEL.yaml goes is written by an import, or nothing is there. */
+static bool is_ours(const char *path)
+{
+    char line[2 * PATH_MAX] = "";
+    FILE *file = fopen(path, "r");
+    if (!file) return errno == ENOENT;
+    bool read = fgets(line, sizeof line, file);
+    fclose(file);
+    return read && strstr(line, ", as zinf import read it.");
+}
+
+/* Nothing that is not an import's is written over. */
+static enum zi_status check_beside(const struct import *import)
+{
+    char deck[PATH_MAX], files[PATH_MAX];
+    struct stat is;
+    ZI_TRY(source_name_files(import->output, ".yaml", deck));
+    ZI_TRY(source_name_files(import->output, ".files", files));
+    if (is_same(import->folder, import->output) || is_same(import->folder, files))
+        return zi_fail(ZI_ERROR_USAGE, "app", "--output %s is what is imported; give another name",
+                       import->output);
+    if (!is_ours(deck))
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "%s is no import's, and would be written over; give another --output", deck);
+    if (lstat(files, &is) != 0 || S_ISDIR(is.st_mode)) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "app",
+                   "%s is no folder of an import: the tokenizer's files would be written through "
+                   "it; give another --output, or remove it",
+                   files);
+}
+
 enum zi_status import_command(struct comm *world, const struct options *options)
 {
     struct import import = {.folder = options->words[0],
                             .output = options_text(options, "--output", NULL)};
     (void)world;
     ZI_TRY(check_output(import.output));
+    ZI_TRY(check_beside(&import));
     enum zi_status status = import_all(&import);
     if (status >= 0)
         printf("%s: %s, %" PRId64 " parameters, %s\n", import.output, source_class(import.source),

@@ -48,6 +48,20 @@ static enum zi_status check_tensors(const struct loaded *l)
     return found == model->tensor_count ? ZI_OK : fail_model("tensors", model->tensor_count, found);
 }
 
+/* The model is that of the checkpoint or folder; what it is asked is said by options. */
+static enum zi_status check_set(const char *set)
+{
+    static const char *const sections[] = {"placement.", "memory.", "nvme.",   "device.",
+                                           "precision.", "batch.",  "tiling.", "zero."};
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+        if (strncmp(set, sections[i], strlen(sections[i])) == 0) return ZI_OK;
+    return zi_fail(
+        ZI_ERROR_USAGE, "app",
+        "--set %s: of a deck this command takes keys of placement, memory, nvme, device, "
+        "precision, batch, tiling and zero; all else is as the model was trained",
+        set);
+}
+
 /* What --set says, behind what it may override. */
 static enum zi_status collect_sets(const struct loading *loading, struct sets *sets)
 {
@@ -57,6 +71,8 @@ static enum zi_status collect_sets(const struct loading *loading, struct sets *s
     ZI_TRY(options_integer(loading->options, "--threads", 1, 1024, &threads));
     if (given_count > SETS_MOST)
         return zi_fail(ZI_ERROR_USAGE, "app", "%d times --set, at most %d", given_count, SETS_MOST);
+    for (int i = 0; i < given_count; i++)
+        ZI_TRY(check_set(given[i]));
     sets->count = 0;
     for (int i = 0; i < SETS_OWN; i++) {
         if (i == SETS_OWN - 1 && threads == 0) continue;
@@ -86,7 +102,9 @@ static enum zi_status describe_checkpoint(struct loaded *l, const struct sets *s
     ZI_TRY(check_deck(l));
     const struct settings *s = l->setup.settings;
     if (s->precision.compute != (int)header->type)
-        return zi_fail(ZI_ERROR_IO, "app", "the checkpoint says %s of parameters that are %s",
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "precision.compute is %s, but the parameters of the checkpoint are %s, and "
+                       "are computed with as they are",
                        zi_dtype_name((enum zi_dtype)s->precision.compute),
                        zi_dtype_name(header->type));
     if (s->model.layers > checkpoint_tensors(l->checkpoint)) /* each has several */

@@ -121,13 +121,23 @@ static enum zi_status show_time(const struct setup *setup, const struct request 
     return status;
 }
 
-static enum zi_status show_largest(const struct plan_deck *deck)
+/* Names of tensors mean nothing for another number of layers. */
+static bool names_tensors(const struct deck_list *trainable)
+{
+    return trainable->count > 0 && strcmp(trainable->items[0], "auto") != 0;
+}
+
+static enum zi_status show_largest(const struct setup *setup, const struct plan_deck *deck)
 {
     static const struct {
         enum plan_growth growth;
         const char *name;
     } lines[] = {{PLAN_DEEPER, "more layers"}, {PLAN_WIDER, "wider layers"}};
     printf("\nlargest model that fits\n");
+    if (names_tensors(&setup->settings->model.trainable)) {
+        printf("  not told, since model.trainable names tensors of this one\n");
+        return ZI_OK;
+    }
     for (int i = 0; i < 2; i++) {
         struct plan_largest largest;
         ZI_TRY(plan_largest(deck, lines[i].growth, &largest));
@@ -217,7 +227,7 @@ static enum zi_status compile_and_show(struct setup *setup, const struct request
     deck->device = &setup->description;
     deck->config = &setup->config;
     deck->fits = fit >= 0;
-    ZI_TRY(show_largest(deck));
+    ZI_TRY(show_largest(setup, deck));
     return fit;
 }
 

@@ -61,6 +61,9 @@ static enum zi_status add_answer(struct reader *r, const json_t *context, const 
     const json_t *texts[2] = {context, answer};
     if (!json_is_string(context) || !json_is_string(answer))
         return fail_line(r, "arguments are not pairs of a context and an answer");
+    for (int which = CONTEXT; which <= ANSWER; which++)
+        if (strlen(json_string_value(texts[which])) != json_string_length(texts[which]))
+            return fail_line(r, "a text has the character \\u0000; take it out");
     struct sample_answer *answers = grow(s->answers, s->answer_count, sizeof *answers);
     if (!answers) return no_memory();
     s->answers = answers;

@@ -90,10 +90,15 @@ static enum zi_status add_json(const struct prompt_file *file, const char *line,
 {
     json_t *document;
     ZI_TRY(zi_json_parse(&file->place, line, bytes, &document));
-    enum zi_status status = json_is_string(document)
-                                ? add_prompt(file->texts, json_string_value(document),
-                                             strlen(json_string_value(document)))
-                                : add_object(file, document);
+    enum zi_status status = ZI_OK;
+    if (!json_is_string(document)) {
+        status = add_object(file, document);
+    } else {
+        status = zi_json_whole_string(&file->place, document);
+        if (status >= 0)
+            status =
+                add_prompt(file->texts, json_string_value(document), json_string_length(document));
+    }
     json_decref(document);
     return status;
 }

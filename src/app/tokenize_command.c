@@ -4,6 +4,7 @@
  * file is touched.
  *
  * Files named *.jsonl have a document a line (text/document.h), with a tokenizer. */
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,6 +49,36 @@ static enum zi_status find_lines(const struct tokens_writer *writer, bool *lines
                    "outputs of their own; of a folder of JSON lines, add --suffix .jsonl");
 }
 
+/* Whether a folder has files of lines in it itself. */
+static bool has_lines(const char *folder)
+{
+    bool found = false;
+    DIR *entries = opendir(folder);
+    for (struct dirent *entry; entries && !found && (entry = readdir(entries));)
+        found = is_lines(entry->d_name);
+    if (entries) closedir(entries);
+    return found;
+}
+
+/* JSON lines are not made tokens as if they were text. */
+static enum zi_status check_lines(const struct tokens_writer *writer, bool encoded)
+{
+    for (int i = 0; i < writer->input_count; i++) {
+        const char *input = writer->inputs[i];
+        if (!encoded && is_lines(input))
+            return zi_fail(ZI_ERROR_USAGE, "app",
+                           "%s has JSON lines, which need --tokenizer FOLDER: it tells documents "
+                           "apart",
+                           input);
+        if (!writer->suffix && has_lines(input))
+            return zi_fail(ZI_ERROR_USAGE, "app",
+                           "the folder %s has files of JSON lines: give --suffix .jsonl, for them "
+                           "alone, or the suffix of its texts",
+                           input);
+    }
+    return ZI_OK;
+}
+
 static enum zi_status write_encoded(const struct options *options, const char *path,
                                     struct tokens_writer *writer)
 {
@@ -82,6 +113,7 @@ enum zi_status tokenize_command(struct comm *world, const struct options *option
         return zi_fail(ZI_ERROR_USAGE, "app", "--share %g leaves one of the files empty",
                        writer.validation_share);
     if (writer.suffix) ZI_TRY(check_suffix(&writer));
+    ZI_TRY(check_lines(&writer, tokenizer));
     if (tokenizer) return write_encoded(options, tokenizer, &writer);
     if (options_given(options, "--separator"))
         return zi_fail(ZI_ERROR_USAGE, "app",

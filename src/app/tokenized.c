@@ -6,11 +6,13 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/directory.h"
+#include "app/lines.h"
 #include "app/source.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -37,13 +39,32 @@ static enum zi_status find_tokenizer(const struct settings *s, char folder[PATH_
                    *s->model.from ? ", for model.from brings none" : "");
 }
 
+/* Of a file of the tokenizer's folder; 0: there is none. */
+static enum zi_status hash_file(const char *folder, const char *name, uint64_t *hash)
+{
+    char path[PATH_MAX + 32], *text;
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    *hash = 0;
+    if (access(path, F_OK) != 0) return ZI_OK;
+    ZI_TRY(lines_read_whole(path, &text, &bytes));
+    *hash = zi_random_hash(text, bytes);
+    free(text);
+    return ZI_OK;
+}
+
 static enum zi_status open_encoding(struct tokenized *tokenized)
 {
+    uint64_t hashes[2];
     char folder[PATH_MAX];
     if (tokenized->open) return ZI_OK;
     ZI_TRY(find_tokenizer(tokenized->settings, folder));
     ZI_TRY(encoding_open(folder, NULL, true, &tokenized->encoding));
     tokenized->open = true;
+    const char *kept = tokenized->encoding.folder;
+    ZI_TRY(hash_file(kept, "tokenizer_config.json", &hashes[0]));
+    ZI_TRY(hash_file(kept, "chat_template.jinja", &hashes[1]));
+    tokenized->rendering = zi_random_hash(hashes, sizeof hashes);
     return ZI_OK;
 }
 
@@ -55,10 +76,10 @@ static enum zi_status name_tokens(const struct tokenized *tokenized, const char 
     struct stat is;
     char text[2 * PATH_MAX], folder[PATH_MAX];
     if (stat(path, &is) != 0) return zi_fail(ZI_ERROR_USAGE, "app", "cannot open %s: %m", path);
-    int length =
-        snprintf(text, sizeof text, "1 %s %lld %lld.%09ld %s %" PRId32, path, (long long)is.st_size,
-                 (long long)is.st_mtim.tv_sec, is.st_mtim.tv_nsec,
-                 tokenizer_identity(tokenized->encoding.tokenizer), tokenized->encoding.end);
+    int length = snprintf(text, sizeof text, "2 %s %lld %lld.%09ld %s %" PRId32 " %" PRIx64, path,
+                          (long long)is.st_size, (long long)is.st_mtim.tv_sec, is.st_mtim.tv_nsec,
+                          tokenizer_identity(tokenized->encoding.tokenizer),
+                          tokenized->encoding.end, tokenized->rendering);
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     int own = (int)(strlen(name) - strlen(".jsonl"));
     ZI_TRY(report_path(tokenized->settings->run.directory, "data", folder));

@@ -14,6 +14,8 @@ struct tokenized {
     bool makes;
     /* Once a file of lines was asked for. */
     bool open;
+    /* Of the files of the tokenizer's folder that say how messages are rendered and texts end. */
+    uint64_t rendering;
     struct encoding encoding;
 };
 

@@ -40,16 +40,25 @@ static enum zi_status no_memory(void)
 /* Keys that are used, or on which no number depends. */
 static bool is_known(const char *key)
 {
-    static const char *const known[] = {"peft_type",      "r",
-                                        "lora_alpha",     "lora_dropout",
-                                        "bias",           "use_rslora",
-                                        "target_modules", "fan_in_fan_out",
-                                        "task_type",      "base_model_name_or_path",
-                                        "inference_mode", "init_lora_weights",
-                                        "revision",       "auto_mapping",
-                                        "peft_version",   "exclude_modules",
-                                        "layers_pattern", "qalora_group_size",
-                                        "runtime_config", "megatron_core"};
+    static const char *const known[] = {"peft_type",
+                                        "r",
+                                        "lora_alpha",
+                                        "lora_dropout",
+                                        "bias",
+                                        "use_rslora",
+                                        "target_modules",
+                                        "fan_in_fan_out",
+                                        "task_type",
+                                        "base_model_name_or_path",
+                                        "inference_mode",
+                                        "init_lora_weights",
+                                        "revision",
+                                        "auto_mapping",
+                                        "peft_version",
+                                        "layers_pattern",
+                                        "qalora_group_size",
+                                        "runtime_config",
+                                        "megatron_core"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i], key) == 0) return true;
     return false;
@@ -98,6 +107,10 @@ static enum zi_status read_keys(struct hf_adapter *adapter, const char *path, js
     }
     if (json_object_get(config, "bias") && !is_text(config, "bias", "none"))
         return refuse(path, "bias");
+    const json_t *start = json_object_get(config, "init_lora_weights");
+    bool gauss = is_text(config, "init_lora_weights", "gaussian");
+    if (json_is_string(start) && !gauss) /* most others change the weights beside the adapter */
+        return refuse(path, "init_lora_weights");
     ZI_TRY(read_number(path, config, "r", &adapter->settings.rank));
     ZI_TRY(read_number(path, config, "lora_alpha", &adapter->settings.alpha));
     bool root = json_is_true(json_object_get(config, "use_rslora"));

@@ -169,12 +169,22 @@ enum zi_status zi_json_get_number(const struct zi_json_place *place, const json_
     return ZI_OK;
 }
 
+enum zi_status zi_json_whole_string(const struct zi_json_place *place, const json_t *string)
+{
+    char name[300];
+    if (strlen(json_string_value(string)) == json_string_length(string)) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, place->room,
+                   "%s: a text has the character \\u0000, which ends texts here; take it out",
+                   name_of(place, name));
+}
+
 enum zi_status zi_json_get_string(const struct zi_json_place *place, const json_t *object,
                                   const char *key, const char **value)
 {
     const json_t *found = value_of(object, key);
     if (!found) return ZI_OK;
     if (!json_is_string(found)) return wrong_type(place, key, found, "a string");
+    ZI_TRY(zi_json_whole_string(place, found));
     *value = json_string_value(found);
     return ZI_OK;
 }

@@ -56,7 +56,10 @@ enum zi_status zi_json_get_integer(const struct zi_json_place *place, const json
 enum zi_status zi_json_get_number(const struct zi_json_place *place, const json_t *object,
                                   const char *key, double *value);
 
-/* A string. */
+/* Local. ZI_ERROR_USAGE for a string with a character \\u0000 in it, which would end it in C. */
+enum zi_status zi_json_whole_string(const struct zi_json_place *place, const struct json_t *string);
+
+/* A string without \\u0000. */
 enum zi_status zi_json_get_string(const struct zi_json_place *place, const json_t *object,
                                   const char *key, const char **value);
 

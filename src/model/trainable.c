@@ -32,9 +32,12 @@ bool trainable_matches(const struct settings_model *settings, const char *name, 
     return false;
 }
 
-static void add_names(struct names *names, const char *layer, const struct family_row *rows)
+/* Those of rows that the model has. */
+static void add_names(const struct settings_model *settings, struct names *names, const char *layer,
+                      const struct family_row *rows)
 {
     for (; rows && rows->name && names->count < NAMES_MOST; rows++) {
+        if (rows->only && !family_is_asked(settings, (enum family_trait)rows->only)) continue;
         char *text = names->text[names->count];
         snprintf(text, NAME_BYTES, "%s.%s", layer, rows->name);
         names->list[names->count++] = text;
@@ -45,12 +48,12 @@ static void list_names(const struct settings_model *settings, struct names *name
 {
     const struct family *family = family_of(settings);
     names->count = 0;
-    add_names(names, "embedding.token", family->token);
-    add_names(names, "embedding.position", family->position);
-    add_names(names, "blocks.*.attention", family->attention);
-    add_names(names, "blocks.*.mlp", family->mlp);
-    add_names(names, "norm", family->norm);
-    if (!settings->tied) add_names(names, "head", family->head);
+    add_names(settings, names, "embedding.token", family->token);
+    add_names(settings, names, "embedding.position", family->position);
+    add_names(settings, names, "blocks.*.attention", family->attention);
+    add_names(settings, names, "blocks.*.mlp", family->mlp);
+    add_names(settings, names, "norm", family->norm);
+    if (!settings->tied) add_names(settings, names, "head", family->head);
 }
 
 /* Whether a pattern fits a tensor of that name, in any block. */
