@@ -137,6 +137,29 @@ static enum zi_status stage_deck(struct run *run)
     return deck_echo(run->setup.deck, &run->used_text);
 }
 
+/* A validation has a target that counts, which masks may leave out; found before the first step. */
+static enum zi_status check_validation(const struct run *run, int64_t length)
+{
+    int64_t places = run->setup.settings->batch.global * length;
+    int32_t *ids = malloc(2 * (size_t)places * sizeof *ids);
+    enum zi_status status = ZI_OK;
+    bool found = false;
+    if (!ids) return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for a batch of data.validation");
+    for (int64_t step = 0; step < sampler_steps(run->validation) && !found && status >= 0; step++) {
+        status = sampler_read(run->validation, step, 0, run->setup.settings->batch.global, ids,
+                              ids + places);
+        for (int64_t i = 0; i < places && !found && status >= 0; i++)
+            found = ids[places + i] >= 0;
+    }
+    free(ids);
+    if (status < 0 || found) return status;
+    return zi_fail(ZI_ERROR_USAGE, "app",
+                   "no target of the %" PRId64
+                   " sequences of data.validation counts, by the masks of its files: name others, "
+                   "or set data.validation_every to never",
+                   sampler_chosen(run->validation));
+}
+
 static enum zi_status open_data(struct run *run, const struct corpus_lines *lines)
 {
     enum { SEQUENCES = 1024 }; /* of a validation, where the deck says auto */
@@ -158,8 +181,9 @@ static enum zi_status open_data(struct run *run, const struct corpus_lines *line
     wanted.key = "data.validation";
     wanted.sources = &data->validation;
     ZI_TRY(corpus_open(&wanted, &run->validation_corpus));
-    return sampler_create_once(run->validation_corpus, most, s->batch.global, length,
-                               &run->validation);
+    ZI_TRY(sampler_create_once(run->validation_corpus, most, s->batch.global, length,
+                               &run->validation));
+    return sampler_masks(run->validation) ? check_validation(run, length) : ZI_OK;
 }
 
 static enum zi_status stage_data(struct run *run)

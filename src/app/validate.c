@@ -56,18 +56,6 @@ static enum zi_status add_batch(struct run *run, int64_t step, struct sums *sums
     return ZI_OK;
 }
 
-/* All ranks have the same number. */
-static enum zi_status check_targets(const struct run *run, int64_t targets)
-{
-    if (targets > 0) return ZI_OK;
-    if (comm_rank(run->comm) != 0) return ZI_ERROR_USAGE;
-    return zi_fail(ZI_ERROR_USAGE, "app",
-                   "no target of the %" PRId64
-                   " sequences of data.validation counts, by the masks of its files: name others, "
-                   "or set data.validation_every to never",
-                   sampler_chosen(run->validation));
-}
-
 enum zi_status validate(struct run *run, double *loss)
 {
     struct sums sums = {0};
@@ -77,7 +65,6 @@ enum zi_status validate(struct run *run, double *loss)
     for (int64_t step = 0; step < steps && status >= 0; step++)
         status = add_batch(run, step, &sums);
     if (!run->masked) sums.targets = sampler_targets(run->validation);
-    if (status >= 0) status = check_targets(run, sums.targets);
     if (status >= 0) *loss = sums.loss / (double)sums.targets;
     run->progress.validation_s += zi_time_s() - start;
     return status;
