@@ -173,11 +173,13 @@ static enum zi_status encode(const struct samples *s, const char *text, size_t b
     return ZI_OK;
 }
 
-/* The token that begins a text: what the tokenizer puts before one, or else what ends one. */
+/* The token that begins a text: what the tokenizer puts before one, else its bos_token, else what
+ * ends one. */
 static enum zi_status encode_nothing(const struct samples *s, struct tokenizer_ids *ids)
 {
     if (s->tokenizer) ZI_TRY(tokenizer_encode(s->work, "", 0, true, ids));
-    int32_t end = s->tokenizer ? tokenizer_end(s->tokenizer) : -1;
+    int32_t end = s->tokenizer ? tokenizer_begin(s->tokenizer) : -1;
+    if (s->tokenizer && end < 0) end = tokenizer_end(s->tokenizer);
     if (ids->count > 0 || end < 0)
         return ids->count > 0
                    ? ZI_OK

@@ -18,8 +18,8 @@ struct tokenizer {
     struct added added;
     struct post post;
     struct decoder decoder;
-    /* Largest id + 1, and the token that ends a text; -1: none is known. */
-    int32_t vocabulary, end;
+    /* Largest id + 1, and the tokens that begin and end a text; -1: none is known. */
+    int32_t vocabulary, begin, end;
     char identity[64];
 };
 

@@ -198,8 +198,21 @@ void tokenizer_work_free(struct tokenizer_work *work)
     free(work);
 }
 
-/* tokenizer_config.json beside the file: "eos_token" is a text, or an object that has it. */
-static enum zi_status find_end(const char *folder, struct tokenizer *t)
+/* A token of tokenizer_config.json is a text, or an object that has it; -1: there is none. */
+static int32_t find_token(const struct tokenizer *t, const json_t *config, const char *path,
+                          const char *key)
+{
+    const json_t *found = json_object_get(config, key);
+    const char *text =
+        json_string_value(json_is_object(found) ? json_object_get(found, "content") : found);
+    int32_t id = text ? tokenizer_token_id(t, text) : -1;
+    if (text && id < 0)
+        zi_log(ZI_LOG_WARN, "text", "%s: %s %.60s is no token of the tokenizer", path, key, text);
+    return id;
+}
+
+/* What tokenizer_config.json beside the file says of the beginning and the end of a text. */
+static enum zi_status find_ends(const char *folder, struct tokenizer *t)
 {
     char path[4096];
     json_t *document;
@@ -208,12 +221,9 @@ static enum zi_status find_end(const char *folder, struct tokenizer *t)
     if (length < 0 || length >= (int)sizeof path || stat(path, &info) != 0) return ZI_OK;
     const struct zi_json_place place = {.room = "text", .file = path};
     ZI_TRY(zi_json_read_large(&place, (size_t)16 << 20, &document));
-    const json_t *end = json_object_get(document, "eos_token");
-    const char *text =
-        json_string_value(json_is_object(end) ? json_object_get(end, "content") : end);
-    if (text) t->end = tokenizer_token_id(t, text);
-    if (text && t->end < 0)
-        zi_log(ZI_LOG_WARN, "text", "%s: eos_token %.60s is no token of the tokenizer", path, text);
+    int32_t end = find_token(t, document, path, "eos_token");
+    if (json_object_get(document, "eos_token")) t->end = end;
+    t->begin = find_token(t, document, path, "bos_token");
     json_decref(document);
     return ZI_OK;
 }
@@ -267,7 +277,7 @@ static enum zi_status open_path(const char *path, struct tokenizer *t)
 {
     char file[4096], folder[4096];
     struct stat info;
-    t->end = -1;
+    t->begin = t->end = -1;
     if (strlen(path) >= sizeof file - 32)
         return zi_fail(ZI_ERROR_USAGE, "text", "the name of the tokenizer is too long");
     snprintf(file, sizeof file, "%s", path);
@@ -280,7 +290,7 @@ static enum zi_status open_path(const char *path, struct tokenizer *t)
     }
     if (ends_with(file, ".model")) return open_sentencepiece(file, t);
     ZI_TRY(tokenizer_read(file, t));
-    return find_end(folder, t);
+    return find_ends(folder, t);
 }
 
 enum zi_status tokenizer_open(const char *path, struct tokenizer **tokenizer)
@@ -316,6 +326,11 @@ int64_t tokenizer_vocabulary(const struct tokenizer *tokenizer)
 const char *tokenizer_identity(const struct tokenizer *tokenizer)
 {
     return tokenizer->identity;
+}
+
+int32_t tokenizer_begin(const struct tokenizer *tokenizer)
+{
+    return tokenizer->begin;
 }
 
 int32_t tokenizer_end(const struct tokenizer *tokenizer)

@@ -54,6 +54,9 @@ const char *tokenizer_identity(const struct tokenizer *tokenizer);
 /* The id of the token that is written so in the file; -1: none. */
 int32_t tokenizer_token_id(const struct tokenizer *tokenizer, const char *token);
 
+/* The id that begins a text, whether or not the tokenizer puts it there; -1 as of tokenizer_end. */
+int32_t tokenizer_begin(const struct tokenizer *tokenizer);
+
 /* The id that ends a text; -1 where nothing beside the file says which. */
 int32_t tokenizer_end(const struct tokenizer *tokenizer);
 
