@@ -437,6 +437,13 @@ static struct grid choose_grid(int64_t m, int64_t n, int threads)
     return best;
 }
 
+/* Each thread reads a part of the matrix. */
+static struct grid few_grid(int64_t n, int threads)
+{
+    int64_t most = n / 64 > 1 ? n / 64 : 1;
+    return (struct grid){1, most < threads ? most : threads};
+}
+
 /* The product alone. */
 static enum zi_status multiply(struct device_stream *stream, const struct device_matmul *desc)
 {
@@ -450,7 +457,8 @@ static enum zi_status multiply(struct device_stream *stream, const struct device
                        (long)desc->n, (long)desc->k);
     }
     if (desc->m == 0 || desc->n == 0) return ZI_OK;
-    struct grid grid = choose_grid(desc->m, desc->n, stream->threads);
+    struct grid grid = is_few(desc) ? few_grid(desc->n, stream->threads)
+                                    : choose_grid(desc->m, desc->n, stream->threads);
     int parts = (int)(grid.rows * grid.columns), failed = 0;
     /* Inside a region, of one thread if need be, because the thread count that is set here is that
      * of the region's task alone. It has to be set: in a team of one, OpenMP says that nothing is
