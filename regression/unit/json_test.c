@@ -25,7 +25,8 @@ static void test_values(void)
     double number = 0;
     const char *text = "default";
     const json_t *object = NULL, *array = NULL;
-    CHECK(parse("{\"b\": true, \"i\": 2.0, \"n\": 3, \"s\": \"a\\u0000b\", \"o\": {}, \"a\": [1], "
+    CHECK(parse("{\"b\": true, \"i\": 2.0, \"n\": 3, \"s\": \"a\", \"cut\": \"a\\u0000b\", \"o\": "
+                "{}, \"a\": [1], "
                 "\"null\": null}",
                 &document) == ZI_OK);
     CHECK(zi_json_get_bool(&place, document, "b", &flag) == ZI_OK && flag);
@@ -33,8 +34,9 @@ static void test_values(void)
     CHECK(zi_json_get_integer(&place, document, "missing", &untouched) == ZI_OK && untouched == 6);
     CHECK(zi_json_get_integer(&place, document, "null", &untouched) == ZI_OK && untouched == 6);
     CHECK(zi_json_get_number(&place, document, "n", &number) == ZI_OK && number == 3);
+    CHECK_INT(zi_json_get_string(&place, document, "cut", &text), ZI_ERROR_USAGE);
     CHECK(zi_json_get_string(&place, document, "s", &text) == ZI_OK && !strcmp(text, "a"));
-    CHECK(json_string_length(json_object_get(document, "s")) == 3);
+    CHECK(json_string_length(json_object_get(document, "cut")) == 3);
     CHECK(zi_json_get_object(&place, document, "o", &object) == ZI_OK && object);
     CHECK(zi_json_get_array(&place, document, "a", &array) == ZI_OK && json_array_size(array) == 1);
     CHECK(zi_json_require(&place, document, "o") == ZI_OK);
