@@ -45,12 +45,9 @@ static void emit_cache_move(struct builder *b, enum program_kind kind, int op, i
 
 void cache_take(struct builder *b, struct program_op *op)
 {
-    enum model_op_kind kind = b->model->ops[op->op].kind;
     int home = b->status < 0 ? -1 : b->caches.slots[op->op];
     if (!program_row(b->writer.name)->caches) return;
     if (b->writer.name == PROGRAM_DECODE) op->tokens = 1;
-    if (kind == MODEL_EMBED || kind == MODEL_ATTENTION)
-        op_reads(op, OPERAND_POSITIONS, b->program->inside.positions);
     if (home < 0) return;
     int place = home;
     if (b->caches.ring.count > 0) {

@@ -2,6 +2,7 @@
 /* Writes the arithmetic of a visit. */
 #include "compiler/emit.h"
 #include "compiler/compile.h"
+#include "compiler/value.h"
 
 static void set_weights(struct builder *b, struct program_op *o, int visit)
 {
@@ -22,7 +23,7 @@ static struct program_op model_operation(enum program_kind kind, int op, int mic
 /* Embedding and attention ask where in its text a token is. */
 static void set_positions(const struct builder *b, struct program_op *o)
 {
-    if (!b->config->packed) return;
+    if (!value_has_positions(b)) return;
     enum model_op_kind kind = b->model->ops[o->op].kind;
     if (kind == MODEL_EMBED || kind == MODEL_ATTENTION)
         op_reads(o, OPERAND_POSITIONS, b->program->inside.positions);

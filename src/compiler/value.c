@@ -79,6 +79,11 @@ static void emit_clear(struct builder *b, int slot)
     builder_emit(b, &clear);
 }
 
+bool value_has_positions(const struct builder *b)
+{
+    return b->config->packed || program_row(b->writer.name)->caches;
+}
+
 void value_begin(struct builder *b)
 {
     const struct program_values *out = &b->program->outside, *in = &b->program->inside;
@@ -90,7 +95,7 @@ void value_begin(struct builder *b)
     if (updates) emit_clear(b, in->checksum);
     if (row->flushes) return;
     emit_value(b, OP_PUSH, out->tokens, in->tokens);
-    if (b->config->packed || row->caches) emit_value(b, OP_PUSH, out->positions, in->positions);
+    if (value_has_positions(b)) emit_value(b, OP_PUSH, out->positions, in->positions);
     if (losses) emit_value(b, OP_PUSH, out->targets, in->targets);
 }
 

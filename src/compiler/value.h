@@ -9,6 +9,10 @@
 /* Local. Lays them, in host memory and where operations read and write them. */
 void value_lay(struct builder *b);
 
+/* Local. Whether the list is given how far each token is into its text: packed sequences, and those
+ * that go on from a cache. */
+bool value_has_positions(const struct builder *b);
+
 /* Local. The start of a list: sums that it adds to are 0; tokens and targets enter. */
 void value_begin(struct builder *b);
 
