@@ -121,12 +121,6 @@ static enum zi_status show_time(const struct setup *setup, const struct request 
     return status;
 }
 
-/* Names of tensors mean nothing for another number of layers. */
-static bool names_tensors(const struct deck_list *trainable)
-{
-    return trainable->count > 0 && strcmp(trainable->items[0], "auto") != 0;
-}
-
 static enum zi_status show_largest(const struct setup *setup, const struct plan_deck *deck)
 {
     static const struct {
@@ -134,7 +128,8 @@ static enum zi_status show_largest(const struct setup *setup, const struct plan_
         const char *name;
     } lines[] = {{PLAN_DEEPER, "more layers"}, {PLAN_WIDER, "wider layers"}};
     printf("\nlargest model that fits\n");
-    if (names_tensors(&setup->settings->model.trainable)) {
+    if (!deck_list_is_auto(
+            &setup->settings->model.trainable)) { /* names mean nothing for other sizes */
         printf("  not told, since model.trainable names tensors of this one\n");
         return ZI_OK;
     }

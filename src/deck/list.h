@@ -23,4 +23,7 @@ bool deck_list_copy(struct deck_list *list, const struct deck_list *from);
 /* Local. Frees the texts; the list is empty then. */
 void deck_list_free(struct deck_list *list);
 
+/* Local. Whether a list of words says auto, or nothing. */
+bool deck_list_is_auto(const struct deck_list *list);
+
 #endif

@@ -86,3 +86,8 @@ void deck_words_take(const struct deck_row *row, const struct deck_node *sequenc
                         row->key);
     list_put(&made, good, list);
 }
+
+bool deck_list_is_auto(const struct deck_list *list)
+{
+    return list->count == 0 || (list->count == 1 && strcmp(list->items[0], "auto") == 0);
+}

@@ -17,16 +17,11 @@ struct names {
     int count;
 };
 
-static bool is_auto(const struct deck_list *list)
-{
-    return list->count == 0 || (list->count == 1 && strcmp(list->items[0], "auto") == 0);
-}
-
 bool trainable_matches(const struct settings_model *settings, const char *name, bool adapts)
 {
     const struct deck_list *patterns = &settings->trainable;
     if (adapts) return true;
-    if (is_auto(patterns)) return settings->adapter.rank == 0;
+    if (deck_list_is_auto(patterns)) return settings->adapter.rank == 0;
     for (int i = 0; i < patterns->count; i++)
         if (fnmatch(patterns->items[i], name, 0) == 0) return true;
     return false;
@@ -101,7 +96,7 @@ void trainable_check(struct deck *deck)
 {
     const struct settings_model *s = &deck_settings(deck)->model;
     struct names names;
-    if (is_auto(&s->trainable)) return;
+    if (deck_list_is_auto(&s->trainable)) return;
     list_names(s, &names);
     for (int i = 0; i < s->trainable.count; i++) {
         bool found = false;
