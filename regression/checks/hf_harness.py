@@ -65,8 +65,9 @@ def write_model(folder):
     coder = transformers.PreTrainedTokenizerFast(tokenizer_object=coder, eos_token="<|end|>")
     coder.save_pretrained(folder)
     torch.manual_seed(1)
-    config = transformers.LlamaConfig(vocab_size=len(coder), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-                                      num_attention_heads=4, max_position_embeddings=128, initializer_range=0.2)
+    config = transformers.LlamaConfig(vocab_size=len(coder), hidden_size=32, intermediate_size=48,
+                                      num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=128,
+                                      initializer_range=0.2)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
 
 
@@ -80,9 +81,9 @@ def run(work, *command):
 
 def harness_results(work):
     """Its names and numbers, and the file of samples."""
-    run(work, sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", f"pretrained={work}/model,dtype=float32",
-        "--tasks", "own_questions", "--include_path", work, "--log_samples", "--output_path", f"{work}/out", "--device",
-        "cpu", "--batch_size", "4")
+    run(work, sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args",
+        f"pretrained={work}/model,dtype=float32", "--tasks", "own_questions", "--include_path", work, "--log_samples",
+        "--output_path", f"{work}/out", "--device", "cpu", "--batch_size", "4")
     with open(glob.glob(f"{work}/out/*/results*.json")[0], encoding="utf-8") as file:
         results = json.load(file)["results"]["own_questions"]
     return ({name.split(",")[0]: value for name, value in results.items()}, glob.glob(f"{work}/out/*/samples*.jsonl")[0])
