@@ -86,7 +86,8 @@ def harness_results(work):
         "--output_path", f"{work}/out", "--device", "cpu", "--batch_size", "4")
     with open(glob.glob(f"{work}/out/*/results*.json")[0], encoding="utf-8") as file:
         results = json.load(file)["results"]["own_questions"]
-    return ({name.split(",")[0]: value for name, value in results.items()}, glob.glob(f"{work}/out/*/samples*.jsonl")[0])
+    numbers = {name.split(",")[0]: value for name, value in results.items()}
+    return numbers, glob.glob(f"{work}/out/*/samples*.jsonl")[0]
 
 
 def main():
