@@ -267,6 +267,7 @@ static enum zi_status cpu_open(const struct settings_device *settings, struct de
     d->base.table = &table;
     d->base.properties = properties;
     d->isa = isa;
+    d->by_tiles = isa == CPU_AMX;
     d->cores = cores_at_once(share.ranks);
     cpu_isa_register(isa, &d->base.operations);
     d->passes = cpu_isa_passes(isa);

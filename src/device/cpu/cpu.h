@@ -27,6 +27,8 @@ struct cpu_device {
     struct device base;
     const struct cpu_passes *passes;
     enum cpu_isa isa;
+    /* bf16 products are made by tiles; otherwise by oneDNN. */
+    bool by_tiles;
     /* That the rank has while all ranks of its node compute; may be a fraction. */
     double cores;
     struct matmul_cache *matmuls;

@@ -160,10 +160,29 @@ VEC_INLINE struct tiles_block tiles_block_of(float *c, int64_t c_row, const uint
     return (struct tiles_block){c, c_row, a, b, TILES_BLOCK, TILES_STEP, TILES_TILE, steps};
 }
 
+/* A tile of B into one of the tile registers; `streamed`: it will not be used again soon. */
+#define TILES_LOAD_B(number, from)                                                                 \
+    do {                                                                                           \
+        if (streamed)                                                                              \
+            _tile_stream_loadd(number, from, 64);                                                  \
+        else                                                                                       \
+            _tile_loadd(number, from, 64);                                                         \
+    } while (0)
+
+/* Four rows of a block that will be wanted soon. */
+VEC_INLINE void tiles_fetch(const float *c, int64_t c_row)
+{
+    for (int i = 0; i < 4; i++, c += c_row) {
+        _mm_prefetch((const void *)c, _MM_HINT_T0);
+        _mm_prefetch((const void *)(c + TILES_SIDE), _MM_HINT_T0);
+    }
+}
+
 /* C = A B, or with `add` C += A B, of the squares of C of which there are `high` x `wide`, each 1 or
- * 2. Constants: high, wide, add. Tiles 0 to 3 are C, 4 and 5 A, 6 and 7 B. */
-VEC_INLINE void tiles_multiply(const struct tiles_block *t, const int high, const int wide,
-                               const bool add)
+ * 2. B may be streamed past the first-level cache, where A then stays; `next` is the block of C that
+ * will be added to next, or NULL. Constants: all but t and next. Tiles 0 to 3 are C, 4 and 5 A, 6 and 7 B. */
+VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, const int wide,
+                                  const bool add, const bool streamed, const float *next)
 {
     float *low = t->c + TILES_SIDE * t->c_row;
     const int64_t c_bytes = t->c_row * (int64_t)sizeof(float), a_bytes = t->a_row * 2;
@@ -181,11 +200,12 @@ VEC_INLINE void tiles_multiply(const struct tiles_block *t, const int high, cons
         _tile_zero(3);
     }
     for (int64_t step = 0; step < t->steps; step++, a += t->a_step, b += TILES_STEP) {
-        _tile_loadd(6, b, 64);
+        if (next && step < TILES_BLOCK / 4) tiles_fetch(next + 4 * step * t->c_row, t->c_row);
+        TILES_LOAD_B(6, b);
         _tile_loadd(4, a, a_bytes);
         _tile_dpbf16ps(0, 4, 6);
         if (wide > 1) {
-            _tile_loadd(7, b + TILES_TILE, 64);
+            TILES_LOAD_B(7, b + TILES_TILE);
             _tile_dpbf16ps(1, 4, 7);
         }
         if (high > 1) {
@@ -198,6 +218,22 @@ VEC_INLINE void tiles_multiply(const struct tiles_block *t, const int high, cons
     if (wide > 1) _tile_stored(1, t->c + TILES_SIDE, c_bytes);
     if (high > 1) _tile_stored(2, low, c_bytes);
     if (high > 1 && wide > 1) _tile_stored(3, low + TILES_SIDE, c_bytes);
+}
+
+#undef TILES_LOAD_B
+
+/* Where A and B are both in the first-level cache. */
+VEC_INLINE void tiles_multiply(const struct tiles_block *t, const int high, const int wide,
+                               const bool add)
+{
+    tiles_multiply_as(t, high, wide, add, false, NULL);
+}
+
+/* Where A stays there for many B; `next` as above */
+VEC_INLINE void tiles_multiply_streamed(const struct tiles_block *t, const int high, const int wide,
+                                        const bool add, const float *next)
+{
+    tiles_multiply_as(t, high, wide, add, true, next);
 }
 
 #endif
