@@ -46,7 +46,7 @@ struct variant {
 static void device_make(struct cpu_device *device, enum cpu_isa isa)
 {
     *device = (struct cpu_device){.isa = isa};
-    device->base.properties.bf16_native = isa == CPU_AVX512BF16;
+    device->base.properties.bf16_native = isa >= CPU_AVX512BF16;
     device->passes = cpu_isa_passes(isa);
     CHECK_INT(cpu_matmul_create(device), ZI_OK);
 }

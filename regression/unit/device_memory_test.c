@@ -43,7 +43,7 @@ static void test_isa(void)
         const struct device_properties *p = device_get_properties(device);
         const char *comma = strrchr(p->name, ',');
         CHECK(comma && strcmp(comma + 2, cpu_isa_name(expected)) == 0);
-        CHECK_INT(p->bf16_native, expected == CPU_AVX512BF16);
+        CHECK_INT(p->bf16_native, expected >= CPU_AVX512BF16);
         device_close(device);
     }
     struct device *device = open_device(&defaults, 1);
@@ -61,12 +61,13 @@ static void test_isa_choice(void)
         /* By the best that there is. */
         int chosen[CPU_ISA_COUNT];
     } cases[] = {
-        {ZI_AUTO, {CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16}},
-        {ISA_GENERIC, {CPU_GENERIC, CPU_GENERIC, CPU_GENERIC, CPU_GENERIC}},
-        {ISA_AVX2, {NO, CPU_AVX2, CPU_AVX2, CPU_AVX2}},
-        {ISA_AVX512, {NO, NO, CPU_AVX512, CPU_AVX512BF16}},
+        {ZI_AUTO, {CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16, CPU_AMX}},
+        {ISA_GENERIC, {CPU_GENERIC, CPU_GENERIC, CPU_GENERIC, CPU_GENERIC, CPU_GENERIC}},
+        {ISA_AVX2, {NO, CPU_AVX2, CPU_AVX2, CPU_AVX2, CPU_AVX2}},
+        {ISA_AVX512, {NO, NO, CPU_AVX512, CPU_AVX512BF16, CPU_AVX512BF16}},
+        {ISA_AMX, {NO, NO, NO, NO, CPU_AMX}},
     };
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (int best = 0; best < CPU_ISA_COUNT; best++) {
             int expected = cases[i].chosen[best];
             enum cpu_isa isa = CPU_ISA_COUNT;

@@ -82,7 +82,7 @@ static const struct deck_choice devices[] = {{"cpu", DEVICE_CPU}, {"cuda", DEVIC
 static const struct deck_choice engines[] = {
     {"libaio", NVME_LIBAIO}, {"threads", NVME_THREADS}, END};
 static const struct deck_choice isas[] = {
-    {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, END};
+    {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, {"amx", ISA_AMX}, END};
 
 static const struct deck_choice attentions[] = {{"own", ATTENTION_OWN}, END};
 

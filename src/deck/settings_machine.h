@@ -15,7 +15,7 @@ enum offload { OFFLOAD_NONE, OFFLOAD_ATTENTION, OFFLOAD_MLP, OFFLOAD_ALL };
 enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER, RECOMPUTE_ATTENTION, RECOMPUTE_MLP };
 enum device_type { DEVICE_CPU, DEVICE_CUDA, DEVICE_TYPE_COUNT };
 enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
-enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
+enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_AMX };
 enum attention_choice { ATTENTION_OWN };
 
 struct settings_zero {

@@ -250,7 +250,7 @@ static enum zi_status cpu_describe(const struct settings_device *settings,
     snprintf(p.name, sizeof p.name, "%s, %s", name, cpu_isa_name(isa));
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     p.memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
-    p.bf16_native = isa == CPU_AVX512BF16;
+    p.bf16_native = isa >= CPU_AVX512BF16;
     *properties = p;
     return ZI_OK;
 }

@@ -20,9 +20,6 @@
 
 #include <dnnl.h>
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 /* How a unit is kept busy. */
 struct burn {
     const char *name;
@@ -178,24 +175,12 @@ enum cpu_unit cpu_peak_unit(int isa, bool bf16)
     return CPU_UNIT_PLAIN;
 }
 
-/* Linux lets a process use tiles when it has asked. oneDNN does, where it finds them; asking again
- * does no harm. */
-static bool may_use_tiles(void)
-{
-    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-#if defined SYS_arch_prctl
-    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-#else
-    return false;
-#endif
-}
-
 /* The unit of a device's products, or the best below it that this build and system have. */
 static const struct burn *choose_burn(const struct cpu_device *device, enum zi_dtype type)
 {
     bool bf16 = type == ZI_BF16 && device->base.properties.bf16_native;
     int unit = cpu_peak_unit((int)dnnl_get_effective_cpu_isa(), bf16);
-    if (unit == CPU_UNIT_AMX && !may_use_tiles()) unit = CPU_UNIT_AVX512BF16;
+    if (unit == CPU_UNIT_AMX && !cpu_isa_may_use_tiles()) unit = CPU_UNIT_AVX512BF16;
     while (!burns[unit].run)
         unit--;
     return &burns[unit];
