@@ -33,7 +33,8 @@ static inline int64_t keys_within(int64_t numbers, int64_t width)
 
 /* Rows of `base` of one head from a token of a sequence on, for tiles_pack by rows. */
 static inline struct tiles_source rows_of(const struct device_attention *d, struct device_ptr base,
-                                          int64_t ld, const int64_t at[3] /* sequence, token, head */)
+                                          int64_t ld,
+                                          const int64_t at[3] /* sequence, token, head */)
 {
     const uint16_t *from = cpu_half(base);
     return (struct tiles_source){.from = from + (at[0] * d->tokens + at[1]) * ld + at[2] * d->width,

@@ -131,8 +131,8 @@ VEC_INLINE void square_softmax(struct forward_space *space, const struct forward
         vec_store(rescale + row,
                   tiles_exp2((vec_load(before + row) - vec_load(largest + row)) * f));
     for (int64_t row = 0; row < STRIP; row++, o += task->wide) {
-        vec sum = row_exponentials(space->s + row * SQUARE_KEYS, space->p + row * STRIP, at->keys, f,
-                                   vec_set(largest[row]) * f);
+        vec sum = row_exponentials(space->s + row * SQUARE_KEYS, space->p + row * STRIP, at->keys,
+                                   f, vec_set(largest[row]) * f);
         vec factor = vec_set(rescale[row]);
         sums[row] = at->first ? sum : vec_fma(factor, sums[row], sum);
         if (at->first || before[row] == largest[row]) continue;
@@ -176,8 +176,8 @@ static void strip_chunk(struct forward_space *space, int64_t strip, int64_t begi
     for (int64_t key = begin > seen ? begin : seen; key < last && key < d->tokens;
          key += SQUARE_KEYS) {
         const int64_t left = last - key;
-        const struct forward_place at = {
-            strip, query, key, left < SQUARE_KEYS ? left : SQUARE_KEYS, key == seen};
+        const struct forward_place at = {strip, query, key, left < SQUARE_KEYS ? left : SQUARE_KEYS,
+                                         key == seen};
         const uint16_t *k = space->k + (key - begin) * steps * TILES_BLOCK;
         for (int64_t i = 0; i < at.keys; i += STRIP, k += steps * TILES_STEP) {
             const struct tiles_block t =
@@ -256,7 +256,8 @@ static void forward_task_run(const struct forward_task *task)
 static int64_t strips_of_task(int64_t strips, int64_t heads, int64_t wide, int threads)
 {
     enum { TASKS_OF_THREAD = 4, FEWEST = 4 };
-    int64_t most = OUT_NUMBERS / (STRIP * wide), fair = strips * heads / (TASKS_OF_THREAD * threads);
+    int64_t most = OUT_NUMBERS / (STRIP * wide),
+            fair = strips * heads / (TASKS_OF_THREAD * threads);
     if (most > STRIPS_MOST) most = STRIPS_MOST;
     if (fair < FEWEST) fair = FEWEST;
     return fair < most ? fair : most;
