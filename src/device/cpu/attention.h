@@ -47,6 +47,11 @@ enum {
 enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
                                               const struct device_attention *desc);
 
+/* Local. The operation attention of bf16, on tiles: in k_attention_tiles.c, of the instruction set amx
+ * alone. */
+enum zi_status KERNEL(cpu_attention_tiles)(struct device_stream *stream,
+                                           const struct device_attention *desc);
+
 /* Local. In k_attention.c. ZI_ERROR_DEVICE for a type or shape that these kernels cannot do. */
 enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc);
 

@@ -20,6 +20,7 @@
  * depend on the number of threads. A task's buffers, 0.4 MiB at the largest width, are on the
  * stack. */
 #include "device/cpu/attention.h"
+#include "device/cpu/tiles.h"
 
 #include "base/log.h"
 
@@ -306,6 +307,9 @@ static enum zi_status attention(struct device_stream *stream, const struct devic
 {
     ZI_TRY(KERNEL(cpu_attention_check)(desc));
     if (desc->tokens <= 0) return ZI_OK;
+#ifdef ZI_TILES
+    if (desc->type == ZI_BF16) return KERNEL(cpu_attention_tiles)(stream, desc);
+#endif
     int64_t tasks_per_head = (desc->tokens + SPANS * QUERIES - 1) / (SPANS * QUERIES);
     int64_t tasks = desc->sequences * desc->heads * tasks_per_head;
     float factor = factor_of(desc);
