@@ -34,7 +34,7 @@ refused() {
 }
 refused '{"text": 1}' "text is an integer and should be a string"
 refused '[1]' "no object"
-refused '{"text": "a"' "is no JSON that can be read"
+refused '{"text": "a"' "line 2 is no JSON that can be read: '}' expected near end of file (column 12)"
 refused '{"prompt": "a"}' 'a "prompt" without "completion"'
 refused '{"text": "a", "completion": "b"}' "several kinds of text"
 refused '{"completion": "b"}' 'a "completion" without "prompt"'

@@ -33,8 +33,10 @@
 
 #define TEMPORARY ".tmp-XXXXXX" /* the ending of a temporary name; X: chosen by mkostemp */
 
-enum { LINKS_MOST = 40, /* followed, as the kernel does */
-       TRIES_MOST = 100 };
+enum {
+    LINKS_MOST = 40, /* followed, as the kernel does */
+    TRIES_MOST = 100
+};
 
 const char *zi_file_kind(mode_t mode)
 {
