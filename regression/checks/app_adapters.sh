@@ -105,6 +105,44 @@ asks 's/"bias": "none"/"bias": "none", "init_lora_weights": "pissa_niter_4"/' "i
 asks 's/"bias": "none"/"bias": "none", "exclude_modules": ["c_attn"]/' "exclude_modules asks"
 asks 's/"r": 3/"r": 0/' "r is no whole number"
 asks 's/"LORA"/"IA3"/' "peft_type is not LORA"
+asks 's/"LORA"/"IA3"/' "merge_and_unload"
+asks 's/"target_modules": \[/&"c_attn", /' "names transformer.h.0.attn.c_attn, of which the weights have no adapter"
+asks 's/"target_modules": \[/&"lm_head", /' "names lm_head, of which the weights have no adapter"
+asks 's/, "mlp.c_fc"//' "have an adapter of transformer.h.0.mlp.c_fc, which target_modules"
+asks 's/"target_modules": \[/&7, /' "an entry that is no name"
+asks 's/"alpha_pattern": {[^}]*}/"alpha_pattern": {"c_fc": 7}/' "alpha_pattern asks"
+asks 's/"rank_pattern": {[^}]*}/"rank_pattern": {"1.mlp.c_fc": 3}/' "rank_pattern asks"
+asks 's/"rank_pattern": {[^}]*}/"rank_pattern": {"c_fc": "3"}/' "rank_pattern asks"
+sed 's/"target_modules": \[/&"q_proj", "fc", /' "$folder/kept.json" >"$config"
+expect 0 "$zinf" check "$folder/tune.yaml" --set model.from="$base" --set adapter.from="$folder/adapter"
+complains "target_modules names q_proj, which GPT2LMHeadModel does not have"
+cp "$folder/kept.json" "$config"
+
+# Adapters of matrices that are one outside come in again as they were, and go out with the same bits.
+for targets in query,value all key; do
+    tune "$folder/parts" --overwrite --set adapter.rank=2 --set adapter.scaling=rsqrt --set adapter.targets=$targets
+    rm -rf "$folder/parts.out" "$folder/parts.again"
+    expect 0 "$zinf" export "$folder/parts" --adapter --output "$folder/parts.out"
+    grep -q '"attn.c_attn": 6' "$folder/parts.out/adapter_config.json" || fail "rank_pattern of $targets"
+    expect 0 "$zinf" run "$folder/tune.yaml" --overwrite --set run.directory="$folder/parts" --set model.from="$base" \
+        --set adapter.from="$folder/parts.out" --set run.steps=1 --set optimizer.warmup=0 --set optimizer.learning_rate=0
+    expect 0 "$zinf" export "$folder/parts" --adapter --output "$folder/parts.again"
+    for file in adapter_config.json adapter_model.safetensors; do
+        cmp -s "$folder/parts.out/$file" "$folder/parts.again/$file" || fail "$file of $targets is another"
+    done
+done
+# A number that is not zero where another matrix's rows meet its lora_A.
+python3 - "$folder/parts.out/adapter_model.safetensors" <<'END'
+import json, struct, sys
+with open(sys.argv[1], "r+b") as file:
+    size = struct.unpack("<Q", file.read(8))[0]
+    head = json.loads(file.read(size))
+    file.seek(8 + size + head["base_model.model.transformer.h.0.attn.c_attn.lora_B.weight"]["data_offsets"][0] + 4 * 5)
+    file.write(struct.pack("<f", 1))
+END
+expect 2 "$zinf" run "$folder/tune.yaml" --overwrite --set run.directory="$folder/parts" --set model.from="$base" \
+    --set adapter.from="$folder/parts.out"
+complains "mixes the adapters of matrices that zinf has apart"
 refuses() { # KEY=VALUE TEXT
     expect 2 "$zinf" check "$deck" --set adapter.rank=2 --set "$1"
     complains "$2"

@@ -34,7 +34,7 @@ refused() {
 }
 refused '{"text": 1}' "text is an integer and should be a string"
 refused '[1]' "no object"
-refused '{"text": "a"' "is no JSON that can be read"
+refused '{"text": "a"' "line 2 is no JSON that can be read: '}' expected near end of file (column 12)"
 refused '{"prompt": "a"}' 'a "prompt" without "completion"'
 refused '{"text": "a", "completion": "b"}' "several kinds of text"
 refused '{"completion": "b"}' 'a "completion" without "prompt"'
@@ -189,4 +189,44 @@ cp "$folder/few.jsonl" "$folder/train.h5" "$folder/both"
 # shellcheck disable=SC2086
 expect 0 "$zinf" run $lines --overwrite --set data.train="[{path: $folder/all.jsonl, weight: 3}, {path: $folder/both, weight: 1}]"
 [ "$(find "$folder/lines/data" -name '*.h5' | wc -l)" -eq 3 ] || fail "files: $(ls "$folder/lines/data")"
+# What a killed run has left unfinished goes; a file named twice, empty, or whose token file is damaged is refused.
+touch "$folder/lines/data/all-0123456789abcdef.h5.tmp-aB3dE6"
+ln -s all.jsonl "$folder/again.jsonl"
+# shellcheck disable=SC2086
+expect 2 "$zinf" run $lines --overwrite --set data.train="[$folder/all.jsonl, $folder/again.jsonl]"
+complains "data.train names one file twice, as $folder/a"
+# shellcheck disable=SC2086
+expect 0 "$zinf" run $lines --overwrite
+says "all-0123456789abcdef.h5.tmp-aB3dE6, which a killed program has left unfinished"
+[ -z "$(find "$folder/lines/data" -name '*.tmp-*')" ] || fail "left: $(ls "$folder/lines/data")"
+for made in "$folder/lines/data"/all-*.h5; do
+    truncate -s 1000 "$made"
+done
+# shellcheck disable=SC2086
+expect 2 "$zinf" run $lines --overwrite
+complains "was made of $folder/all.jsonl: if it is damaged, remove it, and the next run makes it again"
+: >"$folder/empty.jsonl"
+# shellcheck disable=SC2086
+expect 2 "$zinf" run $lines --overwrite --set data.train="$folder/empty.jsonl"
+complains "input $folder/empty.jsonl is empty"
+
+# evaluate predicts what the mask lets count: all the text less its beginning.
+printf '{"prompt": "What is", "completion": " a step of the run"}\n' >"$folder/mask.jsonl"
+printf '{"text": "What is a step of the run"}\n' >"$folder/plain.jsonl"
+for name in mask plain; do
+    expect 0 "$zinf" tokenize "$folder/$name.jsonl" --tokenizer "$folder/own" --output "$folder/$name.h5"
+done
+evaluate() { expect 0 "$zinf" evaluate "$run" --data "$folder/$1.h5" --output "$folder/$2.json" --length 16 ${3:+--limit $3}; }
+evaluate mask masked
+evaluate plain all
+evaluate plain first 3 # the tokens of the prompt
+python3 - "$folder" <<'END' || fail "the loss of a masked file"
+import json, sys
+masked, whole, first = (json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("masked", "all", "first"))
+assert masked["tokens"] == whole["tokens"] - first["tokens"] > 3, (masked, whole, first)
+wanted = (whole["loss"] * whole["tokens"] - first["loss"] * first["tokens"]) / masked["tokens"]
+assert abs(masked["loss"] - wanted) < 1e-6, (masked, wanted)
+END
+expect 2 "$zinf" evaluate "$run" --data "$folder/mask.h5" --limit 2
+complains "none is a target, by its /mask"
 echo "app_documents: $passed checks passed"

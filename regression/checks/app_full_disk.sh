@@ -96,7 +96,7 @@ for command in "$zinf" "$launcher -n 2 $zinf"; do
         expect $code $command run "$folder/deck.yaml" --set run.directory="$folder/disk/run" --overwrite \
             --set checkpoint.every=1 --set checkpoint.keep=0 --set checkpoint.final=$final
         complains "could not be written: training goes on, that of step 4 stands"
-        complains "free there); make room, lower checkpoint.keep, or choose another run.directory"
+        complains "free there); make room, or write elsewhere (of a run: lower checkpoint.keep, or choose another run.directory)"
         [ "$(wc -l <"$folder/disk/run/steps.csv")" -eq 7 ] || fail "training did not go on"
         expect 0 "$zinf" inspect --verify "$folder/disk/run/checkpoints/latest"
         [ "$(readlink "$folder/disk/run/checkpoints/latest")" = step-00000004.h5 ] || fail "latest is another"
@@ -107,7 +107,7 @@ done
 # A cause that comes again with each checkpoint is not said for ever.
 expect 0 "$zinf" run "$folder/deck.yaml" --set run.directory="$folder/disk/run" --overwrite --set run.steps=40 \
     --set checkpoint.every=1 --set checkpoint.keep=0 --set checkpoint.final=no
-complains_once "run.directory (further errors of this kind are not shown)"
+complains_once "run.directory) (further errors of this kind are not shown)"
 [ "$(grep -c "cannot claim" "$folder/err")" -eq 20 ] || fail "an error is said $(grep -c "cannot claim" "$folder/err") times"
 umount "$folder/disk"
 done_with app_full_disk

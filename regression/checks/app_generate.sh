@@ -37,6 +37,14 @@ cut -d, -f42 "$folder/out" >"$folder/next"
 expect 0 "$zinf" generate "$model" --ids "$(cat "$folder/half")" --tokens 1 --temperature 0
 [ "$(cut -d, -f21 "$folder/out")" = "$(cat "$folder/next")" ] || fail "the token behind the context"
 
+# A prompt that is longer than the context is refused; one as long is not.
+expect 0 "$zinf" generate "$model" --ids "$(seq -s , 1 40)" --tokens 1
+expect 2 "$zinf" generate "$model" --ids "$(seq -s , 1 41)" --tokens 1
+complains "prompt 0 has 41 tokens, and the model's context is 40: leave out part of it"
+mkdir "$folder/nothing"
+expect 2 "$zinf" generate "$folder/nothing" --ids 1
+complains "$folder/nothing has no config.json and no checkpoints; name a model folder"
+
 # Prompts of a file; a line that is JSON says them.
 printf '%s\n' '12 34' '"1\u00202"' '{"prompt": "7,7,7"}' >"$folder/prompts"
 generate --prompts "$folder/prompts"

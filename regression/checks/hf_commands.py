@@ -301,7 +301,14 @@ def weights(work):
     zinf("import", folder, "--output", f"{work}/large.h5")
     zinf("export", f"{work}/large.h5", "--output", f"{work}/l.out", "--type", "fp16", code=2,
          says="which fp16 cannot hold")
-    check(not os.path.exists(f"{work}/l.out/config.json"), "a model that is not whole has a config")
+    left = [name for name in os.listdir(work) if name.startswith("l.out")]
+    check(not left, f"of an export that failed there is {left}")
+    os.mkdir(f"{work}/l.out")
+    zinf("export", f"{work}/large.h5", "--output", f"{work}/l.out/", "--type", "fp16", code=2, says="is not written")
+    check(not os.listdir(f"{work}/l.out"), f"of an export that failed there is {os.listdir(f'{work}/l.out')}")
+    zinf("export", f"{work}/large.h5", "--output", f"{work}/l.out", "--type", "fp32")
+    check(tensors(f"{work}/l.out")[0].keys() == found.keys(), "an export to an empty folder")
+    check(not [name for name in os.listdir(f"{work}/l.out") if name.startswith(".")], "a folder is left within")
 
 
 UMASK = 0o027

@@ -6,9 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct capture capture;
 static char folder[] = "/tmp/zinf-file-XXXXXX";
@@ -73,11 +76,48 @@ static void test_refusals(void)
     CHECK(chmod(folder, 0700) == 0);
 }
 
+/* A killed writer's file goes; that of a writer that lives stays, and so does what is no output. */
+static void test_dead(void)
+{
+    static char written[256];
+    char path[128], other[128];
+    struct zi_output living;
+    int pipe_ends[2];
+    snprintf(path, sizeof path, "%s/file", folder);
+    snprintf(other, sizeof other, "%s/file.tmp-short", folder);
+    CHECK(zi_output_text("test", other, "a") == ZI_OK);
+    CHECK(zi_output_begin("test", path, 0600, &living) == ZI_OK);
+    CHECK(pipe(pipe_ends) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct zi_output dying;
+        if (zi_output_begin("test", path, 0600, &dying) < 0) _exit(1);
+        if (write(pipe_ends[1], dying.temporary, strlen(dying.temporary) + 1) < 0) _exit(1);
+        pause();
+    }
+    close(pipe_ends[1]);
+    CHECK(read(pipe_ends[0], written, sizeof written) > 0);
+    zi_output_remove_dead("test", folder);
+    CHECK(access(written, F_OK) == 0);
+    CHECK(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+    capture_begin(&capture, stdout);
+    zi_output_remove_dead("test", folder);
+    const char *text = capture_end(&capture);
+    CHECK(strstr(text, written) && strstr(text, "left unfinished"));
+    CHECK(access(written, F_OK) != 0 && errno == ENOENT);
+    CHECK(access(living.temporary, F_OK) == 0 && access(other, F_OK) == 0);
+    CHECK(zi_output_commit(&living) == ZI_OK && access(path, F_OK) == 0);
+    zi_output_remove_dead("test", "/absent/folder");
+    close(pipe_ends[0]);
+    CHECK(unlink(path) == 0 && unlink(other) == 0);
+}
+
 int main(void)
 {
     if (!mkdtemp(folder)) return 1;
     test_remedies();
     test_refusals();
+    test_dead();
     CHECK(rmdir(folder) == 0);
     return test_finish("base_file_test");
 }

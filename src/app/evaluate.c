@@ -3,7 +3,8 @@
  * text, and the share of questions that it answers rightly.
  *
  * A file is cut into sequences of --length tokens behind each other, and every token but the first is
- * predicted once, from those before it in its sequence. Bits per byte are known of a text. */
+ * predicted once, from those before it in its sequence. Where the file has a mask, what it masks is
+ * seen, and is no target. Bits per byte are known of a text. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -108,11 +109,26 @@ static enum zi_status check_ids(const struct evaluation *e)
     return ZI_OK;
 }
 
-/* Tokens [first, first + count) of what is evaluated. */
+/* Where a token does not count as a target, its id becomes ~id. */
+static enum zi_status read_mask(const struct evaluation *e, int64_t first, int64_t count,
+                                int32_t *ids)
+{
+    uint8_t *mask = malloc((size_t)count);
+    enum zi_status status = mask ? tokens_read_mask(e->tokens, first, count, mask) : no_memory();
+    for (int64_t i = 0; i < count && status >= 0; i++)
+        if (!mask[i]) ids[i] = ~ids[i];
+    free(mask);
+    return status;
+}
+
+/* Tokens [first, first + count) of what is evaluated, as score_add takes them. */
 static enum zi_status read_ids(const struct evaluation *e, int64_t first, int64_t count,
                                int32_t *ids)
 {
-    if (e->data) return tokens_read(e->tokens, first, count, ids);
+    if (e->data) {
+        ZI_TRY(tokens_read(e->tokens, first, count, ids));
+        return tokens_have_mask(e->tokens) ? read_mask(e, first, count, ids) : ZI_OK;
+    }
     memcpy(ids, e->ids.ids + first, (size_t)count * sizeof *ids);
     return ZI_OK;
 }
@@ -130,7 +146,11 @@ static enum zi_status pass_file(struct evaluation *e, int64_t all, int32_t *ids,
     ZI_TRY(score_flush(&e->score));
     for (int64_t i = 0; i < sequence; i++)
         e->loss += sums[i];
-    return ZI_OK;
+    if (e->counted > 0) return ZI_OK;
+    return zi_fail(ZI_ERROR_USAGE, "app",
+                   "of the first %" PRId64 " tokens of %s none is a target, by its /mask: "
+                   "evaluate more of it (--limit), or another file",
+                   all, e->data);
 }
 
 static enum zi_status evaluate_file(struct evaluation *e)

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `zinf export`: a checkpoint becomes a model folder of Hugging Face, in a folder that is new or
- * empty, so that no file of another model stands among its own. config.json is the last of the
- * model's files: a folder that has one has all of its weights.
+ * empty, so that no file of another model stands among its own. It gets its name, or an empty one its
+ * files, when all are there, config.json last; where that fails nothing of it stays.
  *
  * In the type of the checkpoint weights keep their bits. In another type they are rounded from the
  * fp32 masters, where it has such. */
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
@@ -18,6 +16,7 @@
 
 #include "app/commands.h"
 #include "app/merge.h"
+#include "app/new_folder.h"
 #include "app/setup.h"
 #include "app/source.h"
 #include "base/file.h"
@@ -35,6 +34,7 @@ enum { PIECE = 1 << 16 };
 struct export
 {
     const char *output;
+    struct new_folder folder;
     struct source *source;
     struct merge *merge;
     /* What is written: without adapters. */
@@ -96,28 +96,6 @@ static enum zi_status read_shard_size(const struct options *options, int64_t *by
         text);
 }
 
-/* The folder is new, or empty. */
-static enum zi_status make_folder(const char *folder)
-{
-    if (mkdir(folder, 0777) == 0) return ZI_OK;
-    if (errno != EEXIST)
-        return zi_fail(ZI_ERROR_IO, "app", "cannot make the folder %s: %s", folder,
-                       strerror(errno));
-    DIR *entries = opendir(folder);
-    if (!entries)
-        return zi_fail(ZI_ERROR_USAGE, "app", "%s cannot be read as a folder: %s", folder,
-                       strerror(errno));
-    int count = 0;
-    while (readdir(entries))
-        count++;
-    closedir(entries);
-    if (count <= 2) return ZI_OK; /* . and .. */
-    return zi_fail(ZI_ERROR_USAGE, "app",
-                   "%s is not empty: files of another model could stay among those of this one; "
-                   "name a new folder, or empty it",
-                   folder);
-}
-
 /* Rounds values, of which none may become infinite. */
 static enum zi_status round_values(const struct export *export, const char *tensor, int64_t count,
                                    uint16_t *values)
@@ -162,7 +140,7 @@ static enum zi_status write_model(struct export *export)
     struct hf_tensor *tensors = setup_hf_tensors(model);
     if (!tensors) return no_memory();
     const struct hf_writing writing = {
-        .folder = export->output,
+        .folder = export->folder.making,
         .description = {.model = &export->settings,
                         .type = export->type,
                         .original = known ? original : NULL},
@@ -214,7 +192,7 @@ static enum zi_status write_adapter(struct export *export)
     struct hf_tensor *tensors = setup_hf_tensors(model);
     if (!tensors) return no_memory();
     const struct hf_adapter_writing writing = {
-        .folder = export->output,
+        .folder = export->folder.making,
         .description = {.model = &model->settings, .type = export->type},
         .tensors = tensors,
         .count = model->tensor_count,
@@ -231,7 +209,7 @@ static enum zi_status write_card(const struct export *export, const char *checkp
 {
     char path[PATH_MAX], text[2048];
     const char *slash = strrchr(export->output, '/');
-    int length = snprintf(path, sizeof path, "%s/README.md", export->output);
+    int length = snprintf(path, sizeof path, "%s/README.md", export->folder.making);
     if (length < 0 || length >= (int)sizeof path)
         return zi_fail(ZI_ERROR_USAGE, "app", "%s: the path is too long", export->output);
     snprintf(
@@ -286,16 +264,23 @@ static enum zi_status prepare(struct export *export, const struct options *optio
     const struct hf_description description = {.model = &export->settings};
     ZI_TRY(hf_config_check(&description));
     export->piece = malloc(PIECE * sizeof *export->piece);
-    return export->piece ? make_folder(export->output) : no_memory();
+    return export->piece ? new_folder_begin(export->output, &export->folder) : no_memory();
+}
+
+static enum zi_status write_files(struct export *export, const struct options *options)
+{
+    if (export->adapter) return write_adapter(export);
+    if (export->files[0]) ZI_TRY(hf_files_copy(export->files, export->folder.making, false));
+    ZI_TRY(write_card(export, options->words[0]));
+    return write_model(export);
 }
 
 static enum zi_status export_all(struct export *export, const struct options *options)
 {
     ZI_TRY(prepare(export, options));
-    if (export->adapter) return write_adapter(export);
-    if (export->files[0]) ZI_TRY(hf_files_copy(export->files, export->output, false));
-    ZI_TRY(write_card(export, options->words[0]));
-    return write_model(export);
+    ZI_TRY(write_files(export, options));
+    return new_folder_finish(&export->folder,
+                             export->adapter ? "adapter_config.json" : "config.json");
 }
 
 /* Elements of what was written. */
@@ -315,8 +300,12 @@ enum zi_status export_command(struct comm *world, const struct options *options)
         printf("%s: %" PRId64 " parameters, %s\n", export.output, written_parameters(&export),
                zi_dtype_name(export.type));
     if (status == ZI_STOPPED)
-        zi_log(ZI_LOG_ERROR, "app", "stopped by %s: the model in %s is not whole",
+        zi_log(ZI_LOG_ERROR, "app", "stopped by %s: %s is not written",
                zi_stop_name(zi_stop_signal()), export.output);
+    if (status < 0 && status != ZI_STOPPED && export.folder.making[0])
+        zi_log(ZI_LOG_ERROR, "app", "%s is not written; what there was of it is removed",
+               export.output);
+    new_folder_discard(&export.folder);
     merge_close(export.merge);
     if (export.model) model_destroy(export.model);
     source_close(export.source);

@@ -98,6 +98,19 @@ static enum zi_status choose_ids(struct generation *g)
     return ZI_OK;
 }
 
+/* All prompts fit into the context. */
+static enum zi_status check_lengths(const struct generation *g)
+{
+    for (int64_t i = 0; i < g->texts.count; i++) {
+        if (g->texts.all[i].count <= g->model.context) continue;
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "prompt %" PRId64 " has %" PRId64 " tokens, and the model's context is "
+                       "%" PRId64 ": leave out part of it, or take a model of a longer context",
+                       i, g->texts.all[i].count, g->model.context);
+    }
+    return ZI_OK;
+}
+
 /* All ids are of the vocabulary. */
 static enum zi_status check_ids(const struct generation *g)
 {
@@ -136,6 +149,7 @@ static enum zi_status prepare(struct generation *g, const struct options *option
     ZI_TRY(loaded_open(&g->model, &loading));
     ZI_TRY(choose_ids(g));
     ZI_TRY(check_ids(g));
+    ZI_TRY(check_lengths(g));
     if (g->choice.top_k > g->choice.count)
         zi_log(ZI_LOG_WARN, "app",
                "--top-k %" PRId64 " has no effect: there are %" PRId64 " tokens to draw from",

@@ -182,8 +182,12 @@ static void print_seconds(const struct progress *p, FILE *out)
 void progress_summary(const struct progress *progress, struct engine *engine, FILE *out)
 {
     const struct progress *p = progress;
-    fprintf(out, "\n%" PRId64 " step%s, %" PRId64 " tokens; final loss %.4f", p->total_steps,
-            p->total_steps == 1 ? "" : "s", p->total_tokens, zi_nan_plain(p->loss));
+    fprintf(out, "\n%" PRId64 " step%s, %" PRId64 " tokens; ", p->total_steps,
+            p->total_steps == 1 ? "" : "s", p->total_tokens);
+    if (p->total_steps > p->begins)
+        fprintf(out, "final loss %.4f", zi_nan_plain(p->loss));
+    else
+        fputs("no step was left to make", out);
     if (!isnan(p->best_validation))
         fprintf(out, "; best validation %.4f at step %" PRId64, p->best_validation, p->best_step);
     if (p->total_s > 0) {

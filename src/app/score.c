@@ -70,9 +70,10 @@ enum zi_status score_add(struct score *score, const int32_t *ids, int64_t count,
     int64_t row = score->waiting * score->tokens, length = count - 1 - surplus;
     *counted = 0;
     for (int64_t t = 0; t < length; t++) {
-        bool counts = surplus + t + 1 >= from;
-        score->ids[row + t] = ids[surplus + t];
-        score->targets[row + t] = counts ? ids[surplus + t + 1] : -1;
+        int32_t id = ids[surplus + t], target = ids[surplus + t + 1];
+        bool counts = target >= 0 && surplus + t + 1 >= from;
+        score->ids[row + t] = id < 0 ? ~id : id;
+        score->targets[row + t] = counts ? target : -1;
         *counted += counts;
     }
     score->lengths[score->waiting] = length;

@@ -27,8 +27,9 @@ enum zi_status score_create(struct engine *engine, int64_t batch, int64_t tokens
 void score_free(struct score *score);
 
 /* Local. *sum gets the sum of -log p of tokens [from, count) of a text, count > from > 0, given those
- * before them, when the batch is full or flushed. Of a text with more than `tokens` + 1 tokens the
- * first are left out; gives the tokens that count. */
+ * before them, when the batch is full or flushed; of a token that is no target that counts `ids` has
+ * ~id. Of a text with more than `tokens` + 1 tokens the first are left out; gives the tokens that
+ * count. */
 enum zi_status score_add(struct score *score, const int32_t *ids, int64_t count, int64_t from,
                          double *sum, int64_t *counted);
 

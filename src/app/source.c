@@ -46,6 +46,20 @@ static enum zi_status no_memory(void)
     return zi_fail(ZI_ERROR_DEVICE, "app", "no memory for the weights of a model");
 }
 
+static bool has_file(const char *folder, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat info;
+    int length = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return length > 0 && length < (int)sizeof path && lstat(path, &info) == 0;
+}
+
+/* Whether a folder has a link `latest` or files of steps. */
+static bool has_checkpoints(const char *folder)
+{
+    return has_file(folder, "latest") || checkpoint_newest_step(folder) >= 0;
+}
+
 enum zi_status source_open_checkpoint(struct comm *comm, const char *path,
                                       struct checkpoint **checkpoint)
 {
@@ -54,16 +68,17 @@ enum zi_status source_open_checkpoint(struct comm *comm, const char *path,
     int length = snprintf(inner, sizeof inner, "%s/checkpoints", path);
     bool is_run = length > 0 && length < (int)sizeof inner && stat(inner, &info) == 0 &&
                   S_ISDIR(info.st_mode);
+    if (!is_run && stat(path, &info) == 0 && S_ISDIR(info.st_mode) && !has_checkpoints(path))
+        return zi_fail(ZI_ERROR_USAGE, "app",
+                       "%s has no config.json and no checkpoints; name a model folder that "
+                       "transformers' save_pretrained has written, the directory of a run, or a "
+                       "checkpoint%s",
+                       path,
+                       has_file(path, "adapter_config.json")
+                           ? ". It has adapters: those are named by adapter.from, beside "
+                             "model.from, which names the model that they are for"
+                           : "");
     return checkpoint_open(comm, is_run ? inner : path, checkpoint);
-}
-
-/* Whether a folder is a model folder. */
-static bool is_model_folder(const char *path)
-{
-    char config[PATH_MAX];
-    struct stat info;
-    int length = snprintf(config, sizeof config, "%s/config.json", path);
-    return length > 0 && length < (int)sizeof config && stat(config, &info) == 0;
 }
 
 static enum zi_status open_checkpoint(struct source *source)
@@ -87,8 +102,8 @@ static enum zi_status open_any(struct source *source, const char *path, bool say
         return zi_fail(ZI_ERROR_USAGE, "app",
                        "%s is not there; name a model folder of Hugging Face or a checkpoint",
                        path);
-    return is_model_folder(path) ? hf_model_open(path, says, &source->folder)
-                                 : open_checkpoint(source);
+    return has_file(path, "config.json") ? hf_model_open(path, says, &source->folder)
+                                         : open_checkpoint(source);
 }
 
 enum zi_status source_open(const char *path, bool says, struct source **source)

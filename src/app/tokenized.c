@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A file of JSON lines is made a token file once, by rank 0, before it is opened. The name says of
  * what it was made: the same lines by the same tokenizer are found again, by a run that goes on as by
- * one that begins anew, and others are made anew under another name. Nothing is removed. */
+ * one that begins anew, and others are made anew under another name. What is whole is never removed;
+ * what killed runs have left unfinished is. */
 #include "app/tokenized.h"
 
 #include <inttypes.h>
@@ -14,6 +15,7 @@
 #include "app/directory.h"
 #include "app/lines.h"
 #include "app/source.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "text/tokenizer.h"
@@ -53,11 +55,18 @@ static enum zi_status hash_file(const char *folder, const char *name, uint64_t *
     return ZI_OK;
 }
 
+static enum zi_status name_folder(const struct tokenized *tokenized, char folder[PATH_MAX])
+{
+    return report_path(tokenized->settings->run.directory, "data", folder);
+}
+
 static enum zi_status open_encoding(struct tokenized *tokenized)
 {
     uint64_t hashes[2];
     char folder[PATH_MAX];
     if (tokenized->open) return ZI_OK;
+    ZI_TRY(name_folder(tokenized, folder));
+    if (tokenized->makes) zi_output_remove_dead("app", folder);
     ZI_TRY(find_tokenizer(tokenized->settings, folder));
     ZI_TRY(encoding_open(folder, NULL, true, &tokenized->encoding));
     tokenized->open = true;
@@ -82,7 +91,7 @@ static enum zi_status name_tokens(const struct tokenized *tokenized, const char 
                           tokenized->encoding.end, tokenized->rendering);
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     int own = (int)(strlen(name) - strlen(".jsonl"));
-    ZI_TRY(report_path(tokenized->settings->run.directory, "data", folder));
+    ZI_TRY(name_folder(tokenized, folder));
     int used =
         snprintf(tokens, size, "%s/%.*s-%016" PRIx64 ".h5", folder,
                  own < NAME_MOST ? own : NAME_MOST, name, zi_random_hash(text, (size_t)length));
@@ -94,7 +103,7 @@ static enum zi_status make_tokens(const struct tokenized *tokenized, const char 
                                   const char *tokens)
 {
     char folder[PATH_MAX];
-    ZI_TRY(report_path(tokenized->settings->run.directory, "data", folder));
+    ZI_TRY(name_folder(tokenized, folder));
     ZI_TRY(report_make_folder(folder));
     const struct tokens_writer writer = {
         .inputs = &path, .input_count = 1, .path = tokens, .encoder = &tokenized->encoding.encoder};

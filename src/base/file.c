@@ -8,13 +8,17 @@
  *
  * The temporary name ends in six characters that mkostemp chooses, so two programs that write the
  * same output do not write into each other's file: the last one to finish has the name. A program
- * that is killed leaves its temporary file; nobody removes it by a guess.
+ * that is killed leaves its temporary file, but not its lock on it: by that, and not by a guess, a
+ * file in a folder of zinf's own is known to have no writer any more, and removed. The lock is one
+ * of an open file (F_OFD_SETLK), which a close of the same file elsewhere in the program leaves
+ * alone, and which is held until the file has its final name.
  *
  * Opening is with O_NONBLOCK, since the open of a fifo waits for its other end, and the kind is
  * asked of the open file, not of the name, which may change in between. O_NONBLOCK has no meaning
  * for regular files. */
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -27,7 +31,12 @@
 
 #include "base/log.h"
 
-enum { LINKS_MOST = 40 }; /* followed, as the kernel does */
+#define TEMPORARY ".tmp-XXXXXX" /* the ending of a temporary name; X: chosen by mkostemp */
+
+enum {
+    LINKS_MOST = 40, /* followed, as the kernel does */
+    TRIES_MOST = 100
+};
 
 const char *zi_file_kind(mode_t mode)
 {
@@ -232,17 +241,42 @@ static enum zi_status find_target(const char *room, const char *path, char **fou
     return ZI_OK;
 }
 
+/* 0, also where the file system has no locks, or an errno: EAGAIN where another holds it. */
+static int take_lock(int file)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(file, F_OFD_SETLK, &whole) == 0) return 0;
+    return errno == EACCES ? EAGAIN : errno;
+}
+
+/* Makes the temporary file and locks it. Between the two another program may take it for one without
+ * a writer: then the next is made. -1 with errno. */
+static int make_temporary(char *name)
+{
+    size_t end = strlen(name) - strlen("XXXXXX");
+    for (int i = 0; i < TRIES_MOST; i++) {
+        struct stat is;
+        memcpy(name + end, "XXXXXX", strlen("XXXXXX"));
+        int file = mkostemp(name, O_CLOEXEC);
+        if (file < 0) return -1;
+        if (take_lock(file) != EAGAIN && fstat(file, &is) == 0 && is.st_nlink > 0) return file;
+        close(file);
+    }
+    errno = EAGAIN;
+    return -1;
+}
+
 enum zi_status zi_output_begin(const char *room, const char *path, mode_t mode,
                                struct zi_output *output)
 {
     *output = (struct zi_output){.room = room, .file = -1};
     ZI_TRY(find_target(room, path, &output->path));
-    if (asprintf(&output->temporary, "%s.tmp-XXXXXX", output->path) < 0) {
+    if (asprintf(&output->temporary, "%s" TEMPORARY, output->path) < 0) {
         output->temporary = NULL;
         zi_output_discard(output);
         return no_memory(room);
     }
-    output->file = mkostemp(output->temporary, O_CLOEXEC);
+    output->file = make_temporary(output->temporary);
     mode_t mask = umask(0);
     (void)umask(mask);
     if (output->file >= 0 && fchmod(output->file, mode & ~mask) == 0) return ZI_OK;
@@ -306,10 +340,13 @@ static enum zi_status move_to_name(struct zi_output *output)
     return status;
 }
 
+/* A second descriptor holds the lock until the file has its name. */
 enum zi_status zi_output_commit(struct zi_output *output)
 {
+    int locked = fcntl(output->file, F_DUPFD_CLOEXEC, 0);
     enum zi_status status = close_synced(output);
     if (status >= 0) status = move_to_name(output);
+    if (locked >= 0) close(locked);
     zi_output_discard(output);
     return status;
 }
@@ -332,4 +369,34 @@ enum zi_status zi_output_text(const char *room, const char *path, const char *te
     if (status >= 0) return zi_output_commit(&output);
     zi_output_discard(&output);
     return status;
+}
+
+static bool is_temporary(const char *name)
+{
+    const char *mark = strstr(name, ".tmp-");
+    return mark && mark > name && strlen(mark) == strlen(TEMPORARY);
+}
+
+/* Removes a file that nobody has locked; says whether it has. */
+static bool remove_dead(int folder, const char *name)
+{
+    struct stat is;
+    int file = openat(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (file < 0) return false;
+    bool removed = fstat(file, &is) == 0 && S_ISREG(is.st_mode) && take_lock(file) == 0 &&
+                   unlinkat(folder, name, 0) == 0;
+    close(file);
+    return removed;
+}
+
+void zi_output_remove_dead(const char *room, const char *folder)
+{
+    DIR *list = opendir(folder);
+    if (!list) return;
+    for (struct dirent *entry = readdir(list); entry; entry = readdir(list)) {
+        if (is_temporary(entry->d_name) && remove_dead(dirfd(list), entry->d_name))
+            zi_log(ZI_LOG_NOTE, room, "removed %s/%s, which a killed program has left unfinished",
+                   folder, entry->d_name);
+    }
+    closedir(list);
 }

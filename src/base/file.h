@@ -50,7 +50,7 @@ const char *zi_file_remedy(int error, const char *room);
 enum zi_status zi_file_sync_folder(const char *room, const char *folder);
 
 /* A file that appears under its name when it is whole: written beside it under a name of its own,
- * synced, then renamed. What was there before stays until then. */
+ * NAME.tmp-XXXXXX, and locked, synced, then renamed. What was there before stays until then. */
 struct zi_output {
     const char *room;
     /* The name, links followed */
@@ -80,6 +80,10 @@ enum zi_status zi_output_commit(struct zi_output *output);
 
 /* Removes the temporary file. Of an output that was committed or is all zero it does nothing. */
 void zi_output_discard(struct zi_output *output);
+
+/* Removes from a folder that is zinf's own the temporary files whose programs are gone, and says so;
+ * those of file systems without locks stay. Of a folder that is not there, nothing. */
+void zi_output_remove_dead(const char *room, const char *folder);
 
 /* begin, write, commit: a whole text as a file. */
 enum zi_status zi_output_text(const char *room, const char *path, const char *text);

@@ -90,8 +90,8 @@ enum zi_status writer_open(const char *path, int descriptor, struct checkpoint_w
 
 const char *checkpoint_remedy(int error)
 {
-    return zi_file_remedy(error, "; make room, lower checkpoint.keep, or choose another "
-                                 "run.directory");
+    return zi_file_remedy(error, "; make room, or write elsewhere (of a run: lower "
+                                 "checkpoint.keep, or choose another run.directory)");
 }
 
 enum zi_status checkpoint_fail_claim(const char *path, int64_t bytes, int error)

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#define LINES ".jsonl" /* how the name of a file of JSON lines ends */
+
 enum { OPEN_LEAST = 4, OPEN_MOST = 256, OPEN_PART = 8 }; /* a part of what a process may have */
 
 struct corpus {
@@ -63,7 +65,12 @@ static enum zi_status lines_open(const struct corpus_wanted *wanted, const char 
             "%s: %s is a file of JSON lines: make a token file of it with `zinf tokenize`",
             wanted->key, path);
     ZI_TRY(wanted->lines->find(wanted->lines->context, path, made, sizeof made));
-    return tokens_open(made, DATA_HDF5, ZI_AUTO, wanted->vocabulary, tokens);
+    enum zi_status status = tokens_open(made, DATA_HDF5, ZI_AUTO, wanted->vocabulary, tokens);
+    if (status == ZI_ERROR_USAGE)
+        zi_log(ZI_LOG_ERROR, "data",
+               "%s was made of %s: if it is damaged, remove it, and the next run makes it again",
+               made, path);
+    return status;
 }
 
 /* Among several files the type of ids is for those that do not say theirs. */
@@ -71,7 +78,7 @@ static enum zi_status shard_open(const struct corpus_wanted *wanted, const char 
                                  struct tokens **tokens)
 {
     int64_t format = wanted->format, type = wanted->type;
-    if (token_name_ends(path, ".jsonl")) return lines_open(wanted, path, tokens);
+    if (token_name_ends(path, LINES)) return lines_open(wanted, path, tokens);
     if (several && type != ZI_AUTO) {
         if (format == ZI_AUTO) ZI_TRY(token_detect(path, &format));
         if (format != DATA_NANOGPT) type = ZI_AUTO;
@@ -94,30 +101,63 @@ static enum zi_status shards_open(const struct corpus_wanted *wanted, const stru
     return ZI_OK;
 }
 
+/* A file by what it is, and how it was named. */
+struct origin {
+    dev_t device;
+    ino_t number;
+    const char *path;
+};
+
 static int by_file(const void *left, const void *right)
 {
-    const struct stat *a = &(*(struct tokens *const *)left)->opened;
-    const struct stat *b = &(*(struct tokens *const *)right)->opened;
-    if (a->st_dev != b->st_dev) return a->st_dev < b->st_dev ? -1 : 1;
-    return a->st_ino < b->st_ino ? -1 : a->st_ino > b->st_ino;
+    const struct origin *a = left, *b = right;
+    if (a->device != b->device) return a->device < b->device ? -1 : 1;
+    return a->number < b->number ? -1 : a->number > b->number;
+}
+
+/* What of shard `i` tells whether it is another; of lines before they are made tokens, so that they
+ * are not made twice, and of token files when they are open. */
+static bool find_origin(const struct corpus *corpus, const struct shard_list *list, int i,
+                        struct origin *origin)
+{
+    struct stat of_lines;
+    const char *path = list->paths[i];
+    if (corpus->shards) {
+        const struct stat *is = &corpus->shards[i]->opened;
+        *origin = (struct origin){is->st_dev, is->st_ino, tokens_path(corpus->shards[i])};
+        return !token_name_ends(path, LINES);
+    }
+    if (!token_name_ends(path, LINES) || stat(path, &of_lines) != 0) return false;
+    *origin = (struct origin){of_lines.st_dev, of_lines.st_ino, path};
+    return true;
 }
 
 /* An epoch is to go through each token once. */
-static enum zi_status check_once(const struct corpus *corpus, const struct corpus_source *source)
+static enum zi_status check_once(const struct corpus *corpus, const struct shard_list *list,
+                                 const struct corpus_source *source)
 {
-    struct tokens **sorted = malloc((size_t)source->count * sizeof *sorted);
+    struct origin *sorted = malloc(((size_t)source->count + 1) * sizeof *sorted);
     enum zi_status status = ZI_OK;
+    size_t count = 0;
     if (!sorted) return zi_fail(ZI_ERROR_DEVICE, "data", "no memory to compare files");
-    memcpy(sorted, corpus->shards + source->first, (size_t)source->count * sizeof *sorted);
-    qsort(sorted, (size_t)source->count, sizeof *sorted, by_file);
-    for (int i = 1; i < source->count && status >= 0; i++)
+    for (int i = source->first; i < source->first + source->count; i++)
+        count += find_origin(corpus, list, i, &sorted[count]);
+    qsort(sorted, count, sizeof *sorted, by_file);
+    for (size_t i = 1; i < count && status >= 0; i++)
         if (by_file(&sorted[i - 1], &sorted[i]) == 0)
             status = zi_fail(ZI_ERROR_USAGE, "data",
                              "%s names one file twice, as %s and as %s: name it once, or give the "
                              "paths weights",
-                             corpus->key, tokens_path(sorted[i - 1]), tokens_path(sorted[i]));
+                             corpus->key, sorted[i - 1].path, sorted[i].path);
     free(sorted);
     return status;
+}
+
+static enum zi_status check_sources(const struct corpus *corpus, const struct shard_list *list)
+{
+    for (int i = 0; i < corpus->source_count; i++)
+        ZI_TRY(check_once(corpus, list, &corpus->sources[i]));
+    return ZI_OK;
 }
 
 /* The files of all paths, and which of them are of which source. */
@@ -154,9 +194,9 @@ enum zi_status corpus_open(const struct corpus_wanted *wanted, struct corpus **c
     for (int i = 0; i < OPEN_MOST; i++)
         opened->ring[i] = -1;
     enum zi_status status = sources_list(wanted, &list, opened);
+    if (status >= 0) status = check_sources(opened, &list);
     if (status >= 0) status = shards_open(wanted, &list, opened);
-    for (int i = 0; i < opened->source_count && status >= 0; i++)
-        status = check_once(opened, &opened->sources[i]);
+    if (status >= 0) status = check_sources(opened, &list);
     shard_list_free(&list);
     if (status < 0) {
         corpus_close(opened);

@@ -231,11 +231,15 @@ enum zi_status input_list_make(struct input_list *list)
                        "no input files%s%s: name a file, or a folder that "
                        "holds some",
                        writer->suffix ? " that end in " : "", writer->suffix ? writer->suffix : "");
+    if (list->bytes == 0 && list->count == 1)
+        return zi_fail(ZI_ERROR_USAGE, "data",
+                       "input %s is empty: there is nothing to tokenize; name a file with text",
+                       list->files[0].path);
     if (list->bytes == 0)
         return zi_fail(ZI_ERROR_USAGE, "data",
-                       "all %zu input files are empty: there is nothing to "
-                       "tokenize",
-                       list->count);
+                       "all %zu input files are empty, %s and others: there is nothing to "
+                       "tokenize; name files with text",
+                       list->count, list->files[0].path);
     return ZI_OK;
 }
 

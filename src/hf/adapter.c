@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Adapters for PEFT (as of its version 0.21.2). Names are those of the modules, behind
- * base_model.model; a matrix that is several of zinf has a larger rank, which rank_pattern says. */
+ * base_model.model; a matrix that is several of zinf has a larger rank, which rank_pattern says: that
+ * of each of them, also of those without an adapter, whose rows of lora_A are zero. */
 #include "hf/adapter.h"
 
 #include <inttypes.h>
@@ -55,8 +56,8 @@ static enum zi_status list_modules(struct output *o)
             char name[HF_NAME];
             if (!hf_names_module(o->all.architecture, row)) continue;
             struct hf_module module = hf_module_of(&o->all, row, layer);
-            int64_t rank = rank_of(o) * module.adapter_count;
-            if (rank == 0) continue;
+            if (module.adapter_count == 0) continue;
+            int64_t rank = rank_of(o) * module.part_count;
             hf_name_write(row->in_file, layer, name);
             int item = 2 * o->module_count;
             o->modules[o->module_count++] = module;
@@ -68,19 +69,21 @@ static enum zi_status list_modules(struct output *o)
     return zi_fail(ZI_ERROR_USAGE, "hf", "the model has no adapters; export it as a whole");
 }
 
-/* Elements [first, first + count) of lora_A: the matrices of the parts behind each other. */
+/* Elements [first, first + count) of lora_A: the matrices of the parts behind each other, zero where a
+ * part has none. */
 static enum zi_status fill_a(const struct output *o, const struct hf_module *module, int64_t first,
                              int64_t count, char *values)
 {
     const struct hf_adapter_writing *w = o->writing;
     int64_t each = rank_of(o) * module->inputs, end = first + count;
     size_t size = zi_dtype_bytes(w->description.type);
-    for (int n = 0; n < module->adapter_count; n++) {
-        int64_t low = n * each > first ? n * each : first;
-        int64_t high = (n + 1) * each < end ? (n + 1) * each : end;
-        if (low >= high) continue;
-        ZI_TRY(w->source(w->context, hf_adapted_part(module, n)->adapter, low - n * each,
-                         high - low, values + (size_t)(low - first) * size));
+    memset(values, 0, (size_t)count * size);
+    for (int p = 0; p < module->part_count; p++) {
+        int64_t low = p * each > first ? p * each : first;
+        int64_t high = (p + 1) * each < end ? (p + 1) * each : end;
+        if (low >= high || module->parts[p].adapter < 0) continue;
+        ZI_TRY(w->source(w->context, module->parts[p].adapter, low - p * each, high - low,
+                         values + (size_t)(low - first) * size));
     }
     return ZI_OK;
 }
@@ -91,13 +94,13 @@ static enum zi_status fill_b(const struct output *o, const struct hf_module *mod
                              int64_t count, char *values)
 {
     const struct hf_adapter_writing *w = o->writing;
-    int64_t rank = rank_of(o), columns = rank * module->adapter_count, end = first + count;
+    int64_t rank = rank_of(o), columns = rank * module->part_count, end = first + count;
     size_t size = zi_dtype_bytes(w->description.type);
     memset(values, 0, (size_t)count * size);
-    for (int n = 0; n < module->adapter_count; n++) {
-        const struct hf_part *part = hf_adapted_part(module, n);
-        for (int64_t row = 0; row < part->rows; row++) {
-            int64_t at = (part->first + row) * columns + n * rank;
+    for (int p = 0; p < module->part_count; p++) {
+        const struct hf_part *part = &module->parts[p];
+        for (int64_t row = 0; part->adapter >= 0 && row < part->rows; row++) {
+            int64_t at = (part->first + row) * columns + p * rank;
             int64_t low = at > first ? at : first, high = at + rank < end ? at + rank : end;
             if (low >= high) continue;
             ZI_TRY(w->source(w->context, part->adapter + 1, row * rank + low - at, high - low,
@@ -132,12 +135,12 @@ static void write_modules(const struct output *o, enum pattern what, FILE *out)
     for (const struct hf_name *row = o->all.architecture->names; row->tensor; row++) {
         if (!hf_names_module(o->all.architecture, row)) continue;
         struct hf_module module = hf_module_of(&o->all, row, 0);
-        double parts = (double)module.adapter_count;
-        if (parts == 0 || (what != TARGETS && parts == 1)) continue;
+        double parts = (double)module.part_count;
+        if (module.adapter_count == 0 || (what != TARGETS && parts == 1)) continue;
         fputs(comma, out);
         write_module(row, out);
         comma = ", ";
-        if (what == RANKS) fprintf(out, ": %" PRId64, s->rank * module.adapter_count);
+        if (what == RANKS) fprintf(out, ": %" PRId64, s->rank * module.part_count);
         if (what != ALPHAS) continue;
         /* So that the scale stays. */
         bool root = s->scaling == ADAPTER_RSQRT;

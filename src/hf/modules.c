@@ -51,9 +51,10 @@ bool hf_names_module(const struct hf_architecture *architecture, const struct hf
     return true;
 }
 
-const struct hf_part *hf_adapted_part(const struct hf_module *module, int wanted)
+int hf_parts_of(const struct hf_architecture *architecture, const struct hf_name *row)
 {
-    for (int p = 0; p < module->part_count; p++)
-        if (module->parts[p].adapter >= 0 && wanted-- == 0) return &module->parts[p];
-    return NULL;
+    int count = 0;
+    for (const struct hf_name *other = architecture->names; other->tensor; other++)
+        count += strcmp(other->in_file, row->in_file) == 0;
+    return count;
 }

@@ -36,10 +36,10 @@ struct hf_module hf_module_of(const struct hf_modules *all, const struct hf_name
 /* Whether a row of names is the first of a tensor of blocks. */
 bool hf_names_module(const struct hf_architecture *architecture, const struct hf_name *row);
 
+/* How many matrices of zinf the tensor of a row of names joins. */
+int hf_parts_of(const struct hf_architecture *architecture, const struct hf_name *row);
+
 /* The length of a name without its last part, ".weight". */
 int hf_stem_length(const char *name);
-
-/* Which part, of those with adapters, is number `wanted`; NULL: there are not so many. */
-const struct hf_part *hf_adapted_part(const struct hf_module *module, int wanted);
 
 #endif

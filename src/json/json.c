@@ -41,6 +41,10 @@ static enum zi_status parse(const struct zi_json_place *place, const struct json
     if (*document) return ZI_OK;
     if (json_error_code(&error) == json_error_out_of_memory)
         return zi_fail(ZI_ERROR_DEVICE, place->room, "no memory for %s", name_of(place, name));
+    if (place->line > 0) /* a text of one line, whose number is in its name */
+        return zi_fail(ZI_ERROR_USAGE, place->room,
+                       "%s is no JSON that can be read: %s (column %d)", name_of(place, name),
+                       error.text, error.column);
     return zi_fail(ZI_ERROR_USAGE, place->room,
                    "%s is no JSON that can be read: %s (line %d, column %d)", name_of(place, name),
                    error.text, error.line, error.column);
