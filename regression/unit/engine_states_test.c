@@ -67,7 +67,8 @@ static const struct shape {
 
 static size_t saved_bytes(const struct model *model, enum tier_kind kind)
 {
-    return zi_dtype_bytes(tier_type_of(tier_kind_row(kind)->saved_type, model->type, model->type));
+    const struct tier_types types = {.compute = model->type, .gradient = model->type};
+    return zi_dtype_bytes(tier_type_of(tier_kind_row(kind)->saved_type, &types));
 }
 
 static void saved_create(struct saved *s, const struct model *model)

@@ -223,7 +223,7 @@ void gradient_take(struct builder *b, const struct visit *visit, struct visit_gr
 static void emit_leave(struct builder *b, int unit, int from)
 {
     int64_t elements = program_elements(b->program, unit, TIER_GRADIENT), group = b->config->group;
-    size_t element = program_element_bytes(b->program, TIER_GRADIENT);
+    size_t element = program_state_bytes(b->program, TIER_GRADIENT, 1);
     for (int64_t first = 0; first < elements; first += group) {
         int64_t count = elements - first < group ? elements - first : group;
         struct slice to = home_slice(b, unit, TIER_GRADIENT, first, count);

@@ -21,7 +21,7 @@ static int lay_slots(struct builder *b, int unit, enum tier_kind kind, enum prog
     const struct tier_kind_row *row = tier_kind_row(kind);
     size_t bytes = home_bytes(b, unit, kind), piece = bytes;
     int first = -1;
-    if (is_cut(b, kind)) piece = (size_t)b->config->group * program_element_bytes(b->program, kind);
+    if (is_cut(b, kind)) piece = program_state_bytes(b->program, kind, b->config->group);
     for (size_t at = 0; at < bytes; at += piece) {
         size_t rest = bytes - at;
         int slot =
@@ -48,9 +48,14 @@ static int lay_home(struct builder *b, int unit, enum tier_kind kind)
     enum zi_tier tier = c->tier[row->place];
     size_t bytes = home_bytes(b, unit, kind);
     if (tier != ZI_TIER_NVME) return lay_slots(b, unit, kind, purpose);
-    enum zi_dtype type = tier_type_of(row->type, c->compute, c->gradient);
-    size_t group = (size_t)c->group * program_element_bytes(b->program, kind);
-    size_t slice = is_cut(b, kind) ? group : bytes;
+    enum zi_dtype type = program_state_type(b->program, kind);
+    size_t slice = bytes;
+    if (is_cut(b, kind)) {
+        /* Direct I/O begins at whole blocks of the disk; groups of 8-bit numbers end anywhere. */
+        size_t group = program_state_bytes(b->program, kind, c->group);
+        slice = (group + TIER_STORE_BLOCK - 1) / TIER_STORE_BLOCK * TIER_STORE_BLOCK;
+        bytes += bytes / group * (slice - group);
+    }
     return builder_array(b, &(struct builder_array){row->name, name, purpose, type, bytes, slice});
 }
 
@@ -62,7 +67,7 @@ void home_lay(struct builder *b)
         bool trained = c->training && b->model->units[u].trainable;
         for (int k = 0; k < TIER_KIND_COUNT; k++) {
             enum tier_kind kind = (enum tier_kind)k;
-            bool exists = tier_kind_exists(kind, trained, c->compute);
+            bool exists = zero_has(c, kind, trained);
             home->slots[k] = exists ? lay_home(b, u, kind) : -1;
         }
         /* A deferred update finds the gradient of the step before. */
@@ -73,18 +78,17 @@ void home_lay(struct builder *b)
 
 size_t home_bytes(const struct builder *b, int unit, enum tier_kind kind)
 {
-    return (size_t)program_elements(b->program, unit, kind) *
-           program_element_bytes(b->program, kind);
+    return program_state_bytes(b->program, kind, program_elements(b->program, unit, kind));
 }
 
 struct slice home_slice(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
                         int64_t count)
 {
-    size_t element = program_element_bytes(b->program, kind);
     int home = b->program->homes[unit].slots[kind];
     if (home >= 0 && is_cut(b, kind)) {
         home += (int)(first / b->config->group);
         first %= b->config->group;
     }
-    return (struct slice){home, (size_t)first * element, (size_t)count * element, 0};
+    return (struct slice){home, program_state_bytes(b->program, kind, first),
+                          program_state_bytes(b->program, kind, count), 0};
 }

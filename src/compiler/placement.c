@@ -108,6 +108,18 @@ static void check_offload(struct deck *deck)
                   mlp ? "mlp" : "attention", mlp ? "mlp" : "attention");
 }
 
+/* Devices whose memory is apart know AdamW with fp32 moments. */
+static void check_optimizer(struct deck *deck)
+{
+    const struct settings *s = deck_settings(deck);
+    bool away = s->placement.optimizer == ZI_TIER_HOST || s->placement.optimizer == ZI_TIER_NVME;
+    if (s->device.type == DEVICE_CPU || !optimizer_needs_host(&s->optimizer)) return;
+    if (away && s->zero.update_on != ZI_TIER_DEVICE) return;
+    deck_complain(deck, "optimizer", s->optimizer.type != OPTIMIZER_ADAMW ? "type" : "moments",
+                  "only the host has this update: give placement.optimizer: host or nvme, and "
+                  "zero.update_on: host");
+}
+
 void zero_check(struct deck *deck, int ranks)
 {
     const struct settings *s = deck_settings(deck);
@@ -120,6 +132,7 @@ void zero_check(struct deck *deck, int ranks)
                       s->activations.interval);
     }
     check_offload(deck);
+    check_optimizer(deck);
     if (parts_kinds(s) && s->activations.interval > 1) {
         deck_complain(deck, "activations", "interval",
                       "%" PRId64 " operations per kept input are recomputed together, but "
@@ -213,6 +226,8 @@ void resolve_settings(const struct settings *s, const struct device_properties *
     config->reduce = (enum zi_dtype)s->precision.reduce;
     config->gradient =
         s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
+    config->blocks = s->optimizer.moments == MOMENTS_BLOCKS;
+    config->states = optimizer_states(&s->optimizer);
     config->group = (s->zero.group + 4095) / 4096 * 4096;
     config->resident = 0;
     int64_t recompute = s->activations.recompute;

@@ -35,7 +35,7 @@
  * another memory than the optimizer's is brought. */
 static bool is_loaded(const struct builder *b, enum tier_kind kind)
 {
-    return tier_kind_row(kind)->grouped && tier_kind_exists(kind, true, b->config->compute) &&
+    return tier_kind_row(kind)->grouped && zero_has(b->config, kind, true) &&
            zero_tier(b->config, kind) == ZI_TIER_NVME;
 }
 
@@ -105,14 +105,14 @@ static int set_count(const struct builder *b)
     return b->config->groups < b->update.group_count ? b->config->groups : b->update.group_count;
 }
 
-static void lay_set(struct builder *b, int set, size_t elements)
+static void lay_set(struct builder *b, int set, int64_t elements)
 {
     struct group_slots *s = &b->update.sets[set];
     bool brings = set < b->update.brought_count;
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
         const char *name = tier_kind_name(kind);
-        size_t bytes = elements * program_element_bytes(b->program, kind);
+        size_t bytes = program_state_bytes(b->program, kind, elements);
         s->loaded[k] = s->brought[k] = -1;
         if (is_loaded(b, kind))
             s->loaded[k] =
@@ -136,7 +136,7 @@ static void lay_sets(struct builder *b)
     u->brought_count =
         b->derived.optimizer_tier == ZI_TIER_DEVICE && sets > DEVICE_SETS ? DEVICE_SETS : sets;
     for (int set = 0; set < sets; set++) {
-        lay_set(b, set, (size_t)largest);
+        lay_set(b, set, largest);
     }
     /* States that are loaded ahead for the next program last from one to the other. */
     for (int set = 0; set < sets && b->config->deferred && b->status >= 0; set++) {
@@ -304,7 +304,7 @@ static void emit_adam(struct builder *b, const struct group *g, const struct wor
 /* This rank's part of the parameters of a group in the slot that has them. */
 static struct slice parameter_slice(const struct builder *b, const struct group *g, int slot)
 {
-    size_t element = program_element_bytes(b->program, TIER_PARAMETER);
+    size_t element = program_state_bytes(b->program, TIER_PARAMETER, 1);
     bool part = b->derived.sharded_optimizer && !b->derived.sharded_parameters;
     return (struct slice){
         .slot = slot,

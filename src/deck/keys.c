@@ -49,7 +49,10 @@ static const struct deck_choice token_types[] = {{"uint8", DATA_UINT8},   {"uint
                                                  {"int64", DATA_INT64},   END};
 static const struct deck_choice packings[] = {
     {"documents", PACKING_DOCUMENTS}, {"none", PACKING_NONE}, END};
-static const struct deck_choice optimizers[] = {{"adamw", 0}, END};
+static const struct deck_choice optimizers[] = {
+    {"adamw", OPTIMIZER_ADAMW}, {"lion", OPTIMIZER_LION}, {"sgd", OPTIMIZER_SGD}, END};
+static const struct deck_choice moments[] = {
+    {"fp32", MOMENTS_FP32}, {"8-bit", MOMENTS_BLOCKS}, END};
 static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
                                                {"linear", SCHEDULE_LINEAR},
                                                {"cosine", SCHEDULE_COSINE},
@@ -123,6 +126,10 @@ static const struct deck_term with_bare_ids[] = {{IF(data, format, DECK_IS, "nan
 static const struct deck_term with_fall[] = {{IF(optimizer, schedule, DECK_IS_NOT, "constant")},
                                              {IF(optimizer, warmup, DECK_BELOW, "run.steps")},
                                              ALL};
+static const struct deck_term with_adamw[] = {{IF(optimizer, type, DECK_IS, "adamw")}, ALL};
+static const struct deck_term with_beta2[] = {{IF(optimizer, type, DECK_IS_NOT, "sgd")}, ALL};
+static const struct deck_term with_moments[] = {
+    {OR(optimizer, type, DECK_IS_NOT, "sgd")}, {IF(optimizer, beta1, DECK_ABOVE, "0")}, ALL};
 static const struct deck_term with_decay[] = {{IF(optimizer, weight_decay, DECK_ABOVE, "0")}, ALL};
 static const struct deck_term with_biases[] = {
     {IF(optimizer, weight_decay, DECK_ABOVE, "0")}, {OR(model, family, DECK_IS, "gpt2")},
@@ -376,18 +383,31 @@ static const struct deck_row rows[] = {
      .help = "length of a sequence; auto: model.context"},
 
     {KEY(optimizer, type), .type = DECK_CHOICE, .choices = optimizers, .fallback = "adamw",
-     .help = "adamw: Adam with decoupled weight decay"},
+     .help =
+         "adamw: Adam with decoupled weight decay; lion: the sign of a mean, with the same decay; "
+         "sgd: momentum beta1, with the decay in the gradient"},
+    {KEY(optimizer, moments), .type = DECK_CHOICE, .choices = moments, .fallback = "fp32",
+     .changeable = true, .uses = with_moments,
+     .help =
+         "how the means that the optimizer keeps are stored; 8-bit: blocks of 256 numbers with a "
+         "scale, a quarter of the bytes"},
     {KEY(optimizer, learning_rate), .type = DECK_REAL, .maximum = 1000, .example = "1.0e-3",
      .changeable = true, .help = "the largest learning rate of the schedule"},
     {KEY(optimizer, minimum_ratio), .type = DECK_REAL, .fallback = "0.1", .maximum = 1,
      .changeable = true, .uses = with_fall,
      .help = "the schedule ends at minimum_ratio * learning_rate"},
     {KEY(optimizer, beta1), .type = DECK_REAL, .fallback = "0.9", .maximum = 1, .changeable = true,
-     .help = "decay of the mean of gradients; below 1"},
+     .help =
+         "decay of the mean of gradients; of lion weight of the mean in a step; of sgd momentum; "
+         "below 1"},
     {KEY(optimizer, beta2), .type = DECK_REAL, .fallback = "0.95", .maximum = 1, .changeable = true,
-     .help = "decay of the mean of squared gradients; below 1"},
+     .uses = with_beta2,
+     .help =
+         "decay of the mean of squared gradients; of lion that of gradients, 0.99 as published; "
+         "below 1"},
     {KEY(optimizer, epsilon), .type = DECK_REAL, .fallback = "1e-8", .maximum = 1,
-     .changeable = true, .help = "added to the root of the mean square; above 0"},
+     .changeable = true, .uses = with_adamw,
+     .help = "added to the root of the mean square; above 0"},
     {KEY(optimizer, weight_decay), .type = DECK_REAL, .fallback = "0.1", .maximum = 1000,
      .changeable = true, .help = "decay of matrices, times the learning rate, each step"},
     {KEY(optimizer, decay_embeddings), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,

@@ -43,6 +43,8 @@ struct bound_op {
     /* Updates: [range_count], all elements of the group that belong to tensors. */
     struct optimizer_range *ranges;
     int range_count;
+    /* Of the one range of an update of moments in blocks. */
+    struct device_piece *pieces;
     struct bound_states *states;
     /* Moves of disk lanes. */
     struct tier_transfer transfer;

@@ -62,6 +62,9 @@ struct zero_config {
     /* Sequences of a step and of a micro-batch, tokens per sequence, micro-batches M. */
     int64_t global, micro, tokens, micro_batches;
     enum zi_dtype compute, reduce, gradient;
+    /* The optimizer's own states: in blocks of 8-bit numbers; how many per element. */
+    bool blocks;
+    int states;
     /* Operations per kept input. */
     int interval;
     /* Places for fetched units beyond those that the window of visits needs: units stay in them from
@@ -85,6 +88,12 @@ size_t zero_disk_memory(const struct zero_config *config, size_t bytes);
 
 /* Local. Whether each rank has only a shard of a kind of state. */
 bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind);
+
+/* Local. What the table of states leaves open. */
+struct tier_types zero_types(const struct zero_config *config);
+
+/* Local. Whether a unit has a kind of state, by whether it is trained. */
+bool zero_has(const struct zero_config *config, enum tier_kind kind, bool trainable);
 
 /* Local. The tier of a kind of state. */
 enum zi_tier zero_tier(const struct zero_config *config, enum tier_kind kind);

@@ -12,18 +12,20 @@ static enum zi_status differs(const struct program_op *op, int index, const stru
                    program_kind_name(op->kind), program_operand_name(row->operand), what);
 }
 
-static size_t type_bytes(const struct program *p, const struct operand_row *row, int number)
+static size_t type_bytes(const struct program *p, const struct operand_row *row, int number,
+                         int64_t count)
 {
     switch (row->type) {
     case TYPE_COMPUTE:
-        return zi_dtype_bytes(p->config.compute);
+        return zi_dtype_size(p->config.compute, count);
     case TYPE_STATE:
-        return program_element_bytes(p, (enum tier_kind)(row->operand - OPERAND_STATE + number));
+        return program_state_bytes(p, (enum tier_kind)(row->operand - OPERAND_STATE + number),
+                                   count);
     case TYPE_FP32:
     case TYPE_INT32:
-        return sizeof(float);
+        return (size_t)count * sizeof(float);
     default:
-        return 1;
+        return (size_t)count;
     }
 }
 
@@ -33,20 +35,19 @@ static size_t extent_bytes(const struct program *p, const struct program_op *op,
 {
     const struct partition_unit *units = p->partition->units;
     int unit = op->op >= 0 ? p->model->ops[op->op].units[number] : op->unit;
-    size_t element = type_bytes(p, row, number);
     switch (row->extent) {
     case EXTENT_MOVED:
         return op->length;
     case EXTENT_GROUP:
-        return (size_t)op->count * element;
+        return type_bytes(p, row, number, op->count);
     case EXTENT_SHARD:
-        return (size_t)units[unit].shard * element;
+        return type_bytes(p, row, number, units[unit].shard);
     case EXTENT_UNIT:
-        return (size_t)units[unit].padded * element;
+        return type_bytes(p, row, number, units[unit].padded);
     case EXTENT_OWN:
-        return (size_t)program_elements(p, unit, TIER_GRADIENT) * element;
+        return type_bytes(p, row, number, program_elements(p, unit, TIER_GRADIENT));
     case EXTENT_SUMMED:
-        return (size_t)program_elements(p, unit, TIER_SUM) * element;
+        return type_bytes(p, row, number, program_elements(p, unit, TIER_SUM));
     default:
         return 0;
     }
@@ -86,8 +87,8 @@ static enum zi_status check_operand(const struct program *p, const struct progra
     if (place < 0 || place >= p->slot_count) {
         bool needed = !(row->access & (OPTIONAL | SEVERAL));
         if (row->access & STATES)
-            needed = !(row->access & OPTIONAL) &&
-                     tier_kind_exists((enum tier_kind)number, true, p->config.compute);
+            needed =
+                !(row->access & OPTIONAL) && zero_has(&p->config, (enum tier_kind)number, true);
         return place >= 0 || needed ? differs(op, index, row, "is missing") : ZI_OK;
     }
     const struct program_slot *slot = &p->slots[place];
