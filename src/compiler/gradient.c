@@ -303,3 +303,9 @@ void gradient_contribute(struct builder *b, int unit, int from)
     }
     emit_add(b, unit, from);
 }
+
+bool gradient_is_final(const struct builder *b, int unit)
+{
+    const struct unit_gradient *g = &b->gradients.units[unit];
+    return g->seen == g->contributions;
+}

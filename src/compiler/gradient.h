@@ -51,4 +51,7 @@ void gradient_take(struct builder *b, const struct visit *visit, struct visit_gr
  */
 void gradient_contribute(struct builder *b, int unit, int from);
 
+/* Local. Whether the list has finished the gradient of a unit. */
+bool gradient_is_final(const struct builder *b, int unit);
+
 #endif

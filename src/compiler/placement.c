@@ -235,6 +235,8 @@ struct search {
     const struct settings *settings;
     /* With the input of every operation kept where auto says no more. */
     bool singly;
+    /* With speculative updates where auto says no more. */
+    bool speculates;
     /* Of the last candidate, or NULL; its partition likewise. */
     struct model *model;
     struct partition *partition;
@@ -250,6 +252,8 @@ static void settle(const struct search *search, struct zero_config *config)
     config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
                                                  : s->zero.update == UPDATE_DEFERRED;
     config->deferred = config->deferred && config->training;
+    bool asked = s->zero.speculate == ZI_AUTO ? search->speculates : s->zero.speculate == SPECULATE_ON;
+    config->speculates = asked && speculation_is_possible(config);
     resolve_update_on(s, config);
 }
 
@@ -524,6 +528,18 @@ static enum zi_status choose_resident(struct search *search, struct zero_config 
     return ZI_OK;
 }
 
+/* Speculative updates take room on the disks and no memory. */
+static enum zi_status choose_speculation(struct search *search, struct zero_config *config)
+{
+    struct resolve_fit fit;
+    if (search->settings->zero.speculate != ZI_AUTO) return ZI_OK;
+    search->speculates = true;
+    ZI_TRY(measure(search, config, &fit));
+    if (fit.fits) return ZI_OK;
+    search->speculates = false;
+    return measure(search, config, &fit);
+}
+
 /* Tiers and tiles with which the leanest program fits. */
 static enum zi_status choose_leanest(struct search *search, struct zero_config *config, bool *fits)
 {
@@ -542,7 +558,8 @@ static enum zi_status choose(struct search *search, struct zero_config *config, 
         ZI_TRY(measure(search, config, &fit));
     }
     ZI_TRY(choose_offload(search, config));
-    return choose_resident(search, config);
+    ZI_TRY(choose_resident(search, config));
+    return choose_speculation(search, config);
 }
 
 enum zi_status resolve_choose(const struct settings *s, struct zero_config *config, bool *fits)

@@ -42,6 +42,9 @@ bool update_brings(const struct zero_config *config, enum zi_tier worker, enum t
 /* Local. Which of them does, what that moves, and why where it was auto. */
 void resolve_explain_update(const struct settings *s, const struct zero_config *config, FILE *out);
 
+/* Local. Whether units can be updated speculatively (speculate.c). */
+bool speculation_is_possible(const struct zero_config *config);
+
 /* Local. Lays out a candidate and compares its pools with the budgets. */
 enum zi_status resolve_measure(const struct settings *s, struct zero_config *config,
                                struct resolve_fit *fit);

@@ -54,9 +54,11 @@ static void add_backward(struct builder *b, struct span micros)
     }
 }
 
-static void add_updates(struct builder *b)
+static void add_updates(struct builder *b, enum program_name name)
 {
+    bool rest = program_row(name)->rest;
     for (int i = 0; i < b->update.unit_count; i++) {
+        if (rest && unit_is_speculated(b, b->update.units[i])) continue;
         add_visit(b, VISIT_UPDATE, (struct span){b->update.units[i], 1}, (struct span){0, 0});
     }
 }
@@ -93,7 +95,7 @@ void schedule_begin(struct builder *b, enum program_name name)
     if (b->status < 0) return;
     s->count = 0;
     if (program_row(name)->flushes) {
-        add_updates(b);
+        add_updates(b, name);
         return;
     }
     for (int pass = 0; pass < passes; pass++) {
@@ -102,7 +104,7 @@ void schedule_begin(struct builder *b, enum program_name name)
     s->first_backward = s->count;
     while (s->first_backward > 0 && s->visits[s->first_backward - 1].phase >= VISIT_BACKWARD)
         s->first_backward--;
-    if (program_row(name)->trains && !b->config->deferred) add_updates(b);
+    if (program_row(name)->trains && !b->config->deferred) add_updates(b, name);
 }
 
 /* Distinct units of one class that are counted so far. */

@@ -44,8 +44,8 @@ struct bound_op {
     struct optimizer_range *ranges;
     int range_count;
     struct bound_states *states;
-    /* Moves of disk lanes. */
-    struct tier_transfer transfer;
+    /* Moves of disk lanes, by the generation that is the current one. */
+    struct tier_transfer transfers[2];
 };
 
 struct bound_list {

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which units are updated speculatively.
+ *
+ * The problem: a deferred update puts all traffic of the optimizer under forward, which is a third of
+ * a step's arithmetic; in backward the disk is idle. But what an update multiplies gradients with
+ * (clip / norm) is known when backward is over.
+ *
+ * The idea: the gradient of a unit is final long before that, and most steps are not clipped. So in
+ * backward units are updated as if the step were neither clipped nor skipped, and the result goes to
+ * a second generation of their states on nvme. When the norm says that this was right the generations
+ * change places; otherwise what was written is forgotten, and the update is deferred as ever. Nothing
+ * that was stored is ever changed in place by a guess, so no bit depends on how guesses end.
+ *
+ * Updated so are the units that come last in forward: they are the first whose gradients are final,
+ * and the last that the next step needs. Those before them are deferred as ever, so that neither
+ * pass has an idle disk: the cut is where traffic and arithmetic have the same ratio in both. Units
+ * of the embedding are always deferred: their gradients are final at the end, where nothing is left
+ * to hide traffic under, and parameters of the first visit are read before the step is decided. */
+#include "compiler/compile.h"
+#include "compiler/resolve.h"
+
+enum pass { PASS_FORWARD, PASS_BACKWARD, PASS_COUNT };
+
+/* FLOPs and bytes of the disk of a step's passes. */
+struct passes {
+    double flops[PASS_COUNT], bytes[PASS_COUNT];
+};
+
+bool speculation_is_possible(const struct zero_config *config)
+{
+    return config->training && config->deferred && config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME &&
+           config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
+}
+
+/* Bytes per element that an update reads and writes beside the parameter that it finds in memory. */
+static double update_bytes(const struct builder *b)
+{
+    double bytes = (double)program_element_bytes(b->program, TIER_PARAMETER);
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        enum tier_kind kind = (enum tier_kind)k;
+        bool gradient = kind == TIER_GRADIENT && zero_tier(b->config, kind) == ZI_TIER_NVME;
+        bool state = tier_kind_row(kind)->place == PLACE_OPTIMIZER &&
+                     tier_kind_exists(kind, true, b->config->compute);
+        double element = (double)program_element_bytes(b->program, kind);
+        if (gradient || state) bytes += state ? 2 * element : element;
+    }
+    return bytes;
+}
+
+/* Trainable elements of the units that an operation is the first to use. */
+static double new_elements(const struct builder *b, int op)
+{
+    const struct model_op *o = &b->model->ops[op];
+    double elements = 0;
+    for (int i = 0; i < o->unit_count; i++) {
+        int unit = o->units[i];
+        if (b->derived.first_ops[unit] == op && b->model->units[unit].trainable)
+            elements += (double)b->partition->units[unit].padded;
+    }
+    return elements;
+}
+
+/* With all updates deferred. */
+static void add_op(const struct builder *b, int op, struct passes *passes)
+{
+    struct model_flops flops;
+    double parameters = 0;
+    model_op_flops(b->model, op, b->config->micro, b->config->tokens, &flops);
+    for (int i = 0; i < b->model->ops[op].unit_count; i++)
+        parameters += (double)b->partition->units[b->model->ops[op].units[i]].padded;
+    parameters *= (double)program_element_bytes(b->program, TIER_PARAMETER);
+    bool again = op_is_body(b, op) && !segment_is_kept(b, op);
+    passes->flops[PASS_FORWARD] += flops.forward;
+    passes->flops[PASS_BACKWARD] += flops.backward + (again ? flops.forward : 0);
+    passes->bytes[PASS_FORWARD] += parameters + update_bytes(b) * new_elements(b, op);
+    if (op >= b->derived.first_body) passes->bytes[PASS_BACKWARD] += parameters;
+}
+
+static double larger_ratio(const struct passes *p)
+{
+    double forward = p->bytes[PASS_FORWARD] / p->flops[PASS_FORWARD];
+    double backward = p->bytes[PASS_BACKWARD] / p->flops[PASS_BACKWARD];
+    return forward > backward ? forward : backward;
+}
+
+void speculate_derive(struct builder *b)
+{
+    struct derived *d = &b->derived;
+    struct passes passes = {{0}, {0}};
+    d->speculated_from = b->model->op_count;
+    d->first_ops = builder_numbers(b, b->model->unit_count);
+    if (b->status < 0) return;
+    for (int o = b->model->op_count - 1; o >= 0; o--) {
+        for (int i = 0; i < b->model->ops[o].unit_count; i++)
+            d->first_ops[b->model->ops[o].units[i]] = o;
+    }
+    if (!b->config->speculates) return;
+    for (int o = 0; o < b->model->op_count; o++)
+        add_op(b, o, &passes);
+    double best = larger_ratio(&passes);
+    for (int o = b->model->op_count - 1; o >= d->first_body; o--) {
+        double moved = update_bytes(b) * new_elements(b, o);
+        passes.bytes[PASS_FORWARD] -= moved;
+        passes.bytes[PASS_BACKWARD] += moved;
+        if (larger_ratio(&passes) >= best) continue;
+        best = larger_ratio(&passes);
+        d->speculated_from = o;
+    }
+}
+
+bool unit_is_speculated(const struct builder *b, int unit)
+{
+    return b->model->units[unit].trainable &&
+           b->derived.first_ops[unit] >= b->derived.speculated_from;
+}
