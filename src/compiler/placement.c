@@ -252,7 +252,8 @@ static void settle(const struct search *search, struct zero_config *config)
     config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
                                                  : s->zero.update == UPDATE_DEFERRED;
     config->deferred = config->deferred && config->training;
-    bool asked = s->zero.speculate == ZI_AUTO ? search->speculates : s->zero.speculate == SPECULATE_ON;
+    bool asked =
+        s->zero.speculate == ZI_AUTO ? search->speculates : s->zero.speculate == SPECULATE_ON;
     config->speculates = asked && speculation_is_possible(config);
     resolve_update_on(s, config);
 }

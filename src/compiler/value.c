@@ -88,8 +88,8 @@ void value_begin(struct builder *b)
 {
     const struct program_values *out = &b->program->outside, *in = &b->program->inside;
     const struct program_row *row = program_row(b->writer.name);
-    bool updates = b->update.pending || row->speculates ||
-                   (list_is_training(b) && !b->config->deferred);
+    bool updates =
+        b->update.pending || row->speculates || (list_is_training(b) && !b->config->deferred);
     bool losses = row->losses;
     if (losses) emit_clear(b, in->loss);
     if (list_is_training(b)) emit_clear(b, in->norm);

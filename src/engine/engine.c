@@ -396,8 +396,8 @@ enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *con
     engine->visited = NULL;
     engine->saves = false;
     ZI_TRY(bring_rest(engine));
-    ZI_TRY(run_states(engine,
-                      engine->is_pending == PENDING_ALL ? PROGRAM_FLUSH_SAVE : PROGRAM_SAVE));
+    ZI_TRY(
+        run_states(engine, engine->is_pending == PENDING_ALL ? PROGRAM_FLUSH_SAVE : PROGRAM_SAVE));
     engine->is_pending = PENDING_NONE;
     return ZI_OK;
 }

@@ -72,7 +72,8 @@ static const struct program_row program_rows[PROGRAM_COUNT] = {
     [PROGRAM_FLUSH_UPDATE] = {.help = "nothing but the update of the step before",
                               .updates = true,
                               .flushes = true},
-    [PROGRAM_FLUSH_REST] = {.help = "nothing but what a step that speculates has left of its update",
+    [PROGRAM_FLUSH_REST] = {.help =
+                                "nothing but what a step that speculates has left of its update",
                             .updates = true,
                             .rest = true,
                             .flushes = true},
