@@ -19,14 +19,30 @@ struct span {
     int first, count;
 };
 
+static double visit_flops(const struct builder *b, const struct visit *visit)
+{
+    bool backward = visit->phase == VISIT_BACKWARD || visit->phase == VISIT_GRADIENT;
+    double sum = 0;
+    for (int o = visit->first; o < visit->first + visit->count; o++) {
+        struct model_flops flops;
+        model_op_flops(b->model, o, b->config->micro, b->config->tokens, &flops);
+        bool again = !op_is_body(b, o) || !segment_is_kept(b, o);
+        if (backward) sum += flops.backward;
+        if (!backward || again) sum += flops.forward;
+    }
+    return sum * visit->micro_count;
+}
+
 static void add_visit(struct builder *b, enum visit_phase phase, struct span ops,
                       struct span micros)
 {
-    b->schedule.visits[b->schedule.count++] = (struct visit){.phase = phase,
-                                                             .first = ops.first,
-                                                             .count = ops.count,
-                                                             .micro = micros.first,
-                                                             .micro_count = micros.count};
+    struct visit *visit = &b->schedule.visits[b->schedule.count++];
+    *visit = (struct visit){.phase = phase,
+                            .first = ops.first,
+                            .count = ops.count,
+                            .micro = micros.first,
+                            .micro_count = micros.count};
+    if (phase != VISIT_UPDATE) visit->flops = visit_flops(b, visit);
 }
 
 static void add_head(struct builder *b, enum visit_phase phase, struct span micros)
@@ -142,6 +158,16 @@ static int count_units(const struct builder *b, enum size_class class, int first
         }
     }
     return set.count;
+}
+
+double schedule_share(const struct builder *b, int first, int end, int visit)
+{
+    double behind = 0, all = 0;
+    for (int v = first; v < end; v++) {
+        all += b->schedule.visits[v].flops;
+        if (v <= visit) behind += b->schedule.visits[v].flops;
+    }
+    return all > 0 ? behind / all : 1.0;
 }
 
 int schedule_window(const struct builder *b, enum size_class class)

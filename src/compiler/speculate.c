@@ -16,14 +16,16 @@
  * pass has an idle disk: the cut is where traffic and arithmetic have the same ratio in both. Units
  * of the embedding are always deferred: their gradients are final at the end, where nothing is left
  * to hide traffic under, and parameters of the first visit are read before the step is decided. */
+#include "base/log.h"
 #include "compiler/compile.h"
 #include "compiler/resolve.h"
 
 enum pass { PASS_FORWARD, PASS_BACKWARD, PASS_COUNT };
 
-/* FLOPs and bytes of the disk of a step's passes. */
+/* FLOPs and bytes of the disk of a step's passes, without states that are loaded in the one for the
+ * other; elements whose update each of them stores. */
 struct passes {
-    double flops[PASS_COUNT], bytes[PASS_COUNT];
+    double flops[PASS_COUNT], bytes[PASS_COUNT], elements[PASS_COUNT];
 };
 
 bool speculation_is_possible(const struct zero_config *config)
@@ -32,19 +34,53 @@ bool speculation_is_possible(const struct zero_config *config)
            config->tier[PLACE_PARAMETERS] == ZI_TIER_NVME;
 }
 
+enum zi_status resolve_check_speculation(const struct settings *s, const struct zero_config *config)
+{
+    bool asked = config->training && s->zero.speculate == SPECULATE_ON;
+    if (!asked || speculation_is_possible(config)) return ZI_OK;
+    return zi_fail(
+        ZI_ERROR_USAGE, "compiler",
+        "zero.speculate: on needs a deferred update, and parameters and optimizer states "
+        "on nvme, of which it stores a second generation; here the update is %s, and they "
+        "are on %s and %s; set zero.update=deferred, placement.parameters=nvme and "
+        "placement.optimizer=nvme, or zero.speculate=auto",
+        config->deferred ? "deferred" : "immediate", zi_tier_name(config->tier[PLACE_PARAMETERS]),
+        zi_tier_name(config->tier[PLACE_OPTIMIZER]));
+}
+
+void resolve_explain_speculation(const struct settings *s, const struct zero_config *config,
+                                 FILE *out)
+{
+    if (s->zero.speculate != ZI_AUTO || !speculation_is_possible(config)) return;
+    fprintf(
+        out,
+        config->speculates
+            ? "zero.speculate: auto chose on, since the disks have room for a second generation "
+              "of what is updated in backward\n"
+            : "zero.speculate: auto chose off, because the disks have no room for a second "
+              "generation of what would be updated in backward\n");
+}
+
+/* Bytes per element of states that an update loads and stores. */
+static double state_bytes(const struct builder *b)
+{
+    double bytes = 0;
+    for (int k = 0; k < TIER_KIND_COUNT; k++) {
+        enum tier_kind kind = (enum tier_kind)k;
+        bool state = tier_kind_row(kind)->place == PLACE_OPTIMIZER &&
+                     tier_kind_exists(kind, true, b->config->compute);
+        if (state) bytes += (double)program_element_bytes(b->program, kind);
+    }
+    return bytes;
+}
+
 /* Bytes per element that an update reads and writes beside the parameter that it finds in memory. */
 static double update_bytes(const struct builder *b)
 {
+    bool gradient = zero_tier(b->config, TIER_GRADIENT) == ZI_TIER_NVME;
     double bytes = (double)program_element_bytes(b->program, TIER_PARAMETER);
-    for (int k = 0; k < TIER_KIND_COUNT; k++) {
-        enum tier_kind kind = (enum tier_kind)k;
-        bool gradient = kind == TIER_GRADIENT && zero_tier(b->config, kind) == ZI_TIER_NVME;
-        bool state = tier_kind_row(kind)->place == PLACE_OPTIMIZER &&
-                     tier_kind_exists(kind, true, b->config->compute);
-        double element = (double)program_element_bytes(b->program, kind);
-        if (gradient || state) bytes += state ? 2 * element : element;
-    }
-    return bytes;
+    if (gradient) bytes += (double)program_element_bytes(b->program, TIER_GRADIENT);
+    return bytes + 2 * state_bytes(b);
 }
 
 /* Trainable elements of the units that an operation is the first to use. */
@@ -69,24 +105,38 @@ static void add_op(const struct builder *b, int op, struct passes *passes)
     for (int i = 0; i < b->model->ops[op].unit_count; i++)
         parameters += (double)b->partition->units[b->model->ops[op].units[i]].padded;
     parameters *= (double)program_element_bytes(b->program, TIER_PARAMETER);
-    bool again = op_is_body(b, op) && !segment_is_kept(b, op);
-    passes->flops[PASS_FORWARD] += flops.forward;
+    /* The head's forward is part of its backward. */
+    bool head = op >= b->derived.end_body;
+    bool again = head || (op_is_body(b, op) && !segment_is_kept(b, op));
+    passes->flops[PASS_FORWARD] += head ? 0 : flops.forward;
     passes->flops[PASS_BACKWARD] += flops.backward + (again ? flops.forward : 0);
     passes->bytes[PASS_FORWARD] += parameters + update_bytes(b) * new_elements(b, op);
+    passes->elements[PASS_FORWARD] += new_elements(b, op);
     if (op >= b->derived.first_body) passes->bytes[PASS_BACKWARD] += parameters;
 }
 
-static double larger_ratio(const struct passes *p)
+/* Bytes of states that are loaded before the pass that updates them, as many as sets hold. */
+static double loaded_before(const struct builder *b, double elements)
 {
-    double forward = p->bytes[PASS_FORWARD] / p->flops[PASS_FORWARD];
-    double backward = p->bytes[PASS_BACKWARD] / p->flops[PASS_BACKWARD];
+    int ranks = zero_is_sharded(b->config, TIER_GRADIENT) ? b->config->ranks : 1;
+    double most = (double)b->config->group * b->config->groups * ranks;
+    return state_bytes(b) * (elements < most ? elements : most);
+}
+
+/* Of bytes to FLOPs, that of the pass for which it is larger. */
+static double larger_ratio(const struct builder *b, const struct passes *p)
+{
+    double moved =
+        loaded_before(b, p->elements[PASS_FORWARD]) - loaded_before(b, p->elements[PASS_BACKWARD]);
+    double forward = (p->bytes[PASS_FORWARD] - moved) / p->flops[PASS_FORWARD];
+    double backward = (p->bytes[PASS_BACKWARD] + moved) / p->flops[PASS_BACKWARD];
     return forward > backward ? forward : backward;
 }
 
 void speculate_derive(struct builder *b)
 {
     struct derived *d = &b->derived;
-    struct passes passes = {{0}, {0}};
+    struct passes passes = {{0}, {0}, {0}};
     d->speculated_from = b->model->op_count;
     d->first_ops = builder_numbers(b, b->model->unit_count);
     if (b->status < 0) return;
@@ -97,13 +147,15 @@ void speculate_derive(struct builder *b)
     if (!b->config->speculates) return;
     for (int o = 0; o < b->model->op_count; o++)
         add_op(b, o, &passes);
-    double best = larger_ratio(&passes);
+    double best = larger_ratio(b, &passes);
     for (int o = b->model->op_count - 1; o >= d->first_body; o--) {
-        double moved = update_bytes(b) * new_elements(b, o);
-        passes.bytes[PASS_FORWARD] -= moved;
-        passes.bytes[PASS_BACKWARD] += moved;
-        if (larger_ratio(&passes) >= best) continue;
-        best = larger_ratio(&passes);
+        double moved = new_elements(b, o);
+        passes.elements[PASS_FORWARD] -= moved;
+        passes.elements[PASS_BACKWARD] += moved;
+        passes.bytes[PASS_FORWARD] -= moved * update_bytes(b);
+        passes.bytes[PASS_BACKWARD] += moved * update_bytes(b);
+        if (larger_ratio(b, &passes) >= best) continue;
+        best = larger_ratio(b, &passes);
         d->speculated_from = o;
     }
 }

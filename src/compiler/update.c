@@ -18,9 +18,9 @@
  * order that is. Their states are loaded from the end of the pending update on, a share after each
  * visit, so that parameters of forward do not stand behind them all.
  *
- * Invariant: group g uses set g % groups of what is loaded and set g % brought_count of what is
- * brought; loads of group g + groups are written after the store of group g. Groups whose states
- * have been loaded and not updated follow each other, so they have different sets. */
+ * Invariant: groups are taken in turn, those of a speculative update behind those of a pending one;
+ * the one at place p uses set p % sets of what is loaded and set p % brought_count of what is
+ * brought; loads of place p + sets are written after the store of place p. */
 #include "base/log.h"
 #include "compiler/compile.h"
 #include "compiler/home.h"
@@ -173,9 +173,18 @@ static int preload_count(const struct builder *b)
     return set_count(b) < deferred ? set_count(b) : deferred;
 }
 
+/* The place of a group among all that a list takes in turn: those of speculative updates follow those
+ * of the update that it brings first. */
+static int place_of(const struct builder *b, int group)
+{
+    const struct update *u = &b->update;
+    int first = u->pending ? u->pending_count : 0;
+    return b->writer.speculates ? first + u->group_count - 1 - group : group;
+}
+
 static const struct group_slots *set_of(const struct builder *b, int group)
 {
-    return &b->update.sets[group % b->config->groups];
+    return &b->update.sets[place_of(b, group) % set_count(b)];
 }
 
 int update_slot(const struct builder *b, int group, enum tier_kind kind)
@@ -253,13 +262,16 @@ static bool is_brought_first(const struct builder *b)
 }
 
 /* Whether a group's set holds states that a speculative update has still to work on. */
-static bool waits_for_guess(const struct builder *b, int group)
+static bool waits_for_guess(struct builder *b, int group)
 {
     const struct update *u = &b->update;
-    for (int g = u->guesses_loaded; g < u->guesses_made; g++) {
-        if (g % b->config->groups == group % b->config->groups) return true;
-    }
-    return false;
+    const struct group_slots *set = set_of(b, group);
+    bool waits = false;
+    b->writer.speculates = true;
+    for (int g = u->guesses_loaded; g < u->guesses_made; g++)
+        waits = waits || set_of(b, g) == set;
+    b->writer.speculates = false;
+    return waits;
 }
 
 /* Loads for the next program. */
@@ -293,7 +305,8 @@ static struct slice bring(struct builder *b, int group, enum tier_kind kind, con
 {
     const struct update *u = &b->update;
     if (at->slot < 0 || !is_brought(b, kind)) return *at;
-    struct slice to = {u->sets[group % u->brought_count].brought[kind], 0, at->bytes, 0};
+    int set = place_of(b, group) % u->brought_count;
+    struct slice to = {u->sets[set].brought[kind], 0, at->bytes, 0};
     emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PULL : OP_PUSH,
               u->groups[group].unit, at, &to);
     return to;
@@ -313,6 +326,16 @@ static struct slice state_slice(const struct builder *b, const struct group *g, 
     struct slice home = home_slice(b, g->unit, kind, g->first, g->count);
     if (home.slot < 0) return (struct slice){-1, 0, 0, 0};
     return slot >= 0 ? (struct slice){slot, 0, home.bytes, 0} : home;
+}
+
+/* The same of its gradient: in a speculative update where it has left for nvme from. */
+static struct slice gradient_slice(const struct builder *b, const struct group *g, int slot)
+{
+    int left = b->writer.speculates ? gradient_at_hand(b, g->unit) : -1;
+    struct slice at = state_slice(b, g, TIER_GRADIENT, slot);
+    if (left < 0) return at;
+    size_t first = (size_t)g->first * program_element_bytes(b->program, TIER_GRADIENT);
+    return (struct slice){left, first, at.bytes, 0};
 }
 
 /* What the optimizer works on, by kind of state. */
@@ -398,6 +421,7 @@ static void update_loaded(struct builder *b, int group, const struct update_plac
         enum tier_kind kind = (enum tier_kind)k;
         home.at[k] = k == TIER_PARAMETER ? parameter_slice(b, g, place->home)
                                          : state_slice(b, g, kind, s ? s->loaded[k] : -1);
+        if (kind == TIER_GRADIENT) home.at[k] = gradient_slice(b, g, s ? s->loaded[k] : -1);
         work.at[k] = bring(b, group, kind, &home.at[k]);
     }
     if (place->work != place->home) work.at[TIER_PARAMETER].slot = place->work;
@@ -434,11 +458,11 @@ static void guess_group(struct builder *b, const struct update_place *place)
     int group = u->guesses_made - 1;
     load_guesses(b, group);
     b->writer.speculates = true;
-    update_load(b, group, TIER_GRADIENT);
+    if (gradient_at_hand(b, u->groups[group].unit) < 0) update_load(b, group, TIER_GRADIENT);
     update_loaded(b, group, place);
     b->writer.speculates = false;
     u->guesses_made = group;
-    load_guesses(b, group - b->config->groups);
+    load_guesses(b, group - set_count(b));
 }
 
 /* All ranks' shares of a unit that every rank keeps whole. */
@@ -502,28 +526,26 @@ static void guess_after(struct builder *b, int visit)
         if (!gradient_is_final(b, unit) || is_needed_after(b, unit, visit)) break;
         fetch_guess(b, unit, visit);
     }
-    double share = 1.0;
-    if (visit < first)
-        share = (double)(visit - u->guesses_start) / (double)(first - u->guesses_start);
+    double share = visit < first ? schedule_share(b, u->guesses_start, first + 1, visit) : 1.0;
     load_guesses(b, u->guesses_made - (int)(share * sets));
     if (u->guesses_loaded == u->deferred_count && u->guesses_end < 0) u->guesses_end = visit;
 }
 
-/* Loads for the next program: a share after each visit, so that they do not stand in the lane's queue
- * behind the last parameters of backward, nor before the first. */
+/* Loads for the next program: a share after each visit of backward, as large as the visit's of the
+ * arithmetic, so that they do not stand in the lane's queue behind the last parameters of backward,
+ * nor before the first. */
 void update_after(struct builder *b, int visit)
 {
     const struct update *u = &b->update;
-    bool speculates = program_row(b->writer.name)->speculates;
     int first = b->schedule.first_backward;
     if (!list_is_training(b) || !b->config->deferred || b->status < 0) return;
     if (!is_brought_first(b)) return;
-    if (speculates) {
+    if (program_row(b->writer.name)->speculates) {
         guess_after(b, visit);
         if (u->guesses_end < 0) return;
         if (first < u->guesses_end) first = u->guesses_end;
     }
-    if (visit > first) preload(b, (double)(visit - first) / (double)(b->schedule.count - first));
+    if (visit >= first) preload(b, schedule_share(b, first, b->schedule.count, visit));
 }
 
 void update_visit(struct builder *b, int visit)

@@ -32,7 +32,7 @@ struct update {
     int *unit_groups;
     /* Groups [0, deferred_count) are of units that are not updated speculatively. */
     int deferred_count;
-    /* Group g passes through `loaded` of sets[g % config.groups], and through `brought` of
+    /* A group passes through `loaded` of a set that it takes in turn, and through `brought` of
      * sets[g % brought_count]. */
     struct group_slots sets[GROUPS_MAX];
     int brought_count;
