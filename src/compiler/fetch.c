@@ -209,7 +209,9 @@ void fetch_store(struct builder *b, int unit)
 {
     size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
     struct slice from = {fetch_station(b, unit), 0, bytes, 0};
-    struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes, 0};
+    const struct program_home *homes = &b->program->homes[unit];
+    const int *slots = b->writer.speculates ? homes->next : homes->slots;
+    struct slice home = {slots[TIER_PARAMETER], 0, bytes, 0};
     emit_move(b, OP_STORE, unit, &from, &home);
 }
 
@@ -241,6 +243,21 @@ void fetch_update(struct builder *b, int unit, int visit, int current)
             place->pushed ? place->shard < 0 : d->parameters_on_disk && has_one_station(place);
     }
     if (d->parameters_on_disk) fetch_store(b, unit);
+}
+
+/* It is still where backward has found it, and is changed there. */
+void fetch_guess(struct builder *b, int unit, int visit)
+{
+    if (b->status < 0) return;
+    arrive(b, unit, visit, visit);
+    struct fetch_place *place = find_place(b, unit);
+    if (b->status < 0) return;
+    struct update_place at = {arrived_at(b, unit), arrived_at(b, unit)};
+    if (b->derived.updates_fetched) at.work = push_unit(b, unit, place);
+    update_guess(b, unit, &at);
+    b->writer.speculates = true;
+    fetch_store(b, unit);
+    b->writer.speculates = false;
 }
 
 static void emit_gather(struct builder *b, int unit, int from, int to)

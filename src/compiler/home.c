@@ -59,6 +59,31 @@ static int lay_home(struct builder *b, int unit, enum tier_kind kind)
     return builder_array(b, &(struct builder_array){row->name, name, purpose, type, bytes, slice});
 }
 
+/* The next generation of a state that lies in the slots from `current` on, in an array of its own. */
+static int lay_next(struct builder *b, int unit, enum tier_kind kind, int current)
+{
+    const struct program_slot *slot = &b->program->slots[current];
+    struct tier_array array = b->program->arrays[slot->array];
+    size_t bytes = home_bytes(b, unit, kind), slice = slot->bytes;
+    char name[32];
+    snprintf(name, sizeof name, "next/%s", tier_kind_name(kind));
+    int next = builder_array(b, &(struct builder_array){name, b->model->units[unit].name,
+                                                        slot->purpose, array.type, bytes, slice});
+    for (int s = 0; b->status >= 0 && next + s < b->program->slot_count; s++) {
+        b->program->slots[current + s].twin = next + s;
+        b->program->slots[next + s].twin = current + s;
+        b->program->slots[next + s].next = true;
+        b->program->slots[next + s].lasting = false;
+    }
+    return next;
+}
+
+static bool has_next(const struct builder *b, int unit, enum tier_kind kind)
+{
+    enum tier_place place = tier_kind_row(kind)->place;
+    return unit_is_speculated(b, unit) && (place == PLACE_PARAMETERS || place == PLACE_OPTIMIZER);
+}
+
 void home_lay(struct builder *b)
 {
     const struct zero_config *c = b->config;
@@ -69,6 +94,9 @@ void home_lay(struct builder *b)
             enum tier_kind kind = (enum tier_kind)k;
             bool exists = zero_has(c, kind, trained);
             home->slots[k] = exists ? lay_home(b, u, kind) : -1;
+            home->next[k] = -1;
+            if (home->slots[k] >= 0 && has_next(b, u, kind))
+                home->next[k] = lay_next(b, u, kind, home->slots[k]);
         }
         /* A deferred update finds the gradient of the step before. */
         int gradient = home->slots[TIER_GRADIENT];
@@ -81,14 +109,28 @@ size_t home_bytes(const struct builder *b, int unit, enum tier_kind kind)
     return program_state_bytes(b->program, kind, program_elements(b->program, unit, kind));
 }
 
-struct slice home_slice(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
-                        int64_t count)
+/* Elements of a state whose slots are the one given and those behind it. */
+static struct slice slice_of(const struct builder *b, int home, enum tier_kind kind, int64_t first,
+                             int64_t count)
 {
-    int home = b->program->homes[unit].slots[kind];
     if (home >= 0 && is_cut(b, kind)) {
         home += (int)(first / b->config->group);
         first %= b->config->group;
     }
     return (struct slice){home, program_state_bytes(b->program, kind, first),
                           program_state_bytes(b->program, kind, count), 0};
+}
+
+struct slice home_slice(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
+                        int64_t count)
+{
+    return slice_of(b, b->program->homes[unit].slots[kind], kind, first, count);
+}
+
+struct slice home_stored(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
+                         int64_t count)
+{
+    int next = b->program->homes[unit].next[kind];
+    if (!b->writer.speculates || next < 0) return home_slice(b, unit, kind, first, count);
+    return slice_of(b, next, kind, first, count);
 }

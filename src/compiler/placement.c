@@ -27,6 +27,7 @@
 #include "program/trace.h"
 
 #define RESIDENT_MOST 48                 /* fetched units that stay */
+#define STORING_MOST  4                  /* whose update is being stored */
 #define TILES_MOST    64                 /* that auto takes */
 #define MICROS_MOST   ((int64_t)1 << 20) /* of all layers of a step: gigabytes of program */
 
@@ -250,6 +251,8 @@ struct search {
     const struct settings *settings;
     /* With the input of every operation kept where auto says no more. */
     bool singly;
+    /* With speculative updates where auto says no more. */
+    bool speculates;
     /* Of the last candidate, or NULL; its partition likewise. */
     struct model *model;
     struct partition *partition;
@@ -265,6 +268,9 @@ static void settle(const struct search *search, struct zero_config *config)
     config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
                                                  : s->zero.update == UPDATE_DEFERRED;
     config->deferred = config->deferred && config->training;
+    bool asked =
+        s->zero.speculate == ZI_AUTO ? search->speculates : s->zero.speculate == SPECULATE_ON;
+    config->speculates = asked && speculation_is_possible(config);
     resolve_update_on(s, config);
 }
 
@@ -509,21 +515,24 @@ static enum zi_status choose_offload(struct search *search, struct zero_config *
     return ZI_OK;
 }
 
-/* Whether units are fetched from memory, of this rank or of others. From nvme they are not kept: who
- * has memory for that has it for their home. */
-static bool fetches_from_memory(const struct zero_config *config)
+/* The most places for fetched units beyond those of the window. From memory, of this rank or of
+ * others, units are kept in them. From nvme they are not: who has memory for that has it for their
+ * home; but the place of an updated unit is in use until it has been stored, behind its states. */
+static int most_resident(const struct zero_config *config)
 {
     enum zi_tier tier = zero_tier(config, TIER_PARAMETER);
     bool pushed = !config->unified && tier == ZI_TIER_HOST;
-    return tier != ZI_TIER_NVME && (pushed || zero_is_sharded(config, TIER_PARAMETER));
+    if (!config->training) return 0;
+    if (tier == ZI_TIER_NVME) return config->deferred ? STORING_MOST : 0;
+    return pushed || zero_is_sharded(config, TIER_PARAMETER) ? RESIDENT_MOST : 0;
 }
 
 /* Keeps fetched units from forward to backward, as many as the rest of the memory holds. */
 static enum zi_status choose_resident(struct search *search, struct zero_config *config)
 {
     struct resolve_fit fit;
-    int low = 0, high = RESIDENT_MOST;
-    if (!fetches_from_memory(config) || !config->training) return ZI_OK;
+    int low = 0, high = most_resident(config);
+    if (high == 0) return ZI_OK;
     config->resident = high;
     ZI_TRY(measure(search, config, &fit));
     if (fit.fits) return ZI_OK;
@@ -537,6 +546,18 @@ static enum zi_status choose_resident(struct search *search, struct zero_config 
     }
     config->resident = low > 0 ? low - 1 : 0;
     return ZI_OK;
+}
+
+/* Speculative updates take room on the disks and no memory. */
+static enum zi_status choose_speculation(struct search *search, struct zero_config *config)
+{
+    struct resolve_fit fit;
+    if (search->settings->zero.speculate != ZI_AUTO) return ZI_OK;
+    search->speculates = true;
+    ZI_TRY(measure(search, config, &fit));
+    if (fit.fits) return ZI_OK;
+    search->speculates = false;
+    return measure(search, config, &fit);
 }
 
 /* Tiers and tiles with which the leanest program fits. */
@@ -557,7 +578,8 @@ static enum zi_status choose(struct search *search, struct zero_config *config, 
         ZI_TRY(measure(search, config, &fit));
     }
     ZI_TRY(choose_offload(search, config));
-    return choose_resident(search, config);
+    ZI_TRY(choose_resident(search, config));
+    return choose_speculation(search, config);
 }
 
 enum zi_status resolve_choose(const struct settings *s, struct zero_config *config, bool *fits)
@@ -607,7 +629,7 @@ enum zi_status zero_resolve(const struct settings *settings, const struct device
         ZI_TRY(resolve_choose(settings, config, &fits));
     }
     if (uses_disk(config) && node->disk_bytes == 0) tier_store_warn(&settings->nvme);
-    if (fits) return ZI_OK;
+    if (fits) return resolve_check_speculation(settings, config);
     ZI_TRY(resolve_advise(settings, device, config));
     return ZI_ERROR_FIT;
 }
@@ -655,6 +677,7 @@ void zero_explain(const struct settings *settings, const struct zero_config *con
                                          "everything");
     }
     resolve_explain_update(settings, config, out);
+    resolve_explain_speculation(settings, config, out);
     const struct settings_tiling *given = &settings->tiling;
     bool single = settings->activations.interval == ZI_AUTO && config->interval == 1;
     if (single && !is_tiled(config) && !parts_kinds(settings))

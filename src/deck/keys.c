@@ -67,6 +67,8 @@ static const struct deck_choice orders[] = {
     {"layer-major", ORDER_LAYER_MAJOR}, {"micro-major", ORDER_MICRO_MAJOR}, END};
 static const struct deck_choice updates[] = {
     {"immediate", UPDATE_IMMEDIATE}, {"deferred", UPDATE_DEFERRED}, END};
+static const struct deck_choice speculations[] = {
+    {"off", SPECULATE_OFF}, {"on", SPECULATE_ON}, END};
 static const struct deck_choice updaters[] = {
     {"host", ZI_TIER_HOST}, {"device", ZI_TIER_DEVICE}, END};
 static const struct deck_choice tiers[] = {
@@ -147,6 +149,11 @@ static const struct deck_term with_moves[] = {{OR(placement, optimizer, DECK_IS,
                                               {OR(placement, gradients, DECK_IS, "nvme")},
                                               {IF(device, type, DECK_IS, "cuda")},
                                               ALL};
+static const struct deck_term with_stored_states[] = {
+    {IF(placement, optimizer, DECK_IS, "nvme")},
+    {IF(placement, parameters, DECK_IS, "nvme")},
+    {IF(zero, update, DECK_IS_NOT, "immediate")},
+    ALL};
 static const struct deck_term with_states_away[] = {
     {IF(device, type, DECK_IS_NOT, "cpu")}, {IF(placement, optimizer, DECK_IS_NOT, "device")}, ALL};
 static const struct deck_term with_recompute[] = {
@@ -467,6 +474,13 @@ static const struct deck_row rows[] = {
      .may_be_auto = true, .changeable = true,
      .help = "when the optimizer runs: at the end of the step, or deferred to the next fetch; "
              "auto: deferred where the optimizer's states are on nvme"},
+    {KEY(zero, speculate), .type = DECK_CHOICE, .choices = speculations, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .uses = with_stored_states,
+     .help =
+         "with a deferred update of states that are all on nvme: whether the last layers are updated "
+         "in backward already, as if the step were not clipped, into a second copy of their states; "
+         "where the norm says otherwise the copy is dropped and the update deferred; auto: on where "
+         "the disks have room for the copy"},
     {KEY(zero, update_on), .type = DECK_CHOICE, .choices = updaters, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_states_away,
      .help =

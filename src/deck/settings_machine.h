@@ -10,6 +10,7 @@
 #include "deck/list.h"
 
 enum zero_order { ORDER_LAYER_MAJOR, ORDER_MICRO_MAJOR };
+enum zero_speculate { SPECULATE_OFF, SPECULATE_ON };
 enum zero_update { UPDATE_IMMEDIATE, UPDATE_DEFERRED };
 enum offload { OFFLOAD_NONE, OFFLOAD_ATTENTION, OFFLOAD_MLP, OFFLOAD_ALL };
 enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER, RECOMPUTE_ATTENTION, RECOMPUTE_MLP };
@@ -27,6 +28,9 @@ struct settings_zero {
     int64_t prefetch;
     /* enum zero_update; auto: deferred with optimizer states on NVMe. */
     int64_t update;
+    /* enum zero_speculate; auto: on with parameters and optimizer states on NVMe, where there is room
+     * for two generations of them. */
+    int64_t speculate;
     /* enum zi_tier, host or device: where states that are not on the device are updated; auto: by the
      * rates of the machine, host where they are not known. */
     int64_t update_on;

@@ -224,13 +224,16 @@ static void bind_transfer(const struct engine *engine, struct bound_op *b)
     char *at = engine_slot_on_host(engine, op->slots[memory]);
     const struct program_slot *slot = &engine->program->slots[op->slots[disk]];
     ZI_REQUIRE(at); /* device memory only where it is the host's as well */
-    b->transfer = (struct tier_transfer){
-        .array = slot->array,
-        .offset = slot->offset + offset_of(engine, op, disk),
-        .bytes = op->bytes,
-        .buffer = at + offset_of(engine, op, memory),
-        .write = writes,
-    };
+    for (int generation = 0; generation < 2; generation++) {
+        b->transfers[generation] = (struct tier_transfer){
+            .array = slot->array,
+            .offset = slot->offset + offset_of(engine, op, disk),
+            .bytes = op->bytes,
+            .buffer = at + offset_of(engine, op, memory),
+            .write = writes,
+        };
+        if (slot->twin >= 0) slot = &engine->program->slots[slot->twin];
+    }
 }
 
 static enum zi_status bind_op(const struct engine *engine, enum program_name name,

@@ -11,6 +11,10 @@
 
 struct engine;
 
+/* What has become of speculative updates in a step: there were none, they hold, or they were dropped
+ * and are deferred. */
+enum engine_guess { GUESS_NONE, GUESS_KEPT, GUESS_DROPPED };
+
 /* What one step or validation gave; equal on all ranks. */
 struct engine_result {
     /* Mean over the targets of the global batch that count, 0 where none does; their number. */
@@ -24,6 +28,7 @@ struct engine_result {
     bool skipped;
     /* For its loss scale alone, which is lower from the next step on. */
     bool overflowed;
+    enum engine_guess guess;
     /* Of all trainable parameters that the step was computed with, that is before its update;
      * independent of partition. */
     uint64_t checksum;

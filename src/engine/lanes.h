@@ -49,6 +49,9 @@ struct lane {
     struct engine_timing timings[OP_KIND_COUNT];
 };
 
+/* Of which units a deferred update is pending: those that no speculative update has brought, or all. */
+enum engine_pending { PENDING_NONE, PENDING_REST, PENDING_ALL, PENDING_COUNT };
+
 struct engine {
     const struct program *program;
     /* Of comm. */
@@ -107,9 +110,16 @@ struct engine {
     struct optimizer_step step;
     /* Of its loss, and of the next step's when it is over. */
     struct optimizer_scaling scaling;
-    /* Deferred: what the next program's update brings. */
+    /* Deferred: what the next program's update brings, and of which units. */
     struct optimizer_step pending;
-    bool is_pending;
+    enum engine_pending is_pending;
+    /* Of states that are stored in two generations: which is the current one, 0 or 1. */
+    int generation;
+    /* The step that runs, as speculative updates take it; the checksum of the parameters that they
+     * have made; whether the next step is one for them. */
+    struct optimizer_step guess;
+    uint64_t guessed_checksum;
+    bool expects;
     struct engine_timing flat[LANE_COUNT * OP_KIND_COUNT];
 };
 

@@ -36,6 +36,9 @@ struct zero_config {
     int prefetch;
     /* The update waits for the next program's fetches. */
     bool deferred;
+    /* Updates of units that are last in forward are tried in backward, into a second generation of
+     * their states on nvme; the others are deferred. */
+    bool speculates;
     /* The memory in which states that are not on the device are updated: device, or host. */
     enum zi_tier update_on;
     /* By which auto chooses that, and what inner activations go to the host. */

@@ -103,6 +103,27 @@ static enum zi_status check_operand(const struct program *p, const struct progra
     return ZI_OK;
 }
 
+/* A speculative update leaves everything as it is but the next generation, which nothing else writes
+ * and nothing reads: the update that is made when it does not hold finds all states of the step. */
+static enum zi_status check_generation(const struct program *p, const struct program_op *op,
+                                       int index, int operand)
+{
+    const struct program_slot *slot = &p->slots[op->slots[operand]];
+    bool home = slot->purpose == PURPOSE_PARAMETER || slot->purpose == PURPOSE_OPTIMIZER;
+    bool reads = op->reads >> operand & 1u, writes = op->writes >> operand & 1u;
+    const char *name = program_operand_name((enum program_operand)operand);
+    if (slot->next && (reads || !op->speculative))
+        return zi_fail(ZI_ERROR_BUG, "program",
+                       "operation %d (%s): operand %s is in the next generation of %s, which is "
+                       "written by speculative updates and by nothing else",
+                       index, program_kind_name(op->kind), name, slot->name);
+    if (op->speculative && writes && home && !slot->next)
+        return zi_fail(ZI_ERROR_BUG, "program",
+                       "operation %d (%s): operand %s of a speculative update writes %s in place",
+                       index, program_kind_name(op->kind), name, slot->name);
+    return ZI_OK;
+}
+
 static int row_count(const struct program *p, const struct program_op *op,
                      const struct operand_row *row)
 {
@@ -144,6 +165,7 @@ enum zi_status program_op_check(const struct program *program, const struct prog
     }
     for (int operand = 0; operand < OPERAND_COUNT; operand++) {
         bool named = op->slots[operand] >= 0 || (op->reads | op->writes) >> operand & 1u;
+        if (op->slots[operand] >= 0) ZI_TRY(check_generation(program, op, index, operand));
         if (!named || known >> operand & 1u) continue;
         return zi_fail(ZI_ERROR_BUG, "program", "operation %d (%s) has no operand %s in its row",
                        index, program_kind_name(op->kind),
