@@ -70,6 +70,8 @@ struct device_properties {
     bool bf16_native;
     /* Per rank. */
     int threads;
+    /* Those of the node's ranks take all cores: another thread would work in the place of one. */
+    bool fills_cores;
 };
 
 /* Local. What device_open would open, found without opening it: nothing is allocated, no thread is
