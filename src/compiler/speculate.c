@@ -61,15 +61,22 @@ void resolve_explain_speculation(const struct settings *s, const struct zero_con
               "generation of what would be updated in backward\n");
 }
 
+/* Bytes per element of a kind of state, with what blocks of it have beside their elements. */
+static double element_bytes(const struct builder *b, enum tier_kind kind)
+{
+    int64_t group = b->config->group;
+    return (double)program_state_bytes(b->program, kind, group) / (double)group;
+}
+
 /* Bytes per element of states that an update loads and stores. */
 static double state_bytes(const struct builder *b)
 {
     double bytes = 0;
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
-        bool state = tier_kind_row(kind)->place == PLACE_OPTIMIZER &&
-                     tier_kind_exists(kind, true, b->config->compute);
-        if (state) bytes += (double)program_element_bytes(b->program, kind);
+        bool state =
+            tier_kind_row(kind)->place == PLACE_OPTIMIZER && zero_has(b->config, kind, true);
+        if (state) bytes += element_bytes(b, kind);
     }
     return bytes;
 }
@@ -78,8 +85,8 @@ static double state_bytes(const struct builder *b)
 static double update_bytes(const struct builder *b)
 {
     bool gradient = zero_tier(b->config, TIER_GRADIENT) == ZI_TIER_NVME;
-    double bytes = (double)program_element_bytes(b->program, TIER_PARAMETER);
-    if (gradient) bytes += (double)program_element_bytes(b->program, TIER_GRADIENT);
+    double bytes = element_bytes(b, TIER_PARAMETER);
+    if (gradient) bytes += element_bytes(b, TIER_GRADIENT);
     return bytes + 2 * state_bytes(b);
 }
 
@@ -104,7 +111,7 @@ static void add_op(const struct builder *b, int op, struct passes *passes)
     model_op_flops(b->model, op, b->config->micro, b->config->tokens, &flops);
     for (int i = 0; i < b->model->ops[op].unit_count; i++)
         parameters += (double)b->partition->units[b->model->ops[op].units[i]].padded;
-    parameters *= (double)program_element_bytes(b->program, TIER_PARAMETER);
+    parameters *= element_bytes(b, TIER_PARAMETER);
     /* The head's forward is part of its backward. */
     bool head = op >= b->derived.end_body;
     bool again = head || (op_is_body(b, op) && !segment_is_kept(b, op));

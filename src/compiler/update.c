@@ -334,7 +334,7 @@ static struct slice gradient_slice(const struct builder *b, const struct group *
     int left = b->writer.speculates ? gradient_at_hand(b, g->unit) : -1;
     struct slice at = state_slice(b, g, TIER_GRADIENT, slot);
     if (left < 0) return at;
-    size_t first = (size_t)g->first * program_element_bytes(b->program, TIER_GRADIENT);
+    size_t first = program_state_bytes(b->program, TIER_GRADIENT, g->first);
     return (struct slice){left, first, at.bytes, 0};
 }
 
