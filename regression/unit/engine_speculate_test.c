@@ -171,6 +171,7 @@ static void test_ways(const char *deck, const char *const *common, double clip, 
         long before = test_failures();
         step_fixture_schedule = (enum apart_schedule)(w % 3);
         step_fixture_seed = (uint64_t)(w * 100 + comm_rank(comm));
+        step_fixture_groups = w % 2 ? 3 : 0;
         struct run run = train(deck, common, ways[w], comm);
         check_equal(&run, &right);
         CHECK_INT(check_guesses(&run, clip), wanted);
