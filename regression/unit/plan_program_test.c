@@ -24,14 +24,10 @@ static const char *const inside_on_host[] = {"device.type=cuda", "activations.of
 static const char *const in_memory[] = {"zero.stage=3", NULL};
 static const char *const states_on_host[] = {OFFLOADED, NULL};
 static const char *const streamed[] = {OFFLOADED, "zero.update_on=device", NULL};
-static const char *const on_disk[] = {"placement.parameters=nvme",
-                                      "placement.gradients=nvme",
-                                      "placement.optimizer=nvme",
-                                      "nvme.paths=plan-program-store",
-                                      "zero.group=4096",
-                                      "precision.compute=bf16",
-                                      "optimizer.clip=0",
-                                      NULL};
+static const char *const on_disk[] = {"placement.parameters=nvme", "placement.gradients=nvme",
+                                      "placement.optimizer=nvme",  "nvme.paths=plan-program-store",
+                                      "zero.group=4096",           "precision.compute=bf16",
+                                      "optimizer.clip=0",          NULL};
 
 /* The table against sums made in another way: one lane and kind at a time. */
 static void check_sums(const struct program_list *list)
