@@ -27,7 +27,6 @@
 #include "program/trace.h"
 
 #define RESIDENT_MOST 48                 /* fetched units that stay */
-#define STORING_MOST  4                  /* whose update is being stored */
 #define TILES_MOST    64                 /* that auto takes */
 #define MICROS_MOST   ((int64_t)1 << 20) /* of all layers of a step: gigabytes of program */
 
@@ -515,24 +514,21 @@ static enum zi_status choose_offload(struct search *search, struct zero_config *
     return ZI_OK;
 }
 
-/* The most places for fetched units beyond those of the window. From memory, of this rank or of
- * others, units are kept in them. From nvme they are not: who has memory for that has it for their
- * home; but the place of an updated unit is in use until it has been stored, behind its states. */
-static int most_resident(const struct zero_config *config)
+/* Whether units are fetched from memory, of this rank or of others. From nvme they are not kept: who
+ * has memory for that has it for their home. */
+static bool fetches_from_memory(const struct zero_config *config)
 {
     enum zi_tier tier = zero_tier(config, TIER_PARAMETER);
     bool pushed = !config->unified && tier == ZI_TIER_HOST;
-    if (!config->training) return 0;
-    if (tier == ZI_TIER_NVME) return config->deferred ? STORING_MOST : 0;
-    return pushed || zero_is_sharded(config, TIER_PARAMETER) ? RESIDENT_MOST : 0;
+    return tier != ZI_TIER_NVME && (pushed || zero_is_sharded(config, TIER_PARAMETER));
 }
 
 /* Keeps fetched units from forward to backward, as many as the rest of the memory holds. */
 static enum zi_status choose_resident(struct search *search, struct zero_config *config)
 {
     struct resolve_fit fit;
-    int low = 0, high = most_resident(config);
-    if (high == 0) return ZI_OK;
+    int low = 0, high = RESIDENT_MOST;
+    if (!fetches_from_memory(config) || !config->training) return ZI_OK;
     config->resident = high;
     ZI_TRY(measure(search, config, &fit));
     if (fit.fits) return ZI_OK;

@@ -19,8 +19,8 @@
  * visit, so that parameters of forward do not stand behind them all.
  *
  * Invariant: groups are taken in turn, those of a speculative update behind those of a pending one;
- * the one at place p uses set p % sets of what is loaded and set p % brought_count of what is
- * brought; loads of place p + sets are written after the store of place p. */
+ * the one at place p uses set p modulo their number, of what is loaded and of what is brought; its
+ * loads are written after the stores of the group that had its set before. */
 #include "base/log.h"
 #include "compiler/compile.h"
 #include "compiler/home.h"

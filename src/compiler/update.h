@@ -32,8 +32,8 @@ struct update {
     int *unit_groups;
     /* Groups [0, deferred_count) are of units that are not updated speculatively. */
     int deferred_count;
-    /* A group passes through `loaded` of a set that it takes in turn, and through `brought` of
-     * sets[g % brought_count]. */
+    /* Groups pass in turn through `loaded` of as many as config.groups, and `brought` of as many as
+     * brought_count. */
     struct group_slots sets[GROUPS_MAX];
     int brought_count;
     /* The list brings an update: from its start, or, of its own step, from the norm on. */

@@ -149,11 +149,10 @@ static const struct deck_term with_moves[] = {{OR(placement, optimizer, DECK_IS,
                                               {OR(placement, gradients, DECK_IS, "nvme")},
                                               {IF(device, type, DECK_IS, "cuda")},
                                               ALL};
-static const struct deck_term with_stored_states[] = {
-    {IF(placement, optimizer, DECK_IS, "nvme")},
-    {IF(placement, parameters, DECK_IS, "nvme")},
-    {IF(zero, update, DECK_IS_NOT, "immediate")},
-    ALL};
+static const struct deck_term with_stored_states[] = {{IF(placement, optimizer, DECK_IS, "nvme")},
+                                                      {IF(placement, parameters, DECK_IS, "nvme")},
+                                                      {IF(zero, update, DECK_IS_NOT, "immediate")},
+                                                      ALL};
 static const struct deck_term with_states_away[] = {
     {IF(device, type, DECK_IS_NOT, "cpu")}, {IF(placement, optimizer, DECK_IS_NOT, "device")}, ALL};
 static const struct deck_term with_recompute[] = {
@@ -477,10 +476,12 @@ static const struct deck_row rows[] = {
     {KEY(zero, speculate), .type = DECK_CHOICE, .choices = speculations, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_stored_states,
      .help =
-         "with a deferred update of states that are all on nvme: whether the last layers are updated "
-         "in backward already, as if the step were not clipped, into a second copy of their states; "
-         "where the norm says otherwise the copy is dropped and the update deferred; auto: on where "
-         "the disks have room for the copy"},
+         "with a deferred update of states that are all on nvme: update the last layers in "
+         "backward "
+         "already, as if the step were not clipped, into a second copy of their states; where the "
+         "norm says otherwise the copy is dropped and the update deferred; auto: on where the "
+         "disks "
+         "have room for it"},
     {KEY(zero, update_on), .type = DECK_CHOICE, .choices = updaters, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_states_away,
      .help =

@@ -74,7 +74,7 @@ static bool start(struct lane *lane, struct flight *flight, int index, double as
     int place = (flight->first + flight->count) % DISK_LANE_TRANSFERS;
     struct transfer *t = &flight->ops[place];
     const struct bound_op *b = &engine->bound[engine->name].ops[index];
-    struct tier_transfer transfer = b->transfers[engine->generation];
+    struct tier_transfer transfer = b->transfers[engine->speculation.generation];
     transfer.tag = (uint64_t)place;
     *t = (struct transfer){.index = index, .times = {asked_s, zi_time_s(), 0}};
     for (;;) {

@@ -275,18 +275,18 @@ static enum zi_status bring_rest(struct engine *engine)
 static enum zi_status run_step(struct engine *engine, bool guesses_step)
 {
     bool over = engine->saves;
-    engine->guess = engine->step;
-    engine->guess.scale = 1.0 / engine->step.loss_scale;
+    engine->speculation.step = engine->step;
+    engine->speculation.step.scale = 1.0 / engine->step.loss_scale;
     return run_program(engine, guesses_step ? guess_forms : over ? save_forms : train_forms);
 }
 
 /* Decides what is pending after a step, and what the next one may expect. All ranks know the same. */
 static enum engine_guess settle_step(struct engine *engine, bool guessed)
 {
-    bool plain = !engine->step.skip && engine->step.scale == engine->guess.scale;
+    bool plain = !engine->step.skip && engine->step.scale == engine->speculation.step.scale;
     bool kept = guessed && plain;
-    if (kept) engine->generation = 1 - engine->generation;
-    engine->expects = plain;
+    if (kept) engine->speculation.generation = 1 - engine->speculation.generation;
+    engine->speculation.expects = plain;
     engine->pending = engine->step;
     engine->is_pending = kept ? PENDING_REST : PENDING_ALL;
     if (engine->step.skip || !engine->program->config.deferred) engine->is_pending = PENDING_NONE;
@@ -300,7 +300,8 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
     uint64_t checksum = engine->checksum;
     bool deferred = engine->program->config.deferred;
     uint64_t targets;
-    bool guesses_step = engine->program->config.speculates && engine->expects && !engine->saves;
+    bool guesses_step =
+        engine->program->config.speculates && engine->speculation.expects && !engine->saves;
     if (!guesses_step) ZI_TRY(bring_rest(engine));
     ZI_TRY(begin_batch(engine, &targets));
     engine->number = step;

@@ -190,7 +190,7 @@ static enum zi_status run_norm(struct engine *engine, const struct bound_op *b,
 const struct optimizer_step *engine_update_step(const struct engine *engine,
                                                 const struct program_op *op)
 {
-    if (op->speculative) return &engine->guess;
+    if (op->speculative) return &engine->speculation.step;
     return engine->program->config.deferred ? &engine->pending : &engine->step;
 }
 
@@ -222,8 +222,8 @@ static enum zi_status run_finish(struct engine *engine, const struct bound_op *b
     memcpy(&sum[1], sums + PROGRAM_CHECKSUM_NEXT, sizeof sum[1]);
     if (zero_is_sharded(&engine->program->config, TIER_GRADIENT))
         ZI_TRY(comm_sum_uint64(engine->comm, sum, 2));
-    if (brings) engine->checksum = sum[0] + (row->rest ? engine->guessed_checksum : 0);
-    engine->guessed_checksum = sum[1];
+    if (brings) engine->checksum = sum[0] + (row->rest ? engine->speculation.checksum : 0);
+    engine->speculation.checksum = sum[1];
     return ZI_OK;
 }
 

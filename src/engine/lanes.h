@@ -10,6 +10,7 @@
 #include "device/operations.h"
 #include "engine/bind.h"
 #include "engine/engine.h"
+#include "engine/speculation.h"
 #include "program/trace.h"
 
 #define DISK_LANE_TRANSFERS 64 /* in flight at once in a disk lane */
@@ -56,9 +57,6 @@ struct lane {
     double wait_s[LANE_COUNT];
     struct engine_timing timings[OP_KIND_COUNT];
 };
-
-/* Of which units a deferred update is pending: those that no speculative update has brought, or all. */
-enum engine_pending { PENDING_NONE, PENDING_REST, PENDING_ALL, PENDING_COUNT };
 
 struct engine {
     const struct program *program;
@@ -114,10 +112,8 @@ struct engine {
     double loss;
     /* Of the parameters as they are; a pending update is not in it. */
     uint64_t checksum;
-    /* Of the step that runs, for the trace. */
-    int64_t number;
-    /* After so many steps the job began. */
-    int64_t first;
+    /* Of the step that runs, for the trace; after so many the job began. */
+    int64_t number, first;
     /* Of the last training program. */
     struct optimizer_step step;
     /* Of its loss, and of the next step's when it is over. */
@@ -125,13 +121,7 @@ struct engine {
     /* Deferred: what the next program's update brings, and of which units. */
     struct optimizer_step pending;
     enum engine_pending is_pending;
-    /* Of states that are stored in two generations: which is the current one, 0 or 1. */
-    int generation;
-    /* The step that runs, as speculative updates take it; the checksum of the parameters that they
-     * have made; whether the next step is one for them. */
-    struct optimizer_step guess;
-    uint64_t guessed_checksum;
-    bool expects;
+    struct speculation speculation;
     struct engine_timing flat[LANE_COUNT * OP_KIND_COUNT];
 };
 

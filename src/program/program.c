@@ -105,11 +105,6 @@ bool program_exists(const struct zero_config *config, enum program_name name)
     return config->training || !(row->losses || name == PROGRAM_SAVE);
 }
 
-bool program_speculates_on(const struct program *program, int unit)
-{
-    return program->homes[unit].next[TIER_PARAMETER] >= 0;
-}
-
 const char *program_name_text(enum program_name name)
 {
     return program_names[name];

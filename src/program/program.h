@@ -225,9 +225,6 @@ size_t program_state_bytes(const struct program *program, enum tier_kind kind, i
 /* Local. Name of what an operation is about: an operation of the model, a unit, or "". */
 const char *program_op_subject(const struct program *program, const struct program_op *op);
 
-/* Local. Whether a unit is updated in backward by the programs that speculate. */
-bool program_speculates_on(const struct program *program, int unit);
-
 /* Local. The row of a program. */
 const struct program_row *program_row(enum program_name name);
 
