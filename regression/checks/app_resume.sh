@@ -19,6 +19,8 @@ whole() {
 }
 whole fp32
 whole bf16
+expect 0 "$zinf" run "$deck" --set run.directory="$folder/whole.bf16" --set precision.compute=bf16 $every --resume auto
+says "6 steps, 0 tokens; no step was left to make"
 
 # begin TYPE STEPS ARGUMENT...: a run in $run that ends after so many steps of the whole.
 begin() {

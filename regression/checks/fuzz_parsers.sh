@@ -99,6 +99,14 @@ seed_models() {
     { printf '\003' && cat "$source/regression/goldens/hf_llama/model.safetensors.index.json"; } >"$seeds/models/index"
     printf '\000{"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[8,10]}}\0001234567890' \
         >"$seeds/models/head"
+    {
+        printf '\004{"peft_type": "LORA", "r": 2, "lora_alpha": 3, "use_rslora": false, "target_modules": ["q_proj"],'
+        printf '"rank_pattern": {}, "alpha_pattern": {"q_proj": 3}, "bias": "none"}\000'
+        printf '{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight":'
+        printf '{"dtype":"F32","shape":[2,4],"data_offsets":[0,32]},'
+        printf '"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight":'
+        printf '{"dtype":"F32","shape":[6,2],"data_offsets":[32,80]}}'
+    } >"$seeds/models/adapter"
 }
 seed_chat() {
     cp "$source"/regression/chat/templates/*.jinja "$seeds/chat"

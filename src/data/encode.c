@@ -145,9 +145,8 @@ enum zi_status inputs_encode(const struct input_list *list, struct zi_output *sp
                                         : encode_files(list, spool, made));
     if (made->tokens > 0) return ZI_OK;
     bool several = list->count > 1;
-    return zi_fail(ZI_ERROR_USAGE, "data",
-                   "no token comes of %s%s: %s; name files with text", list->files[0].path,
-                   several ? " and the other inputs" : "",
+    return zi_fail(ZI_ERROR_USAGE, "data", "no token comes of %s%s: %s; name files with text",
+                   list->files[0].path, several ? " and the other inputs" : "",
                    list->writer->encoder->lines ? "all lines are empty"
                                                 : "to the tokenizer their text is nothing");
 }

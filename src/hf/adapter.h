@@ -21,8 +21,8 @@ struct hf_adapter_writing {
 
 /* Writes the folder. Matrices that are one in the files of an architecture (query, key and value of
  * GPT-2) have one adapter there, if any of them has one: of the sum of their ranks, with zeros where the
- * adapter of one meets the rows of another, and for those that have none. ZI_ERROR_USAGE where there are no adapters; ZI_ERROR_IO; what the source
- * gives. */
+ * adapter of one meets the rows of another, and for those that have none. ZI_ERROR_USAGE where there
+ * are no adapters; ZI_ERROR_IO; what the source gives. */
 enum zi_status hf_adapter_write(const struct hf_adapter_writing *writing);
 
 struct hf_adapter;
