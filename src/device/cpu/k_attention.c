@@ -26,6 +26,8 @@
 
 enum { SPANS = 4 }; /* of queries in a task */
 
+int KERNEL(cpu_attention_pairs);
+
 #define LN_2   0.693147181f
 #define LOWEST (-1e30f) /* below scores */
 
@@ -295,7 +297,13 @@ static void forward_fp32(const struct forward_task *task)
 
 static void forward_bf16(const struct forward_task *task)
 {
-    forward_task_run(FORM_OF_BF16, task);
+#ifdef __AVX512BF16__
+    if (form_of_bf16() == FORM_PAIRS) {
+        forward_task_run(FORM_PAIRS, task);
+        return;
+    }
+#endif
+    forward_task_run(FORM_WIDENED, task);
 }
 
 static void forward_fp16(const struct forward_task *task)

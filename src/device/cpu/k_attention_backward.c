@@ -267,7 +267,13 @@ static void backward_bf16(const struct backward_task *task)
 #ifdef ZI_TILES
     KERNEL(cpu_attention_tiles_backward)(task);
 #else
-    backward_task_run(FORM_OF_BF16, task);
+#ifdef __AVX512BF16__
+    if (form_of_bf16() == FORM_PAIRS) {
+        backward_task_run(FORM_PAIRS, task);
+        return;
+    }
+#endif
+    backward_task_run(FORM_WIDENED, task);
 #endif
 }
 
@@ -278,7 +284,7 @@ static void backward_fp16(const struct backward_task *task)
 
 static enum attention_form form_of(enum zi_dtype type)
 {
-    return type == ZI_BF16 ? FORM_OF_BF16 : type == ZI_FP16 ? FORM_FP16 : FORM_FP32;
+    return type == ZI_BF16 ? form_of_bf16() : type == ZI_FP16 ? FORM_FP16 : FORM_FP32;
 }
 
 enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
