@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products of the cpu device against sums in double: odd shapes, shapes that cross panels,
- * every form and epilogue, all type pairs, every instruction set, 1 to 3 threads, two threads at
- * once; products by tiles also with shapes that cross their panels, slabs and groups, and with the
- * same bits on any number of threads; GELU and its gradient as ends; what lies between rows of the result stays; a stream of one thread starts no other. */
+ * every form and epilogue, all type pairs, every instruction set, 1 to 3 threads, two threads at once;
+ * products by tiles also with shapes that cross their panels, slabs and groups, and with the same bits
+ * on any number of threads; GELU and its gradient as ends; what lies between rows of the result stays;
+ * a stream of one thread starts no other. */
 #include "regression/unit/kernel_fixture.h"
 
 #include <omp.h>

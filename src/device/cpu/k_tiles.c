@@ -83,13 +83,13 @@ VEC_INLINE void multiply_block(const struct tiles_block *t, const bool add, cons
                                const int64_t left[2] /* rows, columns */)
 {
     if (left[0] > TILES_SIDE && left[1] > TILES_SIDE)
-        tiles_multiply_streamed(t, 2, 2, add, next);
+        tiles_multiply_as(t, 2, 2, add, true, next);
     else if (left[0] > TILES_SIDE)
-        tiles_multiply_streamed(t, 2, 1, add, next);
+        tiles_multiply_as(t, 2, 1, add, true, next);
     else if (left[1] > TILES_SIDE)
-        tiles_multiply_streamed(t, 1, 2, add, next);
+        tiles_multiply_as(t, 1, 2, add, true, next);
     else
-        tiles_multiply_streamed(t, 1, 1, add, next);
+        tiles_multiply_as(t, 1, 1, add, true, next);
 }
 
 /* sums [rows, columns of the panel] (+)= a strip's part of A, `steps` deep, times that part of B. */

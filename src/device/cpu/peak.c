@@ -3,8 +3,9 @@
  * products are made of, on registers alone.
  *
  * Products by tiles are made of tiles. oneDNN takes its instructions by the processor and by
- * ONEDNN_MAX_CPU_ISA, whatever device.isa says of the other kernels, so it is asked which. They differ by more than their width: on a Xeon
- * with AMX, tiles do 16 times the multiply-adds of fp32 vectors, and vectors of bf16 half of them.
+ * ONEDNN_MAX_CPU_ISA, whatever device.isa says of the other kernels, so it is asked which. They differ
+ * by more than their width: on a Xeon with AMX, tiles do 16 times the multiply-adds of fp32 vectors,
+ * and vectors of bf16 half of them.
  *
  * The loops are assembly, so that they are what is written here under any options of the compiler.
  * Accumulators are as many as hide the latency of the unit beside the two factors; values are not

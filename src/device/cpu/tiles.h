@@ -191,13 +191,12 @@ VEC_INLINE void tiles_fetch(const float *c, int64_t c_row)
 }
 
 /* C = A B, or with `add` C += A B, of the squares of C of which there are `high` x `wide`, each 1 or
- * 2. With `next`, the block of C that comes next, which is fetched meanwhile, B is streamed past the
- * first-level cache. Constants: high, wide, add, whether next is NULL. Tiles 0 to 3 are C, 4 and 5 A,
- * 6 and 7 B. */
+ * 2. `streamed`: B goes past the first-level cache, where A stays, and `next`, the block of C that
+ * comes next, is fetched meanwhile. Constants: all but t and next. Tiles 0 to 3 are C, 4 and 5 A, 6 and
+ * 7 B. */
 VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, const int wide,
-                                  const bool add, const float *next)
+                                  const bool add, const bool streamed, const float *next)
 {
-    const bool streamed = next;
     float *low = t->c + TILES_SIDE * t->c_row;
     const int64_t c_bytes = t->c_row * (int64_t)sizeof(float), a_bytes = t->a_row * 2;
     const uint16_t *a = t->a, *b = t->b;
@@ -214,7 +213,7 @@ VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, c
         _tile_zero(3);
     }
     for (int64_t step = 0; step < t->steps; step++, a += t->a_step, b += TILES_STEP) {
-        if (next && step < TILES_BLOCK / 4) tiles_fetch(next + 4 * step * t->c_row, t->c_row);
+        if (streamed && step < TILES_BLOCK / 4) tiles_fetch(next + 4 * step * t->c_row, t->c_row);
         TILES_LOAD_B(6, b);
         _tile_loadd(4, a, a_bytes);
         _tile_dpbf16ps(0, 4, 6);
@@ -240,15 +239,7 @@ VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, c
 VEC_INLINE void tiles_multiply(const struct tiles_block *t, const int high, const int wide,
                                const bool add)
 {
-    tiles_multiply_as(t, high, wide, add, NULL);
-}
-
-/* Where A is, and stays there for many B, which stream past it; `next` as above, but not NULL. */
-VEC_INLINE void tiles_multiply_streamed(const struct tiles_block *t, const int high, const int wide,
-                                        const bool add, const float *next)
-{
-    if (!next) __builtin_unreachable();
-    tiles_multiply_as(t, high, wide, add, next);
+    tiles_multiply_as(t, high, wide, add, false, NULL);
 }
 
 #endif
