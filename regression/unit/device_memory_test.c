@@ -53,6 +53,31 @@ static void test_isa(void)
     device_close(NULL);
 }
 
+/* Tiles where kernels are for amx, unless the deck says oneDNN, which the name of the device tells. */
+static void test_products(void)
+{
+    static const int64_t isas[] = {ISA_GENERIC, ZI_AUTO};
+    static const int64_t choices[] = {ZI_AUTO, PRODUCTS_ONEDNN, PRODUCTS_TILES};
+    for (int i = 0; i < 6; i++) {
+        struct settings_device settings = defaults;
+        struct device *device = NULL;
+        settings.isa = isas[i / 3];
+        settings.products = choices[i % 3];
+        bool amx = settings.isa == ZI_AUTO && cpu_isa_best() == CPU_AMX;
+        capture_begin(&capture, stderr);
+        enum zi_status status = device_open(&settings, DEVICE_ALONE, &device);
+        const char *text = capture_end(&capture);
+        bool refused = settings.products == PRODUCTS_TILES && !amx;
+        CHECK_INT(status, refused ? ZI_ERROR_DEVICE : ZI_OK);
+        CHECK(!strstr(text, "device.products") == !refused);
+        if (refused) continue;
+        CHECK_INT(cpu_device_of(device)->by_tiles, amx && settings.products != PRODUCTS_ONEDNN);
+        CHECK(!strstr(device_get_properties(device)->name, "oneDNN") ==
+              !(amx && settings.products == PRODUCTS_ONEDNN));
+        device_close(device);
+    }
+}
+
 /* What every processor answers to every deck, on whichever processor this runs. */
 static void test_isa_choice(void)
 {
@@ -292,6 +317,7 @@ static void test_copy(void)
 int main(void)
 {
     test_isa();
+    test_products();
     test_isa_choice();
     test_refuse_cuda();
     test_describe();

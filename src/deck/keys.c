@@ -89,6 +89,9 @@ static const struct deck_choice engines[] = {
 static const struct deck_choice isas[] = {
     {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, {"amx", ISA_AMX}, END};
 
+static const struct deck_choice products[] = {
+    {"onednn", PRODUCTS_ONEDNN}, {"tiles", PRODUCTS_TILES}, END};
+
 static const struct deck_choice attentions[] = {{"own", ATTENTION_OWN}, END};
 
 static const struct deck_choice modes[] = {
@@ -582,6 +585,12 @@ static const struct deck_row rows[] = {
     {KEY(device, isa), .type = DECK_CHOICE, .choices = isas, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_cpu,
      .help = "best instruction set that cpu kernels may use; auto: the best the processor has"},
+    {KEY(device, products), .type = DECK_CHOICE, .choices = products, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .uses = with_cpu,
+     .help =
+         "what makes the matrix products of bf16 on a cpu: oneDNN, or zinf's own kernels on the "
+         "tiles of AMX; auto: tiles where the instruction set is amx, whatever the shape, else "
+         "oneDNN"},
     {KEY(device, attention), .type = DECK_CHOICE, .choices = attentions, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_cuda,
      .help = "what computes attention on the device: zinf's own kernels, or auto: cuDNN where zinf "

@@ -17,6 +17,7 @@ enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER, RECOMPUTE_ATTENTION, RECOMPU
 enum device_type { DEVICE_CPU, DEVICE_CUDA, DEVICE_TYPE_COUNT };
 enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
 enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_AMX };
+enum product_choice { PRODUCTS_ONEDNN = 1, PRODUCTS_TILES };
 enum attention_choice { ATTENTION_OWN };
 
 struct settings_zero {
@@ -91,6 +92,8 @@ struct settings_device {
     int64_t threads;
     /* enum device_isa: best instruction set to use; auto: what the processor has. */
     int64_t isa;
+    /* enum product_choice, of bf16 on a cpu; auto or 0: tiles where isa is amx, else oneDNN. */
+    int64_t products;
     /* enum attention_choice; auto: what the device does best. */
     int64_t attention;
 };

@@ -9,7 +9,7 @@
  * passed it, but for the description of an operation, which is copied.
  *
  * Contract of all operations: the result does not depend on the number of threads of the stream,
- * except for matmul, and is the same from call to call. */
+ * except for matmul that is not by tiles, and is the same from call to call. */
 #ifndef ZI_DEVICE_DEVICE_H
 #define ZI_DEVICE_DEVICE_H
 

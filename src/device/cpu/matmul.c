@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Matrix products, by oneDNN.
+/* Matrix products, by oneDNN and by own kernels.
  *
- * A product is cut into one tile of the result per thread of the stream, and each tile is a product
- * of its own that oneDNN computes in one thread: that loses less than oneDNN's own threading on
- * these shapes, and a stream's thread count means the same for every library underneath.
+ * A product is cut into one part of the result per thread of the stream, and each part is a product
+ * of its own that one thread computes: that loses less than oneDNN's own threading on these shapes,
+ * and a stream's thread count means the same whatever is underneath.
  *
- * fp32 goes through dnnl_sgemm. bf16 goes through matmul primitives whose sizes are given when they
- * run: oneDNN then takes its packing product, which was faster than the one it chooses for known
- * sizes in nearly every case measured, most of all for gradients of weights; and one primitive per
- * form (which operand is transposed, whether the result is added) serves every shape. Where the
+ * bf16 on a processor with AMX is multiplied by k_tiles.c, with all that is done to the product.
+ *
+ * fp32 goes through dnnl_sgemm. bf16 by oneDNN goes through matmul primitives whose sizes are given
+ * when they run: oneDNN then takes its packing product, which was faster than the one it chooses for
+ * known sizes in nearly every case measured, most of all for gradients of weights; and one primitive
+ * per form (which operand is transposed, whether the result is added) serves every shape. Where the
  * processor does not multiply bf16, operands are widened to fp32 first; and so are those of fp16
  * everywhere, for which oneDNN 2.6.3 has no product on a cpu (AVX512-FP16 would add up in fp16).
  *
  * Products of a few rows, which generation has, are no work but the reading of their matrix, and are
- * done by kernels of our own.
+ * done by k_few.c.
  *
- * Whatever else is to be done to operands or result is done on panels of the tile that stay in the
- * caches: bias and residual of an fp32 result are written before the product, which is then added
- * to them; one of 16 bits is summed in an fp32 panel and rounded once, with bias, residual and what
- * c held. Panels also bound the memory of a thread, whatever the shape. */
+ * Whatever else is to be done to operands or result of oneDNN is done on panels of the part that stay
+ * in the caches: bias and residual of an fp32 result are written before the product, which is then
+ * added to them; one of 16 bits is summed in an fp32 panel and rounded once, with bias, residual and
+ * what c held, and goes through GELU or its gradient there. Panels also bound the memory of a thread,
+ * whatever the shape. */
 #include "device/cpu/cpu.h"
 
 #include "base/log.h"
@@ -37,7 +40,7 @@
 #define PANEL_FLOATS  ((size_t)PANEL_MOST * (PANEL_MOST + 1))
 #define PANEL_BUFFERS 3
 
-/* What a thread needs for the time of a tile. */
+/* What a thread needs for the time of a part. */
 struct workspace {
     dnnl_stream_t stream;
     /* The sum, and where operands are widened those; NULL until needed. */
@@ -455,10 +458,8 @@ static enum zi_status run_part(struct cpu_device *device, const struct device_ma
     return status;
 }
 
-/* Chooses the grid whose parts cost least beside the products: a part reads or packs k (m/rows +
- * n/columns) elements, where an element of a (b) costs costs[0] (costs[1]). */
-static struct grid choose_grid(const struct device_matmul *d, int threads, int64_t unit,
-                               const double costs[2])
+/* Chooses the grid whose parts read least: a part reads k (m/rows + n/columns) elements. */
+static struct grid choose_grid(const struct device_matmul *d, int threads, int64_t unit)
 {
     struct grid best = {1, 1, unit};
     double least = 0;
@@ -466,9 +467,9 @@ static struct grid choose_grid(const struct device_matmul *d, int threads, int64
         for (int rows = 1; rows <= parts; rows++) {
             int columns = parts / rows;
             if (rows * columns != parts || d->m < unit * rows || d->n < unit * columns) continue;
-            double cost = costs[0] * (double)d->m / rows + costs[1] * (double)d->n / columns;
-            if (least == 0 || cost < least) {
-                least = cost;
+            double reads = (double)d->m / rows + (double)d->n / columns;
+            if (least == 0 || reads < least) {
+                least = reads;
                 best = (struct grid){rows, columns, unit};
             }
         }
@@ -479,15 +480,11 @@ static struct grid choose_grid(const struct device_matmul *d, int threads, int64
 static struct grid grid_of(const struct cpu_device *device, const struct device_matmul *d,
                            int threads)
 {
-    /* A tile that is packed as it is stored is one of the other kind turned around: a costs more
-     * where it is stored by depth, b where it is not. */
-    const double even[2] = {1, 1}, packing[2] = {d->transpose_a ? 4 : 3, d->transpose_b ? 4 : 3};
     if (is_few(d)) { /* each thread reads a part of the matrix */
         int64_t most = d->n / 64 > 1 ? d->n / 64 : 1;
         return (struct grid){1, most < threads ? most : threads, UNIT};
     }
-    if (is_by_tiles(device, d)) return choose_grid(d, threads, UNIT_TILES, packing);
-    return choose_grid(d, threads, UNIT, even);
+    return choose_grid(d, threads, is_by_tiles(device, d) ? UNIT_TILES : UNIT);
 }
 
 /* The product alone. */

@@ -49,15 +49,16 @@ struct cpu_passes {
 /* Local. In k_few.c: `few` of the table. */
 void KERNEL(cpu_few)(const struct device_matmul *d);
 
-/* What a product by tiles has room for: packed rows of a, packed columns of b, both of so many
- * numbers, and sums, between whose rows the gap keeps them apart in the caches. */
+/* What a product by tiles has room for: panels of so many rows and columns; numbers of A, those of a
+ * group of strips or of as many as are kept, and of B, packed; and sums, between whose rows a gap
+ * keeps them apart in the caches. */
 enum {
     CPU_TILES_ROWS = 1024,
     CPU_TILES_COLUMNS = 512,
-    CPU_TILES_DEPTH = 1024,
+    CPU_TILES_A = 1 << 20,
+    CPU_TILES_B = 576 << 10,
     CPU_TILES_LD_SUM = CPU_TILES_COLUMNS + 16,
-    CPU_TILES_BYTES = 2 * (CPU_TILES_ROWS + CPU_TILES_COLUMNS) * CPU_TILES_DEPTH +
-                      4 * CPU_TILES_ROWS * CPU_TILES_LD_SUM
+    CPU_TILES_BYTES = 2 * (CPU_TILES_A + CPU_TILES_B) + 4 * CPU_TILES_ROWS * CPU_TILES_LD_SUM
 };
 
 /* Local. In k_tiles.c: `tiles` of the table, in the instruction set amx alone. */

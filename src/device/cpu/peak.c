@@ -2,9 +2,10 @@
 /* The peak that shares of a run are stated against: multiply-adds of the instructions that matrix
  * products are made of, on registers alone.
  *
- * oneDNN takes these instructions by the processor and by ONEDNN_MAX_CPU_ISA, whatever device.isa
- * says of the other kernels, so it is asked which. They differ by more than their width: on a Xeon
- * with AMX, tiles do 16 times the multiply-adds of fp32 vectors, and vectors of bf16 half of them.
+ * Products by tiles are made of tiles. oneDNN takes its instructions by the processor and by
+ * ONEDNN_MAX_CPU_ISA, whatever device.isa says of the other kernels, so it is asked which. They differ
+ * by more than their width: on a Xeon with AMX, tiles do 16 times the multiply-adds of fp32 vectors,
+ * and vectors of bf16 half of them.
  *
  * The loops are assembly, so that they are what is written here under any options of the compiler.
  * Accumulators are as many as hide the latency of the unit beside the two factors; values are not
@@ -180,6 +181,7 @@ static const struct burn *choose_burn(const struct cpu_device *device, enum zi_d
 {
     bool bf16 = type == ZI_BF16 && device->base.properties.bf16_native;
     int unit = cpu_peak_unit((int)dnnl_get_effective_cpu_isa(), bf16);
+    if (bf16 && device->by_tiles) unit = CPU_UNIT_AMX;
     if (unit == CPU_UNIT_AMX && !cpu_isa_may_use_tiles()) unit = CPU_UNIT_AVX512BF16;
     while (!burns[unit].run)
         unit--;

@@ -123,22 +123,34 @@ VEC_INLINE void tiles_pack_step(uint16_t *to, const struct tiles_source *s, bool
     tiles_store(to + TILES_TILE, rows[1], turned);
 }
 
-/* Packs the strip of rows (or columns) first .. first + 31 and depths depth .. depth + deep - 1 of
- * the source, those of them that exist; zeros for the others, to whole steps. `pairs`: for B,
- * otherwise for A. Constants: by_depth, pairs. Writes TILES_STEP tiles_steps(deep) numbers. */
+/* Packs `strips` strips, the first of which begins with row (or column) `first`, of depths depth ..
+ * depth + deep - 1 of the source: those of the numbers that exist, and zeros for the others, to whole
+ * steps. `pairs`: for B, otherwise for A. Constants: by_depth, pairs. Writes TILES_STEP
+ * tiles_steps(deep) numbers for each strip, reading along the rows of the source. */
+VEC_INLINE void tiles_pack_strips(uint16_t *to, const struct tiles_source *s, bool by_depth,
+                                  bool pairs, const int64_t at[4] /* first, depth, deep, strips */)
+{
+    int64_t strips = at[3], steps = tiles_steps(at[2]);
+    int64_t last = at[1] + at[2] < s->depth ? at[1] + at[2] : s->depth;
+    for (int64_t i = 0; i < strips * steps; i++) {
+        int64_t strip = by_depth ? i % strips : i / steps, step = by_depth ? i / strips : i % steps;
+        int64_t first = at[0] + strip * TILES_BLOCK, depth = at[1] + step * TILES_BLOCK;
+        int64_t count = s->count - first, deep = last - depth;
+        uint16_t *place = to + (strip * steps + step) * TILES_STEP;
+        if (count >= TILES_BLOCK && deep >= TILES_BLOCK)
+            tiles_pack_step(place, s, by_depth, by_depth != pairs,
+                            (int64_t[]){first, depth, TILES_BLOCK, TILES_BLOCK});
+        else
+            tiles_pack_step(place, s, by_depth, by_depth != pairs,
+                            (int64_t[]){first, depth, count, deep});
+    }
+}
+
+/* The same with one strip. */
 VEC_INLINE void tiles_pack(uint16_t *to, const struct tiles_source *s, bool by_depth, bool pairs,
                            const int64_t at[3] /* first, depth, deep */)
 {
-    int64_t count = s->count - at[0], last = at[1] + at[2] < s->depth ? at[1] + at[2] : s->depth;
-    for (int64_t depth = at[1]; depth < at[1] + at[2]; depth += TILES_BLOCK, to += TILES_STEP) {
-        int64_t deep = last - depth;
-        if (count >= TILES_BLOCK && deep >= TILES_BLOCK)
-            tiles_pack_step(to, s, by_depth, by_depth != pairs,
-                            (int64_t[]){at[0], depth, TILES_BLOCK, TILES_BLOCK});
-        else
-            tiles_pack_step(to, s, by_depth, by_depth != pairs,
-                            (int64_t[]){at[0], depth, count, deep});
-    }
+    tiles_pack_strips(to, s, by_depth, pairs, (int64_t[]){at[0], at[1], at[2], 1});
 }
 
 /* One block: c [32,32] fp32, rows c_row elements apart, (+)= a b over `steps` steps. */
@@ -169,7 +181,7 @@ VEC_INLINE struct tiles_block tiles_block_of(float *c, int64_t c_row, const uint
             _tile_loadd(number, from, 64);                                                         \
     } while (0)
 
-/* Four rows of a block that will be wanted soon. */
+/* Four rows of a block to the first-level cache. */
 VEC_INLINE void tiles_fetch(const float *c, int64_t c_row)
 {
     for (int i = 0; i < 4; i++, c += c_row) {
@@ -179,8 +191,9 @@ VEC_INLINE void tiles_fetch(const float *c, int64_t c_row)
 }
 
 /* C = A B, or with `add` C += A B, of the squares of C of which there are `high` x `wide`, each 1 or
- * 2. B may be streamed past the first-level cache, where A then stays; `next` is the block of C that
- * will be added to next, or NULL. Constants: all but t and next. Tiles 0 to 3 are C, 4 and 5 A, 6 and 7 B. */
+ * 2. `streamed`: B goes past the first-level cache, where A stays, and `next`, the block of C that
+ * comes next, is fetched meanwhile. Constants: all but t and next. Tiles 0 to 3 are C, 4 and 5 A, 6 and
+ * 7 B. */
 VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, const int wide,
                                   const bool add, const bool streamed, const float *next)
 {
@@ -200,19 +213,19 @@ VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, c
         _tile_zero(3);
     }
     for (int64_t step = 0; step < t->steps; step++, a += t->a_step, b += TILES_STEP) {
-        if (next && step < TILES_BLOCK / 4) tiles_fetch(next + 4 * step * t->c_row, t->c_row);
+        if (streamed && step < TILES_BLOCK / 4) tiles_fetch(next + 4 * step * t->c_row, t->c_row);
         TILES_LOAD_B(6, b);
         _tile_loadd(4, a, a_bytes);
         _tile_dpbf16ps(0, 4, 6);
-        if (wide > 1) {
-            TILES_LOAD_B(7, b + TILES_TILE);
-            _tile_dpbf16ps(1, 4, 7);
-        }
         if (high > 1) {
             _tile_loadd(5, a + t->a_second, a_bytes);
             _tile_dpbf16ps(2, 5, 6);
         }
-        if (high > 1 && wide > 1) _tile_dpbf16ps(3, 5, 7);
+        if (wide > 1) {
+            TILES_LOAD_B(7, b + TILES_TILE);
+            _tile_dpbf16ps(1, 4, 7);
+            if (high > 1) _tile_dpbf16ps(3, 5, 7);
+        }
     }
     _tile_stored(0, t->c, c_bytes);
     if (wide > 1) _tile_stored(1, t->c + TILES_SIDE, c_bytes);
@@ -227,13 +240,6 @@ VEC_INLINE void tiles_multiply(const struct tiles_block *t, const int high, cons
                                const bool add)
 {
     tiles_multiply_as(t, high, wide, add, false, NULL);
-}
-
-/* Where A stays there for many B; `next` as above */
-VEC_INLINE void tiles_multiply_streamed(const struct tiles_block *t, const int high, const int wide,
-                                        const bool add, const float *next)
-{
-    tiles_multiply_as(t, high, wide, add, true, next);
 }
 
 #endif
