@@ -32,7 +32,7 @@ struct backward_space {
     uint16_t q[PASS_NUMBERS], d_o[PASS_NUMBERS];
     /* Strips of the width, of PASS queries in depth. */
     uint16_t q_across[PASS_NUMBERS], do_across[PASS_NUMBERS];
-    /* [width][key]. */
+    /* Squares [width][key] of 32 x 32, those of 32 columns of the width behind each other. */
     float dk[BLOCK_NUMBERS], dv[BLOCK_NUMBERS];
     /* [query][key]. */
     float s[SQUARE], dp[SQUARE];
@@ -181,7 +181,7 @@ static void square_backward(struct backward_space *space, const struct backward_
         square_terms_masked(space, task, at, strip);
 }
 
-/* Adds to dv and dk, [width][key], what the queries give them. */
+/* Adds to dv and dk what the queries give them. */
 static void square_sums(struct backward_space *space, const struct backward_task *task,
                         const struct backward_place *at)
 {
@@ -189,11 +189,11 @@ static void square_sums(struct backward_space *space, const struct backward_task
     for (int64_t c = 0; c < task->wide; c += TILES_BLOCK) {
         const uint16_t *d_o = space->do_across + c * PASS, *q = space->q_across + c * PASS;
         for (int64_t i = 0; i < at->keys; i += STRIP) {
-            const int64_t to = c * at->block + at->key - at->begin + i, from = i * PASS;
+            const int64_t to = c * at->block + (at->key - at->begin + i) * TILES_BLOCK;
             const struct tiles_block dv =
-                tiles_block_of(space->dv + to, at->block, d_o, space->p + from, steps);
+                tiles_block_of(space->dv + to, TILES_BLOCK, d_o, space->p + i * PASS, steps);
             const struct tiles_block dk =
-                tiles_block_of(space->dk + to, at->block, q, space->ds + from, steps);
+                tiles_block_of(space->dk + to, TILES_BLOCK, q, space->ds + i * PASS, steps);
             tiles_multiply(&dv, 2, 2, true);
             tiles_multiply(&dk, 2, 2, true);
         }
@@ -276,15 +276,17 @@ static void block_pack(struct backward_space *space, const struct backward_task 
         tiles_pack(space->k_across + c * at->block, &k_across, true, true, (int64_t[]){c, 0, keys});
 }
 
-/* Stores sums of `keys` keys, [width][block], times `scale` as rows of a gradient. */
+/* Stores sums of `keys` keys, squares as dk has them, times `scale` as rows of a gradient. */
 static void columns_store(const struct pack_source *to, const float *from, int64_t block,
                           const int64_t keys, float scale)
 {
     for (int64_t key = 0; key < keys && key < to->rows; key += VEC_LANES) {
         for (int64_t c = 0; c < to->width; c += VEC_LANES) {
             vec square[VEC_LANES];
+            const float *of = from + c / STRIP * STRIP * block + key / STRIP * STRIP * STRIP +
+                              c % STRIP * STRIP + key % STRIP;
             for (int i = 0; i < VEC_LANES; i++)
-                square[i] = vec_load(from + (c + i) * block + key) * scale;
+                square[i] = vec_load(of + i * STRIP) * scale;
             vec_transpose(square);
             for (int i = 0; i < VEC_LANES && key + i < to->rows; i++)
                 vec_store_as_part(ZI_BF16, (void *)(uintptr_t)to->base,
