@@ -48,7 +48,7 @@ static int lay_home(struct builder *b, int unit, enum tier_kind kind)
     enum zi_tier tier = c->tier[row->place];
     size_t bytes = home_bytes(b, unit, kind);
     if (tier != ZI_TIER_NVME) return lay_slots(b, unit, kind, purpose);
-    enum zi_dtype type = program_state_type(b->program, kind);
+    enum zi_dtype type = zero_type(c, kind);
     size_t slice = bytes;
     if (is_cut(b, kind)) {
         /* Direct I/O begins at whole blocks of the disk; groups of 8-bit numbers end anywhere. */

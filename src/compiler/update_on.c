@@ -29,8 +29,7 @@ void zero_update_way(const struct zero_config *config, enum zi_tier worker, stru
     *way = (struct zero_way){0, 0, 0};
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
-        struct tier_types types = zero_types(config);
-        size_t bytes = zi_dtype_bytes(tier_type_of(tier_kind_row(kind)->type, &types));
+        size_t bytes = zi_dtype_bytes(zero_type(config, kind));
         bool changes = kind != TIER_GRADIENT;
         if (!zero_has(config, kind, true)) continue;
         way->memory += bytes * (changes ? 2 : 1);

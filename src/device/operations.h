@@ -155,8 +155,9 @@ struct device_piece {
     struct device_place place;
 };
 
-/* One fused step of an optimizer on `count` elements. Gradient of any type of arithmetic. With type fp32 w is in `parameter` and remainder is null. Otherwise it is split: parameter is w rounded half away
- * from zero to `type`, and remainder int16; (parameter << 16) + remainder are the bits of w with
+/* One fused step of an optimizer on `count` elements. Gradient of any type of arithmetic. With type
+ * fp32 w is in `parameter` and remainder is null. Otherwise it is split: parameter is w rounded half
+ * away from zero to `type`, and remainder int16; (parameter << 16) + remainder are the bits of w with
  * bf16, and zi_fp16_master_bits of it with fp16 (base/half.h). *checksum (a uint64_t on the
  * device), unless null, gets that of the new w at `place` added, see below.
  *

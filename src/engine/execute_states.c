@@ -241,7 +241,7 @@ static enum zi_status visit_tile(struct engine *engine, const struct bound_op *b
 static enum zi_status visit_blocks(struct engine *engine, const struct bound_op *b)
 {
     const struct bound_states *s = b->states;
-    enum zi_dtype type = program_state_type(engine->program, b->op->state);
+    enum zi_dtype type = zero_type(&engine->program->config, b->op->state);
     for (int64_t done = 0; done < b->op->count; done += s->tile_elements) {
         int64_t rest = b->op->count - done;
         int64_t count = rest < s->tile_elements ? rest : s->tile_elements;
@@ -260,7 +260,7 @@ static enum zi_status visit_blocks(struct engine *engine, const struct bound_op 
 
 static bool is_blocks(const struct engine *engine, const struct bound_op *b)
 {
-    return zi_dtype_is_blocks(program_state_type(engine->program, b->op->state));
+    return zi_dtype_is_blocks(zero_type(&engine->program->config, b->op->state));
 }
 
 enum zi_status run_import(struct engine *engine, const struct bound_op *b,

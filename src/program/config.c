@@ -12,6 +12,12 @@ struct tier_types zero_types(const struct zero_config *config)
     return (struct tier_types){config->compute, config->gradient, config->blocks, config->states};
 }
 
+enum zi_dtype zero_type(const struct zero_config *config, enum tier_kind kind)
+{
+    struct tier_types types = zero_types(config);
+    return tier_type_of(tier_kind_row(kind)->type, &types);
+}
+
 bool zero_has(const struct zero_config *config, enum tier_kind kind, bool trainable)
 {
     struct tier_types types = zero_types(config);

@@ -95,6 +95,9 @@ bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind);
 /* Local. What the table of states leaves open. */
 struct tier_types zero_types(const struct zero_config *config);
 
+/* Local. The type of a kind of state. */
+enum zi_dtype zero_type(const struct zero_config *config, enum tier_kind kind);
+
 /* Local. Whether a unit has a kind of state, by whether it is trained. */
 bool zero_has(const struct zero_config *config, enum tier_kind kind, bool trainable);
 

@@ -2,10 +2,10 @@
 /* Partition of units over ranks.
  *
  * Every unit is split over all ranks, so that each rank's own link and disk carry 1/N of every
- * fetch. Shards are equal and a multiple of 64 elements, or of a block where moments are in blocks, so the unit is padded at its end; nothing
- * has to divide anything. The layout of pieces inside a unit does not depend on the number of
- * ranks, only where the cuts fall does: the tables are those of whole units, a range per piece, and
- * a rank cuts its shard out of them. */
+ * fetch. Shards are equal and a multiple of 64 elements, or of a block where moments are in blocks,
+ * so the unit is padded at its end; nothing has to divide anything. The layout of pieces inside a
+ * unit does not depend on the number of ranks, only where the cuts fall does: the tables are those of
+ * whole units, a range per piece, and a rank cuts its shard out of them. */
 #include "program/partition.h"
 
 #include <stdlib.h>

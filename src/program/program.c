@@ -164,15 +164,9 @@ int64_t program_elements(const struct program *program, int unit, enum tier_kind
     return zero_is_sharded(&program->config, kind) ? part->shard : part->padded;
 }
 
-enum zi_dtype program_state_type(const struct program *program, enum tier_kind kind)
-{
-    struct tier_types types = zero_types(&program->config);
-    return tier_type_of(tier_kind_row(kind)->type, &types);
-}
-
 size_t program_state_bytes(const struct program *program, enum tier_kind kind, int64_t count)
 {
-    return zi_dtype_size(program_state_type(program, kind), count);
+    return zi_dtype_size(zero_type(&program->config, kind), count);
 }
 
 const char *program_op_subject(const struct program *program, const struct program_op *op)

@@ -216,9 +216,6 @@ size_t program_traffic(const struct program_list *list, enum program_lane lane);
 /* Local. Elements of a unit that this rank has of a kind of state. */
 int64_t program_elements(const struct program *program, int unit, enum tier_kind kind);
 
-/* Local. The type of a kind of state. */
-enum zi_dtype program_state_type(const struct program *program, enum tier_kind kind);
-
 /* Local. Bytes of so many elements of a kind of state, of whole blocks where they are in blocks. */
 size_t program_state_bytes(const struct program *program, enum tier_kind kind, int64_t count);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rows of state kinds, and of the places that a deck has for them.
  *
- * To add a kind (an adapter, a quantised moment, the state of another optimizer): a constant in
+ * To add a kind (an adapter, the state of another optimizer): a constant in
  * tier/kinds.h, a row here, and the optimizer that uses it. */
 #include "tier/kinds.h"
 

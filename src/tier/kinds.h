@@ -37,6 +37,9 @@ enum tier_kind {
     TIER_KIND_COUNT
 };
 
+/* The most states of its own that an optimizer has: kinds with a number among them. */
+enum { TIER_MOMENTS = 2 };
+
 enum tier_type {
     TIER_TYPE_COMPUTE,
     TIER_TYPE_FP32,

@@ -57,13 +57,70 @@ VEC_INLINE vec_int vec_pick(vec_int mask, vec_int a, vec_int b)
     return (mask & a) | (~mask & b);
 }
 
+/* VEC_LANES codes from p on as integers. */
+VEC_INLINE vec_int vec_load_codes(const unsigned char *p)
+{
+#ifdef VEC_AVX512
+    return (vec_int)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+#elif defined(VEC_AVX2)
+    return (vec_int)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+#else
+    vec_codes bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return __builtin_convertvector(bytes, vec_int);
+#endif
+}
+
+/* Integers of 0 to 255 to p, as codes. */
+VEC_INLINE void vec_store_codes(unsigned char *p, vec_int codes)
+{
+#ifdef VEC_AVX512
+    _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8((__m512i)codes));
+#elif defined(VEC_AVX2)
+    __m256i words = _mm256_packus_epi32((__m256i)codes, (__m256i)codes);
+    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, words),
+                                                _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4));
+    _mm_storel_epi64((void *)p, _mm256_castsi256_si128(bytes));
+#else
+    vec_codes bytes = __builtin_convertvector(codes, vec_codes);
+    memcpy(p, &bytes, sizeof bytes);
+#endif
+}
+
+/* How many of eight ascending limits each magnitude reaches, less one. */
+VEC_INLINE vec_int vec_decade(const float *limits, vec size)
+{
+    vec_int decade = (vec_int){0} - 1;
+#pragma GCC unroll 8
+    for (int e = 0; e < ZI_BLOCK_DECADES; e++) {
+#ifdef VEC_AVX512
+        __mmask16 reached = _mm512_cmp_ps_mask((__m512)size, _mm512_set1_ps(limits[e]), _CMP_GE_OQ);
+        decade = (vec_int)_mm512_mask_add_epi32((__m512i)decade, reached, (__m512i)decade,
+                                                _mm512_set1_epi32(1));
+#else
+        decade -= size >= vec_set(limits[e]);
+#endif
+    }
+    return decade;
+}
+
+/* The integers below numbers that are not negative. */
+VEC_INLINE vec_int vec_whole(vec x)
+{
+#ifdef VEC_AVX512
+    return (vec_int)_mm512_cvttps_epi32((__m512)x);
+#elif defined(VEC_AVX2)
+    return (vec_int)_mm256_cvttps_epi32((__m256)x);
+#else
+    return __builtin_convertvector(x, vec_int);
+#endif
+}
+
 /* What codes from p on stand for, of a scale of 1; `type` is a constant here and below. */
 VEC_INLINE vec vec_decode(enum zi_dtype type, const struct vec_table *slope,
                           const struct vec_table *base, const unsigned char *p)
 {
-    vec_codes bytes;
-    memcpy(&bytes, p, sizeof bytes);
-    vec_int code = __builtin_convertvector(bytes, vec_int);
+    vec_int code = vec_load_codes(p);
     vec_int number = type == ZI_SIGNED8 ? code & 127 : code;
     vec_int bits = (vec_int) __builtin_convertvector(number, vec);
     vec_int decade = (bits >> 23) - 127; /* of 0: -127, which is 1 in a table */
@@ -96,18 +153,15 @@ struct vec_encoder {
 };
 
 /* Codes of numbers that are to be multiplied with the inverse of their scale. */
-VEC_INLINE vec_codes vec_encode(enum zi_dtype type, const struct vec_encoder *by, vec value,
-                                vec inverse)
+VEC_INLINE vec_int vec_encode(enum zi_dtype type, const struct vec_encoder *by, vec value,
+                              vec inverse)
 {
     vec x = value * inverse;
     vec size = vec_min((vec)((vec_int)x & 0x7fffffff), vec_set(2.0f));
-    vec_int decade = (vec_int){0} - 1, below = (vec_int)x >> 31;
-#pragma GCC unroll 8
-    for (int e = 0; e < ZI_BLOCK_DECADES; e++)
-        decade -= size >= vec_set(by->map->least[e]);
+    vec_int decade = vec_decade(by->map->least, size), below = (vec_int)x >> 31;
     vec code = size * vec_look_up(&by->cells, decade) + vec_look_up(&by->shift, decade);
     code = vec_max(vec_min(code, vec_look_up(&by->last, decade)), vec_set((float)by->map->lowest));
-    vec_int number = __builtin_convertvector(code, vec_int);
+    vec_int number = vec_whole(code);
     vec_int one = size >= vec_set(by->map->one);
     if (type == ZI_SIGNED8) {
         one &= ~below;
@@ -115,7 +169,7 @@ VEC_INLINE vec_codes vec_encode(enum zi_dtype type, const struct vec_encoder *by
     }
     number = vec_pick(one, (vec_int){0} + by->map->one_code, number);
     number &= ~((decade < 0) | (vec_int)(value == 0));
-    return __builtin_convertvector(number, vec_codes);
+    return number;
 }
 
 /* Into whole blocks. */
@@ -136,8 +190,7 @@ VEC_INLINE void encode_blocks(enum zi_dtype type, const float *restrict values, 
         vec inverse = vec_set(scale == 0.0f ? 0.0f : 1.0f / scale);
         for (int64_t i = 0; i < ZI_BLOCK; i += VEC_LANES) {
             vec value = scale == 0.0f ? (vec){0} : vec_load(values + first + i);
-            vec_codes codes = vec_encode(type, &by, value, inverse);
-            memcpy(blocks + i, &codes, sizeof codes);
+            vec_store_codes(blocks + i, vec_encode(type, &by, value, inverse));
         }
         memcpy(blocks + ZI_BLOCK, &scale, sizeof scale);
     }
