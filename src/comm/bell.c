@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "comm/library.h"
+#include "comm/turn.h"
 
 /* Of one rank; cache lines of its own, so that ranks do not disturb each other. */
 struct bell {

@@ -33,6 +33,7 @@
 #include "comm/library.h"
 #include "comm/post.h"
 #include "comm/reduce.h"
+#include "comm/turn.h"
 
 #define AT_ONCE     ((int64_t)64 << 10) /* elements of a sum, of all others: 256 KiB stay in a cache */
 #define PIECE_LEAST ((int64_t)4 << 10)
@@ -320,6 +321,7 @@ static enum zi_status use(struct comm *comm, const struct card *cards)
         return zi_fail(ZI_ERROR_DEVICE, "comm", "no memory for the processes of a node");
     for (int rank = 0; rank < comm->size; rank++)
         direct->processes[rank] = (pid_t)cards[rank].process;
+    direct->has_cores = sysconf(_SC_NPROCESSORS_ONLN) >= comm->size;
     comm->transport = &direct_transport;
     return ZI_OK;
 }

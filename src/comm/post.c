@@ -21,11 +21,12 @@
 
 #include "base/log.h"
 #include "comm/library.h"
+#include "comm/turn.h"
 #include "comm/wait.h"
 
-/* Of looking without pause. Where another thread of the rank computes meanwhile, less than a sleep
- * takes: longer takes the core from it. Where the core is idle otherwise, about what others are apart
- * from each other in an operation. */
+/* Of looking without pause. Where another thread of the rank, or a rank without a core of its own, would
+ * compute meanwhile, less than a sleep takes. Where the core is idle otherwise, what ranks that do the
+ * same are apart in most operations. */
 #define POLL_NS        5000
 #define POLL_AHEAD_NS  50000
 #define LOOKS          16 /* between two looks at the clock */
@@ -100,7 +101,9 @@ static enum zi_status help_messages(const struct comm *comm)
 static bool poll_others(const struct comm *comm, struct wait *wait)
 {
     const struct bells *bells = library_of(comm)->bells;
-    int64_t most_ns = direct_of(comm)->ahead ? POLL_AHEAD_NS : POLL_NS, now;
+    int64_t most_ns =
+        direct_of(comm)->has_cores && direct_of(comm)->ahead ? POLL_AHEAD_NS : POLL_NS;
+    int64_t now;
     int64_t until_ns = wait_now_ns() + most_ns;
     do {
         for (int i = 0; i < LOOKS; i++) {

@@ -48,8 +48,10 @@ struct direct {
     struct task tasks[POSTED_MOST];
     /* How many have been posted, have been come to, have had this rank's work, and are done. */
     int64_t posted, entered, worked, done;
-    /* Who waits has nothing else to do, and nobody who would take its place. */
+    /* Tasks of device memory only begin (comm_run_ahead). */
     bool ahead;
+    /* The node has a core for each rank. */
+    bool has_cores;
 };
 
 /* Local. Puts a task into the queue, and does what can be done now. Gives its number. */

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "comm/library.h"
+#include "comm/turn.h"
 
 int64_t wait_now_ns(void)
 {

@@ -70,7 +70,8 @@ struct device_properties {
     bool bf16_native;
     /* Per rank. */
     int threads;
-    /* Those of the node's ranks take all cores: another thread would work in the place of one. */
+    /* The node has a core for each rank, and their threads take all: one more thread would work in the
+     * place of another. */
     bool fills_cores;
 };
 

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "engine/execute.h"
+#include "engine/together.h"
 
 /* Sleeps until lane `other` has done operation `index`, or the run has failed. */
 static void wait_for_lane(struct engine *engine, struct lane *lane, int other, int index)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to engine: the engine's inside, shared by engine.c (life and entry points), lanes.c
- * (threads that replay a program), together.c (one thread that does), disk_lane.c, ahead.c (work that
- * is enqueued), execute.c and execute_states.c (what each kind of operation does). */
+/* Private to engine: the engine's inside, shared by engine.c (life and entry points), lanes.c and
+ * together.c (threads that replay a program), disk_lane.c, ahead.c (work that is enqueued), execute.c
+ * and execute_states.c (what each kind of operation does). */
 #ifndef ZI_ENGINE_LANES_H
 #define ZI_ENGINE_LANES_H
 
@@ -18,12 +18,6 @@
 /* When the lane turned to an operation, when that started, and when it was done. */
 struct lane_times {
     double asked_s, start_s, end_s;
-};
-
-/* A collective that has begun: it is done when so many are (comm_advance). */
-struct begun_op {
-    int64_t number;
-    struct lane_times times;
 };
 
 struct lane {
@@ -51,8 +45,6 @@ struct lane {
     pthread_cond_t changed;
     const struct lane *awaited;
     int awaited_index;
-    /* In a run that one thread plays: its operations to be begun next and to be done next. */
-    int next, oldest;
     /* In this run, by the lane it waited for. */
     double wait_s[LANE_COUNT];
     struct engine_timing timings[OP_KIND_COUNT];
@@ -60,8 +52,7 @@ struct lane {
 
 struct engine {
     const struct program *program;
-    /* Of comm. */
-    int rank;
+    int rank; /* of comm */
     /* The lists of the program, for this rank and its memory. */
     struct bound_list bound[PROGRAM_COUNT];
     struct device *device;
@@ -75,18 +66,15 @@ struct engine {
     char *hosts[ZI_TIER_COUNT];
     /* NULL without states on nvme. */
     struct tier_store *store;
-    /* NULL unless steps are traced. */
+    /* NULL unless steps are traced; whether this run is. */
     struct trace *trace;
-    /* Whether this run is traced. */
     bool tracing;
     /* By operation of the program that runs, for lanes that run ahead; NULL without such lanes. */
     struct device_event **events;
     struct lane_times *times;
     int event_count;
-    /* The thread of the compute lane plays others as well, where a program uses no more than those
-     * (together.c); by operation of that program. */
-    bool together;
-    struct begun_op *begun;
+    /* NULL: each lane has a thread (together.c). */
+    struct together *together;
     /* When the program that runs was started. */
     double start_s;
     /* Of the save or load that runs, or is laid over the next training step. */
@@ -97,10 +85,10 @@ struct engine {
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
     bool closing;
-    /* The program that runs; ranks wait for each other in it, so an error of one ends the job. */
+    /* The program that runs, and its first error; ranks wait for each other in it (`collective`), so an
+     * error of one ends the job. */
     enum program_name name;
     bool collective;
-    /* First error of a run. */
     enum zi_status status;
     /* Some targets may be -1. */
     bool masked;
@@ -148,16 +136,6 @@ void lane_note_done(struct lane *lane, int index, enum zi_status status);
 /* disk_lane.c */
 /* Replays a disk lane, with as many transfers in flight as their slots allow. */
 void disk_lane_run(struct lane *lane);
-
-/* together.c */
-/* Local. Whether the compute lane's thread can play other lanes, and what it needs for that. */
-enum zi_status together_start(struct engine *engine);
-/* Local. Frees that. */
-void together_stop(struct engine *engine);
-/* Local. Whether it plays all lanes of a program. */
-bool together_plays(const struct engine *engine, const struct bound_list *list);
-/* Collective. Plays them. */
-void together_run(struct engine *engine);
 
 /* ahead.c */
 /* Makes the events of the operations of lanes that run ahead. */

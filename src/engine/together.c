@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "engine/execute.h"
+#include "engine/together.h"
 
 static bool plays(enum program_lane lane)
 {
@@ -36,98 +37,106 @@ static const struct program_list *list_of(const struct engine *engine)
     return &engine->program->lists[engine->name];
 }
 
+static struct cursor *cursor_of(const struct engine *engine, enum program_lane lane)
+{
+    return &engine->together->cursors[lane];
+}
+
 /* The first operation of a lane from `index` on; the number of operations where there is none. */
-static int find_next(const struct engine *engine, const struct lane *lane, int index)
+static int find_next(const struct engine *engine, enum program_lane lane, int index)
 {
     const struct program_list *list = list_of(engine);
-    while (index < list->count && list->ops[index].lane != lane->id)
+    while (index < list->count && list->ops[index].lane != lane)
         index++;
     return index;
 }
 
-static bool has_next(const struct engine *engine, const struct lane *lane)
+/* Whether a lane has operations that have not begun. */
+static bool has_next(const struct engine *engine, enum program_lane lane)
 {
-    return lane->next < list_of(engine)->count;
+    return cursor_of(engine, lane)->next < list_of(engine)->count;
 }
 
 /* The lane that the next operation of a lane has to wait for; -1: it can begin. */
-static int find_awaited(const struct engine *engine, const struct lane *lane)
+static int find_awaited(const struct engine *engine, enum program_lane lane)
 {
-    const int *after = list_of(engine)->ops[lane->next].after;
+    const int *after = list_of(engine)->ops[cursor_of(engine, lane)->next].after;
     for (int other = 0; other < LANE_COUNT; other++) {
         if (after[other] >= 0 && engine->lanes[other].done <= after[other]) return other;
     }
     return -1;
 }
 
-static bool can_begin(const struct engine *engine, const struct lane *lane)
+static bool can_begin(const struct engine *engine, enum program_lane lane)
 {
     return engine->status >= 0 && has_next(engine, lane) && find_awaited(engine, lane) < 0;
 }
 
 /* Does the next operation of a lane of the processor. */
-static void do_next(struct engine *engine, struct lane *lane, double asked_s)
+static void do_next(struct engine *engine, enum program_lane id, double asked_s)
 {
-    int index = lane->next;
+    struct lane *lane = &engine->lanes[id];
+    struct cursor *cursor = cursor_of(engine, id);
+    int index = cursor->next;
     struct lane_times times = {.asked_s = asked_s, .start_s = zi_time_s()};
     enum zi_status status = execute_op(engine, &engine->bound[engine->name].ops[index]);
     if (status >= 0) status = device_stream_synchronize(lane->stream);
     times.end_s = zi_time_s();
     lane_note_time(lane, index, &times);
     lane_note_done(lane, index, status);
-    lane->next = find_next(engine, lane, index + 1);
+    cursor->next = cursor->oldest = find_next(engine, id, index + 1);
 }
 
 /* Notes which collectives are done, after waiting for `least` of all that have begun. */
 static void settle(struct engine *engine, int64_t least)
 {
     struct lane *lane = &engine->lanes[LANE_COMM];
+    struct cursor *cursor = cursor_of(engine, LANE_COMM);
     struct comm_progress progress;
     enum zi_status status = comm_advance(engine->comm, least, &progress);
     if (status < 0) {
-        lane_note_done(lane, lane->oldest, status);
+        lane_note_done(lane, cursor->oldest, status);
         return;
     }
-    while (lane->oldest < lane->next && engine->begun[lane->oldest].number <= progress.done) {
-        struct begun_op *op = &engine->begun[lane->oldest];
+    while (cursor->oldest < cursor->next) {
+        struct begun_op *op = &engine->together->begun[cursor->oldest];
+        if (op->number > progress.done) break;
         op->times.end_s = zi_time_s();
-        lane_note_time(lane, lane->oldest, &op->times);
-        lane_note_done(lane, lane->oldest, ZI_OK);
-        lane->oldest = find_next(engine, lane, lane->oldest + 1);
+        lane_note_time(lane, cursor->oldest, &op->times);
+        lane_note_done(lane, cursor->oldest, ZI_OK);
+        cursor->oldest = find_next(engine, LANE_COMM, cursor->oldest + 1);
     }
 }
 
 /* Begins the next collective. What has begun nothing is done with those before it. */
 static void begin_next(struct engine *engine)
 {
-    struct lane *lane = &engine->lanes[LANE_COMM];
-    int index = lane->next;
-    struct begun_op *op = &engine->begun[index];
+    struct cursor *cursor = cursor_of(engine, LANE_COMM);
+    struct begun_op *op = &engine->together->begun[cursor->next];
     struct comm_progress progress;
     op->times.asked_s = op->times.start_s = zi_time_s();
-    enum zi_status status = execute_op(engine, &engine->bound[engine->name].ops[index]);
+    enum zi_status status = execute_op(engine, &engine->bound[engine->name].ops[cursor->next]);
     if (status >= 0) status = comm_advance(engine->comm, 0, &progress);
     if (status < 0) {
-        lane_note_done(lane, index, status);
+        lane_note_done(&engine->lanes[LANE_COMM], cursor->next, status);
         return;
     }
     op->number = progress.begun;
-    lane->next = find_next(engine, lane, index + 1);
+    cursor->next = find_next(engine, LANE_COMM, cursor->next + 1);
 }
 
 /* Does all that can be done of the lanes beside compute. */
 static void serve(struct engine *engine)
 {
-    struct lane *comm = &engine->lanes[LANE_COMM], *host = &engine->lanes[LANE_HOST];
     bool moves = true;
     settle(engine, 0);
     while (moves) {
         moves = false;
-        while (can_begin(engine, host)) {
-            do_next(engine, host, zi_time_s());
+        while (can_begin(engine, LANE_HOST)) {
+            do_next(engine, LANE_HOST, zi_time_s());
             moves = true;
         }
-        while (can_begin(engine, comm)) {
+        while (can_begin(engine, LANE_COMM)) {
             begin_next(engine);
             moves = true;
         }
@@ -138,49 +147,50 @@ static void serve(struct engine *engine)
 /* The same; where nothing was left to do, waits until a collective is done. */
 static void serve_or_wait(struct engine *engine)
 {
-    struct lane *comm = &engine->lanes[LANE_COMM];
-    int oldest = comm->oldest;
+    const struct cursor *cursor = cursor_of(engine, LANE_COMM);
+    int oldest = cursor->oldest;
     serve(engine);
-    if (engine->status < 0 || comm->oldest != oldest || comm->oldest == comm->next) return;
-    settle(engine, engine->begun[oldest].number);
+    if (engine->status < 0 || cursor->oldest != oldest || cursor->oldest == cursor->next) return;
+    settle(engine, engine->together->begun[oldest].number);
 }
 
 static void begin_lanes(struct engine *engine)
 {
     for (int l = 0; l < LANE_COUNT; l++) {
-        struct lane *lane = &engine->lanes[l];
-        lane->next = lane->oldest = find_next(engine, lane, 0);
+        struct cursor *cursor = cursor_of(engine, (enum program_lane)l);
+        cursor->next = cursor->oldest = find_next(engine, (enum program_lane)l, 0);
     }
     (void)comm_run_ahead(engine->comm, true);
 }
 
-/* Serves the other lanes until the compute lane's next operation can begin, or, behind its last,
- * until they are done. */
+/* Whether the compute lane's next operation, or, behind its last, the end of the program, has to wait. */
+static bool has_to_wait(const struct engine *engine)
+{
+    if (has_next(engine, LANE_COMPUTE)) return find_awaited(engine, LANE_COMPUTE) >= 0;
+    return cursor_of(engine, LANE_COMM)->oldest < list_of(engine)->count ||
+           has_next(engine, LANE_HOST);
+}
+
+/* Serves the other lanes until that has nothing to wait for. */
 static void wait_for_others(struct engine *engine)
 {
-    struct lane *compute = &engine->lanes[LANE_COMPUTE], *comm = &engine->lanes[LANE_COMM];
-    struct lane *host = &engine->lanes[LANE_HOST];
+    if (!has_to_wait(engine)) return;
     double start_s = zi_time_s();
-    bool at_end = !has_next(engine, compute);
-    int awaited = at_end ? LANE_COMM : find_awaited(engine, compute);
-    if (awaited < 0) return;
-    while (engine->status >= 0 &&
-           (at_end ? comm->oldest < list_of(engine)->count || has_next(engine, host)
-                   : find_awaited(engine, compute) >= 0))
+    int awaited = has_next(engine, LANE_COMPUTE) ? find_awaited(engine, LANE_COMPUTE) : LANE_COMM;
+    while (engine->status >= 0 && has_to_wait(engine))
         serve_or_wait(engine);
-    compute->wait_s[awaited] += zi_time_s() - start_s;
+    engine->lanes[LANE_COMPUTE].wait_s[awaited] += zi_time_s() - start_s;
 }
 
 void together_run(struct engine *engine)
 {
-    struct lane *compute = &engine->lanes[LANE_COMPUTE];
     begin_lanes(engine);
     serve(engine);
-    while (engine->status >= 0 && has_next(engine, compute)) {
+    while (engine->status >= 0 && has_next(engine, LANE_COMPUTE)) {
         double asked_s = zi_time_s();
         wait_for_others(engine);
         if (engine->status < 0) break;
-        do_next(engine, compute, asked_s);
+        do_next(engine, LANE_COMPUTE, asked_s);
         serve(engine);
     }
     wait_for_others(engine);
@@ -191,17 +201,21 @@ enum zi_status together_start(struct engine *engine)
 {
     const struct device_properties *properties = device_get_properties(engine->device);
     int count = 0;
-    engine->together =
-        properties->fills_cores && !properties->asynchronous && comm_run_ahead(engine->comm, false);
-    for (int name = 0; name < PROGRAM_COUNT && engine->together; name++) {
+    if (!properties->fills_cores || properties->asynchronous ||
+        !comm_run_ahead(engine->comm, false))
+        return ZI_OK;
+    for (int name = 0; name < PROGRAM_COUNT; name++) {
         if (engine->program->lists[name].count > count) count = engine->program->lists[name].count;
     }
-    engine->begun = calloc((size_t)count + 1, sizeof *engine->begun);
-    if (engine->begun) return ZI_OK;
+    struct together *together = calloc(1, sizeof *together);
+    engine->together = together;
+    if (together) together->begun = calloc((size_t)count + 1, sizeof *together->begun);
+    if (together && together->begun) return ZI_OK;
     return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory for %d collectives under way", count);
 }
 
 void together_stop(struct engine *engine)
 {
-    free(engine->begun);
+    if (engine->together) free(engine->together->begun);
+    free(engine->together);
 }

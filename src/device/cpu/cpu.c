@@ -267,7 +267,8 @@ static enum zi_status cpu_describe(const struct settings_device *settings,
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     p.memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
     p.bf16_native = isa >= CPU_AVX512BF16;
-    p.fills_cores = p.threads >= cores_at_once(share.ranks);
+    double cores = cores_at_once(share.ranks);
+    p.fills_cores = cores >= 1 && p.threads >= cores;
     *properties = p;
     return ZI_OK;
 }
