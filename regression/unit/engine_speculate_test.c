@@ -24,6 +24,7 @@ static const char *const ways[][SETS_MOST] = {
     {STORED, "placement.gradients=nvme", "placement.activations=nvme"},
     {STORED, "zero.stage=1", "zero.prefetch=0"},
     {STORED, "zero.stage=0", "activations.recompute=never"},
+    {STORED, "zero.stage=1", "zero.order=micro-major"},
     {STORED, "zero.prefetch=4", "activations.recompute=always", "activations.interval=1"},
     {STORED, "device.type=cuda", "placement.gradients=host"},
     {STORED, "device.type=cuda", "placement.gradients=host", "zero.stage=2"},
@@ -294,7 +295,15 @@ static void test_choice(void)
 
 int main(int argc, char **argv)
 {
-    static const char *const free[] = {"optimizer.clip=0", "precision.compute=fp32", NULL};
+    static const char *const tiled[] = {
+        "optimizer.clip=0",    "precision.compute=fp32", "tiling.attention=2",   "tiling.mlp=2",
+        "tiling.vocabulary=2", "model.inner=160",        "model.vocabulary=130", NULL};
+    static const char *const adapted[] = {"optimizer.clip=0",
+                                          "precision.compute=bf16",
+                                          "adapter.rank=3",
+                                          "adapter.targets=all",
+                                          "model.trainable=norm.*,blocks.1.mlp.norm.*",
+                                          NULL};
     static const char *const scaled[] = {"optimizer.clip=0",
                                          "precision.compute=fp16",
                                          "precision.loss_scale_initial=65536",
@@ -304,7 +313,8 @@ int main(int argc, char **argv)
     const unsigned kept = 1u << GUESS_NONE | 1u << GUESS_KEPT, all = kept | 1u << GUESS_DROPPED;
     char folder[32];
     struct comm *world = step_fixture_start(&argc, &argv, folder);
-    test_ways(step_fixture_gpt2, free, 0, kept, world);
+    test_ways(step_fixture_gpt2, tiled, 0, kept, world);
+    if (comm_size(world) > 1) test_ways(step_fixture_llama, adapted, 0, kept, world);
     test_ways(step_fixture_gpt2, scaled, 0, all, world);
     test_clipped(step_fixture_llama, world);
     if (comm_size(world) == 1) test_checker();
