@@ -24,6 +24,7 @@ static const char *const ways[][SETS_MOST] = {
     {STORED, "placement.gradients=nvme", "placement.activations=nvme"},
     {STORED, "zero.stage=1", "zero.prefetch=0"},
     {STORED, "zero.stage=0", "activations.recompute=never"},
+    {STORED, "zero.stage=1", "zero.order=micro-major"},
     {STORED, "zero.prefetch=4", "activations.recompute=always", "activations.interval=1"},
     {STORED, "device.type=cuda", "placement.gradients=host"},
     {STORED, "device.type=cuda", "placement.gradients=host", "zero.stage=2"},
@@ -232,9 +233,77 @@ static void test_checker(void)
     }
 }
 
+/* Bytes of the store of a deck. */
+static size_t stored_bytes(const char *speculate)
+{
+    const char *const sets[] = {STORED, speculate, NULL};
+    struct step_fixture f;
+    ZI_REQUIRE(step_fixture_open(&f, step_fixture_gpt2, sets, 1, 0) == ZI_OK);
+    size_t bytes = f.program->pool_bytes[ZI_TIER_NVME];
+    step_fixture_close(&f);
+    return bytes;
+}
+
+/* Resolves a deck for a node with disks of so many bytes. */
+static enum zi_status resolve(const char *const *sets, size_t disk_bytes, bool *speculates)
+{
+    const struct zero_node node = {.ranks = 1, .disk_bytes = disk_bytes};
+    struct zero_config config = {.training = true};
+    struct step_fixture f;
+    ZI_REQUIRE(step_fixture_open(&f, step_fixture_gpt2, (const char *const[]){NULL}, 1, 0) ==
+               ZI_OK);
+    int count = 0;
+    while (sets[count])
+        count++;
+    deck_destroy(f.deck);
+    ZI_REQUIRE(deck_parse(step_fixture_gpt2, strlen(step_fixture_gpt2), "fixture", sets, count,
+                          &f.deck) == ZI_OK);
+    struct settings *s = deck_settings(f.deck);
+    model_check(f.deck);
+    optimizer_check(f.deck);
+    zero_check(f.deck, 1);
+    ZI_REQUIRE(deck_check(f.deck) == ZI_OK);
+    enum zi_status status = zero_resolve(s, device_get_properties(f.device), 1, &node, &config);
+    *speculates = config.speculates;
+    step_fixture_close(&f);
+    return status;
+}
+
+/* Auto takes the second generation where the disks have room for it; on asks for it. */
+static void test_choice(void)
+{
+    static const char *const chosen[] = {STORED, NULL};
+    static const char *const asked[] = {STORED, "zero.speculate=on", NULL};
+    static const char *const nowhere[] = {"zero.speculate=on", NULL};
+    static struct capture capture;
+    size_t once = stored_bytes("zero.speculate=off"), twice = stored_bytes("zero.speculate=on");
+    bool speculates;
+    CHECK(once < twice && twice < 2 * once);
+    CHECK_INT(resolve(chosen, twice, &speculates), ZI_OK);
+    CHECK(speculates);
+    CHECK_INT(resolve(chosen, twice - 1, &speculates), ZI_OK);
+    CHECK(!speculates);
+    capture_begin(&capture, stderr);
+    enum zi_status full = resolve(asked, twice - 1, &speculates);
+    enum zi_status memory = resolve(nowhere, 0, &speculates);
+    const char *text = capture_end(&capture);
+    CHECK_INT(full, ZI_ERROR_FIT);
+    CHECK_INT(memory, ZI_ERROR_USAGE);
+    CHECK(strstr(text, "zero.speculate: auto"));
+    CHECK(strstr(text, "zero.speculate: on needs a deferred update"));
+}
+
 int main(int argc, char **argv)
 {
-    static const char *const free[] = {"optimizer.clip=0", "precision.compute=fp32", NULL};
+    static const char *const tiled[] = {
+        "optimizer.clip=0",    "precision.compute=fp32", "tiling.attention=2",   "tiling.mlp=2",
+        "tiling.vocabulary=2", "model.inner=160",        "model.vocabulary=130", NULL};
+    static const char *const adapted[] = {"optimizer.clip=0",
+                                          "precision.compute=bf16",
+                                          "adapter.rank=3",
+                                          "adapter.targets=all",
+                                          "model.trainable=norm.*,blocks.1.mlp.norm.*",
+                                          NULL};
     static const char *const scaled[] = {"optimizer.clip=0",
                                          "precision.compute=fp16",
                                          "precision.loss_scale_initial=65536",
@@ -244,10 +313,12 @@ int main(int argc, char **argv)
     const unsigned kept = 1u << GUESS_NONE | 1u << GUESS_KEPT, all = kept | 1u << GUESS_DROPPED;
     char folder[32];
     struct comm *world = step_fixture_start(&argc, &argv, folder);
-    test_ways(step_fixture_gpt2, free, 0, kept, world);
+    test_ways(step_fixture_gpt2, tiled, 0, kept, world);
+    if (comm_size(world) > 1) test_ways(step_fixture_llama, adapted, 0, kept, world);
     test_ways(step_fixture_gpt2, scaled, 0, all, world);
     test_clipped(step_fixture_llama, world);
     if (comm_size(world) == 1) test_checker();
+    if (comm_size(world) == 1) test_choice();
     CHECK(step_fixture_leave(world, folder, "engine-speculate-store"));
     int status = test_finish("engine_speculate_test");
     comm_finish(world);

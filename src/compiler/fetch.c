@@ -287,7 +287,7 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
     return place->full;
 }
 
-/* Calls `what` for each unit whose parameters a visit needs. */
+/* Calls `what` for each unit whose parameters a visit needs, in the order of updates. */
 static void each_unit(struct builder *b, int visit, int current,
                       void (*what)(struct builder *, int unit, int visit, int current))
 {
@@ -295,7 +295,7 @@ static void each_unit(struct builder *b, int visit, int current,
     if (v->phase == VISIT_GRADIENT || v->phase == VISIT_UPDATE) return;
     for (int j = 0; j < v->count; j++) {
         const struct model_op *op = &b->model->ops[v->first + j];
-        for (int i = 0; i < op->unit_count; i++) {
+        for (int i = op->unit_count - 1; i >= 0; i--) {
             what(b, op->units[i], visit, current);
         }
     }

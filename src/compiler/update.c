@@ -68,13 +68,14 @@ static int64_t updated_elements(const struct builder *b, int unit)
     return program_elements(b->program, unit, TIER_GRADIENT);
 }
 
-/* Units in the order in which forward first uses them. */
+/* Units in the order in which forward first uses them; of an operation's the last ones first, which are
+ * the smaller: as long as it is not stored, behind the states of those before it, a unit has its place. */
 static void order_units(struct builder *b)
 {
     struct update *u = &b->update;
     for (int o = 0; o < b->model->op_count; o++) {
         const struct model_op *op = &b->model->ops[o];
-        for (int i = 0; i < op->unit_count; i++) {
+        for (int i = op->unit_count - 1; i >= 0; i--) {
             int unit = op->units[i];
             if (u->updated[unit] || !b->model->units[unit].trainable) continue;
             u->updated[unit] = true;
