@@ -104,8 +104,10 @@ static inline float zi_block_scale(float largest, float smallest)
     return scale < ZI_BLOCK_SMALLEST && scale > -ZI_BLOCK_SMALLEST ? 0.0f : scale;
 }
 
-/* Local. Numbers of whole blocks into them, and back; `count` is a multiple of ZI_BLOCK. */
+/* Local. Numbers of whole blocks into them; `count` is a multiple of ZI_BLOCK. */
 void zi_blocks_encode(enum zi_dtype type, const float *values, int64_t count, void *blocks);
+
+/* Local. And back. */
 void zi_blocks_decode(enum zi_dtype type, const void *blocks, int64_t count, float *values);
 
 #endif

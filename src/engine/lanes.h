@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to engine: the engine's inside, shared by engine.c (life and entry points), lanes.c and
- * together.c (threads that replay a program), disk_lane.c, ahead.c (work that is enqueued), execute.c
- * and execute_states.c (what each kind of operation does). */
+/* Private to engine: its inside, shared by engine.c (life and entry points), lanes.c and together.c
+ * (threads that replay a program), disk_lane.c, ahead.c (what is enqueued), execute*.c (operations). */
 #ifndef ZI_ENGINE_LANES_H
 #define ZI_ENGINE_LANES_H
 
@@ -52,7 +51,8 @@ struct lane {
 
 struct engine {
     const struct program *program;
-    int rank; /* of comm */
+    /* Of comm. */
+    int rank;
     /* The lists of the program, for this rank and its memory. */
     struct bound_list bound[PROGRAM_COUNT];
     struct device *device;

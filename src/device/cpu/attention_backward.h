@@ -24,6 +24,7 @@ struct backward_task {
     float *delta, *shift;
 };
 
+/* Tokens of a sequence up to whole blocks of queries. */
 static inline int64_t padded_tokens(const struct device_attention *desc)
 {
     return round_up(desc->tokens, QUERIES);
@@ -39,6 +40,7 @@ static inline int64_t task_floats(const struct device_attention *desc)
 _Static_assert(DEVICE_ATTENTION_LANES % VEC_LANES == 0,
                "all tasks have room in device_attention_backward_scratch");
 
+/* The rows of a head from a token on, of an operand whose rows are ld elements apart. */
 static inline struct pack_source rows_from(const struct backward_task *task, struct device_ptr base,
                                            int64_t ld, int64_t token, int64_t head)
 {
@@ -51,6 +53,7 @@ static inline struct pack_source rows_from(const struct backward_task *task, str
                                 .width = d->width};
 }
 
+/* The number of a query head by its place among those that share the key head. */
 static inline int64_t query_head(const struct backward_task *task, int64_t member)
 {
     return task->key_head * task->group + member;

@@ -22,6 +22,7 @@ struct vec_table {
 #endif
 };
 
+/* Up to ZI_BLOCK_DECADES numbers, to be looked up lane by lane. */
 VEC_INLINE struct vec_table vec_table(const float *numbers)
 {
     struct vec_table table;

@@ -17,6 +17,7 @@
 #define GELU_C 1.59576912f
 #define GELU_D 0.214064488f
 
+/* GELU by tanh. */
 VEC_INLINE vec gelu_lanes(vec x)
 {
     return x * vec_logistic2(x * vec_fma(x * x, vec_set(GELU_B), vec_set(GELU_A)));
