@@ -438,7 +438,8 @@ enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum tier_kind sta
                                void *values)
 {
     const struct checkpoint_dataset *dataset = dataset_find(checkpoint, state, tensor);
-    if (!dataset && !header_has_state(&checkpoint->header, state))
+    bool moment = tier_kind_row((enum tier_kind)state)->optimizer >= 0;
+    if (!dataset && moment && !header_has_state(&checkpoint->header, state))
         return zi_fail(ZI_ERROR_USAGE, "checkpoint",
                        "%s: has no %s: its optimizer kept none; take optimizer.type and "
                        "optimizer.beta1 as they were",

@@ -64,7 +64,7 @@ static int lay_next(struct builder *b, int unit, enum tier_kind kind, int curren
 {
     const struct program_slot *slot = &b->program->slots[current];
     struct tier_array array = b->program->arrays[slot->array];
-    size_t bytes = home_bytes(b, unit, kind), slice = slot->bytes;
+    size_t bytes = array.bytes, slice = slot->bytes;
     char name[32];
     snprintf(name, sizeof name, "next/%s", tier_kind_name(kind));
     int next = builder_array(b, &(struct builder_array){name, b->model->units[unit].name,
