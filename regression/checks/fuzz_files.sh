@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Checkpoints, run records and token files with changed bytes, read on a build with sanitizers of its own: only
-# the rooms that read them, in a folder that goes away. COUNT files of every kind from seed SEED (300, 1).
+# the rooms that read them, in a folder that goes away. COUNT files of every kind from seed SEED (300, 1): the same
+# ones every day. To search for faults, give it another seed and more files (CONTRIBUTING.md).
 set -eu
 top=${abs_top_builddir:-$(pwd)}
 source=${abs_top_srcdir:-$top/..}

@@ -3,9 +3,12 @@
 # What zinf reads of others, under libFuzzer with sanitizers: decks, token files, checkpoints, model folders, chat
 # templates, and the tables of a run directory. Builds the rooms that read them by clang, in a folder that goes away,
 # and gives each harness SECONDS_EACH (15). TARGETS: some of them only. KEEP: a folder where corpora are kept from run to run, and inputs that failed are left.
+# SEED (1) is what inputs are drawn from: as it is the check draws nearly the same ones every day, as far as it gets in its
+# time, and fails by what was changed. To search for faults, give it another one and more time (CONTRIBUTING.md).
 . "${srcdir:-.}/regression/checks/app_common.sh"
 source=${abs_top_srcdir:-$top/..}
 seconds=${SECONDS_EACH:-15}
+seed=${SEED:-1}
 targets=${TARGETS:-deck tokens tables checkpoint models chat}
 keep=${KEEP:-$folder/keep}
 
@@ -115,21 +118,38 @@ seed_chat() {
 }
 seed_checkpoint() { FUZZ_SEEDS=$seeds/checkpoint "$folder/checkpoint" -runs=0 >"$folder/out" 2>&1 || fail "no seed"; }
 
-# explain TARGET: what the last child said, and what is said of the inputs that failed, without what libFuzzer drops.
+# What a child and the parent may ask for, in MiB and seconds.
+limits="-timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=1024"
+
+# reports FILE...: of what a harness wrote the first 30 lines of each report, which say where it happened.
+reports() { awk '/^==[0-9]+==|runtime error:|^Sanitizer:|^Running:/ { left = 30 } left-- > 0' "$@"; }
+
+# explain TARGET: what was said, by the last child too, and what is said of the inputs that failed when they are tried again
+# under the same limits, with what libFuzzer drops.
 explain() {
-    find "$folder/work" -name report -exec cat {} + >>"$folder/err"
-    for input in "$keep/$1"-*; do
-        [ ! -f "$input" ] || FUZZ_FOLDER=$folder/work "$folder/$1" -timeout=20 "$input" >>"$folder/err" 2>&1 || :
-    done
-    fail "$1: an input that is not borne"
+    {
+        reports "$folder/err"
+        echo "--- the last child:"
+        find "$folder/work" -name report -exec cat {} + | reports
+        for input in "$keep/$1"-*; do
+            [ -f "$input" ] || continue
+            # shellcheck disable=SC2086
+            FUZZ_FOLDER=$folder/work "$folder/$1" $limits "$input" >"$folder/out" 2>&1 || :
+            reports "$folder/out"
+        done
+    } >"$folder/said"
+    cat "$folder/said"
+    rm -f "$folder/err" "$folder/out" # said above
+    fail "$1: an input that is not borne (SEED=$seed)"
 }
 
 # fuzz TARGET: messages of zinf are dropped, reports of sanitizers are not. An input that fails is left in $keep.
 fuzz() {
     "seed_$1"
     mkdir -p "$folder/work"
-    FUZZ_FOLDER=$folder/work "$folder/$1" -close_fd_mask=3 -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=1024 \
-        -max_len=65536 -max_total_time="$seconds" -artifact_prefix="$keep/$1-" -print_final_stats=1 "$keep/$1" "$seeds/$1" \
+    # shellcheck disable=SC2086
+    FUZZ_FOLDER=$folder/work "$folder/$1" $limits -seed="$seed" -close_fd_mask=3 -max_len=65536 \
+        -max_total_time="$seconds" -artifact_prefix="$keep/$1-" -print_final_stats=1 "$keep/$1" "$seeds/$1" \
         >"$folder/out" 2>"$folder/err" || explain "$1"
     rm -rf "$folder/work"
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$folder/err")

@@ -5,12 +5,14 @@
  * to hold again, so that what is behind it is reached; the others are read as they are, and as HDF5
  * should not see them, nobody looks first whether HDF5 bears them.
  *
- * Where FUZZ_SEEDS names a folder, a whole checkpoint is left in it. */
+ * Where FUZZ_SEEDS names a folder, a whole checkpoint is left in it, and a record that makes HDF5 ask
+ * for more memory than it gets: a chunk that is said to have 1.25 GiB. */
 #include "fuzz.h"
 
 #include "base/random.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/file.h"
+#include "h5/attribute.h"
 #include "h5/h5.h"
 #include "regression/unit/user_block_fixture.h"
 
@@ -36,13 +38,55 @@ static void write_seed(const char *folder)
     checkpoint_close(made);
 }
 
+/* A dataset of one chunk, which has a checksum: only the bytes of filtered chunks are said in the
+ * file. */
+static void write_record(const char *path)
+{
+    const hsize_t extent = 10;
+    const float values[10] = {1};
+    hid_t file = h5_file_create(path, 1), space = H5Screate_simple(1, &extent, NULL);
+    hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+    fuzz_must(H5Pset_chunk(creation, 1, &extent) >= 0, "seed");
+    fuzz_must(H5Pset_fletcher32(creation) >= 0, "seed");
+    hid_t dataset =
+        H5Dcreate2(file, "a", H5T_IEEE_F32LE, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    fuzz_must(H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0,
+              "seed");
+    fuzz_must(h5_text_write(file, "format", "zinf-record") >= 0, "seed");
+    H5Dclose(dataset);
+    H5Pclose(creation);
+    H5Sclose(space);
+    fuzz_must(H5Fclose(file) >= 0, "seed");
+}
+
+static void write_demand(const char *folder)
+{
+    enum { MOST = 1 << 16, HEAD = 24 /* of a node, before its first key */ };
+    static const unsigned char node[] = {'T', 'R', 'E', 'E', 1};
+    static const unsigned char demand[] = {0, 0, 0, 0x50};
+    static unsigned char bytes[MOST];
+    char path[2100];
+    snprintf(path, sizeof path, "%s/demand", folder);
+    write_record(path);
+    FILE *file = fopen(path, "r+b");
+    fuzz_must(file, path);
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    unsigned char *found = memmem(bytes, size, node, sizeof node);
+    fuzz_must(found && size < MOST && fseek(file, found - bytes + HEAD, SEEK_SET) == 0, path);
+    fuzz_must(fwrite(demand, 1, sizeof demand, file) == sizeof demand, path);
+    fuzz_must(fclose(file) == 0, path);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc, (void)argv;
     fuzz_must(comm_self(&self) == ZI_OK, "comm");
     h5_quiet();
     const char *seeds = getenv("FUZZ_SEEDS");
-    if (seeds) write_seed(seeds);
+    if (seeds) {
+        write_seed(seeds);
+        write_demand(seeds);
+    }
     return 0;
 }
 

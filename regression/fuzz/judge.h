@@ -15,7 +15,8 @@ static inline bool judge_in_hdf5(const char *text)
         char line[1000];
         snprintf(line, sizeof line, "%.*s", (int)strcspn(frame, "\n"), frame);
         if (strstr(line, "libsanitizer") || strstr(line, "compiler-rt")) continue;
-        if (strstr(line, "out_of_time")) continue; /* the handler that wrote the report */
+        /* what wrote the report */
+        if (strstr(line, "fuzz_out_of_time") || strstr(line, "__sanitizer_malloc_hook")) continue;
         if (strstr(line, "libhdf5")) return true;
         if (strstr(line, "/src/") || strstr(line, "/regression/")) return false;
     }
@@ -32,12 +33,10 @@ static inline bool judge_of_our_memory(const char *report)
 }
 
 /* Whether a fault that a sanitizer reported is HDF5's: it happened there, in memory that is not
- * ours. So is a demand for more memory than libFuzzer allows: in the program the child has a limit,
- * and HDF5 is refused it. */
+ * ours. */
 static inline bool judge_is_hdf5(const char *report)
 {
-    bool demand = strstr(report, "libFuzzer: out-of-memory");
-    return (demand || strstr(report, "Sanitizer")) && !strstr(report, "runtime error") &&
+    return strstr(report, "Sanitizer") && !strstr(report, "runtime error") &&
            judge_in_hdf5(report) && !judge_of_our_memory(report);
 }
 
