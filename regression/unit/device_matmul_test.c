@@ -24,11 +24,13 @@ static const struct shape shapes[] = {
     {11, 133, 300, 0, 0}, {16, 40, 64, 1, 0},
 };
 
-/* The operands and sums of one shape. */
+/* What a test multiplies, made once for all forms, epilogues, threads and instruction sets. */
 struct product {
     struct shape shape;
-    /* [m,k] and [k,n], gap 0. */
-    struct buffer a, b;
+    /* [m,k] and [k,n] as they are and transposed. */
+    struct buffer a[2], b[2];
+    /* [m,n] before, [n], and [m,n]. */
+    struct buffer c, bias, residual;
     /* a b. */
     double *sums;
     /* |a| |b|: what rounding is relative to. */
@@ -54,36 +56,6 @@ static void device_make(struct cpu_device *device, enum cpu_isa isa)
     CHECK_INT(cpu_matmul_create(device), ZI_OK);
 }
 
-static struct product product_create(enum zi_dtype type, struct shape s)
-{
-    struct product p = {.shape = s,
-                        .a = buffer_random(type, s.m * s.k, "a", 1.0f),
-                        .b = buffer_random(type, s.k * s.n, "b", 1.0f),
-                        .sums = doubles_create(s.m * s.n),
-                        .sizes = doubles_create(s.m * s.n)};
-    double *a = doubles_of(&p.a), *b = doubles_of(&p.b);
-    for (int64_t i = 0; i < s.m; i++) {
-        for (int64_t l = 0; l < s.k; l++) {
-            for (int64_t j = 0; j < s.n; j++) {
-                double term = a[i * s.k + l] * b[l * s.n + j];
-                p.sums[i * s.n + j] += term;
-                p.sizes[i * s.n + j] += fabs(term);
-            }
-        }
-    }
-    free(a);
-    free(b);
-    return p;
-}
-
-static void product_destroy(struct product *p)
-{
-    buffer_destroy(&p->a);
-    buffer_destroy(&p->b);
-    free(p->sums);
-    free(p->sizes);
-}
-
 /* A matrix [rows, columns] as it is stored: transposed or not, with gaps full of NaN. */
 static struct buffer stored(const struct buffer *from, const int64_t shape[2], int transposed,
                             int64_t gap)
@@ -101,17 +73,64 @@ static struct buffer stored(const struct buffer *from, const int64_t shape[2], i
     return b;
 }
 
+static void product_sum(struct product *p, const struct buffer *a, const struct buffer *b)
+{
+    struct shape s = p->shape;
+    double *as = doubles_of(a), *bs = doubles_of(b);
+    p->sums = doubles_create(s.m * s.n);
+    p->sizes = doubles_create(s.m * s.n);
+    for (int64_t i = 0; i < s.m; i++) {
+        for (int64_t l = 0; l < s.k; l++) {
+            for (int64_t j = 0; j < s.n; j++) {
+                double term = as[i * s.k + l] * bs[l * s.n + j];
+                p->sums[i * s.n + j] += term;
+                p->sizes[i * s.n + j] += fabs(term);
+            }
+        }
+    }
+    free(as);
+    free(bs);
+}
+
+static struct product product_create(enum zi_dtype type, enum zi_dtype type_c, struct shape s)
+{
+    int64_t count = (s.m - 1) * (s.n + s.gap) + s.n;
+    struct product p = {.shape = s,
+                        .c = buffer_random(type_c, count, "c", 2.0f),
+                        .bias = buffer_random(type, s.n, "bias", 3.0f),
+                        .residual = buffer_random(type_c, count, "residual", 4.0f)};
+    struct buffer a = buffer_random(type, s.m * s.k, "a", 1.0f);
+    struct buffer b = buffer_random(type, s.k * s.n, "b", 1.0f);
+    for (int form = 0; form < 2; form++) {
+        p.a[form] = stored(&a, (int64_t[]){s.m, s.k}, form, s.gap);
+        p.b[form] = stored(&b, (int64_t[]){s.k, s.n}, form, s.gap);
+    }
+    product_sum(&p, &a, &b);
+    buffer_destroy(&a);
+    buffer_destroy(&b);
+    return p;
+}
+
+static void product_destroy(struct product *p)
+{
+    struct buffer *all[] = {&p->a[0], &p->a[1], &p->b[0], &p->b[1], &p->c, &p->bias, &p->residual};
+    for (int i = 0; i < 7; i++)
+        buffer_destroy(all[i]);
+    free(p->sums);
+    free(p->sizes);
+}
+
 /* Errors: any order of k products and 3 more additions in fp32 is within (k + 3) 2^-24 of the sum
  * of magnitudes; a result of 16 bits by half of its last place more, with bf16 (8 bits) 2^-8 of
  * itself. */
 static void check_result(const struct product *p, const struct variant *v,
-                         const struct buffer found[4] /* c, c before, bias, residual */)
+                         const struct buffer *found)
 {
     struct shape s = p->shape;
     int64_t wrong = 0, ld = s.n + s.gap;
-    for (int64_t i = 0; i < found[0].count; i++) {
+    for (int64_t i = 0; i < found->count; i++) {
         int64_t row = i / ld, column = i % ld;
-        double c = buffer_get(&found[0], i), before = buffer_get(&found[1], i);
+        double c = buffer_get(found, i), before = buffer_get(&p->c, i);
         if (column >= s.n) {
             wrong += c != before;
             continue;
@@ -121,15 +140,15 @@ static void check_result(const struct product *p, const struct variant *v,
             expected *= v->scale;
             size *= fabs(v->scale);
         }
-        double bias = v->bias ? buffer_get(&found[2], column) : 0;
-        double plus = v->residual == OTHER ? buffer_get(&found[3], i) : 0;
+        double bias = v->bias ? buffer_get(&p->bias, column) : 0;
+        double plus = v->residual == OTHER ? buffer_get(&p->residual, i) : 0;
         double own = v->accumulate || v->residual == OWN ? before : 0;
         expected += bias + plus + own;
         size += fabs(bias) + fabs(plus) + fabs(own);
         double limit = (double)(s.k + 3) * 0x1p-24 * size;
-        if (found[0].type != ZI_FP32)
-            limit += (fabs(expected) + limit) * kernels_rounding(found[0].type) +
-                     kernels_smallest(found[0].type);
+        if (found->type != ZI_FP32)
+            limit += (fabs(expected) + limit) * kernels_rounding(found->type) +
+                     kernels_smallest(found->type);
         wrong += !(fabs(c - expected) <= limit);
     }
     CHECK_INT(wrong, 0);
@@ -137,53 +156,46 @@ static void check_result(const struct product *p, const struct variant *v,
         fprintf(stderr, "  m %lld n %lld k %lld, A%s B%s, accumulate %d bias %d residual %d, %s\n",
                 (long long)s.m, (long long)s.n, (long long)s.k, v->transpose_a ? "^T" : "",
                 v->transpose_b ? "^T" : "", v->accumulate, v->bias, v->residual,
-                zi_dtype_name(found[0].type));
+                zi_dtype_name(found->type));
 }
 
 static void test_variant(struct device_stream *stream, const struct product *p,
-                         const struct variant *v, enum zi_dtype type_c)
+                         const struct variant *v)
 {
     struct shape s = p->shape;
-    int64_t ldc = s.n + s.gap, count = (s.m - 1) * ldc + s.n;
-    struct buffer a = stored(&p->a, (int64_t[]){s.m, s.k}, v->transpose_a, s.gap);
-    struct buffer b = stored(&p->b, (int64_t[]){s.k, s.n}, v->transpose_b, s.gap);
-    struct buffer before = buffer_random(type_c, count, "c", 2.0f);
-    struct buffer bias = buffer_random(p->a.type, s.n, "bias", 3.0f);
-    struct buffer residual = buffer_random(type_c, count, "residual", 4.0f);
-    struct buffer c = buffer_copy(&before), again = buffer_copy(&before);
+    struct buffer c = buffer_copy(&p->c), again = buffer_copy(&p->c);
     struct device_matmul d = {
-        .type = p->a.type,
-        .type_c = type_c,
+        .type = p->a[0].type,
+        .type_c = c.type,
         .m = s.m,
         .n = s.n,
         .k = s.k,
         .lda = (v->transpose_a ? s.m : s.k) + s.gap,
         .ldb = (v->transpose_b ? s.k : s.n) + s.gap,
-        .ldc = ldc,
+        .ldc = s.n + s.gap,
         .transpose_a = v->transpose_a,
         .transpose_b = v->transpose_b,
         .accumulate = v->accumulate,
         .scale = (float)v->scale,
         .once = v->once,
-        .a = buffer_at(&a, 0),
-        .b = buffer_at(&b, 0),
+        .a = buffer_at(&p->a[v->transpose_a], 0),
+        .b = buffer_at(&p->b[v->transpose_b], 0),
         .c = buffer_at(&c, 0),
     };
-    if (v->bias) d.bias = buffer_at(&bias, 0);
-    if (v->residual == OTHER) d.residual = buffer_at(&residual, 0);
+    if (v->bias) d.bias = buffer_at(&p->bias, 0);
+    if (v->residual == OTHER) d.residual = buffer_at(&p->residual, 0);
     if (v->residual == OWN) d.residual = d.c;
     CHECK_INT(cpu_matmul(stream, &d), ZI_OK);
-    check_result(p, v, (struct buffer[]){c, before, bias, residual});
+    check_result(p, v, &c);
     d.c = buffer_at(&again, 0);
     if (v->residual == OWN) d.residual = d.c;
     CHECK_INT(cpu_matmul(stream, &d), ZI_OK);
-    CHECK(memcmp(c.bytes, again.bytes, (size_t)count * zi_dtype_bytes(type_c)) == 0);
-    struct buffer *all[] = {&a, &b, &before, &bias, &residual, &c, &again};
-    for (int i = 0; i < 7; i++)
-        buffer_destroy(all[i]);
+    CHECK(memcmp(c.bytes, again.bytes, (size_t)c.count * zi_dtype_bytes(c.type)) == 0);
+    buffer_destroy(&c);
+    buffer_destroy(&again);
 }
 
-static void test_shape(struct cpu_device *device, const struct product *p, enum zi_dtype type_c)
+static void test_shape(struct cpu_device *device, const struct product *p)
 {
     for (int threads = 1; threads <= 3; threads++) {
         struct device_stream stream = {&device->base, threads};
@@ -192,11 +204,11 @@ static void test_shape(struct cpu_device *device, const struct product *p, enum 
                                 0,     false};
             if (!p->shape.thorough && i % 5 != threads) continue;
             if (p->shape.thorough && threads == 2 && i % 7) continue;
-            test_variant(&stream, p, &v, type_c);
+            test_variant(&stream, p, &v);
             v.once = v.transpose_b && p->shape.m <= 20;
-            if (v.once) test_variant(&stream, p, &v, type_c);
+            if (v.once) test_variant(&stream, p, &v);
             v.scale = -0.375;
-            if (i < 4 && type_c == p->a.type) test_variant(&stream, p, &v, type_c);
+            if (i < 4 && p->c.type == p->a[0].type) test_variant(&stream, p, &v);
         }
     }
 }
@@ -208,21 +220,23 @@ static void test_all_shapes(void)
                                              {ZI_BF16, ZI_BF16},
                                              {ZI_FP16, ZI_FP32},
                                              {ZI_FP16, ZI_FP16}};
-    for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++) {
-        struct cpu_device device;
-        device_make(&device, (enum cpu_isa)isa);
-        for (int type = 0; type < 5; type++) {
-            for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-                struct product p = product_create(types[type][0], shapes[i]);
+    struct cpu_device devices[CPU_ISA_COUNT];
+    for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++)
+        device_make(&devices[isa], (enum cpu_isa)isa);
+    for (int type = 0; type < 5; type++) {
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            struct product p = product_create(types[type][0], types[type][1], shapes[i]);
+            for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++) {
                 long failures = test_failures();
-                test_shape(&device, &p, types[type][1]);
+                test_shape(&devices[isa], &p);
                 if (test_failures() > failures)
                     fprintf(stderr, "  with %s\n", cpu_isa_name((enum cpu_isa)isa));
-                product_destroy(&p);
             }
+            product_destroy(&p);
         }
-        cpu_matmul_destroy(&device);
     }
+    for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++)
+        cpu_matmul_destroy(&devices[isa]);
 }
 
 /* Several panels of columns with strips that are kept, several groups; several slabs of depth; several
@@ -235,7 +249,8 @@ static void test_tiles(void)
     if (cpu_isa_best() < CPU_AMX) return;
     device_make(&device, CPU_AMX);
     for (size_t i = 0; i < sizeof tile_shapes / sizeof *tile_shapes; i++) {
-        struct product p = product_create(ZI_BF16, tile_shapes[i]);
+        struct product wide = product_create(ZI_BF16, ZI_FP32, tile_shapes[i]);
+        struct product narrow = product_create(ZI_BF16, ZI_BF16, tile_shapes[i]);
         for (int form = 0; form < 4; form++) {
             struct device_stream stream = {&device.base, 1 + form % 2};
             const struct variant v = {.transpose_a = form & 1,
@@ -243,9 +258,10 @@ static void test_tiles(void)
                                       .accumulate = form != 2,
                                       .bias = 1,
                                       .residual = form == 3 ? OTHER : NONE};
-            test_variant(&stream, &p, &v, form % 3 ? ZI_FP32 : ZI_BF16);
+            test_variant(&stream, form % 3 ? &wide : &narrow, &v);
         }
-        product_destroy(&p);
+        product_destroy(&wide);
+        product_destroy(&narrow);
     }
     cpu_matmul_destroy(&device);
 }
