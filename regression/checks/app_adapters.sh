@@ -72,6 +72,34 @@ for name in norm.weight blocks.0.attention.query.bias blocks.1.mlp.up.weight; do
     [ "$(values "$begin" $name)" != "$(values "$end" $name)" ] || fail "$name has not changed"
 done
 
+# Dropout: the same bits made again as kept, on disk, and of a run that went on; other bits than without; not in
+# validation, which after a step at a rate of 0 is that of the model without.
+drops="$adapter --set adapter.dropout=0.25"
+# shellcheck disable=SC2086
+tune "$folder/drops" $drops --set activations.recompute=always
+bits "$folder/drops" >"$folder/dropped"
+! cmp -s "$folder/dropped" "$folder/bits" || fail "nothing was dropped"
+# shellcheck disable=SC2086
+tune "$folder/kept" $drops $nvme --set activations.recompute=never
+bits "$folder/kept" | cmp -s - "$folder/dropped" || fail "other numbers with dropout, kept and on disk"
+rm "$folder/kept/checkpoints/step-00000006.h5" "$folder/kept/checkpoints/step-00000004.h5" "$folder/kept/end.yaml"
+# shellcheck disable=SC2086
+tune "$folder/kept" $drops --resume auto
+bits "$folder/kept" | cmp -s - "$folder/dropped" || fail "other numbers with dropout of a run that went on"
+expect 0 "$zinf" export "$folder/drops" --adapter --output "$folder/drops.out"
+grep -q '"lora_dropout": 0.25' "$folder/drops.out/adapter_config.json" || fail "lora_dropout"
+expect 0 "$zinf" check "$folder/tune.yaml" --set model.from="$base" --set adapter.from="$folder/drops.out" \
+    --set adapter.dropout=0
+for share in 0 0.5; do
+    expect 0 "$zinf" run "$folder/tune.yaml" --set run.directory="$folder/still" --overwrite --set model.from="$base" \
+        --set adapter.from="$folder/drops.out" --set adapter.dropout=$share --set run.steps=1 --set optimizer.warmup=0 \
+        --set optimizer.learning_rate=0 --set data.validation_every="1 steps"
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } NR == 2 { print $at["validation_loss"] > v; print $at["loss"] > l }' \
+        v="$folder/v.$share" l="$folder/l.$share" "$folder/still/steps.csv"
+done
+cmp -s "$folder/v.0" "$folder/v.0.5" || fail "validation drops"
+! cmp -s "$folder/l.0" "$folder/l.0.5" || fail "training drops nothing"
+
 # What goes out, and what is refused.
 expect 0 "$zinf" export "$folder/lora" --output "$folder/merged"
 expect 0 "$zinf" export "$folder/lora" --adapter --output "$folder/joined"
@@ -155,6 +183,6 @@ expect 0 "$zinf" plan "${srcdir:-.}/inputs/llama-small.yaml" --set 'model.traina
 says "not told, since model.trainable names tensors of this one"
 refuses adapter.targets=gate "gpt2 has no matrix gate"
 refuses adapter.targets=outptu "nearest is output"
-refuses adapter.dropout=0.1 "no dropout"
+refuses adapter.dropout=1 "all would be dropped"
 refuses adapter.rank=33 "smaller side is 32"
 echo "app_adapters: $passed checks passed"

@@ -113,9 +113,11 @@ static const struct variant tiled[] = {
       "zero.update=deferred"}},
 };
 #define TILED_COUNT ((int)(sizeof tiled / sizeof *tiled))
-/* With adapters, and with another few tensors trained: their units are used by all tiles. */
+/* With adapters, of whose inputs some are dropped, and with another few tensors trained: their units are
+ * used by all tiles. */
 #define ADAPTED                                                                                    \
-    TILED, "adapter.rank=3", "adapter.targets=all", "model.trainable=norm.*,blocks.1.mlp.norm.*"
+    TILED, "adapter.rank=3", "adapter.targets=all", "adapter.dropout=0.2",                         \
+        "model.trainable=norm.*,blocks.1.mlp.norm.*"
 static const struct variant adapted[] = {
     {{ADAPTED, "zero.stage=3"}},
     {{ADAPTED, "zero.stage=1", "zero.prefetch=0"}},
@@ -128,7 +130,11 @@ static const struct variant adapted[] = {
 #define ADAPTED_COUNT ((int)(sizeof adapted / sizeof *adapted))
 static const struct variant adapted_whole = {
     {"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1", "model.inner=160",
-     "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all",
+     "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all", "adapter.dropout=0.2",
+     "model.trainable=norm.*,blocks.1.mlp.norm.*"}};
+static const struct variant adapted_kept = {
+    {"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1", "model.inner=160",
+     "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all", "adapter.dropout=0",
      "model.trainable=norm.*,blocks.1.mlp.norm.*"}};
 
 static const struct variant whole = {{"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1",
@@ -256,6 +262,12 @@ static void test_deck(const char *deck, const struct precision *precision, struc
     }
     test_tiles(deck, precision, &whole, tiled, TILED_COUNT, world);
     test_tiles(deck, precision, &adapted_whole, adapted, ADAPTED_COUNT, world);
+    /* What is dropped does not depend on the number of ranks, and changes what is trained. */
+    struct step_fixture_run dropped = run_with(deck, &adapted_whole, precision, world);
+    alone = run_with(deck, &adapted_whole, precision, self);
+    check_near(&dropped, &alone, precision->near);
+    struct step_fixture_run undropped = run_with(deck, &adapted_kept, precision, world);
+    CHECK(dropped.norm[0] != undropped.norm[0]);
     first = run_with(deck, &exact[0], precision, world);
     /* The bits do depend on what they should depend on. */
     static const struct variant seed = {{"run.seed=4"}};

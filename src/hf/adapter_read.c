@@ -126,9 +126,14 @@ static enum zi_status read_keys(struct hf_adapter *adapter, const char *path, js
     ZI_TRY(read_number(path, config, "lora_alpha", &adapter->settings.alpha));
     bool root = json_is_true(json_object_get(config, "use_rslora"));
     adapter->settings.scaling = root ? ADAPTER_RSQRT : ADAPTER_PLAIN;
-    if (json_number_value(json_object_get(config, "lora_dropout")) > 0)
-        zi_log(ZI_LOG_WARN, "hf",
-               "%s: zinf drops nothing while it trains, whatever lora_dropout says", path);
+    double share = json_number_value(json_object_get(config, "lora_dropout"));
+    if (!(share >= 0 && share < 1))
+        return zi_fail(
+            ZI_ERROR_USAGE, "hf",
+            "%s: lora_dropout is no number from 0 to less than 1; set it to what is to be "
+            "dropped in training",
+            path);
+    adapter->settings.dropout = share;
     return ZI_OK;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GELU, gated linear units and rotary position embedding: each element is read once and written
+/* GELU, gated linear units, dropout and rotary position embedding: each element is read once and written
  * once, so the ceiling is memory, and the arithmetic has to fit beside the loads.
  *
  * GELU in its tanh form is x (1 + tanh(u)) / 2 = x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715
@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "device/cpu/vector.h"
+#include "device/dropout.h"
 
 enum {
     RUN = 4096,    /* elements that a thread takes at a time */
@@ -186,6 +187,34 @@ static enum zi_status glu_backward(struct device_stream *stream, const struct de
     return glu_run(stream, desc, true);
 }
 
+/* Row r of a dropout. */
+VEC_INLINE void dropout_row(enum zi_dtype type, const struct device_dropout *d, int64_t row)
+{
+    const void *from = (const void *)d->from.address;
+    void *to = (void *)d->to.address;
+    uint32_t limit = dropout_limit(d->share);
+    float kept = (float)(1 / (1 - d->share));
+    for (int64_t c = 0; c < d->columns; c += VEC_LANES) {
+        int64_t at = row * d->columns + c, n = d->columns - c;
+        uint64_t element = (uint64_t)(d->first + row * d->stride + c);
+        float factors[VEC_LANES];
+        for (int i = 0; i < VEC_LANES; i++)
+            factors[i] = dropout_bits(d->seed, element + (uint64_t)i) < limit ? 0 : kept;
+        vec y = vec_load_as_part(type, from, at, n) * vec_load(factors);
+        if (d->add) y = y + vec_load_as_part(type, to, at, n);
+        vec_store_as_part(type, to, at, y, n);
+    }
+}
+
+static enum zi_status dropout(struct device_stream *stream, const struct device_dropout *desc)
+{
+    ZI_TRY(type_check("dropout", desc->type));
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t row = 0; row < desc->rows; row++)
+        KERNEL_BY_TYPE(desc->type, dropout_row, desc, row);
+    return ZI_OK;
+}
+
 struct rope_view {
     void *x;
     int64_t sequences, tokens, heads, pairs, ld;
@@ -309,5 +338,6 @@ void KERNEL(cpu_elementwise_register)(struct device_operations *operations)
     operations->gelu_backward = gelu_backward;
     operations->glu = glu;
     operations->glu_backward = glu_backward;
+    operations->dropout = dropout;
     operations->rope = rope;
 }
