@@ -24,8 +24,10 @@ zi_isas=generic
 AC_SUBST([ISA_AVX2_CFLAGS], ["-march=x86-64-v3"])
 AC_SUBST([ISA_AVX512_CFLAGS], ["-march=x86-64-v4 -mprefer-vector-width=512"])
 AC_SUBST([ISA_AVX512BF16_CFLAGS], ["-march=x86-64-v4 -mavx512bf16 -mprefer-vector-width=512"])
+AC_SUBST([ISA_AMX_CFLAGS], ["$ISA_AVX512BF16_CFLAGS -mamx-tile -mamx-bf16"])
 ZI_ISA_TRY([avx2], [$ISA_AVX2_CFLAGS], [HAVE_ISA_AVX2])
 ZI_ISA_TRY([avx512], [$ISA_AVX512_CFLAGS], [HAVE_ISA_AVX512])
 ZI_ISA_TRY([avx512bf16], [$ISA_AVX512BF16_CFLAGS], [HAVE_ISA_AVX512BF16])
+ZI_ISA_TRY([amx], [$ISA_AMX_CFLAGS], [HAVE_ISA_AMX])
 ZI_ISA_TILES
 ])

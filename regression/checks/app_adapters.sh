@@ -44,7 +44,8 @@ expect 0 "$zinf" generate "$folder/lora" --prompt abc --tokens 4
 tune "$folder/disk" $adapter $nvme
 bits "$folder/lora" >"$folder/bits"
 bits "$folder/disk" | cmp -s - "$folder/bits" || fail "other numbers with states on disk"
-writes=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "disk_written_bytes") c = i } NR == 4 { print $c }' \
+writes=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "disk_written_bytes") c = i }
+    NR > 2 && $c > most { most = $c } END { print most + 0 }' \
     "$folder/disk/steps.csv")
 if [ "$writes" -eq 0 ] || [ "$writes" -gt 200000 ]; then fail "a step writes $writes bytes"; fi
 rm "$folder/disk/checkpoints/step-00000006.h5" "$folder/disk/checkpoints/step-00000004.h5" "$folder/disk/end.yaml"

@@ -25,7 +25,7 @@ allocated() {
 }
 
 # Lines "lane kind count bytes" of a step: as planned, and as a run counted them in its last step,
-# where nothing is the first of its kind.
+# where nothing is the first of its kind, and speculative updates have been made and hold.
 planned_traffic() {
     awk '/^traffic/ { inside = 1; next } NF == 0 { inside = 0 } inside && $2 != "all" { print $1, $2, $3, $4 }' \
         "$folder/plan" | sort
@@ -43,7 +43,7 @@ compare() {
     rm -rf "$run"
     expect 0 "$zinf" plan "$deck" --ranks "$ranks" "$@"
     cp "$folder/out" "$folder/plan"
-    expect 0 "$launcher" -n "$ranks" "$zinf" run "$deck" --set run.directory="$run" --set run.steps=2 --set run.report_every=1 \
+    expect 0 "$launcher" -n "$ranks" "$zinf" run "$deck" --set run.directory="$run" --set run.steps=3 --set optimizer.clip=0 --set run.report_every=1 \
         --set data.validation_every=never --set checkpoint.final=no "$@"
     for tier in device host; do
         plan=$(planned "$tier")

@@ -21,6 +21,8 @@ KERNEL = "vector code that kernels include and the compiler inlines"
 EXCEPTIONS = {
     ("src/device/cpu/vector.h", "lines"): KERNEL,
     ("src/device/cpu/attention.h", "lines"): KERNEL,
+    ("src/device/cpu/tiles.h", "lines"): KERNEL,
+    ("src/device/cpu/blocks.h", "lines"): KERNEL,
     ("src/device/cpu/k_embedding.c", "bias_backward"): ROW,
     ("src/device/apart/calls.c", "apart_bias_backward"): ROW,
     ("src/device/operations.h", "lines"): "the table of operations and what each is told, in one place",

@@ -13,6 +13,7 @@
 #include "regression/unit/test.h"
 
 #include <errno.h>
+#include <mpi.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -295,6 +296,136 @@ static void reduce_much(void)
     test_reduce_scatter(&c);
 }
 
+/* Ranks that overtake each other where no second wait holds them back: the notes of one operation
+ * must not be those of the next. */
+static void test_values_in_a_row(void)
+{
+    int64_t wrong = 0;
+    for (int i = 0; i < 2000; i++) {
+        uint64_t value = (uint64_t)(i * ranks + my_rank), expected = 0;
+        for (int rank = 0; rank < ranks; rank++)
+            expected += (uint64_t)(i * ranks + rank);
+        if (i % 7 == my_rank) sched_yield();
+        wrong += comm_sum_uint64(world, &value, 1) != ZI_OK || value != expected;
+    }
+    CHECK_INT(wrong, 0);
+}
+
+/* Collectives that only begin: more than may be under way, of sizes from one byte to some hundred KiB. */
+enum { BEGUN_MOST = 40 };
+
+struct begun {
+    int64_t bytes, number;
+    unsigned char *full;
+};
+
+static int64_t begun_so_far(void)
+{
+    struct comm_progress progress;
+    CHECK(comm_advance(world, 0, &progress) == ZI_OK);
+    return progress.begun;
+}
+
+static void begin_gather(struct begun *b, int64_t bytes)
+{
+    b->bytes = bytes;
+    b->full = allocate((size_t)(bytes * ranks));
+    for (int64_t i = 0; i < bytes; i++)
+        b->full[bytes * my_rank + i] = gather_byte(my_rank, i);
+    CHECK(comm_all_gather(world, stream, pointer_to(b->full + bytes * my_rank), pointer_to(b->full),
+                          bytes) == ZI_OK);
+    b->number = begun_so_far();
+}
+
+static int64_t end_gather(struct begun *b)
+{
+    struct comm_progress progress;
+    int64_t wrong = comm_advance(world, b->number, &progress) != ZI_OK || progress.done < b->number;
+    for (int rank = 0; rank < ranks; rank++)
+        for (int64_t i = 0; i < b->bytes; i++)
+            wrong += b->full[rank * b->bytes + i] != gather_byte(rank, i);
+    free(b->full);
+    return wrong;
+}
+
+/* Ranks are apart by more operations than may be under way, each in turn the slowest. */
+static void test_begun_in_a_row(void)
+{
+    struct begun begun[BEGUN_MOST];
+    struct timespec pause = {0, 3000000};
+    int64_t wrong = 0;
+    for (int i = 0; i < BEGUN_MOST; i++) {
+        if (i % 8 == my_rank) nanosleep(&pause, NULL);
+        begin_gather(&begun[i], i % 5 == 0 ? 1 : 977 * i);
+        if (i >= 3) wrong += end_gather(&begun[i - 3]);
+        uint64_t one = 1;
+        if (i % 10 == 9)
+            wrong += comm_sum_uint64(world, &one, 1) != ZI_OK || one != (uint64_t)ranks;
+    }
+    for (int i = BEGUN_MOST - 3; i < BEGUN_MOST; i++)
+        wrong += end_gather(&begun[i]);
+    CHECK_INT(wrong, 0);
+}
+
+/* The last rank begins only when the others have: they must not wait for it in their calls, nor
+ * count as done what it has not read. */
+static void test_begun_does_not_wait(void)
+{
+    struct begun begun[3];
+    struct comm_progress progress;
+    MPI_Comm group = *(const MPI_Comm *)comm_mpi(world);
+    int64_t before = begun_so_far();
+    bool last = my_rank == ranks - 1;
+    CHECK(comm_advance(world, before, &progress) == ZI_OK);
+    if (last) CHECK_INT(MPI_Barrier(group), MPI_SUCCESS);
+    for (int i = 0; i < 3; i++)
+        begin_gather(&begun[i], 5000 + i);
+    CHECK(comm_advance(world, 0, &progress) == ZI_OK);
+    CHECK_INT(progress.begun, before + 3);
+    if (!last) CHECK_INT(progress.done, before);
+    if (!last) CHECK_INT(MPI_Barrier(group), MPI_SUCCESS);
+    int64_t wrong = 0;
+    for (int i = 2; i >= 0; i--)
+        wrong += end_gather(&begun[i]);
+    CHECK_INT(wrong, 0);
+}
+
+/* A sum that all ranks get is two operations, the second with what the first gave; several such share
+ * their scratch, as those of a lane do. */
+static void test_begun_sums(void)
+{
+    enum { SUMS = 20 };
+    float *full[SUMS];
+    struct comm_progress progress;
+    size_t bytes;
+    unsigned char *scratch = make_scratch(1001, &bytes);
+    struct reduce_case c = {1001, ROUNDING, ZI_FP32, false};
+    for (int i = 0; i < SUMS; i++) {
+        full[i] = make_full(&c);
+        CHECK(comm_all_reduce(world, stream, pointer_to(full[i]), c.count, c.wire,
+                              pointer_to(scratch)) == ZI_OK);
+    }
+    CHECK(comm_advance(world, begun_so_far(), &progress) == ZI_OK);
+    CHECK_INT(progress.done, progress.begun);
+    for (int i = 0; i < SUMS; i++) {
+        CHECK_INT(sum_errors(&c, full[i], 0, c.count * ranks), 0);
+        CHECK_INT(guard_errors(scratch, bytes, full[i], c.count * ranks), 0);
+        free(full[i]);
+    }
+    free(scratch);
+}
+
+static void test_begun(bool direct)
+{
+    CHECK(comm_run_ahead(world, true) == direct);
+    if (!direct) return;
+    test_begun_in_a_row();
+    test_begun_does_not_wait();
+    test_begun_sums();
+    test_values_in_a_row();
+    CHECK(comm_run_ahead(world, false));
+}
+
 static int ranks_in_name(const char *program)
 {
     const char *place = strstr(program, "_np");
@@ -316,21 +447,6 @@ static void test_reads(bool direct)
     CHECK(reads.done == before);
     CHECK(comm_sum_doubles(world, many, 9) == ZI_OK);
     CHECK(reads.done == before + ranks - 1);
-}
-
-/* Ranks that overtake each other where no second wait holds them back: the notes of one operation
- * must not be those of the next. */
-static void test_values_in_a_row(void)
-{
-    int64_t wrong = 0;
-    for (int i = 0; i < 2000; i++) {
-        uint64_t value = (uint64_t)(i * ranks + my_rank), expected = 0;
-        for (int rank = 0; rank < ranks; rank++)
-            expected += (uint64_t)(i * ranks + rank);
-        if (i % 7 == my_rank) sched_yield();
-        wrong += comm_sum_uint64(world, &value, 1) != ZI_OK || value != expected;
-    }
-    CHECK_INT(wrong, 0);
 }
 
 int main(int argc, char **argv)
@@ -357,6 +473,7 @@ int main(int argc, char **argv)
     CHECK(my_rank != 1 || (reads.refused > 0) == !direct);
     test_reads(direct);
     test_values_in_a_row();
+    test_begun(direct);
     static const int64_t sizes[] = {0, 1, 3, 1001, 65537};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         test_all_gather(sizes[i], false);

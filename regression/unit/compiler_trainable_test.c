@@ -69,7 +69,7 @@ static void check_program(const struct step_fixture *f)
         bool trainable = f->model->units[u].trainable;
         frozen += !trainable;
         for (int k = 0; k < TIER_KIND_COUNT; k++) {
-            bool exists = tier_kind_exists((enum tier_kind)k, trainable, f->config.compute);
+            bool exists = zero_has(&f->config, (enum tier_kind)k, trainable);
             CHECK((f->program->homes[u].slots[k] >= 0) == exists);
             CHECK(trainable || k == TIER_PARAMETER || !exists);
         }

@@ -95,6 +95,25 @@ static const struct {
     {{"optimizer.minimum_ratio=0.1", "optimizer.warmup=20"},
      "optimizer.minimum_ratio has no effect with optimizer.warmup: 20 steps, run.steps: 20 steps; ",
      "optimizer.warmup=19"},
+    {{"optimizer.beta2=0.9", "optimizer.type=sgd"},
+     "optimizer.beta2 has no effect with optimizer.type: sgd; it is used with optimizer.type other "
+     "than sgd\n",
+     "optimizer.type=lion"},
+    {{"optimizer.epsilon=1e-9", "optimizer.type=lion"},
+     "optimizer.epsilon has no effect with optimizer.type: lion; it is used with optimizer.type: "
+     "adamw\n",
+     "optimizer.type=adamw"},
+    {{"optimizer.moments=8-bit", "optimizer.type=sgd", "optimizer.beta1=0"},
+     "optimizer.moments has no effect with optimizer.type: sgd, optimizer.beta1: 0",
+     "optimizer.beta1=0.5"},
+    {{"zero.speculate=on", "zero.update=immediate"},
+     "zero.speculate has no effect with zero.update: immediate; it is used with "
+     "placement.optimizer: nvme and placement.parameters: nvme and zero.update other than "
+     "immediate\n",
+     "zero.update=deferred"},
+    {{"device.products=onednn", "device.type=cuda"},
+     "device.products has no effect with device.type: cuda; it is used with device.type: cpu\n",
+     "device.type=cpu"},
     {{"optimizer.decay_embeddings=yes", "optimizer.weight_decay=0"},
      "optimizer.decay_embeddings has no effect with optimizer.weight_decay: 0.0; it is used with "
      "optimizer.weight_decay above 0\n",

@@ -11,6 +11,15 @@
  * more, and P and dS are not rounded. */
 #include "regression/unit/kernel_fixture.h"
 
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#ifdef HAVE_ISA_AVX512BF16
+/* Of k_attention.c: less than 0 for bf16 that is widened, more for pairs. */
+extern int cpu_attention_pairs_avx512bf16;
+#endif
+
 struct attention_case {
     /* `extra`: unused columns of a row. */
     int64_t sequences, tokens, heads, key_heads, width, extra, window;
@@ -410,6 +419,93 @@ static void test_long(void)
     }
 }
 
+#ifdef HAVE_ISA_AVX512BF16
+/* Both ways to multiply bf16 on vectors, whichever this processor would take. */
+static void test_pairs(void)
+{
+    struct kernels k = {.isa = CPU_AVX512BF16, .type = ZI_BF16, .stream = {.threads = 2}};
+    if (cpu_isa_best() < CPU_AVX512BF16) return;
+    cpu_isa_register(k.isa, &k.operations);
+    for (int pairs = -1; pairs <= 1; pairs += 2) {
+        cpu_attention_pairs_avx512bf16 = pairs;
+        test_attention(&k);
+        test_extremes(&k);
+    }
+    cpu_attention_pairs_avx512bf16 = 0;
+}
+#endif
+
+#if defined(HAVE_ISA_AMX) && defined(HAVE_ISA_AVX512BF16)
+/* Digests of o and of the gradients of one case. */
+static void digests_of(enum cpu_isa isa, int threads, const struct attention_case *c,
+                       uint64_t digests[2])
+{
+    struct kernels k = {.isa = isa, .type = ZI_BF16, .stream = {.threads = threads}};
+    int64_t rows = c->sequences * c->tokens;
+    struct buffer x = buffer_random(ZI_BF16, rows * row_length(c), "qkv", 1.0f);
+    struct buffer d_o = buffer_random(ZI_BF16, rows * out_length(c), "d_o", 1.0f);
+    struct buffer o = buffer_create(ZI_BF16, d_o.count), dx = buffer_create(ZI_BF16, x.count);
+    struct buffer logsumexp = buffer_create(ZI_FP32, rows * c->heads);
+    cpu_isa_register(isa, &k.operations);
+    struct device_attention desc = describe(&k, c, &x, &o, &logsumexp);
+    struct buffer scratch =
+        buffer_create(ZI_FP32, (int64_t)(device_attention_backward_scratch(&desc) / 4));
+    desc.d_o = buffer_at(&d_o, 0);
+    desc.dq = buffer_at(&dx, input_at(c, 0, 0, 0));
+    desc.dk = buffer_at(&dx, input_at(c, 0, 1, 0));
+    desc.dv = buffer_at(&dx, input_at(c, 0, 2, 0));
+    desc.scratch = buffer_at(&scratch, 0);
+    CHECK_INT(k.operations.attention(&k.stream, &desc), ZI_OK);
+    kernels_digest(&k, o.bytes, (size_t)o.count * 2);
+    digests[0] = k.digest;
+    CHECK_INT(k.operations.attention_backward(&k.stream, &desc), ZI_OK);
+    kernels_digest(&k, dx.bytes, (size_t)dx.count * 2);
+    digests[1] = k.digest;
+    struct buffer *buffers[] = {&x, &d_o, &o, &dx, &logsumexp, &scratch};
+    for (int i = 0; i < 6; i++)
+        buffer_destroy(buffers[i]);
+}
+
+/* On a processor with tiles: their kernels are those of bf16, since other bits come out than of either
+ * form of vectors; and sizes around their blocks (chunks of 256 to 2048 keys, blocks of half as many,
+ * 64 queries at a time), with all that an attention may ask for at once. */
+static void test_tiles(void)
+{
+    const struct attention_case cases[] = {
+        {.sequences = 1, .tokens = 1100, .heads = 1, .key_heads = 1, .width = 40},
+        {.sequences = 2, .tokens = 300, .heads = 4, .key_heads = 2, .width = 33, .extra = 1},
+        {.sequences = 1, .tokens = 290, .heads = 4, .key_heads = 2, .width = 200},
+        {.sequences = 1, .tokens = 530, .heads = 2, .key_heads = 1, .width = 250, .window = 300},
+        {.sequences = 1, .tokens = 400, .heads = 1, .key_heads = 1, .width = 200, .longest = 390},
+        {.sequences = 1,
+         .tokens = 300,
+         .heads = 6,
+         .key_heads = 2,
+         .width = 48,
+         .extra = 1,
+         .window = 70,
+         .scale = 0.2,
+         .cap = 2.0,
+         .longest = 160},
+    };
+    struct kernels k = {.isa = CPU_AMX, .type = ZI_BF16, .stream = {.threads = 2}};
+    uint64_t tiles[2], others[2];
+    if (cpu_isa_best() < CPU_AMX) return;
+    digests_of(CPU_AMX, 1, &cases[1], tiles);
+    digests_of(CPU_AMX, 3, &cases[1], others); /* in other tasks */
+    CHECK(tiles[0] == others[0] && tiles[1] == others[1]);
+    for (int pairs = -1; pairs <= 1; pairs += 2) {
+        cpu_attention_pairs_avx512bf16 = pairs;
+        digests_of(CPU_AVX512BF16, 1, &cases[1], others);
+        CHECK(tiles[0] != others[0] && tiles[1] != others[1]);
+    }
+    cpu_attention_pairs_avx512bf16 = 0;
+    cpu_isa_register(k.isa, &k.operations);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        attention_case_run(&k, &cases[i]);
+}
+#endif
+
 static void test_refusals(void)
 {
     struct device_operations operations;
@@ -431,6 +527,12 @@ int main(void)
     kernels_run(test_attention);
     kernels_run(test_extremes);
     test_long();
+#ifdef HAVE_ISA_AVX512BF16
+    test_pairs();
+#ifdef HAVE_ISA_AMX
+    test_tiles();
+#endif
+#endif
     test_refusals();
     return test_finish("device_attention_test");
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products of the cpu device against sums in double: odd shapes, shapes that cross panels,
- * every form and epilogue, all type pairs, every instruction set, 1 to 3 threads, two threads at
- * once; what lies between rows of the result stays; a stream of one thread starts no other. */
+ * every form and epilogue, all type pairs, every instruction set, 1 to 3 threads, two threads at once;
+ * products by tiles also with shapes that cross their panels, slabs and groups, and with the same bits
+ * on any number of threads; GELU and its gradient as ends; what lies between rows of the result stays;
+ * a stream of one thread starts no other. */
 #include "regression/unit/kernel_fixture.h"
 
 #include <omp.h>
@@ -45,9 +47,10 @@ struct variant {
 
 static void device_make(struct cpu_device *device, enum cpu_isa isa)
 {
-    *device = (struct cpu_device){.isa = isa};
-    device->base.properties.bf16_native = isa == CPU_AVX512BF16;
+    *device = (struct cpu_device){.isa = isa, .by_tiles = isa == CPU_AMX};
+    device->base.properties.bf16_native = isa >= CPU_AVX512BF16;
     device->passes = cpu_isa_passes(isa);
+    cpu_isa_register(isa, &device->base.operations);
     CHECK_INT(cpu_matmul_create(device), ZI_OK);
 }
 
@@ -222,6 +225,117 @@ static void test_all_shapes(void)
     }
 }
 
+/* Several panels of columns with strips that are kept, several groups; several slabs of depth; several
+ * slabs of many strips; several panels of rows. */
+static void test_tiles(void)
+{
+    static const struct shape tile_shapes[] = {
+        {150, 530, 40, 3, 0}, {33, 20, 8300, 1, 0}, {33, 520, 2060, 0, 0}, {1100, 40, 65, 0, 0}};
+    struct cpu_device device;
+    if (cpu_isa_best() < CPU_AMX) return;
+    device_make(&device, CPU_AMX);
+    for (size_t i = 0; i < sizeof tile_shapes / sizeof *tile_shapes; i++) {
+        struct product p = product_create(ZI_BF16, tile_shapes[i]);
+        for (int form = 0; form < 4; form++) {
+            struct device_stream stream = {&device.base, 1 + form % 2};
+            const struct variant v = {.transpose_a = form & 1,
+                                      .transpose_b = form >> 1,
+                                      .accumulate = form != 2,
+                                      .bias = 1,
+                                      .residual = form == 3 ? OTHER : NONE};
+            test_variant(&stream, &p, &v, form % 3 ? ZI_FP32 : ZI_BF16);
+        }
+        product_destroy(&p);
+    }
+    cpu_matmul_destroy(&device);
+}
+
+/* The bits of products by tiles do not depend on how many threads there are. */
+static void test_tile_threads(void)
+{
+    enum { M = 165, N = 590, K = 1200 };
+    struct cpu_device device;
+    if (cpu_isa_best() < CPU_AMX) return;
+    device_make(&device, CPU_AMX);
+    struct buffer a = buffer_random(ZI_BF16, M * K, "a", 1.0f);
+    struct buffer b = buffer_random(ZI_BF16, K * N, "b", 1.0f);
+    struct buffer alone = buffer_create(ZI_FP32, M * N), c = buffer_create(ZI_FP32, M * N);
+    for (int i = 0; i < 16; i++) {
+        struct device_stream stream = {&device.base, i < 4 ? 1 : i / 4 * 2};
+        const struct device_matmul d = {.type = ZI_BF16,
+                                        .m = M,
+                                        .n = N,
+                                        .k = K,
+                                        .transpose_a = i & 1,
+                                        .transpose_b = i >> 1 & 1,
+                                        .lda = i & 1 ? M : K,
+                                        .ldb = i >> 1 & 1 ? K : N,
+                                        .ldc = N,
+                                        .a = buffer_at(&a, 0),
+                                        .b = buffer_at(&b, 0),
+                                        .c = buffer_at(&c, 0)};
+        struct device_matmul first = d;
+        struct device_stream one = {&device.base, 1};
+        first.c = buffer_at(&alone, 0);
+        CHECK_INT(cpu_matmul(&one, &first), ZI_OK);
+        CHECK_INT(cpu_matmul(&stream, &d), ZI_OK);
+        CHECK(memcmp(alone.bytes, c.bytes, M * N * sizeof(float)) == 0);
+    }
+    struct buffer *all[] = {&a, &b, &alone, &c};
+    for (int i = 0; i < 4; i++)
+        buffer_destroy(all[i]);
+    cpu_matmul_destroy(&device);
+}
+
+/* A product with an end has the bits of the product and of the operation behind it. */
+static void test_end(struct cpu_device *device, enum zi_dtype type, enum device_end end)
+{
+    enum { M = 69, N = 83, K = 50, COUNT = M * N };
+    struct device_stream stream = {&device->base, 2};
+    const struct device_operations *ops = &device->base.operations;
+    struct buffer a = buffer_random(type, M * K, "a", 1.0f);
+    struct buffer b = buffer_random(type, K * N, "b", 1.0f);
+    struct buffer bias = buffer_random(type, N, "bias", 1.0f);
+    struct buffer inner = buffer_random(type, COUNT, "inner", 1.0f), inside = buffer_copy(&inner);
+    struct buffer c = buffer_create(type, COUNT), apart = buffer_create(type, COUNT);
+    size_t bytes = COUNT * zi_dtype_bytes(type);
+    struct device_matmul d = {
+        .type = type, .type_c = type, .m = M, .n = N, .k = K, .lda = K, .ldb = N, .ldc = N};
+    d.a = buffer_at(&a, 0);
+    d.b = buffer_at(&b, 0);
+    d.bias = buffer_at(&bias, 0);
+    d.c = end == DEVICE_END_GELU ? buffer_at(&inner, 0) : buffer_at(&apart, 0);
+    CHECK_INT(cpu_matmul(&stream, &d), ZI_OK);
+    struct device_ptr to = buffer_at(&apart, 0), x = buffer_at(&inner, 0);
+    if (end == DEVICE_END_GELU)
+        CHECK_INT(ops->gelu(&stream, type, to, x, COUNT), ZI_OK);
+    else
+        CHECK_INT(ops->gelu_backward(&stream, type, to, to, x, COUNT), ZI_OK);
+    d.end = end;
+    d.c = buffer_at(&c, 0);
+    d.inner = buffer_at(&inside, 0);
+    CHECK_INT(cpu_matmul(&stream, &d), ZI_OK);
+    CHECK(memcmp(c.bytes, apart.bytes, bytes) == 0);
+    CHECK(memcmp(inside.bytes, inner.bytes, bytes) == 0);
+    struct buffer *all[] = {&a, &b, &bias, &inner, &inside, &c, &apart};
+    for (int i = 0; i < 7; i++)
+        buffer_destroy(all[i]);
+}
+
+static void test_ends(void)
+{
+    static const enum zi_dtype types[] = {ZI_FP32, ZI_BF16, ZI_FP16};
+    for (int isa = CPU_GENERIC; isa <= (int)cpu_isa_best(); isa++) {
+        struct cpu_device device;
+        device_make(&device, (enum cpu_isa)isa);
+        for (int type = 0; type < 3; type++) {
+            test_end(&device, types[type], DEVICE_END_GELU);
+            test_end(&device, types[type], DEVICE_END_GELU_BACKWARD);
+        }
+        cpu_matmul_destroy(&device);
+    }
+}
+
 enum { REPEATS = 20 };
 
 struct worker {
@@ -347,6 +461,9 @@ int main(void)
 {
     test_one_thread();
     test_all_shapes();
+    test_tiles();
+    test_tile_threads();
+    test_ends();
     test_two_lanes();
     test_refusals();
     return test_finish("device_matmul_test");

@@ -37,19 +37,45 @@ static void test_isa(void)
             CHECK(!device);
             continue;
         }
-        enum cpu_isa expected = settings.isa == ISA_AVX512 ? best : kernels_of[i];
+        enum cpu_isa expected =
+            settings.isa == ISA_AVX512 && best > CPU_AVX512 ? CPU_AVX512BF16 : kernels_of[i];
         CHECK_INT(device_open(&settings, DEVICE_ALONE, &device), ZI_OK);
         CHECK_INT(cpu_device_of(device)->isa, expected);
         const struct device_properties *p = device_get_properties(device);
         const char *comma = strrchr(p->name, ',');
         CHECK(comma && strcmp(comma + 2, cpu_isa_name(expected)) == 0);
-        CHECK_INT(p->bf16_native, expected == CPU_AVX512BF16);
+        CHECK_INT(p->bf16_native, expected >= CPU_AVX512BF16);
         device_close(device);
     }
     struct device *device = open_device(&defaults, 1);
     CHECK_INT(cpu_device_of(device)->isa, best);
     device_close(device);
     device_close(NULL);
+}
+
+/* Tiles where kernels are for amx, unless the deck says oneDNN, which the name of the device tells. */
+static void test_products(void)
+{
+    static const int64_t isas[] = {ISA_GENERIC, ZI_AUTO};
+    static const int64_t choices[] = {ZI_AUTO, PRODUCTS_ONEDNN, PRODUCTS_TILES};
+    for (int i = 0; i < 6; i++) {
+        struct settings_device settings = defaults;
+        struct device *device = NULL;
+        settings.isa = isas[i / 3];
+        settings.products = choices[i % 3];
+        bool amx = settings.isa == ZI_AUTO && cpu_isa_best() == CPU_AMX;
+        capture_begin(&capture, stderr);
+        enum zi_status status = device_open(&settings, DEVICE_ALONE, &device);
+        const char *text = capture_end(&capture);
+        bool refused = settings.products == PRODUCTS_TILES && !amx;
+        CHECK_INT(status, refused ? ZI_ERROR_DEVICE : ZI_OK);
+        CHECK(!strstr(text, "device.products") == !refused);
+        if (refused) continue;
+        CHECK_INT(cpu_device_of(device)->by_tiles, amx && settings.products != PRODUCTS_ONEDNN);
+        CHECK(!strstr(device_get_properties(device)->name, "oneDNN") ==
+              !(amx && settings.products == PRODUCTS_ONEDNN));
+        device_close(device);
+    }
 }
 
 /* What every processor answers to every deck, on whichever processor this runs. */
@@ -61,12 +87,13 @@ static void test_isa_choice(void)
         /* By the best that there is. */
         int chosen[CPU_ISA_COUNT];
     } cases[] = {
-        {ZI_AUTO, {CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16}},
-        {ISA_GENERIC, {CPU_GENERIC, CPU_GENERIC, CPU_GENERIC, CPU_GENERIC}},
-        {ISA_AVX2, {NO, CPU_AVX2, CPU_AVX2, CPU_AVX2}},
-        {ISA_AVX512, {NO, NO, CPU_AVX512, CPU_AVX512BF16}},
+        {ZI_AUTO, {CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16, CPU_AMX}},
+        {ISA_GENERIC, {CPU_GENERIC, CPU_GENERIC, CPU_GENERIC, CPU_GENERIC, CPU_GENERIC}},
+        {ISA_AVX2, {NO, CPU_AVX2, CPU_AVX2, CPU_AVX2, CPU_AVX2}},
+        {ISA_AVX512, {NO, NO, CPU_AVX512, CPU_AVX512BF16, CPU_AVX512BF16}},
+        {ISA_AMX, {NO, NO, NO, NO, CPU_AMX}},
     };
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (int best = 0; best < CPU_ISA_COUNT; best++) {
             int expected = cases[i].chosen[best];
             enum cpu_isa isa = CPU_ISA_COUNT;
@@ -290,6 +317,7 @@ static void test_copy(void)
 int main(void)
 {
     test_isa();
+    test_products();
     test_isa_choice();
     test_refuse_cuda();
     test_describe();

@@ -16,7 +16,7 @@
 
 #include "device/device.h"
 
-enum { DEVICES_MOST = 3 };
+enum { DEVICES_MOST = 4 };
 
 /* One for each instruction set that a deck can ask for and that is there, from plain to best. */
 static struct device *devices[DEVICES_MOST];
@@ -289,8 +289,8 @@ static void test_one_thread(void)
 
 int main(void)
 {
-    static const int isas[DEVICES_MOST] = {ISA_GENERIC, ISA_AVX2, ISA_AVX512};
-    static const enum cpu_isa kernels[DEVICES_MOST] = {CPU_GENERIC, CPU_AVX2, CPU_AVX512};
+    static const int isas[DEVICES_MOST] = {ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_AMX};
+    static const enum cpu_isa kernels[DEVICES_MOST] = {CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AMX};
     omp_set_num_threads(4); /* as a machine of four cores would */
     for (int i = 0; i < DEVICES_MOST; i++) {
         struct settings_device settings = {.type = DEVICE_CPU, .threads = 1, .isa = isas[i]};

@@ -65,9 +65,24 @@ static const struct shape {
     {"zero.stage=1", all_streamed, 7},  {"zero.stage=3", all_streamed, 7},
 };
 
+/* Moments in blocks are saved as fp32 numbers, of which the same blocks are made again. */
+static const char *const blocks[] = {"optimizer.moments=8-bit", "device.type=cuda",
+                                     "placement.optimizer=host", "zero.update=deferred"};
+static const char *const blocks_on_disk[] = {
+    "optimizer.moments=8-bit",  "placement.parameters=nvme", "placement.gradients=nvme",
+    "placement.optimizer=nvme", "zero.update=immediate",     "nvme.paths=engine-states-store",
+    "zero.group=4096"};
+static const struct shape block_shapes[] = {
+    {"zero.stage=3", blocks, 1},
+    {"zero.stage=1", blocks_on_disk, 7},
+    {"zero.stage=2", blocks, 4},
+    {"zero.stage=3", blocks_on_disk, 7},
+};
+
 static size_t saved_bytes(const struct model *model, enum tier_kind kind)
 {
-    return zi_dtype_bytes(tier_type_of(tier_kind_row(kind)->saved_type, model->type, model->type));
+    const struct tier_types types = {.compute = model->type, .gradient = model->type};
+    return zi_dtype_bytes(tier_type_of(tier_kind_row(kind)->saved_type, &types));
 }
 
 static void saved_create(struct saved *s, const struct model *model)
@@ -292,6 +307,8 @@ int main(int argc, char **argv)
             check_pair(types[t], &shapes[s], &shapes[(s + 3) % SHAPES], world);
         }
     }
+    for (int s = 0; s < 8; s++)
+        check_pair(types[s % 2], &block_shapes[s % 4], &block_shapes[(s + 1) % 4], world);
     if (comm_size(world) == 1) {
         check_late_writes(world, false);
         check_late_writes(world, true);

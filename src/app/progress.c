@@ -42,6 +42,8 @@ static void take_in(struct progress *p, const struct report_row *row,
     p->total_steps = row->step;
     p->total_tokens = row->tokens;
     p->skipped += row->skipped != REPORT_KEPT;
+    p->speculated += row->speculated != GUESS_NONE;
+    p->dropped += row->speculated == GUESS_DROPPED;
     if (row->skipped != REPORT_LOWERED) p->in_a_row = row->skipped ? p->in_a_row + 1 : 0;
     p->loss = row->loss;
     if (!isnan(row->validation_loss) && !(row->validation_loss >= p->best_validation)) {
@@ -198,6 +200,11 @@ void progress_summary(const struct progress *progress, struct engine *engine, FI
     }
     if (p->skipped) fprintf(out, "; %" PRId64 " skipped", p->skipped);
     fprintf(out, "\n");
+    if (p->speculated)
+        fprintf(out,
+                "speculative updates: %" PRId64 " tried, %" PRId64 " held, %" PRId64
+                " dropped and deferred\n",
+                p->speculated, p->speculated - p->dropped, p->dropped);
     print_seconds(p, out);
     fprintf(out, "\n");
     print_operations(p, engine, out);

@@ -29,6 +29,8 @@ struct progress {
     /* Added to by whoever saves. */
     double checkpoint_s;
     int64_t total_steps, total_tokens, skipped, in_a_row;
+    /* Steps that were updated speculatively; of these, those whose updates did not hold. */
+    int64_t speculated, dropped;
     /* Last loss; NaN before the first. */
     double loss, best_validation;
     int64_t best_step;

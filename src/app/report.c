@@ -50,6 +50,7 @@ static const struct record_column step_columns[] = {
     {"io_written_bytes", "B, -1: unknown", 1},
     {"loss_scale", "", 1},
     {"targets", "", 1},
+    {"speculated", "0: no, 1: held, 2: dropped", 1},
 };
 enum {
     STEP_COLUMNS = (int)(sizeof step_columns / sizeof *step_columns),
@@ -58,9 +59,10 @@ enum {
     STEP_WAIT = 10,
     STEP_BYTES = STEP_WAIT + LANE_COUNT,
     STEP_SCALE = STEP_BYTES + 4,
-    STEP_TARGETS
+    STEP_TARGETS,
+    STEP_SPECULATED
 };
-_Static_assert(STEP_TARGETS + 1 == STEP_COLUMNS, "a column per lane");
+_Static_assert(STEP_SPECULATED + 1 == STEP_COLUMNS, "a column per lane");
 
 static const struct record_column timing_columns[] = {
     {"step", "", 1},     {"lane", "codes", 1},     {"kind", "codes", 1}, {"count", "", 1},
@@ -344,6 +346,7 @@ enum zi_status report_step(struct report *report, const struct report_row *row)
         [STEP_BYTES + 3] = row->io_written_bytes,
         [STEP_SCALE] = row->loss_scale,
         [STEP_TARGETS] = row->targets,
+        [STEP_SPECULATED] = row->speculated,
     };
     memcpy(values + STEP_WAIT, row->wait_s, sizeof row->wait_s);
     for (int i = 0; i < STEP_COLUMNS; i++)

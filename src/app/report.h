@@ -26,6 +26,8 @@ struct report_row {
     int64_t targets;
     /* enum report_skip. */
     int skipped;
+    /* enum engine_guess: of its speculative updates. */
+    int speculated;
     /* Of all parameters before the step's update. */
     uint64_t checksum;
     /* NaN: no validation at this step. */

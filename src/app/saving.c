@@ -63,6 +63,7 @@ enum zi_status save_plan_make(const struct run *run, struct save_plan *plan)
         .seed = s->run.seed,
         .deck = run->used_text,
         .type = model->type,
+        .lacks = TIER_MOMENTS - c->states,
         .model_text = plan->model_text,
         .mode = modes[s->checkpoint.mode],
     };

@@ -84,6 +84,7 @@ static enum zi_status train_step(struct run *run, struct engine_result *result)
         .skipped = result->overflowed ? REPORT_LOWERED
                    : result->skipped  ? REPORT_NOT_FINITE
                                       : REPORT_KEPT,
+        .speculated = (int)result->guess,
         .checksum = result->checksum,
         .validation_loss = NAN,
         .disk_read_bytes = (int64_t)result->read_bytes,

@@ -10,6 +10,7 @@
  *                     sizes, text), version, revision, written (date); with fp16
  *                     loss_scale and loss_scale_steps, of the step that follows
  *                     states: "parameter" where it has no others (weights_only)
+ *                     moments: 0 or 1 where the optimizer keeps fewer than two
  *   attribute `checksum` of each dataset
  *                     the checksum of device/operations.h over its bits (32, or 16), with
  *                     seed = zi_random_stream("<kind>/<name>"); it does not depend on the ranks
@@ -52,6 +53,8 @@ struct checkpoint_header {
     const char *model_text;
     /* Of the states it has parameters alone: for weights that were not trained here. */
     bool weights_only;
+    /* So many of the last of TIER_MOMENTS moments it has not: the optimizer keeps fewer. */
+    int lacks;
     /* Reading: the file. Writing: its name in the folder that is given; NULL: one made of the step, and
      * then `latest` moves to it */
     const char *path;

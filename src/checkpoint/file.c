@@ -27,7 +27,8 @@ const char *checkpoint_state_name(enum tier_kind state)
 
 enum zi_dtype checkpoint_state_type(enum tier_kind state, enum zi_dtype parameter)
 {
-    return tier_type_of(tier_kind_row(state)->saved_type, parameter, parameter);
+    const struct tier_types types = {.compute = parameter, .gradient = parameter};
+    return tier_type_of(tier_kind_row(state)->saved_type, &types);
 }
 
 bool checkpoint_state_is_written(enum tier_kind state, enum zi_dtype parameter)

@@ -61,7 +61,10 @@ static enum zi_status list_datasets(struct checkpoint_form *form,
     int count = form->tensor_count;
     form->datasets = calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *form->datasets);
     form->places = calloc((size_t)count * TIER_KIND_COUNT + 1, sizeof *form->places);
-    if (!form->datasets || !form->places) return no_memory();
+    form->trained = calloc((size_t)count + 1, sizeof *form->trained);
+    if (!form->datasets || !form->places || !form->trained) return no_memory();
+    for (int t = 0; t < count; t++)
+        form->trained[t] = !tensors[t].frozen;
     for (int s = 0; s < TIER_KIND_COUNT; s++) {
         enum zi_dtype type = checkpoint_state_type(s, form->header.type);
         for (int t = 0; t < count; t++) {
@@ -112,18 +115,12 @@ static herr_t dataset_create(hid_t file, struct checkpoint_dataset *dataset, uin
     return H5Dclose(made) < 0 ? -1 : result;
 }
 
-/* Whether a tensor has states beside its parameter. */
-static bool is_trained(const struct checkpoint_form *form, int tensor)
-{
-    return form->places[TIER_MOMENT1 * form->tensor_count + tensor] >= 0;
-}
-
 /* With fp32 the parameter is the master: /master holds second names of the same datasets. */
 static herr_t link_masters(hid_t file, const struct checkpoint_form *form)
 {
     if (form->header.type != ZI_FP32 || form->header.weights_only) return 0;
     for (int t = 0; t < form->tensor_count; t++) {
-        if (!is_trained(form, t)) continue;
+        if (!form->trained[t]) continue;
         const struct checkpoint_dataset *dataset =
             &form->datasets[form->places[TIER_PARAMETER * form->tensor_count + t]];
         char name[512];
@@ -359,6 +356,7 @@ void checkpoint_form_destroy(struct checkpoint_form *form)
         free(form->pieces[p].data);
     free(form->datasets);
     free(form->places);
+    free(form->trained);
     free(form->pieces);
     free(form->checksums);
     free(form->directory);

@@ -25,6 +25,7 @@ _Static_assert(sizeof date_mark == sizeof DATE, "a date's mark is as long as a d
 
 bool header_has_state(const struct checkpoint_header *header, enum tier_kind state)
 {
+    if (tier_kind_row(state)->optimizer >= TIER_MOMENTS - header->lacks) return false;
     return checkpoint_state_name(state) && (!header->weights_only || state == TIER_PARAMETER);
 }
 
@@ -60,6 +61,8 @@ herr_t header_write(hid_t file, const struct checkpoint_header *header, int data
         write_scaling(file, header, dataset_count) < 0 ||
         h5_text_write(file, "type", zi_dtype_name(header->type)) < 0 ||
         (header->weights_only && h5_text_write(file, "states", CHECKPOINT_WEIGHTS) < 0) ||
+        (header->lacks > 0 &&
+         h5_integer_write(file, "moments", TIER_MOMENTS - header->lacks) < 0) ||
         h5_text_write(file, "model", header->model_text) < 0 ||
         h5_text_write(file, "deck", header->deck) < 0 ||
         h5_text_write(file, "version", zi_version()) < 0 ||

@@ -24,6 +24,8 @@ struct checkpoint_form {
     struct checkpoint_dataset *datasets;
     /* [state * tensor_count + tensor]: the dataset, or -1. */
     int *places;
+    /* Which tensors have states beside their parameter. */
+    bool *trained;
     /* Rank 0: all of the file behind the user block that is in no dataset, and the file's bytes. */
     struct form_piece *pieces;
     int piece_count;

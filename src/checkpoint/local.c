@@ -10,6 +10,7 @@
  *
  * A failing disk is a warning and no error message: the job goes on, and may say so often. */
 #include "checkpoint/local_file.h"
+#include "checkpoint/header.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -53,8 +54,9 @@ static enum zi_status list_datasets(struct local_checkpoint *local,
             ZI_TRY(checkpoint_dataset_set(dataset, s, tensors[t].name,
                                           checkpoint_state_type(s, header->type), tensors[t].shape,
                                           tensors[t].dimensions));
-            /* What training does not change has a parameter alone. */
+            /* What training does not change has a parameter alone, and an optimizer may keep fewer moments. */
             if (tensors[t].frozen && s != TIER_PARAMETER) dataset->elements = 0;
+            if (!header_has_state(header, s)) dataset->elements = 0;
         }
     }
     local->record_bytes = (int64_t)(sizeof(struct local_record) +

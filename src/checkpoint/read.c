@@ -160,7 +160,8 @@ static const struct checkpoint_dataset *dataset_find(const struct checkpoint *ch
  * what a commit leaves. */
 static enum zi_status check_complete(struct checkpoint *checkpoint)
 {
-    int states = checkpoint->header.weights_only ? 0 : tier_kinds_saved() - 1;
+    const struct checkpoint_header *header = &checkpoint->header;
+    int states = header->weights_only ? 0 : tier_kinds_saved() - 1 - header->lacks;
     int count = 0;
     while (count < checkpoint->dataset_count && checkpoint->datasets[count].state == TIER_PARAMETER)
         count++;
@@ -211,6 +212,21 @@ static enum zi_status read_states(const struct checkpoint *checkpoint, hid_t fil
                : fail_damaged(checkpoint->path, NULL, "its header names unknown states");
 }
 
+/* How many moments it has, where they are not all. */
+static enum zi_status read_moments(const struct checkpoint *checkpoint, hid_t file,
+                                   struct checkpoint_header *header)
+{
+    int64_t moments = TIER_MOMENTS;
+    header->lacks = 0;
+    if (H5Aexists(file, "moments") <= 0) return ZI_OK;
+    if (h5_integer_read(file, "moments", &moments) < 0)
+        return h5_fail("checkpoint", checkpoint->path, "read how many moments it has");
+    if (moments < 0 || moments >= TIER_MOMENTS)
+        return fail_damaged(checkpoint->path, NULL, "its header has moments that cannot be");
+    header->lacks = TIER_MOMENTS - (int)moments;
+    return ZI_OK;
+}
+
 /* The loss scale, of fp16 alone. */
 static enum zi_status read_scaling(const struct checkpoint *checkpoint, hid_t file,
                                    struct checkpoint_header *header)
@@ -257,6 +273,7 @@ static enum zi_status read_header(struct checkpoint *checkpoint, hid_t file)
         status = fail_damaged(checkpoint->path, NULL, "its header states an unknown type");
     if (status == ZI_OK) status = read_scaling(checkpoint, file, header);
     if (status == ZI_OK) status = read_states(checkpoint, file, header);
+    if (status == ZI_OK) status = read_moments(checkpoint, file, header);
     if (status == ZI_OK && (header->step < 0 || header->updates < 0 || header->tokens < 0))
         status = fail_damaged(checkpoint->path, NULL, "its header has negative counts");
     free(type);
@@ -421,6 +438,12 @@ enum zi_status checkpoint_read(struct checkpoint *checkpoint, enum tier_kind sta
                                void *values)
 {
     const struct checkpoint_dataset *dataset = dataset_find(checkpoint, state, tensor);
+    bool moment = tier_kind_row((enum tier_kind)state)->optimizer >= 0;
+    if (!dataset && moment && !header_has_state(&checkpoint->header, state))
+        return zi_fail(ZI_ERROR_USAGE, "checkpoint",
+                       "%s: has no %s: its optimizer kept none; take optimizer.type and "
+                       "optimizer.beta1 as they were",
+                       checkpoint->path, checkpoint_state_name(state));
     if (!dataset)
         return zi_fail(ZI_ERROR_USAGE, "checkpoint",
                        "%s: has no %s/%s: it is a checkpoint of another model (%s)",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A bell is a word in memory that the node's ranks share, and Linux' futex on it. A rank says that
- * it sleeps before it looks at the word a last time, and who rings changes the word before looking
- * for sleepers, so no ring is missed, and ringing for a rank that is awake is no system call. */
+ * it sleeps before it looks a last time, and who rings writes the news before looking for sleepers, so
+ * no ring is missed, and ringing for a rank that is awake is no system call. */
 #include "comm/bell.h"
 
 #include <errno.h>
@@ -16,17 +16,21 @@
 
 #include "base/log.h"
 #include "comm/library.h"
+#include "comm/turn.h"
 
 /* Of one rank; cache lines of its own, so that ranks do not disturb each other. */
 struct bell {
     _Alignas(64) _Atomic uint32_t rings;
     _Atomic uint32_t sleeps;
+    /* What it waits for: that all have come to one operation, or need nothing of another any more. */
+    _Atomic uint32_t wanted_entered, wanted_released;
     /* Operations that the rank has come to, needs nothing of any more, and is done with. */
-    _Atomic uint32_t entered, released, left;
-    /* When it last looked for the others, in ns of CLOCK_MONOTONIC. */
-    _Atomic int64_t looked_ns;
+    _Alignas(64) _Atomic uint32_t entered;
+    _Atomic uint32_t released, left;
     /* Its number in the group. */
     int rank;
+    /* When it last looked for the others, in ns of CLOCK_MONOTONIC; 0: it is in no wait. */
+    _Alignas(64) _Atomic int64_t looked_ns;
     /* For operations of even and of odd numbers: who comes to the next may be read for this one by
      * ranks that are slower, and comes to the one after it only when all have come to the next. */
     _Alignas(64) unsigned char notes[2][NOTE_BYTES];
@@ -66,6 +70,8 @@ enum zi_status bells_create(MPI_Comm node, int rank, struct bells **bells)
             &own, &made->window);
     atomic_store(&own->rings, 0);
     atomic_store(&own->sleeps, 0);
+    atomic_store(&own->wanted_entered, 0);
+    atomic_store(&own->wanted_released, 0);
     atomic_store(&own->entered, 0);
     atomic_store(&own->released, 0);
     atomic_store(&own->left, 0);
@@ -100,23 +106,44 @@ void bells_ring(struct bells *bells)
 
 void bells_enter(struct bells *bells)
 {
-    atomic_fetch_add(&bells->of[bells->own]->entered, 1);
+    struct bell *own = bells->of[bells->own];
+    uint32_t number = atomic_load(&own->entered) + 1;
+    atomic_store(&own->wanted_entered, number);
+    atomic_store(&own->entered, number);
     bells_ring(bells);
 }
 
-void bells_enter_last(struct bells *bells, const void *note, size_t bytes)
+/* Whether what a rank has written that it waits for has come to pass. */
+static bool is_served(const struct bells *bells, const struct bell *bell)
 {
-    struct bell *own = bells->of[bells->own];
-    if (bytes > 0) memcpy(own->notes[(atomic_load(&own->entered) + 1) % 2], note, bytes);
-    atomic_fetch_add(&own->entered, 1);
-    if (bells_all_entered(bells)) bells_ring(bells);
+    return bells_all_entered(bells, atomic_load(&bell->wanted_entered)) ||
+           bells_all_released(bells, atomic_load(&bell->wanted_released));
 }
 
-void bells_release(struct bells *bells)
+/* Rings for those that sleep until what has just come to pass. */
+static void ring_served(struct bells *bells)
+{
+    for (int k = 1; k < bells->count; k++) {
+        struct bell *bell = bells->of[(bells->own + k) % bells->count];
+        if (!atomic_load(&bell->sleeps) || !is_served(bells, bell)) continue;
+        atomic_fetch_add(&bell->rings, 1);
+        (void)futex(&bell->rings, FUTEX_WAKE, 1, NULL);
+    }
+}
+
+void bells_come(struct bells *bells, uint32_t number, const void *note, size_t bytes)
 {
     struct bell *own = bells->of[bells->own];
-    atomic_store(&own->released, atomic_load(&own->entered));
-    if (bells_all_released(bells)) bells_ring(bells);
+    if (bytes > 0) memcpy(own->notes[number % 2], note, bytes);
+    atomic_store(&own->left, number);
+    atomic_store(&own->entered, number);
+    ring_served(bells);
+}
+
+void bells_release(struct bells *bells, uint32_t number)
+{
+    atomic_store(&bells->of[bells->own]->released, number);
+    ring_served(bells);
 }
 
 void bells_leave(struct bells *bells)
@@ -129,49 +156,68 @@ void bells_look(struct bells *bells, int64_t now_ns)
     atomic_store_explicit(&bells->of[bells->own]->looked_ns, now_ns, memory_order_relaxed);
 }
 
-bool bells_all_entered(const struct bells *bells)
+/* Operations are counted modulo 2^32; none is half of that behind another. */
+static bool has_come_to(uint32_t count, uint32_t number)
 {
-    uint32_t own = atomic_load(&bells->of[bells->own]->entered);
+    return (int32_t)(count - number) >= 0;
+}
+
+bool bells_all_entered(const struct bells *bells, uint32_t number)
+{
     for (int r = 0; r < bells->count; r++) {
-        if ((int32_t)(atomic_load(&bells->of[r]->entered) - own) < 0) return false;
+        if (!has_come_to(atomic_load(&bells->of[r]->entered), number)) return false;
     }
     return true;
 }
 
-bool bells_all_released(const struct bells *bells)
+bool bells_all_released(const struct bells *bells, uint32_t number)
 {
-    uint32_t own = atomic_load(&bells->of[bells->own]->entered);
     for (int r = 0; r < bells->count; r++) {
-        if ((int32_t)(atomic_load(&bells->of[r]->released) - own) < 0) return false;
+        if (!has_come_to(atomic_load(&bells->of[r]->released), number)) return false;
     }
     return true;
 }
 
-const void *bells_note(const struct bells *bells, int r)
+bool bells_all_here(const struct bells *bells)
 {
-    return bells->of[r]->notes[atomic_load(&bells->of[bells->own]->entered) % 2];
+    return bells_all_entered(bells, atomic_load(&bells->of[bells->own]->entered));
 }
 
-static bool is_inside(const struct bell *bell)
+const void *bells_note(const struct bells *bells, int r, uint32_t number)
 {
-    return atomic_load(&bell->entered) != atomic_load(&bell->left);
+    return bells->of[r]->notes[number % 2];
 }
 
+void bells_want(struct bells *bells, uint32_t entered, uint32_t released)
+{
+    struct bell *own = bells->of[bells->own];
+    atomic_store(&own->wanted_entered, entered);
+    atomic_store(&own->wanted_released, released);
+}
+
+/* It is in a wait, and no stopped process. */
 static bool waits(const struct bell *bell, int64_t now_ns)
 {
-    return is_inside(bell) && now_ns - atomic_load(&bell->looked_ns) < STANDS_STILL_NS;
+    return now_ns - atomic_load(&bell->looked_ns) < STANDS_STILL_NS;
 }
 
-/* Whether others wait for a rank, as seen from operation `own`. */
-static bool is_late(const struct bell *bell, uint32_t own, int64_t now_ns)
+/* Whether the rank whose bell is `own` waits for another. Who is inside of an exchange of messages
+ * and does not look for them keeps others waiting, wherever they are. */
+static bool is_late(const struct bell *bell, const struct bell *own, int64_t now_ns)
 {
-    if (is_inside(bell)) return !waits(bell, now_ns);
-    return (int32_t)(atomic_load(&bell->entered) - own) < 0;
+    if (waits(bell, now_ns)) return false;
+    uint32_t entered = atomic_load(&own->wanted_entered);
+    uint32_t released = atomic_load(&own->wanted_released);
+    return (has_come_to(atomic_load(&own->entered), entered) &&
+            !has_come_to(atomic_load(&bell->entered), entered)) ||
+           (has_come_to(atomic_load(&own->released), released) &&
+            !has_come_to(atomic_load(&bell->released), released)) ||
+           atomic_load(&bell->left) != atomic_load(&bell->entered);
 }
 
 int bells_late(const struct bells *bells, int64_t now_ns, char *text, size_t size, bool *speaks)
 {
-    uint32_t own = atomic_load(&bells->of[bells->own]->entered);
+    const struct bell *own = bells->of[bells->own];
     size_t used = 0;
     int late = 0, first = -1;
     text[0] = 0;
@@ -187,6 +233,16 @@ int bells_late(const struct bells *bells, int64_t now_ns, char *text, size_t siz
     return late;
 }
 
+bool bells_has_wanted(const struct bells *bells)
+{
+    return is_served(bells, bells->of[bells->own]);
+}
+
+bool bells_is_late(const struct bells *bells, int r, int64_t now_ns)
+{
+    return is_late(bells->of[r], bells->of[bells->own], now_ns);
+}
+
 uint32_t bells_count(const struct bells *bells)
 {
     return atomic_load(&bells->of[bells->own]->rings);
@@ -198,5 +254,15 @@ void bells_wait(struct bells *bells, uint32_t count, long nanoseconds)
     struct timespec most = {nanoseconds / 1000000000, nanoseconds % 1000000000};
     atomic_store(&own->sleeps, 1);
     if (atomic_load(&own->rings) == count) (void)futex(&own->rings, FUTEX_WAIT, count, &most);
+    atomic_store(&own->sleeps, 0);
+}
+
+void bells_sleep(struct bells *bells, long nanoseconds)
+{
+    struct bell *own = bells->of[bells->own];
+    struct timespec most = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    uint32_t count = atomic_load(&own->rings);
+    atomic_store(&own->sleeps, 1);
+    if (!is_served(bells, own)) (void)futex(&own->rings, FUTEX_WAIT, count, &most);
     atomic_store(&own->sleeps, 0);
 }

@@ -29,13 +29,6 @@ void bells_destroy(struct bells *bells);
 /* Local. This rank has come to its next operation; rings for the others. */
 void bells_enter(struct bells *bells);
 
-/* Local. The same, where the others go on when all have come: rings if this is the last. `note` (at
- * most NOTE_BYTES) can be read then (bells_note). */
-void bells_enter_last(struct bells *bells, const void *note, size_t bytes);
-
-/* Local. This rank needs nothing of the others any more in its operation; rings if it is the last. */
-void bells_release(struct bells *bells);
-
 /* Local. This rank is done with its operation. */
 void bells_leave(struct bells *bells);
 
@@ -43,22 +36,16 @@ void bells_leave(struct bells *bells);
 void bells_ring(struct bells *bells);
 
 /* Local. Whether all ranks of the node have come to the operation at which this one is. */
-bool bells_all_entered(const struct bells *bells);
+bool bells_all_here(const struct bells *bells);
 
-/* Local. Whether all ranks of the node have released the operation at which this one is. */
-bool bells_all_released(const struct bells *bells);
-
-/* Local. What rank `r` of the node has left for the operation at which this one is, when all have
- * entered; good until this rank comes to the next. */
-const void *bells_note(const struct bells *bells, int r);
-
-/* Local. This rank is in a wait and looks for messages, at a time in ns of CLOCK_MONOTONIC. */
+/* Local. This rank is in a wait and looks for the others, at a time in ns of CLOCK_MONOTONIC; 0: it
+ * waits no longer. */
 void bells_look(struct bells *bells, int64_t now_ns);
 
 /* Local. The ranks of the node for which the others wait, as text ("1, 3"), and their number: those
- * that have not come to the operation at which this one is, and those that came to one and look for
- * no messages any more. A rank that waits itself is none of them. *speaks: this rank is the first of
- * those that wait, and the one to say it. */
+ * that have not done what this one wants, and those that came to an exchange and look for no messages
+ * any more. A rank that waits itself is none of them. *speaks: this rank is the first of those that
+ * wait, and the one to say it. */
 int bells_late(const struct bells *bells, int64_t now_ns, char *text, size_t size, bool *speaks);
 
 /* Local. How often it has rung here. */

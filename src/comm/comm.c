@@ -218,6 +218,19 @@ void comm_abort(struct comm *comm, enum zi_status status)
     _exit(code);
 }
 
+bool comm_run_ahead(struct comm *comm, bool ahead)
+{
+    if (!comm->transport->run_ahead) return false;
+    comm->transport->run_ahead(comm, ahead);
+    return true;
+}
+
+enum zi_status comm_advance(struct comm *comm, int64_t least, struct comm_progress *progress)
+{
+    ZI_REQUIRE(comm->transport->advance);
+    return comm->transport->advance(comm, least, progress);
+}
+
 void comm_say(struct comm *comm, const char *what, const char *subject)
 {
     if (comm->transport->say) comm->transport->say(comm, what, subject);

@@ -101,6 +101,22 @@ enum zi_status comm_barrier(struct comm *comm);
 /* Collective. The most negative status of all ranks, so that all leave by the same door. */
 enum zi_status comm_agree(struct comm *comm, enum zi_status status);
 
+/* Collectives that have begun, and those of them that are done, since the start of the group. */
+struct comm_progress {
+    int64_t begun, done;
+};
+
+/* Local. Where the transport can (it says so), all_gather, reduce_scatter and all_reduce only begin
+ * from here on: they go on in later calls of this group and in comm_advance. What they read stays as
+ * it is, and what they write is not looked at, until they are done; they are done in the order in
+ * which they began, as if each had been waited for. Host values wait for all before. With `ahead`
+ * false, before which all are done, calls return when they are done again. */
+bool comm_run_ahead(struct comm *comm, bool ahead);
+
+/* Local. Does what can be done of collectives that have begun; waits until `least` are done, of those
+ * that have begun. */
+enum zi_status comm_advance(struct comm *comm, int64_t least, struct comm_progress *progress);
+
 /* Local. Says what the next operations are and of what ("gather", "blocks.3.mlp"; NULL: no longer):
  * a wait in them that lasts a minute is then a warning, which names it and the ranks of the node
  * that have not come, and again every minute. The texts are not copied. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The transport between the ranks of one node, for buffers that the host can reach. Nobody sends:
  * a rank leaves a note of where its bytes are, and when all have come each reads what it needs from
- * the memory of the others (process_vm_readv), one copy per byte, and waits until nobody reads in its
- * own any more. Values of the host are the notes themselves, and need no second wait.
+ * the memory of the others (process_vm_readv), one copy per byte; who has been read from by all is
+ * done. Values of the host are the notes themselves, and done when they have been read here. In which
+ * order, and who waits when: comm/post.c.
  *
  * Memory that all ranks map would do as well and spare the system call: a copy of 64 KiB takes 7 us
  * so and 5 us there (Xeon, Linux 6.18). But it would have to be had before anything is put there, in
@@ -20,7 +21,6 @@
 #include "comm/direct.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,21 +31,12 @@
 
 #include "base/log.h"
 #include "comm/library.h"
-#include "comm/map.h"
+#include "comm/post.h"
 #include "comm/reduce.h"
-#include "comm/wait.h"
+#include "comm/turn.h"
 
-#define POLL_NS        5000 /* less than a sleep takes; longer takes the core from arithmetic */
-#define PAUSE_FIRST_NS 1000000
-#define PAUSE_MOST_NS  64000000
-#define GONE_NS        1000000000 /* of a wait, before it is asked whether the others live */
-#define AT_ONCE        ((int64_t)64 << 10) /* elements of a sum, of all others: 256 KiB stay in a cache */
-#define PIECE_LEAST    ((int64_t)4 << 10)
-
-struct direct {
-    /* Of the ranks, in order */
-    pid_t *processes;
-};
+#define AT_ONCE     ((int64_t)64 << 10) /* elements of a sum, of all others: 256 KiB stay in a cache */
+#define PIECE_LEAST ((int64_t)4 << 10)
 
 /* How a rank is known before anything else is. */
 struct card {
@@ -76,89 +67,55 @@ static enum zi_status read_rank(const struct comm *comm, int rank, uint64_t addr
                    error == ESRCH ? "it has ended" : strerror(error));
 }
 
-/* A rank that has ended does not come any more, and not every launcher ends the others. It may have
- * ended well, if what is waited for is its last operation. */
-static enum zi_status check_alive(const struct comm *comm, bool (*all_have)(const struct bells *))
-{
-    for (int rank = 0; rank < comm->size; rank++) {
-        bool ended = kill(library_of(comm)->direct->processes[rank], 0) < 0 && errno == ESRCH;
-        if (ended && !all_have(library_of(comm)->bells))
-            return zi_fail(ZI_ERROR_COMM, "comm", "rank %d has ended while others wait for it",
-                           rank);
-    }
-    return ZI_OK;
-}
-
-/* What others of the process do by MPI (HDF5) may need this rank's calls to go on. */
-static enum zi_status help_messages(const struct comm *comm)
-{
-    int there;
-    MPI_TRY(MPI_Iprobe, MPI_ANY_SOURCE, MPI_ANY_TAG, library_of(comm)->comm, &there,
-            MPI_STATUS_IGNORE);
-    return ZI_OK;
-}
-
-/* Waits for all ranks to have come, or to have released what is read. Who is rung for sleeps until
- * then; the pauses are for what rings no bell. */
-static enum zi_status wait_for(struct comm *comm, bool (*all_have)(const struct bells *))
-{
-    struct bells *bells = library_of(comm)->bells;
-    if (all_have(bells)) return ZI_OK;
-    struct wait wait = wait_begin(library_of(comm));
-    int64_t poll_until = wait.start_ns + POLL_NS, asked_ns = wait.start_ns;
-    long pause_ns = PAUSE_FIRST_NS;
-    for (;;) {
-        uint32_t rung = bells_count(bells);
-        if (all_have(bells)) return ZI_OK;
-        int64_t now = wait_look(&wait);
-        if (now < poll_until) continue;
-        wait_sleep(&wait, rung, pause_ns);
-        if (all_have(bells)) return ZI_OK;
-        ZI_TRY(help_messages(comm));
-        if (pause_ns < PAUSE_MOST_NS) pause_ns *= 2;
-        if (now - asked_ns < GONE_NS) continue;
-        asked_ns = now;
-        ZI_TRY(check_alive(comm, all_have));
-    }
-}
-
-static enum zi_status meet(struct comm *comm, const void *note, size_t bytes)
-{
-    bells_enter_last(library_of(comm)->bells, note, bytes);
-    return wait_for(comm, bells_all_entered);
-}
-
-/* Until nobody reads here any more. */
-static enum zi_status part(struct comm *comm)
-{
-    struct bells *bells = library_of(comm)->bells;
-    bells_release(bells);
-    ZI_TRY(wait_for(comm, bells_all_released));
-    bells_leave(bells);
-    return ZI_OK;
-}
-
 /* The address that a rank has noted. */
-static uint64_t noted_address(const struct comm *comm, int rank)
+static uint64_t noted_address(const struct comm *comm, const struct task *task, int rank)
 {
     uint64_t address;
-    memcpy(&address, bells_note(library_of(comm)->bells, rank), sizeof address);
+    memcpy(&address, bells_note(library_of(comm)->bells, rank, (uint32_t)task->number),
+           sizeof address);
     return address;
 }
 
-/* All ranks' bytes in rank order. Starts with the next rank, so that not all read in one place. */
-static enum zi_status gather(struct comm *comm, const void *mine, char *all, size_t bytes)
+static void note_bytes(struct task *task, const void *bytes, size_t count)
 {
-    uint64_t address = (uintptr_t)mine;
-    char *own = all + (size_t)comm->rank * bytes;
-    bells_enter_last(library_of(comm)->bells, &address, sizeof address);
-    if (own != mine) memcpy(own, mine, bytes);
-    ZI_TRY(wait_for(comm, bells_all_entered));
+    memcpy(task->note, bytes, count);
+    task->note_bytes = count;
+}
+
+static void note_address(struct task *task, const void *memory)
+{
+    uint64_t address = (uintptr_t)memory;
+    note_bytes(task, &address, sizeof address);
+    task->is_read = true;
+}
+
+/* Waits for a task of device memory, unless such tasks only begin here. */
+static enum zi_status begin(struct comm *comm, const struct task *task)
+{
+    int64_t number;
+    ZI_TRY(direct_post(comm, task, &number));
+    return library_of(comm)->direct->ahead ? ZI_OK : direct_await(comm, number);
+}
+
+/* All ranks' bytes in rank order. Starts with the next rank, so that not all read in one place. */
+static enum zi_status work_gather(struct comm *comm, const struct task *task)
+{
+    size_t bytes = task->bytes;
+    char *own = task->all + (size_t)comm->rank * bytes;
+    if (own != task->mine) memcpy(own, task->mine, bytes);
     for (int k = 1; k < comm->size; k++) {
         int from = (comm->rank + k) % comm->size;
-        ZI_TRY(read_rank(comm, from, noted_address(comm, from), all + (size_t)from * bytes, bytes));
+        ZI_TRY(read_rank(comm, from, noted_address(comm, task, from),
+                         task->all + (size_t)from * bytes, bytes));
     }
-    return part(comm);
+    return ZI_OK;
+}
+
+static void end_gather(struct comm *comm, const struct task *task)
+{
+    (void)comm;
+    if (task->is_apart) device_unmap(task->stream, task->shard);
+    device_unmap(task->stream, task->full);
 }
 
 static enum zi_status direct_all_gather(struct comm *comm, struct device_stream *stream,
@@ -167,115 +124,156 @@ static enum zi_status direct_all_gather(struct comm *comm, struct device_stream 
 {
     void *all, *mine;
     size_t size = (size_t)bytes;
-    bool apart = shard.address != device_at(full, (size_t)comm->rank * size).address;
+    struct task task = {
+        .work = work_gather, .end = end_gather, .stream = stream, .shard = shard, .full = full};
+    task.is_apart = shard.address != device_at(full, (size_t)comm->rank * size).address;
     ZI_TRY(device_map(stream, full, (size_t)comm->size * size, &all));
     mine = (char *)all + (size_t)comm->rank * size;
-    enum zi_status status = apart ? device_map(stream, shard, size, &mine) : ZI_OK;
-    if (status >= 0) {
-        status = gather(comm, mine, all, size);
-        if (apart) device_unmap(stream, shard);
+    enum zi_status status = task.is_apart ? device_map(stream, shard, size, &mine) : ZI_OK;
+    if (status < 0) {
+        device_unmap(stream, full);
+        return status;
     }
-    device_unmap(stream, full);
-    return status;
+    task.mine = mine;
+    task.all = all;
+    task.bytes = size;
+    note_address(&task, mine);
+    return begin(comm, &task);
 }
 
-/* One reduce_scatter under way, at the host's addresses. */
-struct reduction {
-    struct comm_mapped mapped;
-    /* Elements of a shard */
-    int64_t count;
-    enum zi_dtype wire;
-};
-
 /* Sums [first, first + length) of this rank's shard. */
-static enum zi_status sum_piece(struct comm *comm, const struct reduction *r, int64_t first,
+static enum zi_status sum_piece(struct comm *comm, const struct task *task, int64_t first,
                                 int64_t length)
 {
-    int64_t begin = (int64_t)comm->rank * r->count + first;
+    const struct comm_mapped *mapped = &task->mapped;
+    int64_t begin = (int64_t)comm->rank * task->reduction.count + first;
     size_t bytes = (size_t)length * sizeof(float);
     for (int k = 1; k < comm->size; k++) {
         int from = (comm->rank + k) % comm->size;
         size_t place = (size_t)(from < comm->rank ? from : from - 1);
-        ZI_TRY(read_rank(comm, from, noted_address(comm, from) + (uint64_t)begin * sizeof(float),
-                         r->mapped.scratch + place * bytes, bytes));
+        uint64_t address = noted_address(comm, task, from) + (uint64_t)begin * sizeof(float);
+        ZI_TRY(read_rank(comm, from, address, mapped->scratch + place * bytes, bytes));
     }
     struct comm_contributions contributions = {
-        .own = r->mapped.full + begin,
-        .others = r->mapped.scratch,
+        .own = mapped->full + begin,
+        .others = mapped->scratch,
         .stride = length,
         .count = length,
         .rank = comm->rank,
         .size = comm->size,
-        .wire = r->wire,
+        .wire = task->reduction.wire,
         .others_type = ZI_FP32,
     };
-    comm_add_in_rank_order(&contributions, r->mapped.shard + first);
+    comm_add_in_rank_order(&contributions, mapped->shard + first);
     return ZI_OK;
 }
 
-static enum zi_status reduce_scatter(struct comm *comm, const struct reduction *r)
+static enum zi_status work_reduce(struct comm *comm, const struct task *task)
 {
-    uint64_t address = (uintptr_t)r->mapped.full;
-    int64_t piece = AT_ONCE / (comm->size - 1), most = comm_reduce_chunk(comm->size, r->count);
+    int64_t count = task->reduction.count;
+    int64_t piece = AT_ONCE / (comm->size - 1), most = comm_reduce_chunk(comm->size, count);
     if (piece < PIECE_LEAST) piece = PIECE_LEAST;
     if (piece > most) piece = most;
-    ZI_TRY(meet(comm, &address, sizeof address));
-    for (int64_t first = 0; first < r->count; first += piece) {
-        int64_t left = r->count - first;
-        ZI_TRY(sum_piece(comm, r, first, left < piece ? left : piece));
+    for (int64_t first = 0; first < count; first += piece) {
+        int64_t left = count - first;
+        ZI_TRY(sum_piece(comm, task, first, left < piece ? left : piece));
     }
-    return part(comm);
+    return ZI_OK;
+}
+
+static void end_reduce(struct comm *comm, const struct task *task)
+{
+    comm_unmap_reduction(comm, task->stream, &task->reduction);
 }
 
 static enum zi_status direct_reduce_scatter(struct comm *comm, struct device_stream *stream,
                                             const struct comm_reduction *reduction)
 {
-    struct reduction r = {.count = reduction->count, .wire = reduction->wire};
-    ZI_TRY(comm_map_reduction(comm, stream, reduction, &r.mapped));
-    enum zi_status status = reduce_scatter(comm, &r);
-    comm_unmap_reduction(comm, stream, reduction);
-    return status;
+    struct task task = {
+        .work = work_reduce, .end = end_reduce, .stream = stream, .reduction = *reduction};
+    ZI_TRY(comm_map_reduction(comm, stream, reduction, &task.mapped));
+    note_address(&task, task.mapped.full);
+    return begin(comm, &task);
+}
+
+static enum zi_status work_values(struct comm *comm, const struct task *task)
+{
+    for (int rank = 0; rank < comm->size; rank++)
+        memcpy(task->all + (size_t)rank * task->bytes,
+               bells_note(library_of(comm)->bells, rank, (uint32_t)task->number), task->bytes);
+    return ZI_OK;
 }
 
 static enum zi_status direct_gather_values(struct comm *comm, const void *mine, void *all,
                                            int bytes)
 {
-    size_t size = (size_t)bytes;
-    if (size > NOTE_BYTES) return gather(comm, mine, all, size);
-    ZI_TRY(meet(comm, mine, size));
-    for (int rank = 0; rank < comm->size; rank++)
-        memcpy((char *)all + (size_t)rank * size, bells_note(library_of(comm)->bells, rank), size);
-    bells_leave(library_of(comm)->bells);
-    return ZI_OK;
+    struct task task = {.mine = mine, .all = all, .bytes = (size_t)bytes};
+    bool fits = task.bytes <= NOTE_BYTES;
+    task.work = fits ? work_values : work_gather;
+    if (fits)
+        note_bytes(&task, mine, task.bytes);
+    else
+        note_address(&task, mine);
+    return direct_do(comm, &task);
+}
+
+static enum zi_status work_broadcast(struct comm *comm, const struct task *task)
+{
+    if (comm->rank == task->root) return ZI_OK;
+    return read_rank(comm, task->root, noted_address(comm, task, task->root), task->all,
+                     task->bytes);
 }
 
 static enum zi_status direct_broadcast(struct comm *comm, void *bytes, int64_t count, int root)
 {
-    uint64_t address = (uintptr_t)bytes;
-    ZI_TRY(meet(comm, &address, sizeof address));
-    if (comm->rank != root)
-        ZI_TRY(read_rank(comm, root, noted_address(comm, root), bytes, (size_t)count));
-    return part(comm);
+    struct task task = {.work = work_broadcast, .all = bytes, .bytes = (size_t)count, .root = root};
+    note_address(&task, bytes);
+    return direct_do(comm, &task);
+}
+
+static enum zi_status work_barrier(struct comm *comm, const struct task *task)
+{
+    (void)comm;
+    (void)task;
+    return ZI_OK;
 }
 
 static enum zi_status direct_barrier(struct comm *comm)
 {
-    ZI_TRY(meet(comm, NULL, 0));
-    bells_leave(library_of(comm)->bells);
+    return direct_do(comm, &(struct task){.work = work_barrier});
+}
+
+static enum zi_status work_minimum(struct comm *comm, const struct task *task)
+{
+    int least, other;
+    memcpy(&least, task->note, sizeof least);
+    for (int rank = 0; rank < comm->size; rank++) {
+        memcpy(&other, bells_note(library_of(comm)->bells, rank, (uint32_t)task->number),
+               sizeof other);
+        if (other < least) least = other;
+    }
+    memcpy(task->all, &least, sizeof least);
     return ZI_OK;
 }
 
 static enum zi_status direct_minimum(struct comm *comm, int *value)
 {
-    int least = *value;
-    ZI_TRY(meet(comm, value, sizeof *value));
-    for (int rank = 0; rank < comm->size; rank++) {
-        int other;
-        memcpy(&other, bells_note(library_of(comm)->bells, rank), sizeof other);
-        if (other < least) least = other;
-    }
-    bells_leave(library_of(comm)->bells);
-    *value = least;
+    struct task task = {.work = work_minimum, .all = (char *)value};
+    note_bytes(&task, value, sizeof *value);
+    return direct_do(comm, &task);
+}
+
+static void direct_run_ahead(struct comm *comm, bool ahead)
+{
+    library_of(comm)->direct->ahead = ahead;
+}
+
+static enum zi_status direct_advance(struct comm *comm, int64_t least,
+                                     struct comm_progress *progress)
+{
+    const struct direct *direct = library_of(comm)->direct;
+    ZI_TRY(direct_await(comm, least));
+    *progress = (struct comm_progress){direct->posted, direct->done};
     return ZI_OK;
 }
 
@@ -286,6 +284,8 @@ static const struct comm_transport direct_transport = {
     .broadcast = direct_broadcast,
     .barrier = direct_barrier,
     .minimum = direct_minimum,
+    .run_ahead = direct_run_ahead,
+    .advance = direct_advance,
     .say = mpi_say,
     .abort = mpi_abort,
 };
@@ -321,6 +321,7 @@ static enum zi_status use(struct comm *comm, const struct card *cards)
         return zi_fail(ZI_ERROR_DEVICE, "comm", "no memory for the processes of a node");
     for (int rank = 0; rank < comm->size; rank++)
         direct->processes[rank] = (pid_t)cards[rank].process;
+    direct->has_cores = sysconf(_SC_NPROCESSORS_ONLN) >= comm->size;
     comm->transport = &direct_transport;
     return ZI_OK;
 }

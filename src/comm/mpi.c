@@ -80,6 +80,7 @@ static enum zi_status wait_all(struct mpi_library *library, int count, MPI_Reque
         int code = MPI_Testall(count, requests, &done, statuses);
         if (code != MPI_SUCCESS) return requests_failed(code, count, statuses);
         if (done) {
+            wait_end(&wait);
             bells_ring(library->bells);
             return ZI_OK;
         }
@@ -87,7 +88,7 @@ static enum zi_status wait_all(struct mpi_library *library, int count, MPI_Reque
         if (after - before > MOVED_DATA_NS) {
             poll_until = after + POLL_NS;
             pause_ns = PAUSE_FIRST_NS;
-        } else if (!bells_all_entered(library->bells)) {
+        } else if (!bells_all_here(library->bells)) {
             wait_sleep(&wait, rung, pause_most(library));
             poll_until = wait_now_ns() + POLL_NS;
         } else if (after > poll_until) {

@@ -34,6 +34,9 @@ struct comm_transport {
     enum zi_status (*broadcast)(struct comm *, void *bytes, int64_t count, int root);
     enum zi_status (*barrier)(struct comm *);
     enum zi_status (*minimum)(struct comm *, int *value);
+    /* NULL where every collective is done when its call returns. */
+    void (*run_ahead)(struct comm *, bool ahead);
+    enum zi_status (*advance)(struct comm *, int64_t least, struct comm_progress *);
     /* NULL where nothing waits. */
     void (*say)(struct comm *, const char *what, const char *subject);
     void (*abort)(struct comm *, int exit_code);

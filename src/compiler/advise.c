@@ -58,6 +58,13 @@ static bool change_stage(struct settings *s, const struct zero_config *config)
     return true;
 }
 
+static bool change_speculate(struct settings *s, const struct zero_config *config)
+{
+    if (config->excess[ZI_TIER_NVME] == 0 || s->zero.speculate != SPECULATE_ON) return false;
+    s->zero.speculate = ZI_AUTO;
+    return true;
+}
+
 /* Whether moving states from a tier to another could help. */
 static bool may_move(int64_t from, enum zi_tier to, const struct zero_config *config)
 {
@@ -69,6 +76,7 @@ static bool may_move(int64_t from, enum zi_tier to, const struct zero_config *co
 
 static const struct change changes[] = {
     {.text = "activations.recompute: auto", .apply = change_recompute},
+    {.text = "zero.speculate: auto", .apply = change_speculate},
     {.text = "zero.stage: 3", .apply = change_stage},
     {.place = PLACE_OPTIMIZER, .tier = ZI_TIER_HOST},
     {.place = PLACE_GRADIENTS, .tier = ZI_TIER_HOST},

@@ -74,7 +74,7 @@ static struct program_slot *add_slot(struct builder *b)
     }
     struct program_slot *slot = &p->slots[p->slot_count++];
     memset(slot, 0, sizeof *slot);
-    slot->array = -1;
+    slot->array = slot->twin = -1;
     return slot;
 }
 
@@ -249,6 +249,7 @@ void builder_emit(struct builder *b, const struct program_op *op)
     }
     int index = list->count;
     list->ops[index] = *op;
+    list->ops[index].speculative = b->writer.speculates;
     op = &list->ops[index];
     program_op_complete(b->program, &list->ops[index]);
     find_dependencies(b, &list->ops[index]);

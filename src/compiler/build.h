@@ -12,6 +12,8 @@ struct builder;
 struct list_writer {
     struct program_list *list;
     enum program_name name;
+    /* Operations are part of a speculative update. */
+    bool speculates;
     /* Per slot: its last writer in the list, or -1. */
     int *last_write;
     /* Per slot and lane: its last reader since then, or -1. */

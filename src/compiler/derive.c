@@ -92,6 +92,7 @@ void builder_derive(struct builder *b)
     derive_states(b);
     derive_body(b);
     derive_segments(b);
+    speculate_derive(b);
 }
 
 const char *class_name(enum size_class class)

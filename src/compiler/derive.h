@@ -36,7 +36,17 @@ struct derived {
     int64_t class_elements[CLASS_COUNT], trained_elements[CLASS_COUNT];
     /* The first operation that backward differentiates; those below it have nothing to train. */
     int lowest;
+    /* Units that no operation before this one uses are updated speculatively; op_count: none are. */
+    int speculated_from;
+    /* Per unit: the first operation that uses it. */
+    int *first_ops;
 };
+
+/* Local. What is updated speculatively; by builder_derive, last. */
+void speculate_derive(struct builder *b);
+
+/* Local. Whether a unit is. */
+bool unit_is_speculated(const struct builder *b, int unit);
 
 /* Local. Finds all of it, and how many segments keep their inner activations. */
 void builder_derive(struct builder *b);

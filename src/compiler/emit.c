@@ -180,9 +180,7 @@ void emit_visit(struct builder *b, int visit)
     }
     if (v->phase == VISIT_BACKWARD || v->phase == VISIT_GRADIENT) {
         emit_backward(b, visit);
-        int first = b->schedule.first_backward;
-        if (b->config->deferred && visit > first)
-            update_preload(b, (double)(visit - first) / (double)(b->schedule.count - first));
+        update_after(b, visit);
         return;
     }
     for (int m = v->micro; m < v->micro + v->micro_count; m++) {
@@ -191,4 +189,5 @@ void emit_visit(struct builder *b, int visit)
         else
             emit_head(b, visit, m);
     }
+    update_after(b, visit);
 }

@@ -209,7 +209,9 @@ void fetch_store(struct builder *b, int unit)
 {
     size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
     struct slice from = {fetch_station(b, unit), 0, bytes, 0};
-    struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes, 0};
+    const struct program_home *homes = &b->program->homes[unit];
+    const int *slots = b->writer.speculates ? homes->next : homes->slots;
+    struct slice home = {slots[TIER_PARAMETER], 0, bytes, 0};
     emit_move(b, OP_STORE, unit, &from, &home);
 }
 
@@ -243,6 +245,21 @@ void fetch_update(struct builder *b, int unit, int visit, int current)
     if (d->parameters_on_disk) fetch_store(b, unit);
 }
 
+/* It is still where backward has found it, and is changed there. */
+void fetch_guess(struct builder *b, int unit, int visit)
+{
+    if (b->status < 0) return;
+    arrive(b, unit, visit, visit);
+    struct fetch_place *place = find_place(b, unit);
+    if (b->status < 0) return;
+    struct update_place at = {arrived_at(b, unit), arrived_at(b, unit)};
+    if (b->derived.updates_fetched) at.work = push_unit(b, unit, place);
+    update_guess(b, unit, &at);
+    b->writer.speculates = true;
+    fetch_store(b, unit);
+    b->writer.speculates = false;
+}
+
 static void emit_gather(struct builder *b, int unit, int from, int to)
 {
     struct program_op gather = builder_op(OP_GATHER);
@@ -270,7 +287,7 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
     return place->full;
 }
 
-/* Calls `what` for each unit whose parameters a visit needs. */
+/* Calls `what` for each unit whose parameters a visit needs, in the order of updates. */
 static void each_unit(struct builder *b, int visit, int current,
                       void (*what)(struct builder *, int unit, int visit, int current))
 {
@@ -278,7 +295,7 @@ static void each_unit(struct builder *b, int visit, int current,
     if (v->phase == VISIT_GRADIENT || v->phase == VISIT_UPDATE) return;
     for (int j = 0; j < v->count; j++) {
         const struct model_op *op = &b->model->ops[v->first + j];
-        for (int i = 0; i < op->unit_count; i++) {
+        for (int i = op->unit_count - 1; i >= 0; i--) {
             what(b, op->units[i], visit, current);
         }
     }

@@ -43,6 +43,9 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current);
 /* Local. The pending update of a unit, if it has one. */
 void fetch_update(struct builder *b, int unit, int visit, int current);
 
+/* Local. The speculative update of a unit that no visit after this one needs. */
+void fetch_guess(struct builder *b, int unit, int visit);
+
 /* Local. For parameters on nvme, in programs that move states: gives a unit a place, in turn. */
 void fetch_take(struct builder *b, int unit);
 

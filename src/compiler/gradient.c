@@ -132,6 +132,8 @@ static void lay_rings(struct builder *b, enum size_class class)
     struct gradients *g = &b->gradients;
     bool overlaps = (c->ranks > 1 || !d->local_gradient) && c->prefetch > 0;
     int twice = overlaps ? 2 : 1, ahead = c->prefetch > 0 ? 2 : 1;
+    /* A speculative update comes behind its visit, and finds the gradient where it leaves from. */
+    int visits = c->speculates ? most_accumulators(b, class) : 0;
     bool used = d->trained_elements[class] > 0;
     bool leaves = used && c->tier[PLACE_GRADIENTS] == ZI_TIER_NVME;
     size_t full = (size_t)d->trained_elements[class] * sizeof(float);
@@ -150,8 +152,8 @@ static void lay_rings(struct builder *b, enum size_class class)
          "accumulator"},
         {used && d->sharded_gradients, &g->reduced[class], twice, ZI_TIER_DEVICE, shard, "reduced"},
         {used && !d->local_gradient, &g->pulled[class], twice, ZI_TIER_HOST, summed, "pulled"},
-        {leaves, &g->leaving[class], ahead, ZI_TIER_HOST, kept * zi_dtype_bytes(c->gradient),
-         "gradient"},
+        {leaves, &g->leaving[class], ahead > visits ? ahead : visits, ZI_TIER_HOST,
+         kept * zi_dtype_bytes(c->gradient), "gradient"},
         {leaves && sums_on_disk(b), &g->sums[class], ahead, ZI_TIER_HOST, summed, "sum"},
     };
     for (size_t i = 0; i < sizeof rings / sizeof rings[0]; i++) {
@@ -200,6 +202,7 @@ void gradient_begin(struct builder *b)
 {
     for (int u = 0; u < b->model->unit_count && b->config->training; u++) {
         b->gradients.units[u].seen = 0;
+        b->gradients.units[u].left = -1;
     }
 }
 
@@ -219,11 +222,22 @@ void gradient_take(struct builder *b, const struct visit *visit, struct visit_gr
     }
 }
 
+/* A slot of host memory from which the finished gradient of a unit leaves for nvme. */
+static int take_leaving(struct builder *b, int unit)
+{
+    int slot = ring_take(&b->gradients.leaving[unit_class(b, unit)]);
+    for (int u = 0; u < b->model->unit_count; u++) {
+        if (b->gradients.units[u].left == slot) b->gradients.units[u].left = -1;
+    }
+    b->gradients.units[unit].left = slot;
+    return slot;
+}
+
 /* A finished gradient to nvme, group by group, since groups are what is loaded again. */
 static void emit_leave(struct builder *b, int unit, int from)
 {
     int64_t elements = program_elements(b->program, unit, TIER_GRADIENT), group = b->config->group;
-    size_t element = program_element_bytes(b->program, TIER_GRADIENT);
+    size_t element = program_state_bytes(b->program, TIER_GRADIENT, 1);
     for (int64_t first = 0; first < elements; first += group) {
         int64_t count = elements - first < group ? elements - first : group;
         struct slice to = home_slice(b, unit, TIER_GRADIENT, first, count);
@@ -264,7 +278,7 @@ static void emit_add(struct builder *b, int unit, int from)
         op_writes(&add, OPERAND_SUM, sum);
     }
     int home = b->program->homes[unit].slots[TIER_GRADIENT], to = home;
-    if (last && slot_is_on_disk(b, home)) to = ring_take(&b->gradients.leaving[class]);
+    if (last && slot_is_on_disk(b, home)) to = take_leaving(b, unit);
     if (last) {
         op_writes(&add, OPERAND_GRADIENT, to);
         op_changes(&add, OPERAND_NORM, b->program->inside.norm);
@@ -302,4 +316,15 @@ void gradient_contribute(struct builder *b, int unit, int from)
         from = host;
     }
     emit_add(b, unit, from);
+}
+
+bool gradient_is_final(const struct builder *b, int unit)
+{
+    const struct unit_gradient *g = &b->gradients.units[unit];
+    return g->seen == g->contributions;
+}
+
+int gradient_at_hand(const struct builder *b, int unit)
+{
+    return b->gradients.units[unit].left;
 }

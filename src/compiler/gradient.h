@@ -12,6 +12,8 @@ struct unit_gradient {
     int uses;
     /* Reductions per step, and those that the list has so far. */
     int contributions, seen;
+    /* Slot from which the finished one leaves for nvme, until another takes it; or -1. */
+    int left;
     /* Slot of the fp32 sum, or -1: one contribution goes straight home. */
     int sum;
 };
@@ -50,5 +52,12 @@ void gradient_take(struct builder *b, const struct visit *visit, struct visit_gr
 /* Local. Takes a complete use of a unit, in accumulator `from`, to where it is added, and adds it.
  */
 void gradient_contribute(struct builder *b, int unit, int from);
+
+/* Local. The slot of host memory from which the finished gradient of a unit has left for nvme, while it
+ * is still there; else -1. */
+int gradient_at_hand(const struct builder *b, int unit);
+
+/* Local. Whether the list has finished the gradient of a unit. */
+bool gradient_is_final(const struct builder *b, int unit);
 
 #endif

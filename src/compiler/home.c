@@ -21,7 +21,7 @@ static int lay_slots(struct builder *b, int unit, enum tier_kind kind, enum prog
     const struct tier_kind_row *row = tier_kind_row(kind);
     size_t bytes = home_bytes(b, unit, kind), piece = bytes;
     int first = -1;
-    if (is_cut(b, kind)) piece = (size_t)b->config->group * program_element_bytes(b->program, kind);
+    if (is_cut(b, kind)) piece = program_state_bytes(b->program, kind, b->config->group);
     for (size_t at = 0; at < bytes; at += piece) {
         size_t rest = bytes - at;
         int slot =
@@ -48,10 +48,40 @@ static int lay_home(struct builder *b, int unit, enum tier_kind kind)
     enum zi_tier tier = c->tier[row->place];
     size_t bytes = home_bytes(b, unit, kind);
     if (tier != ZI_TIER_NVME) return lay_slots(b, unit, kind, purpose);
-    enum zi_dtype type = tier_type_of(row->type, c->compute, c->gradient);
-    size_t group = (size_t)c->group * program_element_bytes(b->program, kind);
-    size_t slice = is_cut(b, kind) ? group : bytes;
+    enum zi_dtype type = zero_type(c, kind);
+    size_t slice = bytes;
+    if (is_cut(b, kind)) {
+        /* Direct I/O begins at whole blocks of the disk; groups of 8-bit numbers end anywhere. */
+        size_t group = program_state_bytes(b->program, kind, c->group);
+        slice = (group + TIER_STORE_BLOCK - 1) / TIER_STORE_BLOCK * TIER_STORE_BLOCK;
+        bytes += bytes / group * (slice - group);
+    }
     return builder_array(b, &(struct builder_array){row->name, name, purpose, type, bytes, slice});
+}
+
+/* The next generation of a state that lies in the slots from `current` on, in an array of its own. */
+static int lay_next(struct builder *b, int unit, enum tier_kind kind, int current)
+{
+    const struct program_slot *slot = &b->program->slots[current];
+    struct tier_array array = b->program->arrays[slot->array];
+    size_t bytes = array.bytes, slice = slot->bytes;
+    char name[32];
+    snprintf(name, sizeof name, "next/%s", tier_kind_name(kind));
+    int next = builder_array(b, &(struct builder_array){name, b->model->units[unit].name,
+                                                        slot->purpose, array.type, bytes, slice});
+    for (int s = 0; b->status >= 0 && next + s < b->program->slot_count; s++) {
+        b->program->slots[current + s].twin = next + s;
+        b->program->slots[next + s].twin = current + s;
+        b->program->slots[next + s].next = true;
+        b->program->slots[next + s].lasting = false;
+    }
+    return next;
+}
+
+static bool has_next(const struct builder *b, int unit, enum tier_kind kind)
+{
+    enum tier_place place = tier_kind_row(kind)->place;
+    return unit_is_speculated(b, unit) && (place == PLACE_PARAMETERS || place == PLACE_OPTIMIZER);
 }
 
 void home_lay(struct builder *b)
@@ -62,8 +92,11 @@ void home_lay(struct builder *b)
         bool trained = c->training && b->model->units[u].trainable;
         for (int k = 0; k < TIER_KIND_COUNT; k++) {
             enum tier_kind kind = (enum tier_kind)k;
-            bool exists = tier_kind_exists(kind, trained, c->compute);
+            bool exists = zero_has(c, kind, trained);
             home->slots[k] = exists ? lay_home(b, u, kind) : -1;
+            home->next[k] = -1;
+            if (home->slots[k] >= 0 && has_next(b, u, kind))
+                home->next[k] = lay_next(b, u, kind, home->slots[k]);
         }
         /* A deferred update finds the gradient of the step before. */
         int gradient = home->slots[TIER_GRADIENT];
@@ -73,18 +106,31 @@ void home_lay(struct builder *b)
 
 size_t home_bytes(const struct builder *b, int unit, enum tier_kind kind)
 {
-    return (size_t)program_elements(b->program, unit, kind) *
-           program_element_bytes(b->program, kind);
+    return program_state_bytes(b->program, kind, program_elements(b->program, unit, kind));
+}
+
+/* Elements of a state whose slots are the one given and those behind it. */
+static struct slice slice_of(const struct builder *b, int home, enum tier_kind kind, int64_t first,
+                             int64_t count)
+{
+    if (home >= 0 && is_cut(b, kind)) {
+        home += (int)(first / b->config->group);
+        first %= b->config->group;
+    }
+    return (struct slice){home, program_state_bytes(b->program, kind, first),
+                          program_state_bytes(b->program, kind, count), 0};
 }
 
 struct slice home_slice(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
                         int64_t count)
 {
-    size_t element = program_element_bytes(b->program, kind);
-    int home = b->program->homes[unit].slots[kind];
-    if (home >= 0 && is_cut(b, kind)) {
-        home += (int)(first / b->config->group);
-        first %= b->config->group;
-    }
-    return (struct slice){home, (size_t)first * element, (size_t)count * element, 0};
+    return slice_of(b, b->program->homes[unit].slots[kind], kind, first, count);
+}
+
+struct slice home_stored(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
+                         int64_t count)
+{
+    int next = b->program->homes[unit].next[kind];
+    if (!b->writer.speculates || next < 0) return home_slice(b, unit, kind, first, count);
+    return slice_of(b, next, kind, first, count);
 }

@@ -16,4 +16,9 @@ size_t home_bytes(const struct builder *b, int unit, enum tier_kind kind);
 struct slice home_slice(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
                         int64_t count);
 
+/* Local. Where an update stores them: at home, or, while a speculative one is written, in the next
+ * generation. */
+struct slice home_stored(const struct builder *b, int unit, enum tier_kind kind, int64_t first,
+                         int64_t count);
+
 #endif

@@ -108,6 +108,18 @@ static void check_offload(struct deck *deck)
                   mlp ? "mlp" : "attention", mlp ? "mlp" : "attention");
 }
 
+/* Devices whose memory is apart know AdamW with fp32 moments. */
+static void check_optimizer(struct deck *deck)
+{
+    const struct settings *s = deck_settings(deck);
+    bool away = s->placement.optimizer == ZI_TIER_HOST || s->placement.optimizer == ZI_TIER_NVME;
+    if (s->device.type == DEVICE_CPU || !optimizer_needs_host(&s->optimizer)) return;
+    if (away && s->zero.update_on != ZI_TIER_DEVICE) return;
+    deck_complain(deck, "optimizer", s->optimizer.type != OPTIMIZER_ADAMW ? "type" : "moments",
+                  "only the host has this update: give placement.optimizer: host or nvme, and "
+                  "zero.update_on: host");
+}
+
 void zero_check(struct deck *deck, int ranks)
 {
     const struct settings *s = deck_settings(deck);
@@ -120,6 +132,7 @@ void zero_check(struct deck *deck, int ranks)
                       s->activations.interval);
     }
     check_offload(deck);
+    check_optimizer(deck);
     if (parts_kinds(s) && s->activations.interval > 1) {
         deck_complain(deck, "activations", "interval",
                       "%" PRId64 " operations per kept input are recomputed together, but "
@@ -213,6 +226,8 @@ void resolve_settings(const struct settings *s, const struct device_properties *
     config->reduce = (enum zi_dtype)s->precision.reduce;
     config->gradient =
         s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
+    config->blocks = s->optimizer.moments == MOMENTS_BLOCKS;
+    config->states = optimizer_states(&s->optimizer);
     config->group = (s->zero.group + 4095) / 4096 * 4096;
     config->resident = 0;
     int64_t recompute = s->activations.recompute;
@@ -235,6 +250,8 @@ struct search {
     const struct settings *settings;
     /* With the input of every operation kept where auto says no more. */
     bool singly;
+    /* With speculative updates where auto says no more. */
+    bool speculates;
     /* Of the last candidate, or NULL; its partition likewise. */
     struct model *model;
     struct partition *partition;
@@ -250,6 +267,9 @@ static void settle(const struct search *search, struct zero_config *config)
     config->deferred = s->zero.update == ZI_AUTO ? config->tier[PLACE_OPTIMIZER] == ZI_TIER_NVME
                                                  : s->zero.update == UPDATE_DEFERRED;
     config->deferred = config->deferred && config->training;
+    bool asked =
+        s->zero.speculate == ZI_AUTO ? search->speculates : s->zero.speculate == SPECULATE_ON;
+    config->speculates = asked && speculation_is_possible(config);
     resolve_update_on(s, config);
 }
 
@@ -524,6 +544,18 @@ static enum zi_status choose_resident(struct search *search, struct zero_config 
     return ZI_OK;
 }
 
+/* Speculative updates take room on the disks and no memory. */
+static enum zi_status choose_speculation(struct search *search, struct zero_config *config)
+{
+    struct resolve_fit fit;
+    if (search->settings->zero.speculate != ZI_AUTO) return ZI_OK;
+    search->speculates = true;
+    ZI_TRY(measure(search, config, &fit));
+    if (fit.fits) return ZI_OK;
+    search->speculates = false;
+    return measure(search, config, &fit);
+}
+
 /* Tiers and tiles with which the leanest program fits. */
 static enum zi_status choose_leanest(struct search *search, struct zero_config *config, bool *fits)
 {
@@ -542,7 +574,8 @@ static enum zi_status choose(struct search *search, struct zero_config *config, 
         ZI_TRY(measure(search, config, &fit));
     }
     ZI_TRY(choose_offload(search, config));
-    return choose_resident(search, config);
+    ZI_TRY(choose_resident(search, config));
+    return choose_speculation(search, config);
 }
 
 enum zi_status resolve_choose(const struct settings *s, struct zero_config *config, bool *fits)
@@ -592,7 +625,7 @@ enum zi_status zero_resolve(const struct settings *settings, const struct device
         ZI_TRY(resolve_choose(settings, config, &fits));
     }
     if (uses_disk(config) && node->disk_bytes == 0) tier_store_warn(&settings->nvme);
-    if (fits) return ZI_OK;
+    if (fits) return resolve_check_speculation(settings, config);
     ZI_TRY(resolve_advise(settings, device, config));
     return ZI_ERROR_FIT;
 }
@@ -640,6 +673,7 @@ void zero_explain(const struct settings *settings, const struct zero_config *con
                                          "everything");
     }
     resolve_explain_update(settings, config, out);
+    resolve_explain_speculation(settings, config, out);
     const struct settings_tiling *given = &settings->tiling;
     bool single = settings->activations.interval == ZI_AUTO && config->interval == 1;
     if (single && !is_tiled(config) && !parts_kinds(settings))

@@ -42,6 +42,17 @@ bool update_brings(const struct zero_config *config, enum zi_tier worker, enum t
 /* Local. Which of them does, what that moves, and why where it was auto. */
 void resolve_explain_update(const struct settings *s, const struct zero_config *config, FILE *out);
 
+/* Local. Whether units can be updated speculatively (speculate.c). */
+bool speculation_is_possible(const struct zero_config *config);
+
+/* Local. ZI_ERROR_USAGE where the deck asks for that and they cannot. */
+enum zi_status resolve_check_speculation(const struct settings *s,
+                                         const struct zero_config *config);
+
+/* Local. Whether they are, and why where it was auto. */
+void resolve_explain_speculation(const struct settings *s, const struct zero_config *config,
+                                 FILE *out);
+
 /* Local. Lays out a candidate and compares its pools with the budgets. */
 enum zi_status resolve_measure(const struct settings *s, struct zero_config *config,
                                struct resolve_fit *fit);

@@ -78,14 +78,14 @@ void save_lay(struct builder *b)
         enum tier_kind kind = (enum tier_kind)k;
         if (!is_moved(kind) || !is_carried(b, kind)) continue;
         if (!c->training && kind != TIER_PARAMETER) continue;
-        if (!tier_kind_exists(kind, true, c->compute)) continue;
+        if (!zero_has(c, kind, true)) continue;
         char name[RING_NAME];
         snprintf(name, sizeof name, "carried %s", tier_kind_name(kind));
         ring_lay(b, &b->save.carried[k], c->prefetch > 0 ? 2 : 1,
                  &(struct ring_slot){
                      .tier = ZI_TIER_HOST,
                      .purpose = PURPOSE_WORK,
-                     .bytes = (size_t)slice * program_element_bytes(b->program, kind),
+                     .bytes = program_state_bytes(b->program, kind, slice),
                      .name = name,
                  });
     }
@@ -97,8 +97,7 @@ static struct slice home_of(const struct builder *b, const struct part *part, en
 {
     struct slice at = home_slice(b, part->unit, kind, part->first, part->count);
     if (beside_master && !same_elements(b))
-        at.per_rank =
-            (size_t)b->partition->units[part->unit].shard * program_element_bytes(b->program, kind);
+        at.per_rank = program_state_bytes(b->program, kind, b->partition->units[part->unit].shard);
     return at;
 }
 

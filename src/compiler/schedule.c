@@ -19,14 +19,30 @@ struct span {
     int first, count;
 };
 
+static double visit_flops(const struct builder *b, const struct visit *visit)
+{
+    bool backward = visit->phase == VISIT_BACKWARD || visit->phase == VISIT_GRADIENT;
+    double sum = 0;
+    for (int o = visit->first; o < visit->first + visit->count; o++) {
+        struct model_flops flops;
+        model_op_flops(b->model, o, b->config->micro, b->config->tokens, &flops);
+        bool again = !op_is_body(b, o) || !segment_is_kept(b, o);
+        if (backward) sum += flops.backward;
+        if (!backward || again) sum += flops.forward;
+    }
+    return sum * visit->micro_count;
+}
+
 static void add_visit(struct builder *b, enum visit_phase phase, struct span ops,
                       struct span micros)
 {
-    b->schedule.visits[b->schedule.count++] = (struct visit){.phase = phase,
-                                                             .first = ops.first,
-                                                             .count = ops.count,
-                                                             .micro = micros.first,
-                                                             .micro_count = micros.count};
+    struct visit *visit = &b->schedule.visits[b->schedule.count++];
+    *visit = (struct visit){.phase = phase,
+                            .first = ops.first,
+                            .count = ops.count,
+                            .micro = micros.first,
+                            .micro_count = micros.count};
+    if (phase != VISIT_UPDATE) visit->flops = visit_flops(b, visit);
 }
 
 static void add_head(struct builder *b, enum visit_phase phase, struct span micros)
@@ -54,9 +70,11 @@ static void add_backward(struct builder *b, struct span micros)
     }
 }
 
-static void add_updates(struct builder *b)
+static void add_updates(struct builder *b, enum program_name name)
 {
+    bool rest = program_row(name)->rest;
     for (int i = 0; i < b->update.unit_count; i++) {
+        if (rest && unit_is_speculated(b, b->update.units[i])) continue;
         add_visit(b, VISIT_UPDATE, (struct span){b->update.units[i], 1}, (struct span){0, 0});
     }
 }
@@ -93,7 +111,7 @@ void schedule_begin(struct builder *b, enum program_name name)
     if (b->status < 0) return;
     s->count = 0;
     if (program_row(name)->flushes) {
-        add_updates(b);
+        add_updates(b, name);
         return;
     }
     for (int pass = 0; pass < passes; pass++) {
@@ -102,7 +120,7 @@ void schedule_begin(struct builder *b, enum program_name name)
     s->first_backward = s->count;
     while (s->first_backward > 0 && s->visits[s->first_backward - 1].phase >= VISIT_BACKWARD)
         s->first_backward--;
-    if (program_row(name)->trains && !b->config->deferred) add_updates(b);
+    if (program_row(name)->trains && !b->config->deferred) add_updates(b, name);
 }
 
 /* Distinct units of one class that are counted so far. */
@@ -140,6 +158,16 @@ static int count_units(const struct builder *b, enum size_class class, int first
         }
     }
     return set.count;
+}
+
+double schedule_share(const struct builder *b, int first, int end, int visit)
+{
+    double behind = 0, all = 0;
+    for (int v = first; v < end; v++) {
+        all += b->schedule.visits[v].flops;
+        if (v <= visit) behind += b->schedule.visits[v].flops;
+    }
+    return all > 0 ? behind / all : 1.0;
 }
 
 int schedule_window(const struct builder *b, enum size_class class)

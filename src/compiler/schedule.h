@@ -27,6 +27,8 @@ struct visit {
     int first, count;
     /* Micro-batches [micro, micro + micro_count). */
     int micro, micro_count;
+    /* FLOPs. */
+    double flops;
 };
 
 /* The visits of one program. */
@@ -42,6 +44,9 @@ void schedule_lay(struct builder *b);
 
 /* Local. Lists the visits of a program. */
 void schedule_begin(struct builder *b, enum program_name name);
+
+/* Local. How much of the arithmetic of visits [first, end) is behind when `visit` of them is. */
+double schedule_share(const struct builder *b, int first, int end, int visit);
 
 /* Local. The most units of a class that any window of the listed visits needs. */
 int schedule_window(const struct builder *b, enum size_class class);

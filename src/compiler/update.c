@@ -14,8 +14,13 @@
  * of backward, where the disk is nearly idle: a pending update finds its first groups in memory.
  * Gradients on nvme cannot be early: the first groups' are the last that backward makes.
  *
- * Invariant: group g uses set g % groups of what is loaded and set g % brought_count of what is
- * brought; loads of group g + groups are written after the store of group g. */
+ * Speculative updates (speculate.c) go through the groups from the last one down, in backward, whose
+ * order that is. Their states are loaded from the end of the pending update on, a share after each
+ * visit, so that parameters of forward do not stand behind them all.
+ *
+ * Invariant: groups are taken in turn, those of a speculative update behind those of a pending one;
+ * the one at place p uses set p modulo their number, of what is loaded and of what is brought; its
+ * loads are written after the stores of the group that had its set before. */
 #include "base/log.h"
 #include "compiler/compile.h"
 #include "compiler/home.h"
@@ -35,7 +40,7 @@
  * another memory than the optimizer's is brought. */
 static bool is_loaded(const struct builder *b, enum tier_kind kind)
 {
-    return tier_kind_row(kind)->grouped && tier_kind_exists(kind, true, b->config->compute) &&
+    return tier_kind_row(kind)->grouped && zero_has(b->config, kind, true) &&
            zero_tier(b->config, kind) == ZI_TIER_NVME;
 }
 
@@ -63,13 +68,14 @@ static int64_t updated_elements(const struct builder *b, int unit)
     return program_elements(b->program, unit, TIER_GRADIENT);
 }
 
-/* Units in the order in which forward first uses them. */
+/* Units in the order in which forward first uses them; of an operation's the last ones first, which are
+ * the smaller: as long as it is not stored, behind the states of those before it, a unit has its place. */
 static void order_units(struct builder *b)
 {
     struct update *u = &b->update;
     for (int o = 0; o < b->model->op_count; o++) {
         const struct model_op *op = &b->model->ops[o];
-        for (int i = 0; i < op->unit_count; i++) {
+        for (int i = op->unit_count - 1; i >= 0; i--) {
             int unit = op->units[i];
             if (u->updated[unit] || !b->model->units[unit].trainable) continue;
             u->updated[unit] = true;
@@ -97,6 +103,7 @@ static void list_groups(struct builder *b)
             u->groups[u->group_count++] =
                 (struct group){unit, first, cut && rest > size ? size : rest};
         }
+        if (!unit_is_speculated(b, unit)) u->deferred_count = u->group_count;
     }
 }
 
@@ -105,14 +112,14 @@ static int set_count(const struct builder *b)
     return b->config->groups < b->update.group_count ? b->config->groups : b->update.group_count;
 }
 
-static void lay_set(struct builder *b, int set, size_t elements)
+static void lay_set(struct builder *b, int set, int64_t elements)
 {
     struct group_slots *s = &b->update.sets[set];
     bool brings = set < b->update.brought_count;
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
         const char *name = tier_kind_name(kind);
-        size_t bytes = elements * program_element_bytes(b->program, kind);
+        size_t bytes = program_state_bytes(b->program, kind, elements);
         s->loaded[k] = s->brought[k] = -1;
         if (is_loaded(b, kind))
             s->loaded[k] =
@@ -136,7 +143,7 @@ static void lay_sets(struct builder *b)
     u->brought_count =
         b->derived.optimizer_tier == ZI_TIER_DEVICE && sets > DEVICE_SETS ? DEVICE_SETS : sets;
     for (int set = 0; set < sets; set++) {
-        lay_set(b, set, (size_t)largest);
+        lay_set(b, set, largest);
     }
     /* States that are loaded ahead for the next program last from one to the other. */
     for (int set = 0; set < sets && b->config->deferred && b->status >= 0; set++) {
@@ -160,9 +167,25 @@ void update_lay(struct builder *b)
     if (uses_groups(b)) lay_sets(b);
 }
 
+/* Groups whose states a list finds loaded when it brings an update first. */
+static int preload_count(const struct builder *b)
+{
+    int deferred = b->update.deferred_count;
+    return set_count(b) < deferred ? set_count(b) : deferred;
+}
+
+/* The place of a group among all that a list takes in turn: those of speculative updates follow those
+ * of the update that it brings first. */
+static int place_of(const struct builder *b, int group)
+{
+    const struct update *u = &b->update;
+    int first = u->pending ? u->pending_count : 0;
+    return b->writer.speculates ? first + u->group_count - 1 - group : group;
+}
+
 static const struct group_slots *set_of(const struct builder *b, int group)
 {
-    return &b->update.sets[group % b->config->groups];
+    return &b->update.sets[place_of(b, group) % set_count(b)];
 }
 
 int update_slot(const struct builder *b, int group, enum tier_kind kind)
@@ -189,7 +212,7 @@ static void load_group(struct builder *b, int group)
 static void load_states(struct builder *b, int end)
 {
     struct update *u = &b->update;
-    if (end > u->group_count) end = u->group_count;
+    if (end > u->pending_count) end = u->pending_count;
     for (; u->states_loaded < end; u->states_loaded++) {
         load_group(b, u->states_loaded);
     }
@@ -198,7 +221,7 @@ static void load_states(struct builder *b, int end)
 static void load_gradients(struct builder *b, int end)
 {
     struct update *u = &b->update;
-    if (end > u->group_count) end = u->group_count;
+    if (end > u->pending_count) end = u->pending_count;
     for (; u->gradients_loaded < end; u->gradients_loaded++) {
         if (uses_groups(b)) update_load(b, u->gradients_loaded, TIER_GRADIENT);
     }
@@ -207,11 +230,16 @@ static void load_gradients(struct builder *b, int end)
 void update_begin(struct builder *b)
 {
     struct update *u = &b->update;
-    u->pending = program_row(b->writer.name)->updates;
-    u->states_loaded = u->pending ? set_count(b) : 0;
+    const struct program_row *row = program_row(b->writer.name);
+    u->pending = row->updates;
+    u->pending_count = row->rest ? u->deferred_count : u->group_count;
+    u->states_loaded = u->pending ? preload_count(b) : 0;
     u->gradients_loaded = u->preloaded = 0;
+    u->guesses_loaded = u->guesses_made = u->group_count;
+    u->guesses_start = u->guesses_end = -1;
     for (int unit = 0; unit < b->model->unit_count && b->config->training; unit++) {
-        u->updated[unit] = !b->model->units[unit].trainable;
+        u->updated[unit] =
+            !b->model->units[unit].trainable || (row->rest && unit_is_speculated(b, unit));
     }
 }
 
@@ -225,22 +253,44 @@ void update_start(struct builder *b)
     load_states(b, set_count(b));
 }
 
-/* A share after each visit, so that loads do not stand in the lane's queue behind the last
- * parameters of backward, nor before the first. */
-void update_preload(struct builder *b, double share)
+/* Whether the list has brought all of the update that it brings first. */
+static bool is_brought_first(const struct builder *b)
 {
-    int end = (int)(share * set_count(b));
     for (int unit = 0; unit < b->model->unit_count; unit++) {
-        if (update_is_pending(b, unit)) return;
+        if (update_is_pending(b, unit)) return false;
     }
-    for (; b->update.preloaded < end; b->update.preloaded++) {
-        load_group(b, b->update.preloaded);
-    }
+    return true;
+}
+
+/* Whether a group's set holds states that a speculative update has still to work on. */
+static bool waits_for_guess(struct builder *b, int group)
+{
+    const struct update *u = &b->update;
+    const struct group_slots *set = set_of(b, group);
+    bool waits = false;
+    b->writer.speculates = true;
+    for (int g = u->guesses_loaded; g < u->guesses_made; g++)
+        waits = waits || set_of(b, g) == set;
+    b->writer.speculates = false;
+    return waits;
+}
+
+/* Loads for the next program. */
+static void preload(struct builder *b, double share)
+{
+    struct update *u = &b->update;
+    int end = (int)(share * preload_count(b));
+    while (u->preloaded < end && !waits_for_guess(b, u->preloaded))
+        load_group(b, u->preloaded++);
 }
 
 void update_end(struct builder *b)
 {
-    if (list_is_training(b) && b->config->deferred) update_preload(b, 1.0);
+    const struct update *u = &b->update;
+    if (!list_is_training(b) || !b->config->deferred || b->status < 0) return;
+    preload(b, 1.0);
+    ZI_REQUIRE(u->preloaded == preload_count(b));
+    ZI_REQUIRE(!program_row(b->writer.name)->speculates || u->guesses_made == u->deferred_count);
 }
 
 int update_ahead(const struct builder *b)
@@ -256,7 +306,8 @@ static struct slice bring(struct builder *b, int group, enum tier_kind kind, con
 {
     const struct update *u = &b->update;
     if (at->slot < 0 || !is_brought(b, kind)) return *at;
-    struct slice to = {u->sets[group % u->brought_count].brought[kind], 0, at->bytes, 0};
+    int set = place_of(b, group) % u->brought_count;
+    struct slice to = {u->sets[set].brought[kind], 0, at->bytes, 0};
     emit_move(b, b->derived.optimizer_tier == ZI_TIER_HOST ? OP_PULL : OP_PUSH,
               u->groups[group].unit, at, &to);
     return to;
@@ -278,6 +329,16 @@ static struct slice state_slice(const struct builder *b, const struct group *g, 
     return slot >= 0 ? (struct slice){slot, 0, home.bytes, 0} : home;
 }
 
+/* The same of its gradient: in a speculative update where it has left for nvme from. */
+static struct slice gradient_slice(const struct builder *b, const struct group *g, int slot)
+{
+    int left = b->writer.speculates ? gradient_at_hand(b, g->unit) : -1;
+    struct slice at = state_slice(b, g, TIER_GRADIENT, slot);
+    if (left < 0) return at;
+    size_t first = program_state_bytes(b->program, TIER_GRADIENT, g->first);
+    return (struct slice){left, first, at.bytes, 0};
+}
+
 /* What the optimizer works on, by kind of state. */
 struct workplace {
     struct slice at[TIER_KIND_COUNT];
@@ -297,6 +358,7 @@ static void emit_adam(struct builder *b, const struct group *g, const struct wor
         adam.per_rank[operand] = work->at[k].per_rank;
     }
     op_changes(&adam, OPERAND_CHECKSUM, b->program->inside.checksum);
+    if (b->writer.speculates) adam.offsets[OPERAND_CHECKSUM] = PROGRAM_CHECKSUM_NEXT;
     if (!b->config->deferred) op_reads(&adam, OPERAND_NORM, b->program->outside.norm);
     builder_emit(b, &adam);
 }
@@ -304,7 +366,7 @@ static void emit_adam(struct builder *b, const struct group *g, const struct wor
 /* This rank's part of the parameters of a group in the slot that has them. */
 static struct slice parameter_slice(const struct builder *b, const struct group *g, int slot)
 {
-    size_t element = program_element_bytes(b->program, TIER_PARAMETER);
+    size_t element = program_state_bytes(b->program, TIER_PARAMETER, 1);
     bool part = b->derived.sharded_optimizer && !b->derived.sharded_parameters;
     return (struct slice){
         .slot = slot,
@@ -318,7 +380,7 @@ void update_store(struct builder *b, int group, enum tier_kind kind)
 {
     const struct group *g = &b->update.groups[group];
     if (!is_loaded(b, kind)) return;
-    struct slice to = home_slice(b, g->unit, kind, g->first, g->count);
+    struct slice to = home_stored(b, g->unit, kind, g->first, g->count);
     struct slice from = {update_slot(b, group, kind), 0, to.bytes, 0};
     emit_move(b, OP_STORE, g->unit, &from, &to);
 }
@@ -350,19 +412,17 @@ static void return_group(struct builder *b, int group, const struct workplace *w
     }
 }
 
-static void update_group(struct builder *b, int group, const struct update_place *place)
+/* The update of a group whose states have been loaded. */
+static void update_loaded(struct builder *b, int group, const struct update_place *place)
 {
     const struct group *g = &b->update.groups[group];
-    const struct zero_config *c = b->config;
     const struct group_slots *s = uses_groups(b) ? set_of(b, group) : NULL;
     struct workplace home, work;
-    load_states(b, group + 1);
-    int gradients = 2 * group + GRADIENTS_FIRST;
-    load_gradients(b, gradients < group + c->groups ? gradients : group + c->groups);
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
         home.at[k] = k == TIER_PARAMETER ? parameter_slice(b, g, place->home)
                                          : state_slice(b, g, kind, s ? s->loaded[k] : -1);
+        if (kind == TIER_GRADIENT) home.at[k] = gradient_slice(b, g, s ? s->loaded[k] : -1);
         work.at[k] = bring(b, group, kind, &home.at[k]);
     }
     if (place->work != place->home) work.at[TIER_PARAMETER].slot = place->work;
@@ -370,7 +430,40 @@ static void update_group(struct builder *b, int group, const struct update_place
     return_group(b, group, &work, &home);
     if (s) store_group(b, group);
     if (save_follows(b)) save_group(b, group);
-    load_states(b, group + 1 + c->groups);
+}
+
+static void update_group(struct builder *b, int group, const struct update_place *place)
+{
+    int groups = b->config->groups, gradients = 2 * group + GRADIENTS_FIRST;
+    load_states(b, group + 1);
+    load_gradients(b, gradients < group + groups ? gradients : group + groups);
+    update_loaded(b, group, place);
+    load_states(b, group + 1 + groups);
+}
+
+/* Loads states for speculative updates, down to a group. */
+static void load_guesses(struct builder *b, int end)
+{
+    struct update *u = &b->update;
+    if (end < u->deferred_count) end = u->deferred_count;
+    b->writer.speculates = true;
+    while (u->guesses_loaded > end)
+        load_group(b, --u->guesses_loaded);
+    b->writer.speculates = false;
+}
+
+/* The speculative update of the group that is next. */
+static void guess_group(struct builder *b, const struct update_place *place)
+{
+    struct update *u = &b->update;
+    int group = u->guesses_made - 1;
+    load_guesses(b, group);
+    b->writer.speculates = true;
+    if (gradient_at_hand(b, u->groups[group].unit) < 0) update_load(b, group, TIER_GRADIENT);
+    update_loaded(b, group, place);
+    b->writer.speculates = false;
+    u->guesses_made = group;
+    load_guesses(b, group - set_count(b));
 }
 
 /* All ranks' shares of a unit that every rank keeps whole. */
@@ -393,6 +486,67 @@ void update_unit(struct builder *b, int unit, const struct update_place *place)
     }
     if (publishes(b)) emit_publish(b, unit, place->work);
     if (publishes(b) || !save_follows(b)) take_back(b, unit, &work, &home);
+}
+
+void update_guess(struct builder *b, int unit, const struct update_place *place)
+{
+    struct update *u = &b->update;
+    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
+    struct slice work = {place->work, 0, bytes, 0}, home = {place->home, 0, bytes, 0};
+    while (u->guesses_made > u->deferred_count && u->groups[u->guesses_made - 1].unit == unit)
+        guess_group(b, place);
+    b->writer.speculates = true;
+    if (publishes(b)) emit_publish(b, unit, place->work);
+    take_back(b, unit, &work, &home);
+    b->writer.speculates = false;
+}
+
+/* Whether a later visit needs the parameters of a unit. */
+static bool is_needed_after(const struct builder *b, int unit, int visit)
+{
+    for (int v = visit + 1; v < b->schedule.count; v++) {
+        const struct visit *later = &b->schedule.visits[v];
+        for (int o = later->first; o < later->first + later->count; o++) {
+            const struct model_op *op = &b->model->ops[o];
+            for (int i = 0; i < op->unit_count; i++) {
+                if (op->units[i] == unit) return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* After a visit of a list that speculates. */
+static void guess_after(struct builder *b, int visit)
+{
+    struct update *u = &b->update;
+    int first = b->schedule.first_backward, sets = set_count(b);
+    if (u->guesses_start < 0) u->guesses_start = visit;
+    while (u->guesses_made > u->deferred_count) {
+        int unit = u->groups[u->guesses_made - 1].unit;
+        if (!gradient_is_final(b, unit) || is_needed_after(b, unit, visit)) break;
+        fetch_guess(b, unit, visit);
+    }
+    double share = visit < first ? schedule_share(b, u->guesses_start, first + 1, visit) : 1.0;
+    load_guesses(b, u->guesses_made - (int)(share * sets));
+    if (u->guesses_loaded == u->deferred_count && u->guesses_end < 0) u->guesses_end = visit;
+}
+
+/* Loads for the next program: a share after each visit of backward, as large as the visit's of the
+ * arithmetic, so that they do not stand in the lane's queue behind the last parameters of backward,
+ * nor before the first. */
+void update_after(struct builder *b, int visit)
+{
+    const struct update *u = &b->update;
+    int first = b->schedule.first_backward;
+    if (!list_is_training(b) || !b->config->deferred || b->status < 0) return;
+    if (!is_brought_first(b)) return;
+    if (program_row(b->writer.name)->speculates) {
+        guess_after(b, visit);
+        if (u->guesses_end < 0) return;
+        if (first < u->guesses_end) first = u->guesses_end;
+    }
+    if (visit >= first) preload(b, schedule_share(b, first, b->schedule.count, visit));
 }
 
 void update_visit(struct builder *b, int visit)

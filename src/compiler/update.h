@@ -30,17 +30,26 @@ struct update {
     int group_count;
     /* Per unit: its first group. */
     int *unit_groups;
-    /* Group g passes through `loaded` of sets[g % config.groups], and through `brought` of
-     * sets[g % brought_count]. */
+    /* Groups [0, deferred_count) are of units that are not updated speculatively. */
+    int deferred_count;
+    /* Groups pass in turn through `loaded` of as many as config.groups, and `brought` of as many as
+     * brought_count. */
     struct group_slots sets[GROUPS_MAX];
     int brought_count;
     /* The list brings an update: from its start, or, of its own step, from the norm on. */
     bool pending;
     /* Per unit: it has been brought in this list, or there is none. */
     bool *updated;
+    /* Groups whose update the list brings first: [0, pending_count). */
+    int pending_count;
     /* Groups whose loads have been written, of states and of gradients; the same of states for the
      * next program. */
     int states_loaded, gradients_loaded, preloaded;
+    /* Of groups that the list updates speculatively, from the last to the first: loads of states and
+     * updates have been written down to these. */
+    int guesses_loaded, guesses_made;
+    /* The visit from which on their loads are written, and that after which all are; or -1. */
+    int guesses_start, guesses_end;
 };
 
 /* Local. Lists the groups and lays their slots. */
@@ -70,9 +79,13 @@ struct update_place {
 /* Local. Updates the groups of a unit. */
 void update_unit(struct builder *b, int unit, const struct update_place *place);
 
-/* Local. During backward, for a deferred update in the next program: loads a share of the first
- * groups' states that grows from 0 to 1. */
-void update_preload(struct builder *b, double share);
+/* Local. The same speculatively, of the unit whose groups are next. */
+void update_guess(struct builder *b, int unit, const struct update_place *place);
+
+/* Local. After a visit of a training program with a deferred update: speculative updates of units
+ * whose gradients are final, loads for those that follow, and loads of the first groups' states for
+ * the next program, a share that grows through backward. */
+void update_after(struct builder *b, int visit);
 
 /* Local. The slot of a group through which a state that is on nvme passes. */
 int update_slot(const struct builder *b, int group, enum tier_kind kind);

@@ -19,7 +19,7 @@
 
 bool update_brings(const struct zero_config *config, enum zi_tier worker, enum tier_kind kind)
 {
-    if (config->unified || !tier_kind_exists(kind, true, config->compute)) return false;
+    if (config->unified || !zero_has(config, kind, true)) return false;
     return (zero_tier(config, kind) == ZI_TIER_DEVICE) != (worker == ZI_TIER_DEVICE);
 }
 
@@ -29,10 +29,9 @@ void zero_update_way(const struct zero_config *config, enum zi_tier worker, stru
     *way = (struct zero_way){0, 0, 0};
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
-        enum tier_type type = tier_kind_row(kind)->type;
-        size_t bytes = zi_dtype_bytes(tier_type_of(type, config->compute, config->gradient));
+        size_t bytes = zi_dtype_bytes(zero_type(config, kind));
         bool changes = kind != TIER_GRADIENT;
-        if (!tier_kind_exists(kind, true, config->compute)) continue;
+        if (!zero_has(config, kind, true)) continue;
         way->memory += bytes * (changes ? 2 : 1);
         if (!update_brings(config, worker, kind)) continue;
         bool delivered = kind == TIER_PARAMETER && worker == ZI_TIER_DEVICE;
@@ -62,6 +61,7 @@ void resolve_update_on(const struct settings *s, struct zero_config *config)
 {
     config->update_on = ZI_TIER_HOST;
     if (config->unified) return; /* one memory: both are the same */
+    if (optimizer_needs_host(&s->optimizer)) return;
     if (s->zero.update_on != ZI_AUTO)
         config->update_on = (enum zi_tier)s->zero.update_on;
     else if (knows_rates(config) &&

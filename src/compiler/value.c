@@ -87,8 +87,9 @@ bool value_has_positions(const struct builder *b)
 void value_begin(struct builder *b)
 {
     const struct program_values *out = &b->program->outside, *in = &b->program->inside;
-    bool updates = b->update.pending || (list_is_training(b) && !b->config->deferred);
     const struct program_row *row = program_row(b->writer.name);
+    bool updates =
+        b->update.pending || row->speculates || (list_is_training(b) && !b->config->deferred);
     bool losses = row->losses;
     if (losses) emit_clear(b, in->loss);
     if (list_is_training(b)) emit_clear(b, in->norm);
@@ -110,7 +111,7 @@ void value_end(struct builder *b)
         emit_value(b, OP_PULL, in->loss, out->loss);
     else if (!row->flushes && (!updates || b->config->deferred))
         value_norm(b);
-    if (!updates) return;
+    if (!updates && !row->speculates) return;
     struct program_op finish = builder_op(OP_FINISH);
     emit_value(b, OP_PULL, in->checksum, out->checksum);
     op_changes(&finish, OPERAND_CHECKSUM, out->checksum);

@@ -49,7 +49,10 @@ static const struct deck_choice token_types[] = {{"uint8", DATA_UINT8},   {"uint
                                                  {"int64", DATA_INT64},   END};
 static const struct deck_choice packings[] = {
     {"documents", PACKING_DOCUMENTS}, {"none", PACKING_NONE}, END};
-static const struct deck_choice optimizers[] = {{"adamw", 0}, END};
+static const struct deck_choice optimizers[] = {
+    {"adamw", OPTIMIZER_ADAMW}, {"lion", OPTIMIZER_LION}, {"sgd", OPTIMIZER_SGD}, END};
+static const struct deck_choice moments[] = {
+    {"fp32", MOMENTS_FP32}, {"8-bit", MOMENTS_BLOCKS}, END};
 static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
                                                {"linear", SCHEDULE_LINEAR},
                                                {"cosine", SCHEDULE_COSINE},
@@ -64,6 +67,8 @@ static const struct deck_choice orders[] = {
     {"layer-major", ORDER_LAYER_MAJOR}, {"micro-major", ORDER_MICRO_MAJOR}, END};
 static const struct deck_choice updates[] = {
     {"immediate", UPDATE_IMMEDIATE}, {"deferred", UPDATE_DEFERRED}, END};
+static const struct deck_choice speculations[] = {
+    {"off", SPECULATE_OFF}, {"on", SPECULATE_ON}, END};
 static const struct deck_choice updaters[] = {
     {"host", ZI_TIER_HOST}, {"device", ZI_TIER_DEVICE}, END};
 static const struct deck_choice tiers[] = {
@@ -82,7 +87,10 @@ static const struct deck_choice devices[] = {{"cpu", DEVICE_CPU}, {"cuda", DEVIC
 static const struct deck_choice engines[] = {
     {"libaio", NVME_LIBAIO}, {"threads", NVME_THREADS}, END};
 static const struct deck_choice isas[] = {
-    {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, END};
+    {"generic", ISA_GENERIC}, {"avx2", ISA_AVX2}, {"avx512", ISA_AVX512}, {"amx", ISA_AMX}, END};
+
+static const struct deck_choice products[] = {
+    {"onednn", PRODUCTS_ONEDNN}, {"tiles", PRODUCTS_TILES}, END};
 
 static const struct deck_choice attentions[] = {{"own", ATTENTION_OWN}, END};
 
@@ -123,6 +131,10 @@ static const struct deck_term with_bare_ids[] = {{IF(data, format, DECK_IS, "nan
 static const struct deck_term with_fall[] = {{IF(optimizer, schedule, DECK_IS_NOT, "constant")},
                                              {IF(optimizer, warmup, DECK_BELOW, "run.steps")},
                                              ALL};
+static const struct deck_term with_adamw[] = {{IF(optimizer, type, DECK_IS, "adamw")}, ALL};
+static const struct deck_term with_beta2[] = {{IF(optimizer, type, DECK_IS_NOT, "sgd")}, ALL};
+static const struct deck_term with_moments[] = {
+    {OR(optimizer, type, DECK_IS_NOT, "sgd")}, {IF(optimizer, beta1, DECK_ABOVE, "0")}, ALL};
 static const struct deck_term with_decay[] = {{IF(optimizer, weight_decay, DECK_ABOVE, "0")}, ALL};
 static const struct deck_term with_biases[] = {
     {IF(optimizer, weight_decay, DECK_ABOVE, "0")}, {OR(model, family, DECK_IS, "gpt2")},
@@ -140,6 +152,10 @@ static const struct deck_term with_moves[] = {{OR(placement, optimizer, DECK_IS,
                                               {OR(placement, gradients, DECK_IS, "nvme")},
                                               {IF(device, type, DECK_IS, "cuda")},
                                               ALL};
+static const struct deck_term with_stored_states[] = {{IF(placement, optimizer, DECK_IS, "nvme")},
+                                                      {IF(placement, parameters, DECK_IS, "nvme")},
+                                                      {IF(zero, update, DECK_IS_NOT, "immediate")},
+                                                      ALL};
 static const struct deck_term with_states_away[] = {
     {IF(device, type, DECK_IS_NOT, "cpu")}, {IF(placement, optimizer, DECK_IS_NOT, "device")}, ALL};
 static const struct deck_term with_recompute[] = {
@@ -377,18 +393,31 @@ static const struct deck_row rows[] = {
      .help = "length of a sequence; auto: model.context"},
 
     {KEY(optimizer, type), .type = DECK_CHOICE, .choices = optimizers, .fallback = "adamw",
-     .help = "adamw: Adam with decoupled weight decay"},
+     .help =
+         "adamw: Adam with decoupled weight decay; lion: the sign of a mean, with the same decay; "
+         "sgd: momentum beta1, with the decay in the gradient"},
+    {KEY(optimizer, moments), .type = DECK_CHOICE, .choices = moments, .fallback = "fp32",
+     .changeable = true, .uses = with_moments,
+     .help =
+         "how the means that the optimizer keeps are stored; 8-bit: blocks of 256 numbers with a "
+         "scale, a quarter of the bytes"},
     {KEY(optimizer, learning_rate), .type = DECK_REAL, .maximum = 1000, .example = "1.0e-3",
      .changeable = true, .help = "the largest learning rate of the schedule"},
     {KEY(optimizer, minimum_ratio), .type = DECK_REAL, .fallback = "0.1", .maximum = 1,
      .changeable = true, .uses = with_fall,
      .help = "the schedule ends at minimum_ratio * learning_rate"},
     {KEY(optimizer, beta1), .type = DECK_REAL, .fallback = "0.9", .maximum = 1, .changeable = true,
-     .help = "decay of the mean of gradients; below 1"},
+     .help =
+         "decay of the mean of gradients; of lion weight of the mean in a step; of sgd momentum; "
+         "below 1"},
     {KEY(optimizer, beta2), .type = DECK_REAL, .fallback = "0.95", .maximum = 1, .changeable = true,
-     .help = "decay of the mean of squared gradients; below 1"},
+     .uses = with_beta2,
+     .help =
+         "decay of the mean of squared gradients; of lion that of gradients, 0.99 as published; "
+         "below 1"},
     {KEY(optimizer, epsilon), .type = DECK_REAL, .fallback = "1e-8", .maximum = 1,
-     .changeable = true, .help = "added to the root of the mean square; above 0"},
+     .changeable = true, .uses = with_adamw,
+     .help = "added to the root of the mean square; above 0"},
     {KEY(optimizer, weight_decay), .type = DECK_REAL, .fallback = "0.1", .maximum = 1000,
      .changeable = true, .help = "decay of matrices, times the learning rate, each step"},
     {KEY(optimizer, decay_embeddings), .type = DECK_BOOLEAN, .fallback = "no", .changeable = true,
@@ -448,6 +477,15 @@ static const struct deck_row rows[] = {
      .may_be_auto = true, .changeable = true,
      .help = "when the optimizer runs: at the end of the step, or deferred to the next fetch; "
              "auto: deferred where the optimizer's states are on nvme"},
+    {KEY(zero, speculate), .type = DECK_CHOICE, .choices = speculations, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .uses = with_stored_states,
+     .help =
+         "with a deferred update of states that are all on nvme: update the last layers in "
+         "backward "
+         "already, as if the step were not clipped, into a second copy of their states; where the "
+         "norm says otherwise the copy is dropped and the update deferred; auto: on where the "
+         "disks "
+         "have room for it"},
     {KEY(zero, update_on), .type = DECK_CHOICE, .choices = updaters, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_states_away,
      .help =
@@ -548,6 +586,12 @@ static const struct deck_row rows[] = {
     {KEY(device, isa), .type = DECK_CHOICE, .choices = isas, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_cpu,
      .help = "best instruction set that cpu kernels may use; auto: the best the processor has"},
+    {KEY(device, products), .type = DECK_CHOICE, .choices = products, .fallback = "auto",
+     .may_be_auto = true, .changeable = true, .uses = with_cpu,
+     .help =
+         "what makes the matrix products of bf16 on a cpu: oneDNN, or zinf's own kernels on the "
+         "tiles of AMX; auto: tiles where the instruction set is amx, whatever the shape, else "
+         "oneDNN"},
     {KEY(device, attention), .type = DECK_CHOICE, .choices = attentions, .fallback = "auto",
      .may_be_auto = true, .changeable = true, .uses = with_cuda,
      .help = "what computes attention on the device: zinf's own kernels, or auto: cuDNN where zinf "

@@ -10,12 +10,14 @@
 #include "deck/list.h"
 
 enum zero_order { ORDER_LAYER_MAJOR, ORDER_MICRO_MAJOR };
+enum zero_speculate { SPECULATE_OFF, SPECULATE_ON };
 enum zero_update { UPDATE_IMMEDIATE, UPDATE_DEFERRED };
 enum offload { OFFLOAD_NONE, OFFLOAD_ATTENTION, OFFLOAD_MLP, OFFLOAD_ALL };
 enum recompute { RECOMPUTE_ALWAYS, RECOMPUTE_NEVER, RECOMPUTE_ATTENTION, RECOMPUTE_MLP };
 enum device_type { DEVICE_CPU, DEVICE_CUDA, DEVICE_TYPE_COUNT };
 enum nvme_engine { NVME_LIBAIO, NVME_THREADS };
-enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512 };
+enum device_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_AMX };
+enum product_choice { PRODUCTS_ONEDNN = 1, PRODUCTS_TILES };
 enum attention_choice { ATTENTION_OWN };
 
 struct settings_zero {
@@ -27,6 +29,9 @@ struct settings_zero {
     int64_t prefetch;
     /* enum zero_update; auto: deferred with optimizer states on NVMe. */
     int64_t update;
+    /* enum zero_speculate; auto: on with parameters and optimizer states on NVMe, where there is room
+     * for two generations of them. */
+    int64_t speculate;
     /* enum zi_tier, host or device: where states that are not on the device are updated; auto: by the
      * rates of the machine, host where they are not known. */
     int64_t update_on;
@@ -87,6 +92,8 @@ struct settings_device {
     int64_t threads;
     /* enum device_isa: best instruction set to use; auto: what the processor has. */
     int64_t isa;
+    /* enum product_choice, of bf16 on a cpu; auto or 0: tiles where isa is amx, else oneDNN. */
+    int64_t products;
     /* enum attention_choice; auto: what the device does best. */
     int64_t attention;
 };

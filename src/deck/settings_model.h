@@ -87,9 +87,14 @@ struct settings_model {
     struct settings_adapter adapter;
 };
 
+enum optimizer_type { OPTIMIZER_ADAMW, OPTIMIZER_LION, OPTIMIZER_SGD };
+enum optimizer_moments { MOMENTS_FP32, MOMENTS_BLOCKS };
+
 struct settings_optimizer {
-    /* 0 = adamw. */
+    /* enum optimizer_type. */
     int type;
+    /* enum optimizer_moments: how its states are kept. */
+    int moments;
     /* Peak; the schedule ends at their product. */
     double learning_rate, minimum_ratio;
     double beta1, beta2, epsilon, weight_decay;

@@ -9,7 +9,7 @@
  * passed it, but for the description of an operation, which is copied.
  *
  * Contract of all operations: the result does not depend on the number of threads of the stream,
- * except for matmul, and is the same from call to call. */
+ * except for matmul that is not by tiles, and is the same from call to call. */
 #ifndef ZI_DEVICE_DEVICE_H
 #define ZI_DEVICE_DEVICE_H
 
@@ -70,6 +70,9 @@ struct device_properties {
     bool bf16_native;
     /* Per rank. */
     int threads;
+    /* The node has a core for each rank, and their threads take all: one more thread would work in the
+     * place of another. */
+    bool fills_cores;
 };
 
 /* Local. What device_open would open, found without opening it: nothing is allocated, no thread is

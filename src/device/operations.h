@@ -134,19 +134,47 @@ struct device_place {
     int64_t row, stride;
 };
 
-/* One fused AdamW step on `count` elements (Loshchilov and Hutter 2019, decoupled decay), g = scale
- * * gradient: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w - lr (m/c1 / (sqrt(v/c2) + eps) +
- * decay w), c_i = 1 - b_i^step. moments fp32; gradient of any type of arithmetic. With type fp32 w
- * is in `parameter` and remainder is null. Otherwise it is split: parameter is w rounded half away
- * from zero to `type`, and remainder int16; (parameter << 16) + remainder are the bits of w with
+/* What an update makes of a gradient g = scale * gradient. */
+enum device_rule {
+    /* Loshchilov and Hutter 2019, decoupled decay: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w -
+     * lr (m/c1 / (sqrt(v/c2) + eps) + decay w), c_i = 1 - b_i^step. */
+    DEVICE_ADAMW,
+    /* Chen et al. 2023: w = w - lr (sign(b1 m + (1-b1) g) + decay w); m = b2 m + (1-b2) g. */
+    DEVICE_LION,
+    /* Momentum b1, which may be 0, and decay as a part of the gradient: m = b1 m + g + decay w;
+     * w = w - lr m. Without momentum moment1 is null. */
+    DEVICE_SGD
+};
+
+/* A piece of what an update goes through whose elements follow each other in a tensor. */
+struct device_piece {
+    /* In the arrays of the update. */
+    int64_t first, count;
+    /* The decay is for it. */
+    bool decays;
+    struct device_place place;
+};
+
+/* One fused step of an optimizer on `count` elements. Gradient of any type of arithmetic. With type
+ * fp32 w is in `parameter` and remainder is null. Otherwise it is split: parameter is w rounded half
+ * away from zero to `type`, and remainder int16; (parameter << 16) + remainder are the bits of w with
  * bf16, and zi_fp16_master_bits of it with fp16 (base/half.h). *checksum (a uint64_t on the
- * device), unless null, gets that of the new w at `place` added, see below. */
+ * device), unless null, gets that of the new w at `place` added, see below.
+ *
+ * Moments are fp32, or, where `pieces` are given, in blocks of 8-bit numbers (base/blocks.h), m with a
+ * sign, v without; `count` is then a multiple of ZI_BLOCK, and what is updated are the pieces, in
+ * order, with the place of each in place of `place`; the moments of what is in none stay 0. Devices
+ * whose memory is apart have DEVICE_ADAMW with fp32 moments alone. */
 struct device_adam {
     int64_t count;
+    enum device_rule rule;
     /* type: of the parameter. */
     enum zi_dtype type, gradient_type;
     float learning_rate, beta1, beta2, epsilon, decay, scale, correction1, correction2;
     struct device_place place;
+    /* Of the host; or NULL. */
+    const struct device_piece *pieces;
+    int piece_count;
     struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
 };
 

@@ -21,9 +21,9 @@ enum {
     NORM_SPAN = NORM_FOLD * NORM_CHUNK
 };
 
-/* Factors of one step of AdamW, in fp32. */
+/* Factors of one step, in fp32. */
 struct update_factors {
-    float beta1, rest1, beta2, rest2, rate, inverse2, epsilon, keep, scale;
+    float beta1, rest1, beta2, rest2, rate, inverse2, epsilon, keep, decay, scale;
 };
 
 /* Local. Those of a step. */
@@ -38,6 +38,7 @@ static inline struct update_factors update_factors(const struct device_adam *a)
     f.inverse2 = 1.0f / a->correction2;
     f.epsilon = a->epsilon;
     f.keep = 1.0f - a->learning_rate * a->decay;
+    f.decay = a->decay;
     f.scale = a->scale;
     return f;
 }

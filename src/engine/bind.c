@@ -102,17 +102,15 @@ static struct device_ptr state_at(const struct engine *engine, const struct boun
 {
     struct device_ptr group = b->at[OPERAND_STATE + (int)kind];
     if (device_is_null(group)) return group;
-    return device_at(group, (size_t)at * program_element_bytes(engine->program, kind));
+    return device_at(group, program_state_bytes(engine->program, kind, at));
 }
 
-/* One range of an update, `at` elements into its group. */
-static struct optimizer_range update_range(const struct engine *engine, const struct bound_op *b,
-                                           const struct partition_range *range, int64_t at)
+/* What is updated together, `at` elements into its group. */
+static struct optimizer_range range_at(const struct engine *engine, const struct bound_op *b,
+                                       int64_t at, int64_t count)
 {
     struct optimizer_range update = {
-        .count = range->count,
-        .decay = range->decay,
-        .place = range->place,
+        .count = count,
         .type = engine->program->config.compute,
         .gradient_type = engine->program->config.gradient,
         .parameter = state_at(engine, b, TIER_PARAMETER, at),
@@ -127,24 +125,47 @@ static struct optimizer_range update_range(const struct engine *engine, const st
     return update;
 }
 
+/* Appends what the ranges of a unit have of a group which starts at its element `first`: ranges of
+ * their own, or pieces of the one range, since a block may be of several tensors. */
+static void add_range(const struct engine *engine, struct bound_op *b,
+                      const struct partition_range *cut, int64_t first)
+{
+    int64_t at = cut->unit_first - first;
+    if (b->pieces) {
+        b->pieces[b->ranges->piece_count++] =
+            (struct device_piece){at, cut->count, cut->decay, cut->place};
+        return;
+    }
+    struct optimizer_range *range = &b->ranges[b->range_count++];
+    *range = range_at(engine, b, at, cut->count);
+    range->decay = cut->decay;
+    range->place = cut->place;
+}
+
 static enum zi_status bind_update(const struct engine *engine, struct bound_op *b)
 {
     const struct partition *partition = engine->program->partition;
     const struct partition_unit *unit = &partition->units[b->op->unit];
     bool own = zero_is_sharded(&engine->program->config, TIER_GRADIENT);
+    bool blocks = engine->program->config.blocks;
     int64_t first = b->op->first + (own ? engine->rank * unit->shard : 0);
-    b->ranges = calloc((size_t)(CUT_MOST * unit->range_count), sizeof *b->ranges);
-    if (!b->ranges) return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
+    size_t most = (size_t)(CUT_MOST * unit->range_count);
+    b->ranges = calloc(blocks ? 1 : most, sizeof *b->ranges);
+    if (blocks) b->pieces = calloc(most, sizeof *b->pieces);
+    if (!b->ranges || (blocks && !b->pieces))
+        return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
+    if (blocks) {
+        b->ranges[b->range_count++] = range_at(engine, b, 0, b->op->count);
+        b->ranges->pieces = b->pieces;
+    }
     for (int i = 0; i < unit->range_count; i++) {
         struct partition_range cut[CUT_MOST];
         int tensor = partition->ranges[unit->range_first + i].tensor;
         if (!engine->program->model->tensors[tensor].trainable) continue;
         int parts = partition_cut(&partition->ranges[unit->range_first + i], first,
                                   first + b->op->count, cut);
-        for (int p = 0; p < parts; p++) {
-            b->ranges[b->range_count++] =
-                update_range(engine, b, &cut[p], cut[p].unit_first - first);
-        }
+        for (int p = 0; p < parts; p++)
+            add_range(engine, b, &cut[p], first);
     }
     return ZI_OK;
 }
@@ -180,7 +201,7 @@ static enum zi_status bind_states(const struct engine *engine, struct bound_op *
         enum tier_kind kind = (enum tier_kind)k;
         bool disk = zero_tier(&engine->program->config, kind) == ZI_TIER_NVME;
         size_t block = disk ? TIER_STORE_BLOCK : 1;
-        size_t bytes = (size_t)op->count * program_element_bytes(engine->program, kind);
+        size_t bytes = program_state_bytes(engine->program, kind, op->count);
         s->at[k] = host_operand(engine, op, OPERAND_STATE + k);
         s->bytes[k] = (bytes + block - 1) / block * block;
     }
@@ -204,13 +225,16 @@ static void bind_transfer(const struct engine *engine, struct bound_op *b)
     char *at = engine_slot_on_host(engine, op->slots[memory]);
     const struct program_slot *slot = &engine->program->slots[op->slots[disk]];
     ZI_REQUIRE(at); /* device memory only where it is the host's as well */
-    b->transfer = (struct tier_transfer){
-        .array = slot->array,
-        .offset = slot->offset + offset_of(engine, op, disk),
-        .bytes = op->bytes,
-        .buffer = at + offset_of(engine, op, memory),
-        .write = writes,
-    };
+    for (int generation = 0; generation < 2; generation++) {
+        b->transfers[generation] = (struct tier_transfer){
+            .array = slot->array,
+            .offset = slot->offset + offset_of(engine, op, disk),
+            .bytes = op->bytes,
+            .buffer = at + offset_of(engine, op, memory),
+            .write = writes,
+        };
+        if (slot->twin >= 0) slot = &engine->program->slots[slot->twin];
+    }
 }
 
 static enum zi_status bind_op(const struct engine *engine, enum program_name name,
@@ -261,6 +285,7 @@ void engine_unbind(struct engine *engine)
         for (int i = 0; i < bound->count; i++) {
             free(bound->ops[i].pass);
             free(bound->ops[i].ranges);
+            free(bound->ops[i].pieces);
             if (bound->ops[i].states) free(bound->ops[i].states->cuts);
             free(bound->ops[i].states);
         }

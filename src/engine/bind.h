@@ -43,9 +43,11 @@ struct bound_op {
     /* Updates: [range_count], all elements of the group that belong to tensors. */
     struct optimizer_range *ranges;
     int range_count;
+    /* Of the one range of an update of moments in blocks. */
+    struct device_piece *pieces;
     struct bound_states *states;
-    /* Moves of disk lanes. */
-    struct tier_transfer transfer;
+    /* Moves of disk lanes, by the generation that is the current one. */
+    struct tier_transfer transfers[2];
 };
 
 struct bound_list {

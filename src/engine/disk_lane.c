@@ -73,7 +73,8 @@ static bool start(struct lane *lane, struct flight *flight, int index, double as
     struct engine *engine = lane->engine;
     int place = (flight->first + flight->count) % DISK_LANE_TRANSFERS;
     struct transfer *t = &flight->ops[place];
-    struct tier_transfer transfer = engine->bound[engine->name].ops[index].transfer;
+    const struct bound_op *b = &engine->bound[engine->name].ops[index];
+    struct tier_transfer transfer = b->transfers[engine->speculation.generation];
     transfer.tag = (uint64_t)place;
     *t = (struct transfer){.index = index, .times = {asked_s, zi_time_s(), 0}};
     for (;;) {

@@ -247,15 +247,50 @@ static void fill_result(const struct engine *engine, const struct measure *befor
     memcpy(result->wait_s, engine->lanes[LANE_COMPUTE].wait_s, sizeof result->wait_s);
 }
 
-/* Collective. Runs a program, in the form that brings the pending update first when there is one.
- */
-static enum zi_status run_program(struct engine *engine, enum program_name plain,
-                                  enum program_name with_update)
+/* The forms of a program, by the update that is pending: each brings it first. */
+static const enum program_name train_forms[PENDING_COUNT] = {
+    [PENDING_NONE] = PROGRAM_TRAIN, [PENDING_ALL] = PROGRAM_TRAIN_UPDATE};
+static const enum program_name guess_forms[PENDING_COUNT] = {
+    PROGRAM_TRAIN_SPECULATE, PROGRAM_TRAIN_REST_SPECULATE, PROGRAM_TRAIN_UPDATE_SPECULATE};
+static const enum program_name save_forms[PENDING_COUNT] = {
+    [PENDING_NONE] = PROGRAM_TRAIN_SAVE, [PENDING_ALL] = PROGRAM_TRAIN_UPDATE_SAVE};
+static const enum program_name validate_forms[PENDING_COUNT] = {
+    PROGRAM_VALIDATE, PROGRAM_VALIDATE_REST, PROGRAM_VALIDATE_UPDATE};
+
+static enum zi_status run_program(struct engine *engine, const enum program_name forms[])
 {
-    bool updates = engine->is_pending;
-    ZI_TRY(lanes_run(engine, updates ? with_update : plain));
-    if (updates) engine->is_pending = false;
+    ZI_TRY(lanes_run(engine, forms[engine->is_pending]));
+    engine->is_pending = PENDING_NONE;
     return ZI_OK;
+}
+
+/* What has no form for the rest of an update has it brought before. */
+static enum zi_status bring_rest(struct engine *engine)
+{
+    return engine->is_pending == PENDING_REST ? engine_flush(engine) : ZI_OK;
+}
+
+/* Collective. The training program of the step; with a guess, speculative updates take the step as
+ * one that is neither clipped nor skipped. */
+static enum zi_status run_step(struct engine *engine, bool guesses_step)
+{
+    bool over = engine->saves;
+    engine->speculation.step = engine->step;
+    engine->speculation.step.scale = 1.0 / engine->step.loss_scale;
+    return run_program(engine, guesses_step ? guess_forms : over ? save_forms : train_forms);
+}
+
+/* Decides what is pending after a step, and what the next one may expect. All ranks know the same. */
+static enum engine_guess settle_step(struct engine *engine, bool guessed)
+{
+    bool plain = !engine->step.skip && engine->step.scale == engine->speculation.step.scale;
+    bool kept = guessed && plain;
+    if (kept) engine->speculation.generation = 1 - engine->speculation.generation;
+    engine->speculation.expects = plain;
+    engine->pending = engine->step;
+    engine->is_pending = kept ? PENDING_REST : PENDING_ALL;
+    if (engine->step.skip || !engine->program->config.deferred) engine->is_pending = PENDING_NONE;
+    return kept ? GUESS_KEPT : guessed ? GUESS_DROPPED : GUESS_NONE;
 }
 
 enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_result *result)
@@ -265,6 +300,9 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
     uint64_t checksum = engine->checksum;
     bool deferred = engine->program->config.deferred;
     uint64_t targets;
+    bool guesses_step =
+        engine->program->config.speculates && engine->speculation.expects && !engine->saves;
+    if (!guesses_step) ZI_TRY(bring_rest(engine));
     ZI_TRY(begin_batch(engine, &targets));
     engine->number = step;
     engine->tracing = trace_covers(engine->trace, step - engine->first);
@@ -273,15 +311,13 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
         .learning_rate = optimizer_learning_rate(&s->optimizer, step, s->run.steps),
         .loss_scale = (double)engine->scaling.scale,
     };
-    enum zi_status status = engine->saves
-                                ? run_program(engine, PROGRAM_TRAIN_SAVE, PROGRAM_TRAIN_UPDATE_SAVE)
-                                : run_program(engine, PROGRAM_TRAIN, PROGRAM_TRAIN_UPDATE);
+    enum zi_status status = run_step(engine, guesses_step);
     engine->tracing = engine->saves = false;
     ZI_TRY(status);
     if (!engine->step.skip) engine->updates++;
-    engine->is_pending = deferred && !engine->step.skip;
-    engine->pending = engine->step;
+    enum engine_guess guess = settle_step(engine, guesses_step);
     fill_result(engine, &before, result);
+    result->guess = guess;
     result->targets = (int64_t)targets;
     if (!deferred) result->checksum = checksum;
     result->norm = engine->step.norm;
@@ -298,7 +334,7 @@ enum zi_status engine_validate(struct engine *engine, struct engine_result *resu
     struct measure before = begin(engine);
     uint64_t targets;
     ZI_TRY(begin_batch(engine, &targets));
-    ZI_TRY(run_program(engine, PROGRAM_VALIDATE, PROGRAM_VALIDATE_UPDATE));
+    ZI_TRY(run_program(engine, validate_forms));
     fill_result(engine, &before, result);
     result->targets = (int64_t)targets;
     result->norm = result->learning_rate = NAN;
@@ -307,9 +343,10 @@ enum zi_status engine_validate(struct engine *engine, struct engine_result *resu
 
 enum zi_status engine_flush(struct engine *engine)
 {
-    if (!engine->is_pending) return ZI_OK;
-    ZI_TRY(lanes_run(engine, PROGRAM_FLUSH_UPDATE));
-    engine->is_pending = false;
+    if (engine->is_pending == PENDING_NONE) return ZI_OK;
+    ZI_TRY(lanes_run(engine, engine->is_pending == PENDING_REST ? PROGRAM_FLUSH_REST
+                                                                : PROGRAM_FLUSH_UPDATE));
+    engine->is_pending = PENDING_NONE;
     return ZI_OK;
 }
 
@@ -334,7 +371,7 @@ static enum zi_status take_checksum(struct engine *engine)
 /* Collective. Makes all states. */
 static enum zi_status make_states(struct engine *engine, enum program_name name)
 {
-    ZI_REQUIRE(!engine->is_pending);
+    ZI_REQUIRE(engine->is_pending == PENDING_NONE);
     enum zi_status status = run_states(engine, name);
     say_stopped(engine, status);
     ZI_TRY(status);
@@ -359,8 +396,10 @@ enum zi_status engine_save(struct engine *engine, engine_visit *visit, void *con
     engine->visitor = context;
     engine->visited = NULL;
     engine->saves = false;
-    ZI_TRY(run_states(engine, engine->is_pending ? PROGRAM_FLUSH_SAVE : PROGRAM_SAVE));
-    engine->is_pending = false;
+    ZI_TRY(bring_rest(engine));
+    ZI_TRY(
+        run_states(engine, engine->is_pending == PENDING_ALL ? PROGRAM_FLUSH_SAVE : PROGRAM_SAVE));
+    engine->is_pending = PENDING_NONE;
     return ZI_OK;
 }
 

@@ -11,21 +11,22 @@
 
 struct engine;
 
+/* Speculative updates of a step: none were tried; they hold; they were dropped, and are deferred. */
+enum engine_guess { GUESS_NONE, GUESS_KEPT, GUESS_DROPPED };
+
 /* What one step or validation gave; equal on all ranks. */
 struct engine_result {
     /* Mean over the targets of the global batch that count, 0 where none does; their number. */
     double loss;
     int64_t targets;
     /* Global gradient norm; NaN when not finite. */
-    double norm;
-    double learning_rate;
-    /* Of this step. */
+    double norm, learning_rate;
     int64_t loss_scale;
     bool skipped;
     /* For its loss scale alone, which is lower from the next step on. */
     bool overflowed;
-    /* Of all trainable parameters that the step was computed with, that is before its update;
-     * independent of partition. */
+    enum engine_guess guess;
+    /* Of all trainable parameters before the update of the step; independent of partition. */
     uint64_t checksum;
     /* Of this rank. */
     double seconds;
@@ -58,8 +59,7 @@ void engine_destroy(struct engine *engine);
  * those after the last step. Nothing to do is no error. */
 enum zi_status engine_flush(struct engine *engine);
 
-/* Local. The checksum of all trainable parameters as they are; after a flush, those after the last
- * step. */
+/* Local. The checksum of all trainable parameters; after a flush, of those after the last step. */
 uint64_t engine_checksum(const struct engine *engine);
 
 struct trace;

@@ -5,6 +5,8 @@
  * generation or evaluation has, and whether the step is skipped. */
 #include "engine/execute.h"
 
+#include <string.h>
+
 #include "base/log.h"
 #include "base/random.h"
 
@@ -125,7 +127,7 @@ static enum zi_status run_publish(struct engine *engine, const struct bound_op *
 {
     int64_t bytes = shard_bytes(engine, b->op->unit);
     struct device_ptr unit = b->at[OPERAND_UNIT];
-    if (engine_update_step(engine)->skip) return ZI_OK;
+    if (engine_update_step(engine, b->op)->skip) return ZI_OK;
     struct device_ptr own = device_at(unit, (size_t)(engine->rank * bytes));
     return comm_all_gather(engine->comm, stream, own, unit, bytes);
 }
@@ -196,8 +198,10 @@ static enum zi_status run_norm(struct engine *engine, const struct bound_op *b,
     return ZI_OK;
 }
 
-const struct optimizer_step *engine_update_step(const struct engine *engine)
+const struct optimizer_step *engine_update_step(const struct engine *engine,
+                                                const struct program_op *op)
 {
+    if (op->speculative) return &engine->speculation.step;
     return engine->program->config.deferred ? &engine->pending : &engine->step;
 }
 
@@ -206,24 +210,31 @@ static enum zi_status run_adam(struct engine *engine, const struct bound_op *b,
 {
     const struct settings_optimizer *settings = &engine->settings->optimizer;
     const struct device *device = engine->lanes[b->op->lane].device;
+    const struct optimizer_step *step = engine_update_step(engine, b->op);
     for (int i = 0; i < b->range_count; i++) {
-        ZI_TRY(
-            optimizer_update(settings, device, stream, engine_update_step(engine), &b->ranges[i]));
+        ZI_TRY(optimizer_update(settings, device, stream, step, &b->ranges[i]));
     }
     return ZI_OK;
 }
 
-/* A skipped step has changed no parameter. */
+/* A skipped step has changed no parameter. What the last step's speculative updates have made of them
+ * counts with what is brought of the rest. */
 static enum zi_status run_finish(struct engine *engine, const struct bound_op *b,
                                  struct device_stream *stream)
 {
-    (void)b;
-    if (engine_update_step(engine)->skip) return ZI_OK;
+    const struct program_row *row = program_row(engine->name);
+    const char *sums = engine_host_slot(engine, engine->program->outside.checksum);
+    bool brings = row->updates || !engine->program->config.deferred;
+    brings = brings && !engine_update_step(engine, b->op)->skip;
+    if (!brings && !row->speculates) return ZI_OK;
     ZI_TRY(device_stream_synchronize(stream));
-    uint64_t sum = *(const uint64_t *)engine_host_slot(engine, engine->program->outside.checksum);
+    uint64_t sum[2];
+    memcpy(&sum[0], sums, sizeof sum[0]);
+    memcpy(&sum[1], sums + PROGRAM_CHECKSUM_NEXT, sizeof sum[1]);
     if (zero_is_sharded(&engine->program->config, TIER_GRADIENT))
-        ZI_TRY(comm_sum_uint64(engine->comm, &sum, 1));
-    engine->checksum = sum;
+        ZI_TRY(comm_sum_uint64(engine->comm, sum, 2));
+    if (brings) engine->checksum = sum[0] + (row->rest ? engine->speculation.checksum : 0);
+    engine->speculation.checksum = sum[1];
     return ZI_OK;
 }
 

@@ -21,7 +21,8 @@ enum zi_status run_import(struct engine *engine, const struct bound_op *b,
 enum zi_status run_export(struct engine *engine, const struct bound_op *b,
                           struct device_stream *stream);
 
-/* Local. The step whose update the program that runs brings. */
-const struct optimizer_step *engine_update_step(const struct engine *engine);
+/* Local. The step whose update an operation brings. */
+const struct optimizer_step *engine_update_step(const struct engine *engine,
+                                                const struct program_op *op);
 
 #endif

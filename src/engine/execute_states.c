@@ -3,12 +3,15 @@
  *
  * All three go through the ranges of tensors that a slice of a unit has, run by run, a run being
  * contiguous in its tensor. What is kept as it is in files goes straight; a master is made of
- * parameter and remainder in the tile, or split from there. Gaps between tensors, what pads a unit
+ * parameter and remainder in the tile, or split from there. Moments in blocks are fp32 in files, of which
+ * encoding makes the same blocks again (base/blocks.h); a block may have many runs, so they are gathered
+ * in the tile and encoded together. Gaps between tensors, what pads a unit
  * and the rest of its last block on nvme are written as zero. What makes states looks for a request
  * to stop at every run: nothing is lost with states that are not complete. An export goes on, since
  * a stop is what it may be for. */
 #include <string.h>
 
+#include "base/blocks.h"
 #include "base/half.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -24,24 +27,35 @@ struct run {
 typedef enum zi_status run_function(struct engine *engine, const struct bound_op *b,
                                     const struct run *run);
 
-static enum zi_status each_run(struct engine *engine, const struct bound_op *b, run_function *what)
+/* What runs have of elements `in` of the slice, from the first of which their places count. */
+static enum zi_status each_run_in(struct engine *engine, const struct bound_op *b,
+                                  struct bound_span in, run_function *what)
 {
     const struct bound_states *s = b->states;
     for (int i = 0; i < s->cut_count; i++) {
         const struct partition_range *cut = &s->cuts[i];
         const struct device_place *place = &cut->place;
         for (int64_t done = 0; done < cut->count; done += place->row) {
-            int64_t rest = cut->count - done;
+            int64_t rest = cut->count - done, at = cut->unit_first + done - s->first;
+            int64_t begin = at > in.first ? at : in.first;
+            int64_t end = at + (rest < place->row ? rest : place->row);
+            if (end > in.end) end = in.end;
+            if (begin >= end) continue;
             const struct run run = {
                 .tensor = cut->tensor,
-                .first = (int64_t)place->first + done / place->row * place->stride,
-                .count = rest < place->row ? rest : place->row,
-                .at = cut->unit_first + done - s->first,
+                .first = (int64_t)place->first + done / place->row * place->stride + begin - at,
+                .count = end - begin,
+                .at = begin - in.first,
             };
             ZI_TRY(what(engine, b, &run));
         }
     }
     return ZI_OK;
+}
+
+static enum zi_status each_run(struct engine *engine, const struct bound_op *b, run_function *what)
+{
+    return each_run_in(engine, b, (struct bound_span){0, b->op->count}, what);
 }
 
 /* Calls `what` for the parts of a run that the tile holds. */
@@ -57,12 +71,13 @@ static enum zi_status each_tile(struct engine *engine, const struct bound_op *b,
     return ZI_OK;
 }
 
-/* The bytes of a kind of state at a run; NULL where the operation does not have it. */
+/* The bytes of a kind of state, which is not in blocks, at a run; NULL where the operation does not have
+ * it. */
 static void *values_at(const struct engine *engine, const struct bound_op *b, enum tier_kind kind,
                        const struct run *run)
 {
     char *slice = b->states->at[kind];
-    return slice ? slice + (size_t)run->at * program_element_bytes(engine->program, kind) : NULL;
+    return slice ? slice + program_state_bytes(engine->program, kind, run->at) : NULL;
 }
 
 /* The fp32 weights of a run where they live. */
@@ -213,12 +228,47 @@ static enum zi_status import_run(struct engine *engine, const struct bound_op *b
     return add_checksum(engine, b, run, weights_at(b, run));
 }
 
+/* A run of moments between the tile and what is visited. */
+static enum zi_status visit_tile(struct engine *engine, const struct bound_op *b,
+                                 const struct run *run)
+{
+    if (!is_trained(engine, run)) return ZI_OK;
+    return engine->visit(engine->visitor, b->op->state, run->tensor, run->first, run->count,
+                         b->states->tile + run->at);
+}
+
+/* Moments in blocks, a tile of whole blocks at a time. */
+static enum zi_status visit_blocks(struct engine *engine, const struct bound_op *b)
+{
+    const struct bound_states *s = b->states;
+    enum zi_dtype type = zero_type(&engine->program->config, b->op->state);
+    for (int64_t done = 0; done < b->op->count; done += s->tile_elements) {
+        int64_t rest = b->op->count - done;
+        int64_t count = rest < s->tile_elements ? rest : s->tile_elements;
+        char *blocks = s->at[b->op->state] + zi_dtype_size(type, done);
+        bool imports = b->op->kind == OP_IMPORT;
+        if (imports) ZI_TRY(zi_stop_check());
+        if (imports)
+            memset(s->tile, 0, (size_t)count * sizeof *s->tile);
+        else
+            zi_blocks_decode(type, blocks, count, s->tile);
+        ZI_TRY(each_run_in(engine, b, (struct bound_span){done, done + count}, visit_tile));
+        if (imports) zi_blocks_encode(type, s->tile, count, blocks);
+    }
+    return ZI_OK;
+}
+
+static bool is_blocks(const struct engine *engine, const struct bound_op *b)
+{
+    return zi_dtype_is_blocks(zero_type(&engine->program->config, b->op->state));
+}
+
 enum zi_status run_import(struct engine *engine, const struct bound_op *b,
                           struct device_stream *stream)
 {
     (void)stream;
     clear_states(b);
-    return each_run(engine, b, import_run);
+    return is_blocks(engine, b) ? visit_blocks(engine, b) : each_run(engine, b, import_run);
 }
 
 static enum zi_status export_tile(struct engine *engine, const struct bound_op *b,
@@ -243,7 +293,7 @@ enum zi_status run_export(struct engine *engine, const struct bound_op *b,
                           struct device_stream *stream)
 {
     (void)stream;
-    ZI_TRY(each_run(engine, b, export_run));
+    ZI_TRY(is_blocks(engine, b) ? visit_blocks(engine, b) : each_run(engine, b, export_run));
     if (b == engine->bound[engine->name].last_export && engine->visited)
         engine->visited(engine->visitor);
     return ZI_OK;

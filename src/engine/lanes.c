@@ -9,6 +9,9 @@
  * to its stream, which waits for other streams by events. A lane of the host waits for the events
  * themselves. All streams are empty at the end of a run.
  *
+ * Where no core is left for threads beside those that compute, the compute lane's thread plays the
+ * others too (together.c).
+ *
  * The first error ends the run: lanes stop before their next operation. In a program with
  * collectives an error of one rank ends the job at once, since the others may wait for it there. */
 #include <string.h>
@@ -16,6 +19,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "engine/execute.h"
+#include "engine/together.h"
 
 /* Sleeps until lane `other` has done operation `index`, or the run has failed. */
 static void wait_for_lane(struct engine *engine, struct lane *lane, int other, int index)
@@ -234,6 +238,7 @@ enum zi_status lanes_start(struct engine *engine)
         if (lane->used || l == LANE_COMPUTE) ZI_TRY(open_lane(engine, lane));
     }
     ZI_TRY(ahead_start(engine));
+    ZI_TRY(together_start(engine));
     for (int l = 0; l < LANE_COUNT; l++) {
         struct lane *lane = &engine->lanes[l];
         if (!lane->used || l == LANE_COMPUTE) continue;
@@ -265,6 +270,7 @@ void lanes_stop(struct engine *engine)
         if (engine->lanes[l].channel) tier_channel_close(engine->lanes[l].channel);
     }
     ahead_stop(engine);
+    together_stop(engine);
     for (int l = 0; l < LANE_COUNT; l++) {
         pthread_cond_destroy(&engine->lanes[l].changed);
     }
@@ -276,11 +282,12 @@ enum zi_status lanes_run(struct engine *engine, enum program_name name)
     pthread_mutex_lock(&engine->mutex);
     engine->name = name;
     const struct bound_list *list = &engine->bound[name];
+    bool together = together_plays(engine, list);
     engine->collective = list->uses[LANE_COMM];
     engine->status = ZI_OK;
     for (int l = 0; l < LANE_COUNT; l++) {
         engine->lanes[l].done = 0;
-        engine->lanes[l].starts = engine->lanes[l].threaded && list->uses[l];
+        engine->lanes[l].starts = engine->lanes[l].threaded && list->uses[l] && !together;
         engine->lanes[l].finished = !engine->lanes[l].starts;
         memset(engine->lanes[l].wait_s, 0, sizeof engine->lanes[l].wait_s);
     }
@@ -289,7 +296,10 @@ enum zi_status lanes_run(struct engine *engine, enum program_name name)
         if (engine->lanes[l].starts) pthread_cond_signal(&engine->lanes[l].changed);
     }
     pthread_mutex_unlock(&engine->mutex);
-    run_lane(&engine->lanes[LANE_COMPUTE]);
+    if (together)
+        together_run(engine);
+    else
+        run_lane(&engine->lanes[LANE_COMPUTE]);
     pthread_mutex_lock(&engine->mutex);
     for (int l = 0; l < LANE_COUNT; l++) {
         double start = zi_time_s();

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to engine: the engine's inside, shared by engine.c (life and entry points), lanes.c
- * (threads that replay a program), disk_lane.c, ahead.c (work that is enqueued), execute.c and
- * execute_states.c (what each kind of operation does). */
+/* Private to engine: its inside, shared by engine.c (life and entry points), lanes.c and together.c
+ * (threads that replay a program), disk_lane.c, ahead.c (what is enqueued), execute*.c (operations). */
 #ifndef ZI_ENGINE_LANES_H
 #define ZI_ENGINE_LANES_H
 
@@ -10,6 +9,7 @@
 #include "device/operations.h"
 #include "engine/bind.h"
 #include "engine/engine.h"
+#include "engine/speculation.h"
 #include "program/trace.h"
 
 #define DISK_LANE_TRANSFERS 64 /* in flight at once in a disk lane */
@@ -66,14 +66,15 @@ struct engine {
     char *hosts[ZI_TIER_COUNT];
     /* NULL without states on nvme. */
     struct tier_store *store;
-    /* NULL unless steps are traced. */
+    /* NULL unless steps are traced; whether this run is. */
     struct trace *trace;
-    /* Whether this run is traced. */
     bool tracing;
     /* By operation of the program that runs, for lanes that run ahead; NULL without such lanes. */
     struct device_event **events;
     struct lane_times *times;
     int event_count;
+    /* NULL: each lane has a thread (together.c). */
+    struct together *together;
     /* When the program that runs was started. */
     double start_s;
     /* Of the save or load that runs, or is laid over the next training step. */
@@ -84,10 +85,10 @@ struct engine {
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t mutex;
     bool closing;
-    /* The program that runs; ranks wait for each other in it, so an error of one ends the job. */
+    /* The program that runs, and its first error; ranks wait for each other in it (`collective`), so an
+     * error of one ends the job. */
     enum program_name name;
     bool collective;
-    /* First error of a run. */
     enum zi_status status;
     /* Some targets may be -1. */
     bool masked;
@@ -99,17 +100,16 @@ struct engine {
     double loss;
     /* Of the parameters as they are; a pending update is not in it. */
     uint64_t checksum;
-    /* Of the step that runs, for the trace. */
-    int64_t number;
-    /* After so many steps the job began. */
-    int64_t first;
+    /* Of the step that runs, for the trace; after so many the job began. */
+    int64_t number, first;
     /* Of the last training program. */
     struct optimizer_step step;
     /* Of its loss, and of the next step's when it is over. */
     struct optimizer_scaling scaling;
-    /* Deferred: what the next program's update brings. */
+    /* Deferred: what the next program's update brings, and of which units. */
     struct optimizer_step pending;
-    bool is_pending;
+    enum engine_pending is_pending;
+    struct speculation speculation;
     struct engine_timing flat[LANE_COUNT * OP_KIND_COUNT];
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AdamW on flat ranges, the learning-rate schedules, clipping by the global norm, the decision to
+/* AdamW, Lion and SGD on flat ranges, the learning-rate schedules, clipping by the global norm, the decision to
  * skip a step, and the scale of the loss. */
 #ifndef ZI_OPTIMIZER_OPTIMIZER_H
 #define ZI_OPTIMIZER_OPTIMIZER_H
@@ -58,17 +58,26 @@ bool optimizer_scaling_next(const struct settings_precision *settings,
 /* The most states of its own that an optimizer has per element. */
 enum { OPTIMIZER_STATES = 2 };
 
-/* One contiguous piece of one tensor: what an update call works on. Buffers as in struct
- * device_adam. */
+/* Local. How many the deck's has. */
+int optimizer_states(const struct settings_optimizer *settings);
+
+/* Local. Whether only the host has its update, not a device whose memory is apart. */
+bool optimizer_needs_host(const struct settings_optimizer *settings);
+
+/* What an update call works on: one contiguous piece of one tensor, or, where moments are in blocks, a
+ * slice of a unit, in the pieces that tensors have in it. Buffers as in struct device_adam. */
 struct optimizer_range {
     int64_t count;
     /* Weight decay applies. */
     bool decay;
     /* In the tensor. */
     struct device_place place;
+    /* Of the slice, or NULL; then decay and place are those of each. */
+    const struct device_piece *pieces;
+    int piece_count;
     enum zi_dtype type, gradient_type;
     struct device_ptr parameter, remainder, gradient, checksum;
-    /* The optimizer's own: of AdamW running means of the gradient and of its square. */
+    /* The optimizer's own, as far as it has them: running means of the gradient and of its square. */
     struct device_ptr states[OPTIMIZER_STATES];
 };
 

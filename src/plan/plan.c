@@ -19,6 +19,7 @@
 
 enum program_name plan_step(const struct program *program)
 {
+    if (program->config.speculates) return PROGRAM_TRAIN_REST_SPECULATE;
     return program->config.deferred ? PROGRAM_TRAIN_UPDATE : PROGRAM_TRAIN;
 }
 

@@ -7,6 +7,23 @@ bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind)
     return config->ranks > 1 && config->stage >= tier_kind_row(kind)->stage;
 }
 
+struct tier_types zero_types(const struct zero_config *config)
+{
+    return (struct tier_types){config->compute, config->gradient, config->blocks, config->states};
+}
+
+enum zi_dtype zero_type(const struct zero_config *config, enum tier_kind kind)
+{
+    struct tier_types types = zero_types(config);
+    return tier_type_of(tier_kind_row(kind)->type, &types);
+}
+
+bool zero_has(const struct zero_config *config, enum tier_kind kind, bool trainable)
+{
+    struct tier_types types = zero_types(config);
+    return tier_kind_exists(kind, trainable, &types);
+}
+
 enum zi_tier zero_tier(const struct zero_config *config, enum tier_kind kind)
 {
     return config->tier[tier_kind_row(kind)->place];

@@ -36,6 +36,9 @@ struct zero_config {
     int prefetch;
     /* The update waits for the next program's fetches. */
     bool deferred;
+    /* Updates of units that are last in forward are tried in backward, into a second generation of
+     * their states on nvme; the others are deferred. */
+    bool speculates;
     /* The memory in which states that are not on the device are updated: device, or host. */
     enum zi_tier update_on;
     /* By which auto chooses that, and what inner activations go to the host. */
@@ -62,6 +65,9 @@ struct zero_config {
     /* Sequences of a step and of a micro-batch, tokens per sequence, micro-batches M. */
     int64_t global, micro, tokens, micro_batches;
     enum zi_dtype compute, reduce, gradient;
+    /* The optimizer's own states: in blocks of 8-bit numbers; how many per element. */
+    bool blocks;
+    int states;
     /* Operations per kept input. */
     int interval;
     /* Places for fetched units beyond those that the window of visits needs: units stay in them from
@@ -85,6 +91,15 @@ size_t zero_disk_memory(const struct zero_config *config, size_t bytes);
 
 /* Local. Whether each rank has only a shard of a kind of state. */
 bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind);
+
+/* Local. What the table of states leaves open. */
+struct tier_types zero_types(const struct zero_config *config);
+
+/* Local. The type of a kind of state. */
+enum zi_dtype zero_type(const struct zero_config *config, enum tier_kind kind);
+
+/* Local. Whether a unit has a kind of state, by whether it is trained. */
+bool zero_has(const struct zero_config *config, enum tier_kind kind, bool trainable);
 
 /* Local. The tier of a kind of state. */
 enum zi_tier zero_tier(const struct zero_config *config, enum tier_kind kind);

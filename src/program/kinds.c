@@ -155,10 +155,10 @@ static void adam_cost(const struct program *p, struct program_op *op)
     size_t bytes = 0;
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
-        if (!tier_kind_exists(kind, true, p->config.compute)) continue;
-        bytes += (kind == TIER_GRADIENT ? 1 : 2) * program_element_bytes(p, kind);
+        if (!zero_has(&p->config, kind, true)) continue;
+        bytes += (kind == TIER_GRADIENT ? 1 : 2) * program_state_bytes(p, kind, op->count);
     }
-    op->bytes = (size_t)op->count * bytes;
+    op->bytes = bytes;
     op->flops = 0;
 }
 static const struct cost_rule costs_adam = {adam_cost, "states twice, the gradient once", "-"};
@@ -168,18 +168,18 @@ static void draw_cost(const struct program *p, struct program_op *op)
 {
     size_t bytes = 0;
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
-        if (op->slots[OPERAND_STATE + k] >= 0) bytes += program_element_bytes(p, (enum tier_kind)k);
+        if (op->slots[OPERAND_STATE + k] >= 0)
+            bytes += program_state_bytes(p, (enum tier_kind)k, op->count);
     }
-    op->bytes = (size_t)op->count * bytes;
+    op->bytes = bytes;
     op->flops = 0;
 }
 static const struct cost_rule costs_draw = {draw_cost, "what is written", "-"};
 
 static size_t saved_bytes(const struct program *p, const struct program_op *op)
 {
-    const struct zero_config *c = &p->config;
-    enum tier_type type = tier_kind_row(op->state)->saved_type;
-    return (size_t)op->count * zi_dtype_bytes(tier_type_of(type, c->compute, c->gradient));
+    struct tier_types types = zero_types(&p->config);
+    return zi_dtype_size(tier_type_of(tier_kind_row(op->state)->saved_type, &types), op->count);
 }
 
 static void import_cost(const struct program *p, struct program_op *op)

@@ -12,18 +12,20 @@ static enum zi_status differs(const struct program_op *op, int index, const stru
                    program_kind_name(op->kind), program_operand_name(row->operand), what);
 }
 
-static size_t type_bytes(const struct program *p, const struct operand_row *row, int number)
+static size_t type_bytes(const struct program *p, const struct operand_row *row, int number,
+                         int64_t count)
 {
     switch (row->type) {
     case TYPE_COMPUTE:
-        return zi_dtype_bytes(p->config.compute);
+        return zi_dtype_size(p->config.compute, count);
     case TYPE_STATE:
-        return program_element_bytes(p, (enum tier_kind)(row->operand - OPERAND_STATE + number));
+        return program_state_bytes(p, (enum tier_kind)(row->operand - OPERAND_STATE + number),
+                                   count);
     case TYPE_FP32:
     case TYPE_INT32:
-        return sizeof(float);
+        return (size_t)count * sizeof(float);
     default:
-        return 1;
+        return (size_t)count;
     }
 }
 
@@ -33,20 +35,19 @@ static size_t extent_bytes(const struct program *p, const struct program_op *op,
 {
     const struct partition_unit *units = p->partition->units;
     int unit = op->op >= 0 ? p->model->ops[op->op].units[number] : op->unit;
-    size_t element = type_bytes(p, row, number);
     switch (row->extent) {
     case EXTENT_MOVED:
         return op->length;
     case EXTENT_GROUP:
-        return (size_t)op->count * element;
+        return type_bytes(p, row, number, op->count);
     case EXTENT_SHARD:
-        return (size_t)units[unit].shard * element;
+        return type_bytes(p, row, number, units[unit].shard);
     case EXTENT_UNIT:
-        return (size_t)units[unit].padded * element;
+        return type_bytes(p, row, number, units[unit].padded);
     case EXTENT_OWN:
-        return (size_t)program_elements(p, unit, TIER_GRADIENT) * element;
+        return type_bytes(p, row, number, program_elements(p, unit, TIER_GRADIENT));
     case EXTENT_SUMMED:
-        return (size_t)program_elements(p, unit, TIER_SUM) * element;
+        return type_bytes(p, row, number, program_elements(p, unit, TIER_SUM));
     default:
         return 0;
     }
@@ -86,8 +87,8 @@ static enum zi_status check_operand(const struct program *p, const struct progra
     if (place < 0 || place >= p->slot_count) {
         bool needed = !(row->access & (OPTIONAL | SEVERAL));
         if (row->access & STATES)
-            needed = !(row->access & OPTIONAL) &&
-                     tier_kind_exists((enum tier_kind)number, true, p->config.compute);
+            needed =
+                !(row->access & OPTIONAL) && zero_has(&p->config, (enum tier_kind)number, true);
         return place >= 0 || needed ? differs(op, index, row, "is missing") : ZI_OK;
     }
     const struct program_slot *slot = &p->slots[place];
@@ -99,6 +100,27 @@ static enum zi_status check_operand(const struct program *p, const struct progra
     size_t last = (size_t)(p->config.ranks - 1) * op->per_rank[operand];
     if (op->offsets[operand] + last + extent_bytes(p, op, row, number) > slot->bytes)
         return differs(op, index, row, "reaches beyond its slot");
+    return ZI_OK;
+}
+
+/* A speculative update leaves everything as it is but the next generation, which nothing else writes
+ * and nothing reads: the update that is made when it does not hold finds all states of the step. */
+static enum zi_status check_generation(const struct program *p, const struct program_op *op,
+                                       int index, int operand)
+{
+    const struct program_slot *slot = &p->slots[op->slots[operand]];
+    bool home = slot->purpose == PURPOSE_PARAMETER || slot->purpose == PURPOSE_OPTIMIZER;
+    bool reads = op->reads >> operand & 1u, writes = op->writes >> operand & 1u;
+    const char *name = program_operand_name((enum program_operand)operand);
+    if (slot->next && (reads || !op->speculative))
+        return zi_fail(ZI_ERROR_BUG, "program",
+                       "operation %d (%s): operand %s is in the next generation of %s, which is "
+                       "written by speculative updates and by nothing else",
+                       index, program_kind_name(op->kind), name, slot->name);
+    if (op->speculative && writes && home && !slot->next)
+        return zi_fail(ZI_ERROR_BUG, "program",
+                       "operation %d (%s): operand %s of a speculative update writes %s in place",
+                       index, program_kind_name(op->kind), name, slot->name);
     return ZI_OK;
 }
 
@@ -143,6 +165,7 @@ enum zi_status program_op_check(const struct program *program, const struct prog
     }
     for (int operand = 0; operand < OPERAND_COUNT; operand++) {
         bool named = op->slots[operand] >= 0 || (op->reads | op->writes) >> operand & 1u;
+        if (op->slots[operand] >= 0) ZI_TRY(check_generation(program, op, index, operand));
         if (!named || known >> operand & 1u) continue;
         return zi_fail(ZI_ERROR_BUG, "program", "operation %d (%s) has no operand %s in its row",
                        index, program_kind_name(op->kind),

@@ -2,10 +2,10 @@
 /* Partition of units over ranks.
  *
  * Every unit is split over all ranks, so that each rank's own link and disk carry 1/N of every
- * fetch. Shards are equal and a multiple of 64 elements, so the unit is padded at its end; nothing
- * has to divide anything. The layout of pieces inside a unit does not depend on the number of
- * ranks, only where the cuts fall does: the tables are those of whole units, a range per piece, and
- * a rank cuts its shard out of them. */
+ * fetch. Shards are equal and a multiple of 64 elements, or of a block where moments are in blocks,
+ * so the unit is padded at its end; nothing has to divide anything. The layout of pieces inside a
+ * unit does not depend on the number of ranks, only where the cuts fall does: the tables are those of
+ * whole units, a range per piece, and a rank cuts its shard out of them. */
 #include "program/partition.h"
 
 #include <stdlib.h>
@@ -51,7 +51,9 @@ static void fill(const struct model *model, const struct settings_optimizer *opt
     for (int u = 0; u < model->unit_count; u++) {
         struct partition_unit *unit = &p->units[u];
         unit->elements = model->units[u].elements;
-        unit->shard = ((unit->elements + p->ranks - 1) / p->ranks + 63) / 64 * 64;
+        int64_t least = optimizer->moments == MOMENTS_BLOCKS ? ZI_BLOCK : 64;
+        unit->shard = (unit->elements + p->ranks - 1) / p->ranks;
+        unit->shard = (unit->shard + least - 1) / least * least;
         unit->padded = unit->shard * p->ranks;
         unit->range_first = model->units[u].first_piece;
         unit->range_count = model->units[u].piece_count;

@@ -23,7 +23,8 @@ struct partition_range {
 };
 
 struct partition_unit {
-    /* `padded` is shard * ranks; `shard` is a multiple of 64. */
+    /* `padded` is shard * ranks; `shard` is a multiple of 64, or of ZI_BLOCK where
+     * moments are in blocks. */
     int64_t elements, shard, padded;
     /* Of the whole unit. */
     int range_first, range_count;

@@ -70,6 +70,7 @@ void program_print(const struct program *program, enum program_name name, FILE *
         fprintf(out, "%5d %-8s %-9s %-24s", i, program_lane_name(op->lane),
                 program_kind_name(op->kind), program_op_subject(program, op));
         if (op->micro >= 0) fprintf(out, " m%d", op->micro);
+        if (op->speculative) fprintf(out, " speculative");
         for (int lane = 0; lane < LANE_COUNT; lane++) {
             if (op->after[lane] >= 0) fprintf(out, " @%d", op->after[lane]);
         }

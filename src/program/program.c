@@ -21,6 +21,23 @@ static const struct program_row program_rows[PROGRAM_COUNT] = {
                               .trains = true,
                               .losses = true,
                               .updates = true},
+    [PROGRAM_TRAIN_SPECULATE] = {.help = "a step, with the update of the last units in its "
+                                         "backward pass, before its norm is known",
+                                 .trains = true,
+                                 .losses = true,
+                                 .speculates = true},
+    [PROGRAM_TRAIN_UPDATE_SPECULATE] = {.help = "the update of the step before, then such a step",
+                                        .trains = true,
+                                        .losses = true,
+                                        .updates = true,
+                                        .speculates = true},
+    [PROGRAM_TRAIN_REST_SPECULATE] = {.help = "what such a step has left of its update, then such "
+                                              "a step",
+                                      .trains = true,
+                                      .losses = true,
+                                      .updates = true,
+                                      .rest = true,
+                                      .speculates = true},
     [PROGRAM_TRAIN_SAVE] = {.help = "a step, and all states from before it to a checkpoint",
                             .trains = true,
                             .losses = true,
@@ -35,6 +52,11 @@ static const struct program_row program_rows[PROGRAM_COUNT] = {
     [PROGRAM_VALIDATE_UPDATE] = {.help = "the update of the step before, then forward",
                                  .losses = true,
                                  .updates = true},
+    [PROGRAM_VALIDATE_REST] = {.help = "what a step that speculates has left of its update, then "
+                                       "forward",
+                               .losses = true,
+                               .updates = true,
+                               .rest = true},
     [PROGRAM_GENERATE] = {.help = "forward, for the logits of the last token", .logits = true},
     [PROGRAM_PREFILL] = {.help =
                              "generation: forward of a part of each prompt, whose keys and values "
@@ -50,6 +72,11 @@ static const struct program_row program_rows[PROGRAM_COUNT] = {
     [PROGRAM_FLUSH_UPDATE] = {.help = "nothing but the update of the step before",
                               .updates = true,
                               .flushes = true},
+    [PROGRAM_FLUSH_REST] = {.help =
+                                "nothing but what a step that speculates has left of its update",
+                            .updates = true,
+                            .rest = true,
+                            .flushes = true},
     [PROGRAM_FLUSH_SAVE] = {.help = "the update of the step before, and all states to a checkpoint",
                             .updates = true,
                             .flushes = true,
@@ -71,6 +98,7 @@ const struct program_row *program_row(enum program_name name)
 bool program_exists(const struct zero_config *config, enum program_name name)
 {
     const struct program_row *row = &program_rows[name];
+    if (row->rest || row->speculates) return config->training && config->speculates;
     if (row->updates) return config->training && config->deferred;
     if (row->caches) return config->cache > 0;
     if (row->each) return !config->training;
@@ -136,10 +164,9 @@ int64_t program_elements(const struct program *program, int unit, enum tier_kind
     return zero_is_sharded(&program->config, kind) ? part->shard : part->padded;
 }
 
-size_t program_element_bytes(const struct program *program, enum tier_kind kind)
+size_t program_state_bytes(const struct program *program, enum tier_kind kind, int64_t count)
 {
-    const struct zero_config *c = &program->config;
-    return zi_dtype_bytes(tier_type_of(tier_kind_row(kind)->type, c->compute, c->gradient));
+    return zi_dtype_size(zero_type(&program->config, kind), count);
 }
 
 const char *program_op_subject(const struct program *program, const struct program_op *op)

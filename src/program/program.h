@@ -46,6 +46,11 @@ struct program_slot {
     size_t offset;
     /* Index of the store's array, or -1 in memory. */
     int array;
+    /* Of a state that is stored in two generations: the slot of the other one, or -1. What programs
+     * read is in the current one; `next` is the other, which speculative updates write. When those
+     * hold, the two change places between two runs of programs. */
+    int twin;
+    bool next;
 };
 
 /* What is not said of an operation's kind is 0 or -1. */
@@ -66,6 +71,8 @@ struct program_op {
      * `state`, which is that of masters where parameters are drawn or split beside them. */
     int64_t first, count;
     enum tier_kind state;
+    /* Part of a speculative update: of the step that the list makes gradients for. */
+    bool speculative;
     /* Moves: bytes asked for. */
     size_t length;
     /* By operand: its slot, or -1; bytes into it, where an operation takes a slice. */
@@ -86,15 +93,20 @@ struct program_op {
 #define PROGRAMS(PROGRAM)                                                                          \
     PROGRAM(PROGRAM_TRAIN, "train")                                                                \
     PROGRAM(PROGRAM_TRAIN_UPDATE, "train-update")                                                  \
+    PROGRAM(PROGRAM_TRAIN_SPECULATE, "train-speculate")                                            \
+    PROGRAM(PROGRAM_TRAIN_UPDATE_SPECULATE, "train-update-speculate")                              \
+    PROGRAM(PROGRAM_TRAIN_REST_SPECULATE, "train-rest-speculate")                                  \
     PROGRAM(PROGRAM_TRAIN_SAVE, "train-save")                                                      \
     PROGRAM(PROGRAM_TRAIN_UPDATE_SAVE, "train-update-save")                                        \
     PROGRAM(PROGRAM_VALIDATE, "validate")                                                          \
     PROGRAM(PROGRAM_VALIDATE_UPDATE, "validate-update")                                            \
+    PROGRAM(PROGRAM_VALIDATE_REST, "validate-rest")                                                \
     PROGRAM(PROGRAM_GENERATE, "generate")                                                          \
     PROGRAM(PROGRAM_PREFILL, "prefill")                                                            \
     PROGRAM(PROGRAM_DECODE, "decode")                                                              \
     PROGRAM(PROGRAM_EVALUATE, "evaluate")                                                          \
     PROGRAM(PROGRAM_FLUSH_UPDATE, "flush-update")                                                  \
+    PROGRAM(PROGRAM_FLUSH_REST, "flush-rest")                                                      \
     PROGRAM(PROGRAM_FLUSH_SAVE, "flush-save")                                                      \
     PROGRAM(PROGRAM_INITIALIZE, "initialize")                                                      \
     PROGRAM(PROGRAM_SAVE, "save")                                                                  \
@@ -114,6 +126,10 @@ struct program_row {
     bool logits, caches;
     /* First brings the update of the last step, which a deferred update leaves pending. */
     bool updates;
+    /* Only of units that the step before has not updated speculatively. */
+    bool rest;
+    /* Updates units in backward already, as if the step were neither clipped nor skipped. */
+    bool speculates;
     /* Brings that and nothing else. */
     bool flushes;
     /* Exports all states beside what else it does: as they are at its start, or as the update that it
@@ -133,7 +149,12 @@ struct program_list {
  * elements. */
 struct program_home {
     int slots[TIER_KIND_COUNT];
+    /* Of the next generation, where the unit is updated speculatively; else -1. */
+    int next[TIER_KIND_COUNT];
 };
+
+/* Bytes into the checksum's slot at which speculative updates add up theirs. */
+enum { PROGRAM_CHECKSUM_NEXT = 8 };
 
 /* The small values that enter and leave a program, as slots. */
 struct program_values {
@@ -195,8 +216,8 @@ size_t program_traffic(const struct program_list *list, enum program_lane lane);
 /* Local. Elements of a unit that this rank has of a kind of state. */
 int64_t program_elements(const struct program *program, int unit, enum tier_kind kind);
 
-/* Local. Bytes of an element of a kind of state. */
-size_t program_element_bytes(const struct program *program, enum tier_kind kind);
+/* Local. Bytes of so many elements of a kind of state, of whole blocks where they are in blocks. */
+size_t program_state_bytes(const struct program *program, enum tier_kind kind, int64_t count);
 
 /* Local. Name of what an operation is about: an operation of the model, a unit, or "". */
 const char *program_op_subject(const struct program *program, const struct program_op *op);

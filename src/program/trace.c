@@ -254,6 +254,7 @@ static void write_operation(const struct writer *w, const struct row_event *foun
               (struct period){event->start_s, event->end_s});
     fprintf(w->out, ",\"lane\":\"%s\",\"op\":%d,\"subject\":\"%s\",\"micro\":%d", lane, event->op,
             subject, op->micro);
+    if (op->speculative) fprintf(w->out, ",\"speculative\":true");
     fprintf(w->out, ",\"bytes\":%zu,\"flops\":%.0f,\"waited_us\":%.3f", op->bytes, op->flops,
             waited > 0 ? 1e6 * waited : 0);
     if (count > 0)

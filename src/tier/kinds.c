@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rows of state kinds, and of the places that a deck has for them.
  *
- * To add a kind (an adapter, a quantised moment, the state of another optimizer): a constant in
+ * To add a kind (an adapter, the state of another optimizer): a constant in
  * tier/kinds.h, a row here, and the optimizer that uses it. */
 #include "tier/kinds.h"
 
@@ -39,9 +39,9 @@ static const struct tier_kind_row rows[TIER_KIND_COUNT] = {
                      .saved = "master",
                      .saved_type = TIER_TYPE_FP32},
     [TIER_MOMENT1] = {.name = "moment1",
-                      .help = "running mean of the gradient",
+                      .help = "running mean of the gradient; of sgd its sum",
                       .place = PLACE_OPTIMIZER,
-                      .type = TIER_TYPE_FP32,
+                      .type = TIER_TYPE_MOMENT,
                       .owner = TIER_TRAINABLE_UNITS,
                       .stage = 1,
                       .optimizer = 0,
@@ -49,9 +49,9 @@ static const struct tier_kind_row rows[TIER_KIND_COUNT] = {
                       .saved = "moment1",
                       .saved_type = TIER_TYPE_FP32},
     [TIER_MOMENT2] = {.name = "moment2",
-                      .help = "running mean of its square",
+                      .help = "running mean of its square, of adamw",
                       .place = PLACE_OPTIMIZER,
-                      .type = TIER_TYPE_FP32,
+                      .type = TIER_TYPE_SQUARE,
                       .owner = TIER_TRAINABLE_UNITS,
                       .stage = 1,
                       .optimizer = 1,
@@ -80,6 +80,8 @@ static const char *const type_names[TIER_TYPE_COUNT] = {
     [TIER_TYPE_FP32] = "fp32",
     [TIER_TYPE_INT16] = "int16",
     [TIER_TYPE_GRADIENT] = "gradient",
+    [TIER_TYPE_MOMENT] = "fp32, or signed 8-bit",
+    [TIER_TYPE_SQUARE] = "fp32, or unsigned 8-bit",
 };
 
 static const char *const owner_names[TIER_OWNER_COUNT] = {
@@ -119,15 +121,19 @@ void tier_place_set(struct settings_placement *placement, enum tier_place place,
     *(int64_t *)((char *)placement + places[place].offset) = tier;
 }
 
-enum zi_dtype tier_type_of(enum tier_type type, enum zi_dtype compute, enum zi_dtype gradient)
+enum zi_dtype tier_type_of(enum tier_type type, const struct tier_types *types)
 {
     switch (type) {
     case TIER_TYPE_COMPUTE:
-        return compute;
+        return types->compute;
     case TIER_TYPE_GRADIENT:
-        return gradient;
+        return types->gradient;
     case TIER_TYPE_INT16:
         return ZI_INT16;
+    case TIER_TYPE_MOMENT:
+        return types->blocks ? ZI_SIGNED8 : ZI_FP32;
+    case TIER_TYPE_SQUARE:
+        return types->blocks ? ZI_UNSIGNED8 : ZI_FP32;
     case TIER_TYPE_FP32:
     case TIER_TYPE_COUNT:
         break;
@@ -135,15 +141,16 @@ enum zi_dtype tier_type_of(enum tier_type type, enum zi_dtype compute, enum zi_d
     return ZI_FP32;
 }
 
-bool tier_kind_exists(enum tier_kind kind, bool trainable, enum zi_dtype compute)
+bool tier_kind_exists(enum tier_kind kind, bool trainable, const struct tier_types *types)
 {
+    if (rows[kind].optimizer >= types->states) return false;
     switch (rows[kind].owner) {
     case TIER_ALL_UNITS:
         return true;
     case TIER_TRAINABLE_UNITS:
         return trainable;
     case TIER_SPLIT_UNITS:
-        return trainable && zi_dtype_is_half(compute);
+        return trainable && zi_dtype_is_half(types->compute);
     case TIER_SUMMED_UNITS:
     case TIER_OWNER_COUNT:
         break;

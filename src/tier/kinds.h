@@ -37,11 +37,17 @@ enum tier_kind {
     TIER_KIND_COUNT
 };
 
+/* The most states of its own that an optimizer has: kinds with a number among them. */
+enum { TIER_MOMENTS = 2 };
+
 enum tier_type {
     TIER_TYPE_COMPUTE,
     TIER_TYPE_FP32,
     TIER_TYPE_INT16,
     TIER_TYPE_GRADIENT,
+    /* As optimizer.moments says: of numbers of either sign, and of such as are not negative. */
+    TIER_TYPE_MOMENT,
+    TIER_TYPE_SQUARE,
     TIER_TYPE_COUNT
 };
 
@@ -94,11 +100,21 @@ void tier_place_set(struct settings_placement *placement, enum tier_place place,
 /* Local. How many kinds checkpoints have. */
 int tier_kinds_saved(void);
 
-/* Local. The type of elements, given those of parameters and of kept gradients. */
-enum zi_dtype tier_type_of(enum tier_type type, enum zi_dtype compute, enum zi_dtype gradient);
+/* What rows leave open. */
+struct tier_types {
+    /* Of parameters and of kept gradients. */
+    enum zi_dtype compute, gradient;
+    /* Moments are in blocks of 8-bit numbers. */
+    bool blocks;
+    /* States that the optimizer itself has. */
+    int states;
+};
+
+/* Local. The type of elements. */
+enum zi_dtype tier_type_of(enum tier_type type, const struct tier_types *types);
 
 /* Local. Whether a unit has a home for this kind. */
-bool tier_kind_exists(enum tier_kind kind, bool trainable, enum zi_dtype compute);
+bool tier_kind_exists(enum tier_kind kind, bool trainable, const struct tier_types *types);
 
 /* Local. The table for people. */
 void tier_kinds_print(FILE *out);

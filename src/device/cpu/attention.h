@@ -8,7 +8,8 @@
  *
  * A word is 32 bits: one fp32 number, or, with FORM_PAIRS, two bf16 numbers that are neighbours in
  * the K direction, multiplied by dpbf16ps at twice the rate of fp32. bf16 on processors without
- * that instruction is widened when it is packed, and so is fp16, whose products no instruction of
+ * that instruction is widened when it is packed, as it is where two multiply-adds of fp32 take less time
+ * than one of pairs (form_of_bf16), and so is fp16, whose products no instruction of
  * AVX-512 adds up in fp32. Buffers of words are declared float and only moved. */
 #ifndef ZI_DEVICE_CPU_ATTENTION_H
 #define ZI_DEVICE_CPU_ATTENTION_H
@@ -17,12 +18,6 @@
 #include "device/cpu/vector.h"
 
 enum attention_form { FORM_FP32, FORM_FP16, FORM_WIDENED, FORM_PAIRS };
-
-#ifdef __AVX512BF16__
-#define FORM_OF_BF16 FORM_PAIRS
-#else
-#define FORM_OF_BF16 FORM_WIDENED
-#endif
 
 enum {
 #ifdef VEC_AVX512
@@ -47,8 +42,29 @@ enum {
 enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,
                                               const struct device_attention *desc);
 
+/* Whether bf16 is multiplied in pairs: not at all where it is below 0, always above; 0: where that is
+ * faster. For tests. */
+extern int KERNEL(cpu_attention_pairs);
+
+/* Local. The operation attention of bf16, on tiles: in k_attention_tiles.c, of the instruction set amx
+ * alone. */
+enum zi_status KERNEL(cpu_attention_tiles)(struct device_stream *stream,
+                                           const struct device_attention *desc);
+
 /* Local. In k_attention.c. ZI_ERROR_DEVICE for a type or shape that these kernels cannot do. */
 enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc);
+
+/* How bf16 is multiplied. On Intel's processors with dpbf16ps it takes as long as four multiply-adds of
+ * fp32: attention is 1.5 to 1.7 times as fast widened (a Xeon of model 207). Those of AMD, which do two
+ * for one, take pairs. */
+static inline enum attention_form form_of_bf16(void)
+{
+#ifdef __AVX512BF16__
+    const int pairs = KERNEL(cpu_attention_pairs);
+    if (pairs > 0 || (pairs == 0 && !__builtin_cpu_is("intel"))) return FORM_PAIRS;
+#endif
+    return FORM_WIDENED;
+}
 
 /* Leading dimension of q and k. */
 static inline int64_t ld_of_qk(const struct device_attention *desc)

@@ -238,19 +238,37 @@ static const struct device_table table = {
     .measure_peak = cpu_measure_peak,
 };
 
+/* What makes the products of bf16: a rule, so that all ranks and runs do the same. */
+static enum zi_status choose_products(const struct settings_device *settings, enum cpu_isa isa,
+                                      bool *by_tiles)
+{
+    *by_tiles = isa == CPU_AMX && settings->products != PRODUCTS_ONEDNN;
+    if (settings->products != PRODUCTS_TILES || *by_tiles) return ZI_OK;
+    return zi_fail(
+        ZI_ERROR_DEVICE, "device",
+        "device.products: tiles need the instruction set amx, and kernels are for %s; use "
+        "auto, or device.isa: auto where the processor has AMX",
+        cpu_isa_name(isa));
+}
+
 static enum zi_status cpu_describe(const struct settings_device *settings,
                                    struct device_share share, struct device_properties *properties)
 {
     enum cpu_isa isa = CPU_GENERIC;
     char name[64];
+    bool by_tiles;
     struct device_properties p = {.is_host = true, .unified = true, .mappable = true};
     ZI_TRY(choose_threads(settings, share.ranks, &p.threads));
     ZI_TRY(cpu_isa_choose(settings->isa, cpu_isa_best(), &isa));
+    ZI_TRY(choose_products(settings, isa, &by_tiles));
     processor_name(name, sizeof name);
-    snprintf(p.name, sizeof p.name, "%s, %s", name, cpu_isa_name(isa));
+    snprintf(p.name, sizeof p.name, "%s, %s%s", name, cpu_isa_name(isa),
+             isa == CPU_AMX && !by_tiles ? ", products by oneDNN" : "");
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     p.memory_bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
-    p.bf16_native = isa == CPU_AVX512BF16;
+    p.bf16_native = isa >= CPU_AVX512BF16;
+    double cores = cores_at_once(share.ranks);
+    p.fills_cores = cores >= 1 && p.threads >= cores;
     *properties = p;
     return ZI_OK;
 }
@@ -272,7 +290,8 @@ static enum zi_status cpu_open(const struct settings_device *settings, struct de
     d->passes = cpu_isa_passes(isa);
     d->base.operations.fill = cpu_fill;
     d->base.operations.matmul = cpu_matmul;
-    enum zi_status status = cpu_matmul_create(d);
+    enum zi_status status = choose_products(settings, isa, &d->by_tiles);
+    if (status >= 0) status = cpu_matmul_create(d);
     if (status < 0) {
         free(d);
         return status;

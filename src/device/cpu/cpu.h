@@ -7,7 +7,7 @@
 #include "device/cpu/passes.h"
 
 /* Instruction sets that kernels are compiled for, from plain to best. */
-enum cpu_isa { CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16, CPU_ISA_COUNT };
+enum cpu_isa { CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16, CPU_AMX, CPU_ISA_COUNT };
 
 /* What matrix products are made of, from slow to fast; of plain x86 or, elsewhere, whatever the
  * compiler makes of vectors. oneDNN chooses, so it may be better than enum cpu_isa. */
@@ -27,6 +27,8 @@ struct cpu_device {
     struct device base;
     const struct cpu_passes *passes;
     enum cpu_isa isa;
+    /* bf16 products are made by tiles; otherwise by oneDNN. */
+    bool by_tiles;
     /* That the rank has while all ranks of its node compute; may be a fraction. */
     double cores;
     struct matmul_cache *matmuls;
@@ -48,8 +50,12 @@ static inline struct cpu_device *cpu_device_of(struct device *device)
 /* Local. The best instruction set that this processor and this build both have. */
 enum cpu_isa cpu_isa_best(void);
 
+/* Local. Whether the system lets this process use tiles, which it does when asked, for all threads
+ * from then on. Asking again does no harm. */
+bool cpu_isa_may_use_tiles(void);
+
 /* Local. What a deck's device.isa (enum device_isa or ZI_AUTO) means where `best` is the best there
- * is: avx512 includes bf16. ZI_ERROR_DEVICE when it asks for more. */
+ * is: avx512 includes bf16, but not tiles. ZI_ERROR_DEVICE when it asks for more. */
 enum zi_status cpu_isa_choose(int64_t setting, enum cpu_isa best, enum cpu_isa *isa);
 
 /* Local. As people read it; never freed. */

@@ -20,10 +20,13 @@
  * depend on the number of threads. A task's buffers, 0.4 MiB at the largest width, are on the
  * stack. */
 #include "device/cpu/attention.h"
+#include "device/cpu/tiles.h"
 
 #include "base/log.h"
 
 enum { SPANS = 4 }; /* of queries in a task */
+
+int KERNEL(cpu_attention_pairs);
 
 #define LN_2   0.693147181f
 #define LOWEST (-1e30f) /* below scores */
@@ -294,7 +297,13 @@ static void forward_fp32(const struct forward_task *task)
 
 static void forward_bf16(const struct forward_task *task)
 {
-    forward_task_run(FORM_OF_BF16, task);
+#ifdef __AVX512BF16__
+    if (form_of_bf16() == FORM_PAIRS) {
+        forward_task_run(FORM_PAIRS, task);
+        return;
+    }
+#endif
+    forward_task_run(FORM_WIDENED, task);
 }
 
 static void forward_fp16(const struct forward_task *task)
@@ -306,6 +315,9 @@ static enum zi_status attention(struct device_stream *stream, const struct devic
 {
     ZI_TRY(KERNEL(cpu_attention_check)(desc));
     if (desc->tokens <= 0) return ZI_OK;
+#ifdef ZI_TILES
+    if (desc->type == ZI_BF16) return KERNEL(cpu_attention_tiles)(stream, desc);
+#endif
     int64_t tasks_per_head = (desc->tokens + SPANS * QUERIES - 1) / (SPANS * QUERIES);
     int64_t tasks = desc->sequences * desc->heads * tasks_per_head;
     float factor = factor_of(desc);

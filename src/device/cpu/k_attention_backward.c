@@ -18,11 +18,10 @@
  *
  * Queries past the end have q, dO, delta and logsumexp zero, so that they add zeros; keys past the
  * end are above the diagonal of every query that is there. */
-#include "device/cpu/attention.h"
+#include "device/cpu/attention_backward.h"
+#include "device/cpu/tiles.h"
 
 #include "base/log.h"
-
-#define LOG2_E 1.44269504f
 
 /* Buffers of a task; used from the start of each, with strides of the actual width. */
 struct backward_space {
@@ -51,77 +50,6 @@ struct backward_space {
     /* [word of keys][query]; FORM_PAIRS only. */
     float ds_across[TILE_WORDS];
 } __attribute__((aligned(64)));
-
-struct backward_task {
-    const struct device_attention *desc;
-    /* Query heads of the key head. */
-    int64_t sequence, key_head, group;
-    /* Tokens, rounded up to whole spans. */
-    int64_t padded;
-    /* Of a row: words, padded words, padded width. */
-    int64_t words, row_words, wide;
-    /* log2(e) times the scale, or log2(e) where scores are capped. */
-    float factor;
-    /* [group][padded][wide]. */
-    float *dq;
-    /* [group][padded]: rowsum(dO o O), logsumexp log2(e). */
-    float *delta, *shift;
-};
-
-static int64_t padded_tokens(const struct device_attention *desc)
-{
-    return round_up(desc->tokens, QUERIES);
-}
-
-/* Floats of the scratch buffer that one task uses, a multiple of 16. */
-static int64_t task_floats(const struct device_attention *desc)
-{
-    int64_t wide = round_up(desc->width, VEC_LANES);
-    return round_up(desc->heads / desc->key_heads * padded_tokens(desc) * (wide + 2), 16);
-}
-
-_Static_assert(DEVICE_ATTENTION_LANES % VEC_LANES == 0,
-               "all tasks have room in device_attention_backward_scratch");
-
-static struct pack_source rows_from(const struct backward_task *task, struct device_ptr base,
-                                    int64_t ld, int64_t token, int64_t head)
-{
-    const struct device_attention *d = task->desc;
-    return (struct pack_source){.base = (const void *)base.address,
-                                .first =
-                                    (task->sequence * d->tokens + token) * ld + head * d->width,
-                                .ld = ld,
-                                .rows = d->tokens - token,
-                                .width = d->width};
-}
-
-static int64_t query_head(const struct backward_task *task, int64_t member)
-{
-    return task->key_head * task->group + member;
-}
-
-/* delta and shift of the task's query heads, and dq set to zero. */
-VEC_INLINE void task_begin(enum zi_dtype type, const struct backward_task *task)
-{
-    const struct device_attention *d = task->desc;
-    memset(task->dq, 0, (size_t)task_floats(d) * sizeof(float));
-    for (int64_t member = 0; member < task->group; member++) {
-        int64_t head = query_head(task, member);
-        const float *logsumexp =
-            cpu_fp32(d->logsumexp) + (task->sequence * d->heads + head) * d->tokens;
-        for (int64_t t = 0; t < d->tokens; t++) {
-            int64_t at = (task->sequence * d->tokens + t) * d->ld_o + head * d->width;
-            vec sum = vec_set(0.0f);
-            for (int64_t c = 0; c < d->width; c += VEC_LANES) {
-                int64_t n = d->width - c;
-                sum = vec_fma(vec_load_as_part(type, (const void *)d->o.address, at + c, n),
-                              vec_load_as_part(type, (const void *)d->d_o.address, at + c, n), sum);
-            }
-            task->delta[member * task->padded + t] = vec_sum(sum);
-            task->shift[member * task->padded + t] = logsumexp[t] * LOG2_E;
-        }
-    }
-}
 
 /* P and dS of two keys and a lane vector of queries. */
 struct pair_terms {
@@ -301,29 +229,6 @@ VEC_INLINE void span_backward(enum attention_form form, struct backward_space *s
     tile_gradients(form, space, keys, task, task->dq + at * task->wide);
 }
 
-/* Stores `rows` rows of fp32 sums, `wide` apart, times `scale`, as rows of a gradient. */
-VEC_INLINE void rows_store(enum zi_dtype type, const struct pack_source *to, const float *from,
-                           int64_t wide, int64_t rows, float scale)
-{
-    for (int64_t row = 0; row < rows && row < to->rows; row++)
-        for (int64_t c = 0; c < to->width; c += VEC_LANES)
-            vec_store_as_part(type, (void *)(uintptr_t)to->base, to->first + row * to->ld + c,
-                              vec_load(from + row * wide + c) * scale, to->width - c);
-}
-
-/* The end of the queries that see a key of the block that begins with `key`. */
-static int64_t end_of_queries(const struct backward_task *task, int64_t key)
-{
-    const struct device_attention *d = task->desc;
-    int64_t last = key + block_keys(d->width) - 1, end = last + 1;
-    if (device_is_null(d->positions))
-        end = d->window > 0 && d->window < d->tokens ? last + d->window : d->tokens;
-    else
-        while (end < d->tokens && first_key(d, task->sequence, end) <= last)
-            end++;
-    return end < d->tokens ? end : d->tokens;
-}
-
 VEC_INLINE void backward_task_run(enum attention_form form, const struct backward_task *task)
 {
     struct backward_space space;
@@ -340,7 +245,7 @@ VEC_INLINE void backward_task_run(enum attention_form form, const struct backwar
         if (form == FORM_PAIRS) pack_across(form, &k, block, space.k_across, task->wide);
         memset(space.dk, 0, (size_t)(block * task->wide) * sizeof(float));
         memset(space.dv, 0, (size_t)(block * task->wide) * sizeof(float));
-        int64_t end = end_of_queries(task, key);
+        int64_t end = end_of_queries(task, key + block - 1);
         for (int64_t member = 0; member < task->group; member++)
             for (int64_t query = key / QUERIES * QUERIES; query < end; query += QUERIES)
                 span_backward(form, &space, key, query, member, task);
@@ -349,11 +254,7 @@ VEC_INLINE void backward_task_run(enum attention_form form, const struct backwar
         rows_store(type, &dk, space.dk, task->wide, block, scale);
         rows_store(type, &dv, space.dv, task->wide, block, 1.0f);
     }
-    for (int64_t member = 0; member < task->group; member++) {
-        struct pack_source dq = rows_from(task, d->dq, d->ld, 0, query_head(task, member));
-        rows_store(type, &dq, task->dq + member * task->padded * task->wide, task->wide, d->tokens,
-                   scale);
-    }
+    task_end(type, task);
 }
 
 static void backward_fp32(const struct backward_task *task)
@@ -363,7 +264,17 @@ static void backward_fp32(const struct backward_task *task)
 
 static void backward_bf16(const struct backward_task *task)
 {
-    backward_task_run(FORM_OF_BF16, task);
+#ifdef ZI_TILES
+    KERNEL(cpu_attention_tiles_backward)(task);
+#else
+#ifdef __AVX512BF16__
+    if (form_of_bf16() == FORM_PAIRS) {
+        backward_task_run(FORM_PAIRS, task);
+        return;
+    }
+#endif
+    backward_task_run(FORM_WIDENED, task);
+#endif
 }
 
 static void backward_fp16(const struct backward_task *task)
@@ -373,7 +284,7 @@ static void backward_fp16(const struct backward_task *task)
 
 static enum attention_form form_of(enum zi_dtype type)
 {
-    return type == ZI_BF16 ? FORM_OF_BF16 : type == ZI_FP16 ? FORM_FP16 : FORM_FP32;
+    return type == ZI_BF16 ? form_of_bf16() : type == ZI_FP16 ? FORM_FP16 : FORM_FP32;
 }
 
 enum zi_status KERNEL(cpu_attention_backward)(struct device_stream *stream,

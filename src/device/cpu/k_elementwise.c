@@ -2,11 +2,7 @@
 /* GELU, gated linear units, dropout and rotary position embedding: each element is read once and written
  * once, so the ceiling is memory, and the arithmetic has to fit beside the loads.
  *
- * GELU in its tanh form is x (1 + tanh(u)) / 2 = x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715
- * x^3): one exponential and one division, and no cancellation for negative x. SiLU is the same with
- * u = x / 2. Constants carry the factor log2(e), because the exponential at hand is 2^x. Relative
- * error of the logistic: 3e-7 near 0, growing with |u| as the rounding of its argument does (1e-7
- * |u|), where the value itself is tiny or 1.
+ * GELU is in gelu.h, where products have it from too; SiLU is the same with u = x / 2.
  *
  * Rope needs the sine and cosine of t theta_i for T tokens and D/2 frequencies. They are products
  * of two complex numbers, angle (t - t % SPAN) theta_i times angle (t % SPAN) theta_i, each from
@@ -15,6 +11,7 @@
 #include "device/cpu/kernel.h"
 
 #include "base/log.h"
+#include "device/cpu/gelu.h"
 #include "device/cpu/vector.h"
 #include "device/dropout.h"
 
@@ -23,12 +20,6 @@ enum {
     ROPE_SPAN = 32 /* tokens that share a base angle */
 };
 
-/* 2 u log2(e) = x (GELU_A + GELU_B x^2) */
-#define GELU_A 2.30220820f
-#define GELU_B 0.102943240f
-/* d(2 u)/dx = GELU_C + GELU_D x^2 */
-#define GELU_C 1.59576912f
-#define GELU_D 0.214064488f
 #define LOG2_E 1.44269504f
 
 static enum zi_status type_check(const char *operation, enum zi_dtype type)
@@ -36,22 +27,6 @@ static enum zi_status type_check(const char *operation, enum zi_dtype type)
     if (cpu_type_is_known(type)) return ZI_OK;
     return zi_fail(ZI_ERROR_DEVICE, "device", "%s: type %s is not known; use fp32, bf16 or fp16",
                    operation, zi_dtype_name(type));
-}
-
-VEC_INLINE vec gelu_lanes(vec x)
-{
-    return x * vec_logistic2(x * vec_fma(x * x, vec_set(GELU_B), vec_set(GELU_A)));
-}
-
-/* s + x s (1 - s) d(2u)/dx, with s the logistic of 2u. Where s (1 - s) is 0, x^2 may overflow: then
- * the second term is left out. */
-VEC_INLINE vec gelu_slope_lanes(vec x)
-{
-    vec square = x * x;
-    vec s = vec_logistic2(x * vec_fma(square, vec_set(GELU_B), vec_set(GELU_A)));
-    vec bounded = vec_min(vec_set(1e4f), square);
-    vec slope = x * vec_fma(bounded, vec_set(GELU_D), vec_set(GELU_C));
-    return vec_fma(s * (1.0f - s), slope, s);
 }
 
 VEC_INLINE void gelu_run(enum zi_dtype type, void *y, const void *x, int64_t first, int64_t end)

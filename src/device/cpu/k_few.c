@@ -26,14 +26,29 @@ VEC_INLINE void few_store(enum zi_dtype type, enum zi_dtype type_c, const struct
     vec_store_as_part(type_c, c, place, value, n);
 }
 
-/* The products of a row with WIDE rows of the matrix, of which those behind its end are its last. */
+/* Bytes of a line of the caches. */
+#define LINE 64
+
+/* The products of a row with WIDE rows of the matrix, of which those behind its end are its last.
+ * Meanwhile the lines `ahead` bytes behind them are asked for, 0: none. Rows are too short, and too
+ * many at once, for the processor to see by itself where they go on. */
 VEC_INLINE vec few_dots(enum zi_dtype type, const struct device_matmul *d, const char *a,
-                        const char *const b[WIDE])
+                        const char *const b[WIDE], size_t ahead)
 {
     vec sums[WIDE];
-    int64_t k = 0;
+    int64_t k = 0, line = (int64_t)(LINE / zi_dtype_bytes(type));
     for (int j = 0; j < WIDE; j++)
         sums[j] = vec_set(0.0f);
+    for (; k + line <= d->k; k += line) {
+        for (int j = 0; j < WIDE && ahead; j++)
+            __builtin_prefetch(b[j] + ahead + (size_t)k * zi_dtype_bytes(type));
+        for (int64_t part = k; part < k + line; part += VEC_LANES) {
+            vec x = vec_load_as(type, a, part);
+#pragma GCC unroll 16
+            for (int j = 0; j < WIDE; j++)
+                sums[j] = vec_fma(vec_load_as(type, b[j], part), x, sums[j]);
+        }
+    }
     for (; k + VEC_LANES <= d->k; k += VEC_LANES) {
         vec x = vec_load_as(type, a, k);
 #pragma GCC unroll 16
@@ -62,7 +77,8 @@ VEC_INLINE void few_as(enum zi_dtype type, const struct device_matmul *d)
         for (int64_t j = 0; j < WIDE; j++)
             rows[j] = b + (size_t)((column + (j < n ? j : n - 1)) * d->ldb) * bytes;
         for (int64_t row = 0; row < d->m; row++) {
-            vec value = few_dots(type, d, a + (size_t)(row * d->lda) * bytes, rows);
+            size_t ahead = row == 0 && n == WIDE ? (size_t)(WIDE * d->ldb) * bytes : 0;
+            vec value = few_dots(type, d, a + (size_t)(row * d->lda) * bytes, rows, ahead);
             const int64_t place[3] = {row, column, n};
             if (d->type_c == ZI_FP32)
                 few_store(type, ZI_FP32, d, value, place);

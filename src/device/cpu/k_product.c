@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What surrounds a matrix product on the cpu, compiled per instruction set: operands widened to
  * fp32 where the processor does not multiply their type, bias and residual, the rounding of a bf16
- * or fp16 result; and copies past the caches.
+ * or fp16 result, GELU; and copies past the caches.
  *
  * The passes work on panels of at most a few MiB, just before or after the product of that panel,
  * so that they find it in the caches. */
@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "device/cpu/gelu.h"
 #include "device/cpu/vector.h"
 
 VEC_INLINE void widen_row(enum zi_dtype type, float *to, const uint16_t *from, int64_t columns)
@@ -55,33 +56,53 @@ static void begin(const struct cpu_pass *p)
     }
 }
 
-VEC_INLINE void finish_lanes(enum zi_dtype type, const struct cpu_pass *p, int64_t row,
-                             const int64_t at[2] /* column, n */)
+VEC_INLINE void finish_lanes(enum zi_dtype type, const struct cpu_pass *p, enum device_end end,
+                             const int64_t at[3] /* row, column, n */)
 {
-    int64_t j = at[0], n = at[1], place = row * p->ld + j;
-    vec value = vec_load_as_part(ZI_FP32, p->sum, row * p->columns + j, n);
+    int64_t j = at[1], n = at[2], place = at[0] * p->ld + j;
+    vec value = vec_load_as_part(ZI_FP32, p->sum, at[0] * p->ld_sum + j, n) * vec_set(p->scale);
     if (p->bias) value += vec_load_as_part(ZI_FP32, p->bias, j, n);
     if (p->residual) value += vec_load_as_part(type, p->residual, place, n);
     if (p->accumulate) value += vec_load_as_part(type, p->c, place, n);
+    void *rounded = end == DEVICE_END_GELU ? p->inner : p->c;
+    vec_store_as_part(type, rounded, place, value, n);
+    if (end == DEVICE_END_PLAIN) return;
+    value = vec_load_as_part(type, rounded, place, n);
+    if (end == DEVICE_END_GELU)
+        value = gelu_lanes(value);
+    else
+        value *= gelu_slope_lanes(vec_load_as_part(type, p->inner, place, n));
     vec_store_as_part(type, p->c, place, value, n);
 }
 
-VEC_INLINE void finish_as(enum zi_dtype type, const struct cpu_pass *p)
+VEC_INLINE void finish_rows(enum zi_dtype type, const struct cpu_pass *p, enum device_end end)
 {
     for (int64_t i = 0; i < p->rows; i++) {
         int64_t j = 0;
         for (; j + VEC_LANES <= p->columns; j += VEC_LANES)
-            finish_lanes(type, p, i, (int64_t[]){j, VEC_LANES});
-        if (j < p->columns) finish_lanes(type, p, i, (int64_t[]){j, p->columns - j});
+            finish_lanes(type, p, end, (int64_t[]){i, j, VEC_LANES});
+        if (j < p->columns) finish_lanes(type, p, end, (int64_t[]){i, j, p->columns - j});
     }
+}
+
+VEC_INLINE void finish_as(enum zi_dtype type, const struct cpu_pass *p)
+{
+    if (p->end == DEVICE_END_GELU)
+        finish_rows(type, p, DEVICE_END_GELU);
+    else if (p->end == DEVICE_END_GELU_BACKWARD)
+        finish_rows(type, p, DEVICE_END_GELU_BACKWARD);
+    else
+        finish_rows(type, p, DEVICE_END_PLAIN);
 }
 
 static void finish(const struct cpu_pass *p)
 {
     if (p->type == ZI_FP16)
         finish_as(ZI_FP16, p);
-    else
+    else if (p->type == ZI_BF16)
         finish_as(ZI_BF16, p);
+    else
+        finish_rows(ZI_FP32, p, DEVICE_END_PLAIN);
 }
 
 /* Past the caches: a plain store reads the line that it is about to overwrite. */
@@ -109,6 +130,14 @@ static void copy(char *restrict to, const char *restrict from, size_t bytes)
 const struct cpu_passes *KERNEL(cpu_passes_get)(void)
 {
     static const struct cpu_passes passes = {
-        {[ZI_BF16] = widen_bf16, [ZI_FP16] = widen_fp16}, begin, finish, copy, KERNEL(cpu_few)};
+        .widen = {[ZI_BF16] = widen_bf16, [ZI_FP16] = widen_fp16},
+        .begin = begin,
+        .finish = finish,
+        .copy = copy,
+#if defined(__AMX_TILE__) && defined(__AMX_BF16__)
+        .tiles = KERNEL(cpu_tiles),
+#endif
+        .few = KERNEL(cpu_few)
+    };
     return &passes;
 }

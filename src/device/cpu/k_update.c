@@ -10,13 +10,17 @@
  * A split weight is put together in a register, updated with the instructions of a whole one, and
  * cut again: both forms give the same bits (with fp16 from 2^-17 on). The lower half is the
  * remainder as it is; rounding half away from zero carries exactly where the remainder, as a signed
- * number, is negative. */
+ * number, is negative.
+ *
+ * Moments of 8 bits are decoded for a pass, updated as any other, and encoded again; they stay in the
+ * first-level cache meanwhile. */
 #include "device/cpu/kernel.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "device/cpu/blocks.h"
 #include "device/cpu/vector.h"
 #include "device/update.h"
 
@@ -293,15 +297,60 @@ VEC_INLINE vec square_root(vec x)
 /* What an update works on: arrays at element 0 of the piece, and the range of one pass. */
 struct range {
     struct weights weights;
+    /* NULL where the rule has none. */
     float *m, *v;
     const void *g;
     int64_t first, count;
 };
 
-/* Types of an update; constants at each call. */
+/* Rule and types of an update; constants at each call. */
 struct types {
+    enum device_rule rule;
     enum zi_dtype weight, gradient;
 };
+
+/* 1 with the sign of x; 0 where that is 0. */
+VEC_INLINE vec sign_of(vec x)
+{
+    vec_bits one = (vec_bits)vec_set(1.0f) | ((vec_bits)x & 0x80000000u);
+    return (vec)((vec_bits)(x != 0.0f) & one);
+}
+
+/* The weights w after a step with gradients g of n lanes from element i on; moments in place. */
+VEC_INLINE vec lion_lanes(const struct update_factors *f, const struct range *r, int64_t i,
+                          int64_t n, vec g, vec w)
+{
+    vec mean = vec_load_as_part(ZI_FP32, r->m, i, n);
+    vec way = sign_of(vec_set(f->beta1) * mean + vec_set(f->rest1) * g);
+    vec_store_as_part(ZI_FP32, r->m, i, vec_set(f->beta2) * mean + vec_set(f->rest2) * g, n);
+    return w * vec_set(f->keep) - vec_set(f->rate) * way;
+}
+
+VEC_INLINE vec sgd_lanes(const struct update_factors *f, const struct range *r, int64_t i,
+                         int64_t n, vec g, vec w)
+{
+    g += vec_set(f->decay) * w;
+    if (r->m) {
+        g += vec_set(f->beta1) * vec_load_as_part(ZI_FP32, r->m, i, n);
+        vec_store_as_part(ZI_FP32, r->m, i, g, n);
+    }
+    return w - vec_set(f->rate) * g;
+}
+
+VEC_INLINE vec adamw_lanes(const struct update_factors *f, const struct range *r, int64_t i,
+                           int64_t n, vec g, vec w)
+{
+    vec first = vec_set(f->beta1) * vec_load_as_part(ZI_FP32, r->m, i, n);
+    vec second = vec_set(f->beta2) * vec_load_as_part(ZI_FP32, r->v, i, n);
+    w *= vec_set(f->keep);
+    first += vec_set(f->rest1) * g;
+    second += vec_set(f->rest2) * (g * g);
+    w -= vec_set(f->rate) * first /
+         (square_root(second * vec_set(f->inverse2)) + vec_set(f->epsilon));
+    vec_store_as_part(ZI_FP32, r->m, i, first, n);
+    vec_store_as_part(ZI_FP32, r->v, i, second, n);
+    return w;
+}
 
 /* n lanes from element i on; gives the new weights. Each element has the same operations wherever a
  * range starts. */
@@ -309,25 +358,23 @@ VEC_INLINE vec update_lanes(const struct update_factors *f, struct types types,
                             const struct range *r, const int64_t at[2] /* i, n */)
 {
     int64_t i = at[0], n = at[1];
-    vec gradient = vec_load_as_part(types.gradient, r->g, i, n) * vec_set(f->scale);
-    vec first = vec_set(f->beta1) * vec_load_as_part(ZI_FP32, r->m, i, n);
-    vec second = vec_set(f->beta2) * vec_load_as_part(ZI_FP32, r->v, i, n);
-    vec w = load_weights(types.weight, &r->weights, i, n) * vec_set(f->keep);
-    first += vec_set(f->rest1) * gradient;
-    second += vec_set(f->rest2) * (gradient * gradient);
-    w -= vec_set(f->rate) * first /
-         (square_root(second * vec_set(f->inverse2)) + vec_set(f->epsilon));
-    vec_store_as_part(ZI_FP32, r->m, i, first, n);
-    vec_store_as_part(ZI_FP32, r->v, i, second, n);
+    vec g = vec_load_as_part(types.gradient, r->g, i, n) * vec_set(f->scale);
+    vec w = load_weights(types.weight, &r->weights, i, n);
+    if (types.rule == DEVICE_ADAMW)
+        w = adamw_lanes(f, r, i, n, g, w);
+    else if (types.rule == DEVICE_LION)
+        w = lion_lanes(f, r, i, n, g, w);
+    else
+        w = sgd_lanes(f, r, i, n, g, w);
     return store_weights(types.weight, &r->weights, i, w, n);
 }
 
 /* copy: the new weights of a split range once more, as fp32 (room for whole vectors). */
-VEC_INLINE void update_range(enum zi_dtype gradient, enum zi_dtype weight,
+VEC_INLINE void update_range(enum zi_dtype gradient, enum zi_dtype weight, enum device_rule rule,
                              const struct update_factors *factors, const struct range *range,
                              float *restrict copy)
 {
-    const struct types types = {weight, gradient};
+    const struct types types = {rule, weight, gradient};
     const struct update_factors f = *factors;
     const struct range r = *range;
     int64_t end = r.first + r.count;
@@ -342,22 +389,45 @@ VEC_INLINE void update_range(enum zi_dtype gradient, enum zi_dtype weight,
     }
 }
 
-static void update_fp32(const struct update_factors *f, const struct device_adam *a,
-                        const struct range *range, float *copy)
+/* One function per rule, each with loops for every pair of types. */
+#define UPDATE_BY(rule)                                                                            \
+    if (a->type == ZI_FP32)                                                                        \
+        KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_FP32, rule, f, range, copy);             \
+    else if (a->type == ZI_FP16)                                                                   \
+        KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_FP16, rule, f, range, copy);             \
+    else                                                                                           \
+        KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_BF16, rule, f, range, copy)
+
+static void update_adamw(const struct update_factors *f, const struct device_adam *a,
+                         const struct range *range, float *copy)
 {
-    KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_FP32, f, range, copy);
+    UPDATE_BY(DEVICE_ADAMW);
 }
 
-static void update_bf16(const struct update_factors *f, const struct device_adam *a,
+static void update_lion(const struct update_factors *f, const struct device_adam *a,
                         const struct range *range, float *copy)
 {
-    KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_BF16, f, range, copy);
+    UPDATE_BY(DEVICE_LION);
 }
 
-static void update_fp16(const struct update_factors *f, const struct device_adam *a,
-                        const struct range *range, float *copy)
+static void update_sgd(const struct update_factors *f, const struct device_adam *a,
+                       const struct range *range, float *copy)
 {
-    KERNEL_BY_TYPE(a->gradient_type, update_range, ZI_FP16, f, range, copy);
+    UPDATE_BY(DEVICE_SGD);
+}
+
+/* Updates a range of at most PASS elements; gives where its weights are as fp32: `copy`, or they
+ * themselves. */
+static const float *update_weights(const struct update_factors *f, const struct device_adam *a,
+                                   const struct range *range, float copy[PASS])
+{
+    if (a->rule == DEVICE_ADAMW)
+        update_adamw(f, a, range, copy);
+    else if (a->rule == DEVICE_LION)
+        update_lion(f, a, range, copy);
+    else
+        update_sgd(f, a, range, copy);
+    return a->type == ZI_FP32 ? (const float *)range->weights.parameter + range->first : copy;
 }
 
 /* Updates elements [first, first + count), count <= PASS; gives the checksum, 0 if not wanted. */
@@ -372,15 +442,54 @@ static uint64_t update_pass(const struct update_factors *f, const struct device_
         .g = (const void *)a->gradient.address,
         .first = first,
         .count = count};
-    bool split = a->type != ZI_FP32;
-    if (!split)
-        update_fp32(f, a, &range, copy);
-    else if (a->type == ZI_FP16)
-        update_fp16(f, a, &range, copy);
-    else
-        update_bf16(f, a, &range, copy);
-    if (device_is_null(a->checksum)) return 0;
-    return place_checksum(&a->place, first, count, split ? copy : cpu_fp32(a->parameter) + first);
+    const float *weights = update_weights(f, a, &range, copy);
+    return device_is_null(a->checksum) ? 0 : place_checksum(&a->place, first, count, weights);
+}
+
+/* The arrays of an update from element `first` on, with moments at their own element 0. */
+static struct range range_from(const struct device_adam *a, int64_t first, float *m, float *v)
+{
+    size_t weight = zi_dtype_bytes(a->type), gradient = zi_dtype_bytes(a->gradient_type);
+    struct range range = {
+        .weights = {(char *)a->parameter.address + (size_t)first * weight, NULL},
+        .m = device_is_null(a->moment1) ? NULL : m,
+        .v = v,
+        .g = (const char *)a->gradient.address + (size_t)first * gradient,
+    };
+    if (a->type != ZI_FP32) range.weights.remainder = (int16_t *)a->remainder.address + first;
+    return range;
+}
+
+/* The same of what pieces have of a pass of whole blocks. */
+static uint64_t update_pieces(const struct update_factors *factors, const struct device_adam *a,
+                              int64_t first, int64_t count)
+{
+    float m[PASS], v[PASS], copy[PASS];
+    unsigned char *block1 = (unsigned char *)a->moment1.address;
+    unsigned char *block2 = (unsigned char *)a->moment2.address;
+    int64_t bytes = first / ZI_BLOCK * ZI_BLOCK_BYTES;
+    uint64_t sum = 0;
+    struct range range = range_from(a, first, m, v);
+    if (block1) decode_blocks(ZI_SIGNED8, block1 + bytes, count, m);
+    if (block2) decode_blocks(ZI_UNSIGNED8, block2 + bytes, count, v);
+    for (int p = 0; p < a->piece_count && a->pieces[p].first < first + count; p++) {
+        const struct device_piece *piece = &a->pieces[p];
+        struct update_factors f = *factors;
+        int64_t begin = piece->first > first ? piece->first : first;
+        int64_t end = piece->first + piece->count;
+        if (end > first + count) end = first + count;
+        if (begin >= end) continue;
+        if (!piece->decays) f.keep = 1.0f;
+        if (!piece->decays) f.decay = 0.0f;
+        range.first = begin - first;
+        range.count = end - begin;
+        const float *weights = update_weights(&f, a, &range, copy);
+        if (!device_is_null(a->checksum))
+            sum += place_checksum(&piece->place, begin - piece->first, end - begin, weights);
+    }
+    if (block1) encode_blocks(ZI_SIGNED8, m, count, block1 + bytes);
+    if (block2) encode_blocks(ZI_UNSIGNED8, v, count, block2 + bytes);
+    return sum;
 }
 
 static enum zi_status adam(struct device_stream *stream, const struct device_adam *a)
@@ -389,13 +498,14 @@ static enum zi_status adam(struct device_stream *stream, const struct device_ada
     uint64_t total = 0;
     int64_t passes = (a->count + PASS - 1) / PASS;
     bool summed = !device_is_null(a->checksum);
-    ZI_REQUIRE(a->count == 0 || !summed || a->place.row > 0);
+    ZI_REQUIRE(a->count == 0 || !summed || a->pieces || a->place.row > 0);
     ZI_REQUIRE(a->count == 0 || (a->type == ZI_FP32) == device_is_null(a->remainder));
+    ZI_REQUIRE(!a->pieces || a->count % ZI_BLOCK == 0);
 #pragma omp parallel for num_threads(stream->threads) reduction(+ : total) schedule(static)        \
     if (passes > 32 && stream->threads > 1)
     for (int64_t p = 0; p < passes; p++) {
         int64_t first = p * PASS, some = a->count - first < PASS ? a->count - first : PASS;
-        total += update_pass(&f, a, first, some);
+        total += a->pieces ? update_pieces(&f, a, first, some) : update_pass(&f, a, first, some);
     }
     if (summed) *(uint64_t *)a->checksum.address += total;
     return ZI_OK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a cpu kernel file is written. Files named k_*.c are compiled once per instruction set
- * (generic, avx2, avx512, avx512bf16) with -DZI_ISA=<name> and the flags of that set; every
+ * (generic, avx2, avx512, avx512bf16, amx) with -DZI_ISA=<name> and the flags of that set; every
  * external function in them is named with KERNEL(), so that the copies do not clash, and a run
  * picks one set when the device is opened.
  *
@@ -52,7 +52,8 @@ static inline bool cpu_type_is_known(enum zi_dtype type)
     void cpu_##topic##_register_generic(struct device_operations *);                               \
     void cpu_##topic##_register_avx2(struct device_operations *);                                  \
     void cpu_##topic##_register_avx512(struct device_operations *);                                \
-    void cpu_##topic##_register_avx512bf16(struct device_operations *)
+    void cpu_##topic##_register_avx512bf16(struct device_operations *);                            \
+    void cpu_##topic##_register_amx(struct device_operations *)
 
 /* Local. Enters convert, add. */
 KERNEL_REGISTER(convert);

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Matrix products, by oneDNN.
+/* Matrix products, by oneDNN and by own kernels.
  *
- * A product is cut into one tile of the result per thread of the stream, and each tile is a product
- * of its own that oneDNN computes in one thread: that loses less than oneDNN's own threading on
- * these shapes, and a stream's thread count means the same for every library underneath.
+ * A product is cut into one part of the result per thread of the stream, and each part is a product
+ * of its own that one thread computes: that loses less than oneDNN's own threading on these shapes,
+ * and a stream's thread count means the same whatever is underneath.
  *
- * fp32 goes through dnnl_sgemm. bf16 goes through matmul primitives whose sizes are given when they
- * run: oneDNN then takes its packing product, which was faster than the one it chooses for known
- * sizes in nearly every case measured, most of all for gradients of weights; and one primitive per
- * form (which operand is transposed, whether the result is added) serves every shape. Where the
+ * bf16 on a processor with AMX is multiplied by k_tiles.c, with all that is done to the product.
+ *
+ * fp32 goes through dnnl_sgemm. bf16 by oneDNN goes through matmul primitives whose sizes are given
+ * when they run: oneDNN then takes its packing product, which was faster than the one it chooses for
+ * known sizes in nearly every case measured, most of all for gradients of weights; and one primitive
+ * per form (which operand is transposed, whether the result is added) serves every shape. Where the
  * processor does not multiply bf16, operands are widened to fp32 first; and so are those of fp16
  * everywhere, for which oneDNN 2.6.3 has no product on a cpu (AVX512-FP16 would add up in fp16).
  *
  * Products of a few rows, which generation has, are no work but the reading of their matrix, and are
- * done by kernels of our own.
+ * done by k_few.c.
  *
- * Whatever else is to be done to operands or result is done on panels of the tile that stay in the
- * caches: bias and residual of an fp32 result are written before the product, which is then added
- * to them; one of 16 bits is summed in an fp32 panel and rounded once, with bias, residual and what
- * c held. Panels also bound the memory of a thread, whatever the shape. */
+ * Whatever else is to be done to operands or result of oneDNN is done on panels of the part that stay
+ * in the caches: bias and residual of an fp32 result are written before the product, which is then
+ * added to them; one of 16 bits is summed in an fp32 panel and rounded once, with bias, residual and
+ * what c held, and goes through GELU or its gradient there. Panels also bound the memory of a thread,
+ * whatever the shape. */
 #include "device/cpu/cpu.h"
 
 #include "base/log.h"
@@ -37,13 +40,15 @@
 #define PANEL_FLOATS  ((size_t)PANEL_MOST * (PANEL_MOST + 1))
 #define PANEL_BUFFERS 3
 
-/* What a thread needs for the time of a tile. */
+/* What a thread needs for the time of a part. */
 struct workspace {
     dnnl_stream_t stream;
     /* The sum, and where operands are widened those; NULL until needed. */
     float *panels;
     /* How many there are. */
     size_t buffers;
+    /* Of products by tiles; NULL until needed. */
+    void *tiles;
     struct workspace *next;
 };
 
@@ -145,6 +150,7 @@ static void workspace_destroy(struct workspace *w)
 {
     if (w->stream) dnnl_stream_destroy(w->stream);
     zi_memory_free(w->panels);
+    zi_memory_free(w->tiles);
     free(w);
 }
 
@@ -213,6 +219,12 @@ static enum zi_status need_panels(struct workspace *w, size_t buffers)
     return ZI_OK;
 }
 
+static enum zi_status need_tiles(struct workspace *w)
+{
+    if (w->tiles) return ZI_OK;
+    return zi_memory_allocate(CPU_TILES_BYTES, ZI_TIER_HOST, "matrix products", &w->tiles);
+}
+
 static struct device_ptr panel_at(const struct workspace *w, int buffer)
 {
     return (struct device_ptr){(uintptr_t)(w->panels + (size_t)buffer * PANEL_FLOATS)};
@@ -256,11 +268,14 @@ static enum zi_status product_bf16(const struct matmul_cache *cache, const struc
     return code == dnnl_success ? ZI_OK : dnnl_failed(code, "dnnl_primitive_execute");
 }
 
-/* [first, first + count) of part `part` of `parts` of a length, cut at multiples of 16. */
-static int64_t cut(int64_t length, int64_t parts, int64_t part, int64_t *first)
+/* Where parts are cut: at multiples of vectors, or of blocks of tiles. */
+enum { UNIT = 16, UNIT_TILES = 32 };
+
+/* [first, first + count) of part `part` of `parts` of a length, cut at multiples of `unit`. */
+static int64_t cut(int64_t length, int64_t parts, int64_t part, int64_t unit, int64_t *first)
 {
-    int64_t begin = length * part / parts / 16 * 16;
-    int64_t end = part + 1 == parts ? length : length * (part + 1) / parts / 16 * 16;
+    int64_t begin = length * part / parts / unit * unit;
+    int64_t end = part + 1 == parts ? length : length * (part + 1) / parts / unit * unit;
     *first = begin;
     return end - begin;
 }
@@ -294,7 +309,7 @@ static enum zi_status product_widened(const struct cpu_device *device, const str
     part.a = panel_at(w, 1);
     part.b = panel_at(w, 2);
     for (int64_t i = 0; i < parts; i++) {
-        part.k = cut(d->k, parts, i, &first);
+        part.k = cut(d->k, parts, i, UNIT, &first);
         part.lda = widen_operand(widen, part.a, d->a, d->transpose_a,
                                  (int64_t[]){d->m, d->lda, first, part.k});
         part.ldb = widen_operand(widen, part.b, d->b, !d->transpose_b,
@@ -340,6 +355,9 @@ static enum zi_status run_panel(const struct cpu_device *device, struct workspac
                             .ld = d->ldc,
                             .residual = residual ? (const void *)d->residual.address : NULL,
                             .c = (void *)d->c.address,
+                            .scale = 1,
+                            .end = d->end,
+                            .inner = (void *)d->inner.address,
                             .accumulate = d->accumulate || own};
     if (d->type != ZI_FP32) ZI_TRY(need_panels(w, is_native(device, d->type) ? 1 : PANEL_BUFFERS));
     if (!device_is_null(d->bias)) {
@@ -352,6 +370,7 @@ static enum zi_status run_panel(const struct cpu_device *device, struct workspac
         inner.c = panel_at(w, 0);
         inner.ldc = d->n;
         pass.sum = cpu_fp32(inner.c);
+        pass.ld_sum = d->n;
         inner.accumulate = false;
     } else {
         inner.accumulate = pass.accumulate || pass.bias || pass.residual;
@@ -362,9 +381,9 @@ static enum zi_status run_panel(const struct cpu_device *device, struct workspac
     return ZI_OK;
 }
 
-/* Rows and columns of a result, as parts of it. */
+/* Rows and columns of a result, as parts of it, and the unit of cuts. */
 struct grid {
-    int64_t rows, columns;
+    int64_t rows, columns, unit;
 };
 
 static struct device_matmul part_of(const struct device_matmul *d, struct grid grid, int64_t part)
@@ -372,14 +391,16 @@ static struct device_matmul part_of(const struct device_matmul *d, struct grid g
     struct device_matmul t = *d;
     int64_t row, column;
     size_t type = zi_dtype_bytes(d->type), type_c = zi_dtype_bytes(d->type_c);
-    t.m = cut(d->m, grid.rows, part / grid.columns, &row);
-    t.n = cut(d->n, grid.columns, part % grid.columns, &column);
+    t.m = cut(d->m, grid.rows, part / grid.columns, grid.unit, &row);
+    t.n = cut(d->n, grid.columns, part % grid.columns, grid.unit, &column);
     t.a = device_at(d->a, (size_t)(d->transpose_a ? row : row * d->lda) * type);
     t.b = device_at(d->b, (size_t)(d->transpose_b ? column * d->ldb : column) * type);
     t.c = device_at(d->c, (size_t)(row * d->ldc + column) * type_c);
     if (!device_is_null(d->bias)) t.bias = device_at(d->bias, (size_t)column * type);
     if (!device_is_null(d->residual))
         t.residual = device_at(d->residual, (size_t)(row * d->ldc + column) * type_c);
+    if (!device_is_null(d->inner))
+        t.inner = device_at(d->inner, (size_t)(row * d->ldc + column) * type_c);
     return t;
 }
 
@@ -391,18 +412,38 @@ static bool is_few(const struct device_matmul *d)
     return d->once && d->m <= FEW_ROWS && d->transpose_b && !d->transpose_a;
 }
 
+/* Whether the tiles of the processor do a product. All bf16 products are theirs, whatever the shape:
+ * of all shapes and forms measured none was faster in oneDNN 2.6.3, and a rule gives the same bits on
+ * every rank and in every run, which a race against the clock would not. */
+static bool is_by_tiles(const struct cpu_device *device, const struct device_matmul *d)
+{
+    return device->by_tiles && d->type == ZI_BF16 && !is_few(d);
+}
+
+/* One thread's part by tiles. */
+static enum zi_status run_tiles(struct cpu_device *device, const struct device_matmul *d)
+{
+    struct workspace *w;
+    ZI_TRY(workspace_take(device->matmuls, &w));
+    enum zi_status status = need_tiles(w);
+    if (status >= 0) device->passes->tiles(d, w->tiles);
+    workspace_give(device->matmuls, w);
+    return status;
+}
+
 /* One thread's part: in one product where nothing else is to be done, else panel by panel. */
-static enum zi_status run_tile(struct cpu_device *device, const struct device_matmul *d)
+static enum zi_status run_part(struct cpu_device *device, const struct device_matmul *d)
 {
     struct workspace *w;
     bool plain = is_native(device, d->type) && d->type_c == ZI_FP32 && device_is_null(d->bias) &&
                  (device_is_null(d->residual) || d->residual.address == d->c.address);
-    struct grid grid = {panels_in(d->m), panels_in(d->n)};
+    struct grid grid = {panels_in(d->m), panels_in(d->n), UNIT};
     if (is_few(d)) {
         device->passes->few(d);
         return ZI_OK;
     }
-    if (plain) grid = (struct grid){1, 1};
+    if (is_by_tiles(device, d)) return run_tiles(device, d);
+    if (plain) grid = (struct grid){1, 1, UNIT};
     enum zi_status status = workspace_take(device->matmuls, &w);
     for (int64_t i = 0; i < grid.rows * grid.columns && status >= 0; i++) {
         struct device_matmul panel = part_of(d, grid, i);
@@ -417,31 +458,33 @@ static enum zi_status run_tile(struct cpu_device *device, const struct device_ma
     return status;
 }
 
-/* Chooses the grid whose tiles read least: a tile reads k (m/rows + n/columns) elements. */
-static struct grid choose_grid(int64_t m, int64_t n, int threads)
+/* Chooses the grid whose parts read least: a part reads k (m/rows + n/columns) elements. */
+static struct grid choose_grid(const struct device_matmul *d, int threads, int64_t unit)
 {
-    struct grid best = {1, 1};
+    struct grid best = {1, 1, unit};
     double least = 0;
     for (int parts = threads; parts >= 1 && least == 0; parts--) {
         for (int rows = 1; rows <= parts; rows++) {
             int columns = parts / rows;
-            if (rows * columns != parts || m < 16 * (int64_t)rows || n < 16 * (int64_t)columns)
-                continue;
-            double reads = (double)m / rows + (double)n / columns;
+            if (rows * columns != parts || d->m < unit * rows || d->n < unit * columns) continue;
+            double reads = (double)d->m / rows + (double)d->n / columns;
             if (least == 0 || reads < least) {
                 least = reads;
-                best = (struct grid){rows, columns};
+                best = (struct grid){rows, columns, unit};
             }
         }
     }
     return best;
 }
 
-/* Each thread reads a part of the matrix. */
-static struct grid few_grid(int64_t n, int threads)
+static struct grid grid_of(const struct cpu_device *device, const struct device_matmul *d,
+                           int threads)
 {
-    int64_t most = n / 64 > 1 ? n / 64 : 1;
-    return (struct grid){1, most < threads ? most : threads};
+    if (is_few(d)) { /* each thread reads a part of the matrix */
+        int64_t most = d->n / 64 > 1 ? d->n / 64 : 1;
+        return (struct grid){1, most < threads ? most : threads, UNIT};
+    }
+    return choose_grid(d, threads, is_by_tiles(device, d) ? UNIT_TILES : UNIT);
 }
 
 /* The product alone. */
@@ -457,17 +500,17 @@ static enum zi_status multiply(struct device_stream *stream, const struct device
                        (long)desc->n, (long)desc->k);
     }
     if (desc->m == 0 || desc->n == 0) return ZI_OK;
-    struct grid grid = is_few(desc) ? few_grid(desc->n, stream->threads)
-                                    : choose_grid(desc->m, desc->n, stream->threads);
+    struct cpu_device *device = cpu_device_of(stream->device);
+    struct grid grid = grid_of(device, desc, stream->threads);
     int parts = (int)(grid.rows * grid.columns), failed = 0;
     /* Inside a region, of one thread if need be, because the thread count that is set here is that
      * of the region's task alone. It has to be set: in a team of one, OpenMP says that nothing is
      * parallel, and oneDNN would start as many threads as the machine has cores. */
 #pragma omp parallel for num_threads(parts) schedule(static, 1) reduction(+ : failed)
     for (int part = 0; part < parts; part++) {
-        struct device_matmul tile = part_of(desc, grid, part);
+        struct device_matmul own = part_of(desc, grid, part);
         omp_set_num_threads(1);
-        failed += run_tile(cpu_device_of(stream->device), &tile) < 0;
+        failed += run_part(device, &own) < 0;
     }
     return failed ? ZI_ERROR_DEVICE : ZI_OK;
 }
@@ -478,6 +521,8 @@ enum zi_status cpu_matmul(struct device_stream *stream, const struct device_matm
     struct device_matmul product = *desc;
     if (desc->end == DEVICE_END_PLAIN) return multiply(stream, desc);
     ZI_REQUIRE(desc->type_c == desc->type && desc->ldc == desc->n && !desc->accumulate);
+    if (desc->type != ZI_FP32 && !is_few(desc)) return multiply(stream, desc);
+    product.end = DEVICE_END_PLAIN;
     if (desc->end == DEVICE_END_GELU) product.c = desc->inner;
     ZI_TRY(multiply(stream, &product));
     if (desc->end == DEVICE_END_GELU)

@@ -2,9 +2,10 @@
 /* The peak that shares of a run are stated against: multiply-adds of the instructions that matrix
  * products are made of, on registers alone.
  *
- * oneDNN takes these instructions by the processor and by ONEDNN_MAX_CPU_ISA, whatever device.isa
- * says of the other kernels, so it is asked which. They differ by more than their width: on a Xeon
- * with AMX, tiles do 16 times the multiply-adds of fp32 vectors, and vectors of bf16 half of them.
+ * Products by tiles are made of tiles. oneDNN takes its instructions by the processor and by
+ * ONEDNN_MAX_CPU_ISA, whatever device.isa says of the other kernels, so it is asked which. They differ
+ * by more than their width: on a Xeon with AMX, tiles do 16 times the multiply-adds of fp32 vectors,
+ * and vectors of bf16 half of them.
  *
  * The loops are assembly, so that they are what is written here under any options of the compiler.
  * Accumulators are as many as hide the latency of the unit beside the two factors; values are not
@@ -19,9 +20,6 @@
 #include "base/timing.h"
 
 #include <dnnl.h>
-
-#include <sys/syscall.h>
-#include <unistd.h>
 
 /* How a unit is kept busy. */
 struct burn {
@@ -178,24 +176,13 @@ enum cpu_unit cpu_peak_unit(int isa, bool bf16)
     return CPU_UNIT_PLAIN;
 }
 
-/* Linux lets a process use tiles when it has asked. oneDNN does, where it finds them; asking again
- * does no harm. */
-static bool may_use_tiles(void)
-{
-    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-#if defined SYS_arch_prctl
-    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-#else
-    return false;
-#endif
-}
-
 /* The unit of a device's products, or the best below it that this build and system have. */
 static const struct burn *choose_burn(const struct cpu_device *device, enum zi_dtype type)
 {
     bool bf16 = type == ZI_BF16 && device->base.properties.bf16_native;
     int unit = cpu_peak_unit((int)dnnl_get_effective_cpu_isa(), bf16);
-    if (unit == CPU_UNIT_AMX && !may_use_tiles()) unit = CPU_UNIT_AVX512BF16;
+    if (bf16 && device->by_tiles) unit = CPU_UNIT_AMX;
+    if (unit == CPU_UNIT_AMX && !cpu_isa_may_use_tiles()) unit = CPU_UNIT_AVX512BF16;
     while (!burns[unit].run)
         unit--;
     return &burns[unit];
