@@ -101,8 +101,13 @@ zinf_end() {
 # (Slurm does not call the job running then), and has done a step since the stop before. Where the time is too short for
 # a step it would be started for ever.
 zinf_again() {
+    local state tries=0
     [ "$1" -eq 4 ] || return 1
-    if [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" != RUNNING ]; then
+    while state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) && [ "$state" = SIGNALING ] && [ $tries -lt 60 ]; do
+        tries=$((tries + 1)) # until all nodes have taken the signal that stopped the run
+        sleep 1
+    done
+    if [ "$state" != RUNNING ] && [ "$state" != SIGNALING ]; then
         echo "job $SLURM_JOB_ID was cancelled: not started again"
         return 1
     fi

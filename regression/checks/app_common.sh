@@ -20,6 +20,7 @@ fail() {
     tail -n 40 "$folder/out" 2>/dev/null || :
     echo "--- stderr:"
     tail -n 40 "$folder/err" 2>/dev/null || :
+    echo "failed: $1" # the end is what is kept of a long log
     exit 1
 }
 

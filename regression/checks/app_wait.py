@@ -14,9 +14,12 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from stops import Runs  # noqa: E402
 
 
+WAITS = ("gather", "reduce", "norm", "finish", "agreement")
+
+
 def said(runs):
     with open(runs.path("err"), errors="replace") as file:
-        return re.findall(r"comm: (\w+(?: of [\w.]+)?) waits since (\d+) s for rank (\d+)\n", file.read())
+        return re.findall(r"comm: (\w+(?: of [\w. ]+)?) waits since (\d+) s for rank (\d+)\n", file.read())
 
 
 def check(ranks, sets):
@@ -29,7 +32,7 @@ def check(ranks, sets):
         os.kill(runs.pid(last), signal.SIGSTOP)
         runs.wait_until(lambda: len(said(runs)) >= 2, "a word about the rank that stands still")
         for what, seconds, rank in said(runs):
-            if rank != str(last) or int(seconds) < 1 or what.split()[0] not in ("gather", "reduce", "norm", "finish"):
+            if rank != str(last) or int(seconds) < 1 or what.split()[0] not in WAITS:
                 runs.fail(f"{what} waits since {seconds} s for rank {rank}")
         rows = runs.rows()
         os.kill(runs.pid(last), signal.SIGCONT)

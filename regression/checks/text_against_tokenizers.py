@@ -157,7 +157,7 @@ def main():
     print(f"{len(texts)} documents, {sum(len(text.encode()) for text in texts) / 1e6:.1f} MB")
     with tempfile.TemporaryDirectory() as folder:
         zinf = Zinf(folder, texts)
-        table = charsmap.charsmap_of(charsmap.train(lines[:2000], 1000, character_coverage=0.98))
+        table = charsmap.charsmap_of(charsmap.train(lines[:2000], 8000, character_coverage=0.98))
         makers = [(kind.__name__, lambda kind=kind: kind(5000, lines)) for kind in kinds.KINDS]
         makers.append(("t5_table", lambda: kinds.t5(3000, lines[:5000], table)))
         for name, make in makers:

@@ -212,7 +212,9 @@ enum zi_status control_check(struct run *run)
 enum zi_status control_agree(struct run *run, enum zi_status status)
 {
     bool wants = status >= 0 && run->control.save_asked;
+    comm_say(run->comm, "agreement", "the next step");
     int agreed = comm_agree(run->comm, wants ? (enum zi_status)SAVE_WANTED : status);
+    comm_say(run->comm, NULL, NULL);
     if (agreed == SAVE_WANTED) run->due = true;
     return agreed == SAVE_WANTED ? ZI_OK : (enum zi_status)agreed;
 }

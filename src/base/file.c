@@ -340,10 +340,13 @@ static enum zi_status move_to_name(struct zi_output *output)
     return status;
 }
 
-/* A second descriptor holds the lock until the file has its name. */
+/* A second descriptor holds the lock until the file has its name; from now on as a reader, since under
+ * that name others may lock it to read. */
 enum zi_status zi_output_commit(struct zi_output *output)
 {
+    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
     int locked = fcntl(output->file, F_DUPFD_CLOEXEC, 0);
+    if (locked >= 0) (void)fcntl(locked, F_OFD_SETLK, &whole);
     enum zi_status status = close_synced(output);
     if (status >= 0) status = move_to_name(output);
     if (locked >= 0) close(locked);

@@ -231,6 +231,18 @@ struct pack_source {
     int64_t first, ld, rows, width;
 };
 
+/* Rows of `base` of one head, from a token of a sequence on; rows are ld elements apart. */
+static inline struct pack_source rows_from(const struct device_attention *d, struct device_ptr base,
+                                           int64_t ld,
+                                           const int64_t at[3] /* sequence, token, head */)
+{
+    return (struct pack_source){.base = (const void *)base.address,
+                                .first = (at[0] * d->tokens + at[1]) * ld + at[2] * d->width,
+                                .ld = ld,
+                                .rows = d->tokens - at[1],
+                                .width = d->width};
+}
+
 /* Words [w, w + VEC_LANES) of a row whose words run along it; 0 past its end. */
 VEC_INLINE vec pack_row_words(enum attention_form form, const struct pack_source *from, int64_t row,
                               int64_t w)

@@ -40,19 +40,6 @@ static inline int64_t task_floats(const struct device_attention *desc)
 _Static_assert(DEVICE_ATTENTION_LANES % VEC_LANES == 0,
                "all tasks have room in device_attention_backward_scratch");
 
-/* The rows of a head from a token on, of an operand whose rows are ld elements apart. */
-static inline struct pack_source rows_from(const struct backward_task *task, struct device_ptr base,
-                                           int64_t ld, int64_t token, int64_t head)
-{
-    const struct device_attention *d = task->desc;
-    return (struct pack_source){.base = (const void *)base.address,
-                                .first =
-                                    (task->sequence * d->tokens + token) * ld + head * d->width,
-                                .ld = ld,
-                                .rows = d->tokens - token,
-                                .width = d->width};
-}
-
 /* The number of a query head by its place among those that share the key head. */
 static inline int64_t query_head(const struct backward_task *task, int64_t member)
 {
@@ -97,7 +84,8 @@ VEC_INLINE void task_end(enum zi_dtype type, const struct backward_task *task)
 {
     const struct device_attention *d = task->desc;
     for (int64_t member = 0; member < task->group; member++) {
-        struct pack_source dq = rows_from(task, d->dq, d->ld, 0, query_head(task, member));
+        struct pack_source dq =
+            rows_from(d, d->dq, d->ld, (int64_t[]){task->sequence, 0, query_head(task, member)});
         rows_store(type, &dq, task->dq + member * task->padded * task->wide, task->wide, d->tokens,
                    scale_of(d));
     }

@@ -72,19 +72,6 @@ enum zi_status KERNEL(cpu_attention_check)(const struct device_attention *desc)
     return ZI_OK;
 }
 
-/* Rows of `base` from a token of a sequence on, for one head. */
-static struct pack_source rows_from(const struct forward_task *task, struct device_ptr base,
-                                    int64_t ld, int64_t token, int64_t head)
-{
-    const struct device_attention *d = task->desc;
-    return (struct pack_source){.base = (const void *)base.address,
-                                .first =
-                                    (task->sequence * d->tokens + token) * ld + head * d->width,
-                                .ld = ld,
-                                .rows = d->tokens - token,
-                                .width = d->width};
-}
-
 /* Sets to -infinity the scores of lane vector `lane` whose keys, of `keys` of a tile, lie before the
  * windows of the queries. `diagonal` is the first query less the first key. */
 VEC_INLINE void tile_mask_window(float *s, int64_t keys, int64_t lane, int64_t diagonal,
@@ -272,15 +259,18 @@ VEC_INLINE void forward_task_run(enum attention_form form, const struct forward_
     int spans = (int)((end - task->first_query) / QUERIES);
     for (int span = 0; span < spans; span++) {
         struct pack_source q =
-            rows_from(task, d->q, ld_of_qk(d), task->first_query + span * QUERIES, task->head);
+            rows_from(d, d->q, ld_of_qk(d),
+                      (int64_t[]){task->sequence, task->first_query + span * QUERIES, task->head});
         pack_columns(form, &q, space.q[span]);
     }
     int64_t k_row = round_up(form_words(form, d->width), VEC_LANES);
     int64_t block = block_keys(d->width);
     int64_t key = first_key(d, task->sequence, task->first_query) / block * block;
     for (; key < end && key < d->tokens; key += block) {
-        struct pack_source k = rows_from(task, d->k, ld_of_qk(d), key, key_head);
-        struct pack_source v = rows_from(task, d->v, d->ld, key, key_head);
+        struct pack_source k =
+            rows_from(d, d->k, ld_of_qk(d), (int64_t[]){task->sequence, key, key_head});
+        struct pack_source v =
+            rows_from(d, d->v, d->ld, (int64_t[]){task->sequence, key, key_head});
         pack_rows(form, &k, block, space.k, k_row);
         pack_across(form, &v, block, space.v, round_up(d->width, VEC_LANES));
         for (int span = 0; span < spans; span++)

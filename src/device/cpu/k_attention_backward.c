@@ -196,8 +196,10 @@ VEC_INLINE void span_backward(enum attention_form form, struct backward_space *s
     int64_t head = query_head(task, member), diagonal = query - key;
     int64_t block = block_keys(d->width),
             keys = diagonal + QUERIES < block ? diagonal + QUERIES : block;
-    struct pack_source q = rows_from(task, d->q, ld_of_qk(d), query, head);
-    struct pack_source d_o = rows_from(task, d->d_o, d->ld_o, query, head);
+    struct pack_source q =
+        rows_from(d, d->q, ld_of_qk(d), (int64_t[]){task->sequence, query, head});
+    struct pack_source d_o =
+        rows_from(d, d->d_o, d->ld_o, (int64_t[]){task->sequence, query, head});
     pack_columns(form, &q, space->q_columns);
     pack_columns(form, &d_o, space->do_columns);
     pack_across(form, &q, QUERIES, space->q_across, task->wide);
@@ -238,8 +240,10 @@ VEC_INLINE void backward_task_run(enum attention_form form, const struct backwar
     const int64_t block = block_keys(d->width);
     task_begin(type, task);
     for (int64_t key = 0; key < d->tokens; key += block) {
-        struct pack_source k = rows_from(task, d->k, ld_of_qk(d), key, task->key_head);
-        struct pack_source v = rows_from(task, d->v, d->ld, key, task->key_head);
+        struct pack_source k =
+            rows_from(d, d->k, ld_of_qk(d), (int64_t[]){task->sequence, key, task->key_head});
+        struct pack_source v =
+            rows_from(d, d->v, d->ld, (int64_t[]){task->sequence, key, task->key_head});
         pack_rows(form, &k, block, space.k_rows, task->row_words);
         pack_rows(form, &v, block, space.v_rows, task->row_words);
         if (form == FORM_PAIRS) pack_across(form, &k, block, space.k_across, task->wide);
@@ -249,8 +253,10 @@ VEC_INLINE void backward_task_run(enum attention_form form, const struct backwar
         for (int64_t member = 0; member < task->group; member++)
             for (int64_t query = key / QUERIES * QUERIES; query < end; query += QUERIES)
                 span_backward(form, &space, key, query, member, task);
-        struct pack_source dk = rows_from(task, d->dk, d->ld, key, task->key_head);
-        struct pack_source dv = rows_from(task, d->dv, d->ld, key, task->key_head);
+        struct pack_source dk =
+            rows_from(d, d->dk, d->ld, (int64_t[]){task->sequence, key, task->key_head});
+        struct pack_source dv =
+            rows_from(d, d->dv, d->ld, (int64_t[]){task->sequence, key, task->key_head});
         rows_store(type, &dk, space.dk, task->wide, block, scale);
         rows_store(type, &dv, space.dv, task->wide, block, 1.0f);
     }

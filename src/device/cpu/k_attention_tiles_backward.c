@@ -318,8 +318,10 @@ void KERNEL(cpu_attention_tiles_backward)(const struct backward_task *task)
                 queries_pass(&space, task, &at);
             }
         }
-        struct pack_source dk = rows_from(task, d->dk, d->ld, at.begin, task->key_head);
-        struct pack_source dv = rows_from(task, d->dv, d->ld, at.begin, task->key_head);
+        struct pack_source dk =
+            rows_from(d, d->dk, d->ld, (int64_t[]){task->sequence, at.begin, task->key_head});
+        struct pack_source dv =
+            rows_from(d, d->dv, d->ld, (int64_t[]){task->sequence, at.begin, task->key_head});
         columns_store(&dk, space.dk, at.block, keys, scale_of(d));
         columns_store(&dv, space.dv, at.block, keys, 1.0f);
     }

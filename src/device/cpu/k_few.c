@@ -39,17 +39,9 @@ VEC_INLINE vec few_dots(enum zi_dtype type, const struct device_matmul *d, const
     int64_t k = 0, line = (int64_t)(LINE / zi_dtype_bytes(type));
     for (int j = 0; j < WIDE; j++)
         sums[j] = vec_set(0.0f);
-    for (; k + line <= d->k; k += line) {
-        for (int j = 0; j < WIDE && ahead; j++)
-            __builtin_prefetch(b[j] + ahead + (size_t)k * zi_dtype_bytes(type));
-        for (int64_t part = k; part < k + line; part += VEC_LANES) {
-            vec x = vec_load_as(type, a, part);
-#pragma GCC unroll 16
-            for (int j = 0; j < WIDE; j++)
-                sums[j] = vec_fma(vec_load_as(type, b[j], part), x, sums[j]);
-        }
-    }
     for (; k + VEC_LANES <= d->k; k += VEC_LANES) {
+        for (int j = 0; j < WIDE && ahead && k % line == 0; j++)
+            __builtin_prefetch(b[j] + ahead + (size_t)k * zi_dtype_bytes(type));
         vec x = vec_load_as(type, a, k);
 #pragma GCC unroll 16
         for (int j = 0; j < WIDE; j++)
