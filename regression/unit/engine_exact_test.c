@@ -128,14 +128,14 @@ static const struct variant adapted[] = {
     {{ADAPTED, DISK, "device.type=cuda", "placement.parameters=nvme", "placement.optimizer=host"}},
 };
 #define ADAPTED_COUNT ((int)(sizeof adapted / sizeof *adapted))
-static const struct variant adapted_whole = {
-    {"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1", "model.inner=160",
-     "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all", "adapter.dropout=0.2",
-     "model.trainable=norm.*,blocks.1.mlp.norm.*"}};
-static const struct variant adapted_kept = {
-    {"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1", "model.inner=160",
-     "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all", "adapter.dropout=0",
-     "model.trainable=norm.*,blocks.1.mlp.norm.*"}};
+#define ADAPTED_WHOLE                                                                              \
+    "tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1", "model.inner=160",                \
+        "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all", "adapter.dropout=0.2",    \
+        "model.trainable=norm.*,blocks.1.mlp.norm.*"
+static const struct variant adapted_whole = {{ADAPTED_WHOLE}};
+static const struct variant adapted_micro[] = {{{ADAPTED_WHOLE, "batch.micro=1"}},
+                                               {{ADAPTED_WHOLE, "batch.micro=4"}}};
+static const struct variant adapted_kept = {{ADAPTED_WHOLE, "adapter.dropout=0"}};
 
 static const struct variant whole = {{"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1",
                                       "model.inner=160", "model.vocabulary=130"}};
@@ -241,6 +241,22 @@ static void test_tiles(const char *deck, const struct precision *precision,
     check_variants(deck, precision, variants, count, &first, world);
 }
 
+/* What is dropped depends neither on the number of ranks nor on micro-batches, and changes what is
+ * trained. */
+static void test_dropped(const char *deck, const struct precision *precision, struct comm *world,
+                         struct comm *self)
+{
+    struct step_fixture_run dropped = run_with(deck, &adapted_whole, precision, world);
+    struct step_fixture_run alone = run_with(deck, &adapted_whole, precision, self);
+    check_near(&dropped, &alone, precision->near);
+    for (int v = 0; v < 2; v++) {
+        struct step_fixture_run other = run_with(deck, &adapted_micro[v], precision, world);
+        check_near(&other, &alone, precision->near);
+    }
+    struct step_fixture_run undropped = run_with(deck, &adapted_kept, precision, world);
+    CHECK(dropped.norm[0] != undropped.norm[0]);
+}
+
 static void test_deck(const char *deck, const struct precision *precision, struct comm *world,
                       struct comm *self)
 {
@@ -262,12 +278,7 @@ static void test_deck(const char *deck, const struct precision *precision, struc
     }
     test_tiles(deck, precision, &whole, tiled, TILED_COUNT, world);
     test_tiles(deck, precision, &adapted_whole, adapted, ADAPTED_COUNT, world);
-    /* What is dropped does not depend on the number of ranks, and changes what is trained. */
-    struct step_fixture_run dropped = run_with(deck, &adapted_whole, precision, world);
-    alone = run_with(deck, &adapted_whole, precision, self);
-    check_near(&dropped, &alone, precision->near);
-    struct step_fixture_run undropped = run_with(deck, &adapted_kept, precision, world);
-    CHECK(dropped.norm[0] != undropped.norm[0]);
+    test_dropped(deck, precision, world, self);
     first = run_with(deck, &exact[0], precision, world);
     /* The bits do depend on what they should depend on. */
     static const struct variant seed = {{"run.seed=4"}};
