@@ -11,15 +11,20 @@
 #define DROPOUT_FUNCTION static inline
 #endif
 
-/* Local. 32 well-mixed bits for an element: half of the 64 of its pair, a finaliser of the splitmix64
- * kind (David Stafford's variant 13) of pair * golden ratio + seed. */
-DROPOUT_FUNCTION uint32_t dropout_bits(uint64_t seed, uint64_t element)
+/* Local. 64 well-mixed bits for elements 2 pair and 2 pair + 1: a finaliser of the splitmix64 kind (David
+ * Stafford's variant 13) of pair * golden ratio + seed. */
+DROPOUT_FUNCTION uint64_t dropout_pair(uint64_t seed, uint64_t pair)
 {
-    uint64_t x = (element >> 1) * 0x9e3779b97f4a7c15u + seed;
+    uint64_t x = pair * 0x9e3779b97f4a7c15u + seed;
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
     x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    x ^= x >> 31;
-    return (uint32_t)(element & 1 ? x >> 32 : x);
+    return x ^ x >> 31;
+}
+
+/* Local. The bits of an element among those of its pair. */
+DROPOUT_FUNCTION uint32_t dropout_half(uint64_t bits, uint64_t element)
+{
+    return (uint32_t)(element & 1 ? bits >> 32 : bits);
 }
 
 /* Local. An element is dropped where its bits are below this. */

@@ -106,10 +106,11 @@ static enum zi_status read_share(const char *path, const json_t *config, double 
     const json_t *value = json_object_get(config, "lora_dropout");
     *share = json_number_value(value);
     if (value && !(json_is_number(value) && *share >= 0 && *share < 1))
-        return zi_fail(ZI_ERROR_USAGE, "hf",
-                       "%s: lora_dropout is no number from 0 to less than 1; write the share of the "
-                       "inputs that training drops, or 0",
-                       path);
+        return zi_fail(
+            ZI_ERROR_USAGE, "hf",
+            "%s: lora_dropout is no number from 0 to less than 1; write the share of the "
+            "inputs that training drops, or 0",
+            path);
     return ZI_OK;
 }
 

@@ -17,6 +17,7 @@
 
 enum {
     RUN = 4096,    /* elements that a thread takes at a time */
+    DROPS = 512,   /* elements whose numbers dropout makes at a time */
     ROPE_SPAN = 32 /* tokens that share a base angle */
 };
 
@@ -162,22 +163,48 @@ static enum zi_status glu_backward(struct device_stream *stream, const struct de
     return glu_run(stream, desc, true);
 }
 
+/* What a run of elements is multiplied with: pairs are made in one loop and their halves read in
+ * another, from the half on that the first element has. */
+struct drops {
+    uint64_t pairs[DROPS / 2 + VEC_LANES];
+    /* Elements in front of the first. */
+    uint64_t skip;
+    vec_bits limit;
+    vec kept;
+};
+
+VEC_INLINE void drops_make(struct drops *drops, uint64_t seed, uint64_t element, int64_t count)
+{
+    drops->skip = element & 1;
+    for (int64_t i = 0; i < count / 2 + VEC_LANES; i++)
+        drops->pairs[i] = dropout_pair(seed, element / 2 + (uint64_t)i);
+}
+
+/* Of elements i .. i + VEC_LANES - 1 of the run. */
+VEC_INLINE vec drops_at(const struct drops *drops, int64_t i)
+{
+    vec_bits bits;
+    memcpy(&bits, (const char *)drops->pairs + ((uint64_t)i + drops->skip) * sizeof(uint32_t),
+           sizeof bits);
+    return (vec)((bits >= drops->limit) & (vec_int)drops->kept);
+}
+
 /* Row r of a dropout. */
 VEC_INLINE void dropout_row(enum zi_dtype type, const struct device_dropout *d, int64_t row)
 {
     const void *from = (const void *)d->from.address;
     void *to = (void *)d->to.address;
-    uint32_t limit = dropout_limit(d->share);
-    float kept = (float)(1 / (1 - d->share));
-    for (int64_t c = 0; c < d->columns; c += VEC_LANES) {
-        int64_t at = row * d->columns + c, n = d->columns - c;
-        uint64_t element = (uint64_t)(d->first + row * d->stride + c);
-        float factors[VEC_LANES];
-        for (int i = 0; i < VEC_LANES; i++)
-            factors[i] = dropout_bits(d->seed, element + (uint64_t)i) < limit ? 0 : kept;
-        vec y = vec_load_as_part(type, from, at, n) * vec_load(factors);
-        if (d->add) y = y + vec_load_as_part(type, to, at, n);
-        vec_store_as_part(type, to, at, y, n);
+    struct drops drops = {.limit = (vec_bits){0} + dropout_limit(d->share),
+                          .kept = vec_set((float)(1 / (1 - d->share)))};
+    for (int64_t run = 0; run < d->columns; run += DROPS) {
+        int64_t count = d->columns - run < DROPS ? d->columns - run : DROPS;
+        drops_make(&drops, d->seed, (uint64_t)(d->first + row * d->stride + run), count);
+        for (int64_t c = 0; c < count; c += VEC_LANES) {
+            int64_t at = row * d->columns + run + c, n = count - c;
+            vec y = vec_load_as_part(type, from, at, n) * drops_at(&drops, c);
+            if (d->add) y = y + vec_load_as_part(type, to, at, n);
+            vec_store_as_part(type, to, at, y, n);
+        }
     }
 }
 

@@ -234,6 +234,7 @@ template <class T> struct dropout_view {
     bool add;
 };
 
+/* With N > 1 rows begin with the first element of a pair. */
 template <class T, int N> __global__ void __launch_bounds__(BLOCK) dropout_kernel(dropout_view<T> v)
 {
     for (int64_t row = blockIdx.x; row < v.rows; row += gridDim.x) {
@@ -243,9 +244,12 @@ template <class T, int N> __global__ void __launch_bounds__(BLOCK) dropout_kerne
             float x[N], y[N] = {0};
             lanes_load<N>(x, v.from + at);
             if (v.add) lanes_load<N>(y, v.to + at);
+            uint64_t bits = 0;
 #pragma unroll
-            for (int j = 0; j < N; j++)
-                y[j] += x[j] * (dropout_bits(v.seed, element + j) < v.limit ? 0 : v.kept);
+            for (int j = 0; j < N; j++) {
+                if (j % 2 == 0) bits = dropout_pair(v.seed, (element + j) / 2);
+                y[j] += x[j] * (dropout_half(bits, element + j) < v.limit ? 0 : v.kept);
+            }
             lanes_store<N>(v.to + at, y);
         }
     }
@@ -257,7 +261,8 @@ static enum zi_status dropout_of(struct device_stream *stream, const struct devi
     constexpr int N = lanes_most<T>;
     dropout_view<T> v = {at<T>(d->to), at<T>(d->from), d->rows, d->columns, d->first, d->stride,
                          d->seed, dropout_limit(d->share), (float)(1 / (1 - d->share)), d->add};
-    bool fit = lanes_fit(d->to.address | d->from.address | (uintptr_t)d->columns * sizeof(T));
+    bool fit = lanes_fit(d->to.address | d->from.address | (uintptr_t)d->columns * sizeof(T)) &&
+               (d->first | d->stride) % 2 == 0;
     unsigned blocks = blocks_for(v.rows, 1, BLOCKS_MOST);
     cudaStream_t on = cuda_enter(stream);
     if (!on) return ZI_ERROR_DEVICE;
