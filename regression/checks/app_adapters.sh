@@ -141,7 +141,7 @@ asks 's/"bias": "none"/"bias": "all"/' "bias asks"
 asks 's/"bias": "none"/"bias": "none", "init_lora_weights": "pissa_niter_4"/' "init_lora_weights asks"
 asks 's/"bias": "none"/"bias": "none", "exclude_modules": ["c_attn"]/' "exclude_modules asks"
 asks 's/"r": 3/"r": 0/' "r is no whole number"
-for share in '"0.1"' '""' null true '[]' -0.1 1 1.5 1e400; do
+for share in '"0.1"' '""' null true '[]' -0.1 1 1e300; do
     asks "s/\"lora_dropout\": [0-9.]*/\"lora_dropout\": $share/" "lora_dropout"
 done
 asks 's/"use_rslora": false/"use_rslora": "true"/' "use_rslora asks"

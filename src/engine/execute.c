@@ -25,8 +25,7 @@ static struct model_pass pass_of(const struct engine *engine, const struct bound
     pass.tokens = engine->tokens;
     if (engine->sequences > 0) pass.sequences = engine->sequences;
     pass.ends = engine->ends;
-    pass.drops =
-        program_row(engine->name)->trains && engine->program->model->settings.adapter.dropout > 0;
+    pass.drops = b->op->drops;
     if (pass.drops) pass.seed = dropout_seed(engine);
     pass.loss_scale = (float)(1.0 / (double)engine->targets) * (float)engine->scaling.scale;
     return pass;

@@ -179,12 +179,15 @@ size_t model_cache_bytes(const struct model *model, int op, int64_t sequences, i
 
 /* Floating-point operations: 2 per multiply-add of matrix products and of the causal half of
  * attention. Backward without recomputation; recompute is what MODEL_RECOMPUTE costs. `weights` are
- * those of backward that make gradients of matrices. */
+ * those of backward that make gradients of matrices. `dropout`: bytes that it reads and writes. */
 struct model_flops {
     double forward, backward, recompute, weights;
+    struct {
+        double forward, backward, recompute;
+    } dropout;
 };
 
-/* Local. The FLOPs of operation `op` for all of the sequences. */
+/* Local. What operation `op` costs for all of the sequences. */
 void model_op_flops(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_flops *flops);
 
