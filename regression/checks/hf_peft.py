@@ -101,7 +101,8 @@ def drop_as_zinf(model, share):
     for name, module in list(model.named_modules()):
         if not isinstance(getattr(module, "lora_dropout", None), torch.nn.ModuleDict):
             continue
-        end, layer = next(end for end in WORDS if name.endswith(end)), re.search(r"\.(\d+)\.", name).group(1)
+        end = next(end for end in WORDS if name.endswith(end))
+        layer = re.search(r"\.(\d+)\.", name).group(1)
         if module.lora_dropout["default"].p != share:
             fail(f"{name}: PEFT reads another lora_dropout: {module.lora_dropout['default']}")
         module.lora_dropout["default"] = Drops(f"blocks.{layer}.{WORDS[end]}.lora_a", share)
