@@ -132,7 +132,8 @@ def zinf_run(work, name, sets, *more, ranks=1):
     """The run directory of a run from the model of that name, and its losses."""
     deck, directory = f"{work}/deck.yaml", f"{work}/run_{name}_{len(more)}"
     with open(deck, "w", encoding="utf-8") as file:
-        file.write(f"run: {{name: t, directory: {directory}, steps: {STEPS}, seed: {SEED}}}\nmodel: {{from: {work}/{name}}}\n"
+        file.write(f"run: {{name: t, directory: {directory}, steps: {STEPS}, seed: {SEED}}}\n"
+                   f"model: {{from: {work}/{name}}}\n"
                    "optimizer: {learning_rate: 1.0e-2, schedule: constant}\n"
                    f"data: {{train: {work}/train.bin, format: nanogpt}}\n"
                    f"batch: {{global: {SEQUENCES}, micro: 2, tokens: {TOKENS}}}\n")
