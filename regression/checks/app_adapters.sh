@@ -73,6 +73,42 @@ for name in norm.weight blocks.0.attention.query.bias blocks.1.mlp.up.weight; do
     [ "$(values "$begin" $name)" != "$(values "$end" $name)" ] || fail "$name has not changed"
 done
 
+# Dropout: the same bits made again as kept, on disk, and of a run that went on; other bits than without; not in
+# validation, evaluation and generation, which after a step at a rate of 0 are those of the model without.
+drops="$adapter --set adapter.dropout=0.25"
+# shellcheck disable=SC2086
+tune "$folder/drops" $drops --set activations.recompute=always
+bits "$folder/drops" >"$folder/dropped"
+! cmp -s "$folder/dropped" "$folder/bits" || fail "nothing was dropped"
+# shellcheck disable=SC2086
+tune "$folder/kept" $drops $nvme --set activations.recompute=never
+bits "$folder/kept" | cmp -s - "$folder/dropped" || fail "other numbers with dropout, kept and on disk"
+rm "$folder/kept/checkpoints/step-00000006.h5" "$folder/kept/checkpoints/step-00000004.h5" "$folder/kept/end.yaml"
+# shellcheck disable=SC2086
+tune "$folder/kept" $drops --resume auto
+bits "$folder/kept" | cmp -s - "$folder/dropped" || fail "other numbers with dropout of a run that went on"
+expect 0 "$zinf" export "$folder/drops" --adapter --output "$folder/drops.out"
+grep -q '"lora_dropout": 0.25' "$folder/drops.out/adapter_config.json" || fail "lora_dropout"
+expect 0 "$zinf" check "$folder/tune.yaml" --set model.from="$base" --set adapter.from="$folder/drops.out" \
+    --set adapter.dropout=0
+for share in 0 0.5; do
+    still=$folder/still.$share
+    expect 0 "$zinf" run "$folder/tune.yaml" --set run.directory="$still" --set model.from="$base" \
+        --set adapter.from="$folder/drops.out" --set adapter.dropout=$share --set run.steps=1 --set optimizer.warmup=0 \
+        --set optimizer.learning_rate=0 --set data.validation_every="1 steps"
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i }
+        NR == 2 { print $at["validation_loss"] > v; print $at["loss"] > l }' \
+        v="$still.validation" l="$still.loss" "$still/steps.csv"
+    expect 0 "$zinf" evaluate "$still" --data "$folder/validation.h5" --output "$still.json"
+    grep '"loss"' "$still.json" >"$still.evaluation"
+    expect 0 "$zinf" generate "$still" --prompt abc --tokens 8
+    cp "$folder/out" "$still.text"
+done
+for made in validation evaluation text; do
+    same "$folder/still.0.$made" "$folder/still.0.5.$made"
+done
+! cmp -s "$folder/still.0.loss" "$folder/still.0.5.loss" || fail "training drops nothing"
+
 # What goes out, and what is refused.
 expect 0 "$zinf" export "$folder/lora" --output "$folder/merged"
 expect 0 "$zinf" export "$folder/lora" --adapter --output "$folder/joined"
@@ -105,6 +141,10 @@ asks 's/"bias": "none"/"bias": "all"/' "bias asks"
 asks 's/"bias": "none"/"bias": "none", "init_lora_weights": "pissa_niter_4"/' "init_lora_weights asks"
 asks 's/"bias": "none"/"bias": "none", "exclude_modules": ["c_attn"]/' "exclude_modules asks"
 asks 's/"r": 3/"r": 0/' "r is no whole number"
+for share in '"0.1"' '""' null true '[]' -0.1 1 1e300; do
+    asks "s/\"lora_dropout\": [0-9.]*/\"lora_dropout\": $share/" "lora_dropout"
+done
+asks 's/"use_rslora": false/"use_rslora": "true"/' "use_rslora asks"
 asks 's/"LORA"/"IA3"/' "peft_type is not LORA"
 asks 's/"LORA"/"IA3"/' "merge_and_unload"
 asks 's/"target_modules": \[/&"c_attn", /' "names transformer.h.0.attn.c_attn, of which the weights have no adapter"
@@ -156,6 +196,9 @@ expect 0 "$zinf" plan "${srcdir:-.}/inputs/llama-small.yaml" --set 'model.traina
 says "not told, since model.trainable names tensors of this one"
 refuses adapter.targets=gate "gpt2 has no matrix gate"
 refuses adapter.targets=outptu "nearest is output"
-refuses adapter.dropout=0.1 "no dropout"
+refuses adapter.dropout=1 "all would be dropped"
+for share in 1.5 -0.1 some nan; do
+    refuses adapter.dropout=$share "adapter.dropout"
+done
 refuses adapter.rank=33 "smaller side is 32"
 echo "app_adapters: $passed checks passed"

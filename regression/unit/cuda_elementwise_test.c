@@ -86,6 +86,34 @@ static void test_glu(struct pair *p, bool gelu)
     }
 }
 
+/* The same elements are dropped; added to others as well. */
+static void test_dropout(struct pair *p)
+{
+    static const int64_t shapes[][2] = {{0, 8}, {1, 1}, {3, 7}, {2, 16}, {5, 129}, {2048, 2731}};
+    p->what = "dropout";
+    for (int i = 0; i < (p->emulated ? 5 : 6); i++) {
+        int64_t rows = shapes[i][0], columns = shapes[i][1];
+        p->shift = i % 2;
+        struct tensor x = tensor_random(p, p->type, rows * columns, 2.0f);
+        struct tensor y = tensor_random(p, p->type, rows * columns, 2.0f);
+        struct device_dropout dropout[PAIR_DEVICES];
+        for (int d = 0; d < PAIR_DEVICES; d++)
+            dropout[d] = (struct device_dropout){.type = p->type,
+                                                 .rows = rows,
+                                                 .columns = columns,
+                                                 .seed = 0x8123456789abcdefu,
+                                                 .first = 1001,
+                                                 .stride = columns + 3,
+                                                 .share = 0.3,
+                                                 .add = i != 2,
+                                                 .from = x.at[d],
+                                                 .to = y.at[d]};
+        PAIR_CALL(p, dropout, &dropout[d]);
+        tensor_near(p, &y, 2, 4.0);
+        pair_clear(p);
+    }
+}
+
 /* B, T, heads, D, ld. */
 static struct device_rope rope_of(struct pair *p, const int64_t shape[5], double base)
 {
@@ -148,6 +176,7 @@ static void test_elementwise(struct pair *p)
     test_gelu_ends(p);
     test_glu(p, false);
     test_glu(p, true);
+    test_dropout(p);
     test_rope(p);
 }
 

@@ -269,9 +269,78 @@ static void test_refusals(void)
     CHECK_INT(operations.gelu(&stream, ZI_INT32, p, p, 5), ZI_ERROR_DEVICE);
 }
 
+/* The numbers of dropout, put down once more: pairs of elements share 64 bits. */
+static uint32_t dropout_define(uint64_t seed, uint64_t element)
+{
+    uint64_t x = element / 2 * 0x9e3779b97f4a7c15u + seed;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    x ^= x >> 31;
+    return (uint32_t)(element % 2 ? x >> 32 : x & 0xffffffffu);
+}
+
+/* Rows that are columns `first` .. of rows of `stride` numbers; added as well; and in two parts, which
+ * give the same bits. */
+static void dropout_case(struct kernels *k, int64_t rows, int64_t columns, double share)
+{
+    int64_t count = rows * columns, stride = columns + 5, first = 3 * stride + 2, dropped = 0;
+    struct buffer x = buffer_random(k->type, count, "x", 2.0f), y = buffer_create(k->type, count);
+    struct buffer part = buffer_create(k->type, count);
+    struct buffer sum = buffer_random(k->type, count, "sum", 2.0f);
+    double *once = doubles_create(count), *added = doubles_create(count);
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t element = (uint64_t)(first + i / columns * stride + i % columns);
+        bool drops = (double)dropout_define(41, element) < floor(share * 0x1p32);
+        once[i] = drops ? 0 : buffer_get(&x, i) / (1 - share);
+        added[i] = buffer_get(&sum, i) + once[i];
+        dropped += drops;
+    }
+    double spread = sqrt((double)count * share * (1 - share));
+    CHECK_NEAR((double)dropped, (double)count * share, 5 * spread + 1e-9);
+    struct device_dropout d = {.type = k->type,
+                               .rows = rows,
+                               .columns = columns,
+                               .seed = 41,
+                               .first = first,
+                               .stride = stride,
+                               .share = share,
+                               .from = buffer_at(&x, 0),
+                               .to = buffer_at(&y, 0)};
+    CHECK_INT(k->operations.dropout(&k->stream, &d), ZI_OK);
+    kernels_compare(k, "dropout", &y, once, kernels_rounding(k->type) + 2e-7, 1e-7);
+    for (int64_t row = 0; row < rows; row++) {
+        struct device_dropout one = d;
+        one.rows = 1;
+        one.first += row * stride;
+        one.from = buffer_at(&x, row * columns);
+        one.to = buffer_at(&part, row * columns);
+        CHECK_INT(k->operations.dropout(&k->stream, &one), ZI_OK);
+    }
+    CHECK(memcmp(y.bytes, part.bytes, (size_t)count * zi_dtype_bytes(k->type)) == 0);
+    d.add = true;
+    d.to = buffer_at(&sum, 0);
+    CHECK_INT(k->operations.dropout(&k->stream, &d), ZI_OK);
+    kernels_compare(k, "dropout added", &sum, added, kernels_rounding(k->type) + 3e-7, 1e-6);
+    free(once);
+    free(added);
+    struct buffer *buffers[] = {&x, &y, &part, &sum};
+    for (int i = 0; i < 4; i++)
+        buffer_destroy(buffers[i]);
+}
+
+static void test_dropout(struct kernels *k)
+{
+    dropout_case(k, 0, 8, 0.5);
+    dropout_case(k, 1, 1, 0.5);
+    dropout_case(k, 7, 33, 0.1);
+    dropout_case(k, 64, 96, 0.05);
+    dropout_case(k, 5, 64, 0);
+}
+
 int main(void)
 {
     kernels_run(test_elementwise);
+    kernels_run(test_dropout);
     test_refusals();
     return test_finish("device_elementwise_test");
 }

@@ -11,7 +11,7 @@
 #include "regression/unit/step_fixture.h"
 
 /* Sets of one variant; all variants of a group must give the bits of its first. */
-#define SETS_MAX 14
+#define SETS_MAX 16
 struct variant {
     const char *sets[SETS_MAX];
 };
@@ -113,9 +113,11 @@ static const struct variant tiled[] = {
       "zero.update=deferred"}},
 };
 #define TILED_COUNT ((int)(sizeof tiled / sizeof *tiled))
-/* With adapters, and with another few tensors trained: their units are used by all tiles. */
+/* With adapters, of whose inputs some are dropped, and with another few tensors trained: their units are
+ * used by all tiles. */
 #define ADAPTED                                                                                    \
-    TILED, "adapter.rank=3", "adapter.targets=all", "model.trainable=norm.*,blocks.1.mlp.norm.*"
+    TILED, "adapter.rank=3", "adapter.targets=all", "adapter.dropout=0.2",                         \
+        "model.trainable=norm.*,blocks.1.mlp.norm.*"
 static const struct variant adapted[] = {
     {{ADAPTED, "zero.stage=3"}},
     {{ADAPTED, "zero.stage=1", "zero.prefetch=0"}},
@@ -126,10 +128,14 @@ static const struct variant adapted[] = {
     {{ADAPTED, DISK, "device.type=cuda", "placement.parameters=nvme", "placement.optimizer=host"}},
 };
 #define ADAPTED_COUNT ((int)(sizeof adapted / sizeof *adapted))
-static const struct variant adapted_whole = {
-    {"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1", "model.inner=160",
-     "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all",
-     "model.trainable=norm.*,blocks.1.mlp.norm.*"}};
+#define ADAPTED_WHOLE                                                                              \
+    "tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1", "model.inner=160",                \
+        "model.vocabulary=130", "adapter.rank=3", "adapter.targets=all", "adapter.dropout=0.2",    \
+        "model.trainable=norm.*,blocks.1.mlp.norm.*"
+static const struct variant adapted_whole = {{ADAPTED_WHOLE}};
+static const struct variant adapted_micro[] = {{{ADAPTED_WHOLE, "batch.micro=1"}},
+                                               {{ADAPTED_WHOLE, "batch.micro=4"}}};
+static const struct variant adapted_kept = {{ADAPTED_WHOLE, "adapter.dropout=0"}};
 
 static const struct variant whole = {{"tiling.attention=1", "tiling.mlp=1", "tiling.vocabulary=1",
                                       "model.inner=160", "model.vocabulary=130"}};
@@ -235,6 +241,22 @@ static void test_tiles(const char *deck, const struct precision *precision,
     check_variants(deck, precision, variants, count, &first, world);
 }
 
+/* What is dropped depends neither on the number of ranks nor on micro-batches, and changes what is
+ * trained. */
+static void test_dropped(const char *deck, const struct precision *precision, struct comm *world,
+                         struct comm *self)
+{
+    struct step_fixture_run dropped = run_with(deck, &adapted_whole, precision, world);
+    struct step_fixture_run alone = run_with(deck, &adapted_whole, precision, self);
+    check_near(&dropped, &alone, precision->near);
+    for (int v = 0; v < 2; v++) {
+        struct step_fixture_run other = run_with(deck, &adapted_micro[v], precision, world);
+        check_near(&other, &alone, precision->near);
+    }
+    struct step_fixture_run undropped = run_with(deck, &adapted_kept, precision, world);
+    CHECK(dropped.norm[0] != undropped.norm[0]);
+}
+
 static void test_deck(const char *deck, const struct precision *precision, struct comm *world,
                       struct comm *self)
 {
@@ -256,6 +278,7 @@ static void test_deck(const char *deck, const struct precision *precision, struc
     }
     test_tiles(deck, precision, &whole, tiled, TILED_COUNT, world);
     test_tiles(deck, precision, &adapted_whole, adapted, ADAPTED_COUNT, world);
+    test_dropped(deck, precision, world, self);
     first = run_with(deck, &exact[0], precision, world);
     /* The bits do depend on what they should depend on. */
     static const struct variant seed = {{"run.seed=4"}};

@@ -235,6 +235,9 @@ static inline struct model_pass fixture_pass(const struct fixture *f, int op, in
         .targets = device_at(f->targets.at, skip),
         .loss = f->loss.at,
         .loss_scale = 1.0f,
+        .drops = f->model->settings.adapter.dropout > 0,
+        .seed = 77,
+        .first = first,
     };
     for (int i = 0; i < f->model->ops[op].unit_count; i++) {
         pass.weights[i] = f->weights[f->model->ops[op].units[i]].at;

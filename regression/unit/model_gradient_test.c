@@ -271,7 +271,7 @@ static const struct finite_case cases[] = {
       .vocabulary = 23,
       .norm_epsilon = 1e-5,
       .rope_base = 100,
-      .adapter = {.rank = 2, .alpha = 1, .targets = {{"all"}, 1}}},
+      .adapter = {.rank = 2, .alpha = 1, .dropout = 0.4, .targets = {{"all"}, 1}}},
      {1, 1, 1}},
     {"gpt2 with adapters, tiled",
      {.layers = 1,
@@ -283,7 +283,7 @@ static const struct finite_case cases[] = {
       .vocabulary = 137,
       .tied = 1,
       .norm_epsilon = 1e-5,
-      .adapter = {.rank = 3, .alpha = 3, .targets = {{"all"}, 1}}},
+      .adapter = {.rank = 3, .alpha = 3, .dropout = 0.3, .targets = {{"all"}, 1}}},
      {3, 2, 3}},
     {"llama with adapters, tiled",
      {.family = MODEL_LLAMA,
@@ -299,6 +299,7 @@ static const struct finite_case cases[] = {
       .trainable = {{"norm.weight", "blocks.0.attention.value.weight"}, 2},
       .adapter = {.rank = 4,
                   .alpha = 2,
+                  .dropout = 0.1,
                   .targets = {{"query", "value", "output", "up", "down"}, 5}}},
      {2, 2, 2}},
 };
@@ -391,6 +392,37 @@ static void check_frozen(struct fixture *f, int t)
     free(gradient);
 }
 
+/* The loss of a model with adapters of which a share of the inputs is dropped, of which lora_b is 0 where
+ * it is `zeroed`. */
+static double loss_dropping(const struct settings_model *settings, double share, bool zeroed)
+{
+    struct fixture f;
+    struct settings_model own = *settings;
+    own.adapter.dropout = share;
+    fixture_open(&f, &own, ZI_FP32, (int64_t[]){2, 11});
+    fixture_randomize(&f, 4);
+    for (int t = 0; t < f.model->tensor_count && zeroed; t++) {
+        const struct model_tensor *tensor = &f.model->tensors[t];
+        if (!tensor->adapts || !strstr(tensor->name, "lora_b")) continue;
+        for (int64_t i = 0; i < tensor->elements; i++)
+            fixture_set_weight(&f, t, i, 0);
+    }
+    double loss = fixture_loss(&f);
+    fixture_close(&f);
+    return loss;
+}
+
+/* Where no element is dropped the model is the one without dropout, to the bit; where all are it is the
+ * one without adapters; and in between neither. */
+static void test_shares(const struct settings_model *settings)
+{
+    double none = loss_dropping(settings, 0, false), base = loss_dropping(settings, 0, true);
+    double half = loss_dropping(settings, 0.5, false);
+    CHECK(loss_dropping(settings, 1e-12, false) == none);
+    CHECK(loss_dropping(settings, 1 - 1e-12, false) == base);
+    CHECK(fabs(none - base) > 1e-2 && fabs(half - base) > 1e-2 && fabs(half - none) > 1e-2);
+}
+
 int main(void)
 {
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -411,5 +443,8 @@ int main(void)
         fixture_close(&f);
         if (test_failures() > before) fprintf(stderr, "in case %s\n", cases[c].name);
     }
+    fixture_tiling = (struct settings_tiling){1, 1, 1};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        if (cases[c].settings.adapter.dropout > 0) test_shares(&cases[c].settings);
     return test_finish("model_gradient_test");
 }

@@ -89,7 +89,7 @@ static const struct settings_model adapted_gpt2 = {
     .vocabulary = 131,
     .tied = 1,
     .norm_epsilon = 1e-5,
-    .adapter = {.rank = 3, .alpha = 5, .targets = {{"all"}, 1}},
+    .adapter = {.rank = 3, .alpha = 5, .dropout = 0.25, .targets = {{"all"}, 1}},
 };
 static const struct settings_model adapted_llama = {
     .family = MODEL_LLAMA,
@@ -103,7 +103,10 @@ static const struct settings_model adapted_llama = {
     .norm_epsilon = 1e-5,
     .rope_base = 10000,
     .trainable = {{"blocks.1.mlp.*", "norm.weight"}, 2},
-    .adapter = {.rank = 2, .alpha = 2, .targets = {{"key", "output", "up", "down"}, 4}},
+    .adapter = {.rank = 2,
+                .alpha = 2,
+                .dropout = 0.25,
+                .targets = {{"key", "output", "up", "down"}, 4}},
 };
 
 #define ONES 14 /* models, each in two types */
@@ -385,7 +388,7 @@ static void check_chunks(enum zi_dtype type)
 /* The device's operations with a count of what passes through them. */
 static struct device_operations counting;
 static const struct device_operations *counted;
-static double flops;
+static double flops, dropped;
 
 static enum zi_status count_matmul(struct device_stream *stream, const struct device_matmul *d)
 {
@@ -419,6 +422,13 @@ static enum zi_status count_attention_backward(struct device_stream *stream,
     return counted->attention_backward(stream, d);
 }
 
+static enum zi_status count_dropout(struct device_stream *stream, const struct device_dropout *d)
+{
+    double bytes = (double)(d->rows * d->columns) * (double)zi_dtype_bytes(d->type);
+    dropped += (d->add ? 3 : 2) * bytes;
+    return counted->dropout(stream, d);
+}
+
 /* Formulas against calls. */
 static void check_flops(struct fixture *f)
 {
@@ -428,20 +438,24 @@ static void check_flops(struct fixture *f)
     counting.matmul = count_matmul;
     counting.attention = count_attention;
     counting.attention_backward = count_attention_backward;
+    counting.dropout = count_dropout;
     for (int op = 0; op < m->op_count; op++) {
         struct model_flops expected;
         struct model_pass pass = fixture_pass(f, op, 0, 2);
         pass.operations = &counting;
         model_op_flops(m, op, 2, f->tokens, &expected);
-        flops = 0;
+        flops = dropped = 0;
         CHECK(model_forward(m, op, MODEL_TRAIN, &pass) == ZI_OK);
         CHECK_NEAR(flops, expected.forward, 0.5);
-        flops = 0;
+        CHECK_NEAR(dropped, expected.dropout.forward, 0.5);
+        flops = dropped = 0;
         if (keeps(m, op)) CHECK(model_forward(m, op, MODEL_RECOMPUTE, &pass) == ZI_OK);
         CHECK_NEAR(flops, expected.recompute, 0.5);
-        flops = 0;
+        CHECK_NEAR(dropped, expected.dropout.recompute, 0.5);
+        flops = dropped = 0;
         CHECK(model_backward(m, op, &pass) == ZI_OK);
         CHECK_NEAR(flops, expected.backward, 0.5);
+        CHECK_NEAR(dropped, expected.dropout.backward, 0.5);
     }
 }
 

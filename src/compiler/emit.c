@@ -12,11 +12,13 @@ static void set_weights(struct builder *b, struct program_op *o, int visit)
     }
 }
 
-static struct program_op model_operation(enum program_kind kind, int op, int micro)
+static struct program_op model_operation(const struct builder *b, enum program_kind kind, int op,
+                                         int micro)
 {
     struct program_op o = builder_op(kind);
     o.op = op;
     o.micro = micro;
+    o.drops = list_is_training(b) && b->model->settings.adapter.dropout > 0;
     return o;
 }
 
@@ -35,7 +37,7 @@ static void emit_forward(struct builder *b, int visit, int micro)
     const struct model_op *model_op = &b->model->ops[op];
     bool last = model_op->tile == model_op->tiles - 1;
     int output = activation_forward_input(b, model_op->layer + 1, micro);
-    struct program_op o = model_operation(OP_FORWARD, op, micro);
+    struct program_op o = model_operation(b, OP_FORWARD, op, micro);
     o.mode = activation_is_saved(b, op) ? MODEL_TRAIN : MODEL_INFER;
     if (model_op->kind == MODEL_EMBED)
         op_reads(&o, OPERAND_TOKENS, b->program->inside.tokens);
@@ -61,7 +63,7 @@ static void emit_head(struct builder *b, int visit, int micro)
     bool logits = b->schedule.visits[visit].phase == VISIT_LOGITS;
     int op = b->schedule.visits[visit].first;
     const struct model_op *model_op = &b->model->ops[op];
-    struct program_op o = model_operation(logits ? OP_LOGITS : OP_FORWARD, op, micro);
+    struct program_op o = model_operation(b, logits ? OP_LOGITS : OP_FORWARD, op, micro);
     o.mode = MODEL_INFER;
     op_reads(&o, OPERAND_INPUT, activation_forward_input(b, model_op->layer, micro));
     op_writes(&o, OPERAND_SAVED, b->activations.recomputed_saved[0]);
@@ -83,7 +85,7 @@ static void emit_recompute(struct builder *b, int visit, int micro, int input)
     const struct visit *v = &b->schedule.visits[visit];
     const struct activations *a = &b->activations;
     for (int j = 0; j < v->count; j++) {
-        struct program_op o = model_operation(OP_RECOMPUTE, v->first + j, micro);
+        struct program_op o = model_operation(b, OP_RECOMPUTE, v->first + j, micro);
         bool more = j + 1 < v->count;
         o.mode = more ? MODEL_TRAIN : MODEL_RECOMPUTE;
         op_reads(&o, OPERAND_INPUT, j == 0 ? input : a->recomputed_inputs[j]);
@@ -121,7 +123,7 @@ static void emit_differentiate(struct builder *b, int visit, int micro, int j,
 {
     const struct visit *v = &b->schedule.visits[visit];
     const struct model_op *op = &b->model->ops[v->first + j];
-    struct program_op o = model_operation(OP_BACKWARD, v->first + j, micro);
+    struct program_op o = model_operation(b, OP_BACKWARD, v->first + j, micro);
     bool again = micro > v->micro || (!b->derived.sharded_gradients && micro > 0);
     int stream = b->activations.stream_gradients[micro % b->derived.copies];
     if (op->kind != MODEL_EMBED) op_reads(&o, OPERAND_INPUT, found.input);

@@ -545,7 +545,7 @@ void deck_take_model(struct deck *deck, const struct settings_model *given, cons
         bool adapts = row_is_of_adapter(&row[i]) && given->adapter.rank > 0;
         if (!deck_row_is_of_model(&row[i]) && !adapts) continue;
         if (origin->source != SOURCE_DEFAULT && !deck_value_is_auto(&row[i], &deck->settings)) {
-            if (!deck_value_same(&row[i], &other, &deck->settings))
+            if (!row[i].changeable && !deck_value_same(&row[i], &other, &deck->settings))
                 complain_of_model(deck, &row[i], &other, where);
             continue;
         }

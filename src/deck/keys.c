@@ -343,9 +343,10 @@ static const struct deck_row rows[] = {
      .fallback = "plain", .uses = with_adapter,
      .help = "plain: alpha / rank; rsqrt: alpha / sqrt(rank), rank-stabilised"},
     {KEY_OF_MODEL(adapter, dropout), .type = DECK_REAL, .fallback = "0", .maximum = 1,
-     .uses = with_adapter,
+     .changeable = true, .uses = with_adapter,
      .help =
-         "share of an adapter's inputs that training drops; zinf drops none: only 0 is possible"},
+         "share of an adapter's inputs that a training step drops, by run.seed and the step; the "
+         "rest is divided by the share that is kept; below 1"},
     {KEY_OF_MODEL(adapter, targets), .type = DECK_WORDS, .fallback = "auto", .uses = with_adapter,
      .help = "matrices with an adapter: query, key, value, output, gate, up, down, of every block; "
              "all: each that there is; auto: query and value, as the package PEFT has it"},

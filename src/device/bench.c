@@ -188,6 +188,22 @@ static enum zi_status run_glu(struct bench *b, const struct bench_case *c)
     return c->which & 1 ? b->ops->glu_backward(b->stream, &glu) : b->ops->glu(b->stream, &glu);
 }
 
+static enum zi_status run_dropout(struct bench *b, const struct bench_case *c)
+{
+    struct device_dropout dropout = {
+        .type = b->type,
+        .rows = R,
+        .columns = F,
+        .seed = 1,
+        .stride = F,
+        .share = 0.1,
+        .add = c->which,
+        .from = b->x[0],
+        .to = b->x[1],
+    };
+    return b->ops->dropout(b->stream, &dropout);
+}
+
 static enum zi_status run_attention(struct bench *b, const struct bench_case *c)
 {
     size_t type = zi_dtype_bytes(b->type);
@@ -453,6 +469,8 @@ static void bench_memory_bound(struct bench *b)
         {o->glu_backward, {"swiglu backward", 0, 5 * rf, run_glu, {0}, 1}},
         {o->glu, {"geglu", 0, 3 * rf, run_glu, {0}, 2}},
         {o->glu_backward, {"geglu backward", 0, 5 * rf, run_glu, {0}, 3}},
+        {o->dropout, {"dropout", 0, 2 * rf, run_dropout, {0}, 0}},
+        {o->dropout, {"dropout added", 0, 3 * rf, run_dropout, {0}, 1}},
         {o->rope, {"rope", 0, 2 * rc, run_rope, {0}, 0}},
         {o->embed, {"embedding", 0, 3 * rc, run_embed, {0}, 0}},
         {o->embed_backward, {"embedding backward", 0, rc + 4 * rc4, run_embed, {0}, 1}},

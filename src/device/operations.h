@@ -220,6 +220,21 @@ struct device_glu {
     struct device_ptr gate_up, y, dy, d_gate_up;
 };
 
+/* Dropout (Srivastava et al. 2014) with what is kept divided by the share that is kept: to[r,c] = from[r,c]
+ * / (1 - share), or 0 where element first + r * stride + c of the numbers of `seed` says so; with `add`
+ * that is added. Both [rows, columns], contiguous. The same elements are dropped however a tensor is cut,
+ * and on every device. */
+struct device_dropout {
+    enum zi_dtype type;
+    int64_t rows, columns;
+    uint64_t seed;
+    int64_t first, stride;
+    /* In [0, 1). */
+    double share;
+    bool add;
+    struct device_ptr from, to;
+};
+
 /* What a set of gradients adds to the global norm: on the device, zeroed by the caller. */
 struct device_norm_sums {
     /* Sum of squares of the finite elements, in a fixed order of partial sums. */
@@ -251,6 +266,8 @@ struct device_operations {
     /* SwiGLU or GeGLU, see device_glu */
     enum zi_status (*glu)(struct device_stream *, const struct device_glu *);
     enum zi_status (*glu_backward)(struct device_stream *, const struct device_glu *);
+    /* See device_dropout [in place] */
+    enum zi_status (*dropout)(struct device_stream *, const struct device_dropout *);
     enum zi_status (*rope)(struct device_stream *, const struct device_rope *);
     enum zi_status (*attention)(struct device_stream *, const struct device_attention *);
     enum zi_status (*attention_backward)(struct device_stream *, const struct device_attention *);

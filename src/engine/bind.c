@@ -61,7 +61,7 @@ static enum zi_status bind_pass(const struct engine *engine, enum program_name n
     const struct program_op *op = b->op;
     const struct model_op *model_op = &engine->program->model->ops[op->op];
     const struct lane *lane = &engine->lanes[op->lane];
-    int64_t first;
+    int64_t first, sequences = zero_sequences(c, engine->rank, op->micro, &first);
     b->pass = calloc(1, sizeof *b->pass);
     if (!b->pass) return zi_fail(ZI_ERROR_DEVICE, "engine", "no memory to bind a program");
     const struct program_row *row = program_row(name);
@@ -71,7 +71,8 @@ static enum zi_status bind_pass(const struct engine *engine, enum program_name n
         .stream = lane->stream,
         .sequences = alone   ? 1
                      : batch ? c->micro
-                             : zero_sequences(c, engine->rank, op->micro, &first),
+                             : sequences,
+        .first = first,
         .tokens = c->tokens,
         .input = b->at[OPERAND_INPUT],
         .output = b->at[OPERAND_OUTPUT],

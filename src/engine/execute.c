@@ -8,6 +8,14 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/random.h"
+
+/* Of the numbers by which a training step drops elements. */
+static uint64_t dropout_seed(const struct engine *engine)
+{
+    uint64_t seed = (uint64_t)engine->settings->run.seed;
+    return zi_random_bits(seed, zi_random_stream("adapter.dropout"), (uint64_t)engine->number);
+}
 
 /* The operands of an operation of the model, for as many tokens as sequences have in this run; the
  * gradient is that of the mean over the targets that count, times the loss scale of this step. */
@@ -17,6 +25,8 @@ static struct model_pass pass_of(const struct engine *engine, const struct bound
     pass.tokens = engine->tokens;
     if (engine->sequences > 0) pass.sequences = engine->sequences;
     pass.ends = engine->ends;
+    pass.drops = b->op->drops;
+    if (pass.drops) pass.seed = dropout_seed(engine);
     pass.loss_scale = (float)(1.0 / (double)engine->targets) * (float)engine->scaling.scale;
     return pass;
 }

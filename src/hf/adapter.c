@@ -157,10 +157,10 @@ static void write_keys(const struct output *o, FILE *out)
     fprintf(out,
             "{\n  \"peft_type\": \"LORA\",\n  \"task_type\": \"CAUSAL_LM\",\n"
             "  \"base_model_name_or_path\": null,\n  \"inference_mode\": true,\n"
-            "  \"r\": %" PRId64 ",\n  \"lora_alpha\": %" PRId64 ",\n  \"lora_dropout\": 0.0,\n"
+            "  \"r\": %" PRId64 ",\n  \"lora_alpha\": %" PRId64 ",\n  \"lora_dropout\": %.17g,\n"
             "  \"bias\": \"none\",\n  \"fan_in_fan_out\": %s,\n  \"use_rslora\": %s,\n"
             "  \"use_dora\": false,\n  \"modules_to_save\": null,\n  \"target_modules\": [",
-            s->rank, s->alpha, turned ? "true" : "false",
+            s->rank, s->alpha, s->dropout, turned ? "true" : "false",
             s->scaling == ADAPTER_RSQRT ? "true" : "false");
     write_modules(o, TARGETS, out);
     fputs("],\n  \"rank_pattern\": {", out);

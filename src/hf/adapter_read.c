@@ -100,6 +100,20 @@ static enum zi_status read_number(const char *path, const json_t *config, const 
     return ZI_OK;
 }
 
+/* Of an adapter's inputs that training drops; 0 where the key is not there. */
+static enum zi_status read_share(const char *path, const json_t *config, double *share)
+{
+    const json_t *value = json_object_get(config, "lora_dropout");
+    *share = json_number_value(value);
+    if (value && !(json_is_number(value) && *share >= 0 && *share < 1))
+        return zi_fail(
+            ZI_ERROR_USAGE, "hf",
+            "%s: lora_dropout is no number from 0 to less than 1; write the share of the "
+            "inputs that training drops, or 0",
+            path);
+    return ZI_OK;
+}
+
 static bool is_text(const json_t *config, const char *key, const char *text)
 {
     const char *value = json_string_value(json_object_get(config, key));
@@ -124,12 +138,10 @@ static enum zi_status read_keys(struct hf_adapter *adapter, const char *path, js
         return refuse(path, "init_lora_weights");
     ZI_TRY(read_number(path, config, "r", &adapter->settings.rank));
     ZI_TRY(read_number(path, config, "lora_alpha", &adapter->settings.alpha));
-    bool root = json_is_true(json_object_get(config, "use_rslora"));
-    adapter->settings.scaling = root ? ADAPTER_RSQRT : ADAPTER_PLAIN;
-    if (json_number_value(json_object_get(config, "lora_dropout")) > 0)
-        zi_log(ZI_LOG_WARN, "hf",
-               "%s: zinf drops nothing while it trains, whatever lora_dropout says", path);
-    return ZI_OK;
+    const json_t *root = json_object_get(config, "use_rslora");
+    if (root && !json_is_boolean(root) && !is_nothing(root)) return refuse(path, "use_rslora");
+    adapter->settings.scaling = json_is_true(root) ? ADAPTER_RSQRT : ADAPTER_PLAIN;
+    return read_share(path, config, &adapter->settings.dropout);
 }
 
 static enum zi_status read_config(struct hf_adapter *adapter)

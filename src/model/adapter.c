@@ -4,7 +4,8 @@
  * Of matrices that are one product (query, key and value) each has an adapter of its own: its share of
  * the product's columns. What passes between A and B has as few columns as the rank, so it is not
  * kept for backward but made again, and so is its gradient where both products of backward need it.
- * The scale s goes into these narrow products.
+ * The scale s goes into these narrow products. What of x is dropped in front of A is not kept either:
+ * where it is needed it is the same again.
  *
  * A tile has some rows of a matrix or some columns; of the adapter it uses the same rows of B, or
  * columns of A, and the gradient that it makes of the unit is zero elsewhere. */
@@ -12,6 +13,8 @@
 
 #include <math.h>
 #include <string.h>
+
+#include "base/random.h"
 
 static const struct target {
     const char *word, *weight, *a, *b;
@@ -102,11 +105,9 @@ void adapter_check(struct deck *deck)
     int64_t widest = model->hidden < model->inner ? model->hidden : model->inner;
     if (adapter->rank == 0) return;
     if (adapter->alpha == ZI_AUTO) adapter->alpha = adapter->rank;
-    if (adapter->dropout > 0)
+    if (adapter->dropout >= 1)
         deck_complain(deck, "adapter", "dropout",
-                      "%g of an adapter's inputs cannot be dropped: zinf has no dropout; take the "
-                      "key out",
-                      adapter->dropout);
+                      "of an adapter's inputs all would be dropped; usual are 0.05 to 0.1");
     if (adapter->rank > widest)
         deck_complain(deck, "adapter", "rank",
                       "%lld is more than the matrices have, whose smaller side is %lld; usual are "
@@ -144,9 +145,35 @@ static size_t narrow_bytes(const struct model *model, int64_t rows)
     return arena.used;
 }
 
+/* The columns of x that a piece of a matrix multiplies with. */
+static int64_t inputs_of(const struct model *model, const struct model_piece *piece)
+{
+    bool columns = piece->stride != piece->row; /* cut in columns, else in rows */
+    return columns ? piece->row : model->tensors[piece->tensor].shape[1];
+}
+
+/* What dropout makes of x, and of the gradient that goes there, of the widest of an operation's
+ * matrices with adapters. */
+static size_t dropped_bytes(const struct model *model, int op, int64_t rows)
+{
+    const struct model_unit *unit = &model->units[model->ops[op].units[0]];
+    struct layer_arena arena = {{0}, 0};
+    int64_t widest = 0;
+    if (model->settings.adapter.dropout <= 0) return 0;
+    for (int p = unit->first_piece; p < unit->first_piece + unit->piece_count; p++) {
+        const struct model_piece *piece = &model->pieces[p];
+        if (model->tensors[piece->tensor].adapter < 0) continue;
+        int64_t inputs = inputs_of(model, piece);
+        widest = inputs > widest ? inputs : widest;
+    }
+    layer_take(&arena, rows * widest, sizeof(float));
+    return arena.used;
+}
+
 size_t adapter_scratch(const struct model *model, int op, int64_t rows)
 {
-    return adapter_exists(model, op) ? 2 * narrow_bytes(model, rows) : 0;
+    if (!adapter_exists(model, op)) return 0;
+    return 2 * narrow_bytes(model, rows) + dropped_bytes(model, op, rows);
 }
 
 /* An adapter beside a part of a linear layer: its matrices and their gradients (null where the
@@ -155,6 +182,9 @@ size_t adapter_scratch(const struct model *model, int op, int64_t rows)
 struct part {
     struct device_ptr a, b, d_a, d_b;
     int64_t ld, column, outputs;
+    /* For dropout: the seed of A, and the first column of its rows that the tile uses. */
+    uint64_t seed;
+    int64_t first;
 };
 
 static struct part part_of(const struct layer_linear *l, const struct model_piece *piece)
@@ -173,6 +203,8 @@ static struct part part_of(const struct layer_linear *l, const struct model_piec
         .d_a = device_is_null(d_a) ? d_a : device_at(d_a, (size_t)at_a * sizeof(float)),
         .d_b = device_is_null(d_b) ? d_b : device_at(d_b, (size_t)at_b * sizeof(float)),
         .ld = base->shape[1],
+        .seed = zi_random_stream(l->model->tensors[base->adapter].name) ^ l->pass->seed,
+        .first = column,
     };
 }
 
@@ -221,6 +253,36 @@ static struct device_ptr columns_of(const struct layer_linear *l, const struct p
     return device_at(y, (size_t)part->column * zi_dtype_bytes(l->model->type));
 }
 
+/* Where dropped elements are, in scratch. */
+static struct device_ptr dropped_at(const struct layer_linear *l)
+{
+    return device_at(l->pass->adapter, 2 * narrow_bytes(l->model, l->rows));
+}
+
+/* Drops elements of [R,K], numbered as the inputs of the whole matrix in the global batch; with `add` the
+ * rest is added. */
+static enum zi_status drop(const struct layer_linear *l, const struct part *part,
+                           struct device_dropout *d)
+{
+    d->rows = l->rows;
+    d->columns = l->inputs;
+    d->seed = part->seed;
+    d->stride = part->ld;
+    d->first = l->pass->first * l->pass->tokens * part->ld + part->first;
+    d->share = l->model->settings.adapter.dropout;
+    return l->pass->operations->dropout(l->pass->stream, d);
+}
+
+/* Of x what A sees: *x becomes that, in scratch, where elements are dropped. */
+static enum zi_status drop_input(const struct layer_linear *l, const struct part *part,
+                                 struct device_ptr *x)
+{
+    struct device_dropout d = {.type = l->model->type, .from = *x, .to = dropped_at(l)};
+    if (!l->pass->drops) return ZI_OK;
+    *x = d.to;
+    return drop(l, part, &d);
+}
+
 /* h = s x A^T [R,r], in scratch. */
 static enum zi_status narrow(const struct layer_linear *l, const struct part *part,
                              struct device_ptr x, struct device_ptr *h)
@@ -265,7 +327,9 @@ enum zi_status adapter_forward(const struct layer_linear *l, struct device_ptr x
     if (!adapter_exists(l->model, l->op)) return ZI_OK;
     while (next_part(l, &next, &part)) {
         struct device_matmul d = {.type = l->model->type, .type_c = l->model->type};
-        ZI_TRY(narrow(l, &part, x, &d.a));
+        struct device_ptr seen = x;
+        ZI_TRY(drop_input(l, &part, &seen));
+        ZI_TRY(narrow(l, &part, seen, &d.a));
         d.transpose_b = d.accumulate = true;
         d.m = l->rows;
         d.n = part.outputs;
@@ -285,15 +349,18 @@ enum zi_status adapter_input_gradient(const struct layer_linear *l, struct devic
     int next = first_piece(l);
     if (!adapter_exists(l->model, l->op)) return ZI_OK;
     while (next_part(l, &next, &part)) {
-        struct device_matmul d = {.type = l->model->type, .type_c = type, .accumulate = true};
+        bool drops = l->pass->drops;
+        struct device_matmul d = {.type = l->model->type, .type_c = type, .accumulate = !drops};
+        struct device_dropout kept = {.type = type, .add = true, .from = dropped_at(l), .to = dx};
         ZI_TRY(narrow_gradient(l, &part, dy, &d.a));
         d.m = l->rows;
         d.n = d.ldc = l->inputs;
         d.k = d.lda = l->model->settings.adapter.rank;
         d.ldb = part.ld;
         d.b = part.a;
-        d.c = dx;
+        d.c = drops ? kept.from : dx;
         ZI_TRY(multiply(l, &d));
+        if (drops) ZI_TRY(drop(l, &part, &kept));
     }
     return ZI_OK;
 }
@@ -337,12 +404,13 @@ enum zi_status adapter_weight_gradient(const struct layer_linear *l, struct devi
     int next = first_piece(l);
     if (!adapter_exists(l->model, l->op)) return ZI_OK;
     while (next_part(l, &next, &part)) {
-        struct device_ptr h, dh;
+        struct device_ptr h, dh, seen = x;
         if (device_is_null(part.d_a)) continue; /* not trainable */
-        ZI_TRY(narrow(l, &part, x, &h));
+        ZI_TRY(drop_input(l, &part, &seen));
+        ZI_TRY(narrow(l, &part, seen, &h));
         ZI_TRY(differentiate_b(l, &part, dy, h));
         ZI_TRY(narrow_gradient(l, &part, dy, &dh));
-        ZI_TRY(differentiate_a(l, &part, dh, x));
+        ZI_TRY(differentiate_a(l, &part, dh, seen));
     }
     return ZI_OK;
 }
@@ -360,6 +428,19 @@ static bool ends_layer(const struct model_tensor *tensor)
     return false;
 }
 
+/* Adds the bytes of dropout in front of an adapter of so many inputs, all in the compute type: they are
+ * read and written, and backward adds a gradient to what it reads as well. */
+static void add_dropout(const struct model *model, const struct model_tensor *base, double inputs,
+                        bool trained, struct model_flops *flops)
+{
+    double once = inputs * (double)zi_dtype_bytes(model->type);
+    if (model->settings.adapter.dropout <= 0) return;
+    flops->dropout.forward += 2 * once;
+    if (!ends_layer(base)) flops->dropout.recompute += 2 * once;
+    flops->dropout.backward += 3 * once;
+    if (trained) flops->dropout.backward += 2 * once;
+}
+
 void adapter_flops(const struct model *model, int op, int64_t rows, struct model_flops *flops)
 {
     const struct model_op *o = &model->ops[op];
@@ -371,14 +452,13 @@ void adapter_flops(const struct model *model, int op, int64_t rows, struct model
         const struct model_piece *piece = &model->pieces[model->units[o->units[0]].first_piece + p];
         const struct model_tensor *base = &model->tensors[piece->tensor];
         if (base->adapter < 0) continue;
-        /* The part is [outputs, inputs], cut in rows or in columns. */
-        bool columns = piece->stride != piece->row;
-        int64_t inputs = columns ? piece->row : base->shape[1];
+        int64_t inputs = inputs_of(model, piece);
         double in = twice * (double)inputs;
         double out = twice * (double)(piece->rows * piece->row / inputs);
         flops->forward += in + out;
         if (!ends_layer(base)) flops->recompute += in + out;
         flops->backward += in + out;                    /* of the input */
         if (trained) flops->backward += 2 * (in + out); /* h and dh again, and both gradients */
+        add_dropout(model, base, (double)(rows * inputs), trained, flops);
     }
 }

@@ -22,7 +22,7 @@ bool adapter_exists(const struct model *model, int op);
 /* Local. Bytes of scratch that adapters of an operation take in front of that of the layer. */
 size_t adapter_scratch(const struct model *model, int op, int64_t rows);
 
-/* Local. Adds the FLOPs of an operation's adapters for `rows` rows of the stream. */
+/* Local. Adds what an operation's adapters cost for `rows` rows of the stream. */
 void adapter_flops(const struct model *model, int op, int64_t rows, struct model_flops *flops);
 
 /* Local. Enqueues y += s (x A^T) B^T for the matrices of a linear layer that have an adapter; x [R,K],

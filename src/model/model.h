@@ -25,7 +25,7 @@
  * if there were no tiles, and carry is not used.
  *
  * Adapters (LoRA, Hu et al. 2022): beside a matrix W may be two of a small rank, A and B, and then
- * y = x W^T + s (x A^T) B^T. The adapters of a layer are one unit of their own
+ * y = x W^T + s (d(x) A^T) B^T, where d may be dropout. Those of a layer are one unit of their own
  * ("blocks.3.attention.adapter"), which all its tiles use whole, each its rows of B or columns of A;
  * each adds to its gradient, as the two uses of a tied table do.
  *
@@ -179,12 +179,15 @@ size_t model_cache_bytes(const struct model *model, int op, int64_t sequences, i
 
 /* Floating-point operations: 2 per multiply-add of matrix products and of the causal half of
  * attention. Backward without recomputation; recompute is what MODEL_RECOMPUTE costs. `weights` are
- * those of backward that make gradients of matrices. */
+ * those of backward that make gradients of matrices. `dropout`: bytes that it reads and writes. */
 struct model_flops {
     double forward, backward, recompute, weights;
+    struct {
+        double forward, backward, recompute;
+    } dropout;
 };
 
-/* Local. The FLOPs of operation `op` for all of the sequences. */
+/* Local. What operation `op` costs for all of the sequences. */
 void model_op_flops(const struct model *model, int op, int64_t sequences, int64_t tokens,
                     struct model_flops *flops);
 
@@ -225,6 +228,11 @@ struct model_pass {
     struct device_ptr saved, scratch, carry;
     /* Scratch of adapters: the model sets it, callers leave it null. */
     struct device_ptr adapter;
+    /* Training with adapter.dropout: what is dropped is a function of `seed`, which is the step's, of the
+     * adapter, and of places in the global batch, of which `first` is the call's first sequence. */
+    bool drops;
+    uint64_t seed;
+    int64_t first;
     /* int32 [B*T]; embed, head. */
     struct device_ptr token_ids, targets;
     /* int32 [B*T]: of each token, how far it is into its text; embed, attention. Null: t. */

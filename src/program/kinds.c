@@ -209,19 +209,26 @@ static struct model_flops model_flops_of(const struct program *p, const struct p
 static void forward_cost(const struct program *p, struct program_op *op)
 {
     struct model_flops flops = model_flops_of(p, op);
-    op->bytes = 0;
-    op->flops = op->mode == MODEL_RECOMPUTE ? flops.recompute : flops.forward;
+    bool again = op->mode == MODEL_RECOMPUTE;
+    double dropped = again ? flops.dropout.recompute : flops.dropout.forward;
+    op->bytes = op->drops ? (size_t)dropped : 0;
+    op->flops = again ? flops.recompute : flops.forward;
 }
-static const struct cost_rule costs_forward = {forward_cost, "-", "forward of its products"};
+static const char dropout_text[] = "what dropout reads and writes";
+static const struct cost_rule costs_forward = {forward_cost, dropout_text,
+                                               "forward of its products"};
+static const struct cost_rule costs_logits = {forward_cost, "-", "forward of its products"};
 static const struct cost_rule costs_recompute = {
-    forward_cost, "-", "forward; of a segment's last operation what backward needs"};
+    forward_cost, dropout_text, "forward; of a segment's last operation what backward needs"};
 
 static void backward_cost(const struct program *p, struct program_op *op)
 {
-    op->bytes = 0;
-    op->flops = model_flops_of(p, op).backward;
+    struct model_flops flops = model_flops_of(p, op);
+    op->bytes = op->drops ? (size_t)flops.dropout.backward : 0;
+    op->flops = flops.backward;
 }
-static const struct cost_rule costs_backward = {backward_cost, "-", "backward of its products"};
+static const struct cost_rule costs_backward = {backward_cost, dropout_text,
+                                                "backward of its products"};
 
 /* Rows, in the order of the kinds. */
 static const struct kind_row read_row = {
@@ -390,7 +397,7 @@ static const struct kind_row logits_row = {
     "generation: logits of a token of each sequence",
     "#b8de6f",
     &on_compute,
-    &costs_forward,
+    &costs_logits,
     {{OPERAND_INPUT, ACCESS_READ, TYPE_COMPUTE, EXTENT_SLOT, IN_REACH},
      {OPERAND_SAVED, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_REACH},
      {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_REACH},

@@ -63,6 +63,8 @@ struct program_op {
     enum model_mode mode;
     /* Per sequence, where they are not those of a step; else 0. */
     int64_t tokens;
+    /* Forward, recompute and backward: of a training step with adapter.dropout. */
+    bool drops;
     /* Backward: bit i = adds to accumulator i. */
     unsigned accumulate;
     /* Add: to what the sum holds; the last contribution, which makes the kept gradient. */

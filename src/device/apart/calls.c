@@ -157,6 +157,17 @@ RUN(glu)
     return ops->glu(stream, &c->glu);
 }
 
+RUN(dropout)
+{
+    return ops->dropout(stream, &c->dropout);
+}
+
+static enum zi_status apart_dropout(struct device_stream *stream, const struct device_dropout *d)
+{
+    struct apart_call c = {.run = run_dropout, .dropout = *d};
+    return GIVE(stream, &c, &c.dropout.from, &c.dropout.to);
+}
+
 RUN(glu_backward)
 {
     return ops->glu_backward(stream, &c->glu);
@@ -365,6 +376,7 @@ void apart_calls_register(struct device_operations *operations)
         .gelu_backward = apart_gelu_backward,
         .glu = apart_glu,
         .glu_backward = apart_glu_backward,
+        .dropout = apart_dropout,
         .rope = apart_rope,
         .attention = apart_attention,
         .attention_backward = apart_attention_backward,

@@ -50,6 +50,7 @@ struct apart_call {
         struct device_embedding embedding;
         struct device_softmax softmax;
         struct device_glu glu;
+        struct device_dropout dropout;
         struct device_place place;
     };
     struct device_ptr at[3];

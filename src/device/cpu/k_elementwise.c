@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GELU, gated linear units and rotary position embedding: each element is read once and written
+/* GELU, gated linear units, dropout and rotary position embedding: each element is read once and written
  * once, so the ceiling is memory, and the arithmetic has to fit beside the loads.
  *
  * GELU is in gelu.h, where products have it from too; SiLU is the same with u = x / 2.
@@ -13,9 +13,11 @@
 #include "base/log.h"
 #include "device/cpu/gelu.h"
 #include "device/cpu/vector.h"
+#include "device/dropout.h"
 
 enum {
     RUN = 4096,    /* elements that a thread takes at a time */
+    DROPS = 512,   /* elements whose numbers dropout makes at a time */
     ROPE_SPAN = 32 /* tokens that share a base angle */
 };
 
@@ -161,6 +163,60 @@ static enum zi_status glu_backward(struct device_stream *stream, const struct de
     return glu_run(stream, desc, true);
 }
 
+/* What a run of elements is multiplied with: pairs are made in one loop and their halves read in
+ * another, from the half on that the first element has. */
+struct drops {
+    uint64_t pairs[DROPS / 2 + VEC_LANES];
+    /* Elements in front of the first. */
+    uint64_t skip;
+    vec_bits limit;
+    vec kept;
+};
+
+VEC_INLINE void drops_make(struct drops *drops, uint64_t seed, uint64_t element, int64_t count)
+{
+    drops->skip = element & 1;
+    for (int64_t i = 0; i < count / 2 + VEC_LANES; i++)
+        drops->pairs[i] = dropout_pair(seed, element / 2 + (uint64_t)i);
+}
+
+/* Of elements i .. i + VEC_LANES - 1 of the run. */
+VEC_INLINE vec drops_at(const struct drops *drops, int64_t i)
+{
+    vec_bits bits;
+    memcpy(&bits, (const char *)drops->pairs + ((uint64_t)i + drops->skip) * sizeof(uint32_t),
+           sizeof bits);
+    return (vec)((bits >= drops->limit) & (vec_int)drops->kept);
+}
+
+/* Row r of a dropout. */
+VEC_INLINE void dropout_row(enum zi_dtype type, const struct device_dropout *d, int64_t row)
+{
+    const void *from = (const void *)d->from.address;
+    void *to = (void *)d->to.address;
+    struct drops drops = {.limit = (vec_bits){0} + dropout_limit(d->share),
+                          .kept = vec_set((float)(1 / (1 - d->share)))};
+    for (int64_t run = 0; run < d->columns; run += DROPS) {
+        int64_t count = d->columns - run < DROPS ? d->columns - run : DROPS;
+        drops_make(&drops, d->seed, (uint64_t)(d->first + row * d->stride + run), count);
+        for (int64_t c = 0; c < count; c += VEC_LANES) {
+            int64_t at = row * d->columns + run + c, n = count - c;
+            vec y = vec_load_as_part(type, from, at, n) * drops_at(&drops, c);
+            if (d->add) y = y + vec_load_as_part(type, to, at, n);
+            vec_store_as_part(type, to, at, y, n);
+        }
+    }
+}
+
+static enum zi_status dropout(struct device_stream *stream, const struct device_dropout *desc)
+{
+    ZI_TRY(type_check("dropout", desc->type));
+#pragma omp parallel for num_threads(stream->threads) schedule(static)
+    for (int64_t row = 0; row < desc->rows; row++)
+        KERNEL_BY_TYPE(desc->type, dropout_row, desc, row);
+    return ZI_OK;
+}
+
 struct rope_view {
     void *x;
     int64_t sequences, tokens, heads, pairs, ld;
@@ -284,5 +340,6 @@ void KERNEL(cpu_elementwise_register)(struct device_operations *operations)
     operations->gelu_backward = gelu_backward;
     operations->glu = glu;
     operations->glu_backward = glu_backward;
+    operations->dropout = dropout;
     operations->rope = rope;
 }

@@ -58,7 +58,7 @@ static inline bool cpu_type_is_known(enum zi_dtype type)
 /* Local. Enters convert, add. */
 KERNEL_REGISTER(convert);
 
-/* Local. Enters gelu, gelu_backward, glu, glu_backward, rope. */
+/* Local. Enters gelu, gelu_backward, glu, glu_backward, dropout, rope. */
 KERNEL_REGISTER(elementwise);
 
 /* Local. Enters embed, embed_backward, bias_backward. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GELU, SwiGLU and rotary position embedding: each element is read once and written once. The
+/* GELU, SwiGLU, dropout and rotary position embedding: each element is read once and written once. The
  * formulas are those of the cpu device (device/cpu/k_elementwise.c). */
 #include <math.h>
 
 #include "device/cuda/lanes.cuh"
+#include "device/dropout.h"
 
 extern "C" {
 #include "base/log.h"
@@ -223,6 +224,62 @@ static enum zi_status glu_backward(struct device_stream *stream, const struct de
     return CUDA_BY_TYPE(d->type, glu_of, stream, d, true);
 }
 
+template <class T> struct dropout_view {
+    T *to;
+    const T *from;
+    int64_t rows, columns, first, stride;
+    uint64_t seed;
+    uint32_t limit;
+    float kept;
+    bool add;
+};
+
+/* With N > 1 rows begin with the first element of a pair. */
+template <class T, int N> __global__ void __launch_bounds__(BLOCK) dropout_kernel(dropout_view<T> v)
+{
+    for (int64_t row = blockIdx.x; row < v.rows; row += gridDim.x) {
+        for (int64_t c = (int64_t)threadIdx.x * N; c < v.columns; c += (int64_t)blockDim.x * N) {
+            int64_t at = row * v.columns + c;
+            uint64_t element = (uint64_t)(v.first + row * v.stride + c);
+            float x[N], y[N] = {0};
+            lanes_load<N>(x, v.from + at);
+            if (v.add) lanes_load<N>(y, v.to + at);
+            uint64_t bits = 0;
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                if (j % 2 == 0) bits = dropout_pair(v.seed, (element + j) / 2);
+                y[j] += x[j] * (dropout_half(bits, element + j) < v.limit ? 0 : v.kept);
+            }
+            lanes_store<N>(v.to + at, y);
+        }
+    }
+}
+
+template <class T>
+static enum zi_status dropout_of(struct device_stream *stream, const struct device_dropout *d)
+{
+    constexpr int N = lanes_most<T>;
+    dropout_view<T> v = {at<T>(d->to), at<T>(d->from), d->rows, d->columns, d->first, d->stride,
+                         d->seed, dropout_limit(d->share), (float)(1 / (1 - d->share)), d->add};
+    bool fit = lanes_fit(d->to.address | d->from.address | (uintptr_t)d->columns * sizeof(T)) &&
+               (d->first | d->stride) % 2 == 0;
+    unsigned blocks = blocks_for(v.rows, 1, BLOCKS_MOST);
+    cudaStream_t on = cuda_enter(stream);
+    if (!on) return ZI_ERROR_DEVICE;
+    if (fit)
+        dropout_kernel<T, N><<<blocks, threads_for(v.columns / N), 0, on>>>(v);
+    else
+        dropout_kernel<T, 1><<<blocks, threads_for(v.columns), 0, on>>>(v);
+    return cuda_launched("dropout");
+}
+
+static enum zi_status dropout(struct device_stream *stream, const struct device_dropout *d)
+{
+    ZI_TRY(type_check("dropout", d->type));
+    if (d->rows <= 0 || d->columns <= 0) return ZI_OK;
+    return CUDA_BY_TYPE(d->type, dropout_of, stream, d);
+}
+
 /* The frequency of pair i is turns[i] 2^-64 turns per token, negative ones modulo 2^64: the angle of
  * token t is t turns[i] in integers, whole turns falling off at the top. Its error is t 2^-65 turns and
  * that of base^(-2i/D) in double: 4e-10 at a million tokens. */
@@ -333,5 +390,6 @@ void cuda_elementwise_register(struct device_operations *operations)
     operations->gelu_backward = gelu_backward;
     operations->glu = glu;
     operations->glu_backward = glu_backward;
+    operations->dropout = dropout;
     operations->rope = rope;
 }
