@@ -14,6 +14,14 @@ export OMP_WAIT_POLICY
 ranks=$(expr "${program%.full}" : '.*_np\([0-9][0-9]*\)$' || :)
 limit=300
 case ${program##*/} in cuda_*.full) limit=900 ;; esac # the emulation takes its time
+# They write hundreds of small files.
+case ${program##*/} in
+checkpoint_damage_test | checkpoint_kill_test | checkpoint_write_test_np* | checkpoint_local_test_np*)
+    . "${top_srcdir:-.}/regression/memory.sh"
+    TMPDIR=$(memory_folder)
+    export TMPDIR
+    ;;
+esac
 launch="timeout -k 5 $limit"
 if [ -n "$ranks" ]; then
     OMP_NUM_THREADS=1

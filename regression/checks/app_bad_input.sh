@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Bad input: each mistake has its exit code and a message that names the place, what was expected and
 # what helps; on several ranks it is said once and all ranks leave.
-. "${srcdir:-.}/regression/checks/app_common.sh"
+. "${srcdir:-.}/regression/checks/app_memory.sh"
 
 make_data
 make_deck

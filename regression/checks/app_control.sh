@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What tells a running job to stop or to write a checkpoint: the files `stop` and `checkpoint` in the
 # run directory, of whatever kind; the end of the job's time; SIGTERM again and again.
-. "${srcdir:-.}/regression/checks/app_common.sh"
+. "${srcdir:-.}/regression/checks/app_memory.sh"
 
 make_data
 make_deck

@@ -3,7 +3,7 @@
 # end.yaml tells of the run that was started last, whatever its end, and of the exit code of the
 # process; nohup holds; what is closed of standard input, output and error is no place for files;
 # a colon in run.directory is no word of MPI's.
-. "${srcdir:-.}/regression/checks/app_common.sh"
+. "${srcdir:-.}/regression/checks/app_memory.sh"
 
 make_data
 make_deck

@@ -3,7 +3,7 @@
 # One run at a time in a run directory: a second one is refused while the first lives, with
 # --overwrite too, and told which process on which host has it; the lock goes with the run, also
 # when it is killed.
-. "${srcdir:-.}/regression/checks/app_common.sh"
+. "${srcdir:-.}/regression/checks/app_memory.sh"
 
 make_data
 make_deck

@@ -3,7 +3,7 @@
 # The places of outputs are looked at before the first step. What zinf has not made is neither
 # replaced nor removed nor followed, --overwrite or not; a folder of checkpoints may be a link; and
 # files that commands write appear when they are whole.
-. "${srcdir:-.}/regression/checks/app_common.sh"
+. "${srcdir:-.}/regression/checks/app_memory.sh"
 
 make_data
 make_deck
@@ -126,10 +126,12 @@ done
 
 # A rank that sees another folder under the name: told before the first step.
 if unshare -rm true 2>/dev/null; then
-    mkdir "$folder/local"
+    # Each waits 5 s for the folder to appear: both at once.
     apart() {
-        code=$1
-        shift
+        folder=$folder/$1
+        code=$2
+        shift 2
+        mkdir -p "$folder/local"
         expect "$code" unshare -rm "$launcher" -n 2 sh -c \
             'if [ "$PMI_RANK" = 1 ]; then
                  exec unshare -m sh -c "mount -t tmpfs none \"\$0\" && exec \"\$@\"" "$0" "$@"
@@ -137,10 +139,16 @@ if unshare -rm true 2>/dev/null; then
              exec "$@"' "$folder/local" "$zinf" run "$deck" $short "$@" --set run.directory="$folder/local"
         complains_once "is not the folder that rank 0 sees"
     }
-    apart 5
-    trains_not
-    apart 0 --set checkpoint.final=no
-    complains "a stop could not save"
+    (
+        apart refused 5
+        trains_not
+    ) &
+    refused=$!
+    (
+        apart warned 0 --set checkpoint.final=no
+        complains "a stop could not save"
+    ) &
+    wait $! && wait $refused || exit 1
 else
     echo "not shown: folders that ranks do not share, for lack of mount namespaces"
 fi

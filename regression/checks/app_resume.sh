@@ -3,13 +3,13 @@
 # A run that goes on from a checkpoint: the steps that it takes are those that the run would have taken that was not
 # interrupted, to the bit, wherever its states live; its tables have each step once; damaged checkpoints are passed
 # over; what must not change in the deck is refused.
-. "${srcdir:-.}/regression/checks/app_common.sh"
+. "${srcdir:-.}/regression/checks/app_memory.sh"
 
 make_data
 make_deck
 deck=$folder/deck.yaml
 run=$folder/run
-nvme="--set placement.parameters=nvme --set placement.optimizer=nvme --set nvme.paths=$folder/store"
+nvme="--set placement.parameters=nvme --set placement.optimizer=nvme --set nvme.paths=$disk"
 every="--set checkpoint.every=2 --set checkpoint.keep=0 --set checkpoint.final=yes"
 
 # The whole of it, in fp32 and in bf16.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A run from deck to text: its outputs, that it repeats itself bit for bit, that its used deck gives
 # the same run, checkpoints, signals, and the commands that read what it wrote.
-. "${srcdir:-.}/regression/checks/app_common.sh"
+. "${srcdir:-.}/regression/checks/app_memory.sh"
 
 make_data
 make_deck

@@ -4,7 +4,7 @@
 # batch, the micro-batch and the ranks; and tokens outside the vocabulary are found before the first
 # step, by a scan whose result is kept. The parameters do not move (learning rate 0), so that all
 # runs validate the same ones.
-. "${srcdir:-.}/regression/checks/app_common.sh"
+. "${srcdir:-.}/regression/checks/app_memory.sh"
 
 cat "${srcdir:-.}"/regression/checks/app_*.sh >"$folder/text"
 head -c 20000 "$folder/text" >"$folder/train.bin"
