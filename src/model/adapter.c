@@ -428,17 +428,18 @@ static bool ends_layer(const struct model_tensor *tensor)
     return false;
 }
 
-/* Adds the bytes of dropout in front of an adapter of so many inputs, all in the compute type: they are
- * read and written, and backward adds a gradient to what it reads as well. */
-static void add_dropout(const struct model *model, const struct model_tensor *base, double inputs,
-                        bool trained, struct model_flops *flops)
+/* Adds the bytes of dropout in front of an adapter of so many inputs: they are read and written, and
+ * backward adds their gradient, fp32 where tiles of a layer sum it up, to what it reads as well. */
+static void add_dropout(const struct model *model, const struct model_op *op,
+                        const struct model_tensor *base, double inputs, struct model_flops *flops)
 {
-    double once = inputs * (double)zi_dtype_bytes(model->type);
+    bool sums = op->tiles > 1 && !ends_layer(base);
+    double twice = 2 * inputs * (double)zi_dtype_bytes(model->type);
     if (model->settings.adapter.dropout <= 0) return;
-    flops->dropout.forward += 2 * once;
-    if (!ends_layer(base)) flops->dropout.recompute += 2 * once;
-    flops->dropout.backward += 3 * once;
-    if (trained) flops->dropout.backward += 2 * once;
+    flops->dropout.forward += twice;
+    if (!ends_layer(base)) flops->dropout.recompute += twice;
+    flops->dropout.backward += 3 * inputs * (double)zi_dtype_bytes(sums ? ZI_FP32 : model->type);
+    if (model->tensors[base->adapter].trainable) flops->dropout.backward += twice;
 }
 
 void adapter_flops(const struct model *model, int op, int64_t rows, struct model_flops *flops)
@@ -459,6 +460,6 @@ void adapter_flops(const struct model *model, int op, int64_t rows, struct model
         if (!ends_layer(base)) flops->recompute += in + out;
         flops->backward += in + out;                    /* of the input */
         if (trained) flops->backward += 2 * (in + out); /* h and dh again, and both gradients */
-        add_dropout(model, base, (double)(rows * inputs), trained, flops);
+        add_dropout(model, o, base, (double)(rows * inputs), flops);
     }
 }
