@@ -23,7 +23,7 @@ cp "$folder/out" "$folder/first.out"
 for file in used.yaml steps.csv timings.csv memory.csv run.h5 checkpoints/step-00000006.h5; do
     [ -s "$run/$file" ] || fail "no $file"
 done
-[ "$(head -n 1 "$run/steps.csv")" = "step,tokens,loss,gradient_norm,learning_rate,seconds,tokens_per_s,skipped,checksum,validation_loss,wait_compute,wait_comm,wait_link_in,wait_link_out,wait_disk_read,wait_disk_write,wait_host,wait_file,disk_read_bytes,disk_written_bytes,io_read_bytes,io_written_bytes,loss_scale,targets,speculated" ] ||
+[ "$(head -n 1 "$run/steps.csv")" = "step,tokens,loss,gradient_norm,learning_rate,seconds,tokens_per_s,skipped,checksum,validation_loss,wait_compute,wait_comm,wait_link_in,wait_link_out,wait_disk_read,wait_disk_write,wait_host,wait_file,disk_busy,disk_read_bytes,disk_written_bytes,io_read_bytes,io_written_bytes,loss_scale,targets,speculated" ] ||
     fail "heading of steps.csv"
 [ "$(head -n 1 "$run/timings.csv")" = "step,lane,kind,count,seconds,wait_seconds,bytes" ] ||
     fail "heading of timings.csv"

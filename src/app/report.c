@@ -42,7 +42,7 @@ static const struct record_column step_columns[] = {
     {"skipped", "0: no, 1: not finite, 2: loss scale lowered", 1},
     {"checksum", "64 bits", 1},
     {"validation_loss", "nats per token, NaN: none", 0},
-    PROGRAM_LANES(WAIT_COLUMN)
+    PROGRAM_LANES(WAIT_COLUMN){"disk_busy", "s", 0},
     /* Of the store, and as the kernel counts. */
     {"disk_read_bytes", "B", 1},
     {"disk_written_bytes", "B", 1},
@@ -57,7 +57,8 @@ enum {
     STEP_CHECKSUM = 8,
     STEP_VALIDATION = 9,
     STEP_WAIT = 10,
-    STEP_BYTES = STEP_WAIT + LANE_COUNT,
+    STEP_BUSY = STEP_WAIT + LANE_COUNT,
+    STEP_BYTES,
     STEP_SCALE = STEP_BYTES + 4,
     STEP_TARGETS,
     STEP_SPECULATED
@@ -348,6 +349,7 @@ enum zi_status report_step(struct report *report, const struct report_row *row)
         [STEP_TARGETS] = row->targets,
         [STEP_SPECULATED] = row->speculated,
     };
+    values[STEP_BUSY] = row->disk_busy_s;
     memcpy(values + STEP_WAIT, row->wait_s, sizeof row->wait_s);
     for (int i = 0; i < STEP_COLUMNS; i++)
         values[i] = zi_nan_plain(values[i]);

@@ -244,6 +244,7 @@ static void fill_result(const struct engine *engine, const struct measure *befor
     result->checksum = engine->checksum;
     result->read_bytes = now.counts.read_bytes - before->counts.read_bytes;
     result->written_bytes = now.counts.written_bytes - before->counts.written_bytes;
+    result->disk_busy_s = now.counts.busy_s - before->counts.busy_s;
     memcpy(result->wait_s, engine->lanes[LANE_COMPUTE].wait_s, sizeof result->wait_s);
 }
 

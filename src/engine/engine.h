@@ -34,6 +34,8 @@ struct engine_result {
     double wait_s[LANE_COUNT];
     /* Of the nvme store, of this rank in this step. */
     uint64_t read_bytes, written_bytes;
+    /* At least one block was on its way to or from that store. */
+    double disk_busy_s;
 };
 
 /* Per kind and lane of operation, summed since the engine was made or engine_timings_clear. */
