@@ -24,8 +24,8 @@ from stops import Runs, ZINF  # noqa: E402
 LANES = ["compute", "comm", "link_in", "link_out", "disk_read", "disk_write", "host", "file"]
 COLUMNS = ["step", "tokens", "loss", "gradient_norm", "learning_rate", "seconds", "tokens_per_s", "skipped",
            "checksum", "validation_loss"] + ["wait_" + lane for lane in LANES] + \
-          ["disk_busy", "disk_read_bytes", "disk_written_bytes", "io_read_bytes", "io_written_bytes",
-           "loss_scale", "targets", "speculated"]
+          ["disk_read_bytes", "disk_written_bytes", "io_read_bytes", "io_written_bytes", "loss_scale",
+           "targets", "speculated", "disk_busy"]
 HOSTILE = "</title><script>alert(1)</script>&amp;\"'\x1b[2J\u00e4"
 failures = []
 

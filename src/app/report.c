@@ -42,7 +42,7 @@ static const struct record_column step_columns[] = {
     {"skipped", "0: no, 1: not finite, 2: loss scale lowered", 1},
     {"checksum", "64 bits", 1},
     {"validation_loss", "nats per token, NaN: none", 0},
-    PROGRAM_LANES(WAIT_COLUMN){"disk_busy", "s", 0},
+    PROGRAM_LANES(WAIT_COLUMN)
     /* Of the store, and as the kernel counts. */
     {"disk_read_bytes", "B", 1},
     {"disk_written_bytes", "B", 1},
@@ -51,19 +51,20 @@ static const struct record_column step_columns[] = {
     {"loss_scale", "", 1},
     {"targets", "", 1},
     {"speculated", "0: no, 1: held, 2: dropped", 1},
+    {"disk_busy", "s", 0},
 };
 enum {
     STEP_COLUMNS = (int)(sizeof step_columns / sizeof *step_columns),
     STEP_CHECKSUM = 8,
     STEP_VALIDATION = 9,
     STEP_WAIT = 10,
-    STEP_BUSY = STEP_WAIT + LANE_COUNT,
-    STEP_BYTES,
+    STEP_BYTES = STEP_WAIT + LANE_COUNT,
     STEP_SCALE = STEP_BYTES + 4,
     STEP_TARGETS,
-    STEP_SPECULATED
+    STEP_SPECULATED,
+    STEP_BUSY
 };
-_Static_assert(STEP_SPECULATED + 1 == STEP_COLUMNS, "a column per lane");
+_Static_assert(STEP_BUSY + 1 == STEP_COLUMNS, "a column per lane");
 
 static const struct record_column timing_columns[] = {
     {"step", "", 1},     {"lane", "codes", 1},     {"kind", "codes", 1}, {"count", "", 1},
