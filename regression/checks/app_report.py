@@ -25,7 +25,7 @@ LANES = ["compute", "comm", "link_in", "link_out", "disk_read", "disk_write", "h
 COLUMNS = ["step", "tokens", "loss", "gradient_norm", "learning_rate", "seconds", "tokens_per_s", "skipped",
            "checksum", "validation_loss"] + ["wait_" + lane for lane in LANES] + \
           ["disk_read_bytes", "disk_written_bytes", "io_read_bytes", "io_written_bytes", "loss_scale",
-           "targets", "speculated"]
+           "targets", "speculated", "disk_busy"]
 HOSTILE = "</title><script>alert(1)</script>&amp;\"'\x1b[2J\u00e4"
 failures = []
 
@@ -91,8 +91,8 @@ def make_rows(count, change=None):
     for i in range(1, count + 1):
         row = {"step": i, "tokens": 64 * i, "loss": 5 - 4 * i / count, "gradient_norm": 1.5, "learning_rate": 1e-3,
                "seconds": 0.5, "tokens_per_s": 128, "skipped": 0, "checksum": f"{i:016x}", "validation_loss": "",
-               "disk_read_bytes": 3000000, "disk_written_bytes": 0, "io_read_bytes": -1, "io_written_bytes": -1,
-               "loss_scale": 1, "targets": 64, "speculated": 0}
+               "disk_busy": 0, "disk_read_bytes": 3000000, "disk_written_bytes": 0, "io_read_bytes": -1,
+               "io_written_bytes": -1, "loss_scale": 1, "targets": 64, "speculated": 0}
         row.update({"wait_" + lane: 0 for lane in LANES})
         row["wait_comm"] = 0.05
         if change:

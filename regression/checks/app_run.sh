@@ -23,12 +23,12 @@ cp "$folder/out" "$folder/first.out"
 for file in used.yaml steps.csv timings.csv memory.csv run.h5 checkpoints/step-00000006.h5; do
     [ -s "$run/$file" ] || fail "no $file"
 done
-[ "$(head -n 1 "$run/steps.csv")" = "step,tokens,loss,gradient_norm,learning_rate,seconds,tokens_per_s,skipped,checksum,validation_loss,wait_compute,wait_comm,wait_link_in,wait_link_out,wait_disk_read,wait_disk_write,wait_host,wait_file,disk_read_bytes,disk_written_bytes,io_read_bytes,io_written_bytes,loss_scale,targets,speculated" ] ||
+[ "$(head -n 1 "$run/steps.csv")" = "step,tokens,loss,gradient_norm,learning_rate,seconds,tokens_per_s,skipped,checksum,validation_loss,wait_compute,wait_comm,wait_link_in,wait_link_out,wait_disk_read,wait_disk_write,wait_host,wait_file,disk_read_bytes,disk_written_bytes,io_read_bytes,io_written_bytes,loss_scale,targets,speculated,disk_busy" ] ||
     fail "heading of steps.csv"
 [ "$(head -n 1 "$run/timings.csv")" = "step,lane,kind,count,seconds,wait_seconds,bytes" ] ||
     fail "heading of timings.csv"
 [ "$(head -n 1 "$run/memory.csv")" = "tier,name,bytes,peak_bytes" ] || fail "heading of memory.csv"
-awk -F, 'NR > 1 && ($1 != NR - 1 || $2 != $1 * 128 || NF != 25 || length($9) != 16 ||
+awk -F, 'NR > 1 && ($1 != NR - 1 || $2 != $1 * 128 || NF != 26 || length($9) != 16 ||
                     ($1 % 3 == 0) != ($10 != "")) { exit 1 } END { exit NR != 7 }' \
     "$run/steps.csv" || fail "rows of steps.csv: $(cat "$run/steps.csv")"
 awk -F, 'NR > 1 { if ($2 == "compute" && $3 == "forward" && $4 > 0) found++ } END { exit found < 3 }' \
@@ -70,7 +70,7 @@ expect 0 "$launcher" -n 2 "$zinf" run "$deck" --set run.directory="$folder/two"
 [ "$(grep -c '^step ' "$folder/out")" -eq "$(grep -c '^step ' "$folder/first.out")" ] ||
     fail "lines of two ranks"
 paste -d, "$run/steps.csv" "$folder/two/steps.csv" |
-    awk -F, 'NR > 1 { d = $3 - $28; if (d < 0) d = -d; if (d > 1e-4) exit 1 }' ||
+    awk -F, 'NR > 1 { d = $3 - $29; if (d < 0) d = -d; if (d > 1e-4) exit 1 }' ||
     fail "two ranks have another loss"
 
 # Checkpoints at intervals; the newest ones are kept.

@@ -23,6 +23,7 @@ static struct report_row make_row(double validation_loss)
         .skipped = REPORT_NOT_FINITE,
         .checksum = 0xfedcba9876543210u,
         .validation_loss = validation_loss,
+        .disk_busy_s = 1.5,
         .disk_read_bytes = 4097,
         .disk_written_bytes = INT64_C(1) << 60,
         .io_read_bytes = -1,
@@ -63,6 +64,7 @@ static void check_line(const char *heading, const char *line, const char *valida
         {"tokens_per_s", "50"},
         {"skipped", "1"},
         {"checksum", "fedcba9876543210"},
+        {"disk_busy", "1.5"},
         {"disk_read_bytes", "4097"},
         {"disk_written_bytes", "1152921504606846976"},
         {"io_read_bytes", "-1"},
@@ -108,7 +110,8 @@ static void test_line(void)
     struct progress progress;
     struct report_row row = make_row(NAN);
     struct engine_result result = {
-        .wait_s = {[LANE_DISK_READ] = 0.24, [LANE_COMM] = 0.012, [LANE_HOST] = 0.008}};
+        .wait_s = {[LANE_DISK_READ] = 0.24, [LANE_COMM] = 0.012, [LANE_HOST] = 0.008},
+        .disk_busy_s = 1.6};
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
@@ -121,7 +124,7 @@ static void test_line(void)
     progress_step(&progress, &row, &result, out);
     fclose(out);
     /* of 2 seconds: 13% in all, comm 0.6%, host 0.4% */
-    CHECK(strstr(text, "  wait 13.0% (comm 0.6%, disk_read 12.0%)  ETA"));
+    CHECK(strstr(text, "  wait 13.0% (comm 0.6%, disk_read 12.0%)  disk 80%  ETA"));
     CHECK(strstr(text, "  wait  0.0%  ETA"));
     CHECK(!strstr(text, "scale"));
     free(text);

@@ -4,12 +4,14 @@
  *   guesses hold, when the step is clipped and they are dropped, and when an overflow in fp16 skips it;
  * - so they are with a validation, a save, a save laid over a step and a flush in between, whatever the
  *   guess before them was, and what is saved are the states of that step;
- * - how many guesses were tried, held and were dropped is what the norms say;
+ * - how many guesses were tried, held and were dropped is what the norms say, and tries die out where
+ *   most are dropped;
  * - an update in place of the next generation's, and a program that reads what is only guessed, are
  *   seen by the checker of programs.
  * Run under 1, 2 and 4 ranks. */
 #include <math.h>
 
+#include "engine/speculation.h"
 #include "regression/unit/capture_fixture.h"
 #include "regression/unit/step_fixture.h"
 #include "regression/unit/test.h"
@@ -134,20 +136,64 @@ static bool is_plain(const struct engine_result *result, double clip)
     return !result->skipped && (clip == 0 || result->norm <= clip);
 }
 
-/* A step is guessed at when the one before was plain, unless a save is laid over it; the guess holds
- * when it is plain itself. Gives a bit for each end that a guess has had. */
+/* A step is guessed at when as many before it were plain as the guesses that failed ask for, unless a
+ * save is laid over it; the guess holds when it is plain itself. Gives a bit for each end that a
+ * guess has had. */
 static unsigned check_guesses(const struct run *run, double clip)
 {
     unsigned seen = 0;
+    int needed = 1, plain_before = 0;
     for (int step = 0; step < STEPS; step++) {
-        bool tries = step > 0 && step != SAVES_OVER && is_plain(&run->steps[step - 1], clip);
-        enum engine_guess right = !tries                              ? GUESS_NONE
-                                  : is_plain(&run->steps[step], clip) ? GUESS_KEPT
-                                                                      : GUESS_DROPPED;
+        bool plain = is_plain(&run->steps[step], clip);
+        enum engine_guess right = GUESS_NONE;
+        if (step != SAVES_OVER && plain_before >= needed)
+            right = plain ? GUESS_KEPT : GUESS_DROPPED;
         CHECK_INT(run->steps[step].guess, right);
         seen |= 1u << right;
+        if (right == GUESS_DROPPED) needed *= 2;
+        if (right == GUESS_KEPT && needed > 1) needed /= 2;
+        plain_before = plain ? plain_before + 1 : 0;
     }
     return seen;
+}
+
+/* Which steps of a row are tried: in `steps` 'p' is a plain one and 'c' a clipped one; in `tried` 't'
+ * is tried. */
+static void check_tries(const char *steps, const char *tried)
+{
+    struct speculation speculation;
+    speculation_start(&speculation);
+    for (int i = 0; steps[i]; i++) {
+        bool tries = speculation_tries(&speculation);
+        CHECK_INT(tries, tried[i] == 't');
+        speculation_learn(&speculation, tries, steps[i] == 'p');
+    }
+}
+
+static void test_patience(void)
+{
+    struct speculation speculation;
+    check_tries("pppppppp", ".ttttttt");
+    check_tries("cccccccc", "........");
+    /* every second one: one guess, and no other */
+    check_tries("pcpcpcpcpcpc", ".t..........");
+    /* two of three: the guesses that failed ask for four in a row at the end */
+    check_tries("ppcppcppcppcppppp", ".tt..t..........t");
+    /* one among many costs the step after it, and one more */
+    check_tries("ppppcppppppcpppp", ".tttt..ttttt..tt");
+    /* failed, held, failed: patience is 2 again, not 4 */
+    check_tries("pcpppcpppp", ".t..tt..tt");
+    /* what was not tried teaches nothing: 2 plain steps are enough yet */
+    check_tries("pccccppp", ".t.....t");
+    /* it ends at SPECULATION_PATIENCE, and so many plain steps are always enough */
+    speculation_start(&speculation);
+    for (int round = 0; round < 10; round++) {
+        int wait = 0;
+        for (; !speculation_tries(&speculation); wait++)
+            speculation_learn(&speculation, false, true);
+        CHECK_INT(wait, 1 << round < SPECULATION_PATIENCE ? 1 << round : SPECULATION_PATIENCE);
+        speculation_learn(&speculation, true, false);
+    }
 }
 
 static void check_equal(const struct run *run, const struct run *right)
@@ -317,6 +363,7 @@ int main(int argc, char **argv)
     if (comm_size(world) > 1) test_ways(step_fixture_llama, adapted, 0, kept, world);
     test_ways(step_fixture_gpt2, scaled, 0, all, world);
     test_clipped(step_fixture_llama, world);
+    if (comm_size(world) == 1) test_patience();
     if (comm_size(world) == 1) test_checker();
     if (comm_size(world) == 1) test_choice();
     CHECK(step_fixture_leave(world, folder, "engine-speculate-store"));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A plan against the program that it is of, and against a run of it: traffic is the sum over the
  * operations, and what the executor counts, to the byte; b* is where arithmetic and I/O of compiled
- * programs cross; the largest model fits and the next one does not, as zero_resolve has it. */
+ * programs cross; the largest model fits and the next one does not, as zero_resolve has it; and layers
+ * are cut into more tiles rather than a program made serial. */
 #include "plan/plan.h"
 
 #include "regression/unit/capture_fixture.h"
@@ -326,6 +327,49 @@ static void test_largest(void)
     if (test_failures() > failed) fputs(messages.text, stderr);
 }
 
+static int64_t tiles_of(const struct zero_config *config)
+{
+    return config->tiling.attention * config->tiling.mlp * config->tiling.vocabulary;
+}
+
+/* The configuration of a model whose layers do not fit into a device's budget. */
+static bool resolves(const char *budget, const char *prefetch, struct zero_config *config)
+{
+    const char *const sets[] = {OFFLOADED, "placement.activations=host", "model.hidden=96",
+                                budget,    "memory.host=64 MiB",         prefetch,
+                                NULL};
+    struct step_fixture f;
+    enum zi_status status = step_fixture_open(&f, step_fixture_gpt2, sets, 1, 0);
+    if (status == ZI_OK) *config = f.config;
+    step_fixture_close(&f);
+    return status == ZI_OK;
+}
+
+/* Where any number of tiles leaves room to fetch ahead, so many are taken, also where fewer would do
+ * for a program that does not; where none does, that is what is taken. */
+static void test_overlap(void)
+{
+    int more = 0, serial = 0;
+    capture_begin(&messages, stderr);
+    for (int kib = 900; kib <= 1040; kib += 20) {
+        char budget[48];
+        struct zero_config free = {0}, least = {0}, ahead = {0};
+        snprintf(budget, sizeof budget, "memory.device=%d KiB", kib);
+        CHECK(resolves(budget, "zero.prefetch=auto", &free) && tiles_of(&free) > 1);
+        CHECK(resolves(budget, "zero.prefetch=0", &least));
+        if (resolves(budget, "zero.prefetch=1", &ahead)) {
+            CHECK(free.prefetch >= 1 && tiles_of(&free) == tiles_of(&ahead));
+            CHECK(tiles_of(&free) >= tiles_of(&least));
+            more += tiles_of(&free) > tiles_of(&least);
+        } else {
+            CHECK(free.prefetch == 0 && tiles_of(&free) == tiles_of(&least));
+            serial++;
+        }
+    }
+    capture_end(&messages);
+    CHECK(more > 0 && serial > 0);
+}
+
 /* Not even one layer fits; and a budget that nothing reaches ends the search. */
 static void test_largest_ends(void)
 {
@@ -367,6 +411,7 @@ int main(int argc, char **argv)
     test_balance();
     test_largest();
     test_largest_ends();
+    test_overlap();
     comm_destroy(self);
     int result = test_finish("plan_program");
     comm_finish(world);

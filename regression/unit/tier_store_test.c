@@ -5,6 +5,7 @@
 #include "tier/store.h"
 
 #include "base/log.h"
+#include "base/timing.h"
 #include "disk/disk.h"
 #include "disk/fault.h"
 #include "regression/unit/tier_store.h"
@@ -170,6 +171,7 @@ static void test_round_trip(struct deck_list paths, int64_t engine)
     nvme.engine = engine;
     struct tier_store_options options = store_test_options(&nvme, 7);
     struct tier_store *store = NULL;
+    double begun_s = zi_time_s();
     CHECK(tier_store_create(&options, arrays, ARRAYS, &store) == ZI_OK);
     if (!store) return;
     static const char *const each[] = {"disk1/deep", "disk2"};
@@ -194,6 +196,7 @@ static void test_round_trip(struct deck_list paths, int64_t engine)
     CHECK_INT(counts.read_bytes, 2 * all);
     CHECK_INT(counts.written_bytes, 2 * all);
     CHECK(counts.requests >= 4 * all / (size_t)nvme.block);
+    CHECK(counts.busy_s > 0 && counts.busy_s <= zi_time_s() - begun_s);
     tier_store_destroy(store);
     CHECK_INT(store_test_entries("disk1/deep", "", NULL, 0), 0);
     CHECK(rmdir("disk1/deep") == 0 && rmdir("disk1") == 0);

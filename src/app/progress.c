@@ -38,7 +38,9 @@ static void take_in(struct progress *p, const struct report_row *row,
     p->line_tokens += tokens;
     for (int lane = 0; lane < LANE_COUNT; lane++)
         p->line_wait_s[lane] += result->wait_s[lane];
+    p->line_disk_s += result->disk_busy_s;
     p->total_s += row->seconds;
+    p->disk_s += result->disk_busy_s;
     p->total_steps = row->step;
     p->total_tokens = row->tokens;
     p->skipped += row->skipped != REPORT_KEPT;
@@ -67,6 +69,7 @@ static void print_wait(const struct progress *p, FILE *out)
         separator = ", ";
     }
     if (separator[0] == ',') fputc(')', out);
+    if (p->line_disk_s > 0) fprintf(out, "  disk %.0f%%", 100 * p->line_disk_s / p->line_s);
 }
 
 static void print_time_left(const struct progress *p, FILE *out)
@@ -114,7 +117,7 @@ void progress_step(struct progress *progress, const struct report_row *row,
     fputc('\n', out);
     fflush(out);
     progress->line_steps = 0;
-    progress->line_s = progress->line_tokens = 0;
+    progress->line_s = progress->line_tokens = progress->line_disk_s = 0;
     memset(progress->line_wait_s, 0, sizeof progress->line_wait_s);
 }
 
@@ -205,6 +208,9 @@ void progress_summary(const struct progress *progress, struct engine *engine, FI
                 "speculative updates: %" PRId64 " tried, %" PRId64 " held, %" PRId64
                 " dropped and deferred\n",
                 p->speculated, p->speculated - p->dropped, p->dropped);
+    if (p->disk_s > 0)
+        fprintf(out, "NVMe store: busy %.1f%% of the time in steps\n",
+                100 * p->disk_s / p->total_s);
     print_seconds(p, out);
     fprintf(out, "\n");
     print_operations(p, engine, out);

@@ -21,9 +21,9 @@ struct progress {
     /* Parts of what was between the two. */
     double layout_s, initial_s;
     int64_t line_steps;
-    double line_s, line_tokens, line_wait_s[LANE_COUNT];
-    /* Of steps alone, without validations and checkpoints. */
-    double total_s;
+    double line_s, line_tokens, line_wait_s[LANE_COUNT], line_disk_s;
+    /* Of steps alone, without validations and checkpoints; of that the store was busy. */
+    double total_s, disk_s;
     /* Added to by whoever validates. */
     double validation_s;
     /* Added to by whoever saves. */

@@ -51,6 +51,7 @@ static const struct record_column step_columns[] = {
     {"loss_scale", "", 1},
     {"targets", "", 1},
     {"speculated", "0: no, 1: held, 2: dropped", 1},
+    {"disk_busy", "s", 0},
 };
 enum {
     STEP_COLUMNS = (int)(sizeof step_columns / sizeof *step_columns),
@@ -60,9 +61,10 @@ enum {
     STEP_BYTES = STEP_WAIT + LANE_COUNT,
     STEP_SCALE = STEP_BYTES + 4,
     STEP_TARGETS,
-    STEP_SPECULATED
+    STEP_SPECULATED,
+    STEP_BUSY
 };
-_Static_assert(STEP_SPECULATED + 1 == STEP_COLUMNS, "a column per lane");
+_Static_assert(STEP_BUSY + 1 == STEP_COLUMNS, "a column per lane");
 
 static const struct record_column timing_columns[] = {
     {"step", "", 1},     {"lane", "codes", 1},     {"kind", "codes", 1}, {"count", "", 1},
@@ -348,6 +350,7 @@ enum zi_status report_step(struct report *report, const struct report_row *row)
         [STEP_TARGETS] = row->targets,
         [STEP_SPECULATED] = row->speculated,
     };
+    values[STEP_BUSY] = row->disk_busy_s;
     memcpy(values + STEP_WAIT, row->wait_s, sizeof row->wait_s);
     for (int i = 0; i < STEP_COLUMNS; i++)
         values[i] = zi_nan_plain(values[i]);

@@ -34,6 +34,8 @@ struct report_row {
     double validation_loss;
     /* The compute lane was idle because of that lane. */
     double wait_s[LANE_COUNT];
+    /* A block was on its way to or from the store. */
+    double disk_busy_s;
     /* What the store asked from the kernel. */
     int64_t disk_read_bytes, disk_written_bytes;
     /* What the kernel counted; -1: it does not say. */

@@ -87,6 +87,7 @@ static enum zi_status train_step(struct run *run, struct engine_result *result)
         .speculated = (int)result->guess,
         .checksum = result->checksum,
         .validation_loss = NAN,
+        .disk_busy_s = result->disk_busy_s,
         .disk_read_bytes = (int64_t)result->read_bytes,
         .disk_written_bytes = (int64_t)result->written_bytes,
         .io_read_bytes = after.read < 0 ? -1 : after.read - before.read,

@@ -8,11 +8,11 @@
  * `auto` choices are made in this order. Tiers: all states start on the device; while nothing fits,
  * states leave for the next slower tier, in the order of how little it costs. Tiles: only when the
  * slowest tiers do not fit either, counts double until they do (before, fp32 sums of gradients go
- * to nvme where gradients are). Then the most groups of the optimizer in memory and the deepest
- * prefetch of at most 2, then as many segments with kept activations as the rest holds, first of the
- * kind whose bytes spare more FLOPs of recomputing, of one or of two operations, whichever leaves
- * fewer FLOPs to recompute, then as many places in which fetched units stay
- * from forward to backward. */
+ * to nvme where gradients are), with room to fetch ahead where any counts give it. Then the most
+ * groups of the optimizer in memory and the deepest prefetch of at most 2, then as many segments
+ * with kept activations as the rest holds, first of the kind whose bytes spare more FLOPs of
+ * recomputing, of one or of two operations, whichever leaves fewer FLOPs to recompute, then as many
+ * places in which fetched units stay from forward to backward. */
 #include "compiler/placement.h"
 
 #include <inttypes.h>
@@ -325,9 +325,11 @@ enum zi_status resolve_measure(const struct settings *s, struct zero_config *con
 /* From the best to the least that a candidate may ask for. */
 static const struct rung {
     int prefetch, groups;
-} rungs[] = {{2, 128}, {2, 64}, {2, 48}, {2, 32}, {2, 24}, {2, 16}, {2, 12},
-             {2, 8},   {2, 6},  {2, 4},  {1, 4},  {1, 3},  {0, 3},  {0, 2}};
-#define RUNG_COUNT ((int)(sizeof rungs / sizeof *rungs))
+} rungs[] = {{2, 128}, {2, 64}, {2, 48}, {2, 32}, {2, 24}, {2, 16}, {2, 12}, {2, 8},
+             {2, 6},   {2, 4},  {1, 64}, {1, 16}, {1, 4},  {1, 3},  {0, 3},  {0, 2}};
+#define RUNG_COUNT   ((int)(sizeof rungs / sizeof *rungs))
+#define RUNG_LEAST   (RUNG_COUNT - 1)
+#define RUNG_OVERLAP (RUNG_COUNT - 3) /* the last one whose lanes do not take turns */
 
 static void set_rung(const struct settings *s, int rung, struct zero_config *config)
 {
@@ -336,13 +338,19 @@ static void set_rung(const struct settings *s, int rung, struct zero_config *con
     config->groups = rungs[rung].groups;
 }
 
-static enum zi_status fits_least(struct search *search, struct zero_config *config, bool *fits)
+static enum zi_status fits_rung(struct search *search, int rung, struct zero_config *config,
+                                bool *fits)
 {
     struct resolve_fit fit;
-    set_rung(search->settings, RUNG_COUNT - 1, config);
+    set_rung(search->settings, rung, config);
     ZI_TRY(measure(search, config, &fit));
     *fits = fit.fits;
     return ZI_OK;
+}
+
+static enum zi_status fits_least(struct search *search, struct zero_config *config, bool *fits)
+{
+    return fits_rung(search, RUNG_LEAST, config, fits);
 }
 
 /* The order in which states leave faster tiers. */
@@ -392,9 +400,11 @@ static enum zi_status choose_sums(struct search *search, struct zero_config *con
     return fits_least(search, config, fits);
 }
 
-/* Doubles the tile counts that are open until the candidate fits, then takes back what was not
- * needed, the vocabulary's first. Tiles save memory only, so a disk that is too small ends it. */
-static enum zi_status choose_tiles(struct search *search, struct zero_config *config, bool *fits)
+/* Doubles the tile counts that are open until the candidate fits with a rung, then takes back what
+ * was not needed, the vocabulary's first. Tiles save memory only, so a disk that is too small ends
+ * it. */
+static enum zi_status choose_tiles_for(struct search *search, int rung, struct zero_config *config,
+                                       bool *fits)
 {
     const struct settings *s = search->settings;
     struct settings_tiling most = model_most_tiles(&s->model);
@@ -407,7 +417,7 @@ static enum zi_status choose_tiles(struct search *search, struct zero_config *co
             more = more_tiles(s->tiling.mlp, most.mlp, &t->mlp) || more;
             more = more_tiles(s->tiling.attention, most.attention, &t->attention) || more;
         }
-        if (more) ZI_TRY(fits_least(search, config, fits));
+        if (more) ZI_TRY(fits_rung(search, rung, config, fits));
     }
     int64_t *counts[] = {&t->vocabulary, &t->attention, &t->mlp};
     const int64_t given[] = {s->tiling.vocabulary, s->tiling.attention, s->tiling.mlp};
@@ -416,7 +426,7 @@ static enum zi_status choose_tiles(struct search *search, struct zero_config *co
             int64_t before = *counts[i];
             bool enough;
             *counts[i] = before / 2;
-            ZI_TRY(fits_least(search, config, &enough));
+            ZI_TRY(fits_rung(search, rung, config, &enough));
             if (enough) continue;
             *counts[i] = before;
             break;
@@ -424,10 +434,23 @@ static enum zi_status choose_tiles(struct search *search, struct zero_config *co
     }
     if (*fits && config->sums_on_disk) {
         config->sums_on_disk = false;
-        ZI_TRY(fits_least(search, config, fits));
+        ZI_TRY(fits_rung(search, rung, config, fits));
         config->sums_on_disk = !*fits;
     }
-    return fits_least(search, config, fits);
+    return fits_rung(search, rung, config, fits);
+}
+
+/* For a program that is not serial, if any counts make room for it: with one that is, the lanes take
+ * turns, and a step takes as long as all of them together. */
+static enum zi_status choose_tiles(struct search *search, struct zero_config *config, bool *fits)
+{
+    struct zero_config before = *config;
+    if (search->settings->zero.prefetch == ZI_AUTO) {
+        ZI_TRY(choose_tiles_for(search, RUNG_OVERLAP, config, fits));
+        if (*fits) return ZI_OK;
+        *config = before;
+    }
+    return choose_tiles_for(search, RUNG_LEAST, config, fits);
 }
 
 /* The most segments of a kind that keep their inner activations, of `high`. */

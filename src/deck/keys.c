@@ -543,14 +543,16 @@ static const struct deck_row rows[] = {
 
     {KEY(tiling, attention), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 1e5, .changeable = true,
-     .help = "tiles of an attention unit, each of some key heads; auto: the fewest that fit"},
+     .help = "tiles of an attention unit, each of some key heads; auto: the fewest that fit, "
+             "with room to fetch ahead if any have it"},
     {KEY(tiling, mlp), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true, .minimum = 1,
      .maximum = 1e5, .changeable = true,
-     .help = "tiles of an MLP unit, each a slice of its inner width; auto: the fewest that fit"},
+     .help = "tiles of an MLP unit, each a slice of its inner width; auto: the fewest that fit, "
+             "with room to fetch ahead if any have it"},
     {KEY(tiling, vocabulary), .type = DECK_INTEGER, .fallback = "auto", .may_be_auto = true,
      .minimum = 1, .maximum = 1e5, .changeable = true,
      .help = "tiles of the token embedding and the head, each a range of ids; auto: the fewest "
-             "that fit"},
+             "that fit, with room to fetch ahead if any have it"},
 
     {KEY(nvme, paths), .type = DECK_PATHS, .fallback = "scratch", .changeable = true,
      .uses = with_disk,

@@ -19,6 +19,7 @@
 
 #include "base/status.h"
 
+struct disk_busy;
 struct disk_queue;
 struct disk_file;
 
@@ -54,6 +55,8 @@ struct disk_options {
     double deadline_s;
     /* Copied; NULL: none */
     const struct disk_admission *admission;
+    /* Entered while a block is in the kernel, as seen by the queue's thread; NULL: nobody asks */
+    struct disk_busy *busy;
 };
 
 struct disk_request {
@@ -85,8 +88,6 @@ struct disk_counts {
     uint64_t read_bytes, written_bytes;
     /* Reaped or ready to be; handed to the kernel */
     uint64_t requests, blocks;
-    /* With a block in flight, as seen by the queue's thread */
-    double busy_s;
 };
 
 /* Local. Opens a queue; the caller closes it before the files that it uses. ZI_ERROR_IO when the

@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/timing.h"
+#include "disk/busy.h"
 #include "deck/settings.h"
 
 #include <errno.h>
@@ -94,8 +95,7 @@ struct disk_queue {
     double backoff, retry_at;
     /* The earliest `complain` */
     double next_look;
-    double busy_since;
-    _Atomic uint64_t read_bytes, written_bytes, requests_done, blocks_submitted, busy_ns;
+    _Atomic uint64_t read_bytes, written_bytes, requests_done, blocks_submitted;
 };
 
 static void put_request(struct pending_list *list, struct pending *request)
@@ -278,7 +278,8 @@ static void submit_blocks(struct disk_queue *queue)
         int taken = queue->engine->calls->submit(queue->engine, queue->batch, count);
         if (taken < 0) take_result(queue, take_block(&queue->ready), taken);
         if (taken > 0) queue->backoff = 0;
-        if (taken > 0 && queue->inside == 0) queue->busy_since = zi_time_s();
+        if (taken > 0 && queue->inside == 0 && queue->options.busy)
+            disk_busy_enter(queue->options.busy);
         for (int i = 0; i < taken; i++) {
             take_block(&queue->ready)->inside = true;
             queue->inside++;
@@ -361,8 +362,7 @@ static void wait_for_events(struct disk_queue *queue, double timeout_s)
         struct block *block = &queue->blocks[events[i].slot];
         ZI_REQUIRE(block->inside);
         block->inside = false;
-        if (--queue->inside == 0)
-            queue->busy_ns += (uint64_t)((zi_time_s() - queue->busy_since) * 1e9);
+        if (--queue->inside == 0 && queue->options.busy) disk_busy_leave(queue->options.busy);
         take_result(queue, block, events[i].result);
     }
 }
@@ -454,7 +454,7 @@ const char *disk_queue_engine(const struct disk_queue *queue)
 void disk_queue_count(const struct disk_queue *queue, struct disk_counts *counts)
 {
     *counts = (struct disk_counts){queue->read_bytes, queue->written_bytes, queue->requests_done,
-                                   queue->blocks_submitted, (double)queue->busy_ns * 1e-9};
+                                   queue->blocks_submitted};
 }
 
 static enum zi_status choose_engine(struct disk_queue *queue)

@@ -138,6 +138,7 @@ enum zi_status engine_create(const struct program *program, struct device *devic
     e->tokens = program->config.tokens;
     e->targets = 1;
     e->scaling = optimizer_scaling_start(&settings->precision);
+    speculation_start(&e->speculation);
     lanes_init(e);
     status = comm_agree(comm, open_host(e));
     if (status >= 0) status = comm_agree(comm, create_pools(e));
@@ -244,6 +245,7 @@ static void fill_result(const struct engine *engine, const struct measure *befor
     result->checksum = engine->checksum;
     result->read_bytes = now.counts.read_bytes - before->counts.read_bytes;
     result->written_bytes = now.counts.written_bytes - before->counts.written_bytes;
+    result->disk_busy_s = now.counts.busy_s - before->counts.busy_s;
     memcpy(result->wait_s, engine->lanes[LANE_COMPUTE].wait_s, sizeof result->wait_s);
 }
 
@@ -286,7 +288,7 @@ static enum engine_guess settle_step(struct engine *engine, bool guessed)
     bool plain = !engine->step.skip && engine->step.scale == engine->speculation.step.scale;
     bool kept = guessed && plain;
     if (kept) engine->speculation.generation = 1 - engine->speculation.generation;
-    engine->speculation.expects = plain;
+    speculation_learn(&engine->speculation, guessed, plain);
     engine->pending = engine->step;
     engine->is_pending = kept ? PENDING_REST : PENDING_ALL;
     if (engine->step.skip || !engine->program->config.deferred) engine->is_pending = PENDING_NONE;
@@ -300,8 +302,8 @@ enum zi_status engine_train(struct engine *engine, int64_t step, struct engine_r
     uint64_t checksum = engine->checksum;
     bool deferred = engine->program->config.deferred;
     uint64_t targets;
-    bool guesses_step =
-        engine->program->config.speculates && engine->speculation.expects && !engine->saves;
+    bool guesses_step = engine->program->config.speculates && !engine->saves &&
+                        speculation_tries(&engine->speculation);
     if (!guesses_step) ZI_TRY(bring_rest(engine));
     ZI_TRY(begin_batch(engine, &targets));
     engine->number = step;

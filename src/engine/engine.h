@@ -28,8 +28,8 @@ struct engine_result {
     enum engine_guess guess;
     /* Of all trainable parameters before the update of the step; independent of partition. */
     uint64_t checksum;
-    /* Of this rank. */
-    double seconds;
+    /* Of this rank, of which at least one block was on its way to or from the nvme store. */
+    double seconds, disk_busy_s;
     /* The compute lane was idle because it waited for an operation of that lane. */
     double wait_s[LANE_COUNT];
     /* Of the nvme store, of this rank in this step. */

@@ -82,6 +82,7 @@ void tier_store_count(const struct tier_store *store, struct tier_store_counts *
     *counts = store->closed;
     for (struct tier_channel *channel = store->first; channel; channel = channel->next)
         count_in(counts, channel->queue);
+    counts->busy_s = disk_busy_seconds((struct disk_busy *)&store->busy);
     pthread_mutex_unlock(lock);
 }
 
@@ -102,6 +103,7 @@ static enum zi_status open_queue(struct tier_channel *channel)
         .block = (size_t)store->nvme.block,
         .deadline_s = (double)store->nvme.deadline,
         .admission = channel->gate ? &admission : NULL,
+        .busy = &store->busy,
     };
     return disk_queue_open(&options, &channel->queue);
 }

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "disk/busy.h"
 #include "disk/disk.h"
 #include "tier/store.h"
 
@@ -117,6 +118,8 @@ struct tier_store {
     /* NULL when there is nobody to share with */
     struct arbiter *arbiter;
     char *place;
+    /* Of the queues of all channels */
+    struct disk_busy busy;
     /* Of the two fields after it */
     pthread_mutex_t lock;
     /* Open channels */

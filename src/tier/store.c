@@ -179,6 +179,7 @@ enum zi_status tier_store_create(const struct tier_store_options *options,
     if (!made) return zi_fail(ZI_ERROR_DEVICE, "tier", "no memory for the NVMe store");
     made->nvme = *options->nvme;
     pthread_mutex_init(&made->lock, NULL);
+    disk_busy_start(&made->busy);
     enum zi_status status = fill_store(options, arrays, count, made);
     if (status < 0) {
         made->nvme.keep = false;
@@ -198,6 +199,7 @@ void tier_store_destroy(struct tier_store *store)
         if (store->files[p]) disk_file_close(store->files[p]);
         folder_leave(&store->folders[p], store->nvme.keep);
     }
+    disk_busy_finish(&store->busy);
     pthread_mutex_destroy(&store->lock);
     free(store->offsets);
     free(store->arrays);

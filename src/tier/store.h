@@ -84,9 +84,11 @@ enum zi_status tier_store_room(const struct settings_nvme *nvme, int node_ranks,
 /* Local. Warns of each path that is no local disk: memory, a network, a program. */
 void tier_store_warn(const struct settings_nvme *nvme);
 
-/* Bytes moved since the store was made, by all channels, as the kernel was asked to. */
+/* Since the store was made, by all channels: bytes moved, as the kernel was asked to, and for how long
+ * any of them had a block in the kernel. */
 struct tier_store_counts {
     uint64_t read_bytes, written_bytes, requests;
+    double busy_s;
 };
 
 /* Local, from any thread. Counts of the channels that are open and were. */
