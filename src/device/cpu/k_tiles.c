@@ -145,19 +145,34 @@ static void finish_strip(const struct panel *p, const float *sums, int64_t row)
     passes->finish(&pass);
 }
 
+/* Rows of c, of the strip of `row`, which the end of the strip adds to: a block fetches lines of its own
+ * columns, the first of two in one part of the depth, the other in the next. */
+static struct tiles_ahead sums_ahead(const struct panel *p, const struct tiles_block *part,
+                                     int64_t row, int64_t depth)
+{
+    int64_t ld = p->d->ldc * 4, second = depth / TILES_BLOCK / part->steps % 2;
+    const float *c = cpu_fp32(p->d->c) + (p->row + row) * p->d->ldc + p->column;
+    return (struct tiles_ahead){(const char *)(c + second * 16), ld, TILES_LINES * ld,
+                                TILES_BLOCK * 4};
+}
+
 /* What is read behind a part of the strip of `row`, whose depth begins at `depth`, and so arrives while
  * the processor multiplies: of packed strips that are kept the part behind it, else that part of the
- * next strip as it is stored. Where rows of memory are rows of depth this does not pay. */
+ * next strip as it is stored. Where rows of memory are rows of depth this does not pay, but to fetch
+ * what c holds does, which such products, the gradients of weights, add to. */
 static struct tiles_ahead ahead_of(const struct panel *p, const struct tiles_block *part,
                                    int64_t row, int64_t depth)
 {
     const struct device_matmul *d = p->d;
     int64_t next = p->row + row + TILES_BLOCK, ld = d->lda * 2;
+    bool ends = depth / p->depth == (d->k - 1) / p->depth; /* of the last slab */
     if (p->kept) {
         const uint16_t *behind = part->a + part->steps * TILES_STEP;
         return (struct tiles_ahead){(const char *)behind, 64, TILES_LINES * 64,
                                     part->steps * TILES_LINES * 64};
     }
+    if (d->transpose_a && d->accumulate && d->type_c == ZI_FP32 && ends)
+        return sums_ahead(p, part, row, depth);
     if (d->transpose_a || row + TILES_BLOCK >= p->rows)
         return (struct tiles_ahead){(const char *)part->a, 0, 0, 0};
     return (struct tiles_ahead){(const char *)(cpu_half(d->a) + next * d->lda + depth), ld, 64,

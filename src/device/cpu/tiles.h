@@ -173,6 +173,7 @@ struct tiles_block {
     const uint16_t *a, *b;
     int64_t a_row, a_step, a_second;
     int64_t steps;
+    /* Of use where the product is streamed. */
     struct tiles_ahead ahead;
 };
 
@@ -211,9 +212,9 @@ VEC_INLINE void tiles_fetch_ahead(const struct tiles_ahead *ahead, int64_t step)
 }
 
 /* C = A B, or with `add` C += A B, of the squares of C of which there are `high` x `wide`, each 1 or
- * 2. `streamed`: B goes past the first-level cache, where A stays, and `next`, the block of C that
- * comes next, is fetched meanwhile. Constants: all but t and next. Tiles 0 to 3 are C, 4 and 5 A, 6 and
- * 7 B. */
+ * 2. `streamed`: B goes past the first-level cache, where A stays, and meanwhile what `ahead` says is
+ * fetched, and with `add` the block of C that comes next, `next`. Constants: all but t and next. Tiles
+ * 0 to 3 are C, 4 and 5 A, 6 and 7 B. */
 VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, const int wide,
                                   const bool add, const bool streamed, const float *next)
 {
@@ -233,7 +234,8 @@ VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, c
         _tile_zero(3);
     }
     for (int64_t step = 0; step < t->steps; step++, a += t->a_step, b += TILES_STEP) {
-        if (streamed && step < TILES_BLOCK / 4) tiles_fetch(next + 4 * step * t->c_row, t->c_row);
+        if (streamed && add && step < TILES_BLOCK / 4)
+            tiles_fetch(next + 4 * step * t->c_row, t->c_row);
         if (streamed) tiles_fetch_ahead(&t->ahead, step);
         TILES_LOAD_B(6, b);
         _tile_loadd(4, a, a_bytes);
