@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products of the cpu device against sums in double: odd shapes, shapes that cross panels,
  * every form and epilogue, all type pairs, every instruction set, 1 to 3 threads, two threads at once;
- * products by tiles also with shapes that cross their panels, slabs and groups, and with the same bits
- * on any number of threads; GELU and its gradient as ends; what lies between rows of the result stays;
- * a stream of one thread starts no other. */
+ * products by tiles also with shapes that cross their panels, slabs and groups, with the same bits on any
+ * number of threads, and with results that go past the caches; GELU and its gradient as ends; what lies
+ * between rows of the result stays; a stream of one thread starts no other. */
 #include "regression/unit/kernel_fixture.h"
 
 #include <omp.h>
@@ -303,6 +303,44 @@ static void test_tile_threads(void)
     cpu_matmul_destroy(&device);
 }
 
+/* A result so large that it goes past the caches has the bits of one that may not, since its rows are no
+ * whole lines; what lies between its rows stays. */
+static void test_tile_past(void)
+{
+    enum { M = 600, N = 901, K = 40, LD = 912 };
+    struct cpu_device device;
+    if (cpu_isa_best() < CPU_AMX) return;
+    device_make(&device, CPU_AMX);
+    struct device_stream stream = {&device.base, 1};
+    struct buffer a = buffer_random(ZI_BF16, M * K, "a", 1.0f);
+    struct buffer b = buffer_random(ZI_BF16, K * N, "b", 1.0f);
+    struct buffer bias = buffer_random(ZI_BF16, N, "bias", 1.0f);
+    struct buffer plain = buffer_create(ZI_FP32, M * N), c = buffer_create(ZI_FP32, M * LD);
+    float *past = (float *)(void *)c.bytes;
+    for (int64_t i = 0; i < M * LD; i++)
+        past[i] = 7;
+    struct device_matmul d = {
+        .type = ZI_BF16, .m = M, .n = N, .k = K, .lda = K, .ldb = N, .ldc = N};
+    d.a = buffer_at(&a, 0);
+    d.b = buffer_at(&b, 0);
+    d.bias = buffer_at(&bias, 0);
+    d.c = buffer_at(&plain, 0);
+    CHECK_INT(cpu_matmul(&stream, &d), ZI_OK);
+    d.c = buffer_at(&c, 0);
+    d.ldc = LD;
+    CHECK_INT(cpu_matmul(&stream, &d), ZI_OK);
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < M * LD; i++) {
+        float expected = i % LD < N ? ((float *)plain.bytes)[i / LD * N + i % LD] : 7;
+        wrong += memcmp(&past[i], &expected, sizeof expected) != 0;
+    }
+    CHECK_INT(wrong, 0);
+    struct buffer *all[] = {&a, &b, &bias, &plain, &c};
+    for (int i = 0; i < 5; i++)
+        buffer_destroy(all[i]);
+    cpu_matmul_destroy(&device);
+}
+
 /* A product with an end has the bits of the product and of the operation behind it. */
 static void test_end(struct cpu_device *device, enum zi_dtype type, enum device_end end)
 {
@@ -478,6 +516,7 @@ int main(void)
     test_one_thread();
     test_all_shapes();
     test_tiles();
+    test_tile_past();
     test_tile_threads();
     test_ends();
     test_two_lanes();

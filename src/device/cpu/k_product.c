@@ -56,8 +56,18 @@ static void begin(const struct cpu_pass *p)
     }
 }
 
+/* A vector past the caches, where the instruction set can. */
+VEC_INLINE void store_past(float *to, vec value)
+{
+#ifdef VEC_AVX512
+    _mm512_stream_ps(to, value);
+#else
+    vec_store(to, value);
+#endif
+}
+
 VEC_INLINE void finish_lanes(enum zi_dtype type, const struct cpu_pass *p, enum device_end end,
-                             const int64_t at[3] /* row, column, n */)
+                             bool past, const int64_t at[3] /* row, column, n */)
 {
     int64_t j = at[1], n = at[2], place = at[0] * p->ld + j;
     vec value = vec_load_as_part(ZI_FP32, p->sum, at[0] * p->ld_sum + j, n) * vec_set(p->scale);
@@ -65,6 +75,10 @@ VEC_INLINE void finish_lanes(enum zi_dtype type, const struct cpu_pass *p, enum 
     if (p->residual) value += vec_load_as_part(type, p->residual, place, n);
     if (p->accumulate) value += vec_load_as_part(type, p->c, place, n);
     void *rounded = end == DEVICE_END_GELU ? p->inner : p->c;
+    if (past) {
+        store_past((float *)p->c + place, value);
+        return;
+    }
     vec_store_as_part(type, rounded, place, value, n);
     if (end == DEVICE_END_PLAIN) return;
     value = vec_load_as_part(type, rounded, place, n);
@@ -75,24 +89,25 @@ VEC_INLINE void finish_lanes(enum zi_dtype type, const struct cpu_pass *p, enum 
     vec_store_as_part(type, p->c, place, value, n);
 }
 
-VEC_INLINE void finish_rows(enum zi_dtype type, const struct cpu_pass *p, enum device_end end)
+VEC_INLINE void finish_rows(enum zi_dtype type, const struct cpu_pass *p, enum device_end end,
+                            bool past)
 {
     for (int64_t i = 0; i < p->rows; i++) {
         int64_t j = 0;
         for (; j + VEC_LANES <= p->columns; j += VEC_LANES)
-            finish_lanes(type, p, end, (int64_t[]){i, j, VEC_LANES});
-        if (j < p->columns) finish_lanes(type, p, end, (int64_t[]){i, j, p->columns - j});
+            finish_lanes(type, p, end, past, (int64_t[]){i, j, VEC_LANES});
+        if (j < p->columns) finish_lanes(type, p, end, false, (int64_t[]){i, j, p->columns - j});
     }
 }
 
 VEC_INLINE void finish_as(enum zi_dtype type, const struct cpu_pass *p)
 {
     if (p->end == DEVICE_END_GELU)
-        finish_rows(type, p, DEVICE_END_GELU);
+        finish_rows(type, p, DEVICE_END_GELU, false);
     else if (p->end == DEVICE_END_GELU_BACKWARD)
-        finish_rows(type, p, DEVICE_END_GELU_BACKWARD);
+        finish_rows(type, p, DEVICE_END_GELU_BACKWARD, false);
     else
-        finish_rows(type, p, DEVICE_END_PLAIN);
+        finish_rows(type, p, DEVICE_END_PLAIN, false);
 }
 
 static void finish(const struct cpu_pass *p)
@@ -101,8 +116,10 @@ static void finish(const struct cpu_pass *p)
         finish_as(ZI_FP16, p);
     else if (p->type == ZI_BF16)
         finish_as(ZI_BF16, p);
+    else if (p->past)
+        finish_rows(ZI_FP32, p, DEVICE_END_PLAIN, true);
     else
-        finish_rows(ZI_FP32, p, DEVICE_END_PLAIN);
+        finish_rows(ZI_FP32, p, DEVICE_END_PLAIN, false);
 }
 
 /* Past the caches: a plain store reads the line that it is about to overwrite. */

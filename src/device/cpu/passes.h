@@ -24,6 +24,8 @@ struct cpu_pass {
     void *c;
     /* What c holds counts too. */
     bool accumulate;
+    /* Of `finish` alone: c, fp32 with rows that are whole lines, goes past the caches. */
+    bool past;
 };
 
 /* fp32 copy, rows of ld_to, of a matrix of shape (rows, columns, leading dimension) */
@@ -54,9 +56,9 @@ void KERNEL(cpu_few)(const struct device_matmul *d);
  * keeps them apart in the caches. */
 enum {
     CPU_TILES_ROWS = 1024,
-    CPU_TILES_COLUMNS = 512,
+    CPU_TILES_COLUMNS = 384,
     CPU_TILES_A = 1 << 20,
-    CPU_TILES_B = 576 << 10,
+    CPU_TILES_B = 384 << 10,
     CPU_TILES_LD_SUM = CPU_TILES_COLUMNS + 16,
     CPU_TILES_BYTES = 2 * (CPU_TILES_A + CPU_TILES_B) + 4 * CPU_TILES_ROWS * CPU_TILES_LD_SUM
 };

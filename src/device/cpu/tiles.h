@@ -30,7 +30,9 @@ enum {
     TILES_BLOCK = 32,
     /* bf16 numbers of a tile of a factor, and of a step of a strip. */
     TILES_TILE = 512,
-    TILES_STEP = 2 * TILES_TILE
+    TILES_STEP = 2 * TILES_TILE,
+    /* Lines that a step fetches ahead. */
+    TILES_LINES = 3
 };
 
 /* Steps of a depth, the last of which may be padded; strips of rows or columns likewise. */
@@ -153,6 +155,14 @@ VEC_INLINE void tiles_pack(uint16_t *to, const struct tiles_source *s, bool by_d
     tiles_pack_strips(to, s, by_depth, pairs, (int64_t[]){at[0], at[1], at[2], 1});
 }
 
+/* Lines of memory that will be needed soon: each step of a block fetches TILES_LINES of them to the
+ * second-level cache, `line` bytes apart; those of the next step are `step` bytes on, of the next
+ * block `block`. */
+struct tiles_ahead {
+    const char *from;
+    int64_t line, step, block;
+};
+
 /* One block: c [32,32] fp32, rows c_row elements apart, (+)= a b over `steps` steps. */
 struct tiles_block {
     float *c;
@@ -163,13 +173,16 @@ struct tiles_block {
     const uint16_t *a, *b;
     int64_t a_row, a_step, a_second;
     int64_t steps;
+    /* Of use where the product is streamed. */
+    struct tiles_ahead ahead;
 };
 
 /* A block of packed strips. */
 VEC_INLINE struct tiles_block tiles_block_of(float *c, int64_t c_row, const uint16_t *a,
                                              const uint16_t *b, int64_t steps)
 {
-    return (struct tiles_block){c, c_row, a, b, TILES_BLOCK, TILES_STEP, TILES_TILE, steps};
+    return (struct tiles_block){c,     c_row,          a, b, TILES_BLOCK, TILES_STEP, TILES_TILE,
+                                steps, {NULL, 0, 0, 0}};
 }
 
 /* A tile of B into one of the tile registers; `streamed`: it will not be used again soon. */
@@ -190,10 +203,18 @@ VEC_INLINE void tiles_fetch(const float *c, int64_t c_row)
     }
 }
 
+/* What is fetched in one step. */
+VEC_INLINE void tiles_fetch_ahead(const struct tiles_ahead *ahead, int64_t step)
+{
+    const char *line = ahead->from + step * ahead->step;
+    for (int i = 0; i < TILES_LINES; i++)
+        _mm_prefetch(line + i * ahead->line, _MM_HINT_T1);
+}
+
 /* C = A B, or with `add` C += A B, of the squares of C of which there are `high` x `wide`, each 1 or
- * 2. `streamed`: B goes past the first-level cache, where A stays, and `next`, the block of C that
- * comes next, is fetched meanwhile. Constants: all but t and next. Tiles 0 to 3 are C, 4 and 5 A, 6 and
- * 7 B. */
+ * 2. `streamed`: B goes past the first-level cache, where A stays, and meanwhile what `ahead` says is
+ * fetched, and with `add` the block of C that comes next, `next`. Constants: all but t and next. Tiles
+ * 0 to 3 are C, 4 and 5 A, 6 and 7 B. */
 VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, const int wide,
                                   const bool add, const bool streamed, const float *next)
 {
@@ -213,7 +234,9 @@ VEC_INLINE void tiles_multiply_as(const struct tiles_block *t, const int high, c
         _tile_zero(3);
     }
     for (int64_t step = 0; step < t->steps; step++, a += t->a_step, b += TILES_STEP) {
-        if (streamed && step < TILES_BLOCK / 4) tiles_fetch(next + 4 * step * t->c_row, t->c_row);
+        if (streamed && add && step < TILES_BLOCK / 4)
+            tiles_fetch(next + 4 * step * t->c_row, t->c_row);
+        if (streamed) tiles_fetch_ahead(&t->ahead, step);
         TILES_LOAD_B(6, b);
         _tile_loadd(4, a, a_bytes);
         _tile_dpbf16ps(0, 4, 6);
