@@ -99,8 +99,9 @@ def draw_lanes(axes, work, wait, steps):
     axes.barh(places, [100 * idle[lane] / whole for lane in lanes], left=working, color=WAIT_COLOUR,
               label="waiting for other lanes")
     for place, lane in zip(places, lanes):
-        axes.text(1, place, f"{busy[lane]:.3g} s", va="center", color="white" if working[place] > 12
-                  else "black", fontsize=9)
+        inside = working[place] > 12
+        axes.text(1 if inside else working[place] + 1, place, f"{busy[lane]:.3g} s", va="center",
+                  color="white" if inside else "black", fontsize=9)
     axes.set_yticks(list(places))
     axes.set_yticklabels(lanes)
     axes.invert_yaxis()

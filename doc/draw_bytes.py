@@ -40,7 +40,7 @@ LEFT_OUT = ["stream N", "stream gradient N", "input N", "input of layer N", "sav
 BANDS = {"nvme": ("nvme: files of this rank", "#fdf3e1"), "memory": ("memory of this rank", "#e9f1fa"),
          "network": ("network", "#efefef")}
 LEFT, STEP, TOP, ROW, FOOT = 336, 84, 106, 44, 44
-QUIET, LIFE, IDLE = "#5a6675", "#44546a", "#c3ccd6"
+INK, QUIET, LIFE, IDLE = "#222222", "#5a6675", "#44546a", "#c3ccd6"
 
 OPERATION = re.compile(r"\s*(\d+) (\w+) +(\w+) +([\w.]*) *(?:m\d+ ?)?((?: *@\d+)*) *\|(.*)")
 OPERAND = re.compile(r"(\w+)([<>=])\[([^]]+)\]")
@@ -114,9 +114,12 @@ def rows_of(operations):
 
 
 def types_of(operations, kinds, states, deck):
-    """By column the types of its elements, as the tables say them; compute and gradient are the deck's."""
+    """By column the types of its elements, as the tables say them; compute and gradient are the deck's, and of
+    moments the first that a table names, since the deck asks for no other."""
     said = {name: re.findall(rf"\b{name}: *(\w+)", deck)[0] for name in ("compute", "gradient")}
-    by_state = {row[0].strip("`"): row[2] for row in states}
+    if "moments:" in deck:
+        sys.exit("the deck says how moments are kept: say so in types_of")
+    by_state = {row[0].strip("`"): row[2].partition(",")[0] for row in states}
     by_operand = {row[0].strip("`"): dict(re.findall(r"(\w+)(?:\.\.\.)?[<>=+~](?:\.\.\.)? (\w+)", row[3]))
                   for row in kinds}
     found = [{} for _ in COLUMNS]
@@ -190,9 +193,10 @@ def draw_columns(picture, across, bottom, types):
     picture.text(14, 56, "number, kind (lane); below, what it waits for", size=11.5, fill=QUIET)
     picture.text(14, 72, "beside its turn in its lane", size=11.5, fill=QUIET)
     for x, (first, second, _, _), words in zip(across, COLUMNS, types):
-        picture.text(x, 58, first, size=12, anchor="middle")
-        picture.text(x, 73, second, size=12, anchor="middle")
-        picture.text(x, 92, words, size=11, anchor="middle", fill=QUIET)
+        for y, line, size, fill in ((58, first, 12, INK), (73, second, 12, INK), (92, words, 11, QUIET)):
+            if svg.wide(line, size) > STEP:
+                sys.exit(f"{line}: too wide for a column of {STEP} pixels")
+            picture.text(x, y, line, size=size, anchor="middle", fill=fill)
 
 
 def draw_row(picture, row, where, tables):

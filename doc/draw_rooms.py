@@ -15,7 +15,7 @@ import sys
 
 import svg
 
-BOX, HEIGHT, GAP, RISE, MARGIN, PASS = 190, 56, 26, 104, 24, 14
+BOX, HEIGHT, GAP, RISE, MARGIN, PASS = 270, 56, 26, 104, 24, 14
 BORDER, LINE, FILL, QUIET = "#44546a", "#7f8fa6", "#eef3f8", "#5a6675"
 
 
@@ -175,11 +175,14 @@ def draw_line(picture, line, across, top):
 
 def draw_room(picture, room, middle, top, says):
     words, libraries = says
+    grey = ", ".join(libraries)
+    if max(svg.wide(words, 12), svg.wide(grey, 10.5)) > BOX - 8:
+        sys.exit(f"{room}: its words or libraries are too wide for a box of {BOX} pixels")
     picture.rectangle(middle - BOX / 2, top, BOX, HEIGHT, FILL, BORDER, radius=4)
     picture.text(middle, top + 20, room, size=15, anchor="middle", weight="bold")
     picture.text(middle, top + (35 if libraries else 40), words, size=12, anchor="middle")
     if libraries:
-        picture.text(middle, top + 49, ", ".join(libraries), size=10.5, anchor="middle", fill=QUIET)
+        picture.text(middle, top + 49, grey, size=10.5, anchor="middle", fill=QUIET)
 
 
 def main():

@@ -16,7 +16,11 @@ part() {
     local name=$1
     shift
     printf '\n== %s (%d s)\n' "$name" $((SECONDS - start))
-    "$@" || { echo "FAILED: $name"; failures=$((failures + 1)); }
+    local code=0
+    "$@" || code=$?
+    [ "$code" -ne 0 ] || return 0
+    if [ "$code" -eq 124 ]; then echo "FAILED: $name: its time was over"; else echo "FAILED: $name"; fi
+    failures=$((failures + 1))
 }
 
 ./zinf help | head -1

@@ -25,20 +25,27 @@ PLANTED = [
     ("doc/architecture.md", "| `gather` |", "| `scatter` |", "draw_bytes.py"),
     ("doc/bytes.svg", ">bf16<", ">fp32<", "draw_bytes.py"),
 ]
+# The same of words that have no room in the picture: the script must not draw them.
+TOO_WIDE = [
+    ("src/LAYERS", "library vectors ", "library vectors-of-every-width ", "draw_rooms.py"),
+    ("doc/draw_bytes.py", '("shard", ', '("shard of a unit", ', "draw_bytes.py"),
+]
 
 
-def draws(top, script):
-    """Whether a script finds its picture and its table as they should be, and what it says."""
-    command = [sys.executable, "-B", os.path.join(top, "doc", script), "--check"]
+def draws(top, script, option="--check"):
+    """Whether a script finds its picture and its table as they should be, or draws it, and what it says."""
+    command = [sys.executable, "-B", os.path.join(top, "doc", script)]
     if script == "draw_bytes.py":
-        command.insert(3, os.environ.get("ZINF", os.path.join(os.environ.get("abs_top_builddir", "."), "zinf")))
+        command.append(os.environ.get("ZINF", os.path.join(os.environ.get("abs_top_builddir", "."), "zinf")))
+    command += [option] if option else []
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.returncode == 0, answer.stdout + answer.stderr
 
 
 def self_test(top):
     """Faults that were not seen."""
-    for path, text, other, script in PLANTED:
+    for path, text, other, script in PLANTED + TOO_WIDE:
+        option = "" if (path, text, other, script) in TOO_WIDE else "--check"
         with tempfile.TemporaryDirectory() as folder:
             for name in FILES:
                 os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
@@ -47,7 +54,7 @@ def self_test(top):
                 content = file.read()
             with open(os.path.join(folder, path), "w", encoding="utf-8") as file:
                 file.write(content.replace(text, other, 1))
-            if text not in content or draws(folder, script)[0]:
+            if text not in content or draws(folder, script, option)[0]:
                 yield f"the check is broken: {script} does not see {other!r} in {path}"
 
 
@@ -61,7 +68,7 @@ def main():
     complaints += self_test(top)
     for line in complaints:
         print(line)
-    print(f"pictures: {len(PLANTED)} faults planted, {len(complaints)} complaints")
+    print(f"pictures: {len(PLANTED + TOO_WIDE)} faults planted, {len(complaints)} complaints")
     return 1 if complaints else 0
 
 
