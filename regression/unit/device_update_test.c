@@ -573,6 +573,54 @@ static void test_gradient_norm_long(struct kernels *k)
     buffer_destroy(&g);
 }
 
+/* Rounding and norm at once are rounding and norm, bit for bit. */
+static void round_check(struct kernels *k, const struct buffer *from)
+{
+    struct buffer one = buffer_create(k->type, from->count), two = buffer_copy(&one);
+    struct device_norm_sums sums[2] = {{0.5, 3}, {0.5, 3}};
+    size_t bytes = (size_t)from->count * zi_dtype_bytes(k->type);
+    const struct device_operations *ops = &k->operations;
+    CHECK_INT(ops->convert(&k->stream, k->type, buffer_at(&one, 0), ZI_FP32, buffer_at(from, 0),
+                           from->count),
+              ZI_OK);
+    CHECK_INT(ops->gradient_norm(&k->stream, k->type, buffer_at(&one, 0), from->count,
+                                 (struct device_ptr){(uintptr_t)&sums[0]}),
+              ZI_OK);
+    CHECK_INT(ops->gradient_round(&k->stream, k->type, buffer_at(&two, 0), buffer_at(from, 0),
+                                  from->count, (struct device_ptr){(uintptr_t)&sums[1]}),
+              ZI_OK);
+    CHECK(memcmp(one.bytes, two.bytes, bytes) == 0);
+    CHECK(sums[0].squares == sums[1].squares);
+    CHECK(sums[0].nonfinite == sums[1].nonfinite);
+    buffer_destroy(&one);
+    buffer_destroy(&two);
+}
+
+static void test_gradient_round(struct kernels *k)
+{
+    static const int64_t counts[] = {0, 1, 17, 4097, LONG};
+    for (int i = 0; i < 5; i++) {
+        struct buffer from = buffer_random(ZI_FP32, counts[i], "gradient", 1.0f);
+        if (counts[i] > 5) buffer_set(&from, 5, 1e-39); /* bf16 has it, some instructions not */
+        round_check(k, &from);
+        if (counts[i] > 0) buffer_set(&from, counts[i] - 1, (double)NAN);
+        if (counts[i] > 0) buffer_set(&from, 0, 3.4e38); /* infinite when rounded to 16 bits */
+        round_check(k, &from);
+        buffer_destroy(&from);
+    }
+}
+
+/* What goes past the caches. */
+static void test_gradient_round_long(struct kernels *k)
+{
+    const int64_t count = 256 * 4096 + 4096 * 9 + 5;
+    struct buffer from = buffer_create(ZI_FP32, count);
+    for (int64_t i = 0; i < count; i++)
+        buffer_set(&from, i, ((double)(i * 2654435761u >> 12 & 0xfffffu) - 4e5) / 3);
+    round_check(k, &from);
+    buffer_destroy(&from);
+}
+
 static void test_update(struct kernels *k)
 {
     test_adam(k);
@@ -585,6 +633,8 @@ static void test_update(struct kernels *k)
     test_gradient_norm(k);
     test_gradient_norm_tiny(k);
     if (k->isa == cpu_isa_best()) test_gradient_norm_long(k);
+    test_gradient_round(k);
+    if (k->stream.threads == 2) test_gradient_round_long(k);
 }
 
 int main(void)

@@ -316,6 +316,13 @@ static enum zi_status run_gradient_norm(struct bench *b, const struct bench_case
     return b->ops->gradient_norm(b->stream, b->type, b->x[0], MANY, device_at(b->small, RESULT_AT));
 }
 
+static enum zi_status run_gradient_round(struct bench *b, const struct bench_case *c)
+{
+    (void)c;
+    return b->ops->gradient_round(b->stream, half_of(b), b->x[1], b->x[0], MANY,
+                                  device_at(b->small, RESULT_AT));
+}
+
 static enum zi_status run_checksum(struct bench *b, const struct bench_case *c)
 {
     (void)c;
@@ -479,6 +486,7 @@ static void bench_memory_bound(struct bench *b)
         {o->convert, {"fp32 to 16 bits", 0, many * 6, run_convert, {0}, 0}},
         {o->convert, {"16 bits to fp32", 0, many * 6, run_convert, {0}, 1}},
         {o->gradient_norm, {"gradient norm", 0, many * e, run_gradient_norm, {0}, 0}},
+        {o->gradient_round, {"fp32 to 16 bits with norm", 0, many * 6, run_gradient_round, {0}, 0}},
         {o->checksum, {"checksum", 0, many * 4, run_checksum, {0}, 0}},
         {o->fill, {"fill", 0, many * 4, run_fill, {0}, 0}},
     };

@@ -297,6 +297,11 @@ struct device_operations {
     enum zi_status (*gradient_norm)(struct device_stream *, enum zi_dtype,
                                     struct device_ptr gradient, int64_t count,
                                     struct device_ptr sums);
+    /* gradient[i] = from[i], fp32, rounded as convert does; then gradient_norm of it: both in one pass
+     * where the device can */
+    enum zi_status (*gradient_round)(struct device_stream *, enum zi_dtype,
+                                     struct device_ptr gradient, struct device_ptr from,
+                                     int64_t count, struct device_ptr sums);
     enum zi_status (*adam)(struct device_stream *, const struct device_adam *);
     /* *sum (uint64_t) += sum of bits(w[i]) * f(seed, index of i in the tensor) mod 2^64, f(s, j) =
      * ((j + s) * 0x9e3779b1 mod 2^32) | 1: the same however a tensor is cut; w fp32 */

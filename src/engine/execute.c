@@ -168,13 +168,21 @@ static enum zi_status run_add(struct engine *engine, const struct bound_op *b,
     int64_t kept = program_elements(engine->program, b->op->unit, TIER_GRADIENT);
     struct device_ptr home = b->at[OPERAND_GRADIENT];
     if (kept < count) from = device_at(from, (size_t)first * sizeof(float));
-    if (home.address != from.address)
-        ZI_TRY(ops->convert(stream, c->gradient, home, ZI_FP32, from, kept));
     if (end > part->elements) end = part->elements;
-    if (first >= end) return ZI_OK;
-    size_t own = zero_is_sharded(c, TIER_GRADIENT) ? 0 : (size_t)first;
-    return ops->gradient_norm(stream, c->gradient,
-                              device_at(home, own * zi_dtype_bytes(c->gradient)), end - first,
+    int64_t own = zero_is_sharded(c, TIER_GRADIENT) ? 0 : first, counted = end - first;
+    int64_t rounded = 0, bytes = (int64_t)zi_dtype_bytes(c->gradient);
+    if (home.address == from.address) rounded = kept;
+    if (rounded == 0 && own == 0 && counted > 0) {
+        ZI_TRY(ops->gradient_round(stream, c->gradient, home, from, counted, b->at[OPERAND_NORM]));
+        rounded = counted;
+        counted = 0;
+    }
+    if (rounded < kept)
+        ZI_TRY(ops->convert(stream, c->gradient, device_at(home, (size_t)(rounded * bytes)),
+                            ZI_FP32, device_at(from, (size_t)rounded * sizeof(float)),
+                            kept - rounded));
+    if (counted <= 0) return ZI_OK;
+    return ops->gradient_norm(stream, c->gradient, device_at(home, (size_t)(own * bytes)), counted,
                               b->at[OPERAND_NORM]);
 }
 

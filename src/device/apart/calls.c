@@ -334,6 +334,20 @@ static enum zi_status apart_gradient_norm(struct device_stream *stream, enum zi_
     return GIVE(stream, &c, &c.at[0], &c.at[1]);
 }
 
+RUN(gradient_round)
+{
+    return ops->gradient_round(stream, c->type[0], c->at[0], c->at[1], c->size[0], c->at[2]);
+}
+
+static enum zi_status apart_gradient_round(struct device_stream *stream, enum zi_dtype type,
+                                           struct device_ptr gradient, struct device_ptr from,
+                                           int64_t count, struct device_ptr sums)
+{
+    struct apart_call c = {
+        .run = run_gradient_round, .type = {type}, .at = {gradient, from, sums}, .size = {count}};
+    return GIVE(stream, &c, &c.at[0], &c.at[1], &c.at[2]);
+}
+
 RUN(adam)
 {
     return ops->adam(stream, &c->adam);
@@ -388,6 +402,7 @@ void apart_calls_register(struct device_operations *operations)
         .softmax_loss = apart_softmax_loss,
         .softmax_gradient = apart_softmax_gradient,
         .gradient_norm = apart_gradient_norm,
+        .gradient_round = apart_gradient_round,
         .adam = apart_adam,
         .checksum = apart_checksum,
     };

@@ -10,24 +10,12 @@
 
 #define BLOCK ((int64_t)64 * 1024)
 
-typedef uint16_t vec_halves __attribute__((vector_size(VEC_LANES * 2)));
-
-/* bf16 as zi_bf16_round_even has it below 2^-126 too, where vec_store_bf16 may give zero. */
-VEC_INLINE void store_lanes(enum zi_dtype type, void *base, int64_t i, vec v, int64_t n)
-{
-    if (type == ZI_BF16) {
-        vec_halves halves = __builtin_convertvector(vec_round_bf16(v) >> 16, vec_halves);
-        memcpy((uint16_t *)base + i, &halves, (size_t)(n < VEC_LANES ? n : VEC_LANES) * 2);
-    } else {
-        vec_store_as_part(type, base, i, v, n);
-    }
-}
-
 VEC_INLINE void convert_lanes(enum zi_dtype to_type, enum zi_dtype from_type, void *to,
                               const void *from, int64_t count)
 {
     for (int64_t i = 0; i < count; i += VEC_LANES)
-        store_lanes(to_type, to, i, vec_load_as_part(from_type, from, i, count - i), count - i);
+        vec_store_even_part(to_type, to, i, vec_load_as_part(from_type, from, i, count - i),
+                            count - i);
 }
 
 VEC_INLINE void convert_to(enum zi_dtype to_type, enum zi_dtype from_type, void *to,
@@ -73,7 +61,7 @@ VEC_INLINE void add_lanes(enum zi_dtype to_type, enum zi_dtype from_type, void *
     for (int64_t i = 0; i < count; i += VEC_LANES) {
         int64_t n = count - i;
         vec sum = vec_load_as_part(to_type, to, i, n) + vec_load_as_part(from_type, from, i, n);
-        store_lanes(to_type, to, i, sum, n);
+        vec_store_even_part(to_type, to, i, sum, n);
     }
 }
 

@@ -21,6 +21,7 @@
 
 #include "base/log.h"
 #include "device/cpu/blocks.h"
+#include "device/cpu/passes.h"
 #include "device/cpu/vector.h"
 #include "device/update.h"
 
@@ -137,14 +138,41 @@ static double block_squares(enum zi_dtype type, const void *base, const int64_t 
     return isfinite(sum) ? sum : sum_finite_squares(type, base, range, nonfinite);
 }
 
-static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype type,
-                                    struct device_ptr gradient, int64_t count,
-                                    struct device_ptr sums)
+/* Elements of a gradient that no cache of a core holds: what is rounded goes past the caches. */
+#define ROUND_FAR ((int64_t)1 << 20)
+
+/* A gradient whose norm is taken, and what it is rounded from first. */
+struct gradient {
+    enum zi_dtype type;
+    char *at;
+    /* May be NULL: it is there already. */
+    const float *from;
+    int64_t count;
+};
+
+VEC_INLINE void round_lanes(enum zi_dtype type, void *to, const float *from, int64_t count)
 {
-    struct device_norm_sums *total = (struct device_norm_sums *)sums.address;
-    const void *base = (const void *)gradient.address;
-    for (int64_t begin = 0; begin < count; begin += NORM_SPAN) {
-        int64_t length = count - begin < NORM_SPAN ? count - begin : NORM_SPAN;
+    for (int64_t i = 0; i < count; i += VEC_LANES)
+        vec_store_even_part(type, to, i, vec_load_as_part(ZI_FP32, from, i, count - i), count - i);
+}
+
+/* Rounds `count` elements from `first` on, NORM_BLOCK at most, and gives their squares while the
+ * first-level cache has them. */
+static double block_round(const struct gradient *g, const int64_t range[2], uint64_t *nonfinite)
+{
+    _Alignas(64) char block[NORM_BLOCK * sizeof(float)];
+    size_t bytes = zi_dtype_bytes(g->type);
+    char *home = g->at + (size_t)range[0] * bytes, *to = g->count < ROUND_FAR ? home : block;
+    KERNEL_BY_TYPE(g->type, round_lanes, to, g->from + range[0], range[1]);
+    if (to == block) KERNEL(cpu_passes_get)()->copy(home, block, (size_t)range[1] * bytes);
+    return block_squares(g->type, to, (const int64_t[]){0, range[1]}, nonfinite);
+}
+
+static void norm_add(struct device_stream *stream, const struct gradient *g,
+                     struct device_norm_sums *total)
+{
+    for (int64_t begin = 0; begin < g->count; begin += NORM_SPAN) {
+        int64_t length = g->count - begin < NORM_SPAN ? g->count - begin : NORM_SPAN;
         int64_t blocks = (length + NORM_BLOCK - 1) / NORM_BLOCK;
         int64_t chunks = (length + NORM_CHUNK - 1) / NORM_CHUNK;
         double partial[NORM_SPAN / NORM_BLOCK], sum[NORM_FOLD] = {0};
@@ -152,9 +180,10 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
 #pragma omp parallel for num_threads(stream->threads) reduction(+ : nonfinite)                     \
     if (blocks > 8 && stream->threads > 1)
         for (int64_t b = 0; b < blocks; b++) {
-            int64_t first = begin + b * NORM_BLOCK;
-            int64_t some = count - first < NORM_BLOCK ? count - first : NORM_BLOCK;
-            partial[b] = block_squares(type, base, (int64_t[]){first, some}, &nonfinite);
+            int64_t first = begin + b * NORM_BLOCK, rest = g->count - first;
+            const int64_t range[2] = {first, rest < NORM_BLOCK ? rest : NORM_BLOCK};
+            partial[b] = g->from ? block_round(g, range, &nonfinite)
+                                 : block_squares(g->type, g->at, range, &nonfinite);
         }
         for (int64_t b = blocks; b < chunks * NORM_FOLD; b++)
             partial[b] = 0;
@@ -163,6 +192,23 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
         total->squares += fold(sum);
         total->nonfinite += nonfinite;
     }
+}
+
+static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype type,
+                                    struct device_ptr gradient, int64_t count,
+                                    struct device_ptr sums)
+{
+    const struct gradient g = {type, (char *)gradient.address, NULL, count};
+    norm_add(stream, &g, (struct device_norm_sums *)sums.address);
+    return ZI_OK;
+}
+
+static enum zi_status gradient_round(struct device_stream *stream, enum zi_dtype type,
+                                     struct device_ptr gradient, struct device_ptr from,
+                                     int64_t count, struct device_ptr sums)
+{
+    const struct gradient g = {type, (char *)gradient.address, cpu_fp32(from), count};
+    norm_add(stream, &g, (struct device_norm_sums *)sums.address);
     return ZI_OK;
 }
 
@@ -545,6 +591,7 @@ static enum zi_status adam(struct device_stream *stream, const struct device_ada
 void KERNEL(cpu_update_register)(struct device_operations *operations)
 {
     operations->gradient_norm = gradient_norm;
+    operations->gradient_round = gradient_round;
     operations->adam = adam;
     operations->checksum = checksum;
 }

@@ -76,7 +76,7 @@ KERNEL_REGISTER(cache);
 /* Local. Enters cap, cross_entropy, softmax_*. */
 KERNEL_REGISTER(loss);
 
-/* Local. Enters gradient_norm, adam, checksum. */
+/* Local. Enters gradient_norm, gradient_round, adam, checksum. */
 KERNEL_REGISTER(update);
 
 #endif

@@ -319,6 +319,19 @@ VEC_INLINE void vec_store_as_part(enum zi_dtype type, void *base, int64_t index,
         vec_store_part((float *)base + index, v, n);
 }
 
+/* The same, with bf16 as zi_bf16_round_even has it below 2^-126 too, where vec_store_bf16 may give
+ * zero. */
+VEC_INLINE void vec_store_even_part(enum zi_dtype type, void *base, int64_t index, vec v, int64_t n)
+{
+    typedef uint16_t vec_halves __attribute__((vector_size(VEC_LANES * 2)));
+    if (type == ZI_BF16) {
+        vec_halves halves = __builtin_convertvector(vec_round_bf16(v) >> 16, vec_halves);
+        memcpy((uint16_t *)base + index, &halves, (size_t)(n < VEC_LANES ? n : VEC_LANES) * 2);
+    } else {
+        vec_store_as_part(type, base, index, v, n);
+    }
+}
+
 /* 2^f on [-1/2, 1/2]: a minimax polynomial, relative error 1.9e-9 before rounding. */
 VEC_INLINE vec vec_exp2_polynomial(vec f)
 {

@@ -149,6 +149,15 @@ static enum zi_status gradient_norm(struct device_stream *stream, enum zi_dtype 
     return CUDA_BY_TYPE(type, norm_of, stream, gradient, count, sums);
 }
 
+/* Two launches: what one leaves is in the second-level cache for the other, or too much for it. */
+static enum zi_status gradient_round(struct device_stream *stream, enum zi_dtype type,
+                                     struct device_ptr gradient, struct device_ptr from,
+                                     int64_t count, struct device_ptr sums)
+{
+    ZI_TRY(stream->device->operations.convert(stream, type, gradient, ZI_FP32, from, count));
+    return gradient_norm(stream, type, gradient, count, sums);
+}
+
 /* Up to W numbers that follow each other, loaded and stored together. */
 template <class T, int W> struct alignas(W * sizeof(T)) few {
     T of[W];
@@ -384,6 +393,7 @@ static enum zi_status adam(struct device_stream *stream, const struct device_ada
 void cuda_update_register(struct device_operations *operations)
 {
     operations->gradient_norm = gradient_norm;
+    operations->gradient_round = gradient_round;
     operations->adam = adam;
     operations->checksum = checksum;
 }
