@@ -65,6 +65,8 @@ struct zero_config {
     /* Sequences of a step and of a micro-batch, tokens per sequence, micro-batches M. */
     int64_t global, micro, tokens, micro_batches;
     enum zi_dtype compute, reduce, gradient;
+    /* Of frozen matrices, where the model packs them. */
+    enum zi_dtype frozen;
     /* The optimizer's own states: in blocks of 8-bit numbers; how many per element. */
     bool blocks;
     int states;

@@ -72,7 +72,8 @@ struct program_lane_row {
     KIND(OP_CLEAR, clear)                                                                          \
     KIND(OP_DRAW, draw)                                                                            \
     KIND(OP_IMPORT, import)                                                                        \
-    KIND(OP_EXPORT, export)
+    KIND(OP_EXPORT, export)                                                                        \
+    KIND(OP_UNPACK, unpack)
 
 enum program_kind { PROGRAM_KINDS(PROGRAM_CONSTANT) OP_KIND_COUNT };
 #undef PROGRAM_CONSTANT
@@ -103,6 +104,7 @@ enum program_operand {
     OPERAND_PARAMETER = OPERAND_STATE + TIER_PARAMETER,
     OPERAND_GRADIENT = OPERAND_STATE + TIER_GRADIENT,
     OPERAND_SUM = OPERAND_STATE + TIER_SUM,
+    OPERAND_PACKED = OPERAND_STATE + TIER_PACKED,
     /* Of the first unit of the model's operation, and of the next MODEL_MAX_UNITS - 1. */
     OPERAND_WEIGHT = OPERAND_STATE + TIER_KIND_COUNT,
     OPERAND_ACCUMULATOR = OPERAND_WEIGHT + MODEL_MAX_UNITS,
