@@ -296,7 +296,7 @@ static void emit_unpack(struct builder *b, int unit, int from, int to)
 {
     struct program_op unpack = builder_op(OP_UNPACK);
     unpack.unit = unit;
-    op_reads(&unpack, OPERAND_PACKED, from);
+    op_reads(&unpack, OPERAND_STATE + TIER_PACKED, from);
     op_writes(&unpack, OPERAND_UNIT, to);
     builder_emit(b, &unpack);
 }

@@ -110,8 +110,8 @@ static enum zi_status run_unpack(struct engine *engine, const struct bound_op *b
 {
     const struct program *p = engine->program;
     return engine->lanes[b->op->lane].operations->unpack(
-        stream, p->config.compute, b->at[OPERAND_UNIT], p->config.frozen, b->at[OPERAND_PACKED],
-        p->partition->units[b->op->unit].padded);
+        stream, p->config.compute, b->at[OPERAND_UNIT], p->config.frozen,
+        b->at[OPERAND_STATE + TIER_PACKED], p->partition->units[b->op->unit].padded);
 }
 
 static enum zi_status run_gather(struct engine *engine, const struct bound_op *b,

@@ -88,6 +88,11 @@ struct zero_config {
     bool packed;
 };
 
+struct program;
+
+/* Local. The kind of state that a unit's weights are: packed, or parameters. */
+enum tier_kind program_weights(const struct program *program, int unit);
+
 /* Local. How many of `bytes` on nvme may lie in memory, and so count in the host's budget. */
 size_t zero_disk_memory(const struct zero_config *config, size_t bytes);
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The vocabulary of the step program: lanes, kinds of operations, and their operands.
  *
- * A kind of operation is a row (kinds.c): lane, operands, cost, colour, a line of help. The compiler
- * fills lane and cost of an operation from it, the checker holds its operands to it, and listings,
- * traces, pictures, times and doc/design.md's table are made of it. What it does is in execute.c. */
+ * A kind of operation is a row (kinds.c), of which the compiler fills in lane and cost, to which the
+ * checker holds operands, and of which listings, traces, pictures and tables are made. */
 #ifndef ZI_PROGRAM_KINDS_H
 #define ZI_PROGRAM_KINDS_H
 
@@ -104,7 +103,6 @@ enum program_operand {
     OPERAND_PARAMETER = OPERAND_STATE + TIER_PARAMETER,
     OPERAND_GRADIENT = OPERAND_STATE + TIER_GRADIENT,
     OPERAND_SUM = OPERAND_STATE + TIER_SUM,
-    OPERAND_PACKED = OPERAND_STATE + TIER_PACKED,
     /* Of the first unit of the model's operation, and of the next MODEL_MAX_UNITS - 1. */
     OPERAND_WEIGHT = OPERAND_STATE + TIER_KIND_COUNT,
     OPERAND_ACCUMULATOR = OPERAND_WEIGHT + MODEL_MAX_UNITS,

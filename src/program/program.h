@@ -213,9 +213,6 @@ uint64_t program_hash(const struct program *program);
 /* Local. Bytes that a run of a list moves or goes through in a lane. */
 size_t program_traffic(const struct program_list *list, enum program_lane lane);
 
-/* Local. The kind of state that a unit's weights are: packed, or parameters. */
-enum tier_kind program_weights(const struct program *program, int unit);
-
 /* Local. Elements of a unit that this rank has of a kind of state. */
 int64_t program_elements(const struct program *program, int unit, enum tier_kind kind);
 
