@@ -25,7 +25,7 @@ for command in "$zinf" "$launcher -n 2 $zinf"; do
         "$folder/err" || fail "no file, cause and remedy"
     if grep -Eqi 'HDF5|unable to' "$folder/err"; then fail "a message of HDF5"; fi
     [ "$(wc -l <"$folder/disk/steps.csv")" -gt 100 ] || fail "the disk was full too early"
-    awk -F, 'NF != 25 || $NF == "" { exit 1 }' "$folder/disk/steps.csv" || fail "a broken row"
+    awk -F, 'NF != 26 || $NF == "" { exit 1 }' "$folder/disk/steps.csv" || fail "a broken row"
     [ "$(tail -c 1 "$folder/disk/steps.csv" | wc -l)" -eq 1 ] || fail "half a row at the end"
     expect 0 "$zinf" check "$folder/disk/used.yaml"
     expect 0 "$zinf" inspect "$folder/disk/run.h5"

@@ -40,7 +40,7 @@ result=0
 kill -s TERM "$pid"
 wait $job || result=$?
 [ $result -eq 4 ] || fail "exit code $result, not 4, of the run that was there first"
-awk -F, 'NR > 1 && ($1 != NR - 1 || NF != 25) { exit 1 }' "$run/steps.csv" || fail "steps.csv is mixed"
+awk -F, 'NR > 1 && ($1 != NR - 1 || NF != 26) { exit 1 }' "$run/steps.csv" || fail "steps.csv is mixed"
 [ ! -e "$run/run.lock" ] || fail "a run that was stopped left its lock"
 expect 0 "$zinf" run "$deck" --overwrite
 [ ! -e "$run/run.lock" ] || fail "a finished run left its lock"

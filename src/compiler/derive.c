@@ -44,10 +44,12 @@ static void derive_body(struct builder *b)
         if (op->kind == MODEL_HEAD && d->end_body > o) d->end_body = o;
         for (int i = 0; i < op->unit_count; i++) {
             int64_t padded = b->partition->units[op->units[i]].padded;
-            enum size_class class =
-                b->model->units[op->units[i]].adapts ? CLASS_ADAPTER : CLASS_BLOCK;
+            const struct model_unit *unit = &b->model->units[op->units[i]];
+            enum size_class class = unit->adapts   ? CLASS_ADAPTER
+                                    : unit->packed ? CLASS_PACKED
+                                                   : CLASS_BLOCK;
             if (body) raise_to(&d->class_elements[class], padded);
-            raise_to(&d->class_elements[CLASS_LARGE], padded);
+            if (!unit->packed) raise_to(&d->class_elements[CLASS_LARGE], padded);
         }
     }
     for (int u = 0; u < b->model->unit_count; u++) {
@@ -98,7 +100,11 @@ void builder_derive(struct builder *b)
 const char *class_name(enum size_class class)
 {
     static const char *const names[] = {
-        [CLASS_BLOCK] = "", [CLASS_LARGE] = "large ", [CLASS_ADAPTER] = "adapter's "};
+        [CLASS_BLOCK] = "",
+        [CLASS_LARGE] = "large ",
+        [CLASS_ADAPTER] = "adapter's ",
+        [CLASS_PACKED] = "frozen ",
+    };
     return names[class];
 }
 
@@ -106,7 +112,13 @@ enum size_class unit_class(const struct builder *b, int unit)
 {
     int64_t block = b->derived.class_elements[CLASS_BLOCK];
     if (b->model->units[unit].adapts) return CLASS_ADAPTER;
+    if (b->model->units[unit].packed) return CLASS_PACKED;
     return b->partition->units[unit].padded > block ? CLASS_LARGE : CLASS_BLOCK;
+}
+
+bool unit_is_fetched(const struct builder *b, int unit)
+{
+    return b->derived.fetches || b->model->units[unit].packed;
 }
 
 bool op_is_body(const struct builder *b, int op)

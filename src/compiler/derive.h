@@ -7,8 +7,8 @@
 #include "compiler/build.h"
 
 /* Units no larger than a block's share one class, larger ones (embedding, head) another; adapters,
- * which are small and many, have theirs. */
-enum size_class { CLASS_BLOCK, CLASS_LARGE, CLASS_ADAPTER, CLASS_COUNT };
+ * which are small and many, have theirs, and so have packed matrices. */
+enum size_class { CLASS_BLOCK, CLASS_LARGE, CLASS_ADAPTER, CLASS_PACKED, CLASS_COUNT };
 
 struct derived {
     /* Each rank has only a shard: of parameters; of the optimizer's states and the kept gradient;
@@ -16,7 +16,8 @@ struct derived {
     bool sharded_parameters, sharded_optimizer, sharded_gradients;
     /* Parameters are on nvme. */
     bool parameters_on_disk;
-    /* Weights pass through fetch places; otherwise they are used where they live. */
+    /* Weights pass through fetch places; otherwise they are used where they live, or packed ones unpacked
+     * from there. */
     bool fetches;
     /* The device updates parameters that live elsewhere, where they are fetched to. */
     bool updates_fetched;
@@ -56,6 +57,9 @@ const char *class_name(enum size_class class);
 
 /* Local. The size class of a unit. */
 enum size_class unit_class(const struct builder *b, int unit);
+
+/* Local. Whether its weights pass through fetch places. */
+bool unit_is_fetched(const struct builder *b, int unit);
 
 /* Local. Whether an operation is between embedding and head. */
 bool op_is_body(const struct builder *b, int op);

@@ -7,13 +7,15 @@
  * The idea: a fetch has three stages, each of which is empty where it has nothing to do. Arrive:
  * `read` brings the shard (or the unit, where it is not sharded) from nvme to memory. Update: the
  * optimizer works on it there, if the update of the last step is pending (update.c). Deliver:
- * `push` takes it to the device, `gather` joins the shards of all ranks. Where the device updates, the
+ * `push` takes it to the device, `gather` joins the shards of all ranks, `unpack` makes frozen matrices
+ * of 8 or 4 bits to numbers of the compute type, so that all before it moves few bytes. Where the device updates, the
  * push comes first, and what it has changed goes back to where the unit arrived. A place of the ring
  * has a slot per station on this way; a station that coincides with the next has none.
  *
  * Arrivals are written as early as the window of visits allows, so that reads run ahead. An update
  * is written at the visit that needs the unit, or one visit before when a delivery follows: the
- * optimizer's work must not stand in front of arithmetic that could already run.
+ * optimizer's work must not stand in front of arithmetic that could already run. Nor must `unpack`, which
+ * is written at the visit that needs it.
  *
  * Invariant: a place is given to another unit only when no visit of the window needs its unit. */
 #include "base/log.h"
@@ -24,7 +26,7 @@
 static int first_station(const struct fetch_place *place)
 {
     if (place->staging >= 0) return place->staging;
-    return place->shard >= 0 ? place->shard : place->full;
+    return place->shard >= 0 ? place->shard : place->whole;
 }
 
 /* The stations of the fetch places of a class. */
@@ -32,8 +34,11 @@ static void lay_ring(struct builder *b, enum size_class class, int count)
 {
     const struct zero_config *c = b->config;
     struct fetch_ring *ring = &b->fetch[class];
-    size_t full = (size_t)b->derived.class_elements[class] * zi_dtype_bytes(c->compute);
-    size_t shard = full / (size_t)c->ranks;
+    int64_t elements = b->derived.class_elements[class];
+    enum tier_kind kind = class == CLASS_PACKED ? TIER_PACKED : TIER_PARAMETER;
+    size_t whole = program_state_bytes(b->program, kind, elements);
+    size_t full = program_state_bytes(b->program, TIER_PARAMETER, elements);
+    size_t shard = whole / (size_t)c->ranks;
     const char *name = class_name(class);
     bool disk = b->derived.parameters_on_disk, host = disk && !c->unified;
     bool apart = b->derived.sharded_parameters &&
@@ -42,14 +47,19 @@ static void lay_ring(struct builder *b, enum size_class class, int count)
     ring->count = count;
     for (int i = 0; i < count; i++) {
         struct fetch_place *place = &ring->places[i];
-        place->staging = place->shard = -1;
+        place->staging = place->shard = place->whole = -1;
         place->full = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, full, "%sunit %d", name, i);
+        if (class != CLASS_PACKED)
+            place->whole = place->full;
+        else if (b->derived.fetches)
+            place->whole =
+                builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, whole, "packed unit %d", i);
         if (apart)
             place->shard = builder_slot(b, ZI_TIER_DEVICE, PURPOSE_FETCH, shard,
                                         "shard of %sunit %d", name, i);
         if (host)
             place->staging = builder_slot(b, ZI_TIER_HOST, PURPOSE_FETCH,
-                                          b->derived.sharded_parameters ? shard : full,
+                                          b->derived.sharded_parameters ? shard : whole,
                                           "staged %sunit %d", name, i);
     }
 }
@@ -69,16 +79,18 @@ static int place_count(const struct builder *b, enum size_class class, int windo
 void fetch_lay(struct builder *b)
 {
     int window[CLASS_COUNT] = {0};
-    for (int name = 0; name < PROGRAM_COUNT && b->derived.fetches; name++) {
+    for (int name = 0; name < PROGRAM_COUNT; name++) {
         if (!program_exists(b->config, (enum program_name)name)) continue;
         if (program_row((enum program_name)name)->states) continue;
         schedule_begin(b, (enum program_name)name);
         for (int class = 0; class < CLASS_COUNT; class ++) {
+            if (!b->derived.fetches && class != CLASS_PACKED) continue;
             int count = schedule_window(b, (enum size_class) class);
             if (count > window[class]) window[class] = count;
         }
     }
     for (int class = 0; class < CLASS_COUNT; class ++) {
+        if (!b->derived.fetches && class != CLASS_PACKED) continue;
         lay_ring(b, (enum size_class) class,
                  place_count(b, (enum size_class) class, window[class]));
     }
@@ -102,7 +114,7 @@ static void each_first_unit(struct builder *b,
 /* The rest of the way has nothing to do. */
 static bool has_one_station(const struct fetch_place *place)
 {
-    return place->staging < 0 && place->shard < 0;
+    return place->staging < 0 && place->shard < 0 && place->whole == place->full;
 }
 
 static void mark_arrived(struct builder *b, int unit, struct fetch_place *place)
@@ -110,7 +122,7 @@ static void mark_arrived(struct builder *b, int unit, struct fetch_place *place)
     (void)b;
     place->unit = unit;
     place->arrived = true;
-    place->pushed = false;
+    place->pushed = place->gathered = false;
     place->delivered = has_one_station(place);
 }
 
@@ -120,7 +132,7 @@ void fetch_begin(struct builder *b)
         for (int i = 0; i < RING_MAX; i++) {
             struct fetch_place *place = &b->fetch[class].places[i];
             place->unit = place->last_visit = -1;
-            place->arrived = place->pushed = place->delivered = false;
+            place->arrived = place->pushed = place->gathered = place->delivered = false;
         }
     }
     if (b->update.pending) each_first_unit(b, mark_arrived);
@@ -147,17 +159,28 @@ static struct fetch_place *take_place(struct builder *b, int unit, int visit, in
     ZI_REQUIRE(place);
     if (place->unit != unit) {
         place->unit = unit;
-        place->arrived = place->pushed = place->delivered = false;
+        place->arrived = place->pushed = place->gathered = place->delivered = false;
         place->last_visit = visit;
     }
     if (place->last_visit < visit) place->last_visit = visit;
     return place;
 }
 
+/* The slot of a unit's weights at home. */
+static int weights_home(const struct builder *b, int unit)
+{
+    return b->program->homes[unit].slots[program_weights(b->program, unit)];
+}
+
+static size_t weights_bytes(const struct builder *b, int unit)
+{
+    return home_bytes(b, unit, program_weights(b->program, unit));
+}
+
 /* Where the parameters of a unit that has arrived are. */
 static int arrived_at(struct builder *b, int unit)
 {
-    if (!b->derived.parameters_on_disk) return b->program->homes[unit].slots[TIER_PARAMETER];
+    if (!b->derived.parameters_on_disk) return weights_home(b, unit);
     struct fetch_place *place = find_place(b, unit);
     ZI_REQUIRE(place && place->arrived);
     return first_station(place);
@@ -165,8 +188,8 @@ static int arrived_at(struct builder *b, int unit)
 
 static void read_unit(struct builder *b, int unit, struct fetch_place *place)
 {
-    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
-    struct slice home = {b->program->homes[unit].slots[TIER_PARAMETER], 0, bytes, 0};
+    size_t bytes = weights_bytes(b, unit);
+    struct slice home = {weights_home(b, unit), 0, bytes, 0};
     struct slice station = {first_station(place), 0, bytes, 0};
     emit_move(b, OP_READ, unit, &home, &station);
 }
@@ -180,7 +203,7 @@ static void preload_unit(struct builder *b, int unit, struct fetch_place *place)
 /* The first stage. */
 static void arrive(struct builder *b, int unit, int visit, int current)
 {
-    if (!b->derived.fetches || b->status < 0) return;
+    if (!unit_is_fetched(b, unit) || b->status < 0) return;
     struct fetch_place *place = take_place(b, unit, visit, current);
     if (place->arrived || !b->derived.parameters_on_disk) {
         place->arrived = true;
@@ -207,20 +230,20 @@ void fetch_load(struct builder *b, int unit)
 
 void fetch_store(struct builder *b, int unit)
 {
-    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
+    size_t bytes = weights_bytes(b, unit);
     struct slice from = {fetch_station(b, unit), 0, bytes, 0};
     const struct program_home *homes = &b->program->homes[unit];
     const int *slots = b->writer.speculates ? homes->next : homes->slots;
-    struct slice home = {slots[TIER_PARAMETER], 0, bytes, 0};
+    struct slice home = {slots[program_weights(b->program, unit)], 0, bytes, 0};
     emit_move(b, OP_STORE, unit, &from, &home);
 }
 
 /* Takes a unit to the device, unless it is there; gives the slot. */
 static int push_unit(struct builder *b, int unit, struct fetch_place *place)
 {
-    size_t bytes = home_bytes(b, unit, TIER_PARAMETER);
+    size_t bytes = weights_bytes(b, unit);
     struct slice host = {arrived_at(b, unit), 0, bytes, 0};
-    struct slice device = {place->shard >= 0 ? place->shard : place->full, 0, bytes, 0};
+    struct slice device = {place->shard >= 0 ? place->shard : place->whole, 0, bytes, 0};
     if (!place->pushed) emit_move(b, OP_PUSH, unit, &host, &device);
     place->pushed = true;
     return device.slot;
@@ -269,6 +292,15 @@ static void emit_gather(struct builder *b, int unit, int from, int to)
     builder_emit(b, &gather);
 }
 
+static void emit_unpack(struct builder *b, int unit, int from, int to)
+{
+    struct program_op unpack = builder_op(OP_UNPACK);
+    unpack.unit = unit;
+    op_reads(&unpack, OPERAND_STATE + TIER_PACKED, from);
+    op_writes(&unpack, OPERAND_UNIT, to);
+    builder_emit(b, &unpack);
+}
+
 int fetch_deliver(struct builder *b, int unit, int visit, int current)
 {
     if (b->status < 0) return -1;
@@ -276,14 +308,23 @@ int fetch_deliver(struct builder *b, int unit, int visit, int current)
     arrive(b, unit, visit, current);
     save_unit(b, unit);
     if (b->status < 0) return -1;
-    if (!b->derived.fetches) return b->program->homes[unit].slots[TIER_PARAMETER];
+    if (!unit_is_fetched(b, unit)) return weights_home(b, unit);
     struct fetch_place *place = take_place(b, unit, visit, current);
     if (place->delivered) return place->full;
-    int from = arrived_at(b, unit);
-    if (!b->config->unified && b->program->slots[from].tier == ZI_TIER_HOST)
-        from = push_unit(b, unit, place);
-    if (from != place->full) emit_gather(b, unit, from, place->full);
-    place->delivered = true;
+    if (!place->gathered) {
+        int from = arrived_at(b, unit);
+        if (!b->config->unified && b->program->slots[from].tier == ZI_TIER_HOST)
+            from = push_unit(b, unit, place);
+        if (place->whole >= 0 && from != place->whole) emit_gather(b, unit, from, place->whole);
+        place->gathered = true;
+    }
+    if (place->whole == place->full) {
+        place->delivered = true;
+    } else if (visit == current) {
+        int from = place->whole >= 0 ? place->whole : weights_home(b, unit);
+        emit_unpack(b, unit, from, place->full);
+        place->delivered = true;
+    }
     return place->full;
 }
 

@@ -9,16 +9,18 @@
 #include "compiler/ring.h"
 
 /* Parameters that do not live where they are used pass through stations: host buffer, shard on the
- * device, whole unit. */
+ * device, whole unit. Packed ones have one more, the unit as arithmetic reads it. */
 struct fetch_place {
     /* That it is given to, or -1. */
     int unit;
     /* The latest that needs it, or -1. */
     int last_visit;
-    /* The first station, the one on the device, the last one holds the unit. */
-    bool arrived, pushed, delivered;
+    /* The first station, the one on the device, the whole one, the last one holds the unit. */
+    bool arrived, pushed, gathered, delivered;
     /* Slots of the stations, or -1. */
-    int staging, shard, full;
+    int staging, shard, whole;
+    /* What arithmetic reads: the last station. */
+    int full;
 };
 
 /* Places for fetched units of one class. */

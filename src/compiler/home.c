@@ -92,7 +92,8 @@ void home_lay(struct builder *b)
         bool trained = c->training && b->model->units[u].trainable;
         for (int k = 0; k < TIER_KIND_COUNT; k++) {
             enum tier_kind kind = (enum tier_kind)k;
-            bool exists = zero_has(c, kind, trained);
+            bool exists =
+                b->model->units[u].packed ? kind == TIER_PACKED : zero_has(c, kind, trained);
             home->slots[k] = exists ? lay_home(b, u, kind) : -1;
             home->next[k] = -1;
             if (home->slots[k] >= 0 && has_next(b, u, kind))

@@ -227,6 +227,7 @@ void resolve_settings(const struct settings *s, const struct device_properties *
     config->gradient =
         s->precision.gradient == ZI_AUTO ? config->compute : (enum zi_dtype)s->precision.gradient;
     config->blocks = s->optimizer.moments == MOMENTS_BLOCKS;
+    config->frozen = s->model.frozen == FROZEN_NF4 ? ZI_PACKED4 : ZI_PACKED8;
     config->states = optimizer_states(&s->optimizer);
     config->group = (s->zero.group + 4095) / 4096 * 4096;
     config->resident = 0;

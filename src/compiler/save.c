@@ -15,6 +15,8 @@
  * A rank walks all that it has of a state. Where every rank has all, an export writes its own part
  * only, and checksums count that alone: so each element is written and counted once.
  *
+ * Frozen matrices of 8 or 4 bits are packed and unpacked by the operation: files have parameters.
+ *
  * Parameters and remainders are made together where this rank has the same elements of both;
  * otherwise (stages 1 and 2) parameters are made whole first, and remainders for the shard. Moments
  * start as zero, which is what pools and claimed space of the store read as. */
@@ -53,7 +55,15 @@ static bool on_disk(const struct builder *b, enum tier_kind kind)
 
 static bool is_moved(enum tier_kind kind)
 {
-    return tier_kind_row(kind)->saved;
+    return tier_kind_row(kind)->saved || kind == TIER_PACKED;
+}
+
+/* Whether any unit has a kind of state. */
+static bool is_anywhere(const struct builder *b, enum tier_kind kind)
+{
+    for (int u = 0; u < b->model->unit_count; u++)
+        if (has_home(b, u, kind)) return true;
+    return false;
 }
 
 /* Whether a rank has the same elements of parameters and of remainders. */
@@ -76,9 +86,7 @@ void save_lay(struct builder *b)
         builder_slot(b, ZI_TIER_HOST, PURPOSE_WORK, (size_t)tile * sizeof(float), "tile");
     for (int k = 0; k < TIER_KIND_COUNT; k++) {
         enum tier_kind kind = (enum tier_kind)k;
-        if (!is_moved(kind) || !is_carried(b, kind)) continue;
-        if (!c->training && kind != TIER_PARAMETER) continue;
-        if (!zero_has(c, kind, true)) continue;
+        if (!is_moved(kind) || !is_carried(b, kind) || !is_anywhere(b, kind)) continue;
         char name[RING_NAME];
         snprintf(name, sizeof name, "carried %s", tier_kind_name(kind));
         ring_lay(b, &b->save.carried[k], c->prefetch > 0 ? 2 : 1,
@@ -111,7 +119,7 @@ static struct slice place_of(struct builder *b, const struct part *part, enum ti
     if (is_carried(b, kind)) {
         at.slot = ring_take(&b->save.carried[kind]);
         at.offset = at.per_rank = 0;
-    } else if (on_disk(b, kind) && kind == TIER_PARAMETER) {
+    } else if (on_disk(b, kind) && tier_kind_row(kind)->place == PLACE_PARAMETERS) {
         at.slot = fetch_station(b, part->unit);
     } else if (on_disk(b, kind)) {
         at.slot = update_slot(b, part->group, kind);
@@ -243,8 +251,8 @@ static void emit_groups(struct builder *b, enum program_kind kind, int unit)
 static void emit_unit(struct builder *b, enum program_kind kind, int unit)
 {
     bool disk = on_disk(b, TIER_PARAMETER), trained = b->model->units[unit].trainable;
-    struct save_op what = {.kind = kind, .state = TIER_PARAMETER};
-    struct part part = {unit, -1, 0, program_elements(b->program, unit, TIER_PARAMETER)};
+    struct save_op what = {.kind = kind, .state = program_weights(b->program, unit)};
+    struct part part = {unit, -1, 0, program_elements(b->program, unit, what.state)};
     what.sums =
         kind != OP_EXPORT && b->config->training && trained && !has_home(b, unit, TIER_MASTER);
     if (disk) fetch_take(b, unit);
@@ -261,8 +269,8 @@ void save_group(struct builder *b, int group)
 
 void save_parameters(struct builder *b, int unit)
 {
-    struct save_op what = {.kind = OP_EXPORT, .state = TIER_PARAMETER};
-    struct part part = {unit, -1, 0, program_elements(b->program, unit, TIER_PARAMETER)};
+    struct save_op what = {.kind = OP_EXPORT, .state = program_weights(b->program, unit)};
+    struct part part = {unit, -1, 0, program_elements(b->program, unit, what.state)};
     if (b->status < 0) return;
     b->save.exported[unit] = true;
     emit_part(b, &what, &part);

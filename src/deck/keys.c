@@ -51,6 +51,8 @@ static const struct deck_choice packings[] = {
     {"documents", PACKING_DOCUMENTS}, {"none", PACKING_NONE}, END};
 static const struct deck_choice optimizers[] = {
     {"adamw", OPTIMIZER_ADAMW}, {"lion", OPTIMIZER_LION}, {"sgd", OPTIMIZER_SGD}, END};
+static const struct deck_choice frozen[] = {
+    {"compute", FROZEN_COMPUTE}, {"8-bit", FROZEN_BYTES}, {"nf4", FROZEN_NF4}, END};
 static const struct deck_choice moments[] = {
     {"fp32", MOMENTS_FP32}, {"8-bit", MOMENTS_BLOCKS}, END};
 static const struct deck_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
@@ -327,6 +329,11 @@ static const struct deck_row rows[] = {
      .help = "patterns, as of the shell, of the names of tensors that training changes, as in "
              "[blocks.*.mlp.*, norm.*]; others stay as they are and have no optimizer states; "
              "auto: all, or with an adapter its own alone, which are always trained"},
+    {KEY(model, frozen), .type = DECK_CHOICE, .choices = frozen, .fallback = "compute",
+     .help =
+         "how matrices of blocks that training does not change are kept and moved: in the "
+         "compute type, or in 8 or 4 bits (nf4, as QLoRA has it), which cuts what is read; norms, "
+         "biases, embeddings and the head stay in the compute type"},
 
     {KEY_OF_MODEL(adapter, from), .type = DECK_PATH, .fallback = "", .changeable = true,
      .help =

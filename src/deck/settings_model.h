@@ -83,9 +83,14 @@ struct settings_model {
     double init_deviation;
     /* Patterns of the names of tensors that training changes; auto: all, with an adapter its own. */
     struct deck_list trainable;
+    /* enum model_frozen: how matrices of blocks are kept that training does not change. */
+    int frozen;
     /* A section of its own. */
     struct settings_adapter adapter;
 };
+
+/* In the compute type, or in 8 or 4 bits (base/packed.h). */
+enum model_frozen { FROZEN_COMPUTE, FROZEN_BYTES, FROZEN_NF4 };
 
 enum optimizer_type { OPTIMIZER_ADAMW, OPTIMIZER_LION, OPTIMIZER_SGD };
 enum optimizer_moments { MOMENTS_FP32, MOMENTS_BLOCKS };

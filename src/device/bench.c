@@ -336,6 +336,12 @@ static enum zi_status run_convert(struct bench *b, const struct bench_case *c)
     return b->ops->convert(b->stream, half_of(b), b->x[1], ZI_FP32, b->x[0], MANY);
 }
 
+static enum zi_status run_unpack(struct bench *b, const struct bench_case *c)
+{
+    enum zi_dtype packed = c->which ? ZI_PACKED4 : ZI_PACKED8;
+    return b->ops->unpack(b->stream, b->type, b->x[1], packed, b->x[0], MANY);
+}
+
 static enum zi_status run_add(struct bench *b, const struct bench_case *c)
 {
     (void)c;
@@ -462,6 +468,8 @@ static void bench_memory_bound(struct bench *b)
     const struct device_operations *o = b->ops;
     double e = (double)zi_dtype_bytes(b->type), rc = (double)R * C * e, rf = (double)R * F * e;
     double many = MANY, rc4 = (double)R * C * 4;
+    double packed8 = (double)zi_dtype_size(ZI_PACKED8, MANY);
+    double packed4 = (double)zi_dtype_size(ZI_PACKED4, MANY);
     const struct {
         bool there;
         struct bench_case timed;
@@ -488,6 +496,8 @@ static void bench_memory_bound(struct bench *b)
         {o->gradient_norm, {"gradient norm", 0, many * e, run_gradient_norm, {0}, 0}},
         {o->gradient_round, {"fp32 to 16 bits with norm", 0, many * 6, run_gradient_round, {0}, 0}},
         {o->checksum, {"checksum", 0, many * 4, run_checksum, {0}, 0}},
+        {o->unpack, {"weights of 8 bits", 0, many * e + packed8, run_unpack, {0}, 0}},
+        {o->unpack, {"weights of nf4", 0, many * e + packed4, run_unpack, {0}, 1}},
         {o->fill, {"fill", 0, many * 4, run_fill, {0}, 0}},
     };
     fill_buffers(b);

@@ -307,6 +307,10 @@ struct device_operations {
      * ((j + s) * 0x9e3779b1 mod 2^32) | 1: the same however a tensor is cut; w fp32 */
     enum zi_status (*checksum)(struct device_stream *, struct device_ptr w, int64_t count,
                                const struct device_place *place, struct device_ptr sum);
+    /* to[i] of a type of arithmetic = what frozen weights in blocks say (base/packed.h), rounded to
+     * nearest even; count is a multiple of ZI_PACK. NULL where a device lacks it. */
+    enum zi_status (*unpack)(struct device_stream *, enum zi_dtype type, struct device_ptr to,
+                             enum zi_dtype packed, struct device_ptr from, int64_t count);
 };
 
 /* What scratch is cut into, on every device: rows whose sums a norm takes together, queries that

@@ -241,6 +241,10 @@ static enum zi_status bind_op(const struct engine *engine, enum program_name nam
                               struct bound_op *b)
 {
     bind_operands(engine, b);
+    if (b->op->kind == OP_UNPACK && !engine->lanes[b->op->lane].operations->unpack)
+        return zi_fail(ZI_ERROR_DEVICE, "engine",
+                       "this device does not unpack frozen weights of %s; leave out model.frozen",
+                       zi_dtype_name(engine->program->config.frozen));
     if (program_lane_is_disk(b->op->lane)) bind_transfer(engine, b);
     if (b->op->op >= 0 && b->op->lane == LANE_COMPUTE) ZI_TRY(bind_pass(engine, name, b));
     switch (b->op->kind) {

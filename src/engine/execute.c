@@ -111,7 +111,17 @@ static enum zi_status run_store(struct engine *engine, const struct bound_op *b,
 static int64_t shard_bytes(const struct engine *engine, int unit)
 {
     const struct program *p = engine->program;
-    return p->partition->units[unit].shard * (int64_t)zi_dtype_bytes(p->config.compute);
+    return (int64_t)program_state_bytes(p, program_weights(p, unit),
+                                        p->partition->units[unit].shard);
+}
+
+static enum zi_status run_unpack(struct engine *engine, const struct bound_op *b,
+                                 struct device_stream *stream)
+{
+    const struct program *p = engine->program;
+    return engine->lanes[b->op->lane].operations->unpack(
+        stream, p->config.compute, b->at[OPERAND_UNIT], p->config.frozen,
+        b->at[OPERAND_STATE + TIER_PACKED], p->partition->units[b->op->unit].padded);
 }
 
 static enum zi_status run_gather(struct engine *engine, const struct bound_op *b,

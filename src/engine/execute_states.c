@@ -5,7 +5,8 @@
  * contiguous in its tensor. What is kept as it is in files goes straight; a master is made of
  * parameter and remainder in the tile, or split from there. Moments in blocks are fp32 in files, of which
  * encoding makes the same blocks again (base/blocks.h); a block may have many runs, so they are gathered
- * in the tile and encoded together. Gaps between tensors, what pads a unit
+ * in the tile and encoded together. So are frozen matrices in 8 or 4 bits, which are of the compute type
+ * in files (base/packed.h). Gaps between tensors, what pads a unit
  * and the rest of its last block on nvme are written as zero. What makes states looks for a request
  * to stop at every run: nothing is lost with states that are not complete. An export goes on, since
  * a stop is what it may be for. */
@@ -14,6 +15,7 @@
 #include "base/blocks.h"
 #include "base/half.h"
 #include "base/log.h"
+#include "base/packed.h"
 #include "base/random.h"
 #include "base/stop.h"
 #include "engine/execute.h"
@@ -179,27 +181,103 @@ static enum zi_status draw_tiles(struct engine *engine, const struct bound_op *b
     return each_tile(engine, b, run, draw_tile);
 }
 
+/* Rounds a run of the tile to the compute type, as parameters are. */
+static void round_run(const struct engine *engine, float *wide, int64_t count)
+{
+    enum zi_dtype type = engine->program->config.compute;
+    for (int64_t i = 0; i < count && zi_dtype_is_half(type); i++)
+        wide[i] = zi_half_to_fp32(type, zi_half_parameter(type, wide[i]));
+}
+
+/* Initial values of a run of frozen weights. */
+static enum zi_status draw_packed(struct engine *engine, const struct bound_op *b,
+                                  const struct run *run)
+{
+    float *wide = b->states->tile + run->at;
+    model_initialize(&engine->program->model->tensors[run->tensor],
+                     (uint64_t)engine->settings->run.seed, run->first, run->count, wide);
+    round_run(engine, wide, run->count);
+    return ZI_OK;
+}
+
+/* The type of 16 bits to fp32, in place, from the last: what is read lies in the first half. */
+static void widen(enum zi_dtype type, float *wide, int64_t count)
+{
+    const uint16_t *halves = (const uint16_t *)(const void *)wide;
+    for (int64_t i = count - 1; i >= 0 && zi_dtype_is_half(type); i--) {
+        uint16_t half = halves[i];
+        wide[i] = zi_half_to_fp32(type, half);
+    }
+}
+
+static enum zi_status import_packed(struct engine *engine, const struct bound_op *b,
+                                    const struct run *run)
+{
+    float *wide = b->states->tile + run->at;
+    ZI_TRY(
+        engine->visit(engine->visitor, TIER_PARAMETER, run->tensor, run->first, run->count, wide));
+    widen(engine->program->config.compute, wide, run->count);
+    return ZI_OK;
+}
+
+/* As they are used. In place, from the first. */
+static enum zi_status export_packed(struct engine *engine, const struct bound_op *b,
+                                    const struct run *run)
+{
+    enum zi_dtype type = engine->program->config.compute;
+    float *wide = b->states->tile + run->at;
+    for (int64_t i = 0; i < run->count && zi_dtype_is_half(type); i++) {
+        uint16_t half = zi_half_round_even(type, wide[i]);
+        memcpy((char *)wide + (size_t)i * sizeof half, &half, sizeof half);
+    }
+    return engine->visit(engine->visitor, TIER_PARAMETER, run->tensor, run->first, run->count,
+                         wide);
+}
+
+static bool is_packed(const struct bound_op *b)
+{
+    return b->op->state == TIER_PACKED;
+}
+
+/* Frozen weights in blocks, a tile of whole ones at a time. */
+static enum zi_status visit_packed(struct engine *engine, const struct bound_op *b,
+                                   run_function *what)
+{
+    const struct bound_states *s = b->states;
+    enum zi_dtype type = zero_type(&engine->program->config, TIER_PACKED);
+    bool exports = b->op->kind == OP_EXPORT;
+    for (int64_t done = 0; done < b->op->count; done += s->tile_elements) {
+        int64_t rest = b->op->count - done;
+        int64_t count = rest < s->tile_elements ? rest : s->tile_elements;
+        char *blocks = s->at[TIER_PACKED] + zi_dtype_size(type, done);
+        if (!exports) ZI_TRY(zi_stop_check());
+        if (exports)
+            zi_packed_decode(type, blocks, count, s->tile);
+        else
+            memset(s->tile, 0, (size_t)count * sizeof *s->tile);
+        ZI_TRY(each_run_in(engine, b, (struct bound_span){done, done + count}, what));
+        if (!exports) zi_packed_encode(type, s->tile, count, blocks);
+    }
+    return ZI_OK;
+}
+
 enum zi_status run_draw(struct engine *engine, const struct bound_op *b,
                         struct device_stream *stream)
 {
     bool wide = engine->program->config.compute == ZI_FP32;
     (void)stream;
     clear_states(b);
+    if (is_packed(b)) return visit_packed(engine, b, draw_packed);
     return each_run(engine, b, wide ? draw_wide : draw_tiles);
 }
 
-/* The master of what training does not change is its parameter. In place, from the last: what is read
- * lies in the first half of the tile. */
+/* The master of what training does not change is its parameter. */
 static enum zi_status import_frozen(struct engine *engine, const struct bound_op *b,
                                     const struct run *run)
 {
-    const uint16_t *halves = (const uint16_t *)(const void *)b->states->tile;
     ZI_TRY(engine->visit(engine->visitor, TIER_PARAMETER, run->tensor, run->first, run->count,
                          b->states->tile));
-    for (int64_t i = run->count - 1; i >= 0; i--) {
-        uint16_t half = halves[i];
-        b->states->tile[i] = zi_half_to_fp32(engine->program->config.compute, half);
-    }
+    widen(engine->program->config.compute, b->states->tile, run->count);
     return ZI_OK;
 }
 
@@ -268,6 +346,7 @@ enum zi_status run_import(struct engine *engine, const struct bound_op *b,
 {
     (void)stream;
     clear_states(b);
+    if (is_packed(b)) return visit_packed(engine, b, import_packed);
     return is_blocks(engine, b) ? visit_blocks(engine, b) : each_run(engine, b, import_run);
 }
 
@@ -293,7 +372,10 @@ enum zi_status run_export(struct engine *engine, const struct bound_op *b,
                           struct device_stream *stream)
 {
     (void)stream;
-    ZI_TRY(is_blocks(engine, b) ? visit_blocks(engine, b) : each_run(engine, b, export_run));
+    if (is_packed(b))
+        ZI_TRY(visit_packed(engine, b, export_packed));
+    else
+        ZI_TRY(is_blocks(engine, b) ? visit_blocks(engine, b) : each_run(engine, b, export_run));
     if (b == engine->bound[engine->name].last_export && engine->visited)
         engine->visited(engine->visitor);
     return ZI_OK;

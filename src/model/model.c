@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "model/adapter.h"
+#include "model/packed.h"
 #include "model/trainable.h"
 
 #define ALIGNMENT 64
@@ -163,10 +164,19 @@ static void add_tensor(struct model *m, const char *layer, const struct family_r
     m->tensor_count++;
 }
 
-/* Which tile of how many; tile -1 stands for what all tiles share. */
+/* Which tile of how many; tile -1 stands for what all tiles share. The matrices of a layer that is packed
+ * are by themselves. */
 struct tile {
     int64_t tile, tiles;
+    bool packs;
 };
+
+/* Whether a row is of the tiles of its layer, and not of what they share. */
+static bool row_is_own(const struct model *m, const struct family_row *row, struct tile tile)
+{
+    if (tile.packs) return row->kind == MODEL_MATRIX;
+    return tile.tiles == 1 || row_is_cut(m, row, tile.tiles);
+}
 
 static void fill_piece(struct model *m, const struct family_row *row, int tensor, struct tile tile,
                        int64_t *end)
@@ -198,7 +208,7 @@ static int add_unit(struct model *m, const char *name, const struct family_row *
     for (; rows->name; rows++) {
         if (!row_is_there(m, rows)) continue;
         int of_row = tensor++;
-        if (tile.tiles > 1 && row_is_cut(m, rows, tile.tiles) != (tile.tile >= 0)) continue;
+        if (row_is_own(m, rows, tile) != (tile.tile >= 0)) continue;
         if (unit) fill_piece(m, rows, of_row, tile, &end);
         m->piece_count++;
     }
@@ -207,6 +217,7 @@ static int add_unit(struct model *m, const char *name, const struct family_row *
         unit->first_piece = first;
         unit->piece_count = m->piece_count - first;
         unit->elements = (end + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        unit->packed = tile.packs && tile.tile >= 0;
     }
     return m->unit_count++;
 }
@@ -219,7 +230,7 @@ struct layer_units {
 };
 
 static struct layer_units add_units(struct model *m, const char *layer,
-                                    const struct family_row *rows, int64_t tiles)
+                                    const struct family_row *rows, struct tile tile)
 {
     char name[64];
     struct layer_units units = {-1, -1};
@@ -228,16 +239,17 @@ static struct layer_units add_units(struct model *m, const char *layer,
     for (const struct family_row *row = rows; row->name; row++) {
         if (!row_is_there(m, row)) continue;
         add_tensor(m, layer, row);
-        shares = shares || (tiles > 1 && !row_is_cut(m, row, tiles));
+        shares = shares || !row_is_own(m, row, tile);
     }
     if (shares) {
         snprintf(name, sizeof name, "%s.shared", layer);
-        units.shared = add_unit(m, name, rows, tensor, (struct tile){-1, tiles});
+        tile.tile = -1;
+        units.shared = add_unit(m, name, rows, tensor, tile);
     }
-    for (int64_t k = 0; k < tiles; k++) {
-        snprintf(name, sizeof name, "%s.tile.%" PRId64, layer, k);
-        int unit = add_unit(m, tiles > 1 ? name : layer, rows, tensor, (struct tile){k, tiles});
-        if (k == 0) units.tile = unit;
+    for (tile.tile = 0; tile.tile < tile.tiles; tile.tile++) {
+        snprintf(name, sizeof name, "%s.tile.%" PRId64, layer, tile.tile);
+        int unit = add_unit(m, tile.tiles > 1 ? name : layer, rows, tensor, tile);
+        if (tile.tile == 0) units.tile = unit;
     }
     return units;
 }
@@ -262,7 +274,7 @@ static int add_adapter(struct model *m, const char *layer, const struct family_r
     if (count == 0) return -1;
     own[count].name = NULL;
     snprintf(name, sizeof name, "%s.adapter", layer);
-    int unit = add_unit(m, name, own, first, (struct tile){0, 1});
+    int unit = add_unit(m, name, own, first, (struct tile){0, 1, false});
     if (m->units) m->units[unit].adapts = true;
     return unit;
 }
@@ -304,7 +316,8 @@ static void add_branch(struct model *m, enum model_op_kind kind, int block)
     snprintf(op.name, sizeof op.name, "blocks.%d.%s", block, attention ? "attention" : "mlp");
     const struct family_row *rows = attention ? family->attention : family->mlp;
     int tensor = m->tensor_count;
-    struct layer_units units = add_units(m, op.name, rows, tiles);
+    struct tile tile = {0, tiles, packed_has(&m->settings, op.name, rows)};
+    struct layer_units units = add_units(m, op.name, rows, tile);
     int adapter = add_adapter(m, op.name, rows, tensor);
     add_ops(m, &op, (int[]){units.tile, units.shared, adapter}, 0, true);
 }
@@ -313,10 +326,11 @@ static void add_all(struct model *m)
 {
     const struct family *family = family_of(&m->settings);
     int64_t tiles = m->tiling.vocabulary;
+    const struct tile one = {0, 1, false}, cut = {0, tiles, false};
     m->tensor_count = m->piece_count = m->unit_count = m->op_count = m->layer_count = 0;
     m->parameters = 0;
-    int token = add_units(m, "embedding.token", family->token, tiles).tile, position = -1;
-    if (family->position) position = add_units(m, "embedding.position", family->position, 1).tile;
+    int token = add_units(m, "embedding.token", family->token, cut).tile, position = -1;
+    if (family->position) position = add_units(m, "embedding.position", family->position, one).tile;
     struct model_op embed = {.name = "embedding", .kind = MODEL_EMBED, .block = -1};
     embed.tiles = (int)tiles;
     add_ops(m, &embed, (int[]){token, position, -1}, 0, false);
@@ -324,18 +338,21 @@ static void add_all(struct model *m)
         add_branch(m, MODEL_ATTENTION, b);
         add_branch(m, MODEL_MLP, b);
     }
-    int norm = add_units(m, "norm", family->norm, 1).tile;
-    int table = m->settings.tied ? token : add_units(m, "head", family->head, tiles).tile;
+    int norm = add_units(m, "norm", family->norm, one).tile;
+    int table = m->settings.tied ? token : add_units(m, "head", family->head, cut).tile;
     struct model_op head = {.name = "head", .kind = MODEL_HEAD, .block = -1, .tiles = (int)tiles};
     add_ops(m, &head, (int[]){norm, table, -1}, 1, true);
 }
 
 struct settings_tiling model_most_tiles(const struct settings_model *settings)
 {
-    bool whole = family_of(settings)->behind; /* a norm is of the sum of all tiles */
+    const struct family *family = family_of(settings);
+    bool whole = family->behind; /* a norm is of the sum of all tiles */
+    bool attention = !whole && packed_may_tile(settings, family->attention);
+    bool mlp = !whole && packed_may_tile(settings, family->mlp);
     return (struct settings_tiling){
-        .attention = whole ? 1 : settings->key_heads,
-        .mlp = whole ? 1 : (settings->inner + FAMILY_GROUP - 1) / FAMILY_GROUP,
+        .attention = !attention ? 1 : settings->key_heads,
+        .mlp = !mlp ? 1 : (settings->inner + FAMILY_GROUP - 1) / FAMILY_GROUP,
         .vocabulary = (settings->vocabulary + FAMILY_GROUP - 1) / FAMILY_GROUP,
     };
 }

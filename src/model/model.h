@@ -20,6 +20,9 @@
  *   in `carry`; tile 0 then passes it through the norm into the stream's gradient, which until then
  *   is that of the layer's output. The head's tiles read the statistics of forward.
  *
+ * Frozen matrices that are kept in 8 or 4 bits are units of their own, and the rest of their layer is
+ * what tiles share, also of one.
+ *
  * A norm, biases of the output and the position table, which all tiles of a layer share, are units
  * of their own where n > 1; their gradient is made by tile 0 alone. With one tile everything is as
  * if there were no tiles, and carry is not used.
@@ -88,6 +91,9 @@ struct model_unit {
     bool trainable;
     /* The adapters of a layer; never in tiles. */
     bool adapts;
+    /* Frozen matrices, and nothing else, that are kept in 8 or 4 bits (model.frozen): every 64 elements
+     * are a block of their tensor. */
+    bool packed;
 };
 
 struct model_op {

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "model/adapter.h"
+#include "model/packed.h"
 #include "model/trainable.h"
 
 #define LARGEST ((int64_t)1 << 40) /* elements of one tensor */
@@ -235,4 +236,5 @@ void model_check(struct deck *deck)
     check_tiling(deck);
     adapter_check(deck);
     trainable_check(deck);
+    packed_check(deck);
 }

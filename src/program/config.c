@@ -9,7 +9,8 @@ bool zero_is_sharded(const struct zero_config *config, enum tier_kind kind)
 
 struct tier_types zero_types(const struct zero_config *config)
 {
-    return (struct tier_types){config->compute, config->gradient, config->blocks, config->states};
+    return (struct tier_types){config->compute, config->gradient, config->frozen, config->blocks,
+                               config->states};
 }
 
 enum zi_dtype zero_type(const struct zero_config *config, enum tier_kind kind)

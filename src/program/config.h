@@ -65,6 +65,8 @@ struct zero_config {
     /* Sequences of a step and of a micro-batch, tokens per sequence, micro-batches M. */
     int64_t global, micro, tokens, micro_batches;
     enum zi_dtype compute, reduce, gradient;
+    /* Of frozen matrices, where the model packs them. */
+    enum zi_dtype frozen;
     /* The optimizer's own states: in blocks of 8-bit numbers; how many per element. */
     bool blocks;
     int states;
@@ -85,6 +87,11 @@ struct zero_config {
     /* Sequences may have several texts, and positions enter with the tokens. */
     bool packed;
 };
+
+struct program;
+
+/* Local. The kind of state that a unit's weights are: packed, or parameters. */
+enum tier_kind program_weights(const struct program *program, int unit);
 
 /* Local. How many of `bytes` on nvme may lie in memory, and so count in the host's budget. */
 size_t zero_disk_memory(const struct zero_config *config, size_t bytes);

@@ -130,10 +130,19 @@ static const struct cost_rule costs_move = {move_cost, "what moves; on nvme whol
 
 static void unit_cost(const struct program *p, struct program_op *op)
 {
-    op->bytes = (size_t)unit_of(p, op)->padded * zi_dtype_bytes(p->config.compute);
+    op->bytes = program_state_bytes(p, program_weights(p, op->unit), unit_of(p, op)->padded);
     op->flops = 0;
 }
-static const struct cost_rule costs_unit = {unit_cost, "the unit, compute type", "-"};
+static const struct cost_rule costs_unit = {unit_cost, "the unit, as kept", "-"};
+
+static void unpack_cost(const struct program *p, struct program_op *op)
+{
+    int64_t count = unit_of(p, op)->padded;
+    op->bytes =
+        program_state_bytes(p, TIER_PACKED, count) + zi_dtype_size(p->config.compute, count);
+    op->flops = 0;
+}
+static const struct cost_rule costs_unpack = {unpack_cost, "the unit, packed and not", "-"};
 
 static void reduce_cost(const struct program *p, struct program_op *op)
 {
@@ -236,8 +245,8 @@ static const struct kind_row read_row = {
     "#fd8d3c",
     &on_disk_read,
     &costs_move,
-    {{OPERAND_FROM, ACCESS_READ, TYPE_COMPUTE, EXTENT_MOVED, IN_STORE},
-     {OPERAND_TO, ACCESS_WRITE, TYPE_COMPUTE, EXTENT_MOVED, IN_MEMORY}},
+    {{OPERAND_FROM, ACCESS_READ, TYPE_WEIGHTS, EXTENT_MOVED, IN_STORE},
+     {OPERAND_TO, ACCESS_WRITE, TYPE_WEIGHTS, EXTENT_MOVED, IN_MEMORY}},
 };
 static const struct kind_row push_row = {
     "a unit, a shard, a group's slice, or a small value that enters, host to device",
@@ -252,8 +261,8 @@ static const struct kind_row gather_row = {
     "#4292c6",
     &on_comm,
     &costs_unit,
-    {{OPERAND_SHARD, ACCESS_READ, TYPE_COMPUTE, EXTENT_SHARD, IN_REACH},
-     {OPERAND_UNIT, ACCESS_WRITE, TYPE_COMPUTE, EXTENT_UNIT, IN_REACH}},
+    {{OPERAND_SHARD, ACCESS_READ, TYPE_WEIGHTS, EXTENT_SHARD, IN_REACH},
+     {OPERAND_UNIT, ACCESS_WRITE, TYPE_WEIGHTS, EXTENT_UNIT, IN_REACH}},
 };
 static const struct kind_row forward_row = {
     "an operation of the model on a micro-batch",
@@ -419,6 +428,7 @@ static const struct kind_row draw_row = {
     &costs_draw,
     {{OPERAND_PARAMETER, ACCESS_WRITE | OPTIONAL, TYPE_STATE, EXTENT_GROUP, IN_REACH},
      {OPERAND_STATE, ACCESS_WRITE | OPTIONAL | STATES, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_STATE + TIER_PACKED, ACCESS_WRITE | OPTIONAL, TYPE_STATE, EXTENT_GROUP, IN_REACH},
      {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_HOST},
      {OPERAND_CHECKSUM, ACCESS_CHANGE | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_HOST}},
 };
@@ -429,6 +439,7 @@ static const struct kind_row import_row = {
     &costs_import,
     {{OPERAND_PARAMETER, ACCESS_WRITE | OPTIONAL, TYPE_STATE, EXTENT_GROUP, IN_REACH},
      {OPERAND_STATE, ACCESS_WRITE | OPTIONAL | STATES, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_STATE + TIER_PACKED, ACCESS_WRITE | OPTIONAL, TYPE_STATE, EXTENT_GROUP, IN_REACH},
      {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_HOST},
      {OPERAND_CHECKSUM, ACCESS_CHANGE | OPTIONAL, TYPE_SUMS, EXTENT_SLOT, IN_HOST}},
 };
@@ -439,7 +450,17 @@ static const struct kind_row export_row = {
     &costs_export,
     {{OPERAND_PARAMETER, ACCESS_READ | OPTIONAL, TYPE_STATE, EXTENT_GROUP, IN_REACH},
      {OPERAND_STATE, ACCESS_READ | OPTIONAL | STATES, TYPE_STATE, EXTENT_GROUP, IN_REACH},
+     {OPERAND_STATE + TIER_PACKED, ACCESS_READ | OPTIONAL, TYPE_STATE, EXTENT_GROUP, IN_REACH},
      {OPERAND_SCRATCH, ACCESS_WRITE, TYPE_BYTES, EXTENT_SLOT, IN_HOST}},
+};
+
+static const struct kind_row unpack_row = {
+    "frozen matrices of a unit, from 8 or 4 bits to the compute type",
+    "#b3cde3",
+    &on_compute,
+    &costs_unpack,
+    {{OPERAND_STATE + TIER_PACKED, ACCESS_READ, TYPE_STATE, EXTENT_UNIT, IN_REACH},
+     {OPERAND_UNIT, ACCESS_WRITE, TYPE_COMPUTE, EXTENT_UNIT, IN_REACH}},
 };
 
 #define ROW(constant, name) [constant] = &name##_row,

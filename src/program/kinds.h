@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The vocabulary of the step program: lanes, kinds of operations, and their operands.
  *
- * A kind of operation is a row (kinds.c): lane, operands, cost, colour, a line of help. The compiler
- * fills lane and cost of an operation from it, the checker holds its operands to it, and listings,
- * traces, pictures, times and doc/design.md's table are made of it. What it does is in execute.c. */
+ * A kind of operation is a row (kinds.c), of which the compiler fills in lane and cost, to which the
+ * checker holds operands, and of which listings, traces, pictures and tables are made. */
 #ifndef ZI_PROGRAM_KINDS_H
 #define ZI_PROGRAM_KINDS_H
 
@@ -72,7 +71,8 @@ struct program_lane_row {
     KIND(OP_CLEAR, clear)                                                                          \
     KIND(OP_DRAW, draw)                                                                            \
     KIND(OP_IMPORT, import)                                                                        \
-    KIND(OP_EXPORT, export)
+    KIND(OP_EXPORT, export)                                                                        \
+    KIND(OP_UNPACK, unpack)
 
 enum program_kind { PROGRAM_KINDS(PROGRAM_CONSTANT) OP_KIND_COUNT };
 #undef PROGRAM_CONSTANT

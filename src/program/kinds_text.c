@@ -6,8 +6,8 @@
 #include "program/row.h"
 
 static const char *const type_names[TYPE_COUNT] = {
-    [TYPE_BYTES] = "bytes", [TYPE_COMPUTE] = "compute", [TYPE_FP32] = "fp32",
-    [TYPE_INT32] = "int32", [TYPE_SUMS] = "sums",
+    [TYPE_BYTES] = "bytes", [TYPE_COMPUTE] = "compute", [TYPE_WEIGHTS] = "as kept",
+    [TYPE_FP32] = "fp32",   [TYPE_INT32] = "int32",     [TYPE_SUMS] = "sums",
 };
 
 static const char *access_sign(unsigned access)

@@ -13,7 +13,7 @@ static enum zi_status differs(const struct program_op *op, int index, const stru
 }
 
 static size_t type_bytes(const struct program *p, const struct operand_row *row, int number,
-                         int64_t count)
+                         int unit, int64_t count)
 {
     switch (row->type) {
     case TYPE_COMPUTE:
@@ -21,6 +21,8 @@ static size_t type_bytes(const struct program *p, const struct operand_row *row,
     case TYPE_STATE:
         return program_state_bytes(p, (enum tier_kind)(row->operand - OPERAND_STATE + number),
                                    count);
+    case TYPE_WEIGHTS:
+        return program_state_bytes(p, program_weights(p, unit), count);
     case TYPE_FP32:
     case TYPE_INT32:
         return (size_t)count * sizeof(float);
@@ -39,15 +41,15 @@ static size_t extent_bytes(const struct program *p, const struct program_op *op,
     case EXTENT_MOVED:
         return op->length;
     case EXTENT_GROUP:
-        return type_bytes(p, row, number, op->count);
+        return type_bytes(p, row, number, unit, op->count);
     case EXTENT_SHARD:
-        return type_bytes(p, row, number, units[unit].shard);
+        return type_bytes(p, row, number, unit, units[unit].shard);
     case EXTENT_UNIT:
-        return type_bytes(p, row, number, units[unit].padded);
+        return type_bytes(p, row, number, unit, units[unit].padded);
     case EXTENT_OWN:
-        return type_bytes(p, row, number, program_elements(p, unit, TIER_GRADIENT));
+        return type_bytes(p, row, number, unit, program_elements(p, unit, TIER_GRADIENT));
     case EXTENT_SUMMED:
-        return type_bytes(p, row, number, program_elements(p, unit, TIER_SUM));
+        return type_bytes(p, row, number, unit, program_elements(p, unit, TIER_SUM));
     default:
         return 0;
     }

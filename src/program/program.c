@@ -158,6 +158,11 @@ size_t program_bytes(const struct program *program, enum zi_tier tier, enum prog
     return bytes;
 }
 
+enum tier_kind program_weights(const struct program *program, int unit)
+{
+    return program->model->units[unit].packed ? TIER_PACKED : TIER_PARAMETER;
+}
+
 int64_t program_elements(const struct program *program, int unit, enum tier_kind kind)
 {
     const struct partition_unit *part = &program->partition->units[unit];

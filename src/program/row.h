@@ -41,6 +41,8 @@ enum operand_type {
     TYPE_COMPUTE,
     /* As the row of the state's kind says. */
     TYPE_STATE,
+    /* As the unit's weights are kept. */
+    TYPE_WEIGHTS,
     TYPE_FP32,
     TYPE_INT32,
     TYPE_SUMS,

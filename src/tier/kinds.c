@@ -73,6 +73,15 @@ static const struct tier_kind_row rows[TIER_KIND_COUNT] = {
                   .owner = TIER_SUMMED_UNITS,
                   .stage = 2,
                   .optimizer = -1},
+    [TIER_PACKED] = {.name = "packed",
+                     .help =
+                         "frozen matrices in 8 or 4 bits; saved as the parameters they stand for",
+                     .place = PLACE_PARAMETERS,
+                     .type = TIER_TYPE_PACKED,
+                     .owner = TIER_PACKED_UNITS,
+                     .stage = 3,
+                     .optimizer = -1,
+                     .saved_type = TIER_TYPE_COMPUTE},
 };
 
 static const char *const type_names[TIER_TYPE_COUNT] = {
@@ -82,6 +91,7 @@ static const char *const type_names[TIER_TYPE_COUNT] = {
     [TIER_TYPE_GRADIENT] = "gradient",
     [TIER_TYPE_MOMENT] = "fp32, or signed 8-bit",
     [TIER_TYPE_SQUARE] = "fp32, or unsigned 8-bit",
+    [TIER_TYPE_PACKED] = "8-bit weights, or nf4",
 };
 
 static const char *const owner_names[TIER_OWNER_COUNT] = {
@@ -89,6 +99,7 @@ static const char *const owner_names[TIER_OWNER_COUNT] = {
     [TIER_TRAINABLE_UNITS] = "trainable",
     [TIER_SPLIT_UNITS] = "trainable, with bf16 or fp16",
     [TIER_SUMMED_UNITS] = "trainable, with several contributions",
+    [TIER_PACKED_UNITS] = "frozen matrices, with model.frozen; in place of parameter",
 };
 
 const struct tier_kind_row *tier_kind_row(enum tier_kind kind)
@@ -134,6 +145,8 @@ enum zi_dtype tier_type_of(enum tier_type type, const struct tier_types *types)
         return types->blocks ? ZI_SIGNED8 : ZI_FP32;
     case TIER_TYPE_SQUARE:
         return types->blocks ? ZI_UNSIGNED8 : ZI_FP32;
+    case TIER_TYPE_PACKED:
+        return types->packed;
     case TIER_TYPE_FP32:
     case TIER_TYPE_COUNT:
         break;
@@ -152,6 +165,7 @@ bool tier_kind_exists(enum tier_kind kind, bool trainable, const struct tier_typ
     case TIER_SPLIT_UNITS:
         return trainable && zi_dtype_is_half(types->compute);
     case TIER_SUMMED_UNITS:
+    case TIER_PACKED_UNITS:
     case TIER_OWNER_COUNT:
         break;
     }

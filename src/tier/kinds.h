@@ -34,6 +34,8 @@ enum tier_kind {
     TIER_GRADIENT,
     /* Of contributions to a gradient, where there are several. */
     TIER_SUM,
+    /* Of frozen matrices, in place of their parameters. */
+    TIER_PACKED,
     TIER_KIND_COUNT
 };
 
@@ -48,6 +50,8 @@ enum tier_type {
     /* As optimizer.moments says: of numbers of either sign, and of such as are not negative. */
     TIER_TYPE_MOMENT,
     TIER_TYPE_SQUARE,
+    /* As model.frozen says. */
+    TIER_TYPE_PACKED,
     TIER_TYPE_COUNT
 };
 
@@ -59,6 +63,8 @@ enum tier_owner {
     TIER_SPLIT_UNITS,
     /* Trainable ones with several contributions: the compiler of programs knows. */
     TIER_SUMMED_UNITS,
+    /* Of frozen matrices, which then have nothing else: the model knows. */
+    TIER_PACKED_UNITS,
     TIER_OWNER_COUNT
 };
 
@@ -104,6 +110,8 @@ int tier_kinds_saved(void);
 struct tier_types {
     /* Of parameters and of kept gradients. */
     enum zi_dtype compute, gradient;
+    /* Of frozen matrices. */
+    enum zi_dtype packed;
     /* Moments are in blocks of 8-bit numbers. */
     bool blocks;
     /* States that the optimizer itself has. */

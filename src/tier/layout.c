@@ -97,6 +97,8 @@ static hid_t library_type(enum zi_dtype type)
         return H5T_STD_I16LE;
     case ZI_SIGNED8:
     case ZI_UNSIGNED8:
+    case ZI_PACKED8:
+    case ZI_PACKED4:
         return H5T_STD_U8LE; /* of codes, and the bytes of scales */
     }
     return -1;

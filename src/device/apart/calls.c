@@ -375,6 +375,20 @@ static enum zi_status apart_checksum(struct device_stream *stream, struct device
     return GIVE(stream, &c, &c.at[0], &c.at[1]);
 }
 
+RUN(unpack)
+{
+    return ops->unpack(stream, c->type[0], c->at[0], c->type[1], c->at[1], c->size[0]);
+}
+
+static enum zi_status apart_unpack(struct device_stream *stream, enum zi_dtype type,
+                                   struct device_ptr to, enum zi_dtype packed,
+                                   struct device_ptr from, int64_t count)
+{
+    struct apart_call c = {
+        .run = run_unpack, .at = {to, from}, .type = {type, packed}, .size = {count}};
+    return GIVE(stream, &c, &c.at[0], &c.at[1]);
+}
+
 void apart_calls_register(struct device_operations *operations)
 {
     *operations = (struct device_operations){
@@ -405,5 +419,6 @@ void apart_calls_register(struct device_operations *operations)
         .gradient_round = apart_gradient_round,
         .adam = apart_adam,
         .checksum = apart_checksum,
+        .unpack = apart_unpack,
     };
 }

@@ -25,6 +25,7 @@
         cpu_cache_register_##isa(operations);                                                      \
         cpu_loss_register_##isa(operations);                                                       \
         cpu_update_register_##isa(operations);                                                     \
+        cpu_packed_register_##isa(operations);                                                     \
     } while (0)
 
 const struct cpu_passes *cpu_passes_get_generic(void);

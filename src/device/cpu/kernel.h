@@ -79,4 +79,7 @@ KERNEL_REGISTER(loss);
 /* Local. Enters gradient_norm, gradient_round, adam, checksum. */
 KERNEL_REGISTER(update);
 
+/* Local. Enters unpack. */
+KERNEL_REGISTER(packed);
+
 #endif
