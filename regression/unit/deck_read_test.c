@@ -82,7 +82,7 @@ static void test_table(void)
         CHECK(seen[rows[i].offset]++ == 0);
         CHECK(!rows[i].may_be_auto || rows[i].offset % sizeof(int64_t) == 0);
     }
-    CHECK_INT(count, 118);
+    CHECK_INT(count, 119);
     CHECK(!deck_find("run", "hidden") && !deck_section_help("runs"));
 }
 
