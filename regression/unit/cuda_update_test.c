@@ -120,8 +120,8 @@ static void adam_check(struct pair *p, const struct step *s)
                                  .place = {0xfedcba9876543210u, 0xfffffff0u, s->row, 3 * s->row},
                                  .parameter = parameter.at[d],
                                  .remainder = remainder.at[d],
-                                 .moment1 = m.at[d],
-                                 .moment2 = v.at[d],
+                                 .states[0] = m.at[d],
+                                 .states[1] = v.at[d],
                                  .gradient = g.at[d]};
         if (s->summed) adams[d].checksum = device_at(sums.at[d], 8);
     }

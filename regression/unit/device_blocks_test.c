@@ -187,8 +187,8 @@ static void rule_check(struct kernels *k, enum device_rule rule)
     struct buffer v_old = buffer_copy(&v);
     a.gradient_type = k->type;
     a.parameter = buffer_at(&w, 0);
-    a.moment1 = buffer_at(&m, 0);
-    if (rule == DEVICE_ADAMW) a.moment2 = buffer_at(&v, 0);
+    a.states[0] = buffer_at(&m, 0);
+    if (rule == DEVICE_ADAMW) a.states[1] = buffer_at(&v, 0);
     a.gradient = buffer_at(&g, 0);
     CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);
     for (int64_t i = 0; i < LONG; i++) {
@@ -230,8 +230,8 @@ static void blocks_check(struct kernels *k, enum device_rule rule)
             piece.place = pieces[p].place;
             if (!pieces[p].decays) piece.decay = 0;
             piece.parameter = buffer_at(&one, first);
-            piece.moment1.address = (uintptr_t)(m + first);
-            if (rule == DEVICE_ADAMW) piece.moment2.address = (uintptr_t)(v + first);
+            piece.states[0].address = (uintptr_t)(m + first);
+            if (rule == DEVICE_ADAMW) piece.states[1].address = (uintptr_t)(v + first);
             piece.gradient = buffer_at(&g, first);
             piece.checksum.address = (uintptr_t)&sum_one;
             CHECK_INT(k->operations.adam(&k->stream, &piece), ZI_OK);
@@ -241,8 +241,8 @@ static void blocks_check(struct kernels *k, enum device_rule rule)
         a.pieces = pieces;
         a.piece_count = PIECES;
         a.parameter = buffer_at(&w, 0);
-        a.moment1.address = (uintptr_t)block1;
-        if (rule == DEVICE_ADAMW) a.moment2.address = (uintptr_t)block2;
+        a.states[0].address = (uintptr_t)block1;
+        if (rule == DEVICE_ADAMW) a.states[1].address = (uintptr_t)block2;
         a.gradient = buffer_at(&g, 0);
         a.checksum.address = (uintptr_t)&sum;
         CHECK_INT(k->operations.adam(&k->stream, &a), ZI_OK);

@@ -156,8 +156,8 @@ static struct device_adam step_of(struct state *s, const struct device_adam *set
     a.gradient_type = s->gradient.type;
     a.parameter = s->split ? buffer_at(&s->upper, first) : buffer_at(&s->weights, first);
     if (s->split) a.remainder = buffer_at(&s->lower, first);
-    a.moment1 = buffer_at(&s->moment1, first);
-    a.moment2 = buffer_at(&s->moment2, first);
+    a.states[0] = buffer_at(&s->moment1, first);
+    a.states[1] = buffer_at(&s->moment2, first);
     a.gradient = buffer_at(&s->gradient, first);
     a.checksum.address = (uintptr_t)&s->checksum;
     return a;

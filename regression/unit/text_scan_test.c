@@ -66,14 +66,15 @@ static void check_same(const struct scanner *scanner, const struct regex *regex,
 {
     struct regex_walk walk = {
         .regex = regex, .matcher = matcher, .text = text, .bytes = strlen(text)};
-    size_t found[2], at = 0;
+    struct text_range found = {0, 0};
+    size_t at = 0;
     bool is_found = true, same = true;
     while (same && at < walk.bytes) {
-        same = regex_next(&walk, found, &is_found) == ZI_OK && is_found && found[0] == at &&
-               found[1] == at + scanner_next(scanner, text + at, walk.bytes - at);
-        at = found[1];
+        same = regex_next(&walk, &found, &is_found) == ZI_OK && is_found && found.begin == at &&
+               found.end == at + scanner_next(scanner, text + at, walk.bytes - at);
+        at = found.end;
     }
-    if (!same) fprintf(stderr, "|%s| at %zu\n", text, found[0]);
+    if (!same) fprintf(stderr, "|%s| at %zu\n", text, found.begin);
     CHECK(same);
 }
 
@@ -103,14 +104,14 @@ static void check_matches(const char *pattern, const char *text, const char *wan
     struct regex *regex;
     struct regex_matcher *matcher;
     char got[256] = "";
-    size_t found[2];
+    struct text_range found;
     bool is_found;
     CHECK_INT(regex_compile(&place, pattern, &regex), ZI_OK);
     CHECK_INT(regex_matcher_create(&matcher), ZI_OK);
     struct regex_walk walk = {
         .regex = regex, .matcher = matcher, .text = text, .bytes = strlen(text)};
-    while (regex && regex_next(&walk, found, &is_found) == ZI_OK && is_found) {
-        strncat(got, text + found[0], found[1] - found[0]);
+    while (regex && regex_next(&walk, &found, &is_found) == ZI_OK && is_found) {
+        strncat(got, text + found.begin, found.end - found.begin);
         strcat(got, "|");
     }
     if (strcmp(got, wanted) != 0) fprintf(stderr, "%s: %s is not %s\n", pattern, got, wanted);

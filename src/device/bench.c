@@ -303,8 +303,8 @@ static enum zi_status run_adam(struct bench *b, const struct bench_case *c)
         a.parameter = device_at(b->x[0], (size_t)MANY * 4 + 17408);
         a.remainder = device_at(b->x[2], (size_t)MANY * 4 + 21760);
     }
-    a.moment1 = device_at(b->x[1], 4352);
-    a.moment2 = device_at(b->x[2], 8704);
+    a.states[0] = device_at(b->x[1], 4352);
+    a.states[1] = device_at(b->x[2], 8704);
     a.gradient = device_at(b->x[3], 13056);
     a.checksum = device_at(b->small, RESULT_AT);
     return b->ops->adam(b->stream, &a);

@@ -142,7 +142,7 @@ enum device_rule {
     /* Chen et al. 2023: w = w - lr (sign(b1 m + (1-b1) g) + decay w); m = b2 m + (1-b2) g. */
     DEVICE_LION,
     /* Momentum b1, which may be 0, and decay as a part of the gradient: m = b1 m + g + decay w;
-     * w = w - lr m. Without momentum moment1 is null. */
+     * w = w - lr m. Without momentum there is no m. */
     DEVICE_SGD
 };
 
@@ -175,7 +175,9 @@ struct device_adam {
     /* Of the host; or NULL. */
     const struct device_piece *pieces;
     int piece_count;
-    struct device_ptr parameter, remainder, moment1, moment2, gradient, checksum;
+    struct device_ptr parameter, remainder, gradient, checksum;
+    /* m and v; null where the rule has none. */
+    struct device_ptr states[2];
 };
 
 /* Rows of the token table [ids, C] that holds ids first .. first + ids - 1; token_ids int32 [B*T].

@@ -103,20 +103,21 @@ static bool is_alone(const struct added_walk *walk, size_t from, size_t end)
 
 /* Takes in white space at the sides where the token says so, at the left not what the one before has
  * taken. */
-static void widen(const struct added_walk *walk, const struct added_token *token, size_t found[2])
+static void widen(const struct added_walk *walk, const struct added_token *token,
+                  struct text_range *found)
 {
     const char *text = walk->text;
-    while (token->left && found[0] > walk->done &&
-           unicode_is_space(utf8_before(text, text + found[0]))) {
+    while (token->left && found->begin > walk->done &&
+           unicode_is_space(utf8_before(text, text + found->begin))) {
         do
-            found[0]--;
-        while (((unsigned char)text[found[0]] & 0xc0) == 0x80);
+            found->begin--;
+        while (((unsigned char)text[found->begin] & 0xc0) == 0x80);
     }
-    while (token->right && found[1] < walk->bytes && unicode_is_space(utf8_at(text + found[1])))
-        found[1] += utf8_length(text[found[1]]);
+    while (token->right && found->end < walk->bytes && unicode_is_space(utf8_at(text + found->end)))
+        found->end += utf8_length(text[found->end]);
 }
 
-const struct added_token *added_next(struct added_walk *walk, size_t found[2])
+const struct added_token *added_next(struct added_walk *walk, struct text_range *found)
 {
     while (walk->from < walk->bytes) {
         int32_t index;
@@ -130,10 +131,10 @@ const struct added_token *added_next(struct added_walk *walk, size_t found[2])
         if (length == 0) continue;
         const struct added_token *token = &walk->added->tokens[index];
         if (token->single_word && !is_alone(walk, at, at + length)) continue;
-        found[0] = at;
-        found[1] = at + length;
+        found->begin = at;
+        found->end = at + length;
         widen(walk, token, found);
-        walk->done = found[1];
+        walk->done = found->end;
         return token;
     }
     return NULL;

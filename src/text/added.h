@@ -45,8 +45,8 @@ struct added_walk {
     size_t from, done;
 };
 
-/* The next token, which with its white space is [found[0], found[1]); NULL: none. */
-const struct added_token *added_next(struct added_walk *walk, size_t found[2]);
+/* The next token, which with its white space is *found; NULL: none. */
+const struct added_token *added_next(struct added_walk *walk, struct text_range *found);
 
 /* The text of an id of all: of added tokens, else of the model's; false: none. */
 bool added_text(const struct added *added, const struct model *model, int64_t id, const char **text,

@@ -236,14 +236,15 @@ static enum zi_status replace_in(const struct decode_step *step, struct regex_ma
 {
     struct pattern_walk walk = {&step->pattern,
                                 {.matcher = matcher, .text = text->text, .bytes = text->bytes}};
-    size_t found[2], done = 0;
+    struct text_range found;
+    size_t done = 0;
     bool is_found;
     for (;;) {
-        ZI_TRY(pattern_next(&walk, found, &is_found));
+        ZI_TRY(pattern_next(&walk, &found, &is_found));
         if (!is_found) break;
-        ZI_TRY(buffer_add(&to->text, text->text + done, found[0] - done));
+        ZI_TRY(buffer_add(&to->text, text->text + done, found.begin - done));
         ZI_TRY(buffer_add(&to->text, step->content, strlen(step->content)));
-        done = found[1];
+        done = found.end;
     }
     ZI_TRY(buffer_add(&to->text, text->text + done, text->bytes - done));
     return pieces_end(to);

@@ -80,15 +80,16 @@ static enum zi_status apply_replace(const struct normal_step *step, struct norma
 {
     struct pattern_walk walk = {&step->pattern,
                                 {.matcher = work->matcher, .text = text, .bytes = bytes}};
-    size_t found[2], done = 0, length = strlen(step->content);
+    struct text_range found;
+    size_t done = 0, length = strlen(step->content);
     bool is_found;
     for (;;) {
-        ZI_TRY(pattern_next(&walk, found, &is_found));
+        ZI_TRY(pattern_next(&walk, &found, &is_found));
         if (!is_found) return buffer_add(out, text + done, bytes - done);
-        ZI_TRY(buffer_add(out, text + done, found[0] - done));
+        ZI_TRY(buffer_add(out, text + done, found.begin - done));
         ZI_TRY(buffer_add(out, step->content, length));
-        done = found[1];
-        work->lost |= found[0] == 0 && found[1] > 0 && length == 0;
+        done = found.end;
+        work->lost |= found.begin == 0 && found.end > 0 && length == 0;
     }
 }
 

@@ -85,7 +85,7 @@ void pattern_free(struct pattern *pattern)
     scanner_free(pattern->scanner);
 }
 
-enum zi_status pattern_next(struct pattern_walk *walk, size_t found[2], bool *is_found)
+enum zi_status pattern_next(struct pattern_walk *walk, struct text_range *found, bool *is_found)
 {
     const struct pattern *p = walk->pattern;
     struct regex_walk *w = &walk->walk;
@@ -103,7 +103,7 @@ enum zi_status pattern_next(struct pattern_walk *walk, size_t found[2], bool *is
     }
     *is_found = at;
     if (!at) return ZI_OK;
-    found[0] = (size_t)(at - w->text);
-    found[1] = w->from = (size_t)(end - w->text);
+    found->begin = (size_t)(at - w->text);
+    found->end = w->from = (size_t)(end - w->text);
     return ZI_OK;
 }

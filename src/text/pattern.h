@@ -33,7 +33,7 @@ struct pattern_walk {
 };
 
 /* As regex_next. */
-enum zi_status pattern_next(struct pattern_walk *walk, size_t found[2], bool *is_found);
+enum zi_status pattern_next(struct pattern_walk *walk, struct text_range *found, bool *is_found);
 
 /* ZI_ERROR_USAGE naming a key of the object that is not one of `keys`, which are separated by spaces
  * ("type" is always one): what it asks for is not done. */

@@ -302,7 +302,7 @@ void regex_matcher_free(struct regex_matcher *matcher)
     free(matcher);
 }
 
-enum zi_status regex_next(struct regex_walk *walk, size_t found[2], bool *is_found)
+enum zi_status regex_next(struct regex_walk *walk, struct text_range *found, bool *is_found)
 {
     pcre2_match_data *data = walk->matcher->data;
     *is_found = false;
@@ -319,8 +319,8 @@ enum zi_status regex_next(struct regex_walk *walk, size_t found[2], bool *is_fou
                            walk->regex->pattern, walk->from, what);
         }
         const PCRE2_SIZE *range = pcre2_get_ovector_pointer(data);
-        found[0] = range[0];
-        found[1] = range[1];
+        found->begin = range[0];
+        found->end = range[1];
         walk->from = range[1];
         if (range[0] == range[1] && walk->has_last && walk->last == range[1]) {
             walk->from += range[1] < walk->bytes ? utf8_length(walk->text[range[1]]) : 1;

@@ -31,6 +31,11 @@ enum zi_status regex_matcher_create(struct regex_matcher **matcher);
 /* NULL does nothing. */
 void regex_matcher_free(struct regex_matcher *matcher);
 
+/* A part of a text, in bytes; the end is not of it. */
+struct text_range {
+    size_t begin, end;
+};
+
 /* A walk over the matches of a text (valid UTF-8): what it begins with is set, the rest 0. */
 struct regex_walk {
     const struct regex *regex;
@@ -42,8 +47,8 @@ struct regex_walk {
     bool has_last;
 };
 
-/* The next match is [found[0], found[1]); *is_found: there is one. An empty match directly behind
+/* The next match is *found; *is_found: there is one. An empty match directly behind
  * another match is none. ZI_ERROR_USAGE when the match limit is passed. */
-enum zi_status regex_next(struct regex_walk *walk, size_t found[2], bool *is_found);
+enum zi_status regex_next(struct regex_walk *walk, struct text_range *found, bool *is_found);
 
 #endif

@@ -46,14 +46,14 @@ static enum zi_status mark(struct scanner *s, struct regex_matcher *matcher,
 {
     const struct zi_json_place place = {.room = "text", .file = "classes of characters"};
     struct regex *regex;
-    size_t found[2];
+    struct text_range found;
     bool is_found;
     ZI_TRY(regex_compile(&place, pattern, &regex));
     struct regex_walk walk = {
         .regex = regex, .matcher = matcher, .text = all->text, .bytes = all->bytes};
     enum zi_status status;
-    while ((status = regex_next(&walk, found, &is_found)) >= 0 && is_found)
-        for (size_t at = found[0]; at < found[1]; at += utf8_length(all->text[at]))
+    while ((status = regex_next(&walk, &found, &is_found)) >= 0 && is_found)
+        for (size_t at = found.begin; at < found.end; at += utf8_length(all->text[at]))
             s->classes[utf8_at(all->text + at)] = (unsigned char)mark;
     regex_free(regex);
     return status;

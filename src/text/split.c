@@ -97,14 +97,15 @@ static enum zi_status apply_pattern(const struct split_step *step, const struct 
     struct pattern_walk walk = {
         &step->pattern,
         {.matcher = piece->work->matcher, .text = piece->text, .bytes = piece->bytes}};
-    size_t found[2], done = 0;
+    struct text_range found;
+    size_t done = 0;
     bool is_found;
     for (;;) {
-        ZI_TRY(pattern_next(&walk, found, &is_found));
+        ZI_TRY(pattern_next(&walk, &found, &is_found));
         if (!is_found) break;
-        if (done < found[0]) ZI_TRY(join(&j, done, found[0], step->invert));
-        ZI_TRY(join(&j, found[0], found[1], !step->invert));
-        done = found[1];
+        if (done < found.begin) ZI_TRY(join(&j, done, found.begin, step->invert));
+        ZI_TRY(join(&j, found.begin, found.end, !step->invert));
+        done = found.end;
     }
     if (done < piece->bytes) ZI_TRY(join(&j, done, piece->bytes, step->invert));
     return joiner_end(&j);

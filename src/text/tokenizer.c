@@ -91,13 +91,14 @@ static enum zi_status encode_normalized(struct tokenizer_work *work, const char 
     struct added_walk walk = {
         .added = &t->added, .trie = &t->added.normalized, .text = text, .bytes = bytes};
     const struct added_token *token;
-    size_t found[2], done = 0;
-    while (t->added.normalized.node_count && (token = added_next(&walk, found))) {
-        if (done < found[0])
-            ZI_TRY(splitter_run(&t->splitter, &work->split, text + done, found[0] - done,
+    struct text_range found;
+    size_t done = 0;
+    while (t->added.normalized.node_count && (token = added_next(&walk, &found))) {
+        if (done < found.begin)
+            ZI_TRY(splitter_run(&t->splitter, &work->split, text + done, found.begin - done,
                                 first && done == 0));
         ZI_TRY(ids_add(work->out, token->id));
-        done = found[1];
+        done = found.end;
     }
     if (done == bytes) return ZI_OK; /* or nothing was left of it */
     return splitter_run(&t->splitter, &work->split, text + done, bytes - done, first && done == 0);
@@ -117,11 +118,13 @@ static enum zi_status encode_text(struct tokenizer_work *work, const char *text,
     const struct added *added = &work->tokenizer->added;
     struct added_walk walk = {.added = added, .trie = &added->plain, .text = text, .bytes = bytes};
     const struct added_token *token;
-    size_t found[2], done = 0;
-    while (added->plain.node_count && (token = added_next(&walk, found))) {
-        if (done < found[0]) ZI_TRY(encode_plain(work, text + done, found[0] - done, done == 0));
+    struct text_range found;
+    size_t done = 0;
+    while (added->plain.node_count && (token = added_next(&walk, &found))) {
+        if (done < found.begin)
+            ZI_TRY(encode_plain(work, text + done, found.begin - done, done == 0));
         ZI_TRY(ids_add(work->out, token->id));
-        done = found[1];
+        done = found.end;
     }
     return encode_plain(work, text + done, bytes - done, done == 0);
 }

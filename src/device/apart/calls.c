@@ -357,8 +357,8 @@ static enum zi_status apart_adam(struct device_stream *stream, const struct devi
 {
     struct apart_call c = {.run = run_adam, .adam = *d};
     struct device_adam *a = &c.adam;
-    return GIVE(stream, &c, &a->parameter, &a->remainder, &a->moment1, &a->moment2, &a->gradient,
-                &a->checksum);
+    return GIVE(stream, &c, &a->parameter, &a->remainder, &a->states[0], &a->states[1],
+                &a->gradient, &a->checksum);
 }
 
 RUN(checksum)

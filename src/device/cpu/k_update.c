@@ -514,8 +514,8 @@ static uint64_t update_pass(const struct update_factors *f, const struct device_
     float copy[PASS];
     const struct range range = {
         .weights = {(void *)a->parameter.address, (int16_t *)a->remainder.address},
-        .m = cpu_fp32(a->moment1),
-        .v = cpu_fp32(a->moment2),
+        .m = cpu_fp32(a->states[0]),
+        .v = cpu_fp32(a->states[1]),
         .g = (const void *)a->gradient.address,
         .first = first,
         .count = count};
@@ -529,7 +529,7 @@ static struct range range_from(const struct device_adam *a, int64_t first, float
     size_t weight = zi_dtype_bytes(a->type), gradient = zi_dtype_bytes(a->gradient_type);
     struct range range = {
         .weights = {(char *)a->parameter.address + (size_t)first * weight, NULL},
-        .m = device_is_null(a->moment1) ? NULL : m,
+        .m = device_is_null(a->states[0]) ? NULL : m,
         .v = v,
         .g = (const char *)a->gradient.address + (size_t)first * gradient,
     };
@@ -542,8 +542,8 @@ static uint64_t update_pieces(const struct update_factors *factors, const struct
                               int64_t first, int64_t count)
 {
     float m[PASS], v[PASS], copy[PASS];
-    unsigned char *block1 = (unsigned char *)a->moment1.address;
-    unsigned char *block2 = (unsigned char *)a->moment2.address;
+    unsigned char *block1 = (unsigned char *)a->states[0].address;
+    unsigned char *block2 = (unsigned char *)a->states[1].address;
     int64_t bytes = first / ZI_BLOCK * ZI_BLOCK_BYTES;
     uint64_t sum = 0;
     struct range range = range_from(a, first, m, v);

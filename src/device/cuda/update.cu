@@ -353,10 +353,10 @@ static enum zi_status adam_of(struct device_stream *stream, const struct device_
     typedef typename stored<P>::type parameter;
     typedef typename stored<G>::type gradient;
     struct adam_arrays<parameter, gradient> x = {
-        at<parameter>(a->parameter), at<int16_t>(a->remainder), at<float>(a->moment1),
-            at<float>(a->moment2), at<gradient>(a->gradient), at<uint64_t>(a->checksum)
+        at<parameter>(a->parameter), at<int16_t>(a->remainder), at<float>(a->states[0]),
+            at<float>(a->states[1]), at<gradient>(a->gradient), at<uint64_t>(a->checksum)
     };
-    uintptr_t odd = (a->moment1.address | a->moment2.address) % 16 |
+    uintptr_t odd = (a->states[0].address | a->states[1].address) % 16 |
                     a->parameter.address % (4 * sizeof(parameter)) | a->remainder.address % 8 |
                     a->gradient.address % (4 * sizeof(gradient));
     unsigned blocks = blocks_for(a->count, BLOCK * 4, BLOCKS_MOST);
