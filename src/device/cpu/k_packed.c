@@ -16,18 +16,6 @@ typedef int8_t vec_codes __attribute__((vector_size(VEC_LANES)));
 
 static const float numbers[16] = {ZI_NF4_NUMBERS};
 
-/* bf16 as zi_bf16_round_even has it below 2^-126 too, where vec_store_bf16 may give zero. */
-VEC_INLINE void store_lanes(enum zi_dtype type, void *base, int64_t i, vec v)
-{
-    typedef uint16_t vec_halves __attribute__((vector_size(VEC_LANES * 2)));
-    if (type != ZI_BF16) {
-        vec_store_as(type, base, i, v);
-        return;
-    }
-    vec_halves halves = __builtin_convertvector(vec_round_bf16(v) >> 16, vec_halves);
-    memcpy((uint16_t *)base + i, &halves, sizeof halves);
-}
-
 /* What codes of 4 bits stand for, of a scale of 1. */
 VEC_INLINE vec look_up(vec_int codes)
 {
@@ -53,10 +41,12 @@ VEC_INLINE void unpack_block(enum zi_dtype type, enum zi_dtype packed, const uns
         vec_int codes = __builtin_convertvector(bytes, vec_int);
         if (packed == ZI_PACKED8) {
             vec share = __builtin_convertvector(codes, vec) * vec_set(ZI_PACK8_UNIT);
-            store_lanes(type, to, first + i, share * vec_set(scale));
+            vec_store_even_part(type, to, first + i, share * vec_set(scale), VEC_LANES);
         } else {
-            store_lanes(type, to, first + i, look_up(codes & 15) * vec_set(scale));
-            store_lanes(type, to, first + HALF + i, look_up(codes >> 4 & 15) * vec_set(scale));
+            vec_store_even_part(type, to, first + i, look_up(codes & 15) * vec_set(scale),
+                                VEC_LANES);
+            vec_store_even_part(type, to, first + HALF + i,
+                                look_up(codes >> 4 & 15) * vec_set(scale), VEC_LANES);
         }
     }
 }
