@@ -32,6 +32,13 @@ static void raise_to(int64_t *most, int64_t value)
     if (value > *most) *most = value;
 }
 
+/* As far as it does not depend on sizes: a large unit is a block's here. */
+static enum size_class class_by_kind(const struct model_unit *unit)
+{
+    if (unit->adapts) return CLASS_ADAPTER;
+    return unit->packed ? CLASS_PACKED : CLASS_BLOCK;
+}
+
 /* The body of the model, and the largest units in it and outside. */
 static void derive_body(struct builder *b)
 {
@@ -44,12 +51,9 @@ static void derive_body(struct builder *b)
         if (op->kind == MODEL_HEAD && d->end_body > o) d->end_body = o;
         for (int i = 0; i < op->unit_count; i++) {
             int64_t padded = b->partition->units[op->units[i]].padded;
-            const struct model_unit *unit = &b->model->units[op->units[i]];
-            enum size_class class = unit->adapts   ? CLASS_ADAPTER
-                                    : unit->packed ? CLASS_PACKED
-                                                   : CLASS_BLOCK;
+            enum size_class class = class_by_kind(&b->model->units[op->units[i]]);
             if (body) raise_to(&d->class_elements[class], padded);
-            if (!unit->packed) raise_to(&d->class_elements[CLASS_LARGE], padded);
+            if (class != CLASS_PACKED) raise_to(&d->class_elements[CLASS_LARGE], padded);
         }
     }
     for (int u = 0; u < b->model->unit_count; u++) {
@@ -111,9 +115,9 @@ const char *class_name(enum size_class class)
 enum size_class unit_class(const struct builder *b, int unit)
 {
     int64_t block = b->derived.class_elements[CLASS_BLOCK];
-    if (b->model->units[unit].adapts) return CLASS_ADAPTER;
-    if (b->model->units[unit].packed) return CLASS_PACKED;
-    return b->partition->units[unit].padded > block ? CLASS_LARGE : CLASS_BLOCK;
+    enum size_class class = class_by_kind(&b->model->units[unit]);
+    bool large = class == CLASS_BLOCK && b->partition->units[unit].padded > block;
+    return large ? CLASS_LARGE : class;
 }
 
 bool unit_is_fetched(const struct builder *b, int unit)

@@ -96,8 +96,8 @@ const struct family *family_numbered(int family);
 /* Local. The family that the deck names. */
 const struct family *family_of(const struct settings_model *settings);
 
-/* Local. Whether a deck asks its family for a trait. */
-bool family_is_asked(const struct settings_model *settings, enum family_trait trait);
+/* Local. Whether a deck's model has a row: any does, or this deck asks its family for it. */
+bool family_has_row(const struct settings_model *settings, const struct family_row *row);
 
 /* Local. Width of a head, auto resolved. */
 int64_t family_head_width(const struct settings_model *settings);

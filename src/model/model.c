@@ -129,11 +129,6 @@ struct family_cut family_cut(const struct settings_model *settings, enum family_
 }
 
 /* Whether the model has the tensor of a row. */
-static bool row_is_there(const struct model *m, const struct family_row *row)
-{
-    return row->only == 0 || family_is_asked(&m->settings, (enum family_trait)row->only);
-}
-
 static bool row_is_cut(const struct model *m, const struct family_row *row, int64_t tiles)
 {
     return !family_cut(&m->settings, row->rows, 0, tiles).whole ||
@@ -206,7 +201,7 @@ static int add_unit(struct model *m, const char *name, const struct family_row *
     struct model_unit *unit = m->units ? &m->units[m->unit_count] : NULL;
     int first = m->piece_count;
     for (; rows->name; rows++) {
-        if (!row_is_there(m, rows)) continue;
+        if (!family_has_row(&m->settings, rows)) continue;
         int of_row = tensor++;
         if (row_is_own(m, rows, tile) != (tile.tile >= 0)) continue;
         if (unit) fill_piece(m, rows, of_row, tile, &end);
@@ -237,7 +232,7 @@ static struct layer_units add_units(struct model *m, const char *layer,
     int tensor = m->tensor_count;
     bool shares = false;
     for (const struct family_row *row = rows; row->name; row++) {
-        if (!row_is_there(m, row)) continue;
+        if (!family_has_row(&m->settings, row)) continue;
         add_tensor(m, layer, row);
         shares = shares || !row_is_own(m, row, tile);
     }
@@ -263,7 +258,7 @@ static int add_adapter(struct model *m, const char *layer, const struct family_r
     char name[64];
     int count = 0, first = m->tensor_count;
     for (; rows->name; rows++) {
-        if (!row_is_there(m, rows)) continue;
+        if (!family_has_row(&m->settings, rows)) continue;
         int of_row = tensor++;
         if (!family_adapts(&m->settings, rows, &own[count])) continue;
         if (m->tensors) m->tensors[of_row].adapter = m->tensor_count;

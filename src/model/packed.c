@@ -10,18 +10,13 @@
 
 enum { NAME_BYTES = 80 };
 
-static bool row_is_there(const struct settings_model *settings, const struct family_row *row)
-{
-    return row->only == 0 || family_is_asked(settings, (enum family_trait)row->only);
-}
-
 bool packed_has(const struct settings_model *settings, const char *layer,
                 const struct family_row *rows)
 {
-    char name[NAME_BYTES];
+    char name[2 * NAME_BYTES];
     if (settings->frozen == FROZEN_COMPUTE) return false;
     for (; rows->name; rows++) {
-        if (rows->kind != MODEL_MATRIX || !row_is_there(settings, rows)) continue;
+        if (rows->kind != MODEL_MATRIX || !family_has_row(settings, rows)) continue;
         snprintf(name, sizeof name, "%s.%s", layer, rows->name);
         if (trainable_matches(settings, name, false)) return false;
     }
@@ -41,7 +36,7 @@ bool packed_may_tile(const struct settings_model *settings, const struct family_
     if (settings->frozen == FROZEN_COMPUTE) return true;
     for (; rows->name; rows++) {
         bool matrix = rows->kind == MODEL_MATRIX;
-        if (!row_is_there(settings, rows)) continue;
+        if (!family_has_row(settings, rows)) continue;
         if (matrix && cuts_blocks(settings, rows->columns)) return false;
         if (!matrix &&
             (rows->rows == SIZE_QUERY || rows->rows == SIZE_KEY || rows->rows == SIZE_INNER))

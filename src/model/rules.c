@@ -139,7 +139,7 @@ static const struct {
     {FAMILY_MLP_BIAS, "mlp_bias", "biases of the MLP to ask for"},
 };
 
-bool family_is_asked(const struct settings_model *s, enum family_trait trait)
+static bool is_asked(const struct settings_model *s, enum family_trait trait)
 {
     switch (trait) {
     case FAMILY_WINDOW:
@@ -162,6 +162,11 @@ bool family_is_asked(const struct settings_model *s, enum family_trait trait)
     return false;
 }
 
+bool family_has_row(const struct settings_model *settings, const struct family_row *row)
+{
+    return row->only == 0 || is_asked(settings, (enum family_trait)row->only);
+}
+
 /* Names of the families that know a trait, with commas. */
 static void name_families(enum family_trait trait, char *names, size_t bytes)
 {
@@ -180,7 +185,7 @@ static void check_traits(struct deck *deck, const struct settings_model *s)
 {
     for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
         char names[128];
-        if (!family_is_asked(s, asks[i].trait) || family_of(s)->knows & asks[i].trait) continue;
+        if (!is_asked(s, asks[i].trait) || family_of(s)->knows & asks[i].trait) continue;
         name_families(asks[i].trait, names, sizeof names);
         deck_complain(deck, "model", asks[i].key,
                       "model.family: %s has no %s; families that have: %s", family_of(s)->name,

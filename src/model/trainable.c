@@ -32,7 +32,7 @@ static void add_names(const struct settings_model *settings, struct names *names
                       const struct family_row *rows)
 {
     for (; rows && rows->name && names->count < NAMES_MOST; rows++) {
-        if (rows->only && !family_is_asked(settings, (enum family_trait)rows->only)) continue;
+        if (!family_has_row(settings, rows)) continue;
         char *text = names->text[names->count];
         snprintf(text, NAME_BYTES, "%s.%s", layer, rows->name);
         names->list[names->count++] = text;
