@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "regression/unit/test.h"
-#include "regression/unit/step_fixture.h"
+#include "regression/unit/step_variants.h"
 
 static const char gpt2[] =
     "run: {steps: 20, seed: 3}\n"
@@ -22,11 +22,6 @@ static const char llama[] =
     "data: {train: none}\n"
     "batch: {global: 6, micro: 2, tokens: 17}\n"
     "optimizer: {learning_rate: 1e-2, clip: 0.5, schedule: constant, weight_decay: 0.1}\n";
-
-#define SETS_MAX 10
-struct variant {
-    const char *sets[SETS_MAX];
-};
 
 #define DISK     "nvme.paths=engine-frozen-store", "zero.group=4096"
 #define ALL_NVME "placement.parameters=nvme", "placement.gradients=nvme", "placement.optimizer=nvme"
@@ -57,43 +52,17 @@ static const struct variant shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-static struct step_fixture_run train(const char *deck, const struct variant *a,
-                                     const struct variant *b, const struct variant *c,
-                                     struct comm *comm)
-{
-    const struct variant *parts[] = {a, b, c};
-    const char *sets[3 * SETS_MAX + 1];
-    int count = 0;
-    for (int p = 0; p < 3; p++)
-        for (int i = 0; i < SETS_MAX && parts[p]->sets[i]; i++)
-            sets[count++] = parts[p]->sets[i];
-    sets[count] = NULL;
-    return step_fixture_train(deck, sets, comm);
-}
-
-static void check_equal(const struct step_fixture_run *a, const struct step_fixture_run *b)
-{
-    CHECK_INT(a->status, ZI_OK);
-    for (int s = 0; s < STEP_FIXTURE_STEPS; s++) {
-        CHECK(a->checksum[s] == b->checksum[s]);
-        CHECK(a->loss[s] == b->loss[s]);
-    }
-    CHECK(a->last == b->last);
-    CHECK(a->validation == b->validation);
-}
-
 static void test_kind(const char *deck, const struct variant *shape, int kind, double plain,
                       struct comm *world)
 {
     static const double near[] = {0, 1e-3, 2e-2};
-    struct step_fixture_run first = train(deck, shape, &kinds[kind], &variants[0], world);
+    struct step_fixture_run first = variants_train(deck, shape, &kinds[kind], &variants[0], world);
     CHECK_INT(first.status, ZI_OK);
     CHECK(first.validation != plain && fabs(first.validation - plain) < near[kind] * plain);
     for (int v = 1; v < VARIANTS; v++) {
-        struct step_fixture_run other = train(deck, shape, &kinds[kind], &variants[v], world);
-        long before = test_failures();
-        check_equal(&other, &first);
-        if (test_failures() > before) fprintf(stderr, "  in variant %d\n", v);
+        struct step_fixture_run other =
+            variants_train(deck, shape, &kinds[kind], &variants[v], world);
+        variants_check_equal(&other, &first, v);
     }
 }
 
@@ -131,7 +100,8 @@ int main(int argc, char **argv)
     struct comm *world = step_fixture_start(&argc, &argv, folder);
     for (int d = 0; d < 2; d++)
         for (int s = 0; s < (decks[d] == gpt2 ? 2 : SHAPES); s++) {
-            double plain = train(decks[d], &shapes[s], &kinds[0], &variants[0], world).validation;
+            double plain =
+                variants_train(decks[d], &shapes[s], &kinds[0], &variants[0], world).validation;
             for (int kind = 1; kind < 3; kind++)
                 test_kind(decks[d], &shapes[s], kind, plain, world);
         }

@@ -6,12 +6,7 @@
 #include <math.h>
 
 #include "regression/unit/test.h"
-#include "regression/unit/step_fixture.h"
-
-#define SETS_MAX 10
-struct variant {
-    const char *sets[SETS_MAX];
-};
+#include "regression/unit/step_variants.h"
 
 #define DISK     "nvme.paths=engine-moments-store", "zero.group=4096"
 #define ALL_NVME "placement.parameters=nvme", "placement.gradients=nvme", "placement.optimizer=nvme"
@@ -45,42 +40,18 @@ static const struct variant shapes[] = {
     {{"precision.compute=bf16", "model.trainable=norm.*,blocks.1.attention.query.*"}},
 };
 
-static struct step_fixture_run train(const struct variant *a, const struct variant *b,
-                                     const struct variant *c, struct comm *comm)
-{
-    const struct variant *parts[] = {a, b, c};
-    const char *sets[3 * SETS_MAX + 1];
-    int count = 0;
-    for (int p = 0; p < 3; p++)
-        for (int i = 0; i < SETS_MAX && parts[p]->sets[i]; i++)
-            sets[count++] = parts[p]->sets[i];
-    sets[count] = NULL;
-    return step_fixture_train(step_fixture_gpt2, sets, comm);
-}
-
-static void check_equal(const struct step_fixture_run *a, const struct step_fixture_run *b)
-{
-    CHECK_INT(a->status, ZI_OK);
-    for (int s = 0; s < STEP_FIXTURE_STEPS; s++) {
-        CHECK(a->checksum[s] == b->checksum[s]);
-        CHECK(a->loss[s] == b->loss[s]);
-    }
-    CHECK(a->last == b->last);
-    CHECK(a->validation == b->validation);
-}
-
 static void test_optimizer(const struct variant *shape, const struct variant *optimizer,
                            double plain, struct comm *world)
 {
-    struct step_fixture_run first = train(shape, optimizer, &variants[0], world);
+    struct step_fixture_run first =
+        variants_train(step_fixture_gpt2, shape, optimizer, &variants[0], world);
     CHECK_INT(first.status, ZI_OK);
     CHECK(first.last != first.checksum[0]);
     if (optimizer == &optimizers[1]) CHECK(fabs(first.validation - plain) < 0.01 * plain);
     for (int v = 1; v < VARIANTS; v++) {
-        struct step_fixture_run other = train(shape, optimizer, &variants[v], world);
-        long before = test_failures();
-        check_equal(&other, &first);
-        if (test_failures() > before) fprintf(stderr, "  in variant %d\n", v);
+        struct step_fixture_run other =
+            variants_train(step_fixture_gpt2, shape, optimizer, &variants[v], world);
+        variants_check_equal(&other, &first, v);
     }
 }
 
@@ -93,7 +64,8 @@ static void test_refused(struct comm *world)
     };
     for (int i = 0; i < 3; i++)
         for (int o = 1; o < 3; o++)
-            CHECK(train(&shapes[0], &optimizers[o], &refused[i], world).status < 0);
+            CHECK(variants_train(step_fixture_gpt2, &shapes[0], &optimizers[o], &refused[i], world)
+                      .status < 0);
 }
 
 int main(int argc, char **argv)
@@ -101,7 +73,8 @@ int main(int argc, char **argv)
     char folder[32];
     struct comm *world = step_fixture_start(&argc, &argv, folder);
     for (int s = 0; s < 3; s++) {
-        struct step_fixture_run plain = train(&shapes[s], &optimizers[0], &variants[0], world);
+        struct step_fixture_run plain =
+            variants_train(step_fixture_gpt2, &shapes[s], &optimizers[0], &variants[0], world);
         for (int o = 1; o < OPTIMIZERS; o += s == 0 ? 1 : 2)
             test_optimizer(&shapes[s], &optimizers[o], plain.validation, world);
     }
